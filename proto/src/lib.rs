@@ -3,10 +3,10 @@
 //! The `.proto` files beside this crate are the documentation of the API.
 
 /// The operators' API: package `weldr.v1`.
+#[allow(clippy::all, clippy::pedantic)] // generated
 pub mod v1 {
     tonic::include_proto!("weldr.v1");
 }
 
 /// The compiled descriptors of every package, for gRPC server reflection.
-pub const FILE_DESCRIPTOR_SET: &[u8] =
-    include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

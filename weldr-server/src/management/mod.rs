@@ -1,0 +1,1 @@
+//! The operators' side: gRPC and REST on one port.

@@ -1,0 +1,172 @@
+//! The commands that change the desired state, and what becomes of them.
+
+use std::{fmt, net::SocketAddr, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use super::{PoolName, PoolPatch, Revision, ServerId, ServerPatch, ServerSpec, Timestamp};
+
+/// One change of the desired state. Everything that applying it needs is in it: the clock was read, and
+/// the input validated, before it was proposed.
+///
+/// `expected`: refuse the command when its object has changed after this revision.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Command {
+    /// Adds a server, or keeps one that is being removed.
+    AddServer {
+        /// Where to.
+        pool: PoolName,
+        /// What is added.
+        address: SocketAddr,
+        /// Its settings.
+        spec: ServerSpec,
+        /// Compared with the last change of any server of the pool.
+        expected: Option<Revision>,
+        /// When it was asked for.
+        at: Timestamp,
+    },
+    /// Changes settings of a server.
+    UpdateServer {
+        /// Its pool.
+        pool: PoolName,
+        /// Which one.
+        address: SocketAddr,
+        /// What changes.
+        patch: ServerPatch,
+        /// Compared with the last change of the server.
+        expected: Option<Revision>,
+        /// When it was asked for.
+        at: Timestamp,
+    },
+    /// Begins the removal of a server; ends it at once when the deadline is zero.
+    BeginRemoval {
+        /// Its pool.
+        pool: PoolName,
+        /// Which one.
+        address: SocketAddr,
+        /// Only this life of the server; `None`: whichever is there.
+        id: Option<ServerId>,
+        /// How long running requests may go on; `None`: the pool's `drain_deadline`, or what an earlier
+        /// removal said.
+        deadline: Option<Duration>,
+        /// Compared with the last change of the server.
+        expected: Option<Revision>,
+        /// When it was asked for.
+        at: Timestamp,
+    },
+    /// Ends a removal that has begun: the server is gone. Changes nothing when the server is gone
+    /// already, or was kept in the meantime.
+    EndRemoval {
+        /// Its pool.
+        pool: PoolName,
+        /// Which one.
+        address: SocketAddr,
+        /// Only this life of the server.
+        id: ServerId,
+    },
+    /// Changes settings of a pool.
+    UpdatePool {
+        /// Which one.
+        pool: PoolName,
+        /// What changes.
+        patch: PoolPatch,
+        /// Compared with the last change of the settings.
+        expected: Option<Revision>,
+    },
+}
+
+/// What a command did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Applied {
+    /// The revision of the state after it.
+    pub revision: Revision,
+    /// What happened.
+    pub outcome: Outcome,
+}
+
+/// What happened when a command was applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Something new is there.
+    Created,
+    /// Something changed.
+    Changed,
+    /// A server is gone.
+    Removed,
+    /// All was as the command wants it.
+    Unchanged,
+}
+
+/// Why a command was refused; the state is as it was.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    /// The pool is not there.
+    #[error("there is no pool {pool}")]
+    NoSuchPool {
+        /// Its name.
+        pool: PoolName,
+    },
+    /// The server is not there.
+    #[error("there is no server {address} in pool {pool}")]
+    NoSuchServer {
+        /// The pool that was searched.
+        pool: PoolName,
+        /// Its address.
+        address: SocketAddr,
+    },
+    /// The server is there with other settings.
+    #[error("server {address} is there already with {}", Differences(.differences))]
+    Exists {
+        /// Its address.
+        address: SocketAddr,
+        /// What differs.
+        differences: Vec<ServerSetting>,
+    },
+    /// The object has changed after the revision that the writer had read.
+    #[error("{object} has changed at revision {actual}, after the expected revision {expected}")]
+    Changed {
+        /// What has changed, as a phrase.
+        object: String,
+        /// The last revision that the writer knew.
+        expected: Revision,
+        /// The revision of the change.
+        actual: Revision,
+    },
+    /// The pool holds as many servers as it may.
+    #[error("pool {pool} is full: it holds {limit} servers")]
+    PoolFull {
+        /// Its name.
+        pool: PoolName,
+        /// How many it may hold.
+        limit: usize,
+    },
+}
+
+/// A setting in which a server that is there differs from one that is to be added.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerSetting {
+    /// Its field.
+    pub name: &'static str,
+    /// What the server that is there has.
+    pub present: String,
+    /// What was asked for.
+    pub asked: String,
+}
+
+struct Differences<'a>(&'a [ServerSetting]);
+
+impl fmt::Display for Differences<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, setting) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { ", " };
+            let ServerSetting {
+                name,
+                present,
+                asked,
+            } = setting;
+            write!(f, "{separator}{name} {present} (asked for: {asked})")?;
+        }
+        Ok(())
+    }
+}

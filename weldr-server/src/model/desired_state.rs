@@ -1,0 +1,303 @@
+//! What operators asked for, and the one function that changes it.
+
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+
+use super::{
+    Applied, Command, Outcome, Pool, PoolName, PoolPatch, PoolSettings, Rejection, Removal,
+    Revision, Server, ServerId, ServerPatch, ServerSetting, ServerSpec, Timestamp,
+};
+
+/// All pools, at one revision. Cloning it is cheap: versions share what they have in common.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DesiredState {
+    /// Counts the changes.
+    pub revision: Revision,
+    /// The pools by name.
+    pub pools: BTreeMap<PoolName, Pool>,
+}
+
+impl DesiredState {
+    /// How many servers a pool may hold; bounds what a client of the management API can make us keep.
+    pub const MOST_SERVERS: usize = 100_000;
+
+    /// The state before the first change: the default pool, with `settings` and no server.
+    pub fn new(settings: PoolSettings) -> Self {
+        Self {
+            revision: Revision::default(),
+            pools: BTreeMap::from([(PoolName::default(), Pool::new(settings))]),
+        }
+    }
+
+    /// The pool of that name.
+    pub fn pool(&self, name: &PoolName) -> Result<&Pool, Rejection> {
+        let missing = || Rejection::NoSuchPool { pool: name.clone() };
+        self.pools.get(name).ok_or_else(missing)
+    }
+
+    /// The server at `address`.
+    pub fn server(&self, pool: &PoolName, address: SocketAddr) -> Result<&Arc<Server>, Rejection> {
+        let missing = || Rejection::NoSuchServer {
+            pool: pool.clone(),
+            address,
+        };
+        self.pool(pool)?.servers.get(&address).ok_or_else(missing)
+    }
+
+    /// Carries out `command`. The same commands in the same order make the same state everywhere: this
+    /// reads no clock, no randomness and no I/O. A command that is refused, or that finds everything as it
+    /// wants it, changes nothing, the revision included.
+    pub fn apply(&mut self, command: Command) -> Result<Applied, Rejection> {
+        let outcome = match command {
+            Command::AddServer {
+                pool,
+                address,
+                spec,
+                expected,
+                at,
+            } => self.add_server(&pool, address, spec, expected, at)?,
+            Command::UpdateServer {
+                pool,
+                address,
+                patch,
+                expected,
+                at,
+            } => self.update_server(&pool, address, patch, expected, at)?,
+            Command::BeginRemoval {
+                pool,
+                address,
+                id,
+                deadline,
+                expected,
+                at,
+            } => {
+                self.expect_server_unchanged(&pool, address, expected)?;
+                self.begin_removal(&pool, address, id, deadline, at)?
+            }
+            Command::EndRemoval { pool, address, id } => self.end_removal(&pool, address, id),
+            Command::UpdatePool {
+                pool,
+                patch,
+                expected,
+            } => self.update_pool(&pool, &patch, expected)?,
+        };
+        if outcome != Outcome::Unchanged {
+            self.revision = self.revision.next();
+        }
+        Ok(Applied {
+            revision: self.revision,
+            outcome,
+        })
+    }
+
+    fn add_server(
+        &mut self,
+        pool_name: &PoolName,
+        address: SocketAddr,
+        spec: ServerSpec,
+        expected: Option<Revision>,
+        at: Timestamp,
+    ) -> Result<Outcome, Rejection> {
+        let pool = self.pool(pool_name)?;
+        expect_unchanged(expected, pool.servers_revision, || {
+            format!("the set of servers of pool {pool_name}")
+        })?;
+        let revision = self.revision.next();
+        let server = match pool.servers.get(&address) {
+            Some(present) if present.removal.is_some() => Server {
+                spec,
+                removal: None,
+                intent_since: at,
+                revision,
+                ..Server::clone(present)
+            },
+            Some(present) => {
+                let differences = differences(&present.spec, &spec);
+                if differences.is_empty() {
+                    return Ok(Outcome::Unchanged);
+                }
+                return Err(Rejection::Exists {
+                    address,
+                    differences,
+                });
+            }
+            None if pool.servers.size() >= Self::MOST_SERVERS => {
+                let (pool, limit) = (pool_name.clone(), Self::MOST_SERVERS);
+                return Err(Rejection::PoolFull { pool, limit });
+            }
+            None => Server {
+                id: ServerId(revision.0),
+                address,
+                spec,
+                removal: None,
+                added_at: at,
+                intent_since: at,
+                revision,
+            },
+        };
+        self.put(pool_name, server);
+        Ok(Outcome::Created)
+    }
+
+    fn update_server(
+        &mut self,
+        pool: &PoolName,
+        address: SocketAddr,
+        patch: ServerPatch,
+        expected: Option<Revision>,
+        at: Timestamp,
+    ) -> Result<Outcome, Rejection> {
+        self.expect_server_unchanged(pool, address, expected)?;
+        let present = self.server(pool, address)?;
+        let spec = patch.applied_to(&present.spec);
+        if spec == present.spec {
+            return Ok(Outcome::Unchanged);
+        }
+        let mut server = Server {
+            spec,
+            revision: self.revision.next(),
+            ..Server::clone(present)
+        };
+        let intent = |server: &Server| (server.spec.admin, server.spec.weight.get() == 0);
+        if intent(&server) != intent(present) {
+            server.intent_since = at;
+        }
+        self.put(pool, server);
+        Ok(Outcome::Changed)
+    }
+
+    fn begin_removal(
+        &mut self,
+        pool: &PoolName,
+        address: SocketAddr,
+        id: Option<ServerId>,
+        deadline: Option<Duration>,
+        at: Timestamp,
+    ) -> Result<Outcome, Rejection> {
+        let present = self.server(pool, address)?;
+        if id.is_some_and(|id| id != present.id) {
+            return Err(Rejection::NoSuchServer {
+                pool: pool.clone(),
+                address,
+            });
+        }
+        if deadline == Some(Duration::ZERO) {
+            self.take(pool, address);
+            return Ok(Outcome::Removed);
+        }
+        let removal = match (present.removal, deadline) {
+            // Said again without a deadline: the first one stands, or a repeated call would move it.
+            (Some(_), None) => return Ok(Outcome::Unchanged),
+            (_, Some(deadline)) => Removal {
+                deadline: at.after(deadline),
+            },
+            (None, None) => Removal {
+                deadline: at.after(self.pool(pool)?.settings.drain_deadline),
+            },
+        };
+        let intent_since = if present.removal.is_some() {
+            present.intent_since
+        } else {
+            at
+        };
+        let server = Server {
+            removal: Some(removal),
+            intent_since,
+            revision: self.revision.next(),
+            ..Server::clone(present)
+        };
+        self.put(pool, server);
+        Ok(Outcome::Changed)
+    }
+
+    fn end_removal(&mut self, pool: &PoolName, address: SocketAddr, id: ServerId) -> Outcome {
+        match self.server(pool, address) {
+            Ok(server) if server.id == id && server.removal.is_some() => {
+                self.take(pool, address);
+                Outcome::Removed
+            }
+            _ => Outcome::Unchanged,
+        }
+    }
+
+    fn update_pool(
+        &mut self,
+        name: &PoolName,
+        patch: &PoolPatch,
+        expected: Option<Revision>,
+    ) -> Result<Outcome, Rejection> {
+        let revision = self.revision.next();
+        let missing = || Rejection::NoSuchPool { pool: name.clone() };
+        let pool = self.pools.get_mut(name).ok_or_else(missing)?;
+        expect_unchanged(expected, pool.settings_revision, || {
+            format!("the settings of pool {name}")
+        })?;
+        let settings = patch.applied_to(&pool.settings);
+        if settings == pool.settings {
+            return Ok(Outcome::Unchanged);
+        }
+        pool.settings = settings;
+        pool.settings_revision = revision;
+        Ok(Outcome::Changed)
+    }
+
+    fn expect_server_unchanged(
+        &self,
+        pool: &PoolName,
+        address: SocketAddr,
+        expected: Option<Revision>,
+    ) -> Result<(), Rejection> {
+        let server = self.server(pool, address)?;
+        expect_unchanged(expected, server.revision, || format!("server {address}"))
+    }
+
+    fn put(&mut self, pool: &PoolName, server: Server) {
+        if let Some(pool) = self.pools.get_mut(pool) {
+            pool.servers_revision = server.revision;
+            pool.servers.insert_mut(server.address, Arc::new(server));
+        }
+    }
+
+    fn take(&mut self, pool: &PoolName, address: SocketAddr) {
+        if let Some(pool) = self.pools.get_mut(pool) {
+            pool.servers_revision = self.revision.next();
+            pool.servers.remove_mut(&address);
+        }
+    }
+}
+
+fn expect_unchanged(
+    expected: Option<Revision>,
+    actual: Revision,
+    object: impl FnOnce() -> String,
+) -> Result<(), Rejection> {
+    match expected {
+        Some(expected) if actual > expected => Err(Rejection::Changed {
+            object: object(),
+            expected,
+            actual,
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn differences(present: &ServerSpec, asked: &ServerSpec) -> Vec<ServerSetting> {
+    let mut differences = Vec::new();
+    let mut compare = |name, present: String, asked: String| {
+        if present != asked {
+            differences.push(ServerSetting {
+                name,
+                present,
+                asked,
+            });
+        }
+    };
+    let text = |weight: super::Weight| weight.get().to_string();
+    compare("weight", text(present.weight), text(asked.weight));
+    compare(
+        "admin_state",
+        present.admin.as_str().into(),
+        asked.admin.as_str().into(),
+    );
+    compare("check", present.check.to_string(), asked.check.to_string());
+    differences
+}

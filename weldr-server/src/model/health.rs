@@ -1,0 +1,142 @@
+//! What a node sees of a server, and how that is told.
+
+use std::time::SystemTime;
+
+use super::{AdminState, Server};
+
+/// The state of a server on this node, and why, and since when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// The state, in the words of AWS target health.
+    pub state: HealthState,
+    /// Why, for programs.
+    pub reason: Reason,
+    /// Why, for people: `connection refused (3 checks failed in a row)`.
+    pub description: String,
+    /// When it came into `state`.
+    pub since: SystemTime,
+}
+
+impl Health {
+    /// A server that was just added.
+    pub fn initial(since: SystemTime) -> Self {
+        Self {
+            state: HealthState::Initial,
+            reason: Reason::CheckPending,
+            description: "waiting for the first check".to_owned(),
+            since,
+        }
+    }
+
+    /// What is told of `server`: its operators' intent where that rules, what its checks `observed` where not.
+    #[must_use]
+    pub fn of(server: &Server, observed: &Self) -> Self {
+        let (state, reason, description) = if server.removal.is_some() {
+            (
+                HealthState::Draining,
+                Reason::RemovalInProgress,
+                "being removed from the pool",
+            )
+        } else {
+            match server.spec.admin {
+                AdminState::Maintenance => (
+                    HealthState::Unused,
+                    Reason::InMaintenance,
+                    "put into maintenance by an operator",
+                ),
+                AdminState::Drain => (
+                    HealthState::Draining,
+                    Reason::DrainedByOperator,
+                    "drained by an operator",
+                ),
+                AdminState::Ready if server.spec.weight.get() == 0 => {
+                    (HealthState::Unused, Reason::WeightZero, "its weight is 0")
+                }
+                AdminState::Ready => return observed.clone(),
+            }
+        };
+        Self {
+            state,
+            reason,
+            description: description.to_owned(),
+            since: server.intent_since.into(),
+        }
+    }
+}
+
+/// The states of AWS target health.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum HealthState {
+    /// Added, and not yet decided.
+    Initial,
+    /// Receives requests.
+    Healthy,
+    /// Receives none, except when the pool fails open.
+    Unhealthy,
+    /// Finishes what runs.
+    Draining,
+    /// In maintenance, or weight 0.
+    Unused,
+}
+
+impl HealthState {
+    /// The word that people read.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Initial => "initial",
+            Self::Healthy => "healthy",
+            Self::Unhealthy => "unhealthy",
+            Self::Draining => "draining",
+            Self::Unused => "unused",
+        }
+    }
+}
+
+/// Why a server is in its state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// healthy: its checks pass.
+    ChecksPassed,
+    /// initial: its first check has not ended.
+    CheckPending,
+    /// It refuses connections.
+    ConnectionRefused,
+    /// The connection ended before the check had its answer.
+    ConnectionClosed,
+    /// It cannot be reached.
+    Unreachable,
+    /// No answer within the check's timeout.
+    Timeout,
+    /// It answered with a status that the check does not expect.
+    ResponseCodeMismatch,
+    /// What it answered is not HTTP, or too long.
+    InvalidResponse,
+    /// draining: it is being removed.
+    RemovalInProgress,
+    /// draining: an operator drains it.
+    DrainedByOperator,
+    /// unused: in maintenance.
+    InMaintenance,
+    /// unused: its weight is 0.
+    WeightZero,
+}
+
+impl Reason {
+    /// The code that programs read: the proto's names in lower case.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ChecksPassed => "checks_passed",
+            Self::CheckPending => "check_pending",
+            Self::ConnectionRefused => "connection_refused",
+            Self::ConnectionClosed => "connection_closed",
+            Self::Unreachable => "unreachable",
+            Self::Timeout => "timeout",
+            Self::ResponseCodeMismatch => "response_code_mismatch",
+            Self::InvalidResponse => "invalid_response",
+            Self::RemovalInProgress => "removal_in_progress",
+            Self::DrainedByOperator => "drained_by_operator",
+            Self::InMaintenance => "in_maintenance",
+            Self::WeightZero => "weight_zero",
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! How a server is checked.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Invalid, in_range};
+
+/// A complete health check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthCheck {
+    /// What a check does.
+    pub kind: CheckKind,
+    /// From the end of one check to the begin of the next.
+    pub interval: Duration,
+    /// The time a check may take in all.
+    pub timeout: Duration,
+    /// Checks in a row that must pass to make an unhealthy server healthy.
+    pub healthy_threshold: u32,
+    /// Checks in a row that must fail to make a server unhealthy.
+    pub unhealthy_threshold: u32,
+    /// The port to check; `None`: the port of the traffic.
+    pub port: Option<u16>,
+}
+
+/// TCP, because a check that assumes a path would call a sound server unhealthy.
+impl Default for HealthCheck {
+    fn default() -> Self {
+        Self {
+            kind: CheckKind::Tcp,
+            interval: Duration::from_secs(5),
+            timeout: Duration::from_secs(2),
+            healthy_threshold: 2,
+            unhealthy_threshold: 3,
+            port: None,
+        }
+    }
+}
+
+impl HealthCheck {
+    /// Accepts the check when each setting is in its range.
+    pub fn validate(&self) -> Result<(), Invalid> {
+        const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+        const LONGEST_INTERVAL: Duration = Duration::from_hours(1);
+        const SHORTEST_TIMEOUT: Duration = Duration::from_millis(10);
+        const LONGEST_TIMEOUT: Duration = Duration::from_mins(1);
+        in_range(
+            "interval",
+            self.interval,
+            SHORTEST_INTERVAL..=LONGEST_INTERVAL,
+        )?;
+        in_range("timeout", self.timeout, SHORTEST_TIMEOUT..=LONGEST_TIMEOUT)?;
+        for (field, threshold) in [
+            ("healthy_threshold", self.healthy_threshold),
+            ("unhealthy_threshold", self.unhealthy_threshold),
+        ] {
+            if !(1..=100).contains(&threshold) {
+                let accepted = "a whole number from 1 to 100";
+                return Err(Invalid::new(field, threshold, accepted));
+            }
+        }
+        match &self.kind {
+            CheckKind::Tcp => Ok(()),
+            CheckKind::Http(http) => http.validate().map_err(|invalid| invalid.within("http")),
+        }
+    }
+}
+
+/// What a check does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckKind {
+    /// Opens a connection and closes it.
+    Tcp,
+    /// Asks for a path and compares the status of the answer.
+    Http(HttpCheck),
+}
+
+impl fmt::Display for CheckKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp => f.write_str("tcp"),
+            Self::Http(HttpCheck {
+                path,
+                expected_status,
+                host,
+            }) => {
+                write!(f, "http {path} expecting {expected_status}")?;
+                host.as_ref()
+                    .map_or(Ok(()), |host| write!(f, " as host {host}"))
+            }
+        }
+    }
+}
+
+/// An HTTP/1.1 GET whose status is compared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HttpCheck {
+    /// The request-target, in origin-form.
+    pub path: String,
+    /// The statuses that pass.
+    pub expected_status: ExpectedStatus,
+    /// The Host field; `None`: the address that is checked.
+    pub host: Option<String>,
+}
+
+impl Default for HttpCheck {
+    fn default() -> Self {
+        Self {
+            path: "/".to_owned(),
+            expected_status: ExpectedStatus::default(),
+            host: None,
+        }
+    }
+}
+
+impl HttpCheck {
+    fn validate(&self) -> Result<(), Invalid> {
+        let visible = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
+        if !self.path.starts_with('/') || !visible(&self.path) || self.path.len() > 2048 {
+            return Err(Invalid::new(
+                "path",
+                &self.path,
+                "a path that begins with `/`, of at most 2048 visible ASCII characters",
+            ));
+        }
+        match &self.host {
+            Some(host) if !visible(host) || host.is_empty() || host.len() > 255 => Err(
+                Invalid::new("host", host, "a host name, with or without `:port`"),
+            ),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What differs from another check; `None` inherits.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckOverride {
+    /// What a check does.
+    pub kind: Option<CheckKind>,
+    /// From the end of one check to the begin of the next.
+    pub interval: Option<Duration>,
+    /// The time a check may take in all.
+    pub timeout: Option<Duration>,
+    /// Checks in a row that must pass to make an unhealthy server healthy.
+    pub healthy_threshold: Option<u32>,
+    /// Checks in a row that must fail to make a server unhealthy.
+    pub unhealthy_threshold: Option<u32>,
+    /// `Some(None)`: the port of the traffic.
+    pub port: Option<Option<u16>>,
+}
+
+impl CheckOverride {
+    /// `base` with what differs.
+    #[must_use]
+    pub fn resolve(&self, base: &HealthCheck) -> HealthCheck {
+        HealthCheck {
+            kind: self.kind.clone().unwrap_or_else(|| base.kind.clone()),
+            interval: self.interval.unwrap_or(base.interval),
+            timeout: self.timeout.unwrap_or(base.timeout),
+            healthy_threshold: self.healthy_threshold.unwrap_or(base.healthy_threshold),
+            unhealthy_threshold: self.unhealthy_threshold.unwrap_or(base.unhealthy_threshold),
+            port: self.port.unwrap_or(base.port),
+        }
+    }
+
+    /// Whether it changes nothing.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// As an operator reads it: `interval 1s, port 9000`; `inherited` when it changes nothing.
+impl fmt::Display for CheckOverride {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let duration = |time: Duration| humantime::format_duration(time).to_string();
+        let parts = [
+            self.kind.as_ref().map(ToString::to_string),
+            self.interval
+                .map(|interval| format!("interval {}", duration(interval))),
+            self.timeout
+                .map(|timeout| format!("timeout {}", duration(timeout))),
+            self.healthy_threshold
+                .map(|threshold| format!("healthy_threshold {threshold}")),
+            self.unhealthy_threshold
+                .map(|threshold| format!("unhealthy_threshold {threshold}")),
+            self.port.map(|port| {
+                port.map_or("port of the traffic".to_owned(), |port| {
+                    format!("port {port}")
+                })
+            }),
+        ];
+        let said: Vec<String> = parts.into_iter().flatten().collect();
+        f.write_str(if said.is_empty() { "inherited" } else { "" })?;
+        f.write_str(&said.join(", "))
+    }
+}
+
+/// The statuses that pass a check: codes and ranges, as in `200-299,401`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ExpectedStatus(Vec<(u16, u16)>);
+
+impl ExpectedStatus {
+    /// Whether a check that is answered with `status` passes.
+    pub fn contains(&self, status: u16) -> bool {
+        self.0
+            .iter()
+            .any(|&(first, last)| (first..=last).contains(&status))
+    }
+}
+
+/// `200-399`, as load balancers do unless told otherwise.
+impl Default for ExpectedStatus {
+    fn default() -> Self {
+        Self(vec![(200, 399)])
+    }
+}
+
+impl fmt::Display for ExpectedStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (first, last)) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str(",")?;
+            }
+            if first == last {
+                write!(f, "{first}")?;
+            } else {
+                write!(f, "{first}-{last}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for ExpectedStatus {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        const MOST_RANGES: usize = 32;
+        let refuse = || {
+            Invalid::new(
+                "expected_status",
+                text,
+                "codes and ranges from 200 to 599, such as `200-299,401`",
+            )
+        };
+        let code = |text: &str| match text.trim().parse() {
+            Ok(code @ 200..=599) => Ok(code),
+            _ => Err(refuse()),
+        };
+        let mut ranges: Vec<(u16, u16)> = Vec::new();
+        for part in text.split(',') {
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            let range = (code(first)?, code(last)?);
+            if range.0 > range.1 || ranges.len() == MOST_RANGES {
+                return Err(refuse());
+            }
+            ranges.push(range);
+        }
+        Ok(Self(ranges))
+    }
+}
+
+impl TryFrom<String> for ExpectedStatus {
+    type Error = Invalid;
+
+    fn try_from(text: String) -> Result<Self, Invalid> {
+        text.parse()
+    }
+}
+
+impl From<ExpectedStatus> for String {
+    fn from(expected: ExpectedStatus) -> Self {
+        expected.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn expected_status_keeps_codes_and_ranges() {
+        let expected: ExpectedStatus = "200-299, 401".parse().unwrap();
+        assert_eq!(expected.to_string(), "200-299,401");
+        for (status, passes) in [
+            (199, false),
+            (200, true),
+            (299, true),
+            (300, false),
+            (401, true),
+        ] {
+            assert_eq!(expected.contains(status), passes, "{status}");
+        }
+    }
+
+    #[test]
+    fn expected_status_names_what_it_refuses() {
+        for text in ["", "abc", "200-", "300-200", "99", "600", "200,,300", "100"] {
+            let refused = text.parse::<ExpectedStatus>().unwrap_err();
+            assert_eq!(
+                (refused.field.as_str(), refused.value.as_str()),
+                ("expected_status", text)
+            );
+        }
+    }
+
+    #[test]
+    fn an_override_replaces_only_what_it_names() {
+        let base = HealthCheck::default();
+        let check = CheckOverride {
+            interval: Some(Duration::from_secs(1)),
+            port: Some(Some(9000)),
+            ..CheckOverride::default()
+        };
+        let resolved = check.resolve(&base);
+        assert_eq!(resolved.interval, Duration::from_secs(1));
+        assert_eq!(resolved.port, Some(9000));
+        assert_eq!(resolved.timeout, base.timeout);
+        assert_eq!(CheckOverride::default().resolve(&resolved), resolved);
+    }
+
+    #[test]
+    fn a_check_out_of_range_names_its_field() {
+        let mut check = HealthCheck {
+            interval: Duration::ZERO,
+            ..HealthCheck::default()
+        };
+        assert_eq!(check.validate().unwrap_err().field, "interval");
+        check.interval = Duration::from_secs(1);
+        check.unhealthy_threshold = 0;
+        assert_eq!(check.validate().unwrap_err().field, "unhealthy_threshold");
+        check.unhealthy_threshold = 1;
+        check.kind = CheckKind::Http(HttpCheck {
+            path: "health\r\n".into(),
+            ..HttpCheck::default()
+        });
+        assert_eq!(check.validate().unwrap_err().field, "http.path");
+    }
+}

@@ -1,0 +1,61 @@
+//! What is said of a value that is not accepted.
+
+use std::{fmt::Display, ops::RangeInclusive, time::Duration};
+
+/// A value that is refused: which field, what was given, and what would be accepted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {value:?} is not accepted: {accepted}")]
+pub struct Invalid {
+    /// The field in the words of whoever gave it: a flag, a JSON key or a proto path.
+    pub field: String,
+    /// The value as it was given.
+    pub value: String,
+    /// What would be accepted, as a phrase: `a weight from 0 to 256`.
+    pub accepted: String,
+}
+
+impl Invalid {
+    /// Refuses `value` of `field`.
+    pub fn new(field: impl Into<String>, value: impl Display, accepted: impl Into<String>) -> Self {
+        Self {
+            field: field.into(),
+            value: value.to_string(),
+            accepted: accepted.into(),
+        }
+    }
+
+    /// The same refusal, of a field inside `parent`: `interval` becomes `check.interval`.
+    #[must_use]
+    pub fn within(mut self, parent: &str) -> Self {
+        self.field = format!("{parent}.{}", self.field);
+        self
+    }
+
+    /// The same refusal under another name of the field.
+    #[must_use]
+    pub fn named(mut self, field: impl Into<String>) -> Self {
+        self.field = field.into();
+        self
+    }
+}
+
+/// Accepts `value` when it lies in `range`, and says so in words otherwise.
+pub fn in_range(
+    field: &str,
+    value: Duration,
+    range: RangeInclusive<Duration>,
+) -> Result<Duration, Invalid> {
+    if range.contains(&value) {
+        return Ok(value);
+    }
+    let (shortest, longest) = range.into_inner();
+    Err(Invalid::new(
+        field,
+        humantime::format_duration(value),
+        format!(
+            "a duration from {} to {}",
+            humantime::format_duration(shortest),
+            humantime::format_duration(longest)
+        ),
+    ))
+}

@@ -1,0 +1,20 @@
+//! The values that everything else is about: pools, servers, their checks, the commands that change
+//! them and the desired state that results. Pure: no clock, no randomness, no I/O.
+
+mod command;
+mod desired_state;
+mod health;
+mod health_check;
+mod ids;
+mod invalid;
+mod pool;
+mod server;
+
+pub use command::{Applied, Command, Outcome, Rejection, ServerSetting};
+pub use desired_state::DesiredState;
+pub use health::{Health, HealthState, Reason};
+pub use health_check::{CheckKind, CheckOverride, ExpectedStatus, HealthCheck, HttpCheck};
+pub use ids::{PoolName, Revision, ServerId, Timestamp};
+pub use invalid::{Invalid, in_range};
+pub use pool::{Balancing, Pool, PoolPatch, PoolSettings};
+pub use server::{AdminState, Removal, Server, ServerPatch, ServerSpec, Weight};

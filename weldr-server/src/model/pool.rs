@@ -1,0 +1,132 @@
+//! A pool and its settings.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use rpds::RedBlackTreeMapSync;
+use serde::{Deserialize, Serialize};
+
+use super::{HealthCheck, Invalid, Revision, Server, in_range};
+
+/// A named set of servers with one policy.
+///
+/// The map shares structure between versions: a change of one server among ten thousand copies a path of
+/// the tree, and handing a version to a reader copies nothing.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pool {
+    /// The policy.
+    pub settings: PoolSettings,
+    /// The revision of the last change of `settings`.
+    pub settings_revision: Revision,
+    /// The revision of the last change of any server, removals included.
+    pub servers_revision: Revision,
+    /// The servers by address.
+    pub servers: RedBlackTreeMapSync<SocketAddr, Arc<Server>>,
+}
+
+impl Pool {
+    /// A pool with no server.
+    pub fn new(settings: PoolSettings) -> Self {
+        Self {
+            settings,
+            settings_revision: Revision::default(),
+            servers_revision: Revision::default(),
+            servers: RedBlackTreeMapSync::new_sync(),
+        }
+    }
+}
+
+/// The policy of a pool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolSettings {
+    /// How its servers are checked, where they override nothing.
+    pub check: HealthCheck,
+    /// How the server of a request is chosen.
+    pub balancing: Balancing,
+    /// When no server is healthy: send requests to all that are ready (true), or answer 503 (false).
+    pub fail_open: bool,
+    /// How long running requests of a removed server may go on.
+    pub drain_deadline: Duration,
+    /// A server that is unhealthy for this long is removed; `None`: never.
+    pub deregister_after: Option<Duration>,
+}
+
+impl Default for PoolSettings {
+    fn default() -> Self {
+        Self {
+            check: HealthCheck::default(),
+            balancing: Balancing::default(),
+            fail_open: true,
+            drain_deadline: Duration::from_secs(30),
+            deregister_after: None,
+        }
+    }
+}
+
+const DAY: Duration = Duration::from_hours(24);
+
+impl PoolSettings {
+    /// Accepts the settings when each is in its range.
+    pub fn validate(&self) -> Result<(), Invalid> {
+        self.check
+            .validate()
+            .map_err(|invalid| invalid.within("check"))?;
+        in_range("drain_deadline", self.drain_deadline, Duration::ZERO..=DAY)?;
+        if let Some(after) = self.deregister_after {
+            in_range("deregister_after", after, Duration::from_secs(1)..=30 * DAY)?;
+        }
+        Ok(())
+    }
+}
+
+/// Changes of a pool's settings; `None` leaves a setting as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolPatch {
+    /// What to change of the check.
+    pub check: super::CheckOverride,
+    /// How the server of a request is chosen.
+    pub balancing: Option<Balancing>,
+    /// What happens when no server is healthy.
+    pub fail_open: Option<bool>,
+    /// How long running requests of a removed server may go on.
+    pub drain_deadline: Option<Duration>,
+    /// `Some(None)` turns it off.
+    pub deregister_after: Option<Option<Duration>>,
+}
+
+impl PoolPatch {
+    /// `settings` with these changes.
+    #[must_use]
+    pub fn applied_to(&self, settings: &PoolSettings) -> PoolSettings {
+        PoolSettings {
+            check: self.check.resolve(&settings.check),
+            balancing: self.balancing.unwrap_or(settings.balancing),
+            fail_open: self.fail_open.unwrap_or(settings.fail_open),
+            drain_deadline: self.drain_deadline.unwrap_or(settings.drain_deadline),
+            deregister_after: self.deregister_after.unwrap_or(settings.deregister_after),
+        }
+    }
+}
+
+/// How the server of a request is chosen.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Balancing {
+    /// Each in turn.
+    #[default]
+    RoundRobin,
+    /// Each in turn, as often as its weight says.
+    WeightedRoundRobin,
+    /// Of two picked at random, the one with fewer running requests for its weight.
+    LeastRequests,
+}
+
+impl Balancing {
+    /// The word that people read and write.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RoundRobin => "round_robin",
+            Self::WeightedRoundRobin => "weighted_round_robin",
+            Self::LeastRequests => "least_requests",
+        }
+    }
+}

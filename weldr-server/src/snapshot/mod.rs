@@ -1,0 +1,26 @@
+//! The seam between the planes: the immutable view of desired state and health that the data path reads.
+//!
+//! A snapshot is built whole and published once; a request reads it without a lock. What a server
+//! accumulates while it lives hangs on a [`LiveServer`] that successive snapshots share, so a change of
+//! the pool resets nothing.
+
+mod live_server;
+mod pool_view;
+mod publisher;
+
+pub use live_server::{ConnectionSlot, LiveServer};
+pub use pool_view::{Candidates, PoolView, ServerView, Unavailable};
+pub use publisher::{Publisher, Snapshots, WorkerReader};
+
+use crate::model::Revision;
+
+/// What the data path acts on, and what operators are told.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Counts the publications: a flip of health makes a new snapshot of the same revision.
+    pub version: u64,
+    /// The revision of the desired state in it.
+    pub revision: Revision,
+    /// The default pool.
+    pub pool: PoolView,
+}

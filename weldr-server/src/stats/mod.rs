@@ -1,0 +1,17 @@
+//! What is counted, where, and how it is summed.
+//!
+//! Each worker counts into shards of its own, with plain loads and stores: nothing is shared between
+//! workers per request, and the control plane reads without disturbing them. [`totals`](self) are summed in
+//! one place when somebody asks.
+
+mod counter;
+mod histogram;
+mod rates;
+mod shard;
+mod totals;
+
+pub use counter::{Counter, Gauge};
+pub use histogram::{Histogram, Latency};
+pub use rates::{RateMeter, Rates};
+pub use shard::{Attempt, ClientShard, ServerShard, Sharded, Statuses};
+pub use totals::{ClientTotals, Outcomes, ServerTotals, StatusTotals, Totals};

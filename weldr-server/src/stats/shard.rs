@@ -1,0 +1,123 @@
+//! What one worker counts.
+
+use std::{sync::OnceLock, time::Duration};
+
+use super::{Counter, Gauge, Histogram};
+
+/// One shard for each worker.
+#[derive(Debug)]
+pub struct Sharded<T>(Box<[T]>);
+
+impl<T: Default> Sharded<T> {
+    /// Shards for `workers` workers.
+    pub fn new(workers: usize) -> Self {
+        Self((0..workers).map(|_| T::default()).collect())
+    }
+
+    /// The shard of worker number `worker`; the only one that this worker may write.
+    ///
+    /// # Panics
+    /// When there are fewer workers: their number is fixed when the process starts.
+    pub fn of(&self, worker: usize) -> &T {
+        &self.0[worker]
+    }
+
+    /// All shards, for reading.
+    pub fn all(&self) -> &[T] {
+        &self.0
+    }
+}
+
+/// How many answers had a status of each class.
+#[derive(Debug, Default)]
+pub struct Statuses([Counter; 5]);
+
+impl Statuses {
+    /// Counts an answer with `status`, from 100 to 599; others are not counted.
+    pub fn record(&self, status: u16) {
+        let class = usize::from(status / 100).wrapping_sub(1);
+        if let Some(counter) = self.0.get(class) {
+            counter.add(1);
+        }
+    }
+
+    /// The counts, from 1xx to 5xx.
+    pub fn get(&self) -> [u64; 5] {
+        std::array::from_fn(|class| self.0[class].get())
+    }
+}
+
+/// What one worker counts of clients. Two cache lines of its own, so that no worker slows another.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct ClientShard {
+    /// Connections that are open.
+    pub connections: Gauge,
+    /// Connections that were ever accepted.
+    pub connections_total: Counter,
+    /// Requests that run.
+    pub in_flight: Gauge,
+    /// Requests that ended well for the client; see `Stats.client` in the proto.
+    pub success: Counter,
+    /// Requests that were answered 5xx or broken off by us or a server.
+    pub failed: Counter,
+    /// Attempts on servers that ended well.
+    pub server_success: Counter,
+    /// Attempts on servers that failed.
+    pub server_failed: Counter,
+    /// Bytes of request bodies.
+    pub bytes_received: Counter,
+    /// Bytes of answer bodies.
+    pub bytes_sent: Counter,
+    /// Attempts after the first one of a request.
+    pub retries: Counter,
+    /// The statuses that clients saw.
+    pub statuses: Statuses,
+}
+
+/// How an attempt on a server ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attempt {
+    /// A whole answer that is not 5xx, or the client went away.
+    Success,
+    /// Connect error, timeout, broken answer or 5xx.
+    Failed,
+}
+
+/// What one worker counts of one server.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct ServerShard {
+    /// Requests that run on it.
+    pub in_flight: Gauge,
+    /// Connections that are open, idle ones included.
+    pub connections: Gauge,
+    /// Connections that were ever opened.
+    pub connections_total: Counter,
+    /// Attempts that could not connect.
+    pub connect_failures: Counter,
+    /// Attempts that ended well.
+    pub success: Counter,
+    /// Attempts that failed.
+    pub failed: Counter,
+    /// Bytes of request bodies.
+    pub bytes_sent: Counter,
+    /// Bytes of answer bodies.
+    pub bytes_received: Counter,
+    /// The statuses that it answered.
+    pub statuses: Statuses,
+    /// Made at the first answer: most servers of a large pool are never asked by most workers.
+    latency: OnceLock<Box<Histogram>>,
+}
+
+impl ServerShard {
+    /// Counts the time to the head of an answer.
+    pub fn record_latency(&self, latency: Duration) {
+        self.latency.get_or_init(Box::default).record(latency);
+    }
+
+    /// The latencies, when there are any.
+    pub fn latency(&self) -> Option<&Histogram> {
+        self.latency.get().map(AsRef::as_ref)
+    }
+}

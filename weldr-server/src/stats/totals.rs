@@ -1,0 +1,103 @@
+//! The one place that sums the shards.
+
+use super::{ClientShard, Latency, ServerShard, Sharded};
+
+/// What ended well and what failed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Outcomes {
+    /// Ended well.
+    pub success: u64,
+    /// Failed.
+    pub failed: u64,
+}
+
+/// How many answers had a status of each class, from 1xx to 5xx.
+pub type StatusTotals = [u64; 5];
+
+/// The counts of the process.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Requests of clients.
+    pub client: Outcomes,
+    /// Attempts on servers, those that are gone included.
+    pub server: Outcomes,
+    /// More of the clients' side.
+    pub detail: ClientTotals,
+}
+
+/// The clients' side.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields are those of `ClientShard`, summed")]
+pub struct ClientTotals {
+    pub connections: u64,
+    pub connections_total: u64,
+    pub in_flight: u64,
+    pub bytes_received: u64,
+    pub bytes_sent: u64,
+    pub retries: u64,
+    pub statuses: StatusTotals,
+}
+
+impl Totals {
+    /// The sum over all workers.
+    pub fn sum(shards: &Sharded<ClientShard>) -> Self {
+        let mut sum = Self::default();
+        for shard in shards.all() {
+            sum.client.success += shard.success.get();
+            sum.client.failed += shard.failed.get();
+            sum.server.success += shard.server_success.get();
+            sum.server.failed += shard.server_failed.get();
+            sum.detail.connections += shard.connections.get();
+            sum.detail.connections_total += shard.connections_total.get();
+            sum.detail.in_flight += shard.in_flight.get();
+            sum.detail.bytes_received += shard.bytes_received.get();
+            sum.detail.bytes_sent += shard.bytes_sent.get();
+            sum.detail.retries += shard.retries.get();
+            add_statuses(&mut sum.detail.statuses, shard.statuses.get());
+        }
+        sum
+    }
+}
+
+/// The counts of one server.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields are those of `ServerShard`, summed")]
+pub struct ServerTotals {
+    pub outcomes: Outcomes,
+    pub in_flight: u64,
+    pub connections: u64,
+    pub connections_total: u64,
+    pub connect_failures: u64,
+    pub bytes_sent: u64,
+    pub bytes_received: u64,
+    pub statuses: StatusTotals,
+    pub latency: Latency,
+}
+
+impl ServerTotals {
+    /// The sum over all workers.
+    pub fn sum(shards: &Sharded<ServerShard>) -> Self {
+        let mut sum = Self::default();
+        for shard in shards.all() {
+            sum.outcomes.success += shard.success.get();
+            sum.outcomes.failed += shard.failed.get();
+            sum.in_flight += shard.in_flight.get();
+            sum.connections += shard.connections.get();
+            sum.connections_total += shard.connections_total.get();
+            sum.connect_failures += shard.connect_failures.get();
+            sum.bytes_sent += shard.bytes_sent.get();
+            sum.bytes_received += shard.bytes_received.get();
+            add_statuses(&mut sum.statuses, shard.statuses.get());
+            if let Some(histogram) = shard.latency() {
+                sum.latency.add(histogram);
+            }
+        }
+        sum
+    }
+}
+
+fn add_statuses(sum: &mut StatusTotals, statuses: StatusTotals) {
+    for (sum, count) in sum.iter_mut().zip(statuses) {
+        *sum += count;
+    }
+}
