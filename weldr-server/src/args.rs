@@ -1,0 +1,318 @@
+//! What can be said on the command line, in the environment and in the configuration file: one list of
+//! options for all three.
+
+use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+
+use clap::{
+    ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum,
+    error::ErrorKind, parser::ValueSource,
+};
+use serde::{Deserialize, Serialize};
+
+/// The command line of `weldr`.
+#[derive(Debug, Parser)]
+#[command(
+    name = "weldr",
+    version,
+    about = "An HTTP load balancer whose pool of servers changes at run time",
+    after_help = AFTER_HELP
+)]
+pub struct Args {
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Subcommands>,
+
+    /// Read options from this TOML file; a flag or a variable says it louder
+    #[arg(long, env = "WELDR_CONFIG", value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+
+    /// The options themselves.
+    #[command(flatten)]
+    pub options: Options,
+}
+
+impl Args {
+    /// Reads the command line and the environment of this process; prints help or what is wrong, and ends
+    /// the process, where clap would.
+    pub fn parse_process() -> Self {
+        let matches = Self::command().get_matches();
+        Self::from_arg_matches(&matches)
+            .and_then(|args| args.settle_storage(&matches))
+            .unwrap_or_else(|error| error.format(&mut Self::command()).exit())
+    }
+
+    /// `--data-dir` and `--ephemeral` are one decision: the flag beats the variable here too.
+    fn settle_storage(mut self, matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let options = &mut self.options;
+        if options.ephemeral != Some(true) || options.data_dir.is_none() {
+            return Ok(self);
+        }
+        let is_flag = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
+        match (is_flag("ephemeral"), is_flag("data_dir")) {
+            (true, false) => options.data_dir = None,
+            (false, true) => options.ephemeral = None,
+            _ => {
+                return Err(clap::Error::raw(
+                    ErrorKind::ArgumentConflict,
+                    "--data-dir keeps the pool on disk and --ephemeral keeps it nowhere: say one of them\n",
+                ));
+            }
+        }
+        Ok(self)
+    }
+}
+
+const AFTER_HELP: &str = "\
+Each option can also be set by its variable, and by a key of the file named with --config: the long
+name with `_` for `-`. A flag beats a variable, a variable beats the file.
+
+Durations are written like 500ms, 2s, 1m or 1h30m.
+
+Try it:
+  weldr --demo
+  weldr --server 127.0.0.1:12345 --ephemeral
+  weldr check-config --config weldr.toml";
+
+/// What `weldr` can do besides serving.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+pub enum Subcommands {
+    /// Validate the options and print those in effect, as a configuration file
+    CheckConfig,
+}
+
+/// Every option, each as it was said or not at all.
+#[derive(Debug, Clone, Default, PartialEq, clap::Args, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Options {
+    /// Proxy on this address; repeatable [default: 0.0.0.0:8080]
+    #[arg(
+        long,
+        env = "WELDR_LISTEN",
+        value_name = "ADDR",
+        value_delimiter = ',',
+        global = true
+    )]
+    pub listen: Option<Vec<SocketAddr>>,
+
+    /// Serve the management API (gRPC and REST) on this address [default: 127.0.0.1:8687]
+    #[arg(long, env = "WELDR_MANAGEMENT", value_name = "ADDR", global = true)]
+    pub management: Option<SocketAddr>,
+
+    /// Allow management on an address that is not loopback, though nobody has to authenticate
+    #[arg(long, env = "WELDR_MANAGEMENT_INSECURE", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", global = true)]
+    pub management_insecure: Option<bool>,
+
+    /// Serve gRPC only on the management address
+    #[arg(long, env = "WELDR_NO_REST", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", global = true)]
+    pub no_rest: Option<bool>,
+
+    /// Keep the pool in this directory [default: ./weldr-data]
+    #[arg(long, env = "WELDR_DATA_DIR", value_name = "DIR", global = true)]
+    pub data_dir: Option<PathBuf>,
+
+    /// Keep nothing on disk: the pool is forgotten at the end
+    #[arg(long, env = "WELDR_EPHEMERAL", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", global = true)]
+    pub ephemeral: Option<bool>,
+
+    /// Threads that proxy [default: one for each core]
+    #[arg(long, env = "WELDR_WORKERS", value_name = "N", global = true)]
+    pub workers: Option<usize>,
+
+    /// Add this server at the start when it is not in the pool; repeatable
+    #[arg(
+        long,
+        env = "WELDR_SERVER",
+        value_name = "ADDR",
+        value_delimiter = ',',
+        global = true
+    )]
+    pub server: Option<Vec<SocketAddr>>,
+
+    /// Proxy to three servers in this process and show what to try; keeps nothing on disk
+    #[arg(long, env = "WELDR_DEMO", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", global = true)]
+    pub demo: Option<bool>,
+
+    /// How to write the log [default: text]
+    #[arg(long, env = "WELDR_LOG_FORMAT", value_name = "FORMAT", global = true)]
+    pub log_format: Option<LogFormat>,
+
+    /// How long running requests may go on after SIGTERM or SIGINT [default: 30s]
+    #[arg(
+        long,
+        env = "WELDR_SHUTDOWN_TIMEOUT",
+        value_name = "DURATION",
+        global = true
+    )]
+    pub shutdown_timeout: Option<Span>,
+
+    /// How to choose a server [default: round_robin]
+    #[arg(long, env = "WELDR_BALANCING", value_name = "ALGORITHM", global = true, help_heading = POOL)]
+    pub balancing: Option<BalancingName>,
+
+    /// When no server is healthy: ask all that are ready (true), or answer 503 (false) [default: true]
+    #[arg(long, env = "WELDR_FAIL_OPEN", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", global = true, help_heading = POOL)]
+    pub fail_open: Option<bool>,
+
+    /// How long running requests of a removed server may go on [default: 30s]
+    #[arg(long, env = "WELDR_DRAIN_DEADLINE", value_name = "DURATION", global = true, help_heading = POOL)]
+    pub drain_deadline: Option<Span>,
+
+    /// Remove a server that is unhealthy for this long; 0s: never [default: 0s]
+    #[arg(long, env = "WELDR_DEREGISTER_AFTER", value_name = "DURATION", global = true, help_heading = POOL)]
+    pub deregister_after: Option<Span>,
+
+    /// What a check does: connect (tcp), or ask for a path (http) [default: tcp]
+    #[arg(long, env = "WELDR_CHECK_TYPE", value_name = "TYPE", global = true, help_heading = POOL)]
+    pub check_type: Option<CheckType>,
+
+    /// The path that an HTTP check asks for [default: /]
+    #[arg(long, env = "WELDR_CHECK_PATH", value_name = "PATH", global = true, help_heading = POOL)]
+    pub check_path: Option<String>,
+
+    /// The statuses that pass an HTTP check, as in 200-299,401 [default: 200-399]
+    #[arg(long, env = "WELDR_CHECK_EXPECT", value_name = "CODES", global = true, help_heading = POOL)]
+    pub check_expect: Option<String>,
+
+    /// The Host field of an HTTP check [default: the address of the server]
+    #[arg(long, env = "WELDR_CHECK_HOST", value_name = "HOST", global = true, help_heading = POOL)]
+    pub check_host: Option<String>,
+
+    /// The port to check [default: the port of the traffic]
+    #[arg(long, env = "WELDR_CHECK_PORT", value_name = "PORT", global = true, help_heading = POOL)]
+    pub check_port: Option<u16>,
+
+    /// From one check of a server to the next [default: 5s]
+    #[arg(long, env = "WELDR_CHECK_INTERVAL", value_name = "DURATION", global = true, help_heading = POOL)]
+    pub check_interval: Option<Span>,
+
+    /// How long a check may take in all [default: 2s]
+    #[arg(long, env = "WELDR_CHECK_TIMEOUT", value_name = "DURATION", global = true, help_heading = POOL)]
+    pub check_timeout: Option<Span>,
+
+    /// Checks in a row that make an unhealthy server healthy [default: 2]
+    #[arg(long, env = "WELDR_HEALTHY_THRESHOLD", value_name = "N", global = true, help_heading = POOL)]
+    pub healthy_threshold: Option<u32>,
+
+    /// Checks in a row that make a server unhealthy [default: 3]
+    #[arg(long, env = "WELDR_UNHEALTHY_THRESHOLD", value_name = "N", global = true, help_heading = POOL)]
+    pub unhealthy_threshold: Option<u32>,
+
+    /// A client's whole request head must be here in this time [default: 10s]
+    #[arg(long, env = "WELDR_CLIENT_HEADER_TIMEOUT", value_name = "DURATION", global = true, help_heading = TIMEOUTS)]
+    pub client_header_timeout: Option<Span>,
+
+    /// How long a client's connection may wait for its next request [default: 1m]
+    #[arg(long, env = "WELDR_CLIENT_IDLE_TIMEOUT", value_name = "DURATION", global = true, help_heading = TIMEOUTS)]
+    pub client_idle_timeout: Option<Span>,
+
+    /// How long connecting to a server may take [default: 2s]
+    #[arg(long, env = "WELDR_CONNECT_TIMEOUT", value_name = "DURATION", global = true, help_heading = TIMEOUTS)]
+    pub connect_timeout: Option<Span>,
+
+    /// From the end of a request to the head of the server's answer [default: 1m]
+    #[arg(long, env = "WELDR_RESPONSE_HEADER_TIMEOUT", value_name = "DURATION", global = true, help_heading = TIMEOUTS)]
+    pub response_header_timeout: Option<Span>,
+
+    /// How long a body may stand still, in either direction [default: 1m]
+    #[arg(long, env = "WELDR_STREAM_IDLE_TIMEOUT", value_name = "DURATION", global = true, help_heading = TIMEOUTS)]
+    pub stream_idle_timeout: Option<Span>,
+
+    /// How long an unused connection to a server is kept [default: 1m]
+    #[arg(long, env = "WELDR_SERVER_IDLE_TIMEOUT", value_name = "DURATION", global = true, help_heading = TIMEOUTS)]
+    pub server_idle_timeout: Option<Span>,
+
+    /// The size of a head, in bytes; 8192 or more [default: 32768]
+    #[arg(long, env = "WELDR_MAX_HEADER_BYTES", value_name = "BYTES", global = true, help_heading = LIMITS)]
+    pub max_header_bytes: Option<usize>,
+
+    /// The number of fields in a head [default: 128]
+    #[arg(long, env = "WELDR_MAX_HEADERS", value_name = "N", global = true, help_heading = LIMITS)]
+    pub max_headers: Option<usize>,
+
+    /// Connections of clients; further ones wait in the kernel's queue [default: 20000]
+    #[arg(long, env = "WELDR_MAX_CONNECTIONS", value_name = "N", global = true, help_heading = LIMITS)]
+    pub max_connections: Option<usize>,
+
+    /// Connections to one server [default: 4096]
+    #[arg(long, env = "WELDR_MAX_SERVER_CONNECTIONS", value_name = "N", global = true, help_heading = LIMITS)]
+    pub max_server_connections: Option<usize>,
+
+    /// Unused connections that are kept to one server [default: 256]
+    #[arg(long, env = "WELDR_MAX_SERVER_IDLE_CONNECTIONS", value_name = "N", global = true, help_heading = LIMITS)]
+    pub max_server_idle_connections: Option<usize>,
+}
+
+const POOL: &str = "The pool, when it is new (later changes: weldrctl pool set)";
+const TIMEOUTS: &str = "Timeouts";
+const LIMITS: &str = "Limits";
+
+/// A duration as people write it: `500ms`, `2s`, `1h30m`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Span(pub Duration);
+
+impl FromStr for Span {
+    type Err = humantime::DurationError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        humantime::parse_duration(text).map(Self)
+    }
+}
+
+impl TryFrom<String> for Span {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+            .map_err(|_| format!("{text:?} is not a duration such as 500ms, 2s or 1h30m"))
+    }
+}
+
+impl From<Span> for String {
+    fn from(span: Span) -> Self {
+        span.to_string()
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        humantime::format_duration(self.0).fmt(f)
+    }
+}
+
+/// How the log is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// A line for people.
+    #[default]
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+/// What a check does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckType {
+    /// Connects.
+    Tcp,
+    /// Asks for a path.
+    Http,
+}
+
+/// The algorithms by the names that the management API gives them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[value(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
+pub enum BalancingName {
+    /// Each in turn.
+    #[value(alias = "round-robin")]
+    RoundRobin,
+    /// Each in turn, as often as its weight says.
+    #[value(alias = "weighted-round-robin")]
+    WeightedRoundRobin,
+    /// The less loaded of two.
+    #[value(alias = "least-requests")]
+    LeastRequests,
+}

@@ -1,0 +1,630 @@
+//! Options from flags, variables and a file become one validated [`Config`]; its `Default` is the one
+//! table of defaults.
+
+use std::{
+    fs, io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    num::NonZero,
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
+
+use crate::{
+    args::{BalancingName, CheckType, LogFormat, Options, Span},
+    model::{Balancing, CheckKind, HttpCheck, Invalid, PoolSettings, in_range},
+};
+
+/// Everything a node is told when it starts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Where to proxy.
+    pub listen: Vec<SocketAddr>,
+    /// Where to serve the management API.
+    pub management: SocketAddr,
+    /// Allow `management` off loopback without authentication.
+    pub management_insecure: bool,
+    /// Serve REST beside gRPC.
+    pub rest: bool,
+    /// Where the pool is kept.
+    pub storage: Storage,
+    /// Threads that proxy.
+    pub workers: usize,
+    /// Servers to add at the start.
+    pub servers: Vec<SocketAddr>,
+    /// Run the demonstration.
+    pub demo: bool,
+    /// How the log is written.
+    pub log_format: LogFormat,
+    /// How long running requests may go on when the node stops.
+    pub shutdown_timeout: Duration,
+    /// The settings of the default pool when it is new.
+    pub pool: PoolSettings,
+    /// How long the data path waits.
+    pub timeouts: Timeouts,
+    /// How much the data path holds.
+    pub limits: Limits,
+}
+
+/// Where the pool is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Storage {
+    /// In this directory.
+    Directory(PathBuf),
+    /// In memory only.
+    Ephemeral,
+}
+
+/// How long the data path waits for what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Timeouts {
+    /// From the first byte of a request to the end of its head.
+    pub client_header: Duration,
+    /// Between two requests of a connection.
+    pub client_idle: Duration,
+    /// For a connection to a server.
+    pub connect: Duration,
+    /// From the end of a request to the head of its answer.
+    pub response_header: Duration,
+    /// For the next part of a body, in either direction.
+    pub stream_idle: Duration,
+    /// How long an unused connection to a server is kept.
+    pub server_idle: Duration,
+}
+
+/// How much the data path holds at most.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a head.
+    pub header_bytes: usize,
+    /// Fields of a head.
+    pub headers: usize,
+    /// Connections of clients.
+    pub connections: usize,
+    /// Connections to one server.
+    pub server_connections: usize,
+    /// Unused connections to one server.
+    pub server_idle_connections: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: vec![(Ipv4Addr::UNSPECIFIED, 8080).into()],
+            management: (Ipv4Addr::LOCALHOST, 8687).into(),
+            management_insecure: false,
+            rest: true,
+            storage: Storage::Directory("./weldr-data".into()),
+            workers: thread::available_parallelism().map_or(1, NonZero::get),
+            servers: Vec::new(),
+            demo: false,
+            log_format: LogFormat::Text,
+            shutdown_timeout: Duration::from_secs(30),
+            pool: PoolSettings::default(),
+            timeouts: Timeouts {
+                client_header: Duration::from_secs(10),
+                client_idle: Duration::from_mins(1),
+                connect: Duration::from_secs(2),
+                response_header: Duration::from_mins(1),
+                stream_idle: Duration::from_mins(1),
+                server_idle: Duration::from_mins(1),
+            },
+            limits: Limits {
+                header_bytes: 32 * 1024,
+                headers: 128,
+                connections: 20_000,
+                server_connections: 4096,
+                server_idle_connections: 256,
+            },
+        }
+    }
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("the configuration file {} cannot be read", path.display())]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file is not what it should be.
+    #[error("the configuration file {} is not valid", path.display())]
+    Malformed {
+        /// Which file.
+        path: PathBuf,
+        /// Where, and what was expected.
+        source: Box<toml::de::Error>,
+    },
+    /// A value is out of range.
+    #[error("invalid configuration")]
+    Invalid(#[from] Invalid),
+    /// Two options contradict each other.
+    #[error("{0}")]
+    Contradiction(&'static str),
+    /// Management would be open to the network.
+    #[error(
+        "management = {0} is not a loopback address, and management has no authentication yet: whoever \
+         reaches that port could change the pool. Use 127.0.0.1 or [::1], or say --management-insecure"
+    )]
+    ManagementOpen(SocketAddr),
+}
+
+impl Config {
+    /// Makes a configuration of what was said on the command line or in the environment, and beneath it of
+    /// what the file at `path` says.
+    pub fn load(said: Options, path: Option<&Path>) -> Result<Self, ConfigError> {
+        let file = path.map(read_file).transpose()?.unwrap_or_default();
+        Self::from_options(said.over(file))
+    }
+
+    /// Makes a configuration of options, with defaults for those that are not said.
+    pub fn from_options(options: Options) -> Result<Self, ConfigError> {
+        let default = Self::default();
+        let pool = pool_settings(&options)?;
+        let span = |span: Option<Span>, default: Duration| span.map_or(default, |span| span.0);
+        let demo = options.demo.unwrap_or(default.demo);
+        let ephemeral = options.ephemeral.unwrap_or(demo);
+        let config = Self {
+            listen: options.listen.unwrap_or(default.listen),
+            management: options.management.unwrap_or(default.management),
+            management_insecure: options.management_insecure.unwrap_or(false),
+            rest: !options.no_rest.unwrap_or(!default.rest),
+            storage: match options.data_dir {
+                _ if ephemeral => Storage::Ephemeral,
+                Some(directory) => Storage::Directory(directory),
+                None => default.storage,
+            },
+            workers: options.workers.unwrap_or(default.workers),
+            servers: options.server.unwrap_or_default(),
+            demo,
+            log_format: options.log_format.unwrap_or_default(),
+            shutdown_timeout: span(options.shutdown_timeout, default.shutdown_timeout),
+            pool,
+            timeouts: Timeouts {
+                client_header: span(
+                    options.client_header_timeout,
+                    default.timeouts.client_header,
+                ),
+                client_idle: span(options.client_idle_timeout, default.timeouts.client_idle),
+                connect: span(options.connect_timeout, default.timeouts.connect),
+                response_header: span(
+                    options.response_header_timeout,
+                    default.timeouts.response_header,
+                ),
+                stream_idle: span(options.stream_idle_timeout, default.timeouts.stream_idle),
+                server_idle: span(options.server_idle_timeout, default.timeouts.server_idle),
+            },
+            limits: Limits {
+                header_bytes: options
+                    .max_header_bytes
+                    .unwrap_or(default.limits.header_bytes),
+                headers: options.max_headers.unwrap_or(default.limits.headers),
+                connections: options
+                    .max_connections
+                    .unwrap_or(default.limits.connections),
+                server_connections: options
+                    .max_server_connections
+                    .unwrap_or(default.limits.server_connections),
+                server_idle_connections: options
+                    .max_server_idle_connections
+                    .unwrap_or(default.limits.server_idle_connections),
+            },
+        };
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// Accepts the configuration when each value is in its range and none contradicts another.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        if self.listen.is_empty() {
+            return Err(Invalid::new("listen", "", "at least one address").into());
+        }
+        if !self.management_insecure && !is_loopback(self.management.ip()) {
+            return Err(ConfigError::ManagementOpen(self.management));
+        }
+        self.pool.validate().map_err(|invalid| {
+            let option = invalid
+                .field
+                .replace("check.http.", "check.")
+                .replace('.', "_");
+            let option = match option.as_str() {
+                "check_healthy_threshold" => "healthy_threshold",
+                "check_unhealthy_threshold" => "unhealthy_threshold",
+                other => other,
+            };
+            let option = option.to_owned();
+            invalid.named(option)
+        })?;
+        self.validate_times()?;
+        self.validate_sizes()?;
+        Ok(())
+    }
+
+    fn validate_times(&self) -> Result<(), Invalid> {
+        const SHORTEST: Duration = Duration::from_millis(10);
+        const LONGEST: Duration = Duration::from_hours(24);
+        let Timeouts {
+            client_header,
+            client_idle,
+            connect,
+            response_header,
+            stream_idle,
+            server_idle,
+        } = self.timeouts;
+        in_range(
+            "shutdown_timeout",
+            self.shutdown_timeout,
+            Duration::ZERO..=LONGEST,
+        )?;
+        for (option, timeout) in [
+            ("client_header_timeout", client_header),
+            ("client_idle_timeout", client_idle),
+            ("connect_timeout", connect),
+            ("response_header_timeout", response_header),
+            ("stream_idle_timeout", stream_idle),
+            ("server_idle_timeout", server_idle),
+        ] {
+            in_range(option, timeout, SHORTEST..=LONGEST)?;
+        }
+        Ok(())
+    }
+
+    fn validate_sizes(&self) -> Result<(), Invalid> {
+        const MILLION: usize = 1_000_000;
+        let limits = &self.limits;
+        for (option, value, range) in [
+            ("workers", self.workers, 1..=1024),
+            ("max_header_bytes", limits.header_bytes, 8192..=1024 * 1024),
+            ("max_headers", limits.headers, 1..=10_000),
+            ("max_connections", limits.connections, 1..=10 * MILLION),
+            (
+                "max_server_connections",
+                limits.server_connections,
+                1..=MILLION,
+            ),
+            (
+                "max_server_idle_connections",
+                limits.server_idle_connections,
+                0..=MILLION,
+            ),
+        ] {
+            if !range.contains(&value) {
+                let accepted = format!("a whole number from {} to {}", range.start(), range.end());
+                return Err(Invalid::new(option, value, accepted));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The effective configuration, as it could be written into a file.
+impl From<&Config> for Options {
+    fn from(config: &Config) -> Self {
+        let span = |duration| Some(Span(duration));
+        let check = &config.pool.check;
+        let http = match &check.kind {
+            CheckKind::Http(http) => Some(http),
+            CheckKind::Tcp => None,
+        };
+        Self {
+            listen: Some(config.listen.clone()),
+            management: Some(config.management),
+            management_insecure: Some(config.management_insecure),
+            no_rest: Some(!config.rest),
+            data_dir: match &config.storage {
+                Storage::Directory(directory) => Some(directory.clone()),
+                Storage::Ephemeral => None,
+            },
+            ephemeral: Some(config.storage == Storage::Ephemeral),
+            workers: Some(config.workers),
+            server: Some(config.servers.clone()),
+            demo: Some(config.demo),
+            log_format: Some(config.log_format),
+            shutdown_timeout: span(config.shutdown_timeout),
+            balancing: Some(config.pool.balancing.into()),
+            fail_open: Some(config.pool.fail_open),
+            drain_deadline: span(config.pool.drain_deadline),
+            deregister_after: span(config.pool.deregister_after.unwrap_or_default()),
+            check_type: Some(if http.is_some() {
+                CheckType::Http
+            } else {
+                CheckType::Tcp
+            }),
+            check_path: http.map(|http| http.path.clone()),
+            check_expect: http.map(|http| http.expected_status.to_string()),
+            check_host: http.and_then(|http| http.host.clone()),
+            check_port: check.port,
+            check_interval: span(check.interval),
+            check_timeout: span(check.timeout),
+            healthy_threshold: Some(check.healthy_threshold),
+            unhealthy_threshold: Some(check.unhealthy_threshold),
+            client_header_timeout: span(config.timeouts.client_header),
+            client_idle_timeout: span(config.timeouts.client_idle),
+            connect_timeout: span(config.timeouts.connect),
+            response_header_timeout: span(config.timeouts.response_header),
+            stream_idle_timeout: span(config.timeouts.stream_idle),
+            server_idle_timeout: span(config.timeouts.server_idle),
+            max_header_bytes: Some(config.limits.header_bytes),
+            max_headers: Some(config.limits.headers),
+            max_connections: Some(config.limits.connections),
+            max_server_connections: Some(config.limits.server_connections),
+            max_server_idle_connections: Some(config.limits.server_idle_connections),
+        }
+    }
+}
+
+impl Options {
+    /// These options, and beneath each that is not said, what `file` says.
+    #[must_use]
+    pub fn over(self, file: Self) -> Self {
+        // One decision in two options: who says either here says both.
+        let file = if self.data_dir.is_some() || self.ephemeral.is_some() {
+            Self {
+                data_dir: None,
+                ephemeral: None,
+                ..file
+            }
+        } else {
+            file
+        };
+        macro_rules! first_said {
+            ($($option:ident)*) => {
+                Self { $($option: self.$option.or(file.$option),)* }
+            };
+        }
+        first_said! {
+            listen management management_insecure no_rest data_dir ephemeral workers server demo
+            log_format shutdown_timeout balancing fail_open drain_deadline deregister_after check_type
+            check_path check_expect check_host check_port check_interval check_timeout
+            healthy_threshold unhealthy_threshold client_header_timeout client_idle_timeout
+            connect_timeout response_header_timeout stream_idle_timeout server_idle_timeout
+            max_header_bytes max_headers max_connections max_server_connections
+            max_server_idle_connections
+        }
+    }
+}
+
+fn read_file(path: &Path) -> Result<Options, ConfigError> {
+    let text = fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+        path: path.to_owned(),
+        source,
+    })?;
+    let options: Options = toml::from_str(&text).map_err(|source| ConfigError::Malformed {
+        path: path.to_owned(),
+        source: Box::new(source),
+    })?;
+    if options.ephemeral == Some(true) && options.data_dir.is_some() {
+        return Err(ConfigError::Contradiction(
+            "the configuration file says both `ephemeral = true` and `data_dir`: one of them has to go",
+        ));
+    }
+    Ok(options)
+}
+
+fn pool_settings(options: &Options) -> Result<PoolSettings, ConfigError> {
+    let mut pool = PoolSettings::default();
+    let check = &mut pool.check;
+    let asks_http = [
+        &options.check_path,
+        &options.check_expect,
+        &options.check_host,
+    ]
+    .iter()
+    .any(|option| option.is_some());
+    match options.check_type {
+        Some(CheckType::Tcp) if asks_http => {
+            return Err(ConfigError::Contradiction(
+                "check_type is tcp, but check_path, check_expect and check_host belong to http checks",
+            ));
+        }
+        Some(CheckType::Http) => check.kind = CheckKind::Http(http_check(options)?),
+        None if asks_http => check.kind = CheckKind::Http(http_check(options)?),
+        Some(CheckType::Tcp) | None => {}
+    }
+    set(
+        &mut check.interval,
+        options.check_interval.map(|span| span.0),
+    );
+    set(&mut check.timeout, options.check_timeout.map(|span| span.0));
+    set(&mut check.healthy_threshold, options.healthy_threshold);
+    set(&mut check.unhealthy_threshold, options.unhealthy_threshold);
+    check.port = options.check_port;
+    if check.port == Some(0) {
+        return Err(Invalid::new("check_port", 0, "a port from 1 to 65535").into());
+    }
+    set(&mut pool.balancing, options.balancing.map(Balancing::from));
+    set(&mut pool.fail_open, options.fail_open);
+    set(
+        &mut pool.drain_deadline,
+        options.drain_deadline.map(|span| span.0),
+    );
+    pool.deregister_after = options
+        .deregister_after
+        .map(|span| span.0)
+        .filter(|after| !after.is_zero());
+    Ok(pool)
+}
+
+fn set<T>(setting: &mut T, said: Option<T>) {
+    if let Some(said) = said {
+        *setting = said;
+    }
+}
+
+fn http_check(options: &Options) -> Result<HttpCheck, Invalid> {
+    let mut http = HttpCheck::default();
+    set(&mut http.path, options.check_path.clone());
+    if let Some(expect) = &options.check_expect {
+        http.expected_status = expect
+            .parse()
+            .map_err(|invalid: Invalid| invalid.named("check_expect"))?;
+    }
+    http.host.clone_from(&options.check_host);
+    Ok(http)
+}
+
+fn is_loopback(ip: IpAddr) -> bool {
+    ip.to_canonical().is_loopback()
+}
+
+impl From<BalancingName> for Balancing {
+    fn from(name: BalancingName) -> Self {
+        match name {
+            BalancingName::RoundRobin => Self::RoundRobin,
+            BalancingName::WeightedRoundRobin => Self::WeightedRoundRobin,
+            BalancingName::LeastRequests => Self::LeastRequests,
+        }
+    }
+}
+
+impl From<Balancing> for BalancingName {
+    fn from(balancing: Balancing) -> Self {
+        match balancing {
+            Balancing::RoundRobin => Self::RoundRobin,
+            Balancing::WeightedRoundRobin => Self::WeightedRoundRobin,
+            Balancing::LeastRequests => Self::LeastRequests,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+    use crate::args::Args;
+
+    fn config(text: &str) -> Result<Config, ConfigError> {
+        Config::from_options(toml::from_str(text).unwrap())
+    }
+
+    #[test]
+    fn what_is_said_beats_the_file_and_the_file_beats_the_default() {
+        let file: Options = toml::from_str("workers = 3\nconnect_timeout = '7s'").unwrap();
+        let said = Options {
+            workers: Some(5),
+            ..Options::default()
+        };
+        let config = Config::from_options(said.over(file)).unwrap();
+        assert_eq!(config.workers, 5);
+        assert_eq!(config.timeouts.connect, Duration::from_secs(7));
+        assert_eq!(
+            config.timeouts.stream_idle,
+            Config::default().timeouts.stream_idle
+        );
+    }
+
+    #[test]
+    fn ephemeral_on_the_command_line_beats_a_directory_in_the_file_and_the_other_way_round() {
+        let directory: Options = toml::from_str("data_dir = '/somewhere'").unwrap();
+        let said = Options {
+            ephemeral: Some(true),
+            ..Options::default()
+        };
+        assert_eq!(
+            Config::from_options(said.over(directory)).unwrap().storage,
+            Storage::Ephemeral
+        );
+        let ephemeral: Options = toml::from_str("ephemeral = true").unwrap();
+        let said = Options {
+            data_dir: Some("/here".into()),
+            ..Options::default()
+        };
+        let config = Config::from_options(said.over(ephemeral)).unwrap();
+        assert_eq!(config.storage, Storage::Directory("/here".into()));
+    }
+
+    #[test]
+    fn the_effective_configuration_is_a_configuration_file() {
+        let text = "listen = ['127.0.0.1:1', '[::1]:2']\nephemeral = true\ncheck_path = '/health'\n\
+                    deregister_after = '1h'\nbalancing = 'least_requests'\nmax_headers = 7";
+        let config = config(text).unwrap();
+        let printed = toml::to_string(&Options::from(&config)).unwrap();
+        assert_eq!(
+            super::Config::from_options(toml::from_str(&printed).unwrap()).unwrap(),
+            config
+        );
+    }
+
+    #[test]
+    fn an_http_option_implies_http_checks() {
+        let config = config("check_expect = '200,404'").unwrap();
+        let CheckKind::Http(http) = config.pool.check.kind else {
+            panic!("not an HTTP check")
+        };
+        assert_eq!(
+            (http.path.as_str(), http.expected_status.contains(404)),
+            ("/", true)
+        );
+    }
+
+    #[test]
+    fn what_is_refused_names_its_option() {
+        for (text, option) in [
+            ("workers = 0", "workers"),
+            ("max_header_bytes = 100", "max_header_bytes"),
+            ("connect_timeout = '0s'", "connect_timeout"),
+            ("check_interval = '1ms'", "check_interval"),
+            ("unhealthy_threshold = 0", "unhealthy_threshold"),
+            ("check_path = 'health'", "check_path"),
+            ("check_expect = '999'", "check_expect"),
+            ("check_port = 0", "check_port"),
+            ("deregister_after = '1ms'", "deregister_after"),
+            ("listen = []", "listen"),
+        ] {
+            match config(text) {
+                Err(ConfigError::Invalid(invalid)) => assert_eq!(invalid.field, option, "{text}"),
+                other => panic!("{text}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        let tcp_with_path = config("check_type = 'tcp'\ncheck_path = '/health'");
+        assert!(matches!(tcp_with_path, Err(ConfigError::Contradiction(_))));
+        assert!(
+            toml::from_str::<Options>("conect_timeout = '1s'").is_err(),
+            "a typo is not ignored"
+        );
+    }
+
+    #[test]
+    fn management_off_loopback_has_to_be_asked_for() {
+        let open = config("management = '0.0.0.0:8687'");
+        assert!(matches!(open, Err(ConfigError::ManagementOpen(_))));
+        assert!(config("management = '0.0.0.0:8687'\nmanagement_insecure = true").is_ok());
+        assert!(config("management = '[::1]:8687'").is_ok());
+    }
+
+    #[test]
+    fn help_tells_the_defaults_that_are_in_force() {
+        let config = Config::default();
+        let options = toml::Table::try_from(Options::from(&config)).unwrap();
+        for argument in Args::command().get_arguments() {
+            let help = argument.get_help().unwrap().to_string();
+            let Some((_, said)) = help.split_once("[default: ") else {
+                continue;
+            };
+            let said = said.trim_end_matches(']');
+            let Some(value) = options.get(argument.get_id().as_str()) else {
+                continue;
+            };
+            let value = match value {
+                toml::Value::String(text) => text.clone(),
+                toml::Value::Array(values) => values[0].as_str().unwrap().to_owned(),
+                other => other.to_string(),
+            };
+            let in_words = said.starts_with("one ") || said.starts_with("the ");
+            assert!(
+                in_words || said == value,
+                "{}: {said} against {value}",
+                argument.get_id()
+            );
+        }
+    }
+}
