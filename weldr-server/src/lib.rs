@@ -7,6 +7,7 @@ pub mod config;
 pub mod health;
 pub mod management;
 pub mod model;
+pub mod proxy;
 pub mod shutdown;
 pub mod snapshot;
 pub mod stats;

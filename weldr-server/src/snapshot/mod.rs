@@ -21,6 +21,8 @@ pub struct Snapshot {
     pub version: u64,
     /// The revision of the desired state in it.
     pub revision: Revision,
+    /// How many servers have left the pool so far: a worker looks for those that are gone only when this grew.
+    pub removals: u64,
     /// The default pool.
     pub pool: PoolView,
 }

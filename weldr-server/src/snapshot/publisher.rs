@@ -167,6 +167,7 @@ mod tests {
         Snapshot {
             version,
             revision: Revision(version),
+            removals: 0,
             pool: PoolView::new(name, settings, Revision(0), vec![]),
         }
     }

@@ -1,0 +1,263 @@
+//! The deadlines of a worker: one coarse clock instead of a timer for each wait.
+//!
+//! Requests arm and disarm deadlines all the time and almost none of them is ever reached. So arming is a
+//! store into a slab, and one task looks at all of them every [`TICK`]. A deadline is reached up to two
+//! ticks late, never early.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
+};
+
+use slab::Slab;
+use tokio::{sync::Notify, time};
+
+use crate::model::ServerId;
+
+/// How often deadlines are looked at.
+const TICK: Duration = Duration::from_millis(50);
+
+const NEVER: u64 = u64::MAX;
+
+/// All deadlines of a worker.
+pub(super) struct Deadlines {
+    entries: RefCell<Slab<Entry>>,
+    started: Instant,
+    /// Ticks since `started`, as of the last look.
+    now: Cell<u64>,
+    first: Notify,
+}
+
+struct Entry {
+    expires: u64,
+    /// The server that is waited for.
+    server: Option<ServerId>,
+    reached: Option<Reached>,
+    waker: Option<Waker>,
+}
+
+/// Why a wait is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reached {
+    /// It took too long.
+    Expired,
+    /// The server was removed, and the time that running requests had is over.
+    Cut,
+}
+
+impl Deadlines {
+    pub(super) fn new() -> Rc<Self> {
+        Rc::new(Self {
+            entries: RefCell::new(Slab::new()),
+            started: Instant::now(),
+            now: Cell::new(0),
+            first: Notify::new(),
+        })
+    }
+
+    /// A deadline that is not armed.
+    pub(super) fn register(self: &Rc<Self>) -> Deadline {
+        let entry = Entry {
+            expires: NEVER,
+            server: None,
+            reached: None,
+            waker: None,
+        };
+        let mut entries = self.entries.borrow_mut();
+        if entries.is_empty() {
+            // The clock may have stood still while there was nothing to look at.
+            self.read_clock();
+            self.first.notify_one();
+        }
+        Deadline {
+            key: entries.insert(entry),
+            deadlines: Rc::clone(self),
+        }
+    }
+
+    /// Looks at the deadlines for as long as the worker runs.
+    pub(super) async fn run(&self) {
+        loop {
+            if self.entries.borrow().is_empty() {
+                self.first.notified().await;
+            }
+            time::sleep(TICK).await;
+            self.look();
+        }
+    }
+
+    fn look(&self) {
+        self.read_clock();
+        let now = self.now.get();
+        self.wake_where(Some(Reached::Expired), |entry| entry.expires <= now);
+    }
+
+    fn read_clock(&self) {
+        let ticks = self.started.elapsed().as_millis() / TICK.as_millis();
+        self.now.set(u64::try_from(ticks).unwrap_or(NEVER - 1));
+    }
+
+    /// Ends every wait for `server`.
+    pub(super) fn cut(&self, server: ServerId) {
+        self.wake_where(Some(Reached::Cut), |entry| entry.server == Some(server));
+    }
+
+    /// Wakes every task that has registered a deadline, so that it looks around.
+    pub(super) fn wake_all(&self) {
+        self.wake_where(None, |_| true);
+    }
+
+    fn wake_where(&self, reached: Option<Reached>, chosen: impl Fn(&Entry) -> bool) {
+        let mut entries = self.entries.borrow_mut();
+        for (_, entry) in entries.iter_mut().filter(|(_, entry)| chosen(entry)) {
+            if reached.is_some() {
+                entry.reached = entry.reached.or(reached);
+                entry.expires = NEVER;
+            }
+            // Waking only puts the task into the runtime's queue: nothing runs while this borrow lasts.
+            if let Some(waker) = entry.waker.take() {
+                waker.wake();
+            }
+        }
+    }
+
+    #[cfg(test)]
+    fn count(&self) -> usize {
+        self.entries.borrow().len()
+    }
+}
+
+/// One deadline; gone when dropped.
+pub(super) struct Deadline {
+    deadlines: Rc<Deadlines>,
+    key: usize,
+}
+
+impl Deadline {
+    /// Sets the deadline to `after` from now, whatever it was. The removal of the server stays reached.
+    pub(super) fn arm(&self, after: Duration) {
+        let ticks = after.as_nanos().div_ceil(TICK.as_nanos());
+        let ticks = u64::try_from(ticks).unwrap_or(NEVER);
+        // One tick more: the current one has partly passed.
+        let expires = self
+            .deadlines
+            .now
+            .get()
+            .saturating_add(ticks)
+            .saturating_add(1);
+        self.update(|entry| {
+            entry.expires = expires.min(NEVER - 1);
+            entry.reached = entry.reached.filter(|reached| *reached == Reached::Cut);
+        });
+    }
+
+    /// Takes the deadline back.
+    pub(super) fn disarm(&self) {
+        self.update(|entry| entry.expires = NEVER);
+    }
+
+    /// Says which server is waited for: its removal is a deadline too.
+    pub(super) fn wait_for(&self, server: ServerId) {
+        self.update(|entry| {
+            entry.server = Some(server);
+            entry.reached = None;
+        });
+    }
+
+    /// Ready when the deadline is reached, and until it is armed again or another server is waited for.
+    pub(super) fn poll(&self, cx: &Context<'_>) -> Poll<Reached> {
+        self.update(|entry| {
+            if let Some(reached) = entry.reached {
+                return Poll::Ready(reached);
+            }
+            match &mut entry.waker {
+                Some(waker) if waker.will_wake(cx.waker()) => {}
+                waker => *waker = Some(cx.waker().clone()),
+            }
+            Poll::Pending
+        })
+    }
+
+    fn update<T>(&self, change: impl FnOnce(&mut Entry) -> T) -> T {
+        // The key is in the slab for as long as this deadline lives.
+        change(&mut self.deadlines.entries.borrow_mut()[self.key])
+    }
+}
+
+impl Drop for Deadline {
+    fn drop(&mut self) {
+        self.deadlines.entries.borrow_mut().remove(self.key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+
+    fn poll(deadline: &Deadline) -> Poll<Reached> {
+        deadline.poll(&Context::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn only_what_is_due_is_reached() {
+        let deadlines = Deadlines::new();
+        let (soon, later, never) = (
+            deadlines.register(),
+            deadlines.register(),
+            deadlines.register(),
+        );
+        soon.arm(Duration::ZERO);
+        later.arm(Duration::from_hours(1));
+        never.arm(Duration::ZERO);
+        never.disarm();
+        deadlines.now.set(1);
+        deadlines.wake_where(Some(Reached::Expired), |entry| entry.expires <= 1);
+        assert_eq!(poll(&soon), Poll::Ready(Reached::Expired));
+        assert_eq!(poll(&later), Poll::Pending);
+        assert_eq!(poll(&never), Poll::Pending);
+    }
+
+    #[test]
+    fn a_deadline_is_never_early() {
+        let deadlines = Deadlines::new();
+        let deadline = deadlines.register();
+        deadline.arm(TICK * 3);
+        let expires = deadlines.entries.borrow()[deadline.key].expires;
+        assert_eq!(expires, 4, "three whole ticks after the current one");
+    }
+
+    #[test]
+    fn a_cut_server_ends_only_its_own_waits() {
+        let deadlines = Deadlines::new();
+        let (cut, other) = (deadlines.register(), deadlines.register());
+        cut.wait_for(ServerId(1));
+        other.wait_for(ServerId(2));
+        deadlines.cut(ServerId(1));
+        assert_eq!(poll(&cut), Poll::Ready(Reached::Cut));
+        assert_eq!(poll(&other), Poll::Pending);
+    }
+
+    #[test]
+    fn a_dropped_deadline_leaves_nothing_behind() {
+        let deadlines = Deadlines::new();
+        drop(deadlines.register());
+        assert_eq!(deadlines.count(), 0);
+    }
+
+    #[tokio::test]
+    async fn the_waiting_task_is_woken() {
+        let deadlines = Deadlines::new();
+        let deadline = deadlines.register();
+        deadline.arm(Duration::from_millis(1));
+        let reached = poll_fn(|cx| deadline.poll(cx));
+        let reached = tokio::select! {
+            reached = reached => reached,
+            () = deadlines.run() => unreachable!("runs for ever"),
+        };
+        assert_eq!(reached, Reached::Expired);
+    }
+}

@@ -1,0 +1,342 @@
+//! A thread of the data path, with its own runtime, listeners, connections and counters. Workers share
+//! nothing that is written for each request.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    io,
+    net::{self, SocketAddr},
+    rc::Rc,
+    sync::Arc,
+    thread,
+    time::Duration,
+};
+
+use tokio::{
+    net::{TcpListener, TcpStream},
+    runtime::{Builder, LocalOptions},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
+    task::{JoinSet, spawn_local},
+    time,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    config::{Limits, Timeouts},
+    model::ServerId,
+    snapshot::{Snapshot, Snapshots, Unavailable, WorkerReader},
+    stats::{ClientShard, Sharded},
+};
+
+use super::{
+    connection,
+    deadline::Deadlines,
+    error::ProxyError,
+    listener::{self, Listeners},
+    retry,
+    select::Selector,
+    upstream::Upstream,
+};
+
+/// For how long a draining worker still serves the requests of connections that are open and idle: a client
+/// that sends one just then is told to close by its answer, not by a reset.
+const LAME_DUCK: Duration = Duration::from_millis(200);
+/// How often unused connections to servers are looked through.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// What the workers are made of.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// How long to wait for what.
+    pub timeouts: Timeouts,
+    /// How much to hold.
+    pub limits: Limits,
+    /// What to act on.
+    pub snapshots: Snapshots,
+    /// Where to count, a shard for each worker.
+    pub clients: Arc<Sharded<ClientShard>>,
+    /// When to stop accepting and finish.
+    pub stop: CancellationToken,
+    /// How long finishing may take.
+    pub stop_timeout: Duration,
+}
+
+/// The running workers.
+#[derive(Debug)]
+pub struct Workers(Vec<thread::JoinHandle<()>>);
+
+impl Workers {
+    /// Starts a worker for each set of `listeners`.
+    pub fn start(listeners: Listeners, parts: &Parts) -> io::Result<Self> {
+        let connections = Arc::new(Semaphore::new(parts.limits.connections));
+        let start = |(index, sockets): (usize, Vec<net::TcpListener>)| {
+            let (parts, connections) = (parts.clone(), Arc::clone(&connections));
+            thread::Builder::new()
+                .name(format!("weldr-worker-{index}"))
+                .spawn(move || {
+                    let runtime = Builder::new_current_thread()
+                        .enable_all()
+                        .build_local(LocalOptions::default());
+                    let ran = runtime.and_then(|runtime| {
+                        runtime.block_on(run(index, sockets, parts, connections))
+                    });
+                    if let Err(error) = ran {
+                        tracing::error!(%error, worker = index, "a worker cannot start");
+                    }
+                })
+        };
+        listeners
+            .workers
+            .into_iter()
+            .enumerate()
+            .map(start)
+            .collect::<io::Result<_>>()
+            .map(Self)
+    }
+
+    /// Blocks until every worker has finished; they do after [`Parts::stop`].
+    pub fn join(self) {
+        for worker in self.0 {
+            if worker.join().is_err() {
+                tracing::error!("a worker panicked");
+            }
+        }
+    }
+}
+
+/// What the tasks of a worker share.
+pub(super) struct Worker {
+    index: usize,
+    pub(super) timeouts: Timeouts,
+    pub(super) limits: Limits,
+    pub(super) deadlines: Rc<Deadlines>,
+    pub(super) retries: RefCell<retry::Budget>,
+    pub(super) stop: CancellationToken,
+    clients: Arc<Sharded<ClientShard>>,
+    snapshots: RefCell<WorkerReader>,
+    selector: Selector,
+    upstreams: RefCell<HashMap<ServerId, Rc<Upstream>>>,
+    most_idle: usize,
+    connections: Arc<Semaphore>,
+    open: Cell<usize>,
+    all_closed: Notify,
+    drain: Cell<Drain>,
+}
+
+/// How far a worker is on its way out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Drain {
+    /// Not at all.
+    Serving,
+    /// Answers say that the connection closes.
+    LameDuck,
+    /// Connections without a request are closed.
+    Closing,
+}
+
+async fn run(
+    index: usize,
+    sockets: Vec<net::TcpListener>,
+    parts: Parts,
+    connections: Arc<Semaphore>,
+) -> io::Result<()> {
+    let stop_timeout = parts.stop_timeout;
+    let worker = Rc::new(Worker::new(index, &parts, connections));
+    let mut acceptors = JoinSet::new();
+    for socket in sockets {
+        acceptors.spawn_local(listener::accept(
+            Rc::clone(&worker),
+            TcpListener::from_std(socket)?,
+        ));
+    }
+    let deadlines = Rc::clone(&worker.deadlines);
+    spawn_local(async move { deadlines.run().await });
+    spawn_local(follow(Rc::clone(&worker), parts.snapshots));
+    spawn_local(sweep(Rc::clone(&worker)));
+    worker.stop.cancelled().await;
+    worker.drain.set(Drain::LameDuck);
+    let finish = async {
+        while acceptors.join_next().await.is_some() {}
+        // Over early when nobody is connected.
+        let _ = time::timeout(LAME_DUCK, worker.all_connections_closed()).await;
+        worker.drain.set(Drain::Closing);
+        worker.deadlines.wake_all();
+        worker.all_connections_closed().await;
+    };
+    if time::timeout(stop_timeout, finish).await.is_err() {
+        let open = worker.open.get();
+        tracing::warn!(
+            worker = index,
+            open,
+            "connections are cut: the shutdown timeout is over"
+        );
+    }
+    Ok(())
+}
+
+/// Keeps up with the snapshots, whether requests come or not.
+async fn follow(worker: Rc<Worker>, snapshots: Snapshots) {
+    let mut published = snapshots.subscribe();
+    let mut removals = None;
+    loop {
+        let snapshot = worker.snapshots.borrow_mut().acknowledge();
+        if removals.replace(snapshot.removals) != Some(snapshot.removals) {
+            worker.leave_removed_servers(&snapshot);
+        }
+        drop(snapshot);
+        if published.changed().await.is_err() {
+            return; // The control plane is gone; what was published last goes on being served.
+        }
+    }
+}
+
+/// Closes connections to servers that are no longer of use.
+async fn sweep(worker: Rc<Worker>) {
+    let most_sweeps = worker
+        .timeouts
+        .server_idle
+        .as_millis()
+        .div_ceil(SWEEP.as_millis());
+    let most_sweeps = u32::try_from(most_sweeps).unwrap_or(u32::MAX);
+    loop {
+        time::sleep(SWEEP).await;
+        for upstream in worker.upstreams.borrow().values() {
+            upstream.sweep(most_sweeps);
+        }
+    }
+}
+
+impl Worker {
+    fn new(index: usize, parts: &Parts, connections: Arc<Semaphore>) -> Self {
+        let workers = parts.clients.all().len();
+        Self {
+            index,
+            timeouts: parts.timeouts.clone(),
+            limits: parts.limits.clone(),
+            deadlines: Deadlines::new(),
+            retries: RefCell::new(retry::Budget::new()),
+            stop: parts.stop.clone(),
+            clients: Arc::clone(&parts.clients),
+            snapshots: RefCell::new(parts.snapshots.reader(index)),
+            selector: Selector::new(index, fastrand::Rng::new()),
+            upstreams: RefCell::default(),
+            most_idle: parts.limits.server_idle_connections.div_ceil(workers),
+            connections,
+            open: Cell::new(0),
+            all_closed: Notify::new(),
+            drain: Cell::new(Drain::Serving),
+        }
+    }
+
+    /// This worker's counters.
+    pub(super) fn counters(&self) -> &ClientShard {
+        self.clients.of(self.index)
+    }
+
+    /// A server for a request that was already `tried` on some.
+    ///
+    /// The attempt has to be counted before anything is waited for: see
+    /// [`Snapshots::seen_by_all_workers`].
+    pub(super) fn choose(&self, tried: &[ServerId]) -> Result<Rc<Upstream>, Unavailable> {
+        let mut snapshots = self.snapshots.borrow_mut();
+        let server = self.selector.select(&snapshots.current().pool, tried)?;
+        let mut upstreams = self.upstreams.borrow_mut();
+        let upstream = upstreams
+            .entry(server.desired.id)
+            .or_insert_with(|| Upstream::new(Arc::clone(&server.live), self.index, self.most_idle));
+        Ok(Rc::clone(upstream))
+    }
+
+    /// Whether a request may be tried once more, after `attempts` of which the last ended with `error`.
+    pub(super) fn may_retry(&self, attempts: usize, error: &ProxyError, replayable: bool) -> bool {
+        let Some(progress) = error.verdict().progress else {
+            return false;
+        };
+        let allowed = retry::may_retry(
+            attempts,
+            progress,
+            replayable,
+            &mut self.retries.borrow_mut(),
+        );
+        self.counters().retries.add(u64::from(allowed));
+        allowed
+    }
+
+    /// Serves a new connection, once there is room for it.
+    pub(super) async fn welcome(self: &Rc<Self>, stream: TcpStream, client: SocketAddr) {
+        let Ok(room) = Arc::clone(&self.connections).acquire_owned().await else {
+            return;
+        };
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a client is gone already");
+            return;
+        }
+        let open = OpenConnection::new(self, room);
+        let worker = Rc::clone(self);
+        spawn_local(async move {
+            connection::serve(worker, stream, client).await;
+            drop(open);
+        });
+    }
+
+    /// Whether answers have to end their connections.
+    pub(super) fn is_draining(&self) -> bool {
+        self.drain.get() != Drain::Serving
+    }
+
+    /// Whether connections without a request have to end.
+    pub(super) fn closes_idle(&self) -> bool {
+        self.drain.get() == Drain::Closing
+    }
+
+    async fn all_connections_closed(&self) {
+        while self.open.get() > 0 {
+            self.all_closed.notified().await;
+        }
+    }
+
+    /// Cuts what still runs on servers that are gone: they stay in the pool until it has ended or its
+    /// deadline is over.
+    fn leave_removed_servers(&self, snapshot: &Snapshot) {
+        let remains = |upstream: &Upstream| {
+            let server = snapshot.pool.server(upstream.live.address);
+            server.is_some_and(|server| server.desired.id == upstream.id())
+        };
+        self.upstreams.borrow_mut().retain(|id, upstream| {
+            let remains = remains(upstream);
+            if !remains {
+                upstream.close_idle();
+                self.deadlines.cut(*id);
+            }
+            remains
+        });
+    }
+}
+
+/// Counts a client's connection for as long as it is open.
+struct OpenConnection {
+    worker: Rc<Worker>,
+    _room: OwnedSemaphorePermit,
+}
+
+impl OpenConnection {
+    fn new(worker: &Rc<Worker>, room: OwnedSemaphorePermit) -> Self {
+        worker.counters().connections.rise();
+        worker.counters().connections_total.add(1);
+        worker.open.set(worker.open.get() + 1);
+        Self {
+            worker: Rc::clone(worker),
+            _room: room,
+        }
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.worker.counters().connections.fall();
+        self.worker.open.set(self.worker.open.get() - 1);
+        if self.worker.open.get() == 0 {
+            self.worker.all_closed.notify_one();
+        }
+    }
+}
