@@ -1,0 +1,237 @@
+//! The database: opened and verified whole, then written one transaction a batch.
+
+use std::{
+    any::Any,
+    fmt,
+    panic::{self, AssertUnwindSafe},
+    path::{Path, PathBuf},
+};
+
+use redb::{Builder, Database, DatabaseError, ReadableDatabase, WriteTransaction};
+use tracing::{error, info};
+
+use super::{
+    batch::Changes,
+    data_dir::DataDir,
+    error::{Damage, OpenError, StoreError},
+    rows::{self, ReadError},
+};
+use crate::model::{DesiredState, PoolSettings};
+
+/// Bounds the pages that the database keeps in memory: what it holds is in the [`DesiredState`] already.
+const CACHE_BYTES: usize = 4 * 1024 * 1024;
+
+/// Opens the file; a test puts a disk that fails behind it.
+type OpenDatabase = Box<dyn Fn(&Path) -> Result<Database, DatabaseError> + Send>;
+
+/// The database of one node's desired state.
+pub(super) struct Store {
+    path: PathBuf,
+    open_database: OpenDatabase,
+    /// `None` after a failure, until it has been opened again.
+    database: Option<Database>,
+    /// Held as long as the database may be written.
+    _data_dir: DataDir,
+}
+
+/// What opening a store found.
+#[derive(Debug)]
+pub(super) struct OpenedStore {
+    pub(super) store: Store,
+    pub(super) state: DesiredState,
+    pub(super) is_new: bool,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Opens the store in `directory`; one that is not there begins with `initial`.
+    pub(super) fn open(directory: &Path, initial: PoolSettings) -> Result<OpenedStore, OpenError> {
+        Self::open_with(directory, initial, Box::new(open_database))
+    }
+
+    fn open_with(
+        directory: &Path,
+        initial: PoolSettings,
+        open_database: OpenDatabase,
+    ) -> Result<OpenedStore, OpenError> {
+        let data_dir = DataDir::hold(directory)?;
+        let path = data_dir.database();
+        let is_new = data_dir.has_no_database()?;
+        if is_new {
+            create(&data_dir, initial).map_err(|source| OpenError::Database {
+                path: path.clone(),
+                source,
+            })?;
+        }
+        let (database, state) = open_verified(&path, &open_database)?;
+        let store = Self {
+            path,
+            open_database,
+            database: Some(database),
+            _data_dir: data_dir,
+        };
+        Ok(OpenedStore {
+            store,
+            state,
+            is_new,
+        })
+    }
+
+    /// Makes the step from `before` to `after`, which differ in `changes`, durable. When it fails, the
+    /// store holds `before`, and the next call is welcome to try.
+    pub(super) fn write(
+        &mut self,
+        before: &DesiredState,
+        after: &DesiredState,
+        changes: &Changes,
+    ) -> Result<(), StoreError> {
+        if self.database.is_none() {
+            self.recover(before)?;
+            info!(path = %self.path.display(), "the database can be written again");
+        }
+        let Some(database) = &self.database else {
+            return Ok(());
+        };
+        let written = commit(database, |transaction| {
+            rows::write_changes(transaction, after, changes)
+        });
+        if let Err(failure) = &written {
+            error!(path = %self.path.display(), error = failure as &dyn std::error::Error, "the database cannot be written");
+            // Now, not with the next write: should this process end before, the next one finds `before`.
+            if let Err(failure) = self.recover(before) {
+                error!(path = %self.path.display(), error = &failure as &dyn std::error::Error, "the database cannot be opened again");
+            }
+        }
+        written
+    }
+
+    /// Opens the database anew and writes `state` whole. After a failed commit nobody knows which pages
+    /// are on disk (a second sync may succeed without having written those that the first could not), so
+    /// nothing that it wrote is relied on: all is written to other pages.
+    fn recover(&mut self, state: &DesiredState) -> Result<(), StoreError> {
+        self.database = None;
+        let reopened = open_verified(&self.path, &self.open_database);
+        let (database, _) = reopened.map_err(|error| StoreError::Reopen(Box::new(error)))?;
+        commit(&database, |transaction| {
+            rows::write_whole(transaction, state)
+        })?;
+        self.database = Some(database);
+        Ok(())
+    }
+
+    /// Closes the database, so that the next start need not repair it.
+    pub(super) fn close(self) -> Result<(), StoreError> {
+        match self.database {
+            Some(database) => Ok(database.close().map_err(redb::Error::from)?),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Writes a new database under another name, and gives it its own when it is on disk.
+fn create(data_dir: &DataDir, initial: PoolSettings) -> Result<(), StoreError> {
+    data_dir.remove_unfinished()?;
+    let database = builder()
+        .create(data_dir.unfinished_database())
+        .map_err(redb::Error::from)?;
+    let state = DesiredState::new(initial);
+    commit(&database, |transaction| {
+        rows::write_whole(transaction, &state)
+    })?;
+    database.close().map_err(redb::Error::from)?;
+    data_dir.finish_database()?;
+    Ok(())
+}
+
+/// The checksum of every page is verified at each open, not only after a crash: a few milliseconds for
+/// ten thousand servers, and a flipped bit is found before it becomes the address of a server.
+fn builder() -> Builder {
+    let mut builder = Builder::new();
+    builder
+        .set_cache_size(CACHE_BYTES)
+        .set_check_integrity_on_open(true);
+    builder
+}
+
+fn open_database(path: &Path) -> Result<Database, DatabaseError> {
+    builder().open(path)
+}
+
+/// Opens the database, verifies it and reads the state.
+fn open_verified(
+    path: &Path,
+    open_database: &OpenDatabase,
+) -> Result<(Database, DesiredState), OpenError> {
+    let open = || -> Result<_, ReadError> {
+        let database = open_database(path)?;
+        let transaction = database.begin_read()?;
+        let state = rows::read(&transaction)?;
+        drop(transaction);
+        Ok((database, state))
+    };
+    // The library promises errors for a damaged file where it verifies, but has assertions left in it.
+    // What it was working on is dropped with the panic, so nothing half-done is seen afterwards.
+    let opened = panic::catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|payload| {
+        let said = panic_message(payload.as_ref());
+        Err(ReadError::Damaged(Damage::Assertion(said)))
+    });
+    opened.map_err(|error| open_error(path, error))
+}
+
+fn open_error(path: &Path, error: ReadError) -> OpenError {
+    let path = path.to_owned();
+    let source = match error {
+        ReadError::NewerFormat(found) => {
+            let known = rows::FORMAT;
+            return OpenError::NewerFormat { path, found, known };
+        }
+        ReadError::Database(redb::Error::DatabaseAlreadyOpen) => {
+            return OpenError::InUse { path };
+        }
+        ReadError::Database(error) if is_of_the_system(&error) => {
+            let source = error.into();
+            return OpenError::Database { path, source };
+        }
+        ReadError::Database(error) => Damage::Integrity(error.into()),
+        ReadError::Damaged(damage) => damage,
+    };
+    OpenError::Damaged { path, source }
+}
+
+/// Whether the system refused, rather than the content of the file.
+fn is_of_the_system(error: &redb::Error) -> bool {
+    use std::io::ErrorKind::{InvalidData, UnexpectedEof};
+    match error {
+        // How the library says that the file is none of its own, or too short.
+        redb::Error::Io(error) => !matches!(error.kind(), InvalidData | UnexpectedEof),
+        redb::Error::PreviousIo => true,
+        _ => false,
+    }
+}
+
+fn panic_message(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().map(ToString::to_string);
+    let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
+    text.unwrap_or_else(|| "no message".to_owned())
+}
+
+/// One transaction, on disk when this returns.
+fn commit(
+    database: &Database,
+    write: impl FnOnce(&WriteTransaction) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let mut transaction = database.begin_write().map_err(redb::Error::from)?;
+    // With one phase, a damaged last commit looks like one that was torn by a crash, and is rolled back
+    // in silence, although it was acknowledged. The second sync tells them apart.
+    transaction.set_two_phase_commit(true);
+    write(&transaction)?;
+    transaction.commit().map_err(redb::Error::from)?;
+    Ok(())
+}

@@ -1,0 +1,78 @@
+//! The room as its callers see it, and what it does when its disk or its process fails it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on says so by panicking"
+)]
+
+mod durability;
+
+use std::{net::SocketAddr, path::Path};
+
+use super::{Opened, StoreOptions, open};
+use crate::model::{
+    Command, DesiredState, PoolName, PoolSettings, Revision, ServerPatch, ServerSpec, Timestamp,
+    Weight,
+};
+
+fn options(directory: &Path) -> StoreOptions {
+    StoreOptions {
+        data_dir: Some(directory.to_owned()),
+        initial: PoolSettings::default(),
+    }
+}
+
+fn open_in(directory: &Path) -> Opened {
+    open(options(directory)).unwrap()
+}
+
+/// What a new process would find there.
+async fn reopened(directory: &Path) -> DesiredState {
+    let Opened { handle, log, .. } = open_in(directory);
+    let state = DesiredState::clone(&handle.current());
+    log.stop().await;
+    state
+}
+
+fn address(n: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 10_000 + n))
+}
+
+fn add(n: u16) -> Command {
+    Command::AddServer {
+        pool: PoolName::default(),
+        address: address(n),
+        spec: ServerSpec::default(),
+        expected: None,
+        at: Timestamp(u64::from(n)),
+    }
+}
+
+fn weigh(n: u16, weight: u32) -> Command {
+    Command::UpdateServer {
+        pool: PoolName::default(),
+        address: address(n),
+        patch: ServerPatch {
+            weight: Some(Weight::new(weight).unwrap()),
+            ..ServerPatch::default()
+        },
+        expected: None,
+        at: Timestamp(1_000),
+    }
+}
+
+fn remove_now(n: u16) -> Command {
+    Command::BeginRemoval {
+        pool: PoolName::default(),
+        address: address(n),
+        id: None,
+        deadline: Some(std::time::Duration::ZERO),
+        expected: None,
+        at: Timestamp(2_000),
+    }
+}
+
+fn revision(n: u64) -> Revision {
+    Revision(n)
+}
