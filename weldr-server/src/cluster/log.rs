@@ -84,7 +84,7 @@ impl Log {
 }
 
 /// A thread of its own, because each commit blocks it until the disk has answered.
-fn start(store: Option<Store>, state: DesiredState) -> Result<(Handle, Log), OpenError> {
+pub(super) fn start(store: Option<Store>, state: DesiredState) -> Result<(Handle, Log), OpenError> {
     let (proposals, waiting) = mpsc::channel(MOST_WAITING);
     let (published, watched) = watch::channel(Arc::new(state));
     let (end, ended) = oneshot::channel();

@@ -22,7 +22,7 @@ use crate::model::{DesiredState, PoolSettings};
 const CACHE_BYTES: usize = 4 * 1024 * 1024;
 
 /// Opens the file; a test puts a disk that fails behind it.
-type OpenDatabase = Box<dyn Fn(&Path) -> Result<Database, DatabaseError> + Send>;
+pub(super) type OpenDatabase = Box<dyn Fn(&Path) -> Result<Database, DatabaseError> + Send>;
 
 /// The database of one node's desired state.
 pub(super) struct Store {
@@ -30,6 +30,8 @@ pub(super) struct Store {
     open_database: OpenDatabase,
     /// `None` after a failure, until it has been opened again.
     database: Option<Database>,
+    /// Whether the last write failed: what is logged is the change.
+    failing: bool,
     /// Held as long as the database may be written.
     _data_dir: DataDir,
 }
@@ -56,7 +58,8 @@ impl Store {
         Self::open_with(directory, initial, Box::new(open_database))
     }
 
-    fn open_with(
+    /// [`Store::open`] with a way of its own to open the database file.
+    pub(super) fn open_with(
         directory: &Path,
         initial: PoolSettings,
         open_database: OpenDatabase,
@@ -75,6 +78,7 @@ impl Store {
             path,
             open_database,
             database: Some(database),
+            failing: false,
             _data_dir: data_dir,
         };
         Ok(OpenedStore {
@@ -85,45 +89,61 @@ impl Store {
     }
 
     /// Makes the step from `before` to `after`, which differ in `changes`, durable. When it fails, the
-    /// store holds `before`, and the next call is welcome to try.
+    /// store goes back to `before`, at the latest with the next call, which is welcome to try.
     pub(super) fn write(
         &mut self,
         before: &DesiredState,
         after: &DesiredState,
         changes: &Changes,
     ) -> Result<(), StoreError> {
-        if self.database.is_none() {
-            self.recover(before)?;
-            info!(path = %self.path.display(), "the database can be written again");
+        let written = self.attempt(before, after, changes);
+        let path = self.path.display();
+        match &written {
+            Err(failure) if !self.failing => {
+                let error = failure as &dyn std::error::Error;
+                error!(%path, error, "the database cannot be written, changes are refused");
+            }
+            Ok(()) if self.failing => info!(%path, "the database can be written again"),
+            _ => {}
         }
-        let Some(database) = &self.database else {
-            return Ok(());
+        self.failing = written.is_err();
+        written
+    }
+
+    fn attempt(
+        &mut self,
+        before: &DesiredState,
+        after: &DesiredState,
+        changes: &Changes,
+    ) -> Result<(), StoreError> {
+        let database = match self.database.take() {
+            Some(database) => database,
+            None => self.reopened_at(before)?,
         };
-        let written = commit(database, |transaction| {
+        let written = commit(&database, |transaction| {
             rows::write_changes(transaction, after, changes)
         });
-        if let Err(failure) = &written {
-            error!(path = %self.path.display(), error = failure as &dyn std::error::Error, "the database cannot be written");
-            // Now, not with the next write: should this process end before, the next one finds `before`.
-            if let Err(failure) = self.recover(before) {
-                error!(path = %self.path.display(), error = &failure as &dyn std::error::Error, "the database cannot be opened again");
-            }
-        }
+        self.database = if written.is_ok() {
+            Some(database)
+        } else {
+            drop(database);
+            // Now rather than with the next write: a restart in between might find what was refused. When
+            // this fails too, the next write tries again, and says why it cannot.
+            self.reopened_at(before).ok()
+        };
         written
     }
 
     /// Opens the database anew and writes `state` whole. After a failed commit nobody knows which pages
     /// are on disk (a second sync may succeed without having written those that the first could not), so
     /// nothing that it wrote is relied on: all is written to other pages.
-    fn recover(&mut self, state: &DesiredState) -> Result<(), StoreError> {
-        self.database = None;
+    fn reopened_at(&self, state: &DesiredState) -> Result<Database, StoreError> {
         let reopened = open_verified(&self.path, &self.open_database);
         let (database, _) = reopened.map_err(|error| StoreError::Reopen(Box::new(error)))?;
         commit(&database, |transaction| {
             rows::write_whole(transaction, state)
         })?;
-        self.database = Some(database);
-        Ok(())
+        Ok(database)
     }
 
     /// Closes the database, so that the next start need not repair it.
@@ -152,7 +172,7 @@ fn create(data_dir: &DataDir, initial: PoolSettings) -> Result<(), StoreError> {
 
 /// The checksum of every page is verified at each open, not only after a crash: a few milliseconds for
 /// ten thousand servers, and a flipped bit is found before it becomes the address of a server.
-fn builder() -> Builder {
+pub(super) fn builder() -> Builder {
     let mut builder = Builder::new();
     builder
         .set_cache_size(CACHE_BYTES)

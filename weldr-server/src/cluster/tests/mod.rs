@@ -6,7 +6,11 @@
     reason = "a test that cannot go on says so by panicking"
 )]
 
+mod damage;
 mod durability;
+mod failing_disk;
+mod kill;
+mod refused;
 
 use std::{net::SocketAddr, path::Path};
 

@@ -1,0 +1,163 @@
+//! `kill -9` at any moment: what was acknowledged is there after the restart.
+//!
+//! The process that is killed is this test binary, started again with [`CHILD`] in its environment.
+
+use std::{
+    env,
+    io::{BufRead, BufReader, Write},
+    process::{Child, ChildStdout, Command as Process, Stdio},
+    time::Duration,
+};
+
+use futures_util::future::join_all;
+use tempfile::tempdir;
+
+use super::*;
+use crate::cluster::ProposeError;
+
+/// The data directory and the seed, for the process that is killed.
+const CHILD: &str = "WELDR_TEST_KILLED_CHILD";
+
+const ROUNDS: u64 = 14;
+
+/// How many changes a child proposes; more than it lives to see acknowledged.
+const COMMANDS: usize = 5_000;
+
+/// How many of them at once, so that they share transactions.
+const AT_ONCE: usize = 4;
+
+/// The commands of a child: of every kind, some refused, some without effect.
+fn script(seed: u64) -> Vec<Command> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut command = |at: usize| {
+        let n = random.u16(..30);
+        match random.u8(..10) {
+            0..5 => add(n),
+            5..8 => weigh(n, random.u32(..=256)),
+            8 => remove_now(n),
+            _ => Command::BeginRemoval {
+                pool: PoolName::default(),
+                address: address(n),
+                id: None,
+                deadline: Some(Duration::from_secs(1)),
+                expected: None,
+                at: Timestamp(at as u64),
+            },
+        }
+    };
+    (0..COMMANDS).map(&mut command).collect()
+}
+
+/// What the killed process does. A test only in name: without its variable it has nothing to do.
+#[tokio::test]
+async fn child() {
+    let Ok(order) = env::var(CHILD) else {
+        return;
+    };
+    let (seed, directory) = order.split_once(' ').unwrap();
+    let mut out = std::io::stdout();
+    writeln!(out, "\nopening").unwrap();
+    let Opened { handle, log, .. } = open_in(Path::new(directory));
+    let commands = script(seed.parse().unwrap());
+    let mut answered = 0;
+    for commands in commands.chunks(AT_ONCE) {
+        // As few as these are sent in their order.
+        let answers = commands
+            .iter()
+            .map(|command| handle.propose(command.clone()));
+        for answer in join_all(answers).await {
+            let answered = matches!(answer, Ok(_) | Err(ProposeError::Rejected(_)));
+            assert!(answered, "{answer:?}");
+        }
+        answered += commands.len();
+        writeln!(out, "answered {answered}").unwrap();
+    }
+    log.stop().await;
+}
+
+struct Killed {
+    process: Child,
+    lines: std::io::Lines<BufReader<ChildStdout>>,
+}
+
+impl Killed {
+    fn start(directory: &Path, seed: u64) -> Self {
+        let mut process = Process::new(env::current_exe().unwrap())
+            .args(["--exact", "cluster::tests::kill::child", "--nocapture"])
+            .env(CHILD, format!("{seed} {}", directory.display()))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        Self { process, lines }
+    }
+
+    fn wait_for(&mut self, line: &str) {
+        let found = self.lines.any(|read| read.unwrap() == line);
+        assert!(found, "the child ended before {line:?}");
+    }
+
+    /// SIGKILL, and how many proposals were answered before it struck.
+    fn kill(mut self) -> usize {
+        self.process.kill().unwrap();
+        let lines = self.lines.map_while(Result::ok);
+        let answered = lines.filter_map(|line| line.strip_prefix("answered ")?.parse().ok());
+        let last = answered.last().unwrap_or(0);
+        assert!(!self.process.wait().unwrap().success(), "it was not killed");
+        last
+    }
+}
+
+/// How many commands of `script` make `found` out of `before`, at least `answered` of them.
+fn replayed(
+    mut before: DesiredState,
+    script: Vec<Command>,
+    answered: usize,
+    found: &DesiredState,
+) -> Option<usize> {
+    for (done, command) in script.into_iter().enumerate() {
+        if done >= answered && before == *found {
+            return Some(done);
+        }
+        // Refused ones are part of the script.
+        let _ = before.apply(command);
+    }
+    None
+}
+
+#[tokio::test]
+async fn what_was_answered_survives_a_kill() {
+    let directory = tempdir().unwrap();
+    let mut state = DesiredState::new(PoolSettings::default());
+    for seed in 0..ROUNDS {
+        let mut child = Killed::start(directory.path(), seed);
+        let seen = AT_ONCE * fastrand::Rng::with_seed(seed).usize(1..15);
+        child.wait_for(&format!("answered {seen}"));
+        let answered = child.kill().max(seen);
+        let found = reopened(directory.path()).await;
+        let done = replayed(state, script(seed), answered, &found);
+        assert!(
+            done.is_some(),
+            "seed {seed}: revision {} is no state after the {answered} answers",
+            found.revision
+        );
+        state = found;
+    }
+}
+
+#[tokio::test]
+async fn a_kill_during_the_creation_leaves_a_directory_that_starts() {
+    for round in 0..ROUNDS {
+        let directory = tempdir().unwrap();
+        let mut child = Killed::start(directory.path(), round);
+        child.wait_for("opening");
+        // Not to wait for anything: to strike at another moment of the creation each time.
+        std::thread::sleep(Duration::from_micros(round * 400));
+        let answered = child.kill();
+        let found = reopened(directory.path()).await;
+        let new = DesiredState::new(PoolSettings::default());
+        let done = replayed(new, script(round), answered, &found);
+        assert!(done.is_some(), "round {round}: {found:?}");
+    }
+}
