@@ -1,0 +1,169 @@
+//! Why a check failed.
+
+use std::{borrow::Cow, error::Error, io, time::Duration};
+
+use crate::model::{ExpectedStatus, Reason};
+
+/// A check that failed. Its text is ours: it may hold numbers that the server sent, never its bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Failure {
+    /// Why, for programs.
+    pub(super) reason: Reason,
+    /// Why, for people: `status 500 instead of 200-399`. Alike for like failures: no count, no moment.
+    pub(super) detail: Cow<'static, str>,
+}
+
+impl Failure {
+    fn new(reason: Reason, detail: impl Into<Cow<'static, str>>) -> Self {
+        let detail = detail.into();
+        Self { reason, detail }
+    }
+
+    /// A request could not connect, for `reason`.
+    pub(super) fn met_by_request(reason: Reason) -> Self {
+        let detail = match reason {
+            Reason::ConnectionRefused => REFUSED,
+            Reason::ConnectionClosed => "connection reset",
+            Reason::Unreachable => "unreachable for requests",
+            Reason::Timeout => "a request's connect timed out",
+            other => other.as_str(),
+        };
+        Self::new(reason, detail)
+    }
+
+    /// The check had no end after `timeout`.
+    pub(super) fn timeout(timeout: Duration) -> Self {
+        let timeout = humantime::format_duration(timeout);
+        Self::new(Reason::Timeout, format!("no answer within {timeout}"))
+    }
+
+    /// Nothing listens: the kernel connected the probe to itself, which TCP allows on loopback when the
+    /// port of the check happens to be chosen as the local port.
+    pub(super) fn self_connected() -> Self {
+        Self::new(Reason::ConnectionRefused, REFUSED)
+    }
+
+    /// The answer's status is not expected.
+    pub(super) fn status(status: u16, expected: &ExpectedStatus) -> Self {
+        let detail = format!("status {status} instead of {expected}");
+        Self::new(Reason::ResponseCodeMismatch, detail)
+    }
+
+    /// The check cannot be written as a request; `validate` of the check lets very few such paths through.
+    pub(super) fn unsendable() -> Self {
+        let detail = "the check's path or host cannot be sent in a request";
+        Self::new(Reason::InvalidResponse, detail)
+    }
+
+    /// What reading, writing or connecting met.
+    pub(super) fn from_io(error: &io::Error) -> Self {
+        const EMFILE: i32 = 24;
+        const ENFILE: i32 = 23;
+        use io::ErrorKind as Kind;
+        if error
+            .get_ref()
+            .is_some_and(<dyn Error + Send + Sync>::is::<TooLong>)
+        {
+            return Self::new(Reason::InvalidResponse, "head of the answer too long");
+        }
+        if let Some(EMFILE | ENFILE) = error.raw_os_error() {
+            let detail = "this node has too many open files to connect";
+            return Self::new(Reason::Unreachable, detail);
+        }
+        let (reason, detail) = match error.kind() {
+            Kind::ConnectionRefused => (Reason::ConnectionRefused, REFUSED),
+            Kind::ConnectionReset | Kind::ConnectionAborted | Kind::BrokenPipe => {
+                (Reason::ConnectionClosed, "connection reset")
+            }
+            Kind::UnexpectedEof => (Reason::ConnectionClosed, CLOSED),
+            Kind::TimedOut => (Reason::Timeout, "connection timed out"),
+            Kind::HostUnreachable => (Reason::Unreachable, "no route to the host"),
+            Kind::NetworkUnreachable => (Reason::Unreachable, "network unreachable"),
+            Kind::NetworkDown => (Reason::Unreachable, "network down"),
+            Kind::AddrNotAvailable => {
+                let detail = "this node has no local address or port to connect from";
+                (Reason::Unreachable, detail)
+            }
+            Kind::PermissionDenied => (Reason::Unreachable, "this node may not connect to it"),
+            _ => {
+                let detail = error.raw_os_error().map_or(Cow::from("I/O error"), |code| {
+                    format!("I/O error {code} of the operating system").into()
+                });
+                return Self::new(Reason::Unreachable, detail);
+            }
+        };
+        Self::new(reason, detail)
+    }
+
+    /// What hyper made of the answer.
+    pub(super) fn from_hyper(error: &hyper::Error) -> Self {
+        let cause = error.source().and_then(|cause| cause.downcast_ref());
+        if let Some(io) = cause {
+            return Self::from_io(io);
+        }
+        if error.is_parse_too_large() {
+            return Self::new(Reason::InvalidResponse, "head of the answer too long");
+        }
+        if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
+            return Self::new(Reason::ConnectionClosed, CLOSED);
+        }
+        Self::new(Reason::InvalidResponse, "the answer is not HTTP/1.1")
+    }
+}
+
+const REFUSED: &str = "connection refused";
+const CLOSED: &str = "connection closed before the answer";
+
+/// The server sent more than a check reads.
+#[derive(Debug, thiserror::Error)]
+#[error("more bytes than a check reads")]
+pub(super) struct TooLong;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_the_system_have_their_reasons() {
+        // Codes of Linux.
+        for (code, reason, detail) in [
+            (111, Reason::ConnectionRefused, "connection refused"),
+            (104, Reason::ConnectionClosed, "connection reset"),
+            (32, Reason::ConnectionClosed, "connection reset"),
+            (110, Reason::Timeout, "connection timed out"),
+            (113, Reason::Unreachable, "no route to the host"),
+            (101, Reason::Unreachable, "network unreachable"),
+            (100, Reason::Unreachable, "network down"),
+            (
+                99,
+                Reason::Unreachable,
+                "this node has no local address or port to connect from",
+            ),
+            (
+                24,
+                Reason::Unreachable,
+                "this node has too many open files to connect",
+            ),
+            (
+                71,
+                Reason::Unreachable,
+                "I/O error 71 of the operating system",
+            ),
+        ] {
+            let failure = Failure::from_io(&io::Error::from_raw_os_error(code));
+            assert_eq!(failure, Failure::new(reason, detail), "{code}");
+        }
+    }
+
+    #[test]
+    fn a_failure_that_a_request_met_keeps_its_reason() {
+        for reason in [
+            Reason::ConnectionRefused,
+            Reason::ConnectionClosed,
+            Reason::Unreachable,
+            Reason::Timeout,
+        ] {
+            assert_eq!(Failure::met_by_request(reason).reason, reason);
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! The task that checks one server for as long as it is in the pool.
+
+use std::{
+    future::{Future, pending},
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    time::SystemTime,
+};
+
+use tokio::{
+    sync::{Semaphore, mpsc, watch},
+    task::AbortHandle,
+    time::{Instant, sleep_until},
+};
+use tracing::{info, warn};
+
+use super::{
+    Failure,
+    probe::probe,
+    schedule::Schedule,
+    threshold::{Change, Threshold},
+};
+use crate::model::{Health, HealthCheck, HealthState, Reason, ServerId};
+
+/// Checks that run at once, over all servers of this process: a thousand servers that are added together
+/// are neither a burst of packets nor a thousand open files.
+static SLOTS: Semaphore = Semaphore::const_new(256);
+
+/// The task that checks one server; ends when this is dropped.
+#[derive(Debug)]
+pub struct Prober {
+    order: watch::Sender<Order>,
+    task: AbortHandle,
+}
+
+/// The health that the checks of a server made of it: its state, reason or description changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observation {
+    /// The server.
+    pub server: ServerId,
+    /// Its health from now on.
+    pub health: Health,
+}
+
+/// What the task is to do.
+#[derive(Debug, Clone)]
+struct Order {
+    check: Option<Arc<HealthCheck>>,
+    /// Counts the resumptions: a pause that ended before the task saw it still begins anew.
+    resumed: u64,
+}
+
+impl Prober {
+    /// Begins to check the server at `address`, at once and as [`Health::initial`], which is not told.
+    /// `None` pauses.
+    ///
+    /// A reason in `failures`, of a request that could not connect, counts as a failed check. A full
+    /// queue of `observations` holds the checks of this server up; nothing is dropped. When it is closed,
+    /// the task ends.
+    ///
+    /// # Panics
+    ///
+    /// When called outside a tokio runtime.
+    pub fn start(
+        server: ServerId,
+        address: SocketAddr,
+        check: Option<HealthCheck>,
+        failures: mpsc::Receiver<Reason>,
+        observations: mpsc::Sender<Observation>,
+    ) -> Self {
+        let probe = move |check: Arc<HealthCheck>| async move { probe(address, &check).await };
+        Self::start_with(
+            probe,
+            &SLOTS,
+            server,
+            address,
+            check,
+            failures,
+            observations,
+        )
+    }
+
+    /// [`Self::start`] with another probe and other slots.
+    fn start_with<P, F>(
+        probe: P,
+        slots: &'static Semaphore,
+        server: ServerId,
+        address: SocketAddr,
+        check: Option<HealthCheck>,
+        failures: mpsc::Receiver<Reason>,
+        observations: mpsc::Sender<Observation>,
+    ) -> Self
+    where
+        P: Fn(Arc<HealthCheck>) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Result<(), Failure>> + Send + 'static,
+    {
+        let (order, orders) = watch::channel(Order {
+            check: check.map(Arc::new),
+            resumed: 0,
+        });
+        let task = Task {
+            server,
+            address,
+            threshold: Threshold::new(SystemTime::now()),
+            schedule: Schedule::new(Instant::now()),
+            orders,
+            failures: Some(failures),
+            observations,
+            probe,
+            slots,
+        };
+        let task = tokio::spawn(task.run()).abort_handle();
+        Self { order, task }
+    }
+
+    /// Changes the check, or pauses with `None`.
+    ///
+    /// A changed check is made at once, or as soon as the spacing to the one before allows; what was
+    /// counted so far still counts. Resuming begins anew with [`Health::initial`], which is told. An equal
+    /// check changes nothing.
+    pub fn set_check(&self, check: Option<HealthCheck>) {
+        self.order.send_if_modified(|order| {
+            if order.check.as_deref() == check.as_ref() {
+                return false;
+            }
+            order.resumed += u64::from(order.check.is_none());
+            order.check = check.map(Arc::new);
+            true
+        });
+    }
+}
+
+impl Drop for Prober {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Nobody gives orders or takes observations any more.
+struct Gone;
+
+/// A check that waits for its time, then for a slot, then runs.
+type NextCheck = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
+
+struct Task<P> {
+    server: ServerId,
+    address: SocketAddr,
+    threshold: Threshold,
+    schedule: Schedule,
+    orders: watch::Receiver<Order>,
+    /// `None` when nobody can send any more.
+    failures: Option<mpsc::Receiver<Reason>>,
+    observations: mpsc::Sender<Observation>,
+    probe: P,
+    slots: &'static Semaphore,
+}
+
+impl<P, F> Task<P>
+where
+    P: Fn(Arc<HealthCheck>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Result<(), Failure>> + Send + 'static,
+{
+    async fn run(mut self) {
+        let mut resumed = 0;
+        loop {
+            let order = self.orders.borrow_and_update().clone();
+            let result = match order.check {
+                None => self.pause().await,
+                Some(check) => {
+                    let anew = std::mem::replace(&mut resumed, order.resumed) != order.resumed;
+                    self.watch_over(&check, anew).await
+                }
+            };
+            if result.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Checks nothing until there is another order.
+    async fn pause(&mut self) -> Result<(), Gone> {
+        self.schedule.stop(Instant::now());
+        loop {
+            tokio::select! {
+                biased;
+                order = self.orders.changed() => return order.map_err(|_closed| Gone),
+                _ignored = next_failure(&mut self.failures) => {}
+            }
+        }
+    }
+
+    /// Makes `check` again and again until there is another order.
+    async fn watch_over(&mut self, check: &Arc<HealthCheck>, anew: bool) -> Result<(), Gone> {
+        if anew {
+            self.threshold = Threshold::new(SystemTime::now());
+            self.tell().await?;
+        }
+        let at = self.schedule.start(Instant::now());
+        let mut next_check = self.next_check(at, check);
+        loop {
+            tokio::select! {
+                biased;
+                order = self.orders.changed() => return order.map_err(|_closed| Gone),
+                result = &mut next_check => {
+                    self.record(result, check).await?;
+                    let (now, pending) = (Instant::now(), self.threshold.is_pending());
+                    let at = self.schedule.ended(now, check.interval, pending, fastrand::f64());
+                    next_check = self.next_check(at, check);
+                }
+                reason = next_failure(&mut self.failures) => {
+                    let was_up = self.threshold.health().state != HealthState::Unhealthy;
+                    self.record(Err(Failure::met_by_request(reason)), check).await?;
+                    // One more failure of a server that is down says nothing new.
+                    if was_up && let Some(at) = self.schedule.hasten(Instant::now()) {
+                        next_check = self.next_check(at, check);
+                    }
+                }
+            }
+            if self.observations.is_closed() {
+                return Err(Gone);
+            }
+        }
+    }
+
+    fn next_check(&self, at: Instant, check: &Arc<HealthCheck>) -> NextCheck {
+        let (probe, check, slots) = (self.probe.clone(), Arc::clone(check), self.slots);
+        Box::pin(async move {
+            sleep_until(at).await;
+            // Never closed, so this is always a slot.
+            let _slot = slots.acquire().await;
+            // In a box of its own: most of the time it is not there.
+            Box::pin(probe(check)).await
+        })
+    }
+
+    async fn record(
+        &mut self,
+        result: Result<(), Failure>,
+        check: &HealthCheck,
+    ) -> Result<(), Gone> {
+        let change = self
+            .threshold
+            .record(result, check.into(), SystemTime::now());
+        match change {
+            Change::None => return Ok(()),
+            Change::Told => {}
+            Change::Flipped(from) => self.log_flip(from),
+        }
+        self.tell().await
+    }
+
+    async fn tell(&self) -> Result<(), Gone> {
+        let observation = Observation {
+            server: self.server,
+            health: self.threshold.health().clone(),
+        };
+        let told = self.observations.send(observation).await;
+        told.map_err(|_closed| Gone)
+    }
+
+    fn log_flip(&self, from: HealthState) {
+        let health = self.threshold.health();
+        macro_rules! flip {
+            ($level:ident) => {
+                $level!(
+                    server = %self.server,
+                    address = %self.address,
+                    from = from.as_str(),
+                    to = health.state.as_str(),
+                    reason = health.reason.as_str(),
+                    description = health.description,
+                    "server changed health"
+                )
+            };
+        }
+        if health.state == HealthState::Unhealthy {
+            flip!(warn);
+        } else {
+            flip!(info);
+        }
+    }
+}
+
+/// The next failure that a request met; never, when none can come any more.
+async fn next_failure(failures: &mut Option<mpsc::Receiver<Reason>>) -> Reason {
+    if let Some(receiver) = failures {
+        if let Some(reason) = receiver.recv().await {
+            return reason;
+        }
+        *failures = None;
+    }
+    pending().await
+}
