@@ -1,2 +1,55 @@
-//! The command line of Weldr.
-fn main() {}
+//! `weldrctl`: the command line of Weldr's management API.
+//!
+//! One call of the API, or a few, per command; what the API means is written in
+//! `proto/weldr/v1/management.proto`. Exit codes: 0 done, 1 refused, 2 usage, 3 unreachable.
+
+mod args;
+mod client;
+mod commands;
+mod error;
+mod output;
+mod rates;
+mod settings;
+
+use std::{io, process::ExitCode};
+
+use clap::Parser as _;
+
+use crate::{
+    args::Cli,
+    error::{CtlError, Exit},
+};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let exit = run(cli).unwrap_or_else(|error| {
+        if !error.is_closed_output() {
+            output::complain(&error.sentence());
+        }
+        error.exit()
+    });
+    exit.into()
+}
+
+fn run(cli: Cli) -> Result<Exit, CtlError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| CtlError::Local {
+            what: "start the runtime",
+            source,
+        })?;
+    let exit = runtime.block_on(commands::run(cli));
+    // A name that is still being resolved must not hold the process after its time is over.
+    runtime.shutdown_background();
+    exit
+}
+
+impl From<io::Error> for CtlError {
+    fn from(source: io::Error) -> Self {
+        Self::Local {
+            what: "write the output",
+            source,
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! One file a command, or a family of them: arguments in, calls of the API, results out.
+
+use crate::{
+    args::{Cli, Command, GlobalOptions},
+    client::Client,
+    error::{CtlError, Exit},
+    output::Output,
+};
+
+mod add;
+mod admin;
+mod batch;
+mod completions;
+mod get;
+mod list;
+mod pool;
+mod remove;
+mod set;
+mod stats;
+mod wait;
+mod watch;
+mod weights;
+
+/// What every command works with.
+#[derive(Debug)]
+struct Session {
+    client: Client,
+    pool: String,
+    output: Output,
+}
+
+impl Session {
+    async fn open(global: GlobalOptions) -> Result<Self, CtlError> {
+        Ok(Self {
+            client: Client::connect(&global).await?,
+            pool: global.pool,
+            output: Output::new(global.output),
+        })
+    }
+}
+
+/// Runs one command. What is wrong with the command line is found before anything is dialled.
+pub(crate) async fn run(cli: Cli) -> Result<Exit, CtlError> {
+    let command = match cli.command {
+        Command::Completions(args) => {
+            return completions::run(&args, &Output::new(cli.global.output));
+        }
+        command => command,
+    };
+    validate(&command)?;
+    let session = Session::open(cli.global).await?;
+    match command {
+        Command::Add(args) => add::run(&session, args).await,
+        Command::Remove(args) => remove::run(&session, args).await,
+        Command::Drain(args) => admin::run(&session, args, admin::DRAIN).await,
+        Command::Ready(args) => admin::run(&session, args, admin::READY).await,
+        Command::Maintenance(args) => admin::run(&session, args, admin::MAINTENANCE).await,
+        Command::Set(args) => set::run(&session, args).await,
+        Command::List => list::run(&session).await,
+        Command::Get(args) => get::run(&session, args).await,
+        Command::Pool(command) => pool::run(&session, command).await,
+        Command::Stats(args) => stats::run(&session, args).await,
+        Command::Watch => watch::run(&session).await,
+        Command::Completions(_) => Ok(Exit::Done),
+    }
+}
+
+fn validate(command: &Command) -> Result<(), CtlError> {
+    match command {
+        Command::Add(args) => add::validate(args),
+        Command::Set(args) => set::validate(args),
+        Command::Pool(command) => pool::validate(command),
+        Command::Remove(_)
+        | Command::Drain(_)
+        | Command::Ready(_)
+        | Command::Maintenance(_)
+        | Command::List
+        | Command::Get(_)
+        | Command::Stats(_)
+        | Command::Watch
+        | Command::Completions(_) => Ok(()),
+    }
+}

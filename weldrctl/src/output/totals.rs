@@ -1,0 +1,283 @@
+//! The statistics of the node: as a table, as the lines of a pipe, and as the frame of a terminal.
+
+use std::fmt::Write as _;
+
+use weldr_proto::v1::{HealthState, ServerStats, Stats};
+
+use super::{
+    figures::{self, NONE},
+    servers,
+    style::{Paint, Tint},
+    table::{self, Cell, figures as figure, words as word},
+    words,
+};
+use crate::rates::{Rates, between, per_server};
+
+/// Success and failed of both sides, since weldr started.
+pub(crate) fn table(stats: &Stats, paint: Paint) -> String {
+    let columns = [word("SIDE"), figure("SUCCESS"), figure("FAILED")];
+    let rows = [("client", stats.client), ("server", stats.server)]
+        .into_iter()
+        .map(|(side, outcomes)| {
+            let outcomes = outcomes.unwrap_or_default();
+            let failed = (outcomes.failed > 0).then_some(Tint::Bad);
+            vec![
+                side.into(),
+                outcomes.success.to_string().into(),
+                Cell::tinted(outcomes.failed.to_string(), failed),
+            ]
+        })
+        .collect();
+    table::render(&columns, rows, paint)
+}
+
+/// The side of the clients in a few words, since weldr started.
+pub(crate) fn clients(stats: &Stats) -> String {
+    let clients = stats.client_detail.unwrap_or_default();
+    format!(
+        "clients: {}/s, {} in flight, {} connections ({} in all), {} retries, {} received, {} sent\n",
+        figures::rate(clients.requests_per_second),
+        clients.in_flight,
+        clients.connections,
+        clients.connections_total,
+        clients.retries,
+        figures::bytes(clients.bytes_received),
+        figures::bytes(clients.bytes_sent)
+    )
+}
+
+/// One sample as lines of `name=value` pairs, as the help of `stats --watch` documents them.
+pub(crate) fn lines(stats: &Stats, earlier: Option<&Stats>, detail: bool) -> String {
+    let rates = earlier.and_then(|earlier| between(earlier, stats));
+    let rate = |pick: fn(&Rates) -> f64| pair_rate(rates.as_ref().map(pick));
+    let time = figures::instant(stats.at.unwrap_or_else(figures::now));
+    let client = stats.client.unwrap_or_default();
+    let server = stats.server.unwrap_or_default();
+    let in_flight = stats
+        .client_detail
+        .as_ref()
+        .map_or(0, |clients| clients.in_flight);
+    let mut text = format!(
+        "{time} client_rps={} client_failed_ps={} client_in_flight={in_flight} server_rps={} \
+         server_failed_ps={} healthy={}/{} client_success={} client_failed={} server_success={} \
+         server_failed={}\n",
+        rate(|rates| rates.client),
+        rate(|rates| rates.client_failed),
+        rate(|rates| rates.server),
+        rate(|rates| rates.server_failed),
+        healthy(stats),
+        stats.servers.len(),
+        client.success,
+        client.failed,
+        server.success,
+        server.failed,
+    );
+    if detail {
+        text.push_str(&server_lines(&time, stats, earlier));
+    }
+    text
+}
+
+fn server_lines(time: &str, stats: &Stats, earlier: Option<&Stats>) -> String {
+    let rates = earlier.map(|earlier| per_server(earlier, stats));
+    let mut text = String::new();
+    for server in &stats.servers {
+        let rates = rates.as_ref().and_then(|rates| rates.get(&server.id));
+        let outcomes = server.outcomes.unwrap_or_default();
+        _ = writeln!(
+            text,
+            "{time} server={} state={} rps={} failed_ps={} in_flight={} success={} failed={} p99_ms={}",
+            server.address,
+            server
+                .health
+                .as_ref()
+                .map_or_else(|| "unknown".to_owned(), |health| words::state(health.state)),
+            pair_rate(rates.map(|rates| rates.requests)),
+            pair_rate(rates.map(|rates| rates.failed)),
+            server.in_flight,
+            outcomes.success,
+            outcomes.failed,
+            pair_millis(p99(server)),
+        );
+    }
+    text
+}
+
+/// Of a server that has answered at least once.
+fn p99(server: &ServerStats) -> Option<prost_types::Duration> {
+    let latency = server.latency.as_ref()?;
+    latency.p99.filter(|_| latency.count > 0)
+}
+
+/// One sample as what a terminal shows: where from, the clients, and each server.
+pub(crate) fn frame(
+    endpoint: &str,
+    stats: &Stats,
+    earlier: Option<&Stats>,
+    wide: bool,
+    paint: Paint,
+) -> String {
+    let now = stats.at.unwrap_or_else(figures::now);
+    let rates = earlier.and_then(|earlier| between(earlier, stats));
+    let rate = |pick: fn(&Rates) -> f64| shown_rate(rates.as_ref().map(pick));
+    let clients = stats.client_detail.unwrap_or_default();
+    let client = stats.client.unwrap_or_default();
+    let failing = rates.is_some_and(|rates| rates.client_failed > 0.0);
+    let failed = format!("{} failed/s", rate(|rates| rates.client_failed));
+    let (head, bad) = (Some(Tint::Head), failing.then_some(Tint::Bad));
+    let volume = |pick: fn(&Rates) -> f64| {
+        rates
+            .as_ref()
+            .map_or_else(|| NONE.to_owned(), |rates| volume(pick(rates)))
+    };
+    format!(
+        "{} {endpoint}  up {}  {}\n\
+         \n\
+         clients  {}  {}  {} in flight  {} connections  {} retries/s  {} in  {} out\n\
+         totals   {} success  {} failed\n\
+         servers  {} of {} healthy\n\
+         \n\
+         {}",
+        paint.text("weldr", head),
+        figures::since(stats.started_at, now),
+        figures::instant(now),
+        paint.text(format!("{} requests/s", rate(|rates| rates.client)), head),
+        paint.text(failed, bad),
+        clients.in_flight,
+        clients.connections,
+        rate(|rates| rates.retries),
+        volume(|rates| rates.bytes_received),
+        volume(|rates| rates.bytes_sent),
+        client.success,
+        client.failed,
+        healthy(stats),
+        stats.servers.len(),
+        servers::detail(stats, earlier, wide, paint),
+    )
+}
+
+fn healthy(stats: &Stats) -> usize {
+    let is_healthy = |state: HealthState| state == HealthState::Healthy;
+    stats
+        .servers
+        .iter()
+        .filter_map(|server| server.health.as_ref())
+        .filter(|health| is_healthy(health.state()))
+        .count()
+}
+
+/// A rate for a program: a plain number.
+fn pair_rate(rate: Option<f64>) -> String {
+    rate.map_or_else(|| NONE.to_owned(), |rate| format!("{rate:.1}"))
+}
+
+/// A duration for a program: milliseconds.
+fn pair_millis(duration: Option<prost_types::Duration>) -> String {
+    duration.map_or_else(
+        || NONE.to_owned(),
+        |duration| format!("{:.3}", figures::seconds(duration) * 1e3),
+    )
+}
+
+/// A rate for a person.
+fn shown_rate(rate: Option<f64>) -> String {
+    rate.map_or_else(|| NONE.to_owned(), figures::rate)
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a rate of bytes is not negative, and the cast saturates"
+)]
+fn volume(bytes_per_second: f64) -> String {
+    format!("{}/s", figures::bytes(bytes_per_second as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use prost_types::Timestamp;
+    use weldr_proto::v1::{ClientStats, Health, Outcomes};
+
+    use super::*;
+
+    fn sample(seconds: i64, success: u64) -> Stats {
+        let outcomes = Some(Outcomes { success, failed: 2 });
+        Stats {
+            at: Some(Timestamp { seconds, nanos: 0 }),
+            started_at: Some(Timestamp::default()),
+            client: outcomes,
+            server: outcomes,
+            client_detail: Some(ClientStats {
+                in_flight: 4,
+                connections: 64,
+                bytes_sent: success * 1_000,
+                ..ClientStats::default()
+            }),
+            servers: vec![ServerStats {
+                id: 1,
+                address: "10.0.0.1:80".to_owned(),
+                outcomes,
+                health: Some(Health {
+                    state: HealthState::Healthy.into(),
+                    ..Health::default()
+                }),
+                ..ServerStats::default()
+            }],
+        }
+    }
+
+    #[test]
+    fn totals_are_a_small_table() {
+        assert_eq!(
+            table(&sample(60, 1_200), Paint::PLAIN),
+            "SIDE    SUCCESS  FAILED\nclient     1200       2\nserver     1200       2\n"
+        );
+    }
+
+    #[test]
+    fn the_first_line_has_no_rates() {
+        assert_eq!(
+            lines(&sample(60, 10), None, false),
+            "1970-01-01T00:01:00.000Z client_rps=- client_failed_ps=- client_in_flight=4 server_rps=- \
+             server_failed_ps=- healthy=1/1 client_success=10 client_failed=2 server_success=10 \
+             server_failed=2\n"
+        );
+    }
+
+    #[test]
+    fn detail_adds_a_line_a_server() {
+        let text = lines(&sample(62, 30), Some(&sample(60, 10)), true);
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(
+            lines[0].contains("client_rps=10.0 client_failed_ps=0.0"),
+            "{text}"
+        );
+        assert_eq!(
+            lines[1],
+            "1970-01-01T00:01:02.000Z server=10.0.0.1:80 state=healthy rps=10.0 failed_ps=0.0 \
+             in_flight=0 success=30 failed=2 p99_ms=-"
+        );
+        assert_eq!(lines.len(), 2);
+    }
+
+    #[test]
+    fn a_frame_shows_clients_and_servers() {
+        let (earlier, later) = (sample(60, 10), sample(62, 30));
+        let text = frame(
+            "http://127.0.0.1:8687",
+            &later,
+            Some(&earlier),
+            false,
+            Paint::PLAIN,
+        );
+        for part in [
+            "weldr http://127.0.0.1:8687  up 1m",
+            "10.0 requests/s  0 failed/s  4 in flight  64 connections",
+            "10 kB/s out",
+            "servers  1 of 1 healthy",
+            "10.0.0.1:80  healthy",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! Options of the command line to settings of the API.
+//!
+//! The API replaces the overrides of a server as a whole, and the parameters of an HTTP check as a whole.
+//! An operator who types `--check-path /health` means to change the path alone, so what is typed is laid
+//! onto what is there, and the write carries the revision that was read.
+
+use std::time::Duration;
+
+use weldr_proto::v1::{
+    AdminState, Balancing, HealthCheck, HttpCheck, PoolSettings, TcpCheck, health_check::Type,
+};
+
+use crate::{
+    args::{AdminChoice, BalancingChoice, CheckOptions, CheckType, PoolSetArgs},
+    error::CtlError,
+};
+
+impl CheckOptions {
+    /// Whether none of the options is given.
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether they say something of an HTTP check, which cannot be written without its other parameters.
+    pub(crate) fn touches_http(&self) -> bool {
+        self.check_path.is_some() || self.check_expect.is_some() || self.check_host.is_some()
+    }
+
+    /// Refuses options that contradict each other.
+    pub(crate) fn validate(&self) -> Result<(), CtlError> {
+        if self.check_type == Some(CheckType::Tcp) && self.touches_http() {
+            return Err(CtlError::Usage(
+                "--check-path, --check-expect and --check-host belong to --check-type http, not tcp"
+                    .to_owned(),
+            ));
+        }
+        Ok(())
+    }
+
+    /// The check that comes of laying these options onto `base`.
+    pub(crate) fn onto(&self, base: HealthCheck) -> HealthCheck {
+        HealthCheck {
+            r#type: self.kind_onto(base.r#type),
+            interval: self.check_interval.map(proto_duration).or(base.interval),
+            timeout: self.check_timeout.map(proto_duration).or(base.timeout),
+            healthy_threshold: self.healthy_threshold.or(base.healthy_threshold),
+            unhealthy_threshold: self.unhealthy_threshold.or(base.unhealthy_threshold),
+            port: self.check_port.map(u32::from).or(base.port),
+        }
+    }
+
+    fn kind_onto(&self, base: Option<Type>) -> Option<Type> {
+        match self.check_type {
+            Some(CheckType::Tcp) => return Some(Type::Tcp(TcpCheck {})),
+            None if !self.touches_http() => return base,
+            Some(CheckType::Http) | None => {}
+        }
+        let http = match base {
+            Some(Type::Http(http)) => http,
+            Some(Type::Tcp(_)) | None => HttpCheck::default(),
+        };
+        Some(Type::Http(HttpCheck {
+            path: self.check_path.clone().unwrap_or(http.path),
+            expected_status: self.check_expect.clone().unwrap_or(http.expected_status),
+            host: self.check_host.clone().unwrap_or(http.host),
+        }))
+    }
+}
+
+impl PoolSetArgs {
+    /// Whether no setting is given.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.balancing.is_none()
+            && self.fail_open.is_none()
+            && self.drain_deadline.is_none()
+            && self.deregister_after.is_none()
+            && self.check.is_empty()
+    }
+
+    /// The settings to write. `kind` is the kind of check that the pool has, for the parameters of an HTTP
+    /// check that are not given.
+    pub(crate) fn settings(&self, kind: Option<Type>) -> PoolSettings {
+        let check = (!self.check.is_empty()).then(|| {
+            self.check.onto(HealthCheck {
+                r#type: kind,
+                ..HealthCheck::default()
+            })
+        });
+        PoolSettings {
+            check,
+            balancing: self
+                .balancing
+                .map_or(Balancing::Unspecified, Balancing::from)
+                .into(),
+            fail_open: self.fail_open,
+            drain_deadline: self.drain_deadline.map(proto_duration),
+            deregister_after: self.deregister_after.map(proto_duration),
+        }
+    }
+}
+
+impl From<AdminChoice> for AdminState {
+    fn from(choice: AdminChoice) -> Self {
+        match choice {
+            AdminChoice::Ready => Self::Ready,
+            AdminChoice::Drain => Self::Drain,
+            AdminChoice::Maintenance => Self::Maintenance,
+        }
+    }
+}
+
+impl From<BalancingChoice> for Balancing {
+    fn from(choice: BalancingChoice) -> Self {
+        match choice {
+            BalancingChoice::RoundRobin => Self::RoundRobin,
+            BalancingChoice::WeightedRoundRobin => Self::WeightedRoundRobin,
+            BalancingChoice::LeastRequests => Self::LeastRequests,
+        }
+    }
+}
+
+/// A duration of the API. The command line accepts none that it cannot carry; beyond that it saturates.
+pub(crate) fn proto_duration(duration: Duration) -> prost_types::Duration {
+    prost_types::Duration::try_from(duration).unwrap_or(prost_types::Duration {
+        seconds: i64::MAX,
+        nanos: 0,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn http(path: &str, expected_status: &str, host: &str) -> Type {
+        Type::Http(HttpCheck {
+            path: path.to_owned(),
+            expected_status: expected_status.to_owned(),
+            host: host.to_owned(),
+        })
+    }
+
+    fn path(path: &str) -> CheckOptions {
+        CheckOptions {
+            check_path: Some(path.to_owned()),
+            ..CheckOptions::default()
+        }
+    }
+
+    #[test]
+    fn a_path_implies_http() {
+        let check = path("/health").onto(HealthCheck::default());
+        assert_eq!(check.r#type, Some(http("/health", "", "")));
+        assert_eq!(check.interval, None);
+    }
+
+    #[test]
+    fn no_option_changes_nothing() {
+        let base = HealthCheck {
+            r#type: Some(http("/a", "200", "h")),
+            healthy_threshold: Some(4),
+            port: Some(9),
+            ..HealthCheck::default()
+        };
+        assert_eq!(CheckOptions::default().onto(base.clone()), base);
+    }
+
+    #[test]
+    fn a_path_leaves_the_other_parameters() {
+        let base = HealthCheck {
+            r#type: Some(http("/old", "200-299", "example.org")),
+            timeout: Some(proto_duration(Duration::from_secs(1))),
+            ..HealthCheck::default()
+        };
+        let check = path("/new").onto(base);
+        assert_eq!(check.r#type, Some(http("/new", "200-299", "example.org")));
+        assert_eq!(check.timeout, Some(proto_duration(Duration::from_secs(1))));
+    }
+
+    #[test]
+    fn tcp_replaces_http_and_takes_no_path() {
+        let options = CheckOptions {
+            check_type: Some(CheckType::Tcp),
+            ..CheckOptions::default()
+        };
+        let base = HealthCheck {
+            r#type: Some(http("/old", "", "")),
+            ..HealthCheck::default()
+        };
+        assert_eq!(options.onto(base).r#type, Some(Type::Tcp(TcpCheck {})));
+        assert!(options.validate().is_ok());
+        let contradiction = CheckOptions {
+            check_type: Some(CheckType::Tcp),
+            ..path("/health")
+        };
+        assert!(matches!(contradiction.validate(), Err(CtlError::Usage(_))));
+    }
+
+    #[test]
+    fn pool_settings_hold_only_what_is_given() {
+        let args = PoolSetArgs {
+            balancing: Some(BalancingChoice::LeastRequests),
+            fail_open: None,
+            drain_deadline: None,
+            deregister_after: Some(Duration::ZERO),
+            condition: crate::args::Condition::default(),
+            check: CheckOptions::default(),
+        };
+        let settings = args.settings(Some(http("/", "", "")));
+        assert_eq!(settings.balancing(), Balancing::LeastRequests);
+        assert_eq!(settings.check, None);
+        assert_eq!(settings.fail_open, None);
+        assert_eq!(settings.drain_deadline, None);
+        assert_eq!(
+            settings.deregister_after,
+            Some(proto_duration(Duration::ZERO))
+        );
+    }
+}
