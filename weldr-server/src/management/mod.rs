@@ -1,1 +1,48 @@
 //! The operators' side: gRPC and REST on one port.
+//!
+//! ```text
+//!  server   listener, connections, shutdown
+//!    └ router   guard (who may ask at all), readiness, what is not there
+//!        ├ grpc   one thin method a call ─┐
+//!        └ rest   JSON to and from proto ─┴► operations ─► cluster.propose, snapshots, stats
+//!                                              └ convert   proto ↔ model
+//! ```
+//!
+//! The proto is the contract; REST says the same calls in JSON and has no logic of its own, so the two
+//! cannot disagree. A write is answered from the snapshot that holds it: the caller's next request sees it.
+
+mod convert;
+mod error;
+mod grpc;
+mod guard;
+mod operations;
+mod readiness;
+mod rest;
+mod router;
+mod server;
+
+use std::{sync::Arc, time::SystemTime};
+
+pub use readiness::Readiness;
+pub use server::{BindError, Listener, Options, bind, serve};
+
+use crate::{
+    cluster,
+    snapshot::Snapshots,
+    stats::{ClientShard, Rates, Sharded},
+};
+
+/// What the management API reads and writes. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// Where changes go.
+    pub cluster: cluster::Handle,
+    /// What every answer describes.
+    pub snapshots: Snapshots,
+    /// What the workers count of clients.
+    pub clients: Arc<Sharded<ClientShard>>,
+    /// Requests per second, of the process and of each server.
+    pub rates: Arc<Rates>,
+    /// When the process began to count.
+    pub started_at: SystemTime,
+}

@@ -1,0 +1,325 @@
+//! Health checks.
+
+use weldr_proto::v1;
+
+use crate::model::{CheckKind, CheckOverride, ExpectedStatus, HealthCheck, HttpCheck, Invalid};
+
+use super::{Violations, duration, proto_duration};
+
+/// What `given` changes of another check. `path` is its own path in the request. Each value is held to its
+/// range, so whatever check it is resolved on, the result is one that can be made.
+pub(in crate::management) fn check_override(
+    path: &str,
+    given: v1::HealthCheck,
+    violations: &mut Violations,
+) -> CheckOverride {
+    let mut found = Violations::default();
+    let check = CheckOverride {
+        kind: given.r#type.and_then(|kind| found.take(check_kind(kind))),
+        interval: given
+            .interval
+            .and_then(|interval| found.take(duration("interval", interval))),
+        timeout: given
+            .timeout
+            .and_then(|timeout| found.take(duration("timeout", timeout))),
+        healthy_threshold: given.healthy_threshold,
+        unhealthy_threshold: given.unhealthy_threshold,
+        port: given.port.and_then(|given| found.take(port(given))),
+    };
+    if found.is_empty() {
+        found = out_of_range(&check);
+    }
+    violations.add_within(path, found);
+    check
+}
+
+fn check_kind(given: v1::health_check::Type) -> Result<CheckKind, Invalid> {
+    use v1::health_check::Type;
+    let http = match given {
+        Type::Tcp(v1::TcpCheck {}) => return Ok(CheckKind::Tcp),
+        Type::Http(http) => http,
+    };
+    let or = |given: String, default: &str| {
+        if given.is_empty() {
+            default.to_owned()
+        } else {
+            given
+        }
+    };
+    let expected_status = match http.expected_status.as_str() {
+        "" => ExpectedStatus::default(),
+        given => given
+            .parse()
+            .map_err(|invalid: Invalid| invalid.within("http"))?,
+    };
+    Ok(CheckKind::Http(HttpCheck {
+        path: or(http.path, "/"),
+        expected_status,
+        host: (!http.host.is_empty()).then_some(http.host),
+    }))
+}
+
+fn port(given: u32) -> Result<Option<u16>, Invalid> {
+    let accepted = "a port from 1 to 65535, or 0 for the port of the traffic";
+    match u16::try_from(given) {
+        Ok(port) => Ok((port != 0).then_some(port)),
+        Err(_) => Err(Invalid::new("port", given, accepted)),
+    }
+}
+
+/// Every setting that is out of its range: [`HealthCheck::validate`] tells the first one, so each is tried
+/// with all others at their defaults.
+fn out_of_range(check: &CheckOverride) -> Violations {
+    let none = CheckOverride::default;
+    let alone = [
+        CheckOverride {
+            kind: check.kind.clone(),
+            ..none()
+        },
+        CheckOverride {
+            interval: check.interval,
+            ..none()
+        },
+        CheckOverride {
+            timeout: check.timeout,
+            ..none()
+        },
+        CheckOverride {
+            healthy_threshold: check.healthy_threshold,
+            ..none()
+        },
+        CheckOverride {
+            unhealthy_threshold: check.unhealthy_threshold,
+            ..none()
+        },
+    ];
+    let mut violations = Violations::default();
+    for setting in alone {
+        violations.take(setting.resolve(&HealthCheck::default()).validate());
+    }
+    violations
+}
+
+/// A complete check: every field is set.
+pub(super) fn full_check(check: &HealthCheck) -> v1::HealthCheck {
+    v1::HealthCheck {
+        r#type: Some(proto_kind(&check.kind)),
+        interval: proto_duration(check.interval),
+        timeout: proto_duration(check.timeout),
+        healthy_threshold: Some(check.healthy_threshold),
+        unhealthy_threshold: Some(check.unhealthy_threshold),
+        port: Some(check.port.map_or(0, u32::from)),
+    }
+}
+
+/// What a server overrides; `None` when it overrides nothing.
+pub(super) fn overrides(check: &CheckOverride) -> Option<v1::HealthCheck> {
+    (!check.is_empty()).then(|| v1::HealthCheck {
+        r#type: check.kind.as_ref().map(proto_kind),
+        interval: check.interval.and_then(proto_duration),
+        timeout: check.timeout.and_then(proto_duration),
+        healthy_threshold: check.healthy_threshold,
+        unhealthy_threshold: check.unhealthy_threshold,
+        port: check.port.map(|port| port.map_or(0, u32::from)),
+    })
+}
+
+fn proto_kind(kind: &CheckKind) -> v1::health_check::Type {
+    match kind {
+        CheckKind::Tcp => v1::health_check::Type::Tcp(v1::TcpCheck {}),
+        CheckKind::Http(http) => v1::health_check::Type::Http(v1::HttpCheck {
+            path: http.path.clone(),
+            expected_status: http.expected_status.to_string(),
+            host: http.host.clone().unwrap_or_default(),
+        }),
+    }
+}
+
+#[cfg(test)]
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "the helpers make fields as the proto has them"
+)]
+mod tests {
+    use std::time::Duration;
+
+    use prost_types::Duration as ProtoDuration;
+
+    use super::*;
+    use crate::management::error::Error;
+
+    fn seconds(seconds: i64) -> Option<ProtoDuration> {
+        Some(ProtoDuration { seconds, nanos: 0 })
+    }
+
+    fn http(path: &str, expected_status: &str, host: &str) -> Option<v1::health_check::Type> {
+        Some(v1::health_check::Type::Http(v1::HttpCheck {
+            path: path.into(),
+            expected_status: expected_status.into(),
+            host: host.into(),
+        }))
+    }
+
+    fn convert(given: v1::HealthCheck) -> Result<CheckOverride, Vec<(String, String)>> {
+        let mut violations = Violations::default();
+        let check = check_override("check", given, &mut violations);
+        violations.settle(Some(check)).map_err(|error| match error {
+            Error::Invalid(all) => all
+                .into_iter()
+                .map(|invalid| (invalid.field, invalid.value))
+                .collect(),
+            other => panic!("{other}"),
+        })
+    }
+
+    #[test]
+    fn what_is_absent_is_inherited() {
+        assert!(convert(v1::HealthCheck::default()).unwrap().is_empty());
+        let check = convert(v1::HealthCheck {
+            r#type: http("", "", ""),
+            timeout: seconds(1),
+            port: Some(0),
+            ..v1::HealthCheck::default()
+        });
+        let expected = CheckOverride {
+            kind: Some(CheckKind::Http(HttpCheck::default())),
+            timeout: Some(Duration::from_secs(1)),
+            port: Some(None),
+            ..CheckOverride::default()
+        };
+        assert_eq!(check, Ok(expected));
+    }
+
+    #[test]
+    fn an_override_comes_back_as_it_went_in() {
+        let given = v1::HealthCheck {
+            r#type: http("/health", "200-299,401", "example.org"),
+            interval: seconds(1),
+            timeout: seconds(2),
+            healthy_threshold: Some(1),
+            unhealthy_threshold: Some(100),
+            port: Some(9000),
+        };
+        let check = convert(given.clone()).unwrap();
+        assert_eq!(overrides(&check), Some(given.clone()));
+        assert_eq!(full_check(&check.resolve(&HealthCheck::default())), given);
+        assert_eq!(overrides(&CheckOverride::default()), None);
+    }
+
+    #[test]
+    fn each_violation_is_named_by_its_path() {
+        type Given = v1::HealthCheck;
+        let none = Given::default;
+        let cases: [(Given, &str, &str); 10] = [
+            (
+                Given {
+                    interval: seconds(0),
+                    ..none()
+                },
+                "check.interval",
+                "0s",
+            ),
+            (
+                Given {
+                    interval: seconds(3601),
+                    ..none()
+                },
+                "check.interval",
+                "1h 1s",
+            ),
+            (
+                Given {
+                    timeout: seconds(-1),
+                    ..none()
+                },
+                "check.timeout",
+                "-1 s and 0 ns",
+            ),
+            (
+                Given {
+                    timeout: seconds(61),
+                    ..none()
+                },
+                "check.timeout",
+                "1m 1s",
+            ),
+            (
+                Given {
+                    healthy_threshold: Some(0),
+                    ..none()
+                },
+                "check.healthy_threshold",
+                "0",
+            ),
+            (
+                Given {
+                    unhealthy_threshold: Some(101),
+                    ..none()
+                },
+                "check.unhealthy_threshold",
+                "101",
+            ),
+            (
+                Given {
+                    port: Some(65536),
+                    ..none()
+                },
+                "check.port",
+                "65536",
+            ),
+            (
+                Given {
+                    r#type: http("health", "", ""),
+                    ..none()
+                },
+                "check.http.path",
+                "health",
+            ),
+            (
+                Given {
+                    r#type: http("", "2xx", ""),
+                    ..none()
+                },
+                "check.http.expected_status",
+                "2xx",
+            ),
+            (
+                Given {
+                    r#type: http("", "", "a b"),
+                    ..none()
+                },
+                "check.http.host",
+                "a b",
+            ),
+        ];
+        for (given, field, value) in cases {
+            assert_eq!(
+                convert(given),
+                Err(vec![(field.to_owned(), value.to_owned())])
+            );
+        }
+    }
+
+    #[test]
+    fn several_violations_are_told_at_once() {
+        let told = convert(v1::HealthCheck {
+            r#type: http("x", "", ""),
+            interval: seconds(0),
+            unhealthy_threshold: Some(0),
+            ..v1::HealthCheck::default()
+        });
+        let fields: Vec<String> = told
+            .unwrap_err()
+            .into_iter()
+            .map(|(field, _)| field)
+            .collect();
+        assert_eq!(
+            fields,
+            [
+                "check.http.path",
+                "check.interval",
+                "check.unhealthy_threshold"
+            ]
+        );
+    }
+}

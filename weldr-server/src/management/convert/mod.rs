@@ -1,0 +1,38 @@
+//! Between the proto and the model. What comes in is checked here, each violation named by its path in the
+//! proto; what goes out cannot fail.
+
+mod address;
+mod check;
+mod duration;
+mod pool;
+mod server;
+mod stats;
+mod violations;
+
+pub(super) use address::address;
+pub(super) use check::check_override;
+pub(super) use duration::duration;
+pub(super) use pool::{pool, pool_name, pool_patch, pool_settings};
+pub(super) use server::{admin_state, server, weight};
+pub(super) use stats::stats;
+pub(super) use violations::Violations;
+
+use std::time::SystemTime;
+
+use prost_types::{Duration as ProtoDuration, Timestamp as ProtoTimestamp};
+
+use crate::model::Revision;
+
+/// 0 means that no revision is expected.
+pub(super) fn expected_revision(revision: u64) -> Option<Revision> {
+    (revision != 0).then_some(Revision(revision))
+}
+
+fn proto_timestamp(at: impl Into<SystemTime>) -> ProtoTimestamp {
+    ProtoTimestamp::from(at.into())
+}
+
+/// What does not fit has no meaning as a setting either; every duration of ours does.
+fn proto_duration(duration: std::time::Duration) -> Option<ProtoDuration> {
+    ProtoDuration::try_from(duration).ok()
+}

@@ -1,0 +1,94 @@
+//! Collects what is wrong with a request, so that the caller hears all of it at once.
+
+use crate::{management::error::Error, model::Invalid};
+
+/// More of them help nobody, and an error travels in a header of bounded size.
+const MOST_VIOLATIONS: usize = 8;
+/// How much of a value, or of a field's name, is repeated in an error.
+const LONGEST_ECHO: usize = 64;
+
+/// The violations so far.
+#[derive(Debug, Default)]
+pub(in crate::management) struct Violations(Vec<Invalid>);
+
+impl Violations {
+    /// Notes a violation.
+    pub(in crate::management) fn add(&mut self, mut invalid: Invalid) {
+        if self.0.len() < MOST_VIOLATIONS {
+            shorten(&mut invalid.field);
+            shorten(&mut invalid.value);
+            self.0.push(invalid);
+        }
+    }
+
+    /// Notes what was found in the part of the request that is at `path`.
+    pub(in crate::management) fn add_within(&mut self, path: &str, found: Self) {
+        for invalid in found.0 {
+            self.add(invalid.within(path));
+        }
+    }
+
+    /// Whether nothing was wrong so far.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The value, or notes why there is none.
+    pub(in crate::management) fn take<T>(&mut self, result: Result<T, Invalid>) -> Option<T> {
+        result.map_err(|invalid| self.add(invalid)).ok()
+    }
+
+    /// The value when nothing was wrong, every violation otherwise. `None` without a violation cannot be:
+    /// what is missing was noted when it was taken.
+    pub(in crate::management) fn settle<T>(self, value: Option<T>) -> Result<T, Error> {
+        match value {
+            Some(value) if self.0.is_empty() => Ok(value),
+            _ => Err(Error::Invalid(self.0)),
+        }
+    }
+}
+
+fn shorten(text: &mut String) {
+    if let Some((end, _)) = text.char_indices().nth(LONGEST_ECHO) {
+        text.truncate(end);
+        text.push('…');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_bounded_whatever_was_sent() {
+        let mut violations = Violations::default();
+        for _ in 0..100 {
+            violations.add(Invalid::new("ä".repeat(5000), "ö".repeat(5000), "less"));
+        }
+        let Err(Error::Invalid(kept)) = violations.settle(Some(())) else {
+            panic!("violations are an error");
+        };
+        assert_eq!(kept.len(), MOST_VIOLATIONS);
+        for invalid in kept {
+            assert_eq!(invalid.field.chars().count(), LONGEST_ECHO + 1);
+            assert_eq!(invalid.value, "ö".repeat(LONGEST_ECHO) + "…");
+        }
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_told_at_once() {
+        let mut violations = Violations::default();
+        assert_eq!(violations.take(Ok(1)), Some(1));
+        for field in ["a", "b"] {
+            assert_eq!(
+                violations.take::<()>(Err(Invalid::new(field, 0, "1"))),
+                None
+            );
+        }
+        let error = violations.settle(Some(())).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            r#"a: "0" is not accepted: 1; b: "0" is not accepted: 1"#
+        );
+    }
+}

@@ -1,0 +1,171 @@
+//! `weldr.v1.Management` over gRPC: each method hands its request to [`Operations`].
+
+use std::{net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
+
+use futures_util::{Stream, StreamExt as _};
+use tonic::{Request, Response, Status};
+use tracing::debug;
+use weldr_proto::v1::{self, management_server::Management};
+
+use super::{
+    error::Error,
+    operations::{Answers, Caller, LONGEST_WRITE, Operations},
+    router::Peer,
+};
+
+/// The service.
+#[derive(Debug, Clone)]
+pub(super) struct Service(pub(super) Arc<Operations>);
+
+type StatusStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// Calls an operation with a request, and makes its result an answer.
+macro_rules! answer {
+    ($request:ident, $caller:ident => $result:expr) => {{
+        let $caller = caller_of(&$request);
+        let $request = $request.into_inner();
+        told($caller, $result).map(Response::new)
+    }};
+}
+
+#[tonic::async_trait]
+impl Management for Service {
+    async fn add_server(
+        &self,
+        request: Request<v1::AddServerRequest>,
+    ) -> Result<Response<v1::AddServerResponse>, Status> {
+        answer!(request, caller => self.0.add_server(caller, request).await)
+    }
+
+    async fn update_server(
+        &self,
+        request: Request<v1::UpdateServerRequest>,
+    ) -> Result<Response<v1::UpdateServerResponse>, Status> {
+        answer!(request, caller => self.0.update_server(caller, request).await)
+    }
+
+    async fn remove_server(
+        &self,
+        request: Request<v1::RemoveServerRequest>,
+    ) -> Result<Response<v1::RemoveServerResponse>, Status> {
+        answer!(request, caller => self.0.remove_server(caller, request).await)
+    }
+
+    async fn get_server(
+        &self,
+        request: Request<v1::GetServerRequest>,
+    ) -> Result<Response<v1::GetServerResponse>, Status> {
+        answer!(request, caller => self.0.get_server(&request))
+    }
+
+    async fn list_servers(
+        &self,
+        request: Request<v1::ListServersRequest>,
+    ) -> Result<Response<v1::ListServersResponse>, Status> {
+        answer!(request, caller => self.0.list_servers(&request))
+    }
+
+    type WatchServersStream = StatusStream<v1::WatchServersResponse>;
+
+    async fn watch_servers(
+        &self,
+        request: Request<v1::WatchServersRequest>,
+    ) -> Result<Response<Self::WatchServersStream>, Status> {
+        answer!(request, caller => self.0.watch_servers(&request).map(statuses))
+    }
+
+    async fn get_stats(
+        &self,
+        request: Request<v1::GetStatsRequest>,
+    ) -> Result<Response<v1::GetStatsResponse>, Status> {
+        answer!(request, caller => self.0.get_stats(&request))
+    }
+
+    type StreamStatsStream = StatusStream<v1::StreamStatsResponse>;
+
+    async fn stream_stats(
+        &self,
+        request: Request<v1::StreamStatsRequest>,
+    ) -> Result<Response<Self::StreamStatsStream>, Status> {
+        answer!(request, caller => Arc::clone(&self.0).stream_stats(request).map(statuses))
+    }
+
+    async fn get_pool(
+        &self,
+        request: Request<v1::GetPoolRequest>,
+    ) -> Result<Response<v1::GetPoolResponse>, Status> {
+        answer!(request, caller => self.0.get_pool(&request))
+    }
+
+    async fn update_pool(
+        &self,
+        request: Request<v1::UpdatePoolRequest>,
+    ) -> Result<Response<v1::UpdatePoolResponse>, Status> {
+        answer!(request, caller => self.0.update_pool(caller, request).await)
+    }
+}
+
+fn statuses<T: 'static>(answers: Answers<T>) -> StatusStream<T> {
+    Box::pin(answers.map(|answer| answer.map_err(Status::from)))
+}
+
+fn told<T>(caller: Caller, result: Result<T, Error>) -> Result<T, Status> {
+    result.map_err(|error| {
+        debug!(peer = %caller.peer, %error, "grpc call refused");
+        Status::from(error)
+    })
+}
+
+fn caller_of<T>(request: &Request<T>) -> Caller {
+    let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
+    let peer = request.extensions().get::<Peer>();
+    let timeout = request.metadata().get("grpc-timeout");
+    let timeout = timeout.and_then(|value| grpc_timeout(value.to_str().ok()?));
+    Caller {
+        peer: peer.map_or(unknown, |peer| peer.0),
+        patience: timeout.unwrap_or(LONGEST_WRITE).min(LONGEST_WRITE),
+    }
+}
+
+/// `TimeoutValue TimeoutUnit` of the gRPC protocol: at most eight digits and one of `HMSmun`.
+fn grpc_timeout(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let value: u64 = digits.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(value * 3600)),
+        "M" => Some(Duration::from_secs(value * 60)),
+        "S" => Some(Duration::from_secs(value)),
+        "m" => Some(Duration::from_millis(value)),
+        "u" => Some(Duration::from_micros(value)),
+        "n" => Some(Duration::from_nanos(value)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_deadline_of_a_call_is_read_or_ignored() {
+        for (text, timeout) in [
+            ("5S", Some(Duration::from_secs(5))),
+            ("99999999H", Some(Duration::from_secs(99_999_999 * 3600))),
+            ("250m", Some(Duration::from_millis(250))),
+            ("7u", Some(Duration::from_micros(7))),
+            ("1n", Some(Duration::from_nanos(1))),
+            ("2M", Some(Duration::from_secs(120))),
+            ("", None),
+            ("S", None),
+            ("+5S", None),
+            ("999999999S", None),
+            ("5", None),
+            ("5é", None),
+        ] {
+            assert_eq!(grpc_timeout(text), timeout, "{text}");
+        }
+    }
+}

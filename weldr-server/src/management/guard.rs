@@ -1,0 +1,198 @@
+//! Who may ask at all, as long as there is no authentication.
+//!
+//! Whoever reaches the port may change the pool; on loopback that is everybody on this machine. But a web
+//! page that an operator happens to look at also reaches it, through the operator's browser:
+//!
+//! * **Cross-site requests.** A page may send a `POST` with a plain body to any address, without asking
+//!   first. The browser says so in `Origin`, which a page cannot change: a request whose `Origin` is not
+//!   the very host and port that it asks is refused. curl, `weldrctl` and gRPC clients send no `Origin`.
+//! * **DNS rebinding.** A page of `evil.example` may have that name resolve to 127.0.0.1 a moment later;
+//!   then its requests are of the same origin. But they still name the host `evil.example`: on a
+//!   loopback listener a request must name an IP address or localhost, which no one else's DNS can give.
+//!
+//! Both rules hold for gRPC as well: a page can send anything that looks like it over HTTP/1.1.
+
+use http::{HeaderMap, Uri, header, uri::Authority};
+
+use super::error::Error;
+
+/// Accepts or refuses a request by what it says of its origin and of the host it asks.
+pub(super) fn admit(headers: &HeaderMap, uri: &Uri, loopback: bool) -> Result<(), Error> {
+    let asked = Asked::of(headers, uri);
+    if loopback {
+        match &asked {
+            Asked::Nobody => {}
+            Asked::Host(host) if is_local(host) => {}
+            Asked::Host(host) => {
+                let host = host.to_string();
+                return Err(Error::ForeignHost { host });
+            }
+            Asked::Unreadable => {
+                let host = text(headers, &header::HOST);
+                return Err(Error::ForeignHost { host });
+            }
+        }
+    }
+    if !headers.contains_key(header::ORIGIN) {
+        return Ok(());
+    }
+    let origin = only(headers, &header::ORIGIN).and_then(|origin| origin.parse().ok());
+    match (origin, asked) {
+        (Some(origin), Asked::Host(host)) if is_of(&origin, &host) => Ok(()),
+        _ => Err(Error::ForeignOrigin {
+            origin: text(headers, &header::ORIGIN),
+        }),
+    }
+}
+
+/// The host that a request asks.
+enum Asked {
+    /// HTTP/1.0 may name none, which a browser never does.
+    Nobody,
+    Host(Authority),
+    /// What it says is not one host.
+    Unreadable,
+}
+
+impl Asked {
+    fn of(headers: &HeaderMap, uri: &Uri) -> Self {
+        if let Some(authority) = uri.authority() {
+            return Self::Host(authority.clone());
+        }
+        if !headers.contains_key(header::HOST) {
+            return Self::Nobody;
+        }
+        let host = only(headers, &header::HOST).and_then(|host| host.parse().ok());
+        host.map_or(Self::Unreadable, Self::Host)
+    }
+}
+
+/// An IP address, `localhost`, or a name below it, which never leave this machine.
+fn is_local(authority: &Authority) -> bool {
+    let host = authority.host();
+    let ip = host.trim_start_matches('[').trim_end_matches(']');
+    let name = host.trim_end_matches('.').to_ascii_lowercase();
+    ip.parse::<std::net::IpAddr>().is_ok() || name == "localhost" || name.ends_with(".localhost")
+}
+
+/// Whether a page of `origin` was loaded from `host`.
+fn is_of(origin: &Uri, host: &Authority) -> bool {
+    let default_port = match origin.scheme_str() {
+        Some("http") => 80,
+        Some("https") => 443,
+        _ => return false,
+    };
+    let port = |authority: &Authority| authority.port_u16().unwrap_or(default_port);
+    origin
+        .authority()
+        .is_some_and(|of| of.host().eq_ignore_ascii_case(host.host()) && port(of) == port(host))
+}
+
+/// The value of a field that is there once.
+fn only<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> Option<&'a str> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => value.to_str().ok(),
+        _ => None,
+    }
+}
+
+/// What a field says, for an error; a little of it is enough.
+fn text(headers: &HeaderMap, name: &header::HeaderName) -> String {
+    let values = headers.get_all(name).iter();
+    let text: Vec<_> = values
+        .map(|value| String::from_utf8_lossy(value.as_bytes()))
+        .collect();
+    text.join(", ").chars().take(100).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(loopback: bool, fields: &[(&str, &str)]) -> Result<(), Error> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            let name: header::HeaderName = name.parse().unwrap();
+            headers.append(name, value.parse().unwrap());
+        }
+        admit(&headers, &Uri::from_static("/servers"), loopback)
+    }
+
+    #[test]
+    fn on_loopback_only_local_names_are_asked() {
+        for host in [
+            "127.0.0.1:8687",
+            "127.0.0.1",
+            "[::1]:8687",
+            "localhost",
+            "LOCALHOST:8687",
+            "localhost.:8687",
+            "weldr.localhost:8687",
+            "10.0.0.1",
+        ] {
+            assert!(ask(true, &[("host", host)]).is_ok(), "{host}");
+        }
+        for host in [
+            "evil.example:8687",
+            "localhost.evil.example",
+            "notlocalhost",
+            "127.0.0.1.evil.example",
+            "",
+            "a b",
+        ] {
+            let refused = ask(true, &[("host", host)]);
+            assert!(matches!(refused, Err(Error::ForeignHost { .. })), "{host}");
+        }
+        assert!(ask(false, &[("host", "lb.example:8687")]).is_ok());
+        assert!(ask(true, &[]).is_ok(), "HTTP/1.0 needs no host");
+        let two = [("host", "localhost"), ("host", "evil.example")];
+        assert!(ask(true, &two).is_err(), "two hosts are no host");
+    }
+
+    #[test]
+    fn the_authority_of_the_target_goes_before_the_host_field() {
+        let uri = Uri::from_static("http://evil.example/servers");
+        let headers = HeaderMap::from_iter([(header::HOST, "localhost".parse().unwrap())]);
+        assert!(admit(&headers, &uri, true).is_err());
+    }
+
+    #[test]
+    fn a_page_may_ask_only_where_it_came_from() {
+        for (origin, host) in [
+            ("http://localhost:8687", "localhost:8687"),
+            ("http://LocalHost:8687", "localhost:8687"),
+            ("http://127.0.0.1", "127.0.0.1:80"),
+            ("https://[::1]", "[::1]:443"),
+        ] {
+            let fields = [("origin", origin), ("host", host)];
+            assert!(ask(true, &fields).is_ok(), "{origin} {host}");
+        }
+        for origin in [
+            "null",
+            "http://evil.example",
+            "http://localhost",
+            "http://localhost:3000",
+            "http://127.0.0.1:8687",
+            "ftp://localhost:8687",
+            "localhost:8687",
+            "",
+        ] {
+            let refused = ask(true, &[("origin", origin), ("host", "localhost:8687")]);
+            assert!(
+                matches!(refused, Err(Error::ForeignOrigin { .. })),
+                "{origin}"
+            );
+        }
+        let two = [
+            ("host", "localhost"),
+            ("origin", "http://localhost"),
+            ("origin", "http://evil.example"),
+        ];
+        assert!(ask(true, &two).is_err(), "two origins are none");
+        assert!(
+            ask(false, &[("origin", "http://a.example")]).is_err(),
+            "no host to compare with"
+        );
+    }
+}

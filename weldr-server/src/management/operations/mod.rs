@@ -1,0 +1,146 @@
+//! What the API does, once, for gRPC and REST alike: each call takes the proto's request and gives its
+//! answer or an [`Error`].
+
+mod changes;
+mod pool;
+mod servers;
+mod stats;
+mod watch;
+
+use std::{net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
+
+use futures_util::Stream;
+use tokio::time;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::{
+    model::{Applied, Command, Outcome, PoolName, Rejection},
+    snapshot::Snapshot,
+};
+
+use super::{Parts, convert, error::Error};
+
+/// How long a write may take in all.
+pub(super) const LONGEST_WRITE: Duration = Duration::from_secs(10);
+
+/// A stream of answers. Ends with an error when the node stops.
+pub(super) type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Error>> + Send>>;
+
+/// Who asks, and how long they wait for the answer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Caller {
+    pub(super) peer: SocketAddr,
+    pub(super) patience: Duration,
+}
+
+/// The calls of the API.
+#[derive(Debug)]
+pub(super) struct Operations {
+    parts: Parts,
+    stop: CancellationToken,
+}
+
+impl Operations {
+    /// Streams end when `stop` says so.
+    pub(super) fn new(parts: Parts, stop: CancellationToken) -> Self {
+        Self { parts, stop }
+    }
+
+    /// What every answer describes.
+    pub(super) fn snapshot(&self) -> Arc<Snapshot> {
+        self.parts.snapshots.current()
+    }
+
+    /// The newest snapshot, when it has the pool that `name` names.
+    fn snapshot_with(&self, name: &str) -> Result<Arc<Snapshot>, Error> {
+        let name = convert::pool_name(name)?;
+        let snapshot = self.snapshot();
+        expect_pool(&snapshot, &name)?;
+        Ok(snapshot)
+    }
+
+    /// Proposes `command`, and waits until requests see what it did.
+    ///
+    /// The work goes on when the caller does not wait for it: a change that is made is also logged.
+    async fn write(
+        &self,
+        caller: Caller,
+        command: Command,
+    ) -> Result<(Applied, Arc<Snapshot>), Error> {
+        let Parts {
+            cluster, snapshots, ..
+        } = self.parts.clone();
+        let work = tokio::spawn(time::timeout(LONGEST_WRITE, async move {
+            let change = Change::of(&command);
+            let applied = cluster.propose(command).await.map_err(Error::from);
+            change.log(caller, &applied);
+            let applied = applied?;
+            let snapshot = snapshots.wait_for(applied.revision).await;
+            Ok((applied, snapshot.ok_or(Error::Stopping)?))
+        }));
+        match time::timeout(caller.patience, work).await {
+            Ok(Ok(Ok(answer))) => answer,
+            // Too slow for us, a panic below us, or too slow for the caller.
+            Ok(Ok(Err(_)) | Err(_)) | Err(_) => Err(Error::Unknown),
+        }
+    }
+}
+
+/// There is only the default pool in a snapshot.
+fn expect_pool(snapshot: &Snapshot, name: &PoolName) -> Result<(), Error> {
+    if snapshot.pool.name == *name {
+        return Ok(());
+    }
+    Err(Rejection::NoSuchPool { pool: name.clone() }.into())
+}
+
+/// A write, as the log tells it.
+struct Change {
+    call: &'static str,
+    pool: PoolName,
+    address: Option<SocketAddr>,
+}
+
+impl Change {
+    fn of(command: &Command) -> Self {
+        let (call, pool, address) = match command {
+            Command::AddServer { pool, address, .. } => ("add_server", pool, Some(*address)),
+            Command::UpdateServer { pool, address, .. } => ("update_server", pool, Some(*address)),
+            Command::BeginRemoval { pool, address, .. } => ("remove_server", pool, Some(*address)),
+            Command::EndRemoval { pool, address, .. } => ("end_removal", pool, Some(*address)),
+            Command::UpdatePool { pool, .. } => ("update_pool", pool, None),
+        };
+        Self {
+            call,
+            pool: pool.clone(),
+            address,
+        }
+    }
+
+    fn log(&self, caller: Caller, applied: &Result<Applied, Error>) {
+        let Self {
+            call,
+            pool,
+            address,
+        } = self;
+        let address = address.map(tracing::field::display);
+        let peer = caller.peer;
+        match applied {
+            Ok(Applied { revision, outcome }) => {
+                let outcome = match outcome {
+                    Outcome::Created => "created",
+                    Outcome::Changed => "changed",
+                    Outcome::Removed => "removed",
+                    Outcome::Unchanged => "unchanged",
+                };
+                info!(%peer, call, %pool, address, outcome, %revision, "write applied");
+            }
+            Err(Error::NotDurable(cause)) => {
+                warn!(%peer, call, %pool, address, error = %cause, "write failed");
+            }
+            // The callers log what they refuse.
+            Err(_) => {}
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! The calls about servers.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::time;
+use weldr_proto::v1;
+
+use crate::{
+    management::{
+        convert::{self, Violations},
+        error::Error,
+    },
+    model::{Command, Outcome, PoolName, Rejection, ServerPatch, ServerSpec, Timestamp, in_range},
+    snapshot::{ServerView, Snapshot},
+};
+
+use super::{Caller, Operations, expect_pool};
+
+/// How long a removal waits to learn whether something runs on the server.
+const LONGEST_SETTLING: Duration = Duration::from_secs(2);
+/// The longest deadline of a removal; the longest that a pool may have, too.
+const LONGEST_DEADLINE: Duration = Duration::from_hours(24);
+
+impl Operations {
+    pub(in crate::management) async fn add_server(
+        &self,
+        caller: Caller,
+        request: v1::AddServerRequest,
+    ) -> Result<v1::AddServerResponse, Error> {
+        let mut violations = Violations::default();
+        let target = violations.target(&request.pool, &request.address);
+        let spec = ServerSpec {
+            weight: violations
+                .take(convert::weight(request.weight))
+                .flatten()
+                .unwrap_or_default(),
+            admin: violations
+                .take(convert::admin_state(request.admin_state))
+                .flatten()
+                .unwrap_or_default(),
+            check: convert::check_override(
+                "check",
+                request.check.unwrap_or_default(),
+                &mut violations,
+            ),
+        };
+        let (pool, address) = violations.settle(target)?;
+        expect_pool(&self.snapshot(), &pool)?;
+        let command = Command::AddServer {
+            pool,
+            address,
+            spec,
+            expected: convert::expected_revision(request.expected_revision),
+            at: Timestamp::now(),
+        };
+        let (applied, snapshot) = self.write(caller, command).await?;
+        Ok(v1::AddServerResponse {
+            revision: snapshot.revision.0,
+            server: Some(shown(&snapshot, address)?),
+            created: applied.outcome == Outcome::Created,
+        })
+    }
+
+    pub(in crate::management) async fn update_server(
+        &self,
+        caller: Caller,
+        request: v1::UpdateServerRequest,
+    ) -> Result<v1::UpdateServerResponse, Error> {
+        let mut violations = Violations::default();
+        let target = violations.target(&request.pool, &request.address);
+        let patch = ServerPatch {
+            weight: violations.take(convert::weight(request.weight)).flatten(),
+            admin: violations
+                .take(convert::admin_state(request.admin_state))
+                .flatten(),
+            check: request
+                .check
+                .map(|check| convert::check_override("check", check, &mut violations)),
+        };
+        let (pool, address) = violations.settle(target)?;
+        expect_pool(&self.snapshot(), &pool)?;
+        let command = Command::UpdateServer {
+            pool,
+            address,
+            patch,
+            expected: convert::expected_revision(request.expected_revision),
+            at: Timestamp::now(),
+        };
+        let (_, snapshot) = self.write(caller, command).await?;
+        Ok(v1::UpdateServerResponse {
+            revision: snapshot.revision.0,
+            server: Some(shown(&snapshot, address)?),
+        })
+    }
+
+    pub(in crate::management) async fn remove_server(
+        &self,
+        caller: Caller,
+        request: v1::RemoveServerRequest,
+    ) -> Result<v1::RemoveServerResponse, Error> {
+        let mut violations = Violations::default();
+        let target = violations.target(&request.pool, &request.address);
+        let deadline = request.deadline.and_then(|given| {
+            let deadline = convert::duration("deadline", given);
+            violations.take(deadline.and_then(|deadline| {
+                in_range("deadline", deadline, Duration::ZERO..=LONGEST_DEADLINE)
+            }))
+        });
+        let (pool, address) = violations.settle(target)?;
+        let before = self.snapshot();
+        expect_pool(&before, &pool)?;
+        let command = Command::BeginRemoval {
+            pool,
+            address,
+            id: None,
+            deadline,
+            expected: convert::expected_revision(request.expected_revision),
+            at: Timestamp::now(),
+        };
+        let (_, snapshot) = self.write(caller, command).await?;
+        let Some(draining) = snapshot.pool.server(address) else {
+            return Ok(removal(&snapshot, before.pool.server(address), true));
+        };
+        let draining = Arc::clone(draining);
+        let snapshot = self.settled(snapshot, &draining).await;
+        let present = snapshot.pool.server(address);
+        match present.filter(|view| view.desired.id == draining.desired.id) {
+            Some(view) => Ok(removal(&snapshot, Some(view), false)),
+            None => Ok(removal(&snapshot, Some(&draining), true)),
+        }
+    }
+
+    /// Waits until the removal of `server` is over, or is known to wait for running requests; the newest
+    /// snapshot then. `begun` is one in which it takes no requests.
+    ///
+    /// Whoever removes an idle server hears that it is gone, and not that it drains and will be gone in a
+    /// millisecond. Only when each worker has seen `begun`, "nothing runs" means that nothing will.
+    async fn settled(&self, begun: Arc<Snapshot>, server: &ServerView) -> Arc<Snapshot> {
+        let snapshots = &self.parts.snapshots;
+        let over = snapshots.wait_until(|snapshot| !removes(snapshot, server));
+        let drains = async {
+            snapshots.seen_by_all_workers(begun.version).await;
+            if server.live.in_flight() == 0 {
+                std::future::pending::<()>().await;
+            }
+        };
+        let settled = async {
+            tokio::select! {
+                biased;
+                _ = over => {}
+                () = drains => {}
+            }
+        };
+        // Neither in time: it is told as draining, which it is until a snapshot says otherwise.
+        let _ = time::timeout(LONGEST_SETTLING, settled).await;
+        self.snapshot()
+    }
+
+    pub(in crate::management) fn get_server(
+        &self,
+        request: &v1::GetServerRequest,
+    ) -> Result<v1::GetServerResponse, Error> {
+        let mut violations = Violations::default();
+        let target = violations.target(&request.pool, &request.address);
+        let (pool, address) = violations.settle(target)?;
+        let snapshot = self.snapshot();
+        expect_pool(&snapshot, &pool)?;
+        let Some(view) = snapshot.pool.server(address) else {
+            return Err(Rejection::NoSuchServer { pool, address }.into());
+        };
+        Ok(v1::GetServerResponse {
+            revision: snapshot.revision.0,
+            server: Some(convert::server(&pool, view)),
+        })
+    }
+
+    pub(in crate::management) fn list_servers(
+        &self,
+        request: &v1::ListServersRequest,
+    ) -> Result<v1::ListServersResponse, Error> {
+        let snapshot = self.snapshot_with(&request.pool)?;
+        Ok(v1::ListServersResponse {
+            revision: snapshot.revision.0,
+            servers: servers(&snapshot),
+        })
+    }
+}
+
+impl Violations {
+    /// The pool and the address that a request is about.
+    fn target(&mut self, pool: &str, address: &str) -> Option<(PoolName, SocketAddr)> {
+        let pool = self.take(convert::pool_name(pool));
+        let address = self.take(convert::address(address));
+        pool.zip(address)
+    }
+}
+
+/// All servers, ordered by address.
+pub(super) fn servers(snapshot: &Snapshot) -> Vec<v1::Server> {
+    let pool = &snapshot.pool;
+    let views = pool.servers.iter();
+    views
+        .map(|view| convert::server(&pool.name, view))
+        .collect()
+}
+
+/// The server that was just written, unless somebody has removed it since.
+fn shown(snapshot: &Snapshot, address: SocketAddr) -> Result<v1::Server, Error> {
+    let view = snapshot.pool.server(address).ok_or(Error::Overtaken)?;
+    Ok(convert::server(&snapshot.pool.name, view))
+}
+
+/// Whether `snapshot` shows `server` on its way out; not when it is gone, or was kept by another call.
+fn removes(snapshot: &Snapshot, server: &ServerView) -> bool {
+    let there = snapshot.pool.server(server.desired.address);
+    there.is_some_and(|view| view.desired.id == server.desired.id && view.desired.removal.is_some())
+}
+
+fn removal(
+    snapshot: &Snapshot,
+    server: Option<&Arc<ServerView>>,
+    removed: bool,
+) -> v1::RemoveServerResponse {
+    v1::RemoveServerResponse {
+        revision: snapshot.revision.0,
+        server: server.map(|view| convert::server(&snapshot.pool.name, view)),
+        removed,
+    }
+}

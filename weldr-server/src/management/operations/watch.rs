@@ -1,0 +1,112 @@
+//! `WatchServers`: the full state, then what changed since the reader last took something.
+//!
+//! Level based: nothing is queued while the reader is slow. When it takes its next message, the newest
+//! snapshot is compared with the one it was told last, and changes in between are folded into one.
+
+use std::{collections::VecDeque, sync::Arc, time::SystemTime};
+
+use futures_util::stream;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use weldr_proto::v1::{self, watch_servers_response::Event};
+
+use crate::{
+    management::{convert, error::Error},
+    snapshot::Snapshot,
+};
+
+use super::{
+    Answers, Operations,
+    changes::{Change, changes},
+    servers::servers,
+};
+
+impl Operations {
+    pub(in crate::management) fn watch_servers(
+        &self,
+        request: &v1::WatchServersRequest,
+    ) -> Result<Answers<v1::WatchServersResponse>, Error> {
+        self.snapshot_with(&request.pool)?;
+        let watcher = Watcher {
+            published: self.parts.snapshots.subscribe(),
+            stop: self.stop.clone(),
+            told: None,
+            waiting: VecDeque::new(),
+        };
+        let next = |watcher: Option<Watcher>| async {
+            let mut watcher = watcher?;
+            match watcher.next().await {
+                Some(message) => Some((Ok(message), Some(watcher))),
+                None => Some((Err(Error::Stopping), None)),
+            }
+        };
+        Ok(Box::pin(stream::unfold(Some(watcher), next)))
+    }
+}
+
+/// One reader.
+struct Watcher {
+    published: watch::Receiver<Arc<Snapshot>>,
+    stop: CancellationToken,
+    /// The snapshot that the reader knows once it has taken what is waiting.
+    told: Option<Arc<Snapshot>>,
+    /// What is left of telling it.
+    waiting: VecDeque<Waiting>,
+}
+
+enum Waiting {
+    Settings,
+    Server(Change),
+}
+
+impl Watcher {
+    /// The next message; `None` when the node stops.
+    async fn next(&mut self) -> Option<v1::WatchServersResponse> {
+        let Some(told) = &self.told else {
+            let first = Arc::clone(&self.published.borrow_and_update());
+            return Some(full_state(self.told.insert(first)));
+        };
+        let mut told = Arc::clone(told);
+        while self.waiting.is_empty() {
+            tokio::select! {
+                changed = self.published.changed() => changed.ok()?,
+                () = self.stop.cancelled() => return None,
+            }
+            let newest = Arc::clone(&self.published.borrow_and_update());
+            self.waiting = difference(&told, &newest);
+            self.told = Some(Arc::clone(&newest));
+            told = newest;
+        }
+        let event = match self.waiting.pop_front()? {
+            Waiting::Settings => Event::Settings(convert::pool_settings(&told.pool.settings)),
+            Waiting::Server(Change { kind, server, at }) => Event::Change(v1::ServerChange {
+                kind: kind.into(),
+                server: Some(convert::server(&told.pool.name, &server)),
+                at: Some(at.into()),
+            }),
+        };
+        Some(v1::WatchServersResponse {
+            revision: told.revision.0,
+            event: Some(event),
+        })
+    }
+}
+
+fn full_state(snapshot: &Snapshot) -> v1::WatchServersResponse {
+    v1::WatchServersResponse {
+        revision: snapshot.revision.0,
+        event: Some(Event::State(v1::PoolState {
+            settings: Some(convert::pool_settings(&snapshot.pool.settings)),
+            servers: servers(snapshot),
+        })),
+    }
+}
+
+fn difference(before: &Snapshot, after: &Snapshot) -> VecDeque<Waiting> {
+    let settings = (before.pool.settings != after.pool.settings).then_some(Waiting::Settings);
+    let changes = changes(&before.pool, &after.pool, SystemTime::now());
+    settings
+        .into_iter()
+        .chain(changes.into_iter().map(Waiting::Server))
+        .collect()
+}

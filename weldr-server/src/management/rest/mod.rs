@@ -1,0 +1,167 @@
+//! REST: the calls of the proto, in JSON, for curl and scripts.
+//!
+//! Each handler makes the proto's request of a path, a query and a body, calls the same [`Operations`] as
+//! gRPC, and shows the proto's answer. Every answer has the field `Weldr-Revision`.
+
+mod body;
+mod json;
+mod object;
+mod pool;
+mod query;
+mod servers;
+mod stats;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{
+    Extension, Json, Router,
+    extract::{Request, State},
+    middleware::{self, Next},
+    response::{IntoResponse as _, Response},
+    routing,
+};
+use http::{HeaderName, HeaderValue};
+use tokio::time;
+use tracing::debug;
+
+use super::{
+    error::Error,
+    operations::{Caller, LONGEST_WRITE, Operations},
+    router::Peer,
+};
+
+/// How long a request may take, its body included.
+const LONGEST_REQUEST: Duration = Duration::from_secs(20);
+
+const REVISION: HeaderName = HeaderName::from_static("weldr-revision");
+
+/// What a handler gives.
+type Answer = Result<Response, Error>;
+
+/// The paths of REST. A slash at the end makes no difference.
+pub(super) fn router(operations: &Arc<Operations>) -> Router {
+    let paths = [
+        ("/servers", routing::get(servers::list).post(servers::add)),
+        (
+            "/servers/{ip}/{port}",
+            routing::get(servers::get)
+                .patch(servers::update)
+                .delete(servers::remove),
+        ),
+        ("/pool", routing::get(pool::get).patch(pool::update)),
+        ("/stats", routing::get(stats::summary)),
+        ("/stats/detail", routing::get(stats::detail)),
+    ];
+    let mut router = Router::new().route("/", routing::get(links));
+    for (path, methods) in paths {
+        router = router
+            .route(path, methods.clone())
+            .route(&format!("{path}/"), methods);
+    }
+    router
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(operations),
+            framed,
+        ))
+        .with_state(Arc::clone(operations))
+}
+
+/// The frame of every call: bounded in time, and answered with the revision.
+async fn framed(
+    State(operations): State<Arc<Operations>>,
+    Extension(Peer(peer)): Extension<Peer>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let mut response = time::timeout(LONGEST_REQUEST, next.run(request))
+        .await
+        .unwrap_or_else(|_| Error::TooSlow.into_response());
+    let status = response.status();
+    if status.is_client_error() || status.is_server_error() {
+        debug!(%peer, %method, path, status = status.as_u16(), "rest request refused");
+    }
+    response
+        .headers_mut()
+        .entry(REVISION)
+        .or_insert_with(|| operations.snapshot().revision.0.into());
+    response
+}
+
+/// Marks an answer with the revision that it describes.
+fn of_revision(revision: u64, mut response: Response) -> Response {
+    let value = HeaderValue::from(revision);
+    response.headers_mut().insert(REVISION, value);
+    response
+}
+
+/// A caller waits as long as a write may take; when curl is interrupted, the write goes on.
+fn caller(peer: SocketAddr) -> Caller {
+    Caller {
+        peer,
+        patience: LONGEST_WRITE,
+    }
+}
+
+/// `GET /`: what there is.
+async fn links() -> Response {
+    let link = |href: &str, methods: &[&str], about: &str| serde_json::json!({"href": href, "methods": methods, "about": about});
+    Json(serde_json::json!({
+        "name": "weldr",
+        "version": env!("CARGO_PKG_VERSION"),
+        "links": [
+            link("/servers", &["GET", "POST"], "the servers of the pool; POST adds one"),
+            link("/servers/{ip}/{port}", &["GET", "PATCH", "DELETE"], "one server"),
+            link("/pool", &["GET", "PATCH"], "the settings of the pool"),
+            link("/stats", &["GET"], "requests that ended well and that failed"),
+            link("/stats/detail", &["GET"], "the same for each server, and more"),
+            link("/healthz", &["GET"], "200 while the process lives"),
+            link("/readyz", &["GET"], "200 while it wants traffic"),
+        ],
+    }))
+    .into_response()
+}
+
+/// The JSON key of the proto field at `path`: JSON has no `settings` and no `http` level, and says the unit
+/// of a duration in the key.
+pub(super) fn json_key(path: &str) -> String {
+    const DURATIONS: [&str; 5] = [
+        "interval",
+        "timeout",
+        "deadline",
+        "drain_deadline",
+        "deregister_after",
+    ];
+    if path == "address" {
+        return "ip".to_owned();
+    }
+    let key = path.strip_prefix("settings.").unwrap_or(path);
+    let key = key.replace("check.http.", "check.");
+    match key.rsplit('.').next() {
+        Some(last) if DURATIONS.contains(&last) => key + "_seconds",
+        _ => key,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_of_the_proto_has_its_json_key() {
+        for (path, key) in [
+            ("address", "ip"),
+            ("weight", "weight"),
+            ("check.port", "check.port"),
+            ("check.interval", "check.interval_seconds"),
+            ("check.http.path", "check.path"),
+            ("settings.check.timeout", "check.timeout_seconds"),
+            ("settings.check.http.host", "check.host"),
+            ("settings.drain_deadline", "drain_deadline_seconds"),
+            ("deadline", "deadline_seconds"),
+            ("check.interval_seconds", "check.interval_seconds"),
+        ] {
+            assert_eq!(json_key(path), key);
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Reads a JSON object key by key, and tells everything that is wrong with it at once: wrong types, words
+//! that do not exist, and keys that nobody asked for. A typo must not be a setting that is silently ignored.
+
+use std::time::Duration;
+
+use prost_types::Duration as ProtoDuration;
+use serde_json::{Map, Value};
+use weldr_proto::v1;
+
+use crate::{management::convert::Violations, model::Invalid};
+
+/// An object whose keys are taken one after the other.
+#[derive(Debug)]
+pub(super) struct Object {
+    left: Map<String, Value>,
+    known: Vec<&'static str>,
+    violations: Violations,
+}
+
+impl Object {
+    pub(super) fn new(map: Map<String, Value>) -> Self {
+        Self {
+            left: map,
+            known: Vec::new(),
+            violations: Violations::default(),
+        }
+    }
+
+    /// What is wrong with it: what was noted, and each key that was not taken.
+    pub(super) fn finish(mut self) -> Violations {
+        let accepted = format!("one of the keys {}", self.known.join(", "));
+        for (key, value) in self.left {
+            self.violations.add(Invalid::new(key, value, &accepted));
+        }
+        self.violations
+    }
+
+    /// Takes `key` and reads it; what `read` does not take is refused as not `accepted`.
+    pub(super) fn take<T>(
+        &mut self,
+        key: &'static str,
+        accepted: &str,
+        read: impl FnOnce(&Value) -> Option<T>,
+    ) -> Option<T> {
+        self.known.push(key);
+        let value = self.left.remove(key)?;
+        let result = read(&value).ok_or_else(|| Invalid::new(key, shown(&value), accepted));
+        self.violations.take(result)
+    }
+
+    /// The same for a key that has to be there.
+    pub(super) fn require<T>(
+        &mut self,
+        key: &'static str,
+        accepted: &str,
+        read: impl FnOnce(&Value) -> Option<T>,
+    ) -> Option<T> {
+        if !self.left.contains_key(key) {
+            self.known.push(key);
+            self.violations.add(Invalid::new(key, "", accepted));
+            return None;
+        }
+        self.take(key, accepted, read)
+    }
+
+    pub(super) fn text(&mut self, key: &'static str) -> Option<String> {
+        self.take(key, "a string", |value| value.as_str().map(str::to_owned))
+    }
+
+    pub(super) fn whole(&mut self, key: &'static str) -> Option<u32> {
+        self.take(key, "a whole number that is not negative", |value| {
+            u32::try_from(value.as_u64()?).ok()
+        })
+    }
+
+    pub(super) fn flag(&mut self, key: &'static str) -> Option<bool> {
+        self.take(key, "true or false", Value::as_bool)
+    }
+
+    /// A number of seconds; fractions are fine.
+    pub(super) fn seconds(&mut self, key: &'static str) -> Option<ProtoDuration> {
+        self.take(key, "a number of seconds that is not negative", |value| {
+            let duration = Duration::try_from_secs_f64(value.as_f64()?).ok()?;
+            ProtoDuration::try_from(duration).ok()
+        })
+    }
+
+    /// The `pool` and the `expected_revision` of every call.
+    pub(super) fn pool(&mut self) -> String {
+        self.text("pool").unwrap_or_default()
+    }
+
+    pub(super) fn expected_revision(&mut self) -> u64 {
+        self.take("expected_revision", "a revision", Value::as_u64)
+            .unwrap_or_default()
+    }
+
+    pub(super) fn admin_state(&mut self) -> v1::AdminState {
+        self.word("admin_state", "ready, drain or maintenance", |word| {
+            v1::AdminState::from_str_name(&format!("ADMIN_STATE_{word}"))
+        })
+    }
+
+    pub(super) fn balancing(&mut self) -> v1::Balancing {
+        let accepted = "round_robin, weighted_round_robin or least_requests";
+        self.word("balancing", accepted, |word| {
+            v1::Balancing::from_str_name(&format!("BALANCING_{word}"))
+        })
+    }
+
+    /// A word of an enum of the proto, without the enum's name and in lower case. Its default, which means
+    /// "unspecified", when the key is absent; that one has no word.
+    fn word<T: Default + PartialEq>(
+        &mut self,
+        key: &'static str,
+        accepted: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> T {
+        self.take(key, accepted, |value| {
+            let word = value.as_str()?;
+            let lower = !word.contains(|letter: char| letter.is_ascii_uppercase());
+            let parsed = parse(&word.to_ascii_uppercase())?;
+            (lower && parsed != T::default()).then_some(parsed)
+        })
+        .unwrap_or_default()
+    }
+
+    /// A health check; fields of HTTP make it an HTTP check when no type is given.
+    pub(super) fn check(&mut self) -> Option<v1::HealthCheck> {
+        let map = self.take("check", "an object", |value| value.as_object().cloned())?;
+        let mut object = Self::new(map);
+        let kind = object.take("type", "http or tcp", |value| {
+            value
+                .as_str()
+                .filter(|word| ["http", "tcp"].contains(word))
+                .map(str::to_owned)
+        });
+        let path = object.text("path");
+        let expected_status = object.take(
+            "expected_status",
+            "codes and ranges, such as \"200-299,401\"",
+            |value| {
+                // One code may be written as the number that it is.
+                value
+                    .as_str()
+                    .map(str::to_owned)
+                    .or_else(|| value.as_u64().map(|code| code.to_string()))
+            },
+        );
+        let host = object.text("host");
+        let http_given = path.is_some() || expected_status.is_some() || host.is_some();
+        let kind = match kind.as_deref() {
+            Some("tcp") if http_given => {
+                let accepted = "http, because path, expected_status and host belong to it";
+                object.violations.add(Invalid::new("type", "tcp", accepted));
+                None
+            }
+            Some("tcp") => Some(v1::health_check::Type::Tcp(v1::TcpCheck {})),
+            None if !http_given => None,
+            _ => Some(v1::health_check::Type::Http(v1::HttpCheck {
+                path: path.unwrap_or_default(),
+                expected_status: expected_status.unwrap_or_default(),
+                host: host.unwrap_or_default(),
+            })),
+        };
+        let check = v1::HealthCheck {
+            r#type: kind,
+            interval: object.seconds("interval_seconds"),
+            timeout: object.seconds("timeout_seconds"),
+            healthy_threshold: object.whole("healthy_threshold"),
+            unhealthy_threshold: object.whole("unhealthy_threshold"),
+            port: object.whole("port"),
+        };
+        self.violations.add_within("check", object.finish());
+        Some(check)
+    }
+}
+
+/// A value as an error repeats it: a string without its quotes.
+fn shown(value: &Value) -> String {
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
+}

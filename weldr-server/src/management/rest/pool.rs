@@ -1,0 +1,54 @@
+//! `/pool`.
+
+use std::sync::Arc;
+
+use axum::{
+    Extension, Json,
+    body::Body,
+    extract::State,
+    response::{IntoResponse as _, Response},
+};
+use http::{HeaderMap, Uri};
+use weldr_proto::v1;
+
+use crate::management::{operations::Operations, router::Peer};
+
+use super::{Answer, body, caller, json, object::Object, of_revision, query};
+
+/// `GET /pool`.
+pub(super) async fn get(State(operations): State<Arc<Operations>>, uri: Uri) -> Answer {
+    let request = v1::GetPoolRequest {
+        pool: query::pool(&uri)?,
+    };
+    let answer = operations.get_pool(&request)?;
+    Ok(of_revision(answer.revision, shown(answer.pool)))
+}
+
+/// `PATCH /pool`: changes what the body names.
+pub(super) async fn update(
+    State(operations): State<Arc<Operations>>,
+    Extension(Peer(peer)): Extension<Peer>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    let mut object = Object::new(body::object(&headers, body).await?);
+    let settings = v1::PoolSettings {
+        check: object.check(),
+        balancing: object.balancing().into(),
+        fail_open: object.flag("fail_open"),
+        drain_deadline: object.seconds("drain_deadline_seconds"),
+        deregister_after: object.seconds("deregister_after_seconds"),
+    };
+    let request = v1::UpdatePoolRequest {
+        pool: object.pool(),
+        settings: Some(settings),
+        expected_revision: object.expected_revision(),
+    };
+    let request = object.finish().settle(Some(request))?;
+    let answer = operations.update_pool(caller(peer), request).await?;
+    Ok(of_revision(answer.revision, shown(answer.pool)))
+}
+
+fn shown(pool: Option<v1::Pool>) -> Response {
+    Json(json::Pool::from(pool.unwrap_or_default())).into_response()
+}

@@ -1,0 +1,34 @@
+//! Queries of requests: `?pool=default&now=true`. Keys that nobody asked for are refused, as in a body.
+
+use axum::extract::Query as Pairs;
+use http::Uri;
+use serde_json::{Map, Value};
+
+use crate::{management::error::Error, model::Invalid};
+
+use super::object::Object;
+
+/// The pairs of the query, as the strings that they are.
+pub(super) fn query(uri: &Uri) -> Result<Object, Error> {
+    let unreadable = || {
+        Invalid::new(
+            "query",
+            uri.query().unwrap_or_default(),
+            "key=value&key=value",
+        )
+    };
+    let Pairs(pairs) =
+        Pairs::<Vec<(String, String)>>::try_from_uri(uri).map_err(|_| unreadable())?;
+    let map: Map<String, Value> = pairs
+        .into_iter()
+        .map(|(key, value)| (key, Value::String(value)))
+        .collect();
+    Ok(Object::new(map))
+}
+
+/// A query that may name the pool, and nothing else.
+pub(super) fn pool(uri: &Uri) -> Result<String, Error> {
+    let mut query = query(uri)?;
+    let pool = query.pool();
+    query.finish().settle(Some(pool))
+}

@@ -1,0 +1,226 @@
+//! `/servers` and `/servers/{ip}/{port}`.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use axum::{
+    Extension, Json,
+    body::Body,
+    extract::{Path, State, rejection::PathRejection},
+    response::{IntoResponse as _, Response},
+};
+use http::{HeaderMap, StatusCode, Uri, header};
+use prost_types::Duration as ProtoDuration;
+use serde_json::Value;
+use weldr_proto::v1;
+
+use crate::{
+    management::{convert::Violations, error::Error, operations::Operations, router::Peer},
+    model::Invalid,
+};
+
+use super::{Answer, body, caller, json, object::Object, of_revision, query};
+
+type Address = Result<Path<(String, String)>, PathRejection>;
+
+const IP: &str = "an IPv4 or IPv6 address; host names are not resolved";
+const PORT: &str = "a port from 1 to 65535";
+
+/// `GET /servers`: an array, ordered by address.
+pub(super) async fn list(State(operations): State<Arc<Operations>>, uri: Uri) -> Answer {
+    let request = v1::ListServersRequest {
+        pool: query::pool(&uri)?,
+    };
+    let answer = operations.list_servers(&request)?;
+    let servers: Vec<json::Server> = answer.servers.into_iter().map(Into::into).collect();
+    Ok(of_revision(answer.revision, Json(servers).into_response()))
+}
+
+/// `POST /servers`: 201 with the server, 200 when it was there with the same settings.
+pub(super) async fn add(
+    State(operations): State<Arc<Operations>>,
+    Extension(Peer(peer)): Extension<Peer>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    let mut object = Object::new(body::object(&headers, body).await?);
+    let ip = object.require("ip", IP, |value| read_ip(value.as_str()?));
+    let port = object.require("port", PORT, |value| match value {
+        Value::Number(number) => read_port(&number.to_string()),
+        Value::String(text) => read_port(text),
+        _ => None,
+    });
+    let request = v1::AddServerRequest {
+        address: String::new(),
+        weight: object.whole("weight"),
+        admin_state: object.admin_state().into(),
+        check: object.check(),
+        pool: object.pool(),
+        expected_revision: object.expected_revision(),
+    };
+    let (ip, port) = object.finish().settle(ip.zip(port))?;
+    let address = SocketAddr::new(ip, port).to_string();
+    let request = v1::AddServerRequest { address, ..request };
+    let answer = operations.add_server(caller(peer), request).await?;
+    let status = if answer.created {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    };
+    let server = answer.server.unwrap_or_default();
+    let location = location(&server.address);
+    let body = Json(json::Server::from(server));
+    let response = (status, location, body).into_response();
+    Ok(of_revision(answer.revision, response))
+}
+
+/// `GET /servers/{ip}/{port}`.
+pub(super) async fn get(
+    State(operations): State<Arc<Operations>>,
+    address: Address,
+    uri: Uri,
+) -> Answer {
+    let request = v1::GetServerRequest {
+        address: read_address(address)?,
+        pool: query::pool(&uri)?,
+    };
+    let answer = operations.get_server(&request)?;
+    Ok(of_revision(answer.revision, shown(answer.server)))
+}
+
+/// `PATCH /servers/{ip}/{port}`: changes what the body names.
+pub(super) async fn update(
+    State(operations): State<Arc<Operations>>,
+    Extension(Peer(peer)): Extension<Peer>,
+    address: Address,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    let address = read_address(address)?;
+    let mut object = Object::new(body::object(&headers, body).await?);
+    let request = v1::UpdateServerRequest {
+        address,
+        weight: object.whole("weight"),
+        admin_state: object.admin_state().into(),
+        check: object.check(),
+        pool: object.pool(),
+        expected_revision: object.expected_revision(),
+    };
+    let request = object.finish().settle(Some(request))?;
+    let answer = operations.update_server(caller(peer), request).await?;
+    Ok(of_revision(answer.revision, shown(answer.server)))
+}
+
+/// `DELETE /servers/{ip}/{port}`: drains it until the pool's deadline, or the one in the query.
+pub(super) async fn remove(
+    State(operations): State<Arc<Operations>>,
+    Extension(Peer(peer)): Extension<Peer>,
+    address: Address,
+    uri: Uri,
+) -> Answer {
+    let address = read_address(address)?;
+    let mut query = query::query(&uri)?;
+    let now = query.take("now", "true or false", |value| match value.as_str()? {
+        "" | "true" => Some(true),
+        "false" => Some(false),
+        _ => None,
+    });
+    let seconds = query.take("deadline_seconds", "a number of seconds", |value| {
+        let seconds = value.as_str()?.parse().ok()?;
+        let deadline = std::time::Duration::try_from_secs_f64(seconds).ok()?;
+        ProtoDuration::try_from(deadline).ok()
+    });
+    let expected = query.take("expected_revision", "a revision", |value| {
+        value.as_str()?.parse().ok()
+    });
+    let pool = query.pool();
+    let mut violations = query.finish();
+    let deadline = match (now, seconds) {
+        (Some(true), Some(_)) => {
+            let accepted = "either now or deadline_seconds";
+            violations.add(Invalid::new("now", true, accepted));
+            None
+        }
+        (Some(true), None) => Some(ProtoDuration::default()),
+        (_, seconds) => seconds,
+    };
+    let request = v1::RemoveServerRequest {
+        pool,
+        address,
+        deadline,
+        expected_revision: expected.unwrap_or_default(),
+    };
+    let request = violations.settle(Some(request))?;
+    let answer = operations.remove_server(caller(peer), request).await?;
+    let body = Json(json::Removal::new(answer.removed, answer.server));
+    Ok(of_revision(answer.revision, body.into_response()))
+}
+
+fn shown(server: Option<v1::Server>) -> Response {
+    Json(json::Server::from(server.unwrap_or_default())).into_response()
+}
+
+fn location(address: &str) -> Option<[(header::HeaderName, String); 1]> {
+    let address: SocketAddr = address.parse().ok()?;
+    let path = format!("/servers/{}/{}", address.ip(), address.port());
+    Some([(header::LOCATION, path)])
+}
+
+/// The address in a path; an IPv6 address may stand in brackets there.
+fn read_address(address: Address) -> Result<String, Error> {
+    let mut violations = Violations::default();
+    let Ok(Path((ip, port))) = address else {
+        return Err(Invalid::new("path", "not UTF-8", "/servers/{ip}/{port}").into());
+    };
+    let ip = violations.take(read_ip(&ip).ok_or_else(|| Invalid::new("ip", &ip, IP)));
+    let port = violations.take(read_port(&port).ok_or_else(|| Invalid::new("port", &port, PORT)));
+    let (ip, port) = violations.settle(ip.zip(port))?;
+    Ok(SocketAddr::new(ip, port).to_string())
+}
+
+fn read_ip(text: &str) -> Option<IpAddr> {
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'))
+        .unwrap_or(text);
+    bare.parse().ok()
+}
+
+/// Digits only: `+80` and ` 80` are typos.
+fn read_port(text: &str) -> Option<u16> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|port| digits && *port != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ips_and_ports_are_read_strictly() {
+        for (text, ip) in [
+            ("127.0.0.1", Some("127.0.0.1")),
+            ("::1", Some("::1")),
+            ("[::1]", Some("::1")),
+            ("[::1", None),
+            ("localhost", None),
+            ("", None),
+        ] {
+            assert_eq!(read_ip(text), ip.map(|ip| ip.parse().unwrap()), "{text}");
+        }
+        for (text, port) in [
+            ("80", Some(80)),
+            ("65535", Some(65535)),
+            ("0", None),
+            ("65536", None),
+            ("+80", None),
+            ("-1", None),
+            ("80.0", None),
+            ("", None),
+        ] {
+            assert_eq!(read_port(text), port, "{text}");
+        }
+    }
+}

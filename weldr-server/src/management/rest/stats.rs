@@ -1,0 +1,33 @@
+//! `/stats` and `/stats/detail`.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State, response::IntoResponse as _};
+use http::Uri;
+use weldr_proto::v1;
+
+use crate::management::{error::Error, operations::Operations};
+
+use super::{Answer, json, of_revision, query};
+
+/// `GET /stats`: what ended well and what failed, and nothing else.
+pub(super) async fn summary(State(operations): State<Arc<Operations>>, uri: Uri) -> Answer {
+    let (revision, stats) = read(&operations, &uri)?;
+    let body = Json(json::Summary::from(stats));
+    Ok(of_revision(revision, body.into_response()))
+}
+
+/// `GET /stats/detail`: an array, one object a server, ordered by address.
+pub(super) async fn detail(State(operations): State<Arc<Operations>>, uri: Uri) -> Answer {
+    let (revision, stats) = read(&operations, &uri)?;
+    let servers: Vec<json::ServerStats> = stats.servers.into_iter().map(Into::into).collect();
+    Ok(of_revision(revision, Json(servers).into_response()))
+}
+
+fn read(operations: &Operations, uri: &Uri) -> Result<(u64, v1::Stats), Error> {
+    let request = v1::GetStatsRequest {
+        pool: query::pool(uri)?,
+    };
+    let answer = operations.get_stats(&request)?;
+    Ok((answer.revision, answer.stats.unwrap_or_default()))
+}

@@ -1,0 +1,112 @@
+//! What is at which path, over either protocol.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use axum::{
+    Router,
+    extract::{Request, State},
+    middleware::{self, Next},
+    response::{IntoResponse as _, Response},
+    routing,
+};
+use http::HeaderMap;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use tonic_health::pb::health_server::{Health, HealthServer};
+use tracing::debug;
+use weldr_proto::v1::management_server::ManagementServer;
+
+use super::{
+    error::Error,
+    grpc, guard,
+    operations::Operations,
+    readiness::{self, Readiness},
+    rest,
+};
+
+/// The longest request of a gRPC call, in bytes; the largest that makes sense is a thousandth of it.
+const LONGEST_GRPC_REQUEST: usize = 1 << 20;
+
+/// The other end of the connection that a request came over; an extension of each request.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer(pub(super) SocketAddr);
+
+/// What the router serves.
+pub(super) struct Served<H> {
+    pub(super) operations: Arc<Operations>,
+    pub(super) health: HealthServer<H>,
+    pub(super) readiness: watch::Receiver<Readiness>,
+    pub(super) stop: CancellationToken,
+    /// Whether REST is served beside gRPC.
+    pub(super) rest: bool,
+    /// Whether the port is on loopback.
+    pub(super) loopback: bool,
+}
+
+/// All paths.
+pub(super) fn router<H: Health>(served: Served<H>) -> Router {
+    let Served {
+        operations,
+        health,
+        readiness,
+        stop,
+        rest,
+        loopback,
+    } = served;
+    let now = move || {
+        if stop.is_cancelled() {
+            return Readiness::Stopping;
+        }
+        *readiness.borrow()
+    };
+    let readyz = async move || readiness::readyz(now());
+    let mut http = Router::new()
+        .route("/healthz", routing::get(async || readiness::healthz()))
+        .route("/readyz", routing::get(readyz));
+    if rest {
+        http = http.merge(rest::router(&operations));
+    }
+    http.method_not_allowed_fallback(async |method| Error::WrongMethod { method })
+        .merge(grpc_services(operations, health))
+        .fallback(nothing_there)
+        .layer(middleware::from_fn_with_state(loopback, guarded))
+}
+
+fn grpc_services<H: Health>(operations: Arc<Operations>, health: HealthServer<H>) -> Router {
+    let management = ManagementServer::new(grpc::Service(operations));
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(weldr_proto::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let routes = Routes::new(management.max_decoding_message_size(LONGEST_GRPC_REQUEST))
+        .add_service(health.max_decoding_message_size(LONGEST_GRPC_REQUEST));
+    let routes = match (reflection().build_v1(), reflection().build_v1alpha()) {
+        (Ok(v1), Ok(v1alpha)) => routes
+            .add_service(v1.max_decoding_message_size(LONGEST_GRPC_REQUEST))
+            .add_service(v1alpha.max_decoding_message_size(LONGEST_GRPC_REQUEST)),
+        // The descriptors are compiled in, and a test reads them; the API works without.
+        (Err(error), _) | (_, Err(error)) => {
+            tracing::error!(%error, "grpc reflection is not served");
+            routes
+        }
+    };
+    routes.prepare().into_axum_router()
+}
+
+/// Refuses what [`guard::admit`] refuses, whatever the path.
+async fn guarded(State(loopback): State<bool>, request: Request, next: Next) -> Response {
+    match guard::admit(request.headers(), request.uri(), loopback) {
+        Ok(()) => next.run(request).await,
+        Err(error) => {
+            debug!(%error, path = request.uri().path(), "management request refused");
+            error.answer(request.headers())
+        }
+    }
+}
+
+async fn nothing_there(uri: http::Uri, headers: HeaderMap) -> Response {
+    let path = uri.path().chars().take(100).collect();
+    Error::NoSuchPath { path }.answer(&headers).into_response()
+}

@@ -1,0 +1,226 @@
+//! The listener, its connections, and their end.
+
+use std::{
+    io,
+    net::SocketAddr,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use axum::Router;
+use http::Request;
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::JoinSet,
+    time,
+};
+use tokio_util::sync::CancellationToken;
+use tower::Service as _;
+use tracing::{debug, warn};
+
+use super::{
+    Parts,
+    operations::Operations,
+    readiness::{GrpcHealth, Readiness},
+    router::{Peer, Served, router},
+};
+
+/// Connections at a time; more wait in the listener's queue.
+const MOST_CONNECTIONS: usize = 1024;
+/// Calls at a time on one HTTP/2 connection.
+const MOST_STREAMS: u32 = 256;
+/// The time until the first request of a connection, and until the head of each HTTP/1 request.
+const LONGEST_SILENCE: Duration = Duration::from_secs(30);
+/// How often an HTTP/2 peer is asked whether it is still there, and how long it may think about it.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// The longest head of a request, in bytes.
+const LONGEST_HEAD: u32 = 64 * 1024;
+/// The wait after the listener failed for want of a resource.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+/// How long running calls may go on when the node stops.
+const LONGEST_GOODBYE: Duration = Duration::from_secs(5);
+
+/// What can be chosen.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Serve REST beside gRPC. Without, only gRPC, `/healthz` and `/readyz` are there.
+    pub rest: bool,
+}
+
+/// A bound socket that is not served yet.
+#[derive(Debug)]
+pub struct Listener {
+    socket: TcpListener,
+    address: SocketAddr,
+}
+
+/// The address cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address} for management")]
+pub struct BindError {
+    /// The address.
+    pub address: SocketAddr,
+    /// Why.
+    #[source]
+    pub source: io::Error,
+}
+
+impl Listener {
+    /// The address it is bound to; its port is the real one when 0 was asked for.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// Binds `address`; connections wait until [`serve`] accepts them.
+pub async fn bind(address: SocketAddr) -> Result<Listener, BindError> {
+    let failed = |source| BindError { address, source };
+    let socket = TcpListener::bind(address).await.map_err(failed)?;
+    let address = socket.local_addr().map_err(failed)?;
+    Ok(Listener { socket, address })
+}
+
+/// Serves the API until `shutdown`: then streams end, running calls may finish, and it returns after a few
+/// seconds at the latest. Nothing else ends it.
+///
+/// `readiness` is what `/readyz` and `grpc.health.v1` tell. A node that stops says so there first, lets its
+/// data path finish, and ends the API last: operators can watch it drain.
+pub async fn serve(
+    listener: Listener,
+    parts: Parts,
+    options: Options,
+    shutdown: CancellationToken,
+    readiness: watch::Receiver<Readiness>,
+) {
+    let (grpc_health, health) = GrpcHealth::new().await;
+    let follow = grpc_health.follow(readiness.clone(), shutdown.clone());
+    let router = router(Served {
+        operations: Arc::new(Operations::new(parts, shutdown.clone())),
+        health,
+        readiness,
+        stop: shutdown.clone(),
+        rest: options.rest,
+        loopback: listener.address.ip().to_canonical().is_loopback(),
+    });
+    let mut tasks = JoinSet::new();
+    tasks.spawn(follow);
+    accept(listener, &router, &shutdown, &mut tasks).await;
+    let goodbye = async { while tasks.join_next().await.is_some() {} };
+    if time::timeout(LONGEST_GOODBYE, goodbye).await.is_err() {
+        debug!(connections = tasks.len(), "management connections cut");
+    }
+    tasks.shutdown().await;
+}
+
+/// Accepts until `shutdown`, whatever happens to single connections.
+async fn accept(
+    listener: Listener,
+    router: &Router,
+    shutdown: &CancellationToken,
+    tasks: &mut JoinSet<()>,
+) {
+    let mut failing = false;
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.socket.accept(), if tasks.len() <= MOST_CONNECTIONS => accepted,
+            Some(_) = tasks.join_next() => continue,
+            () = shutdown.cancelled() => return,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                failing = false;
+                tasks.spawn(connection(
+                    stream,
+                    Peer(peer),
+                    router.clone(),
+                    shutdown.clone(),
+                ));
+            }
+            Err(error) if ends_one_connection(&error) => {}
+            Err(error) => {
+                if !std::mem::replace(&mut failing, true) {
+                    warn!(%error, address = %listener.address, "management listener cannot accept");
+                }
+                let backoff = time::sleep(ACCEPT_BACKOFF);
+                tokio::select! {
+                    () = backoff => {}
+                    () = shutdown.cancelled() => return,
+                }
+            }
+        }
+    }
+}
+
+/// Errors of `accept` that are about the connection that was accepted; the next one may be well.
+fn ends_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind as Kind;
+    matches!(
+        error.kind(),
+        Kind::ConnectionAborted
+            | Kind::ConnectionReset
+            | Kind::ConnectionRefused
+            | Kind::Interrupted
+    )
+}
+
+/// One connection, until it ends or says nothing, or `shutdown`.
+async fn connection(stream: TcpStream, peer: Peer, router: Router, shutdown: CancellationToken) {
+    // Only latency is lost without it.
+    let _ = stream.set_nodelay(true);
+    let asked = AtomicBool::new(false);
+    let service = service_fn(|mut request: Request<Incoming>| {
+        asked.store(true, Relaxed);
+        request.extensions_mut().insert(peer);
+        router.clone().call(request)
+    });
+    let builder = builder();
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut silence = pin!(time::sleep(LONGEST_SILENCE));
+    let mut watch_silence = true;
+    let result = loop {
+        tokio::select! {
+            result = connection.as_mut() => break result,
+            () = silence.as_mut(), if watch_silence => {
+                if !asked.load(Relaxed) {
+                    return;
+                }
+                watch_silence = false;
+            }
+            () = shutdown.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                break connection.await;
+            }
+        }
+    };
+    if let Err(error) = result {
+        debug!(peer = %peer.0, error, "management connection failed");
+    }
+}
+
+fn builder() -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(LONGEST_SILENCE)
+        .max_buf_size(LONGEST_HEAD as usize);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MOST_STREAMS)
+        .max_header_list_size(LONGEST_HEAD)
+        .keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT);
+    builder
+}
