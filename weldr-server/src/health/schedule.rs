@@ -82,3 +82,88 @@ impl Schedule {
         *self.next.insert(now + pause)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INTERVAL: Duration = Duration::from_secs(10);
+
+    fn millis(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    /// A schedule whose check began and ended at `now`, and when it goes on.
+    fn after_one(now: Instant, pending: bool, random: f64) -> (Schedule, Duration) {
+        let mut schedule = Schedule::new(now);
+        assert_eq!(schedule.start(now), now);
+        let next = schedule.ended(now, INTERVAL, pending, random);
+        (schedule, next - now)
+    }
+
+    #[test]
+    fn the_first_pause_is_any_part_of_the_interval() {
+        let now = Instant::now();
+        for (random, pause) in [(0.0, 100), (0.5, 5_000), (1.0, 10_000)] {
+            assert_eq!(after_one(now, false, random).1, millis(pause));
+        }
+    }
+
+    #[test]
+    fn later_pauses_differ_by_a_tenth() {
+        let now = Instant::now();
+        for (random, pause) in [(0.0, 9_000), (0.5, 10_000), (1.0, 11_000)] {
+            let (mut schedule, _) = after_one(now, false, 0.3);
+            let later = now + INTERVAL;
+            assert_eq!(
+                schedule.ended(later, INTERVAL, false, random),
+                later + millis(pause)
+            );
+        }
+    }
+
+    #[test]
+    fn a_pending_decision_shortens_a_long_interval_only() {
+        let now = Instant::now();
+        let (mut schedule, pause) = after_one(now, true, 1.0);
+        assert_eq!(pause, millis(1_000));
+        assert_eq!(
+            schedule.ended(now, INTERVAL, true, 0.5) - now,
+            millis(1_000)
+        );
+        assert_eq!(
+            schedule.ended(now, millis(300), true, 0.5) - now,
+            millis(300)
+        );
+    }
+
+    #[test]
+    fn what_hastens_keeps_the_spacing() {
+        let now = Instant::now();
+        let (mut schedule, _) = after_one(now, false, 1.0);
+        let spaced = now + SPACING;
+        assert_eq!(schedule.hasten(now + millis(10)), Some(spaced));
+        assert_eq!(
+            schedule.hasten(now + millis(20)),
+            None,
+            "it is not later than that"
+        );
+        assert_eq!(schedule.hasten(now + millis(200)), None, "it runs");
+    }
+
+    #[test]
+    fn a_check_that_is_taken_up_keeps_the_spacing_to_the_one_it_replaces() {
+        let now = Instant::now();
+        let (mut schedule, _) = after_one(now, false, 1.0);
+        assert_eq!(schedule.start(now + millis(30)), now + SPACING);
+        let begun = now + SPACING;
+        assert_eq!(
+            schedule.start(begun + millis(1)),
+            begun + SPACING,
+            "it ran and was given up"
+        );
+        schedule.stop(begun + millis(2));
+        let much_later = begun + INTERVAL;
+        assert_eq!(schedule.start(much_later), much_later);
+    }
+}

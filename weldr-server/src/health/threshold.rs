@@ -172,3 +172,272 @@ impl Threshold {
         (*reason, description)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use HealthState::{Healthy, Initial, Unhealthy};
+
+    const LIMITS: Limits = Limits {
+        passes: 2,
+        failures: 3,
+    };
+
+    fn refused() -> Result<(), Failure> {
+        Err(Failure::met_by_request(Reason::ConnectionRefused))
+    }
+
+    fn timed_out() -> Result<(), Failure> {
+        Err(Failure::timeout(Duration::from_secs(2)))
+    }
+
+    fn at(second: u64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(second)
+    }
+
+    /// Records `results`, one a second, and expects the change and the text that each makes.
+    fn expect(results: &[(Result<(), Failure>, Change, Reason, &str)]) -> Threshold {
+        let mut threshold = Threshold::new(at(0));
+        for (second, (result, change, reason, description)) in (1..).zip(results) {
+            let made = threshold.record(result.clone(), LIMITS, at(second));
+            let health = threshold.health();
+            assert_eq!(
+                (made, health.reason, health.description.as_str()),
+                (*change, *reason, *description),
+                "at second {second}"
+            );
+        }
+        threshold
+    }
+
+    #[test]
+    fn one_pass_makes_a_new_server_healthy() {
+        use Reason::ChecksPassed;
+        let threshold = expect(&[
+            (
+                Ok(()),
+                Change::Flipped(Initial),
+                ChecksPassed,
+                "checks pass",
+            ),
+            (Ok(()), Change::None, ChecksPassed, "checks pass"),
+        ]);
+        assert_eq!(threshold.health().state, Healthy);
+        assert_eq!(threshold.health().since, at(1));
+        assert!(!threshold.is_pending());
+    }
+
+    #[test]
+    fn a_new_server_says_why_it_is_not_healthy_yet() {
+        use Reason::{ConnectionRefused, Timeout};
+        let threshold = expect(&[
+            (
+                refused(),
+                Change::Told,
+                ConnectionRefused,
+                "connection refused (1 of 3 failed checks)",
+            ),
+            (
+                timed_out(),
+                Change::Told,
+                Timeout,
+                "no answer within 2s (2 of 3 failed checks)",
+            ),
+        ]);
+        assert_eq!(threshold.health().state, Initial);
+        assert_eq!(threshold.health().since, at(0));
+        assert!(threshold.is_pending());
+    }
+
+    #[test]
+    fn a_server_that_stays_down_is_told_of_once() {
+        use Reason::{ConnectionRefused, Timeout};
+        let first = "connection refused (1 of 3 failed checks)";
+        let second = "connection refused (2 of 3 failed checks)";
+        let down = "connection refused (3 checks failed in a row)";
+        let other = "no answer within 2s (3 checks failed in a row)";
+        let threshold = expect(&[
+            (refused(), Change::Told, ConnectionRefused, first),
+            (refused(), Change::Told, ConnectionRefused, second),
+            (refused(), Change::Flipped(Initial), ConnectionRefused, down),
+            (refused(), Change::None, ConnectionRefused, down),
+            (refused(), Change::None, ConnectionRefused, down),
+            (timed_out(), Change::Told, Timeout, other),
+            (timed_out(), Change::None, Timeout, other),
+        ]);
+        assert_eq!(threshold.health().state, Unhealthy);
+        assert_eq!(threshold.health().since, at(3));
+        assert!(!threshold.is_pending());
+    }
+
+    #[test]
+    fn a_failure_between_passes_is_told_and_forgotten() {
+        use Reason::ChecksPassed;
+        let up = "checks pass";
+        let threshold = expect(&[
+            (Ok(()), Change::Flipped(Initial), ChecksPassed, up),
+            (
+                refused(),
+                Change::Told,
+                ChecksPassed,
+                "1 of 3 failed checks: connection refused",
+            ),
+            (
+                timed_out(),
+                Change::Told,
+                ChecksPassed,
+                "2 of 3 failed checks: no answer within 2s",
+            ),
+            (Ok(()), Change::Told, ChecksPassed, up),
+            (Ok(()), Change::None, ChecksPassed, up),
+        ]);
+        assert_eq!(threshold.health().since, at(1));
+    }
+
+    #[test]
+    fn recovery_takes_passes_in_a_row() {
+        use Reason::{ChecksPassed, ConnectionRefused};
+        let down = "connection refused (3 checks failed in a row)";
+        let relapse = "connection refused (again, after 1 of 2 passed checks)";
+        let first = "connection refused (1 of 3 failed checks)";
+        let second = "connection refused (2 of 3 failed checks)";
+        let recovering = "1 of 2 passed checks";
+        let told = Change::Told;
+        let threshold = expect(&[
+            (refused(), told, ConnectionRefused, first),
+            (refused(), told, ConnectionRefused, second),
+            (refused(), Change::Flipped(Initial), ConnectionRefused, down),
+            (Ok(()), told, ConnectionRefused, recovering),
+            (refused(), told, ConnectionRefused, relapse),
+            (refused(), Change::None, ConnectionRefused, relapse),
+            (Ok(()), told, ConnectionRefused, recovering),
+            (
+                Ok(()),
+                Change::Flipped(Unhealthy),
+                ChecksPassed,
+                "checks pass",
+            ),
+        ]);
+        assert_eq!(threshold.health().state, Healthy);
+        assert_eq!(threshold.health().since, at(8));
+    }
+
+    #[test]
+    fn a_limit_of_one_needs_one() {
+        let limits = Limits {
+            passes: 1,
+            failures: 1,
+        };
+        let mut threshold = Threshold::new(at(0));
+        let change = threshold.record(refused(), limits, at(1));
+        assert_eq!(change, Change::Flipped(Initial));
+        assert_eq!(
+            threshold.health().description,
+            "connection refused (1 check failed)"
+        );
+        let change = threshold.record(Ok(()), limits, at(2));
+        assert_eq!(change, Change::Flipped(Unhealthy));
+    }
+
+    #[test]
+    fn a_lower_limit_counts_what_was_counted() {
+        let mut threshold = Threshold::new(at(0));
+        threshold.record(Ok(()), LIMITS, at(1));
+        threshold.record(refused(), LIMITS, at(2));
+        let limits = Limits {
+            failures: 2,
+            ..LIMITS
+        };
+        let change = threshold.record(refused(), limits, at(3));
+        assert_eq!(change, Change::Flipped(Healthy));
+    }
+
+    /// The state by its definition, from all results so far: the last of them that speak against it.
+    fn by_definition(results: &[(bool, Limits)]) -> HealthState {
+        let mut state = Initial;
+        let mut in_state = 0;
+        for end in 1..=results.len() {
+            let since = &results[in_state..end];
+            let (_, limits) = since[since.len() - 1];
+            let tail = |wanted: bool| {
+                let unlike = since.iter().rposition(|&(passed, _)| passed != wanted);
+                since.len() - unlike.map_or(0, |at| at + 1)
+            };
+            let next = match state {
+                Initial if tail(true) >= 1 => Healthy,
+                Unhealthy if tail(true) >= limits.passes as usize => Healthy,
+                Initial | Healthy if tail(false) >= limits.failures as usize => Unhealthy,
+                same => same,
+            };
+            if next != state {
+                (state, in_state) = (next, end);
+            }
+        }
+        state
+    }
+
+    fn any_limits() -> impl Strategy<Value = Limits> {
+        (1..5_u32, 1..5_u32).prop_map(|(passes, failures)| Limits { passes, failures })
+    }
+
+    proptest! {
+        /// Runs of results, each under limits of its own as when a check is replaced.
+        #[test]
+        fn the_state_is_what_the_results_in_a_row_make_it(
+            runs in prop::collection::vec(
+                (any_limits(), prop::collection::vec(any::<bool>(), 0..12)),
+                0..6,
+            ),
+        ) {
+            let results: Vec<(bool, Limits)> = runs
+                .iter()
+                .flat_map(|(limits, run)| run.iter().map(|&passed| (passed, *limits)))
+                .collect();
+            let mut threshold = Threshold::new(at(0));
+            let mut since = at(0);
+            for (index, &(passed, limits)) in results.iter().enumerate() {
+                let before = threshold.health().clone();
+                let now = at(index as u64 + 1);
+                let change = threshold.record(if passed { Ok(()) } else { refused() }, limits, now);
+                let health = threshold.health();
+                prop_assert_eq!(health.state, by_definition(&results[..=index]));
+                match change {
+                    Change::None => prop_assert_eq!(&before, health),
+                    Change::Told => {
+                        prop_assert_eq!(before.state, health.state);
+                        prop_assert_ne!(&before, health);
+                    }
+                    Change::Flipped(from) => {
+                        prop_assert_eq!(before.state, from);
+                        prop_assert_ne!(from, health.state);
+                        since = now;
+                    }
+                }
+                prop_assert_eq!(health.since, since);
+            }
+        }
+
+        /// However long a server stays up or down, few observations tell of it.
+        #[test]
+        fn results_all_alike_come_to_rest(
+            before in prop::collection::vec(any::<bool>(), 0..20),
+            passed: bool,
+            limits in any_limits(),
+        ) {
+            let result = |passed| if passed { Ok(()) } else { refused() };
+            let mut threshold = Threshold::new(at(0));
+            for passed in before {
+                threshold.record(result(passed), limits, at(1));
+            }
+            let told = (0..50)
+                .filter(|_| threshold.record(result(passed), limits, at(2)) != Change::None)
+                .count();
+            prop_assert!(told <= 4, "told {} times", told);
+            prop_assert!(!threshold.is_pending());
+        }
+    }
+}
