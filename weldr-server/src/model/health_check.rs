@@ -147,6 +147,11 @@ pub struct CheckOverride {
     /// Checks in a row that must fail to make a server unhealthy.
     pub unhealthy_threshold: Option<u32>,
     /// `Some(None)`: the port of the traffic.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "super::present"
+    )]
     pub port: Option<Option<u16>>,
 }
 

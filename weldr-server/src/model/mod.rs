@@ -18,3 +18,13 @@ pub use ids::{PoolName, Revision, ServerId, Timestamp};
 pub use invalid::{Invalid, in_range};
 pub use pool::{Balancing, Pool, PoolPatch, PoolSettings};
 pub use server::{AdminState, Removal, Server, ServerPatch, ServerSpec, Weight};
+
+/// Reads an option of an option: a field that is present is `Some`, even when it holds nothing. Without
+/// this, `Some(None)` is read back as `None`, and an override would be lost at the next start.
+fn present<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    T: serde::Deserialize<'de>,
+    D: serde::Deserializer<'de>,
+{
+    T::deserialize(deserializer).map(Some)
+}

@@ -90,6 +90,11 @@ pub struct PoolPatch {
     /// How long running requests of a removed server may go on.
     pub drain_deadline: Option<Duration>,
     /// `Some(None)` turns it off.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "super::present"
+    )]
     pub deregister_after: Option<Option<Duration>>,
 }
 
