@@ -194,6 +194,9 @@ impl DesiredState {
                 deadline: at.after(self.pool(pool)?.settings.drain_deadline),
             },
         };
+        if present.removal == Some(removal) {
+            return Ok(Outcome::Unchanged);
+        }
         let intent_since = if present.removal.is_some() {
             present.intent_since
         } else {
