@@ -304,3 +304,6 @@ fn differences(present: &ServerSpec, asked: &ServerSpec) -> Vec<ServerSetting> {
     compare("check", present.check.to_string(), asked.check.to_string());
     differences
 }
+
+#[cfg(test)]
+mod tests;
