@@ -1,1 +1,28 @@
+//! The test harness of Weldr: what an integration test needs around the proxy that it looks at.
+//!
+//! * [`origin`]: a scripted server behind the proxy, which records what reaches it.
+//! * [`raw`]: a client that sees bytes, and [`http1`], its strict reader of HTTP/1.1.
+//! * [`load`]: keep-alive clients that count what failed while something else happens.
+//! * [`node`]: a Weldr node in this process. [`process`]: the real binaries.
+//! * [`wait`]: the only place where a test waits for time to pass.
+//! * [`greeter`]: the paths that the `test-server` binary serves.
+//!
+//! Everything listens on port 0 of the loopback interface, and everything that waits has a bound: a test
+//! fails with a sentence, it does not hang.
+//!
+//! The harness panics where a test would: a broken expectation is its way to say so.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    reason = "a harness fails a test by panicking"
+)]
 
+pub mod greeter;
+pub mod http1;
+pub mod load;
+pub mod origin;
+pub mod process;
+pub mod raw;
+pub mod serve;
+pub mod wait;

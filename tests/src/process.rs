@@ -1,0 +1,342 @@
+//! The real binaries, as a user starts them.
+
+use std::{
+    env,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+pub use rustix::process::Signal;
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _},
+    process::{self, Child},
+    task::JoinHandle,
+};
+
+use crate::wait;
+
+/// The path of a binary of this workspace, built beside the test that runs.
+///
+/// # Panics
+/// When it is not there: cargo builds the binaries of other crates only when it is asked for them.
+pub fn binary(name: &str) -> PathBuf {
+    let test = env::current_exe().expect("the path of the running test");
+    let profile = test
+        .parent()
+        .and_then(Path::parent)
+        .expect("target/PROFILE/deps/TEST");
+    let path = profile.join(format!("{name}{}", env::consts::EXE_SUFFIX));
+    assert!(
+        path.is_file(),
+        "{} is not there. Run all tests with `cargo test --workspace`, \
+         or build the binaries first with `cargo build --workspace`.",
+        path.display()
+    );
+    path
+}
+
+/// A binary that is about to be started, in an empty directory of its own and without the `WELDR_*` and
+/// `RUST_LOG` of whoever runs the tests.
+#[derive(Debug)]
+pub struct Program {
+    name: String,
+    command: process::Command,
+    directory: TempDir,
+}
+
+impl Program {
+    /// The binary `name` of this workspace.
+    pub fn new(name: &str) -> Self {
+        let directory = TempDir::with_prefix("weldr-tests-").expect("a temporary directory");
+        let mut command = process::Command::new(binary(name));
+        command
+            .current_dir(directory.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        for (variable, _) in env::vars_os() {
+            let name = variable.to_string_lossy();
+            if name.starts_with("WELDR_") || name == "RUST_LOG" || name == "NO_COLOR" {
+                command.env_remove(&variable);
+            }
+        }
+        Self {
+            name: name.to_owned(),
+            command,
+            directory,
+        }
+    }
+
+    /// `weldr` on ports of its own, with no state on disk.
+    pub fn weldr() -> Self {
+        Self::weldr_bare().args(["--ephemeral"])
+    }
+
+    /// `weldr` on ports of its own; its state is in its directory.
+    pub fn weldr_bare() -> Self {
+        Self::new("weldr").args(["--listen", "127.0.0.1:0", "--management", "127.0.0.1:0"])
+    }
+
+    /// Adds an argument.
+    #[must_use]
+    pub fn arg(self, arg: impl AsRef<std::ffi::OsStr>) -> Self {
+        self.args([arg])
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn args<A: AsRef<std::ffi::OsStr>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
+        self.command.args(args);
+        self
+    }
+
+    /// Sets an environment variable.
+    #[must_use]
+    pub fn env(mut self, variable: &str, value: &str) -> Self {
+        self.command.env(variable, value);
+        self
+    }
+
+    /// Runs in `directory` instead of its own.
+    #[must_use]
+    pub fn in_directory(mut self, directory: &Path) -> Self {
+        self.command.current_dir(directory);
+        self
+    }
+
+    /// The directory that it runs in, gone with the process.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Starts it.
+    pub fn start(mut self) -> Process {
+        let spawned = self.command.spawn();
+        let mut child = spawned.unwrap_or_else(|error| panic!("start {}: {error}", self.name));
+        let stdout = Output::collect(child.stdout.take().expect("a pipe was asked for"));
+        let stderr = Output::collect(child.stderr.take().expect("a pipe was asked for"));
+        Process {
+            name: self.name,
+            child,
+            stdout,
+            stderr,
+            _directory: self.directory,
+        }
+    }
+
+    /// Starts it, and waits until it has ended.
+    pub async fn run(self) -> Finished {
+        self.start().finished().await
+    }
+}
+
+/// A process that ended.
+#[derive(Debug)]
+pub struct Finished {
+    /// How.
+    pub status: ExitStatus,
+    /// What it wrote.
+    pub stdout: String,
+    /// What it wrote for people.
+    pub stderr: String,
+}
+
+impl Finished {
+    /// The exit code; `None` when a signal ended it.
+    pub fn code(&self) -> Option<i32> {
+        self.status.code()
+    }
+
+    /// Asserts exit code 0, and gives what it wrote.
+    #[track_caller]
+    pub fn expect_success(self) -> String {
+        assert!(self.status.success(), "{self:#?}");
+        self.stdout
+    }
+}
+
+/// A running binary; killed when dropped.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    child: Child,
+    stdout: Output,
+    stderr: Output,
+    _directory: TempDir,
+}
+
+impl Process {
+    /// What it has written so far.
+    pub fn stdout(&self) -> String {
+        self.stdout.text()
+    }
+
+    /// What it has written for people so far.
+    pub fn stderr(&self) -> String {
+        self.stderr.text()
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        let pid = self.child.id().expect("a process that was not waited for");
+        let pid = i32::try_from(pid)
+            .ok()
+            .and_then(rustix::process::Pid::from_raw);
+        rustix::process::kill_process(pid.expect("a process id"), signal).expect("kill");
+    }
+
+    /// Waits until it has ended.
+    pub async fn finished(mut self) -> Finished {
+        let what = format!("{} to end", self.name);
+        let status = wait::bounded(what, self.child.wait()).await.expect("wait");
+        Finished {
+            status,
+            stdout: self.stdout.finish().await,
+            stderr: self.stderr.finish().await,
+        }
+    }
+
+    /// Asks it to stop with SIGTERM, and waits until it has ended.
+    pub async fn terminate(self) -> Finished {
+        self.signal(Signal::TERM);
+        self.finished().await
+    }
+
+    /// Ends it with SIGKILL.
+    pub async fn kill(self) {
+        self.signal(Signal::KILL);
+        self.finished().await;
+    }
+
+    /// Where `weldr` listens for clients, once it does.
+    pub async fn proxy_address(&mut self) -> SocketAddr {
+        self.logged_address("proxy listening").await
+    }
+
+    /// Where `weldr` listens for operators, once it does.
+    pub async fn management_address(&mut self) -> SocketAddr {
+        self.logged_address("management listening").await
+    }
+
+    /// The address in the line that holds `message`, in any of the formats that the binaries write.
+    pub async fn logged_address(&mut self, message: &str) -> SocketAddr {
+        let what = format!("{} to say {message:?}", self.name);
+        wait::until(what, async || {
+            let text = self.stdout() + &self.stderr();
+            if let Some(address) = text
+                .lines()
+                .filter(|line| line.contains(message))
+                .find_map(address_in)
+            {
+                return Ok(address);
+            }
+            let ended = self.child.try_wait().expect("wait");
+            assert!(ended.is_none(), "{} ended, {ended:?}: {text}", self.name);
+            Err(format!("{text:?}"))
+        })
+        .await
+    }
+
+    /// Waits until it has written `text` to stderr.
+    pub async fn logs(&self, text: &str) {
+        wait::until(format!("{} to log {text:?}", self.name), async || {
+            let stderr = self.stderr();
+            if stderr.contains(text) {
+                Ok(())
+            } else {
+                Err(stderr)
+            }
+        })
+        .await;
+    }
+
+    /// Waits until it has printed `text` to stdout.
+    pub async fn prints(&self, text: &str) {
+        wait::until(format!("{} to print {text:?}", self.name), async || {
+            let stdout = self.stdout();
+            if stdout.contains(text) {
+                Ok(())
+            } else {
+                Err(stdout)
+            }
+        })
+        .await;
+    }
+}
+
+/// The first `ip:port` in a line, whatever is around it.
+fn address_in(line: &str) -> Option<SocketAddr> {
+    let plain = without_colours(line);
+    plain
+        .split(|c: char| c.is_whitespace() || matches!(c, '=' | '"' | ',' | '/' | '}'))
+        .find_map(|word| word.parse().ok())
+}
+
+/// `line` without terminal escapes (ESC `[` … letter).
+fn without_colours(line: &str) -> String {
+    let mut plain = String::new();
+    let mut chars = line.chars();
+    while let Some(c) = chars.next() {
+        if c == '\u{1b}' {
+            chars.by_ref().find(char::is_ascii_alphabetic);
+        } else {
+            plain.push(c);
+        }
+    }
+    plain
+}
+
+/// What a process writes, read as it comes so that it never waits for us.
+#[derive(Debug)]
+struct Output {
+    text: Arc<Mutex<Vec<u8>>>,
+    reading: JoinHandle<()>,
+}
+
+impl Output {
+    fn collect(mut pipe: impl AsyncRead + Unpin + Send + 'static) -> Self {
+        let text = Arc::<Mutex<Vec<u8>>>::default();
+        let kept = Arc::clone(&text);
+        let reading = tokio::spawn(async move {
+            let mut buffer = [0; 4096];
+            while let Ok(read @ 1..) = pipe.read(&mut buffer).await {
+                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                kept.extend_from_slice(&buffer[..read]);
+            }
+        });
+        Self { text, reading }
+    }
+
+    fn text(&self) -> String {
+        let text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
+    async fn finish(mut self) -> String {
+        let read = wait::bounded("the end of the output", &mut self.reading).await;
+        read.expect("the reader of the output panicked");
+        self.text()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_address_in_each_format() {
+        for line in [
+            "INFO weldr::node: proxy listening address=127.0.0.1:41234",
+            "\u{1b}[3maddress\u{1b}[0m\u{1b}[2m=\u{1b}[0m127.0.0.1:41234",
+            r#"{"fields":{"message":"proxy listening","address":"127.0.0.1:41234"}}"#,
+            "test-server listening on http://127.0.0.1:41234",
+        ] {
+            assert_eq!(address_in(line), "127.0.0.1:41234".parse().ok(), "{line}");
+        }
+        assert_eq!(address_in("no address: here:12"), None);
+    }
+}
