@@ -9,7 +9,7 @@ use clap::{
 };
 use serde::{Deserialize, Serialize};
 
-/// The command line of `weldr`.
+/// The command line of weldr.
 #[derive(Debug, Parser)]
 #[command(
     name = "weldr",

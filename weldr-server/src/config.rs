@@ -167,7 +167,12 @@ impl Config {
         let pool = pool_settings(&options)?;
         let span = |span: Option<Span>, default: Duration| span.map_or(default, |span| span.0);
         let demo = options.demo.unwrap_or(default.demo);
-        let ephemeral = options.ephemeral.unwrap_or(demo);
+        if demo && options.data_dir.is_some() {
+            return Err(ConfigError::Contradiction(
+                "the demonstration keeps nothing on disk: say `demo` or `data_dir`, not both",
+            ));
+        }
+        let ephemeral = demo || options.ephemeral.unwrap_or(false);
         let config = Self {
             listen: options.listen.unwrap_or(default.listen),
             management: options.management.unwrap_or(default.management),

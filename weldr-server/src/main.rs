@@ -1,1 +1,95 @@
-fn main() {}
+//! The binary `weldr`.
+
+use std::{error::Error, process::ExitCode};
+
+use tokio::runtime::{Builder, Runtime};
+use weldr::{
+    args::{Args, LogFormat, Options, Subcommands},
+    config::Config,
+    demo,
+    node::Node,
+    shutdown::{self, Signals},
+    telemetry,
+};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Threads of the control plane: one is enough, the second keeps it alert while the first is at work.
+const CONTROL_THREADS: usize = 2;
+
+/// What was asked for cannot be: the code that clap ends with too.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let args = Args::parse_process();
+    let config = match Config::load(args.options, args.config.as_deref()) {
+        Ok(config) => config,
+        Err(error) => return fail(&error, USAGE),
+    };
+    if let Some(Subcommands::CheckConfig) = args.command {
+        return print_effective(&config);
+    }
+    telemetry::init(config.log_format == LogFormat::Json);
+    shutdown::raise_descriptor_limit();
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(CONTROL_THREADS)
+        .thread_name("weldr-control")
+        .enable_all()
+        .build();
+    match runtime {
+        Ok(runtime) => run(&runtime, config),
+        Err(error) => fail(&error, 1),
+    }
+}
+
+fn run(runtime: &Runtime, config: Config) -> ExitCode {
+    let ran = runtime.block_on(async {
+        let mut signals = Signals::install()?;
+        let is_demo = config.demo;
+        let node = Node::start(config).await?;
+        let _demo = match is_demo {
+            true => Some(demo::run(&node).await?),
+            false => None,
+        };
+        let signal = signals.received().await;
+        tracing::info!(
+            signal,
+            "stopping: running requests finish; a second signal ends at once"
+        );
+        let stopped = tokio::select! {
+            () = node.shutdown() => ExitCode::SUCCESS,
+            signal = signals.received() => {
+                tracing::warn!(signal, "ending at once");
+                // Threads that finish requests are not waited for.
+                std::process::exit(1);
+            }
+        };
+        tracing::info!("stopped");
+        Ok::<_, Box<dyn Error + Send + Sync>>(stopped)
+    });
+    ran.unwrap_or_else(|error| fail(error.as_ref(), 1))
+}
+
+fn print_effective(config: &Config) -> ExitCode {
+    match toml::to_string(&Options::from(config)) {
+        Ok(text) => {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => fail(&error, 1),
+    }
+}
+
+/// One sentence on standard error: the error, and what lies beneath it.
+fn fail(error: &(dyn Error + 'static), code: u8) -> ExitCode {
+    let mut sentence = format!("weldr: {error}");
+    let mut source = error.source();
+    while let Some(cause) = source {
+        sentence.push_str(": ");
+        sentence.push_str(cause.to_string().trim_end());
+        source = cause.source();
+    }
+    eprintln!("{sentence}");
+    ExitCode::from(code)
+}

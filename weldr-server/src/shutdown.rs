@@ -1,7 +1,8 @@
-//! How a process is told to stop.
+//! What the process agrees with the kernel: signals, and how many descriptors it may have.
 
-use std::{future::Future, io};
+use std::io;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// SIGTERM and SIGINT, from the moment this is made.
@@ -20,13 +21,24 @@ impl Signals {
         })
     }
 
-    /// The next signal, by name.
-    pub fn next(&mut self) -> impl Future<Output = &'static str> + '_ {
-        async {
-            tokio::select! {
-                _ = self.terminate.recv() => "SIGTERM",
-                _ = self.interrupt.recv() => "SIGINT",
-            }
+    /// Waits for a signal, and gives its name.
+    pub async fn received(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
         }
+    }
+}
+
+/// Takes as many descriptors as the hard limit allows: a proxied connection needs two, and the usual soft
+/// limit of 1024 is over soon.
+pub fn raise_descriptor_limit() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let wanted = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, wanted) {
+        tracing::warn!(%error, "the limit of open descriptors cannot be raised");
     }
 }

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     model::{Reason, ServerId},
-    stats::{ServerShard, ServerTotals, Sharded},
+    stats::{Outcomes, ServerShard, ServerTotals, Sharded},
 };
 
 /// Failures that wait for the prober; more at once say nothing new and are dropped.
@@ -67,6 +67,15 @@ impl LiveServer {
     /// Its counts over all workers.
     pub fn totals(&self) -> ServerTotals {
         ServerTotals::sum(&self.shards)
+    }
+
+    /// How its attempts ended, over all workers.
+    pub fn outcomes(&self) -> Outcomes {
+        let shards = self.shards.all().iter();
+        shards.fold(Outcomes::default(), |sum, shard| Outcomes {
+            success: sum.success + shard.success.get(),
+            failed: sum.failed + shard.failed.get(),
+        })
     }
 
     /// Requests that run on it, over all workers.

@@ -1,0 +1,238 @@
+//! The composition root: builds the parts of a node, wires them, and stops them in order.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use tokio::{
+    sync::watch,
+    task::{self, JoinHandle},
+    time,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    cluster::{self, Handle, Log, OpenError, Opened, ProposeError, StoreOptions},
+    config::{Config, ConfigError, Storage},
+    management::{self, Readiness},
+    model::{Command, PoolName, PoolSettings, ServerSpec, Timestamp},
+    proxy::{self, BindError, Listeners, Workers},
+    reconcile::Reconciler,
+    snapshot::Snapshots,
+    stats::{ClientShard, Rates, Sharded, Totals},
+};
+
+/// How often rates are measured.
+const RATE_SAMPLE: Duration = Duration::from_secs(1);
+/// How long calls of the management API may go on when the node stops.
+const LAST_CALLS: Duration = Duration::from_secs(2);
+
+/// A running node.
+#[derive(Debug)]
+pub struct Node {
+    proxy_addresses: Vec<SocketAddr>,
+    management_address: SocketAddr,
+    snapshots: Snapshots,
+    readiness: watch::Sender<Readiness>,
+    stop_proxy: CancellationToken,
+    stop_control: CancellationToken,
+    workers: Workers,
+    management: JoinHandle<()>,
+    reconciler: JoinHandle<()>,
+    log: Log,
+}
+
+/// Why a node cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration is not valid.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The pool cannot be read from disk.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// An address to proxy on is not free.
+    #[error(transparent)]
+    Listen(#[from] BindError),
+    /// The management address is not free.
+    #[error(transparent)]
+    Management(#[from] management::BindError),
+    /// A thread cannot be started.
+    #[error("a worker thread cannot be started")]
+    Worker(#[source] io::Error),
+    /// A server that is to be present from the start cannot be added.
+    #[error("server {address} cannot be added")]
+    Server {
+        /// Which one.
+        address: SocketAddr,
+        /// Why.
+        source: ProposeError,
+    },
+}
+
+impl Node {
+    /// Starts a node; it serves when this returns. Must be called inside a multi-threaded tokio runtime,
+    /// which becomes its control plane.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        config.validate()?;
+        let listeners = Listeners::bind(&config.listen, config.workers)?;
+        let proxy_addresses = listeners.addresses().to_vec();
+        let management = management::bind(config.management).await?;
+        let management_address = management.address();
+        let Opened {
+            handle,
+            log,
+            is_new,
+        } = open_store(&config).await?;
+        if !is_new {
+            warn_of_other_settings(&config.pool, &handle);
+        }
+        let (reconciler, snapshots) = Reconciler::start(&handle, config.workers);
+        let (stop_proxy, stop_control) = (CancellationToken::new(), CancellationToken::new());
+        let reconciler = tokio::spawn(reconciler.run(stop_control.clone()));
+        add_servers(&handle, &config.servers).await?;
+
+        let clients: Arc<Sharded<ClientShard>> = Arc::new(Sharded::new(config.workers));
+        let rates = Arc::new(Rates::default());
+        let sample = sample_rates(Arc::clone(&rates), Arc::clone(&clients), snapshots.clone());
+        tokio::spawn(stop_control.clone().run_until_cancelled_owned(sample));
+        let parts = proxy::Parts {
+            timeouts: config.timeouts.clone(),
+            limits: config.limits.clone(),
+            snapshots: snapshots.clone(),
+            clients: Arc::clone(&clients),
+            stop: stop_proxy.clone(),
+            stop_timeout: config.shutdown_timeout,
+        };
+        let workers = Workers::start(listeners, &parts).map_err(StartError::Worker)?;
+        for address in &proxy_addresses {
+            tracing::info!(%address, workers = config.workers, "proxy listening");
+        }
+        let (readiness, told_readiness) = watch::channel(Readiness::Ready);
+        let parts = management::Parts {
+            cluster: handle,
+            snapshots: snapshots.clone(),
+            clients,
+            rates,
+            started_at: SystemTime::now(),
+        };
+        let options = management::Options { rest: config.rest };
+        let serve = management::serve(
+            management,
+            parts,
+            options,
+            stop_control.clone(),
+            told_readiness,
+        );
+        let management = tokio::spawn(serve);
+        tracing::info!(address = %management_address, rest = config.rest, "management listening");
+        Ok(Self {
+            proxy_addresses,
+            management_address,
+            snapshots,
+            readiness,
+            stop_proxy,
+            stop_control,
+            workers,
+            management,
+            reconciler,
+            log,
+        })
+    }
+
+    /// Where it proxies.
+    pub fn proxy_addresses(&self) -> &[SocketAddr] {
+        &self.proxy_addresses
+    }
+
+    /// Where it is managed.
+    pub fn management_address(&self) -> SocketAddr {
+        self.management_address
+    }
+
+    /// What its data path acts on.
+    pub fn snapshots(&self) -> &Snapshots {
+        &self.snapshots
+    }
+
+    /// Stops: first the data path, which finishes what runs within the shutdown timeout, then management,
+    /// which shows it until then, and last what both rest on.
+    pub async fn shutdown(self) {
+        self.readiness.send_replace(Readiness::Stopping);
+        self.stop_proxy.cancel();
+        let workers = self.workers;
+        if task::spawn_blocking(|| workers.join()).await.is_err() {
+            tracing::error!("the workers cannot be waited for");
+        }
+        self.stop_control.cancel();
+        let control = async { tokio::join!(self.management, self.reconciler) };
+        if time::timeout(LAST_CALLS, control).await.is_err() {
+            tracing::warn!("calls of the management API are cut");
+        }
+        self.log.stop().await;
+    }
+}
+
+async fn open_store(config: &Config) -> Result<Opened, OpenError> {
+    let data_dir = match &config.storage {
+        Storage::Directory(directory) => Some(directory.clone()),
+        Storage::Ephemeral => None,
+    };
+    let options = StoreOptions {
+        data_dir,
+        initial: config.pool.clone(),
+    };
+    match task::spawn_blocking(|| cluster::open(options)).await {
+        Ok(opened) => opened,
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    }
+}
+
+/// Settings of the pool are said once, when it is new; from then on, what operators change at run time holds.
+fn warn_of_other_settings(said: &PoolSettings, cluster: &Handle) {
+    let state = cluster.current();
+    let differs = state
+        .pool(&PoolName::default())
+        .is_ok_and(|pool| pool.settings != *said);
+    if differs && *said != PoolSettings::default() {
+        tracing::warn!(
+            "the pool keeps the settings that it has: those of flags, variables and file are for a new pool. \
+             To change them: weldrctl pool set"
+        );
+    }
+}
+
+/// Adds the servers that are missing; one that is there keeps its settings.
+async fn add_servers(cluster: &Handle, addresses: &[SocketAddr]) -> Result<(), StartError> {
+    for &address in addresses {
+        let add = Command::AddServer {
+            pool: PoolName::default(),
+            address,
+            spec: ServerSpec::default(),
+            expected: None,
+            at: Timestamp::now(),
+        };
+        match cluster.propose(add).await {
+            Ok(_) | Err(ProposeError::Rejected(crate::model::Rejection::Exists { .. })) => {}
+            Err(source) => return Err(StartError::Server { address, source }),
+        }
+    }
+    Ok(())
+}
+
+async fn sample_rates(rates: Arc<Rates>, clients: Arc<Sharded<ClientShard>>, snapshots: Snapshots) {
+    let mut ticks = time::interval(RATE_SAMPLE);
+    loop {
+        ticks.tick().await;
+        let client = Totals::sum(&clients).client;
+        let snapshot = snapshots.current();
+        let servers = snapshot.pool.servers.iter().map(|server| {
+            let outcomes = server.live.outcomes();
+            (server.desired.id, outcomes.success + outcomes.failed)
+        });
+        rates.sample(Instant::now(), client.success + client.failed, servers);
+    }
+}

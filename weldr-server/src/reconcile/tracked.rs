@@ -1,0 +1,120 @@
+//! One server: what is wanted of it, what is seen of it, its prober, and what becomes of it.
+
+use std::{sync::Arc, time::SystemTime};
+
+use tokio::{sync::mpsc, time::Instant};
+
+use crate::{
+    health::{Observation, Prober},
+    model::{Health, HealthState, PoolSettings, Server, ServerId},
+    snapshot::{LiveServer, ServerView},
+};
+
+use super::follow_up::{FollowUp, FollowUps, Running};
+
+#[derive(Debug)]
+pub(super) struct Tracked {
+    view: Arc<ServerView>,
+    /// What the checks say; what is told is in the view.
+    observed: Health,
+    /// When `observed` came into its state, by a clock that is never set.
+    observed_since: Instant,
+    prober: Prober,
+    running: Option<Running>,
+}
+
+impl Tracked {
+    /// Begins to check a server that was added.
+    pub(super) fn start(
+        desired: &Arc<Server>,
+        settings: &PoolSettings,
+        workers: usize,
+        observations: mpsc::Sender<Observation>,
+    ) -> Self {
+        let (live, failures) = LiveServer::new(desired.id, desired.address, workers);
+        let check = desired.spec.check.resolve(&settings.check);
+        let to_make = desired.wants_checks().then(|| check.clone());
+        let prober = Prober::start(desired.id, desired.address, to_make, failures, observations);
+        let observed = Health::initial(SystemTime::now());
+        let health = Health::of(desired, &observed);
+        let view = Arc::new(ServerView {
+            desired: Arc::clone(desired),
+            health,
+            check,
+            live,
+        });
+        Self {
+            view,
+            observed,
+            observed_since: Instant::now(),
+            prober,
+            running: None,
+        }
+    }
+
+    pub(super) fn id(&self) -> ServerId {
+        self.view.desired.id
+    }
+
+    pub(super) fn desired(&self) -> &Arc<Server> {
+        &self.view.desired
+    }
+
+    pub(super) fn view(&self) -> &Arc<ServerView> {
+        &self.view
+    }
+
+    /// Operators changed what they want of it, or how the pool is checked.
+    pub(super) fn follow(&mut self, desired: &Arc<Server>, settings: &PoolSettings) {
+        let check = desired.spec.check.resolve(&settings.check);
+        self.prober
+            .set_check(desired.wants_checks().then(|| check.clone()));
+        self.show(Arc::clone(desired), check);
+    }
+
+    /// Its checks saw something new.
+    pub(super) fn observe(&mut self, health: Health) {
+        if health.state != self.observed.state {
+            self.observed_since = Instant::now();
+        }
+        self.observed = health;
+        self.show(Arc::clone(&self.view.desired), self.view.check.clone());
+    }
+
+    fn show(&mut self, desired: Arc<Server>, check: crate::model::HealthCheck) {
+        let health = Health::of(&desired, &self.observed);
+        let live: Arc<LiveServer> = Arc::clone(&self.view.live);
+        self.view = Arc::new(ServerView {
+            desired,
+            health,
+            check,
+            live,
+        });
+    }
+
+    /// Sees to it that what has to become of it does, now that snapshot `version` shows it.
+    pub(super) fn follow_up(
+        &mut self,
+        follow_ups: &FollowUps,
+        settings: &PoolSettings,
+        version: u64,
+    ) {
+        let due = self.due(settings);
+        if self.running.as_ref().map(Running::follow_up) != due {
+            self.running = due.map(|due| follow_ups.begin(due, &self.view, version));
+        }
+    }
+
+    fn due(&self, settings: &PoolSettings) -> Option<FollowUp> {
+        if let Some(removal) = self.view.desired.removal {
+            return Some(FollowUp::EndRemoval {
+                deadline: removal.deadline,
+            });
+        }
+        let after = settings.deregister_after?;
+        let unhealthy = self.view.health.state == HealthState::Unhealthy;
+        unhealthy.then(|| FollowUp::Deregister {
+            at: self.observed_since + after,
+        })
+    }
+}
