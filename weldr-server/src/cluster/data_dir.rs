@@ -13,8 +13,7 @@ use super::error::OpenError;
 #[derive(Debug)]
 pub(super) struct DataDir {
     path: PathBuf,
-    /// Locked; closing it unlocks.
-    _lock: File,
+    lock: File,
 }
 
 impl DataDir {
@@ -34,7 +33,7 @@ impl DataDir {
         match lock.try_lock() {
             Ok(()) => Ok(Self {
                 path: path.to_owned(),
-                _lock: lock,
+                lock,
             }),
             Err(TryLockError::WouldBlock) => Err(OpenError::InUse {
                 path: path.to_owned(),
@@ -79,6 +78,15 @@ impl DataDir {
         File::open(&unfinished)?.sync_all()?;
         fs::rename(unfinished, self.database())?;
         sync(&self.path)
+    }
+}
+
+impl Drop for DataDir {
+    /// Closing the file would unlock it too, but not while a process that was forked a moment ago, and has
+    /// not yet become another program, still has it open.
+    fn drop(&mut self) {
+        // The file is closed next, whatever this says.
+        let _ = self.lock.unlock();
     }
 }
 

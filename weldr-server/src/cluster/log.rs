@@ -106,11 +106,12 @@ pub(super) fn start(store: Option<Store>, state: DesiredState) -> Result<(Handle
     Ok((Handle::new(proposals, watched), Log { stop, ended }))
 }
 
-struct Writer {
+/// What the thread works with.
+pub(super) struct Writer {
     /// `None`: nothing is kept on disk.
-    store: Option<Store>,
+    pub(super) store: Option<Store>,
     /// Holds what is on disk, never more.
-    published: watch::Sender<Arc<DesiredState>>,
+    pub(super) published: watch::Sender<Arc<DesiredState>>,
 }
 
 impl Writer {
@@ -138,7 +139,7 @@ impl Writer {
 
     /// Applies the proposals, makes the result durable, publishes it, and then answers: also those that
     /// were refused or changed nothing, because that may be due to a proposal beside them.
-    fn answer(&mut self, proposals: impl Iterator<Item = Proposal>) {
+    pub(super) fn answer(&mut self, proposals: impl Iterator<Item = Proposal>) {
         let (commands, answers): (Vec<_>, Vec<_>) = proposals
             .map(|Proposal { command, answer }| (command, answer))
             .unzip();

@@ -249,7 +249,8 @@ fn commit(
 ) -> Result<(), StoreError> {
     let mut transaction = database.begin_write().map_err(redb::Error::from)?;
     // With one phase, a damaged last commit looks like one that was torn by a crash, and is rolled back
-    // in silence, although it was acknowledged. The second sync tells them apart.
+    // in silence, although it was acknowledged. The second sync tells them apart, but for one bit: the one
+    // that says which commit is the last. Should it flip, after a crash, the last commit is not seen.
     transaction.set_two_phase_commit(true);
     write(&transaction)?;
     transaction.commit().map_err(redb::Error::from)?;

@@ -2,8 +2,6 @@
 
 use std::{fs, path::PathBuf};
 
-use tempfile::{TempDir, tempdir};
-
 use super::*;
 use crate::cluster::{Handle, OpenError, store::Store};
 
@@ -155,6 +153,19 @@ async fn a_file_that_is_no_database_is_reported_and_kept() {
         }
         assert_eq!(fs::read(database_in(&directory)).unwrap(), bytes);
     }
+}
+
+/// The library may give up on a file with an assertion. That is damage too, and no end of the process.
+#[test]
+fn an_assertion_while_opening_is_reported_as_damage() {
+    let directory = tempdir().unwrap();
+    let open = |_: &Path| -> Result<redb::Database, redb::DatabaseError> { panic!("page 7") };
+    let initial = PoolSettings::default();
+    let refused = Store::open_with(directory.path(), initial, Box::new(open)).unwrap_err();
+    let OpenError::Damaged { source, .. } = refused else {
+        panic!("{refused:?}");
+    };
+    assert!(source.to_string().contains("page 7"), "{source}");
 }
 
 /// A last write that a power loss has torn: the commit that was under way is gone, those before are there.

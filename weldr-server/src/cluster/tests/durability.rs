@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use tempfile::tempdir;
 
 use super::*;
 use crate::{

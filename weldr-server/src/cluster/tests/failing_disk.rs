@@ -8,18 +8,15 @@ use std::{
     },
 };
 
-use futures_util::future::join_all;
 use redb::{StorageBackend, backends::FileBackend};
-use tempfile::tempdir;
+use tokio::sync::{oneshot, watch};
 
 use super::*;
-use crate::{
-    cluster::{
-        Handle, Log, ProposeError,
-        log::start,
-        store::{Store, builder},
-    },
-    model::Rejection,
+use crate::cluster::{
+    Handle, Log, ProposeError,
+    handle::Proposal,
+    log::{Writer, start},
+    store::{OpenedStore, Store, builder},
 };
 
 /// How a disk fails.
@@ -40,6 +37,14 @@ struct Patience {
 
 impl Patience {
     const ENDLESS: i64 = i64::MAX;
+
+    fn endless(failure: Failure) -> Self {
+        let operations = Arc::new(AtomicI64::new(Self::ENDLESS));
+        Self {
+            operations,
+            failure,
+        }
+    }
 
     fn set(&self, operations: i64) {
         self.operations.store(operations, Ordering::SeqCst);
@@ -88,12 +93,7 @@ impl StorageBackend for FailingFile {
     }
 }
 
-/// A node with one server on a disk that fails when it is told to.
-async fn on_failing_disk(directory: &Path, failure: Failure) -> (Handle, Log, Patience) {
-    let patience = Patience {
-        operations: Arc::new(AtomicI64::new(Patience::ENDLESS)),
-        failure,
-    };
+fn store_on(directory: &Path, patience: &Patience) -> OpenedStore {
     let disk = patience.clone();
     let open = move |path: &Path| {
         let file = std::fs::File::options().read(true).write(true).open(path)?;
@@ -102,7 +102,17 @@ async fn on_failing_disk(directory: &Path, failure: Failure) -> (Handle, Log, Pa
             patience: disk.clone(),
         })
     };
-    let opened = Store::open_with(directory, PoolSettings::default(), Box::new(open)).unwrap();
+    Store::open_with(directory, PoolSettings::default(), Box::new(open)).unwrap()
+}
+
+fn new_state() -> DesiredState {
+    DesiredState::new(PoolSettings::default())
+}
+
+/// A node with one server on a disk that fails when it is told to.
+async fn on_failing_disk(directory: &Path, failure: Failure) -> (Handle, Log, Patience) {
+    let patience = Patience::endless(failure);
+    let opened = store_on(directory, &patience);
     let (handle, log) = start(Some(opened.store), opened.state).unwrap();
     handle.propose(add(1)).await.unwrap();
     (handle, log, patience)
@@ -180,23 +190,31 @@ async fn changes_are_refused_until_the_disk_works_again() {
     assert_eq!(reopened(directory.path()).await, *handle.current());
 }
 
-/// Those that share a transaction share its fate, also those that were refused: what they were refused for
-/// may be a proposal beside them.
+/// Those that share a transaction share its fate, also one that was refused: what it was refused for may be
+/// the proposal beside it.
 #[tokio::test]
-async fn a_batch_that_cannot_be_written_answers_nobody_otherwise() {
+async fn a_batch_that_cannot_be_written_is_refused_whole() {
     let directory = tempdir().unwrap();
-    let (handle, log, disk) = on_failing_disk(directory.path(), Failure::Lasting).await;
-    disk.set(0);
-    // The first keeps the thread busy or is in the batch with the others; none of them can be written.
-    let proposals = [add(2), add(2), weigh(2, 5), add(2)].map(|command| handle.propose(command));
-    for answer in join_all(proposals).await {
-        let truth = matches!(
-            answer,
-            Err(ProposeError::NotDurable(_)
-                | ProposeError::Rejected(Rejection::NoSuchServer { .. }))
-        );
-        assert!(truth, "{answer:?}");
+    let patience = Patience::endless(Failure::Lasting);
+    let store = store_on(directory.path(), &patience).store;
+    let (published, watched) = watch::channel(Arc::new(new_state()));
+    let mut writer = Writer {
+        store: Some(store),
+        published,
+    };
+    patience.set(0);
+    let (answers, proposals): (Vec<_>, Vec<_>) = [add(1), add(1), weigh(1, 5), weigh(2, 5)]
+        .map(|command| {
+            let (answer, answered) = oneshot::channel();
+            (answered, Proposal { command, answer })
+        })
+        .into_iter()
+        .unzip();
+    writer.answer(proposals.into_iter());
+    for answer in answers {
+        let answer = answer.await.unwrap();
+        let refused = matches!(answer, Err(ProposeError::NotDurable(_)));
+        assert!(refused, "{answer:?}");
     }
-    assert_eq!(handle.current().revision, revision(1));
-    log.stop().await;
+    assert_eq!(**watched.borrow(), new_state());
 }

@@ -10,7 +10,6 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use tempfile::tempdir;
 
 use super::*;
 use crate::cluster::ProposeError;

@@ -12,13 +12,25 @@ mod failing_disk;
 mod kill;
 mod refused;
 
-use std::{net::SocketAddr, path::Path};
+use std::{io, net::SocketAddr, path::Path};
+
+use tempfile::TempDir;
 
 use super::{Opened, StoreOptions, open};
 use crate::model::{
     Command, DesiredState, PoolName, PoolSettings, Revision, ServerPatch, ServerSpec, Timestamp,
     Weight,
 };
+
+/// A directory in memory where there is one: what these tests kill and harm are processes and bytes, and a
+/// few thousand syncs of a real disk would take them a minute.
+fn tempdir() -> io::Result<TempDir> {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() {
+        return TempDir::new_in(memory);
+    }
+    TempDir::new()
+}
 
 fn options(directory: &Path) -> StoreOptions {
     StoreOptions {

@@ -3,7 +3,6 @@
 use std::{error::Error as _, fs};
 
 use redb::{Database, ReadableTable, TableDefinition};
-use tempfile::{TempDir, tempdir};
 
 use super::*;
 use crate::cluster::{Damage, OpenError};
