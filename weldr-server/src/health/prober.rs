@@ -592,6 +592,20 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn resuming_waits_for_no_check_that_the_pause_gave_up() {
+        let mut lab = Lab::new(Some(every(SPACING)), true);
+        lab.told_state(Healthy).await;
+        lab.prober.set_check(None);
+        // The second check would have begun after just the spacing.
+        sleep(SPACING + SPACING / 2).await;
+        let resumed = Instant::now();
+        lab.prober.set_check(Some(every(SPACING)));
+        lab.told_state(Initial).await;
+        lab.told_state(Healthy).await;
+        assert_eq!(Instant::now(), resumed);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_server_may_begin_paused() {
         let mut lab = Lab::new(None, true);
         assert_eq!(lab.probes_within(HOUR).await, 0);
@@ -653,6 +667,20 @@ mod tests {
         drop(lab.prober);
         let closed = timeout(HOUR, lab.observations.recv()).await;
         assert_eq!(closed.unwrap(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn dropping_it_ends_it_even_when_it_is_held_up() {
+        let mut lab = Lab::new(Some(every(SPACING)), false);
+        lab.probes_within(MINUTE).await;
+        drop(lab.prober);
+        sleep(TICK).await;
+        assert!(
+            lab.observations.try_recv().is_ok(),
+            "what is in the queue stays"
+        );
+        let closed = timeout(HOUR, lab.observations.recv()).await;
+        assert_eq!(closed.unwrap(), None, "what it held is not told");
     }
 
     #[tokio::test(start_paused = true)]
@@ -718,8 +746,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn flips_are_logged_and_nothing_else() {
-        // A log line that a thread without a log meets first may stay off for all: let it be met before.
-        down_and_up().await;
+        // While there is one subscriber alone, a line that another test's thread meets first stays off.
+        let _another = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default());
         let log = Log::default();
         let writer = log.clone();
         let subscriber = tracing_subscriber::fmt()
