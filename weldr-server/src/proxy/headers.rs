@@ -5,16 +5,11 @@
 
 use http::{
     HeaderMap, HeaderValue, Method, Uri, Version,
-    header::{
-        CONNECTION, CONTENT_LENGTH, HOST, HeaderName, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
-    },
+    header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderName, TE, TRANSFER_ENCODING, VIA},
     request, response,
     uri::PathAndQuery,
 };
 
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -85,43 +80,57 @@ fn is_host(host: &[u8]) -> bool {
     host.iter().all(allowed)
 }
 
+/// Whether a field is about one connection only, or about the framing that hyper makes anew. One look at each
+/// name is cheaper than a look-up for each of these, and most heads have none of them.
+fn ends_here(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "http2-settings"
+            | "upgrade"
+            | "te"
+            | "transfer-encoding"
+    )
+}
+
 /// Removes what is about one connection only: RFC 9110, section 7.6.1. Framing and Host are never named
 /// away: a `Connection: content-length` would otherwise change what the message means.
 fn strip_connection_fields(headers: &mut HeaderMap) {
-    if headers.contains_key(CONNECTION) {
-        let named: Vec<HeaderName> = headers
-            .get_all(CONNECTION)
-            .iter()
-            .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
-            .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
-            .filter(|name| ![CONTENT_LENGTH, TRANSFER_ENCODING, HOST, TE].contains(name))
-            .collect();
-        for name in named {
-            headers.remove(name);
-        }
-        headers.remove(CONNECTION);
+    if !headers.keys().any(ends_here) {
+        return;
     }
-    for name in [
-        KEEP_ALIVE,
-        PROXY_CONNECTION,
-        HTTP2_SETTINGS,
-        UPGRADE,
-        TRANSFER_ENCODING,
-    ] {
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(elements)
+        .filter_map(|name| HeaderName::from_bytes(name).ok())
+        .filter(|name| ![CONTENT_LENGTH, HOST].contains(name) && !ends_here(name))
+        .collect();
+    let trailers = headers
+        .get_all(TE)
+        .iter()
+        .flat_map(elements)
+        .any(|coding| coding == b"trailers");
+    let own: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| ends_here(name))
+        .cloned()
+        .collect();
+    for name in named.into_iter().chain(own) {
         headers.remove(name);
     }
-    if headers.contains_key(TE) {
-        let trailers = headers.get_all(TE).iter().any(|value| {
-            value
-                .as_bytes()
-                .split(|&byte| byte == b',')
-                .any(|coding| coding.trim_ascii() == b"trailers")
-        });
-        headers.remove(TE);
-        if trailers {
-            headers.insert(TE, HeaderValue::from_static("trailers"));
-        }
+    if trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
     }
+}
+
+/// The elements of a list field: RFC 9110, section 5.6.1.
+fn elements(list: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    list.as_bytes()
+        .split(|&byte| byte == b',')
+        .map(<[u8]>::trim_ascii)
 }
 
 fn add_forwarding_fields(head: &mut request::Parts, client: &HeaderValue) {
@@ -137,11 +146,7 @@ fn add_forwarding_fields(head: &mut request::Parts, client: &HeaderValue) {
 
 /// Makes the head of a server's answer the head of the answer to the client.
 pub(super) fn prepare_response(head: &mut response::Parts) {
-    let trailer = head.headers.remove(TRAILER);
     strip_connection_fields(&mut head.headers);
-    if let Some(trailer) = trailer {
-        head.headers.insert(TRAILER, trailer);
-    }
     append_via(&mut head.headers, head.version);
     head.version = Version::HTTP_11;
 }
