@@ -11,12 +11,25 @@ pub(super) struct Failure {
     pub(super) reason: Reason,
     /// Why, for people: `status 500 instead of 200-399`. Alike for like failures: no count, no moment.
     pub(super) detail: Cow<'static, str>,
+    /// This node could not even try: it says nothing about the server.
+    pub(super) is_ours: bool,
 }
 
 impl Failure {
     fn new(reason: Reason, detail: impl Into<Cow<'static, str>>) -> Self {
         let detail = detail.into();
-        Self { reason, detail }
+        Self {
+            reason,
+            detail,
+            is_ours: false,
+        }
+    }
+
+    fn ours(detail: &'static str) -> Self {
+        Self {
+            is_ours: true,
+            ..Self::new(Reason::Unreachable, detail)
+        }
     }
 
     /// A request could not connect, for `reason`.
@@ -67,8 +80,7 @@ impl Failure {
             return Self::new(Reason::InvalidResponse, "head of the answer too long");
         }
         if let Some(EMFILE | ENFILE) = error.raw_os_error() {
-            let detail = "this node has too many open files to connect";
-            return Self::new(Reason::Unreachable, detail);
+            return Self::ours("this node has too many open files to connect");
         }
         let (reason, detail) = match error.kind() {
             Kind::ConnectionRefused => (Reason::ConnectionRefused, REFUSED),
@@ -81,8 +93,7 @@ impl Failure {
             Kind::NetworkUnreachable => (Reason::Unreachable, "network unreachable"),
             Kind::NetworkDown => (Reason::Unreachable, "network down"),
             Kind::AddrNotAvailable => {
-                let detail = "this node has no local address or port to connect from";
-                (Reason::Unreachable, detail)
+                return Self::ours("this node has no local address or port to connect from");
             }
             Kind::PermissionDenied => (Reason::Unreachable, "this node may not connect to it"),
             _ => {
@@ -151,7 +162,11 @@ mod tests {
             ),
         ] {
             let failure = Failure::from_io(&io::Error::from_raw_os_error(code));
-            assert_eq!(failure, Failure::new(reason, detail), "{code}");
+            let expected = Failure {
+                is_ours: detail.starts_with("this node has"),
+                ..Failure::new(reason, detail)
+            };
+            assert_eq!(failure, expected, "{code}");
         }
     }
 

@@ -168,6 +168,7 @@ mod tests {
         Err(Failure {
             reason,
             detail: detail.to_owned().into(),
+            is_ours: false,
         })
     }
 

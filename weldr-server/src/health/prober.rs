@@ -24,8 +24,8 @@ use super::{
 use crate::model::{Health, HealthCheck, HealthState, Reason, ServerId};
 
 /// Checks that run at once, over all servers of this process: a thousand servers that are added together
-/// are neither a burst of packets nor a thousand open files.
-static SLOTS: Semaphore = Semaphore::const_new(256);
+/// are not a burst of packets, and thousands that do not answer leave slots to those that do.
+static SLOTS: Semaphore = Semaphore::const_new(1024);
 
 /// The task that checks one server; ends when this is dropped.
 #[derive(Debug)]
@@ -109,6 +109,7 @@ impl Prober {
             observations,
             probe,
             slots,
+            is_blind: false,
         };
         let task = tokio::spawn(task.run()).abort_handle();
         Self { order, task }
@@ -154,6 +155,8 @@ struct Task<P> {
     observations: mpsc::Sender<Observation>,
     probe: P,
     slots: &'static Semaphore,
+    /// Whether the last check could not be made.
+    is_blind: bool,
 }
 
 impl<P, F> Task<P>
@@ -203,7 +206,13 @@ where
                 biased;
                 order = self.orders.changed() => return order.map_err(|_closed| Gone),
                 result = &mut next_check => {
-                    self.record(result, check).await?;
+                    match result {
+                        Err(failure) if failure.is_ours => self.blind(&failure),
+                        result => {
+                            self.is_blind = false;
+                            self.record(result, check).await?;
+                        }
+                    }
                     let (now, pending) = (Instant::now(), self.threshold.is_pending());
                     let at = self.schedule.ended(now, check.interval, pending, fastrand::f64());
                     next_check = self.next_check(at, check);
@@ -248,6 +257,15 @@ where
             Change::Flipped(from) => self.log_flip(from),
         }
         self.tell().await
+    }
+
+    /// A check that could not be made counts neither way: a node that is out of descriptors would call
+    /// every server unhealthy, and stop serving just when it has the most to do.
+    fn blind(&mut self, failure: &Failure) {
+        if !std::mem::replace(&mut self.is_blind, true) {
+            let (server, why) = (self.server, &failure.detail);
+            warn!(%server, address = %self.address, %why, "server cannot be checked");
+        }
     }
 
     async fn tell(&self) -> Result<(), Gone> {
@@ -331,14 +349,19 @@ mod tests {
         Box::leak(Box::new(Semaphore::new(count)))
     }
 
-    /// A prober on paused time whose probes end at once as `passes` says.
+    /// A prober on paused time whose probes end at once with `result`.
     struct Lab {
         prober: Prober,
-        passes: Arc<Mutex<bool>>,
+        result: Arc<Mutex<Result<(), Failure>>>,
         /// When each probe began.
         begun: mpsc::UnboundedReceiver<Instant>,
         failures: mpsc::Sender<Reason>,
         observations: mpsc::Receiver<Observation>,
+    }
+
+    fn outcome(passes: bool) -> Result<(), Failure> {
+        let failure = || Failure::timeout(Duration::from_secs(2));
+        passes.then_some(()).ok_or_else(failure)
     }
 
     impl Lab {
@@ -348,19 +371,15 @@ mod tests {
 
         /// With room for `capacity` observations.
         fn with_queue(capacity: usize, check: Option<HealthCheck>, passes: bool) -> Self {
-            let passes = Arc::new(Mutex::new(passes));
+            let result = Arc::new(Mutex::new(outcome(passes)));
             let (seen, begun) = mpsc::unbounded_channel();
             let (failures, failures_met) = mpsc::channel(8);
             let (observe, observations) = mpsc::channel(capacity);
-            let result = Arc::clone(&passes);
+            let next = Arc::clone(&result);
             let probe = move |_check| {
                 let _ = seen.send(Instant::now());
-                let passes = *result.lock().unwrap();
-                async move {
-                    passes
-                        .then_some(())
-                        .ok_or_else(|| Failure::timeout(Duration::from_secs(2)))
-                }
+                let result = next.lock().unwrap().clone();
+                async move { result }
             };
             let address = ([127, 0, 0, 1], 80).into();
             let prober = Prober::start_with(
@@ -374,7 +393,7 @@ mod tests {
             );
             Self {
                 prober,
-                passes,
+                result,
                 begun,
                 failures,
                 observations,
@@ -382,7 +401,7 @@ mod tests {
         }
 
         fn set_passes(&self, passes: bool) {
-            *self.passes.lock().unwrap() = passes;
+            *self.result.lock().unwrap() = outcome(passes);
         }
 
         /// The next health that is told.
@@ -488,6 +507,21 @@ mod tests {
         assert_eq!(health.reason, Reason::Timeout);
         assert!(added.elapsed() < Duration::from_secs(3));
         assert_eq!(lab.probes_within(HOUR / 2).await, 0, "it is decided now");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_cannot_check_blames_no_server() {
+        let mut lab = Lab::new(Some(every(Duration::from_secs(1))), true);
+        lab.told_state(Healthy).await;
+        let out_of_files = Failure::from_io(&std::io::Error::from_raw_os_error(24));
+        *lab.result.lock().unwrap() = Err(out_of_files);
+        assert!(lab.probes_within(MINUTE).await > 30, "it goes on trying");
+        assert!(
+            lab.observations.is_empty(),
+            "and says nothing of the server"
+        );
+        lab.set_passes(false);
+        lab.until_state(Unhealthy).await;
     }
 
     #[tokio::test(start_paused = true)]
@@ -808,6 +842,7 @@ mod tests {
                 probe(([127, 0, 0, 1], 80).into(), &check).await
             },
             slots: &SLOTS,
+            is_blind: false,
         };
         let size = size_of_val(&task.run());
         assert!(size <= 1024, "{size} bytes");

@@ -151,7 +151,7 @@ impl Threshold {
     /// What is told of `state`.
     fn explain(&self, state: HealthState, limits: Limits) -> (Reason, String) {
         let (count, Limits { passes, failures }) = (self.contrary, limits);
-        let Some(Failure { reason, detail }) = &self.failure else {
+        let Some(Failure { reason, detail, .. }) = &self.failure else {
             return (Reason::ChecksPassed, "checks pass".to_owned());
         };
         let description = match state {

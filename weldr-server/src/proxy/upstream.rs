@@ -108,6 +108,10 @@ impl Upstream {
         limits: &Limits,
     ) -> io::Result<Connection> {
         let stream = TcpStream::connect(self.live.address).await?;
+        if self.live.address.ip().is_loopback() && stream.local_addr()? == self.live.address {
+            // TCP connects a port to itself when nothing listens there and it is chosen as the local one.
+            return Err(io::ErrorKind::ConnectionRefused.into());
+        }
         stream.set_nodelay(true)?;
         let (sender, driver) = http1::Builder::new()
             .max_headers(limits.headers)
