@@ -256,6 +256,7 @@ impl DesiredState {
     fn put(&mut self, pool: &PoolName, server: Server) {
         if let Some(pool) = self.pools.get_mut(pool) {
             pool.servers_revision = server.revision;
+            pool.recent.record(server.revision, server.address);
             pool.servers.insert_mut(server.address, Arc::new(server));
         }
     }
@@ -263,6 +264,7 @@ impl DesiredState {
     fn take(&mut self, pool: &PoolName, address: SocketAddr) {
         if let Some(pool) = self.pools.get_mut(pool) {
             pool.servers_revision = self.revision.next();
+            pool.recent.record(pool.servers_revision, address);
             pool.servers.remove_mut(&address);
         }
     }

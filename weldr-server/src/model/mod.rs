@@ -8,6 +8,7 @@ mod health_check;
 mod ids;
 mod invalid;
 mod pool;
+mod recent_changes;
 mod server;
 
 pub use command::{Applied, Command, Outcome, Rejection, ServerSetting};
@@ -17,6 +18,7 @@ pub use health_check::{CheckKind, CheckOverride, ExpectedStatus, HealthCheck, Ht
 pub use ids::{PoolName, Revision, ServerId, Timestamp};
 pub use invalid::{Invalid, in_range};
 pub use pool::{Balancing, Pool, PoolPatch, PoolSettings};
+pub use recent_changes::RecentChanges;
 pub use server::{AdminState, Removal, Server, ServerPatch, ServerSpec, Weight};
 
 /// Reads an option of an option: a field that is present is `Some`, even when it holds nothing. Without

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use rpds::RedBlackTreeMapSync;
 use serde::{Deserialize, Serialize};
 
-use super::{HealthCheck, Invalid, Revision, Server, in_range};
+use super::{HealthCheck, Invalid, RecentChanges, Revision, Server, in_range};
 
 /// A named set of servers with one policy.
 ///
@@ -21,6 +21,8 @@ pub struct Pool {
     pub servers_revision: Revision,
     /// The servers by address.
     pub servers: RedBlackTreeMapSync<SocketAddr, Arc<Server>>,
+    /// Which of them changed last.
+    pub recent: RecentChanges,
 }
 
 impl Pool {
@@ -31,6 +33,7 @@ impl Pool {
             settings_revision: Revision::default(),
             servers_revision: Revision::default(),
             servers: RedBlackTreeMapSync::new_sync(),
+            recent: RecentChanges::default(),
         }
     }
 }

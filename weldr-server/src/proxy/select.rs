@@ -36,36 +36,45 @@ impl Selector {
         tried: &[ServerId],
     ) -> Result<&'p Arc<ServerView>, Unavailable> {
         let candidates = pool.candidates()?;
-        let servers = candidates.servers();
         let first = self.pick(pool.settings.balancing, candidates).unwrap_or(0);
-        let untried = (first..servers.len()).chain(0..first).take(tried.len() + 1);
-        let index = untried
-            .into_iter()
-            .find(|&index| !tried.contains(&servers[index].desired.id))
-            .unwrap_or(first);
-        Ok(&servers[index])
+        let mut places = (first..candidates.len())
+            .chain(0..first)
+            .take(tried.len() + 1);
+        let untried = places.find_map(|place| {
+            candidates
+                .get(place)
+                .filter(|server| !tried.contains(&server.desired.id))
+        });
+        // Candidates are at least one, and picks are places of theirs.
+        untried
+            .or_else(|| candidates.get(first))
+            .ok_or(Unavailable::NoneReady)
     }
 
     fn pick(&self, balancing: Balancing, candidates: &Candidates) -> Option<usize> {
-        let servers = candidates.servers();
-        match balancing {
-            Balancing::LeastRequests => {
-                let mut dice = self.dice.borrow_mut();
-                let load = |index: usize| {
-                    let server: &ServerView = &servers[index];
-                    // Only what this worker runs: the others' counts would have to be fetched from their
-                    // cores, and each worker evens out its own share.
-                    let running = server.live.shards.of(self.worker).in_flight.get();
-                    (running, server.desired.spec.weight.get())
-                };
-                least_requests(servers.len(), |below| dice.usize(..below), load)
+        let count = candidates.len();
+        match (balancing, candidates.schedule()) {
+            (Balancing::WeightedRoundRobin, Some(schedule)) => schedule.pick(self.turn()),
+            (Balancing::RoundRobin | Balancing::WeightedRoundRobin, _) => {
+                round_robin(count, self.turn())
             }
-            Balancing::RoundRobin => round_robin(servers.len(), self.turn()),
-            Balancing::WeightedRoundRobin => match &candidates.schedule {
-                Some(schedule) => schedule.pick(self.turn()),
-                None => round_robin(servers.len(), self.turn()),
-            },
+            (Balancing::LeastRequests, _) => {
+                let mut dice = self.dice.borrow_mut();
+                let load = |place: usize| {
+                    candidates
+                        .get(place)
+                        .map_or((0, 1), |server| self.load(server))
+                };
+                least_requests(count, |below| dice.usize(..below), load)
+            }
         }
+    }
+
+    /// Only what this worker runs: the others' counts would have to be fetched from their cores, and each
+    /// worker evens out its own share.
+    fn load(&self, server: &ServerView) -> (u64, u32) {
+        let running = server.live.shards.of(self.worker).in_flight.get();
+        (running, server.desired.spec.weight.get())
     }
 
     fn turn(&self) -> u64 {

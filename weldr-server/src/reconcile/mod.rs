@@ -6,7 +6,7 @@ mod follow_up;
 mod tracked;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::SocketAddr,
     sync::Arc,
 };
@@ -38,8 +38,10 @@ pub struct Reconciler {
     workers: usize,
     servers: BTreeMap<SocketAddr, Tracked>,
     addresses: HashMap<ServerId, SocketAddr>,
-    settings: PoolSettings,
-    settings_revision: Revision,
+    /// Servers that changed since the last publication.
+    touched: BTreeSet<SocketAddr>,
+    /// The pool as it will be published next.
+    pool: PoolView,
     revision: Revision,
     version: u64,
     removals: u64,
@@ -50,17 +52,13 @@ pub struct Reconciler {
 impl Reconciler {
     /// Begins with the state as it is. Must be called inside a tokio runtime; [`run`](Self::run) goes on.
     pub fn start(cluster: &Handle, workers: usize) -> (Self, Snapshots) {
-        let settings = PoolSettings::default();
+        let (name, settings) = (PoolName::default(), PoolSettings::default());
+        let pool = PoolView::new(name, settings, Revision::default(), vec![]);
         let nothing = Snapshot {
             version: 0,
             revision: Revision::default(),
             removals: 0,
-            pool: PoolView::new(
-                PoolName::default(),
-                settings.clone(),
-                Revision::default(),
-                vec![],
-            ),
+            pool: pool.clone(),
         };
         let (publisher, snapshots) = Publisher::new(nothing, workers);
         let (observer, observations) = mpsc::channel(MOST_WAITING_OBSERVATIONS);
@@ -71,8 +69,8 @@ impl Reconciler {
             workers,
             servers: BTreeMap::new(),
             addresses: HashMap::new(),
-            settings,
-            settings_revision: Revision::default(),
+            touched: BTreeSet::new(),
+            pool,
             revision: Revision::default(),
             version: 0,
             removals: 0,
@@ -103,59 +101,70 @@ impl Reconciler {
     /// Makes the newest desired state the one that is acted on.
     fn follow_state(&mut self) {
         let state = Arc::clone(&self.states.borrow_and_update());
-        self.revision = state.revision;
         if let Ok(pool) = state.pool(&PoolName::default()) {
-            let check_changed = self.settings.check != pool.settings.check;
-            self.settings = pool.settings.clone();
-            self.settings_revision = pool.settings_revision;
-            self.follow_servers(pool, check_changed);
+            self.follow_pool(pool);
         }
+        self.revision = state.revision;
         self.publish();
     }
 
-    fn follow_servers(&mut self, pool: &Pool, check_changed: bool) {
-        let gone = |address: &SocketAddr, tracked: &Tracked| {
-            pool.servers
-                .get(address)
-                .is_none_or(|server| server.id != tracked.id())
-        };
-        let before = self.servers.len();
-        let addresses = &mut self.addresses;
-        self.servers.retain(|address, tracked| {
-            let gone = gone(address, tracked);
-            if gone {
-                addresses.remove(&tracked.id());
+    fn follow_pool(&mut self, desired: &Pool) {
+        let before = &self.pool.settings;
+        // What every server is checked by, or removed by, changed for all of them.
+        let all = before.check != desired.settings.check
+            || before.deregister_after != desired.settings.deregister_after;
+        self.pool
+            .set_settings(desired.settings.clone(), desired.settings_revision);
+        match desired.recent.since(self.revision) {
+            Some(changed) if !all => {
+                changed.for_each(|address| self.follow_server(desired, address))
             }
-            !gone
-        });
-        self.removals += (before - self.servers.len()) as u64;
-        for (address, desired) in &pool.servers {
-            match self.servers.get_mut(address) {
-                Some(tracked) => {
-                    if check_changed || !Arc::ptr_eq(tracked.desired(), desired) {
-                        tracked.follow(desired, &self.settings);
-                    }
-                }
-                None => {
-                    let tracked = Tracked::start(
-                        desired,
-                        &self.settings,
-                        self.workers,
-                        self.observer.clone(),
-                    );
-                    self.addresses.insert(desired.id, *address);
-                    self.servers.insert(*address, tracked);
-                }
+            _ => {
+                let known = self.servers.keys().chain(desired.servers.keys());
+                let addresses: BTreeSet<SocketAddr> = known.copied().collect();
+                addresses
+                    .into_iter()
+                    .for_each(|address| self.follow_server(desired, address));
             }
+        }
+    }
+
+    fn follow_server(&mut self, pool: &Pool, address: SocketAddr) {
+        let desired = pool.servers.get(&address);
+        let present = self.servers.get(&address).map(Tracked::id);
+        if present.is_some() && present != desired.map(|desired| desired.id) {
+            self.forget(address);
+        }
+        let Some(desired) = desired else { return };
+        match self.servers.get_mut(&address) {
+            Some(tracked) => tracked.follow(desired, &pool.settings),
+            None => {
+                let observer = self.observer.clone();
+                let tracked = Tracked::start(desired, &pool.settings, self.workers, observer);
+                self.addresses.insert(desired.id, address);
+                self.servers.insert(address, tracked);
+            }
+        }
+        self.touched.insert(address);
+    }
+
+    fn forget(&mut self, address: SocketAddr) {
+        if let Some(gone) = self.servers.remove(&address) {
+            self.addresses.remove(&gone.id());
+            self.pool.take(address);
+            self.removals += 1;
         }
     }
 
     fn take_in(&mut self, observed: impl Iterator<Item = Observation>) {
         for Observation { server, health } in observed {
-            let address = self.addresses.get(&server);
             // None: the server left the pool while this was on its way.
-            if let Some(tracked) = address.and_then(|address| self.servers.get_mut(address)) {
+            let Some(address) = self.addresses.get(&server) else {
+                continue;
+            };
+            if let Some(tracked) = self.servers.get_mut(address) {
                 tracked.observe(health);
+                self.touched.insert(*address);
             }
         }
         self.publish();
@@ -163,24 +172,24 @@ impl Reconciler {
 
     fn publish(&mut self) {
         self.version += 1;
-        let servers = self
-            .servers
-            .values()
-            .map(|tracked| Arc::clone(tracked.view()))
-            .collect();
+        let touched = std::mem::take(&mut self.touched);
+        for tracked in touched
+            .iter()
+            .filter_map(|address| self.servers.get(address))
+        {
+            self.pool.put(Arc::clone(tracked.view()));
+        }
+        self.pool.settle();
         self.publisher.publish(Snapshot {
             version: self.version,
             revision: self.revision,
             removals: self.removals,
-            pool: PoolView::new(
-                PoolName::default(),
-                self.settings.clone(),
-                self.settings_revision,
-                servers,
-            ),
+            pool: self.pool.clone(),
         });
-        for tracked in self.servers.values_mut() {
-            tracked.follow_up(&self.follow_ups, &self.settings, self.version);
+        for address in touched {
+            if let Some(tracked) = self.servers.get_mut(&address) {
+                tracked.follow_up(&self.follow_ups, &self.pool.settings, self.version);
+            }
         }
     }
 }

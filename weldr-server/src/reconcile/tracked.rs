@@ -56,10 +56,6 @@ impl Tracked {
         self.view.desired.id
     }
 
-    pub(super) fn desired(&self) -> &Arc<Server> {
-        &self.view.desired
-    }
-
     pub(super) fn view(&self) -> &Arc<ServerView> {
         &self.view
     }

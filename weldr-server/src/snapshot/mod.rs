@@ -4,12 +4,14 @@
 //! accumulates while it lives hangs on a [`LiveServer`] that successive snapshots share, so a change of
 //! the pool resets nothing.
 
+mod candidates;
 mod live_server;
 mod pool_view;
 mod publisher;
 
+pub use candidates::Candidates;
 pub use live_server::{ConnectionSlot, LiveServer};
-pub use pool_view::{Candidates, PoolView, ServerView, Unavailable};
+pub use pool_view::{PoolView, ServerView, Servers, Unavailable};
 pub use publisher::{Publisher, Snapshots, WorkerReader};
 
 use crate::model::Revision;

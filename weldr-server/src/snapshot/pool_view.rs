@@ -2,14 +2,11 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use crate::{
-    balancer::Schedule,
-    model::{
-        Balancing, Health, HealthCheck, HealthState, PoolName, PoolSettings, Revision, Server,
-    },
-};
+use rpds::RedBlackTreeMapSync;
 
-use super::LiveServer;
+use crate::model::{Health, HealthCheck, HealthState, PoolName, PoolSettings, Revision, Server};
+
+use super::{Candidates, LiveServer};
 
 /// A server: what is wanted of it, what is seen of it, and what lives on.
 #[derive(Debug, Clone)]
@@ -25,7 +22,10 @@ pub struct ServerView {
 }
 
 /// A pool at one moment.
-#[derive(Debug)]
+///
+/// Versions share what they have in common: a change of one server among ten thousand costs a path in each
+/// of its trees, and so does giving the version before up.
+#[derive(Debug, Clone)]
 pub struct PoolView {
     /// Its name.
     pub name: PoolName,
@@ -33,25 +33,32 @@ pub struct PoolView {
     pub settings: PoolSettings,
     /// The revision of the last change of the policy.
     pub settings_revision: Revision,
-    /// All servers, ordered by address.
-    pub servers: Vec<Arc<ServerView>>,
-    candidates: Result<Candidates, Unavailable>,
+    /// All its servers.
+    pub servers: Servers,
+    /// Those that are healthy and wanted.
+    healthy: Candidates,
+    /// Those that are wanted, healthy or not.
+    ready: Candidates,
 }
 
-/// The servers that new requests may go to; at least one.
-#[derive(Debug)]
-pub struct Candidates {
-    servers: Box<[Arc<ServerView>]>,
-    /// The turns by weight, when the pool balances so.
-    pub schedule: Option<Schedule>,
-    /// True when none is healthy and the pool fails open.
-    pub failed_open: bool,
-}
+/// The servers of a pool, ordered by address.
+#[derive(Debug, Clone)]
+pub struct Servers(RedBlackTreeMapSync<SocketAddr, Arc<ServerView>>);
 
-impl Candidates {
-    /// The servers; never empty.
-    pub fn servers(&self) -> &[Arc<ServerView>] {
-        &self.servers
+impl Servers {
+    /// The servers, ordered by address.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<ServerView>> {
+        self.0.values()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.size()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 }
 
@@ -70,90 +77,96 @@ pub enum Unavailable {
 }
 
 impl PoolView {
-    /// A pool of `servers`, which are ordered by address.
+    /// A pool of `servers`.
     pub fn new(
         name: PoolName,
         settings: PoolSettings,
         settings_revision: Revision,
         servers: Vec<Arc<ServerView>>,
     ) -> Self {
-        let candidates = candidates(&settings, &servers);
-        Self {
+        let mut pool = Self {
             name,
-            settings,
             settings_revision,
-            servers,
-            candidates,
-        }
+            servers: Servers(RedBlackTreeMapSync::new_sync()),
+            healthy: Candidates::new(settings.balancing),
+            ready: Candidates::new(settings.balancing),
+            settings,
+        };
+        servers.into_iter().for_each(|server| pool.put(server));
+        pool.settle();
+        pool
     }
 
-    /// The servers that new requests may go to.
+    /// Gives the pool another policy.
+    pub fn set_settings(&mut self, settings: PoolSettings, revision: Revision) {
+        if settings.balancing != self.settings.balancing {
+            self.healthy.set_balancing(settings.balancing);
+            self.ready.set_balancing(settings.balancing);
+        }
+        self.settings = settings;
+        self.settings_revision = revision;
+    }
+
+    /// Adds a server, or replaces the one at its address.
+    pub fn put(&mut self, server: Arc<ServerView>) {
+        let address = server.desired.address;
+        let is_healthy = server.health.state == HealthState::Healthy;
+        self.healthy.set(address, is_healthy.then_some(&server));
+        self.ready
+            .set(address, server.desired.wants_requests().then_some(&server));
+        self.servers.0.insert_mut(address, server);
+    }
+
+    /// Takes the server at `address` out.
+    pub fn take(&mut self, address: SocketAddr) {
+        self.healthy.set(address, None);
+        self.ready.set(address, None);
+        self.servers.0.remove_mut(&address);
+    }
+
+    /// To be called after changes and before it is published: what is made once for many changes.
+    pub fn settle(&mut self) {
+        self.healthy.settle();
+        self.ready.settle();
+    }
+
+    /// The servers that new requests may go to; at least one.
     pub fn candidates(&self) -> Result<&Candidates, Unavailable> {
-        self.candidates.as_ref().map_err(|unavailable| *unavailable)
+        if !self.healthy.is_empty() {
+            Ok(&self.healthy)
+        } else if self.servers.is_empty() {
+            Err(Unavailable::Empty)
+        } else if self.ready.is_empty() {
+            Err(Unavailable::NoneReady)
+        } else if self.settings.fail_open {
+            Ok(&self.ready)
+        } else {
+            Err(Unavailable::NoneHealthy)
+        }
     }
 
     /// The server at `address`.
     pub fn server(&self, address: SocketAddr) -> Option<&Arc<ServerView>> {
-        let by_address = |view: &Arc<ServerView>| view.desired.address.cmp(&address);
-        self.servers
-            .binary_search_by(by_address)
-            .ok()
-            .map(|index| &self.servers[index])
+        self.servers.0.get(&address)
     }
 
     /// How many servers are in `state`.
     pub fn count(&self, state: HealthState) -> usize {
         self.servers
             .iter()
-            .filter(|view| view.health.state == state)
+            .filter(|server| server.health.state == state)
             .count()
     }
 }
 
-fn candidates(
-    settings: &PoolSettings,
-    servers: &[Arc<ServerView>],
-) -> Result<Candidates, Unavailable> {
-    if servers.is_empty() {
-        return Err(Unavailable::Empty);
-    }
-    let take = |wanted: &dyn Fn(&ServerView) -> bool| -> Box<[Arc<ServerView>]> {
-        servers
-            .iter()
-            .filter(|view| wanted(view))
-            .cloned()
-            .collect()
-    };
-    let mut failed_open = false;
-    let mut chosen = take(&|view| view.health.state == HealthState::Healthy);
-    if chosen.is_empty() {
-        chosen = take(&|view| view.desired.wants_requests());
-        if chosen.is_empty() {
-            return Err(Unavailable::NoneReady);
-        }
-        if !settings.fail_open {
-            return Err(Unavailable::NoneHealthy);
-        }
-        failed_open = true;
-    }
-    let weights = || chosen.iter().map(|view| view.desired.spec.weight.get());
-    let schedule = match settings.balancing {
-        Balancing::WeightedRoundRobin => Some(Schedule::new(weights())),
-        Balancing::RoundRobin | Balancing::LeastRequests => None,
-    };
-    Ok(Candidates {
-        servers: chosen,
-        schedule,
-        failed_open,
-    })
-}
-
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
+    use std::{collections::BTreeMap, time::SystemTime};
+
+    use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{AdminState, Reason, ServerId, ServerSpec, Timestamp, Weight};
+    use crate::model::{AdminState, Balancing, Reason, ServerId, ServerSpec, Timestamp, Weight};
 
     fn view(port: u16, state: HealthState, admin: AdminState, weight: u32) -> Arc<ServerView> {
         let address = SocketAddr::from(([127, 0, 0, 1], port));
@@ -195,11 +208,11 @@ mod tests {
     }
 
     fn ports(pool: &PoolView) -> Vec<u16> {
-        let servers = pool.candidates().unwrap().servers();
-        servers
-            .iter()
-            .map(|view| view.desired.address.port())
-            .collect()
+        let candidates = pool.candidates().unwrap();
+        let ports = candidates.iter().map(|view| view.desired.address.port());
+        let mut ports: Vec<_> = ports.collect();
+        ports.sort_unstable();
+        ports
     }
 
     use AdminState::{Drain, Maintenance, Ready};
@@ -228,7 +241,6 @@ mod tests {
         ];
         let open = pool(true, servers.clone());
         assert_eq!(ports(&open), [1, 2]);
-        assert!(open.candidates().unwrap().failed_open);
         assert_eq!(
             pool(false, servers).candidates().unwrap_err(),
             Unavailable::NoneHealthy
@@ -259,5 +271,51 @@ mod tests {
                 .map(|view| view.desired.id)
         };
         assert_eq!((at(5), at(2)), (Some(ServerId(5)), None));
+    }
+
+    proptest! {
+        #[test]
+        fn a_pool_that_changed_is_the_pool_made_anew(
+            changes in prop::collection::vec((0_u16..8, 0_usize..4, 0_u32..3, any::<bool>()), 0..60),
+        ) {
+            let weighted = PoolSettings { balancing: Balancing::WeightedRoundRobin, ..PoolSettings::default() };
+            let mut changed = PoolView::new(PoolName::default(), weighted.clone(), Revision(1), vec![]);
+            let mut wanted = BTreeMap::new();
+            for (port, state, weight, stays) in changes {
+                if stays {
+                    let server = view(port, [Healthy, Unhealthy, Initial, Healthy][state], Ready, weight);
+                    changed.put(Arc::clone(&server));
+                    wanted.insert(port, server);
+                } else {
+                    changed.take(([127, 0, 0, 1], port).into());
+                    wanted.remove(&port);
+                }
+                changed.settle();
+                let anew = PoolView::new(
+                    PoolName::default(),
+                    weighted.clone(),
+                    Revision(1),
+                    wanted.values().cloned().collect(),
+                );
+                prop_assert!(changed.servers.iter().zip(anew.servers.iter()).all(|(a, b)| Arc::ptr_eq(a, b)));
+                prop_assert_eq!(changed.servers.len(), anew.servers.len());
+                match (changed.candidates(), anew.candidates()) {
+                    (Ok(_), Ok(_)) => prop_assert_eq!(shares(&changed), shares(&anew)),
+                    (changed, anew) => prop_assert_eq!(changed.err(), anew.err()),
+                }
+            }
+        }
+    }
+
+    /// How many turns each candidate has in one round.
+    fn shares(pool: &PoolView) -> BTreeMap<u16, usize> {
+        let candidates = pool.candidates().unwrap();
+        let schedule = candidates.schedule().unwrap();
+        let mut shares = BTreeMap::new();
+        for position in 0..schedule.round() {
+            let server = candidates.get(schedule.pick(position).unwrap()).unwrap();
+            *shares.entry(server.desired.address.port()).or_default() += 1;
+        }
+        shares
     }
 }
