@@ -19,8 +19,6 @@ use crate::{
     model::{Invalid, PoolName, Rejection},
 };
 
-use super::rest::json_key;
-
 /// Why a call is refused.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
@@ -213,28 +211,15 @@ impl From<Error> for Status {
     }
 }
 
-/// `{"error":{"code":…,"message":…,"violations":[{"field":…,"value":…,"accepted":…}]}}`, with the fields
-/// under the names that JSON has for them.
+/// `{"error":{"code":…,"message":…,"violations":[{"field":…,"value":…,"accepted":…}]}}`.
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
-        let error = match self {
-            Self::Invalid(violations) => Self::Invalid(
-                violations
-                    .into_iter()
-                    .map(|invalid| {
-                        let key = json_key(&invalid.field);
-                        invalid.named(key)
-                    })
-                    .collect(),
-            ),
-            other => other,
-        };
-        let (code, _, status) = error.codes();
-        let violations = error.violations().iter();
+        let (code, _, status) = self.codes();
+        let violations = self.violations().iter();
         let body = ErrorBody {
             error: ErrorObject {
                 code,
-                message: error.to_string(),
+                message: self.to_string(),
                 violations: violations
                     .map(
                         |Invalid {
@@ -252,7 +237,7 @@ impl IntoResponse for Error {
         };
         let mut response = (status, Json(body)).into_response();
         // What is left of a body that was refused must not be read as the next request.
-        if matches!(error, Error::TooLarge { .. } | Error::TooSlow) {
+        if matches!(self, Self::TooLarge { .. } | Self::TooSlow) {
             let close = http::HeaderValue::from_static("close");
             response.headers_mut().insert(header::CONNECTION, close);
         }
@@ -310,5 +295,142 @@ impl fmt::Display for Refused<'_> {
             | Rejection::Changed { .. }
             | Rejection::PoolFull { .. } => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use http_body_util::BodyExt as _;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::model::Revision;
+
+    fn json_of(error: Error) -> (u16, Value) {
+        let response = error.into_response();
+        let status = response.status().as_u16();
+        let body = futures_util::FutureExt::now_or_never(response.into_body().collect());
+        let bytes = body.unwrap().unwrap().to_bytes();
+        (status, serde_json::from_slice(&bytes).unwrap())
+    }
+
+    #[test]
+    fn each_rejection_has_its_codes_on_either_side() {
+        let pool = PoolName::default;
+        let address = ([127, 0, 0, 1], 80).into();
+        let missing = Rejection::NoSuchServer {
+            pool: pool(),
+            address,
+        };
+        let exists = Rejection::Exists {
+            address,
+            differences: vec![],
+        };
+        let changed = Rejection::Changed {
+            object: "x".into(),
+            expected: Revision(1),
+            actual: Revision(2),
+        };
+        let full = Rejection::PoolFull {
+            pool: pool(),
+            limit: 1,
+        };
+        for (rejection, code, status, word) in [
+            (
+                Rejection::NoSuchPool { pool: pool() },
+                Code::NotFound,
+                404,
+                "not_found",
+            ),
+            (missing, Code::NotFound, 404, "not_found"),
+            (exists, Code::AlreadyExists, 409, "already_exists"),
+            (changed, Code::Aborted, 409, "aborted"),
+            (full, Code::ResourceExhausted, 507, "resource_exhausted"),
+        ] {
+            let error = || Error::from(ProposeError::Rejected(rejection.clone()));
+            assert_eq!(Status::from(error()).code(), code);
+            let (told, body) = json_of(error());
+            assert_eq!((told, &body["error"]["code"]), (status, &json!(word)));
+        }
+    }
+
+    #[test]
+    fn a_change_that_did_not_go_through_says_whether_to_repeat_it() {
+        type Make = fn() -> ProposeError;
+        let cases: [(Make, Code, u16, &str); 2] = [
+            (
+                || ProposeError::ShuttingDown,
+                Code::Unavailable,
+                503,
+                "shutting down",
+            ),
+            (
+                || ProposeError::Unknown,
+                Code::DeadlineExceeded,
+                504,
+                "repeating it is safe",
+            ),
+        ];
+        for (error, code, status, words) in cases {
+            assert_eq!(Status::from(Error::from(error())).code(), code);
+            let (told, body) = json_of(error().into());
+            assert_eq!(told, status);
+            assert!(body.to_string().contains(words), "{body}");
+        }
+        let disk = || ProposeError::NotDurable(Arc::new(io::Error::other("sector 7 is gone")));
+        assert_eq!(Status::from(Error::from(disk())).code(), Code::Unavailable);
+        let (status, body) = json_of(disk().into());
+        assert_eq!(status, 503);
+        assert!(
+            !body.to_string().contains("sector"),
+            "causes are for the log: {body}"
+        );
+    }
+
+    #[test]
+    fn violations_are_told_to_programs_and_to_people() {
+        let error = || {
+            Error::Invalid(vec![
+                Invalid::new("address", "x", "`ip:port`"),
+                Invalid::new("check.interval", "0s", "more"),
+            ])
+        };
+        let status = Status::from(error());
+        assert_eq!(status.code(), Code::InvalidArgument);
+        let details = status.get_details_bad_request().unwrap();
+        let violation = &details.field_violations[1];
+        assert_eq!(violation.field, "check.interval");
+        assert_eq!(violation.description, r#""0s" is not accepted: more"#);
+
+        let (status, body) = json_of(error());
+        assert_eq!(status, 400);
+        let message = r#"address: "x" is not accepted: `ip:port`; check.interval: "0s" is not accepted: more"#;
+        assert_eq!(
+            body,
+            json!({"error": {
+                "code": "invalid_argument",
+                "message": message,
+                "violations": [
+                    {"field": "address", "value": "x", "accepted": "`ip:port`"},
+                    {"field": "check.interval", "value": "0s", "accepted": "more"},
+                ],
+            }})
+        );
+    }
+
+    #[test]
+    fn who_speaks_grpc_is_answered_in_grpc() {
+        let asks = |content_type: &str| {
+            let value = content_type.parse().unwrap();
+            let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, value)]);
+            let path = "/x".to_owned();
+            Error::NoSuchPath { path }.answer(&headers)
+        };
+        let grpc = asks("application/grpc+proto");
+        assert_eq!(grpc.status(), 200);
+        assert_eq!(grpc.headers()["grpc-status"], "12");
+        assert_eq!(asks("application/json").status(), 404);
     }
 }

@@ -122,9 +122,21 @@ async fn links() -> Response {
     .into_response()
 }
 
+/// The refusal of a call, with its fields under the names that they have in JSON.
+fn in_json(error: Error) -> Error {
+    let Error::Invalid(violations) = error else {
+        return error;
+    };
+    let renamed = violations.into_iter().map(|invalid| {
+        let key = json_key(&invalid.field);
+        invalid.named(key)
+    });
+    Error::Invalid(renamed.collect())
+}
+
 /// The JSON key of the proto field at `path`: JSON has no `settings` and no `http` level, and says the unit
 /// of a duration in the key.
-pub(super) fn json_key(path: &str) -> String {
+fn json_key(path: &str) -> String {
     const DURATIONS: [&str; 5] = [
         "interval",
         "timeout",

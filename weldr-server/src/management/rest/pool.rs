@@ -13,14 +13,14 @@ use weldr_proto::v1;
 
 use crate::management::{operations::Operations, router::Peer};
 
-use super::{Answer, body, caller, json, object::Object, of_revision, query};
+use super::{Answer, body, caller, in_json, json, object::Object, of_revision, query};
 
 /// `GET /pool`.
 pub(super) async fn get(State(operations): State<Arc<Operations>>, uri: Uri) -> Answer {
     let request = v1::GetPoolRequest {
         pool: query::pool(&uri)?,
     };
-    let answer = operations.get_pool(&request)?;
+    let answer = operations.get_pool(&request).map_err(in_json)?;
     Ok(of_revision(answer.revision, shown(answer.pool)))
 }
 
@@ -28,9 +28,11 @@ pub(super) async fn get(State(operations): State<Arc<Operations>>, uri: Uri) -> 
 pub(super) async fn update(
     State(operations): State<Arc<Operations>>,
     Extension(Peer(peer)): Extension<Peer>,
+    uri: Uri,
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
+    query::none(&uri)?;
     let mut object = Object::new(body::object(&headers, body).await?);
     let settings = v1::PoolSettings {
         check: object.check(),
@@ -45,7 +47,10 @@ pub(super) async fn update(
         expected_revision: object.expected_revision(),
     };
     let request = object.finish().settle(Some(request))?;
-    let answer = operations.update_pool(caller(peer), request).await?;
+    let answer = operations
+        .update_pool(caller(peer), request)
+        .await
+        .map_err(in_json)?;
     Ok(of_revision(answer.revision, shown(answer.pool)))
 }
 

@@ -4,7 +4,10 @@ use axum::extract::Query as Pairs;
 use http::Uri;
 use serde_json::{Map, Value};
 
-use crate::{management::error::Error, model::Invalid};
+use crate::{
+    management::{convert::Violations, error::Error},
+    model::Invalid,
+};
 
 use super::object::Object;
 
@@ -31,4 +34,17 @@ pub(super) fn pool(uri: &Uri) -> Result<String, Error> {
     let mut query = query(uri)?;
     let pool = query.pool();
     query.finish().settle(Some(pool))
+}
+
+/// No query at all: what is written is in the body.
+pub(super) fn none(uri: &Uri) -> Result<(), Error> {
+    match uri.query() {
+        None | Some("") => Ok(()),
+        Some(query) => {
+            let accepted = "no query here: every key belongs into the body";
+            let mut violations = Violations::default();
+            violations.add(Invalid::new("query", query, accepted));
+            violations.settle(Some(()))
+        }
+    }
 }

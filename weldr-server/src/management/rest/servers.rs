@@ -21,7 +21,7 @@ use crate::{
     model::Invalid,
 };
 
-use super::{Answer, body, caller, json, object::Object, of_revision, query};
+use super::{Answer, body, caller, in_json, json, object::Object, of_revision, query};
 
 type Address = Result<Path<(String, String)>, PathRejection>;
 
@@ -33,7 +33,7 @@ pub(super) async fn list(State(operations): State<Arc<Operations>>, uri: Uri) ->
     let request = v1::ListServersRequest {
         pool: query::pool(&uri)?,
     };
-    let answer = operations.list_servers(&request)?;
+    let answer = operations.list_servers(&request).map_err(in_json)?;
     let servers: Vec<json::Server> = answer.servers.into_iter().map(Into::into).collect();
     Ok(of_revision(answer.revision, Json(servers).into_response()))
 }
@@ -42,9 +42,11 @@ pub(super) async fn list(State(operations): State<Arc<Operations>>, uri: Uri) ->
 pub(super) async fn add(
     State(operations): State<Arc<Operations>>,
     Extension(Peer(peer)): Extension<Peer>,
+    uri: Uri,
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
+    query::none(&uri)?;
     let mut object = Object::new(body::object(&headers, body).await?);
     let ip = object.require("ip", IP, |value| read_ip(value.as_str()?));
     let port = object.require("port", PORT, |value| match value {
@@ -63,7 +65,10 @@ pub(super) async fn add(
     let (ip, port) = object.finish().settle(ip.zip(port))?;
     let address = SocketAddr::new(ip, port).to_string();
     let request = v1::AddServerRequest { address, ..request };
-    let answer = operations.add_server(caller(peer), request).await?;
+    let answer = operations
+        .add_server(caller(peer), request)
+        .await
+        .map_err(in_json)?;
     let status = if answer.created {
         StatusCode::CREATED
     } else {
@@ -86,7 +91,7 @@ pub(super) async fn get(
         address: read_address(address)?,
         pool: query::pool(&uri)?,
     };
-    let answer = operations.get_server(&request)?;
+    let answer = operations.get_server(&request).map_err(in_json)?;
     Ok(of_revision(answer.revision, shown(answer.server)))
 }
 
@@ -95,9 +100,11 @@ pub(super) async fn update(
     State(operations): State<Arc<Operations>>,
     Extension(Peer(peer)): Extension<Peer>,
     address: Address,
+    uri: Uri,
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
+    query::none(&uri)?;
     let address = read_address(address)?;
     let mut object = Object::new(body::object(&headers, body).await?);
     let request = v1::UpdateServerRequest {
@@ -109,7 +116,10 @@ pub(super) async fn update(
         expected_revision: object.expected_revision(),
     };
     let request = object.finish().settle(Some(request))?;
-    let answer = operations.update_server(caller(peer), request).await?;
+    let answer = operations
+        .update_server(caller(peer), request)
+        .await
+        .map_err(in_json)?;
     Ok(of_revision(answer.revision, shown(answer.server)))
 }
 
@@ -153,7 +163,10 @@ pub(super) async fn remove(
         expected_revision: expected.unwrap_or_default(),
     };
     let request = violations.settle(Some(request))?;
-    let answer = operations.remove_server(caller(peer), request).await?;
+    let answer = operations
+        .remove_server(caller(peer), request)
+        .await
+        .map_err(in_json)?;
     let body = Json(json::Removal::new(answer.removed, answer.server));
     Ok(of_revision(answer.revision, body.into_response()))
 }

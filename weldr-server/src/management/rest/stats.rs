@@ -8,7 +8,7 @@ use weldr_proto::v1;
 
 use crate::management::{error::Error, operations::Operations};
 
-use super::{Answer, json, of_revision, query};
+use super::{Answer, in_json, json, of_revision, query};
 
 /// `GET /stats`: what ended well and what failed, and nothing else.
 pub(super) async fn summary(State(operations): State<Arc<Operations>>, uri: Uri) -> Answer {
@@ -28,6 +28,6 @@ fn read(operations: &Operations, uri: &Uri) -> Result<(u64, v1::Stats), Error> {
     let request = v1::GetStatsRequest {
         pool: query::pool(uri)?,
     };
-    let answer = operations.get_stats(&request)?;
+    let answer = operations.get_stats(&request).map_err(in_json)?;
     Ok((answer.revision, answer.stats.unwrap_or_default()))
 }
