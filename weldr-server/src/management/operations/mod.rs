@@ -4,6 +4,7 @@
 mod changes;
 mod pool;
 mod servers;
+mod settling;
 mod stats;
 mod watch;
 

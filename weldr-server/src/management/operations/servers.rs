@@ -2,7 +2,6 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::time;
 use weldr_proto::v1;
 
 use crate::{
@@ -14,10 +13,8 @@ use crate::{
     snapshot::{ServerView, Snapshot},
 };
 
-use super::{Caller, Operations, expect_pool};
+use super::{Caller, Operations, expect_pool, settling::settled};
 
-/// How long a removal waits to learn whether something runs on the server.
-const LONGEST_SETTLING: Duration = Duration::from_secs(2);
 /// The longest deadline of a removal; the longest that a pool may have, too.
 const LONGEST_DEADLINE: Duration = Duration::from_hours(24);
 
@@ -122,38 +119,12 @@ impl Operations {
             return Ok(removal(&snapshot, before.pool.server(address), true));
         };
         let draining = Arc::clone(draining);
-        let snapshot = self.settled(snapshot, &draining).await;
+        let snapshot = settled(&self.parts.snapshots, &snapshot, &draining).await;
         let present = snapshot.pool.server(address);
         match present.filter(|view| view.desired.id == draining.desired.id) {
             Some(view) => Ok(removal(&snapshot, Some(view), false)),
             None => Ok(removal(&snapshot, Some(&draining), true)),
         }
-    }
-
-    /// Waits until the removal of `server` is over, or is known to wait for running requests; the newest
-    /// snapshot then. `begun` is one in which it takes no requests.
-    ///
-    /// Whoever removes an idle server hears that it is gone, and not that it drains and will be gone in a
-    /// millisecond. Only when each worker has seen `begun`, "nothing runs" means that nothing will.
-    async fn settled(&self, begun: Arc<Snapshot>, server: &ServerView) -> Arc<Snapshot> {
-        let snapshots = &self.parts.snapshots;
-        let over = snapshots.wait_until(|snapshot| !removes(snapshot, server));
-        let drains = async {
-            snapshots.seen_by_all_workers(begun.version).await;
-            if server.live.in_flight() == 0 {
-                std::future::pending::<()>().await;
-            }
-        };
-        let settled = async {
-            tokio::select! {
-                biased;
-                _ = over => {}
-                () = drains => {}
-            }
-        };
-        // Neither in time: it is told as draining, which it is until a snapshot says otherwise.
-        let _ = time::timeout(LONGEST_SETTLING, settled).await;
-        self.snapshot()
     }
 
     pub(in crate::management) fn get_server(
@@ -208,12 +179,6 @@ pub(super) fn servers(snapshot: &Snapshot) -> Vec<v1::Server> {
 fn shown(snapshot: &Snapshot, address: SocketAddr) -> Result<v1::Server, Error> {
     let view = snapshot.pool.server(address).ok_or(Error::Overtaken)?;
     Ok(convert::server(&snapshot.pool.name, view))
-}
-
-/// Whether `snapshot` shows `server` on its way out; not when it is gone, or was kept by another call.
-fn removes(snapshot: &Snapshot, server: &ServerView) -> bool {
-    let there = snapshot.pool.server(server.desired.address);
-    there.is_some_and(|view| view.desired.id == server.desired.id && view.desired.removal.is_some())
 }
 
 fn removal(

@@ -1,0 +1,152 @@
+//! What becomes of a removal in its first moments.
+
+use std::{future, sync::Arc, time::Duration};
+
+use tokio::time;
+
+use crate::snapshot::{ServerView, Snapshot, Snapshots};
+
+/// How long a removal waits to learn whether something runs on the server.
+const LONGEST_SETTLING: Duration = Duration::from_secs(2);
+
+/// Waits until the removal of `server` is over, or is known to wait for running requests, and gives the
+/// newest snapshot then. `begun` is one in which the server takes no requests.
+///
+/// Whoever removes an idle server hears that it is gone, and not that it drains and will be gone in a
+/// millisecond. Only when each worker has seen `begun`, "nothing runs" means that nothing will. When neither
+/// is known in time, the server is told as draining, which it is until a snapshot says otherwise.
+pub(super) async fn settled(
+    snapshots: &Snapshots,
+    begun: &Snapshot,
+    server: &ServerView,
+) -> Arc<Snapshot> {
+    let over = snapshots.wait_until(|snapshot| !removes(snapshot, server));
+    let drains = async {
+        snapshots.seen_by_all_workers(begun.version).await;
+        if server.live.in_flight() == 0 {
+            future::pending::<()>().await;
+        }
+    };
+    let known = async {
+        tokio::select! {
+            biased;
+            _ = over => {}
+            () = drains => {}
+        }
+    };
+    let _ = time::timeout(LONGEST_SETTLING, known).await;
+    snapshots.current()
+}
+
+/// Whether `snapshot` shows `server` on its way out; not when it is gone, or was kept by another call.
+fn removes(snapshot: &Snapshot, server: &ServerView) -> bool {
+    let there = snapshot.pool.server(server.desired.address);
+    there.is_some_and(|view| view.desired.id == server.desired.id && view.desired.removal.is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use futures_util::FutureExt as _;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::{
+        model::{
+            Health, HealthCheck, PoolName, PoolSettings, Removal, Revision, Server, ServerId,
+            ServerSpec, Timestamp,
+        },
+        snapshot::{LiveServer, PoolView, Publisher},
+    };
+
+    fn draining() -> Arc<ServerView> {
+        let (id, address) = (ServerId(1), ([127, 0, 0, 1], 80).into());
+        let removal = Removal {
+            deadline: Timestamp(9),
+        };
+        Arc::new(ServerView {
+            desired: Arc::new(Server {
+                id,
+                address,
+                spec: ServerSpec::default(),
+                removal: Some(removal),
+                added_at: Timestamp(0),
+                intent_since: Timestamp(0),
+                revision: Revision(2),
+            }),
+            health: Health::initial(SystemTime::UNIX_EPOCH),
+            check: HealthCheck::default(),
+            live: LiveServer::new(id, address, 1).0,
+        })
+    }
+
+    fn snapshot(version: u64, servers: &[&Arc<ServerView>]) -> Snapshot {
+        let servers = servers.iter().map(|&view| Arc::clone(view)).collect();
+        let (name, settings) = (PoolName::default(), PoolSettings::default());
+        Snapshot {
+            version,
+            revision: Revision(version),
+            removals: 0,
+            pool: PoolView::new(name, settings, Revision(0), servers),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_server_is_waited_for_until_it_is_gone() {
+        let server = draining();
+        let (publisher, snapshots) = Publisher::new(snapshot(1, &[&server]), 1);
+        let begun = snapshots.current();
+        let mut settling = Box::pin(settled(&snapshots, &begun, &server));
+        assert!(settling.as_mut().now_or_never().is_none());
+        publisher.publish(snapshot(2, &[&server]));
+        assert!(
+            settling.as_mut().now_or_never().is_none(),
+            "it is still there"
+        );
+        publisher.publish(snapshot(3, &[]));
+        assert_eq!(settling.now_or_never().unwrap().version, 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_was_kept_is_not_waited_for() {
+        let server = draining();
+        let mut kept = Server::clone(&server.desired);
+        kept.removal = None;
+        let kept = Arc::new(ServerView {
+            desired: Arc::new(kept),
+            ..ServerView::clone(&server)
+        });
+        let (publisher, snapshots) = Publisher::new(snapshot(1, &[&server]), 1);
+        let begun = snapshots.current();
+        publisher.publish(snapshot(2, &[&kept]));
+        let settled = settled(&snapshots, &begun, &server).now_or_never();
+        assert_eq!(settled.unwrap().version, 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_busy_server_drains_once_each_worker_has_seen_it() {
+        let server = draining();
+        server.live.shards.of(0).in_flight.rise();
+        let (publisher, snapshots) = Publisher::new(snapshot(1, &[]), 1);
+        let mut worker = snapshots.reader(0);
+        publisher.publish(snapshot(2, &[&server]));
+        let begun = snapshots.current();
+        let mut settling = Box::pin(settled(&snapshots, &begun, &server));
+        assert!(
+            settling.as_mut().now_or_never().is_none(),
+            "what runs may have ended and begun again before the worker saw it"
+        );
+        worker.acknowledge();
+        assert!(settling.now_or_never().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_wait_is_bounded() {
+        let server = draining();
+        let (_publisher, snapshots) = Publisher::new(snapshot(1, &[&server]), 1);
+        let (begun, start) = (snapshots.current(), Instant::now());
+        settled(&snapshots, &begun, &server).await;
+        assert_eq!(start.elapsed(), LONGEST_SETTLING);
+    }
+}
