@@ -46,3 +46,6 @@ pub struct Parts {
     /// When the process began to count.
     pub started_at: SystemTime,
 }
+
+#[cfg(test)]
+mod tests;

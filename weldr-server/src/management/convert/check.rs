@@ -208,95 +208,48 @@ mod tests {
 
     #[test]
     fn each_violation_is_named_by_its_path() {
-        type Given = v1::HealthCheck;
-        let none = Given::default;
-        let cases: [(Given, &str, &str); 10] = [
+        type Change = fn(&mut v1::HealthCheck);
+        let cases: [(Change, &str, &str); 10] = [
+            (|check| check.interval = seconds(0), "interval", "0s"),
+            (|check| check.interval = seconds(3601), "interval", "1h 1s"),
             (
-                Given {
-                    interval: seconds(0),
-                    ..none()
-                },
-                "check.interval",
-                "0s",
-            ),
-            (
-                Given {
-                    interval: seconds(3601),
-                    ..none()
-                },
-                "check.interval",
-                "1h 1s",
-            ),
-            (
-                Given {
-                    timeout: seconds(-1),
-                    ..none()
-                },
-                "check.timeout",
+                |check| check.timeout = seconds(-1),
+                "timeout",
                 "-1 s and 0 ns",
             ),
+            (|check| check.timeout = seconds(61), "timeout", "1m 1s"),
             (
-                Given {
-                    timeout: seconds(61),
-                    ..none()
-                },
-                "check.timeout",
-                "1m 1s",
-            ),
-            (
-                Given {
-                    healthy_threshold: Some(0),
-                    ..none()
-                },
-                "check.healthy_threshold",
+                |check| check.healthy_threshold = Some(0),
+                "healthy_threshold",
                 "0",
             ),
             (
-                Given {
-                    unhealthy_threshold: Some(101),
-                    ..none()
-                },
-                "check.unhealthy_threshold",
+                |check| check.unhealthy_threshold = Some(101),
+                "unhealthy_threshold",
                 "101",
             ),
+            (|check| check.port = Some(65536), "port", "65536"),
             (
-                Given {
-                    port: Some(65536),
-                    ..none()
-                },
-                "check.port",
-                "65536",
-            ),
-            (
-                Given {
-                    r#type: http("health", "", ""),
-                    ..none()
-                },
-                "check.http.path",
+                |check| check.r#type = http("health", "", ""),
+                "http.path",
                 "health",
             ),
             (
-                Given {
-                    r#type: http("", "2xx", ""),
-                    ..none()
-                },
-                "check.http.expected_status",
+                |check| check.r#type = http("", "2xx", ""),
+                "http.expected_status",
                 "2xx",
             ),
             (
-                Given {
-                    r#type: http("", "", "a b"),
-                    ..none()
-                },
-                "check.http.host",
+                |check| check.r#type = http("", "", "a b"),
+                "http.host",
                 "a b",
             ),
         ];
-        for (given, field, value) in cases {
-            assert_eq!(
-                convert(given),
-                Err(vec![(field.to_owned(), value.to_owned())])
-            );
+        for (change, field, value) in cases {
+            let mut given = v1::HealthCheck::default();
+            change(&mut given);
+            let refused = (format!("check.{field}"), value.to_owned());
+            assert_eq!(convert(given), Err(vec![refused]));
         }
     }
 

@@ -66,3 +66,119 @@ pub(super) fn changes(before: &PoolView, after: &PoolView, now: SystemTime) -> V
 fn settings_differ(old: &ServerView, new: &ServerView) -> bool {
     old.desired != new.desired || old.check != new.check
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        model::{
+            Health, HealthCheck, HealthState, PoolName, PoolSettings, Reason, Revision, Server,
+            ServerId, ServerSpec, Timestamp, Weight,
+        },
+        snapshot::LiveServer,
+    };
+
+    const NOW: SystemTime = SystemTime::UNIX_EPOCH;
+
+    fn view(port: u16, id: u64) -> ServerView {
+        let address = ([127, 0, 0, 1], port).into();
+        let id = ServerId(id);
+        ServerView {
+            desired: Arc::new(Server {
+                id,
+                address,
+                spec: ServerSpec::default(),
+                removal: None,
+                added_at: Timestamp(0),
+                intent_since: Timestamp(0),
+                revision: Revision(id.0),
+            }),
+            health: Health::initial(NOW),
+            check: HealthCheck::default(),
+            live: LiveServer::new(id, address, 1).0,
+        }
+    }
+
+    fn pool(servers: impl IntoIterator<Item = ServerView>) -> PoolView {
+        let servers = servers.into_iter().map(Arc::new).collect();
+        let settings = PoolSettings::default();
+        PoolView::new(PoolName::default(), settings, Revision(0), servers)
+    }
+
+    fn told(before: &PoolView, after: &PoolView) -> Vec<(Kind, u16, u64)> {
+        changes(before, after, NOW)
+            .into_iter()
+            .map(|Change { kind, server, .. }| {
+                (kind, server.desired.address.port(), server.desired.id.0)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn servers_that_come_and_go_are_told_in_order() {
+        let before = pool([view(1, 1), view(3, 3), view(4, 4)]);
+        let after = pool([view(2, 5), view(3, 3), view(4, 6), view(9, 7)]);
+        assert_eq!(
+            told(&before, &after),
+            [
+                (Kind::Removed, 1, 1),
+                (Kind::Added, 2, 5),
+                (Kind::Removed, 4, 4),
+                (Kind::Added, 4, 6),
+                (Kind::Added, 9, 7),
+            ]
+        );
+        assert_eq!(told(&before, &before), []);
+        assert_eq!(told(&pool([]), &pool([view(1, 1)])), [(Kind::Added, 1, 1)]);
+        assert_eq!(
+            told(&pool([view(1, 1)]), &pool([])),
+            [(Kind::Removed, 1, 1)]
+        );
+    }
+
+    #[test]
+    fn settings_and_health_are_told_apart() {
+        let mut heavier = view(1, 1);
+        let mut desired = Server::clone(&heavier.desired);
+        desired.spec.weight = Weight::new(5).unwrap();
+        heavier.desired = Arc::new(desired);
+
+        let mut checked_otherwise = view(2, 2);
+        checked_otherwise.check.interval = Duration::from_secs(1);
+
+        let since = NOW + Duration::from_secs(7);
+        let mut well = view(3, 3);
+        well.health = Health {
+            state: HealthState::Healthy,
+            reason: Reason::ChecksPassed,
+            description: String::new(),
+            since,
+        };
+
+        let mut failing = view(4, 4);
+        failing.health.reason = Reason::Timeout;
+
+        let mut still_failing = view(5, 5);
+        still_failing.health.description = "2 checks failed".to_owned();
+
+        let before = pool([view(1, 1), view(2, 2), view(3, 3), view(4, 4), view(5, 5)]);
+        let after = pool([heavier, checked_otherwise, well, failing, still_failing]);
+        assert_eq!(
+            told(&before, &after),
+            [
+                (Kind::Updated, 1, 1),
+                (Kind::Updated, 2, 2),
+                (Kind::Health, 3, 3),
+                (Kind::Health, 4, 4),
+            ],
+            "another description alone is no change"
+        );
+        let at: Vec<SystemTime> = changes(&before, &after, NOW)
+            .into_iter()
+            .map(|change| change.at)
+            .collect();
+        assert_eq!(at, [NOW, NOW, since, NOW], "a state knows since when it is");
+    }
+}

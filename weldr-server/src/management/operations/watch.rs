@@ -35,7 +35,7 @@ impl Operations {
         };
         let next = |watcher: Option<Watcher>| async {
             let mut watcher = watcher?;
-            match watcher.next().await {
+            match watcher.message().await {
                 Some(message) => Some((Ok(message), Some(watcher))),
                 None => Some((Err(Error::Stopping), None)),
             }
@@ -61,7 +61,7 @@ enum Waiting {
 
 impl Watcher {
     /// The next message; `None` when the node stops.
-    async fn next(&mut self) -> Option<v1::WatchServersResponse> {
+    async fn message(&mut self) -> Option<v1::WatchServersResponse> {
         let Some(told) = &self.told else {
             let first = Arc::clone(&self.published.borrow_and_update());
             return Some(full_state(self.told.insert(first)));

@@ -1,0 +1,236 @@
+//! A node without a data path: store, reconciler, and the API on port 0.
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::{Duration, SystemTime},
+};
+
+use tokio::{sync::watch, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Channel, Endpoint};
+use weldr_proto::v1::management_client::ManagementClient;
+
+use crate::{
+    cluster::{self, Handle, Log, Opened, StoreOptions},
+    management::{Options, Parts, Readiness, bind, serve},
+    model::{
+        Command, DesiredState, Health, HealthState, PoolName, PoolSettings, Reason, Server,
+        ServerId,
+    },
+    snapshot::{LiveServer, PoolView, Publisher, ServerView, Snapshot, Snapshots, WorkerReader},
+    stats::{ClientShard, Rates, Sharded},
+};
+
+const WORKERS: usize = 1;
+
+/// A running API, and the strings that pull what is behind it.
+pub(super) struct Node {
+    pub(super) address: SocketAddr,
+    pub(super) clients: Arc<Sharded<ClientShard>>,
+    pub(super) readiness: watch::Sender<Readiness>,
+    pub(super) shutdown: CancellationToken,
+    pub(super) served: JoinHandle<()>,
+    pub(super) snapshots: Snapshots,
+    observed: Arc<Observed>,
+    _log: Log,
+}
+
+/// What checks would see, said by the test.
+struct Observed {
+    healthy: Mutex<HashMap<SocketAddr, SystemTime>>,
+    changed: watch::Sender<()>,
+}
+
+impl Node {
+    pub(super) async fn start() -> Self {
+        Self::with(Options { rest: true }).await
+    }
+
+    pub(super) async fn with(options: Options) -> Self {
+        let initial = PoolSettings::default();
+        let Opened { handle, log, .. } = cluster::open(StoreOptions {
+            data_dir: None,
+            initial,
+        })
+        .unwrap();
+        let observed = Arc::new(Observed {
+            healthy: Mutex::default(),
+            changed: watch::Sender::default(),
+        });
+        let mut lives = Lives::default();
+        let first = snapshot(0, &handle.current(), &mut lives, &observed);
+        let (publisher, snapshots) = Publisher::new(first, WORKERS);
+        tokio::spawn(reconcile(
+            handle.clone(),
+            publisher,
+            snapshots.clone(),
+            lives,
+            Arc::clone(&observed),
+        ));
+        let clients = Arc::new(Sharded::new(WORKERS));
+        let parts = Parts {
+            cluster: handle,
+            snapshots: snapshots.clone(),
+            clients: Arc::clone(&clients),
+            rates: Arc::new(Rates::default()),
+            started_at: SystemTime::now(),
+        };
+        let listener = bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+        let address = listener.address();
+        let shutdown = CancellationToken::new();
+        let readiness = watch::Sender::new(Readiness::Ready);
+        let served = tokio::spawn(serve(
+            listener,
+            parts,
+            options,
+            shutdown.clone(),
+            readiness.subscribe(),
+        ));
+        Self {
+            address,
+            clients,
+            readiness,
+            shutdown,
+            served,
+            snapshots,
+            observed,
+            _log: log,
+        }
+    }
+
+    pub(super) fn endpoint(&self) -> Endpoint {
+        Endpoint::from_shared(format!("http://{}", self.address)).unwrap()
+    }
+
+    pub(super) fn channel(&self) -> Channel {
+        self.endpoint().connect_lazy()
+    }
+
+    pub(super) fn client(&self) -> ManagementClient<Channel> {
+        ManagementClient::new(self.channel())
+    }
+
+    /// Says that the checks of `address` pass from now on.
+    pub(super) fn make_healthy(&self, address: &str) {
+        let address = address.parse().unwrap();
+        let mut healthy = self.observed.healthy.lock().unwrap();
+        healthy.insert(address, SystemTime::now());
+        drop(healthy);
+        self.observed.changed.send_replace(());
+    }
+
+    /// What the server at `address` accumulates.
+    pub(super) fn live(&self, address: &str) -> Arc<LiveServer> {
+        let snapshot = self.snapshots.current();
+        let view = snapshot.pool.server(address.parse().unwrap()).unwrap();
+        Arc::clone(&view.live)
+    }
+
+    /// The data path of a worker that reads the snapshot of now, until told otherwise.
+    pub(super) fn worker(&self) -> WorkerReader {
+        self.snapshots.reader(0)
+    }
+}
+
+type Lives = HashMap<ServerId, (Arc<Server>, Arc<ServerView>)>;
+
+/// Publishes each state, and ends removals when nothing runs. Looks at running requests now and then, where
+/// the real one is told.
+async fn reconcile(
+    handle: Handle,
+    publisher: Publisher,
+    snapshots: Snapshots,
+    mut lives: Lives,
+    observed: Arc<Observed>,
+) {
+    let mut states = handle.watch();
+    let mut checks = observed.changed.subscribe();
+    let mut look = tokio::time::interval(Duration::from_millis(5));
+    loop {
+        let publish = tokio::select! {
+            changed = states.changed() => if changed.is_err() { return } else { true },
+            _ = checks.changed() => true,
+            _ = look.tick() => false,
+        };
+        if publish {
+            let state = Arc::clone(&states.borrow_and_update());
+            let version = snapshots.current().version + 1;
+            publisher.publish(snapshot(version, &state, &mut lives, &observed));
+        }
+        let seen = futures_util::FutureExt::now_or_never(
+            snapshots.seen_by_all_workers(snapshots.current().version),
+        );
+        for (id, (server, view)) in &lives {
+            if server.removal.is_some() && view.live.in_flight() == 0 && seen.is_some() {
+                let command = Command::EndRemoval {
+                    pool: PoolName::default(),
+                    address: server.address,
+                    id: *id,
+                };
+                handle.propose(command).await.unwrap();
+            }
+        }
+    }
+}
+
+fn snapshot(
+    version: u64,
+    state: &DesiredState,
+    lives: &mut Lives,
+    observed: &Observed,
+) -> Snapshot {
+    let name = PoolName::default();
+    let pool = state.pool(&name).unwrap();
+    let servers: Vec<Arc<ServerView>> = pool
+        .servers
+        .values()
+        .map(|desired| view(desired, &pool.settings, lives, observed))
+        .collect();
+    lives.retain(|id, _| servers.iter().any(|view| view.desired.id == *id));
+    Snapshot {
+        version,
+        revision: state.revision,
+        removals: 0,
+        pool: PoolView::new(name, pool.settings.clone(), pool.settings_revision, servers),
+    }
+}
+
+fn view(
+    desired: &Arc<Server>,
+    settings: &PoolSettings,
+    lives: &mut Lives,
+    observed: &Observed,
+) -> Arc<ServerView> {
+    let known = lives.get(&desired.id).map(|(_, view)| Arc::clone(view));
+    let live = known.as_ref().map_or_else(
+        || LiveServer::new(desired.id, desired.address, WORKERS).0,
+        |view| Arc::clone(&view.live),
+    );
+    let healthy = observed.healthy.lock().unwrap();
+    let seen = match healthy.get(&desired.address) {
+        Some(since) => Health {
+            state: HealthState::Healthy,
+            reason: Reason::ChecksPassed,
+            description: "checks pass".to_owned(),
+            since: *since,
+        },
+        None => Health::initial(desired.added_at.into()),
+    };
+    let view = ServerView {
+        health: Health::of(desired, &seen),
+        check: desired.spec.check.resolve(&settings.check),
+        desired: Arc::clone(desired),
+        live,
+    };
+    let view = known
+        .filter(|known| {
+            Arc::ptr_eq(&known.desired, desired)
+                && known.health == view.health
+                && known.check == view.check
+        })
+        .unwrap_or_else(|| Arc::new(view));
+    lives.insert(desired.id, (Arc::clone(desired), Arc::clone(&view)));
+    view
+}

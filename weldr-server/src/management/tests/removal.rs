@@ -1,0 +1,100 @@
+//! Removals, while something runs and while nothing does.
+
+use prost_types::Duration as ProtoDuration;
+use weldr_proto::v1;
+
+use super::{node::Node, soon};
+
+const ADDRESS: &str = "127.0.0.1:80";
+
+async fn added(node: &Node) {
+    let request = v1::AddServerRequest {
+        address: ADDRESS.into(),
+        ..v1::AddServerRequest::default()
+    };
+    node.client().add_server(request).await.unwrap();
+}
+
+async fn remove(node: &Node, deadline: Option<i64>) -> v1::RemoveServerResponse {
+    let request = v1::RemoveServerRequest {
+        address: ADDRESS.into(),
+        deadline: deadline.map(|seconds| ProtoDuration { seconds, nanos: 0 }),
+        ..v1::RemoveServerRequest::default()
+    };
+    let mut client = node.client();
+    let answer = soon(client.remove_server(request)).await;
+    answer.unwrap().into_inner()
+}
+
+#[tokio::test]
+async fn an_idle_server_is_gone_when_the_call_returns() {
+    let node = Node::start().await;
+    added(&node).await;
+    let answer = remove(&node, None).await;
+    assert!(answer.removed);
+    assert_eq!(answer.server.unwrap().address, ADDRESS);
+    assert!(node.snapshots.current().pool.servers.is_empty());
+    assert_eq!(answer.revision, 3, "added, draining, gone");
+}
+
+#[tokio::test]
+async fn a_busy_server_drains_and_says_what_runs() {
+    let node = Node::start().await;
+    added(&node).await;
+    let live = node.live(ADDRESS);
+    live.shards.of(0).in_flight.rise();
+    live.shards.of(0).in_flight.rise();
+    let answer = remove(&node, Some(60)).await;
+    assert!(!answer.removed);
+    let server = answer.server.unwrap();
+    assert_eq!(server.in_flight, 2);
+    assert_eq!(server.health.unwrap().state(), v1::HealthState::Draining);
+    assert!(server.removal_deadline.is_some());
+    let revision = remove(&node, None).await.revision;
+    assert_eq!(revision, answer.revision, "asking again changes nothing");
+    live.shards.of(0).in_flight.fall();
+    live.shards.of(0).in_flight.fall();
+    let empty = |snapshot: &crate::snapshot::Snapshot| snapshot.pool.servers.is_empty();
+    soon(node.snapshots.wait_until(empty)).await.unwrap();
+}
+
+#[tokio::test]
+async fn without_a_deadline_a_busy_server_is_gone_at_once() {
+    let node = Node::start().await;
+    added(&node).await;
+    node.live(ADDRESS).shards.of(0).in_flight.rise();
+    let answer = remove(&node, Some(0)).await;
+    assert!(answer.removed);
+    assert_eq!(answer.server.unwrap().address, ADDRESS);
+}
+
+/// "Nothing runs" means nothing before each worker has given up its older snapshot.
+#[tokio::test]
+async fn a_worker_that_has_not_seen_the_removal_may_still_choose_the_server() {
+    let node = Node::start().await;
+    added(&node).await;
+    let mut worker = node.worker();
+    let answer = remove(&node, None).await;
+    assert!(!answer.removed, "it drains until the worker says otherwise");
+    worker.acknowledge();
+    let empty = |snapshot: &crate::snapshot::Snapshot| snapshot.pool.servers.is_empty();
+    soon(node.snapshots.wait_until(empty)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_is_added_again_is_kept() {
+    let node = Node::start().await;
+    added(&node).await;
+    node.live(ADDRESS).shards.of(0).in_flight.rise();
+    let draining = remove(&node, None).await.server.unwrap();
+    added(&node).await;
+    let request = v1::GetServerRequest {
+        pool: String::new(),
+        address: ADDRESS.into(),
+    };
+    let kept = node.client().get_server(request).await.unwrap();
+    let kept = kept.into_inner().server.unwrap();
+    assert_eq!(kept.id, draining.id);
+    assert_eq!(kept.removal_deadline, None);
+    assert_eq!(kept.in_flight, 1);
+}
