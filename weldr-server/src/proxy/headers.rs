@@ -27,6 +27,8 @@ pub(super) enum Refusal {
     UnusableTarget,
     #[error("the request has both Content-Length and Transfer-Encoding")]
     AmbiguousLength,
+    #[error("the Transfer-Encoding is something other than chunked, once")]
+    TransferCoding,
     #[error("the method CONNECT is not supported: this is a gateway, not a tunnel")]
     Connect,
 }
@@ -39,13 +41,27 @@ pub(super) fn prepare_request(
     if head.method == Method::CONNECT {
         return Err(Refusal::Connect);
     }
-    if head.headers.contains_key(TRANSFER_ENCODING) && head.headers.contains_key(CONTENT_LENGTH) {
-        return Err(Refusal::AmbiguousLength);
-    }
+    settle_framing(&head.headers)?;
     settle_host(head)?;
     strip_connection_fields(&mut head.headers);
     add_forwarding_fields(head, client);
     head.version = Version::HTTP_11;
+    Ok(())
+}
+
+/// RFC 9112, sections 6.1 and 6.3. hyper undoes `chunked` when it comes last and drops every other coding, or a
+/// second `chunked`, unseen: what it would pass on is not what the client sent.
+fn settle_framing(headers: &HeaderMap) -> Result<(), Refusal> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let Some(coding) = codings.next() else {
+        return Ok(());
+    };
+    if headers.contains_key(CONTENT_LENGTH) {
+        return Err(Refusal::AmbiguousLength);
+    }
+    if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+        return Err(Refusal::TransferCoding);
+    }
     Ok(())
 }
 
@@ -212,8 +228,28 @@ mod tests {
     }
 
     #[test]
-    fn hosts_that_are_refused() {
-        let cases: [(&str, &[(&str, &str)], Refusal); 5] = [
+    fn what_has_two_meanings_is_refused() {
+        let twice: &[_] = &[
+            ("transfer-encoding", "chunked"),
+            ("transfer-encoding", "chunked"),
+        ];
+        let cases: [(&str, &[(&str, &str)], Refusal); 9] = [
+            ("/", twice, Refusal::TransferCoding),
+            (
+                "/",
+                &[("transfer-encoding", "chunked, chunked")],
+                Refusal::TransferCoding,
+            ),
+            (
+                "/",
+                &[("transfer-encoding", "gzip, chunked")],
+                Refusal::TransferCoding,
+            ),
+            (
+                "/",
+                &[("transfer-encoding", "identity")],
+                Refusal::TransferCoding,
+            ),
             ("/", &[], Refusal::NoHost),
             ("/", &[("host", "a"), ("host", "a")], Refusal::SeveralHosts),
             ("/", &[("host", "a b")], Refusal::MalformedHost),
@@ -234,6 +270,17 @@ mod tests {
                 prepare_request(&mut head, &CLIENT),
                 Err(refusal),
                 "{fields:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn chunked_in_any_case_is_accepted() {
+        for coding in ["chunked", "Chunked", "CHUNKED"] {
+            let head = prepared("/", &[("host", "a"), ("transfer-encoding", coding)]);
+            assert!(
+                !head.headers.contains_key(TRANSFER_ENCODING),
+                "hyper frames it anew"
             );
         }
     }
