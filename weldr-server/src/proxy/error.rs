@@ -142,7 +142,10 @@ impl ProxyError {
 
     /// Whether the client caused it: then no server is to blame.
     pub(super) fn is_clients_fault(&self) -> bool {
-        self.verdict().status.is_client_error()
+        matches!(
+            self,
+            Self::Refused(_) | Self::BodyTimeout | Self::BodyBroken
+        )
     }
 }
 

@@ -29,7 +29,7 @@ pub(super) fn explain(error: &ProxyError) -> Response<Bytes> {
     if let Ok(value) = HeaderValue::try_from(proxy_status) {
         headers.insert(PROXY_STATUS, value);
     }
-    if verdict.status.is_client_error() {
+    if error.is_clients_fault() {
         // What follows on the connection may not be what the client believes it is.
         headers::close_after(headers);
     }
