@@ -156,7 +156,7 @@ impl Body for ResponseBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole { bytes, .. } => bytes.is_none(),
-            Self::Server(body) => body.exchange.is_none(),
+            Self::Server(body) => body.exchange.is_none() && body.broken.is_none(),
         }
     }
 
@@ -174,6 +174,8 @@ impl Body for ResponseBody {
 pub(super) struct ServerBody {
     incoming: Incoming,
     exchange: Option<Exchange>,
+    /// Why the answer was broken off, until it is told.
+    broken: Option<io::Error>,
     idle_timeout: Duration,
 }
 
@@ -193,6 +195,7 @@ impl ServerBody {
         Self {
             incoming,
             exchange: Some(exchange),
+            broken: None,
             idle_timeout,
         }
     }
@@ -202,7 +205,7 @@ impl ServerBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         let Some(exchange) = &mut self.exchange else {
-            return Poll::Ready(None);
+            return Poll::Ready(self.broken.take().map(Err));
         };
         let mut frame = Pin::new(&mut self.incoming).poll_frame(cx);
         if frame.is_pending() {
@@ -222,7 +225,7 @@ impl ServerBody {
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(self.break_off(error)))),
+            Poll::Ready(Some(Err(error))) => self.break_off(error, cx),
             Poll::Ready(None) => {
                 self.end(cx);
                 Poll::Ready(None)
@@ -233,7 +236,7 @@ impl ServerBody {
                     Reached::Expired => "the server stopped sending its answer",
                     Reached::Cut => "the server was removed, and its deadline is over",
                 };
-                Poll::Ready(Some(Err(self.break_off(why))))
+                self.break_off(why, cx)
             }
         }
     }
@@ -247,12 +250,22 @@ impl ServerBody {
     }
 
     /// The server's fault: the client sees an answer that is cut short, never one that looks whole.
-    fn break_off(&mut self, why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+    ///
+    /// hyper throws away what it has not written when a body fails. So the failure is told one turn later: in
+    /// between, hyper writes what has come, and the client sees a cut answer instead of none, which it might take
+    /// for leave to repeat its request.
+    fn break_off(
+        &mut self,
+        why: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+        cx: &Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         if let Some(mut exchange) = self.exchange.take() {
             exchange.attempt.failed();
             exchange.request.broken_off();
         }
-        io::Error::other(why)
+        self.broken = Some(io::Error::other(why));
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 
