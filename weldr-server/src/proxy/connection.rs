@@ -21,7 +21,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{deadline::Deadline, service, worker::Worker};
+use super::{deadline::Deadline, length_scan::LengthScan, service, worker::Worker};
 
 /// Who sends the requests of a connection.
 pub(super) struct Client {
@@ -37,6 +37,7 @@ pub(super) struct Client {
 pub(super) struct ConnectionState {
     phase: AtomicU8,
     write_blocked: AtomicBool,
+    length_seen: AtomicBool,
 }
 
 /// What the client's side of a connection waits for.
@@ -59,6 +60,7 @@ impl ConnectionState {
         Arc::new(Self {
             phase,
             write_blocked: AtomicBool::new(false),
+            length_seen: AtomicBool::new(false),
         })
     }
 
@@ -71,7 +73,13 @@ impl ConnectionState {
     }
 
     pub(super) fn request_ends(&self) {
+        self.length_seen.store(false, Relaxed);
         self.set_phase(Phase::Idle);
+    }
+
+    /// Whether the head of the request that begins had a Content-Length, also one that hyper removed.
+    pub(super) fn length_seen(&self) -> bool {
+        self.length_seen.load(Relaxed)
     }
 
     fn set_phase(&self, phase: Phase) {
@@ -98,6 +106,7 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, address: Socket
     let io = TokioIo::new(ClientStream {
         stream,
         state: Arc::clone(&state),
+        scan: LengthScan::default(),
     });
     let service = {
         let worker = Rc::clone(&worker);
@@ -170,6 +179,7 @@ impl<'w> Patience<'w> {
 struct ClientStream {
     stream: TcpStream,
     state: Arc<ConnectionState>,
+    scan: LengthScan,
 }
 
 impl ClientStream {
@@ -189,8 +199,17 @@ impl AsyncRead for ClientStream {
         let this = self.get_mut();
         let before = buffer.filled().len();
         let read = Pin::new(&mut this.stream).poll_read(cx, buffer);
-        if buffer.filled().len() > before && this.state.phase() == Phase::Idle {
+        let part = &buffer.filled()[before..];
+        if part.is_empty() {
+            return read;
+        }
+        if this.state.phase() == Phase::Idle {
             this.state.set_phase(Phase::Header);
+            this.scan = LengthScan::default();
+        }
+        if this.state.phase() == Phase::Header {
+            this.scan.feed(part);
+            this.state.length_seen.store(this.scan.found(), Relaxed);
         }
         read
     }

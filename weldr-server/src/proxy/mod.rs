@@ -12,6 +12,7 @@ mod connection;
 mod deadline;
 mod error;
 mod headers;
+mod length_scan;
 mod listener;
 mod response;
 mod retry;

@@ -141,7 +141,7 @@ async fn forward(
     request: Request<Incoming>,
 ) -> Result<Response<Answer>, ProxyError> {
     let (mut head, body) = request.into_parts();
-    headers::prepare_request(&mut head, &client.forwarded_for)?;
+    headers::prepare_request(&mut head, &client.forwarded_for, client.state.length_seen())?;
     head.extensions.clear();
     let mut outbound = Outbound::new(head, body);
     let deadline = worker.deadlines.register();
