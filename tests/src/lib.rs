@@ -21,6 +21,7 @@
 pub mod greeter;
 pub mod http1;
 pub mod load;
+pub mod node;
 pub mod origin;
 pub mod process;
 pub mod raw;

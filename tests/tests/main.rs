@@ -1,2 +1,9 @@
-//! The integration tests, one module a subject.
-fn main() {}
+//! The integration tests of Weldr, one module a subject.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    reason = "a test fails by panicking"
+)]
+
+mod proxy;

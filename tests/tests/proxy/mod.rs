@@ -1,0 +1,28 @@
+//! What the proxy does to HTTP: mostly nothing.
+//!
+//! An expectation is checked against the bare origin first, and then through Weldr: the truth is what the
+//! client would see if Weldr were not there.
+
+use std::net::SocketAddr;
+
+use weldr_tests::{node::TestNode, origin::Origin};
+
+mod answers;
+mod bodies;
+mod connections;
+mod failures;
+mod fields;
+mod gateway;
+mod methods;
+mod streaming;
+mod targets;
+
+/// Checks `expect` against `origin`, and then against a node before it.
+async fn both(origin: &Origin, expect: impl AsyncFn(SocketAddr)) {
+    println!("against the bare origin");
+    expect(origin.address()).await;
+    println!("through weldr");
+    let node = TestNode::before(&[origin.address()]).await;
+    expect(node.proxy()).await;
+    node.shutdown().await;
+}
