@@ -81,6 +81,10 @@ pub enum Subcommands {
 }
 
 /// Every option, each as it was said or not at all.
+#[expect(
+    clippy::doc_markdown,
+    reason = "the first line of each is its help, which has no markup"
+)]
 #[derive(Debug, Clone, Default, PartialEq, clap::Args, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Options {

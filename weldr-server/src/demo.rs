@@ -1,6 +1,6 @@
 //! `weldr --demo`: three servers in this process, added through the management API as a user would.
 
-use std::{convert::Infallible, error::Error, net::Ipv4Addr};
+use std::{convert::Infallible, error::Error, future, net::Ipv4Addr};
 
 use bytes::Bytes;
 use http::{Request, Response, header::CONTENT_TYPE};
@@ -73,7 +73,7 @@ async fn serve(name: &'static str, listener: TcpListener) {
     loop {
         tokio::select! {
             accepted = listener.accept() => if let Ok((stream, _)) = accepted {
-                let greet = service_fn(move |request| greet(name, request));
+                let greet = service_fn(move |request| future::ready(Ok::<_, Infallible>(greet(name, &request))));
                 connections.spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), greet));
             },
             Some(ended) = connections.join_next() => {
@@ -85,10 +85,7 @@ async fn serve(name: &'static str, listener: TcpListener) {
     }
 }
 
-async fn greet(
-    name: &str,
-    request: Request<Incoming>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
+fn greet(name: &str, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     let text = format!(
         "Hello from {name}: {} {}\n",
         request.method(),
@@ -98,5 +95,5 @@ async fn greet(
     response
         .headers_mut()
         .insert(CONTENT_TYPE, http::HeaderValue::from_static("text/plain"));
-    Ok(response)
+    response
 }

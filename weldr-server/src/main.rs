@@ -48,9 +48,10 @@ fn run(runtime: &Runtime, config: Config) -> ExitCode {
         let mut signals = Signals::install()?;
         let is_demo = config.demo;
         let node = Node::start(config).await?;
-        let _demo = match is_demo {
-            true => Some(demo::run(&node).await?),
-            false => None,
+        let _demo = if is_demo {
+            Some(demo::run(&node).await?)
+        } else {
+            None
         };
         let signal = signals.received().await;
         tracing::info!(

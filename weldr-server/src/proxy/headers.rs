@@ -231,11 +231,12 @@ mod tests {
 
     #[test]
     fn what_has_two_meanings_is_refused() {
+        type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], Refusal);
         let twice: &[_] = &[
             ("transfer-encoding", "chunked"),
             ("transfer-encoding", "chunked"),
         ];
-        let cases: [(&str, &[(&str, &str)], Refusal); 9] = [
+        let cases: [Case<'_>; 9] = [
             ("/", twice, Refusal::TransferCoding),
             (
                 "/",

@@ -1,7 +1,7 @@
-//! The data path. In reading order: a [`worker`] owns its [`listener`]s; each accepted socket becomes a
-//! [`connection`]; each of its requests goes through [`service`], which [`select`]s a server, prepares the
-//! [`headers`], sends the request over an [`upstream`] connection, [`retry`]s where that is safe, and
-//! streams the [`body`] of the answer. What fails becomes an [`error`], and each error a [`response`].
+//! The data path. In reading order: a `worker` owns its `listener`s; each accepted socket becomes a
+//! `connection`; each of its requests goes through `service`, which `select`s a server, prepares the
+//! `headers`, sends the request over an `upstream` connection, `retry`s where that is safe, and
+//! streams the `body` of the answer. What fails becomes an `error`, and each error a `response`.
 //!
 //! Everything here runs on one worker's thread: no lock is taken, no other thread is waited for, and what
 //! is not shared lives in `Rc` and `Cell`. Nothing here may block, and nothing here knows of the management

@@ -115,17 +115,17 @@ impl Reconciler {
             || before.deregister_after != desired.settings.deregister_after;
         self.pool
             .set_settings(desired.settings.clone(), desired.settings_revision);
-        match desired.recent.since(self.revision) {
-            Some(changed) if !all => {
-                changed.for_each(|address| self.follow_server(desired, address))
-            }
-            _ => {
-                let known = self.servers.keys().chain(desired.servers.keys());
-                let addresses: BTreeSet<SocketAddr> = known.copied().collect();
-                addresses
-                    .into_iter()
-                    .for_each(|address| self.follow_server(desired, address));
-            }
+        let changed: BTreeSet<SocketAddr> = match desired.recent.since(self.revision) {
+            Some(changed) if !all => changed.collect(),
+            _ => self
+                .servers
+                .keys()
+                .chain(desired.servers.keys())
+                .copied()
+                .collect(),
+        };
+        for address in changed {
+            self.follow_server(desired, address);
         }
     }
 
@@ -136,14 +136,13 @@ impl Reconciler {
             self.forget(address);
         }
         let Some(desired) = desired else { return };
-        match self.servers.get_mut(&address) {
-            Some(tracked) => tracked.follow(desired, &pool.settings),
-            None => {
-                let observer = self.observer.clone();
-                let tracked = Tracked::start(desired, &pool.settings, self.workers, observer);
-                self.addresses.insert(desired.id, address);
-                self.servers.insert(address, tracked);
-            }
+        if let Some(tracked) = self.servers.get_mut(&address) {
+            tracked.follow(desired, &pool.settings);
+        } else {
+            let observer = self.observer.clone();
+            let tracked = Tracked::start(desired, &pool.settings, self.workers, observer);
+            self.addresses.insert(desired.id, address);
+            self.servers.insert(address, tracked);
         }
         self.touched.insert(address);
     }

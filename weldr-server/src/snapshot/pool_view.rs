@@ -92,7 +92,9 @@ impl PoolView {
             ready: Candidates::new(settings.balancing),
             settings,
         };
-        servers.into_iter().for_each(|server| pool.put(server));
+        for server in servers {
+            pool.put(server);
+        }
         pool.settle();
         pool
     }
