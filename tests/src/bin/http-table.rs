@@ -81,20 +81,30 @@ async fn judge(peer: &Peer, origin: &Recorder, only: &str) -> Vec<Verdict> {
 fn print(judged: &[(String, Vec<Verdict>)], each: bool) {
     let (_, first) = &judged[0];
     if each {
+        for (name, _) in judged {
+            print!("{name:<9}");
+        }
+        println!("case");
         for (index, case) in first.iter().enumerate() {
             if judged.iter().all(|(_, verdicts)| verdicts[index].passed()) {
                 continue;
             }
-            let marks = judged.iter().map(|(_, verdicts)| mark(&verdicts[index]));
-            let marks: String = marks.map(|mark| format!("{mark:<9}")).collect();
-            println!("{marks}{}: {} [{}]", case.table, case.name, case.rule);
+            for (_, verdicts) in judged {
+                print!("{:<9}", mark(&verdicts[index]));
+            }
+            println!("{}: {} [{}]", case.table, case.name, case.rule);
         }
         println!();
     }
-    println!("{:<12}{:>16}{:>24}", "", "by the RFCs", "by Weldr's own rules");
+    println!(
+        "{:<12}{:>16}{:>24}",
+        "", "by the RFCs", "by Weldr's own rules"
+    );
     for (name, verdicts) in judged {
         let count = |own: bool| {
-            let cases = verdicts.iter().filter(|verdict| verdict.is_of_weldr_only() == own);
+            let cases = verdicts
+                .iter()
+                .filter(|verdict| verdict.is_of_weldr_only() == own);
             let (passed, failed): (Vec<_>, Vec<_>) = cases.partition(|verdict| verdict.passed());
             format!("{} of {}", passed.len(), passed.len() + failed.len())
         };

@@ -9,27 +9,57 @@ use super::{
 
 /// The tables of requests: a name, and the text.
 pub const REQUEST_TABLES: &[(&str, &str)] = &[
-    ("request line", include_str!("../../tables/requests/request-line.txt")),
+    (
+        "request line",
+        include_str!("../../tables/requests/request-line.txt"),
+    ),
     ("target", include_str!("../../tables/requests/target.txt")),
     ("Host", include_str!("../../tables/requests/host.txt")),
     ("fields", include_str!("../../tables/requests/fields.txt")),
-    ("Content-Length", include_str!("../../tables/requests/content-length.txt")),
-    ("Transfer-Encoding", include_str!("../../tables/requests/transfer-encoding.txt")),
+    (
+        "Content-Length",
+        include_str!("../../tables/requests/content-length.txt"),
+    ),
+    (
+        "Transfer-Encoding",
+        include_str!("../../tables/requests/transfer-encoding.txt"),
+    ),
     ("chunks", include_str!("../../tables/requests/chunks.txt")),
-    ("trailers", include_str!("../../tables/requests/trailers.txt")),
-    ("forwarding", include_str!("../../tables/requests/forwarding.txt")),
-    ("connection", include_str!("../../tables/requests/connection.txt")),
+    (
+        "trailers",
+        include_str!("../../tables/requests/trailers.txt"),
+    ),
+    (
+        "forwarding",
+        include_str!("../../tables/requests/forwarding.txt"),
+    ),
+    (
+        "connection",
+        include_str!("../../tables/requests/connection.txt"),
+    ),
     ("limits", include_str!("../../tables/requests/limits.txt")),
 ];
 
 /// The tables of answers: a name, and the text.
 pub const RESPONSE_TABLES: &[(&str, &str)] = &[
-    ("status line", include_str!("../../tables/responses/status-line.txt")),
+    (
+        "status line",
+        include_str!("../../tables/responses/status-line.txt"),
+    ),
     ("fields", include_str!("../../tables/responses/fields.txt")),
-    ("framing", include_str!("../../tables/responses/framing.txt")),
+    (
+        "framing",
+        include_str!("../../tables/responses/framing.txt"),
+    ),
     ("chunks", include_str!("../../tables/responses/chunks.txt")),
-    ("no body", include_str!("../../tables/responses/no-body.txt")),
-    ("interim", include_str!("../../tables/responses/interim.txt")),
+    (
+        "no body",
+        include_str!("../../tables/responses/no-body.txt"),
+    ),
+    (
+        "interim",
+        include_str!("../../tables/responses/interim.txt"),
+    ),
     ("end", include_str!("../../tables/responses/end.txt")),
     ("stray", include_str!("../../tables/responses/stray.txt")),
 ];
@@ -96,11 +126,13 @@ impl Check {
     /// Whether `message` is as it must be.
     pub fn holds(&self, message: &Message) -> bool {
         let joined = |fields: &crate::http1::Fields| {
-            let of_name = |(name, _): &&(Vec<u8>, Vec<u8>)| {
-                name.eq_ignore_ascii_case(self.name.as_bytes())
-            };
+            let of_name =
+                |(name, _): &&(Vec<u8>, Vec<u8>)| name.eq_ignore_ascii_case(self.name.as_bytes());
             let values: Vec<_> = fields.0.iter().filter(of_name).collect();
-            let values: Vec<_> = values.into_iter().map(|(_, value)| value.as_slice()).collect();
+            let values: Vec<_> = values
+                .into_iter()
+                .map(|(_, value)| value.as_slice())
+                .collect();
             (!values.is_empty()).then(|| values.join(&b", "[..]))
         };
         let is = |value: Option<Vec<u8>>| value.is_some_and(|value| matches(&self.value, &value));
@@ -219,7 +251,9 @@ impl RequestCase {
                 '>' => case.send.extend(table::bytes_of_line(text)),
                 '!' if text == "finish" => case.finishes = true,
                 '=' => case.required.extend(text.split(" or ").map(Outcome::parse)),
-                '~' => case.permitted.extend(text.split(" or ").map(Outcome::parse)),
+                '~' => case
+                    .permitted
+                    .extend(text.split(" or ").map(Outcome::parse)),
                 '+' => case.checks.push(Check::parse(text)),
                 _ => panic!("{}: a line {sign} {text}", case.name),
             }

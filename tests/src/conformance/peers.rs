@@ -79,12 +79,13 @@ impl Peer {
         std::fs::write(&file, text).expect("a directory of our own");
         let flag = if name == "nginx" { "-c" } else { "-f" };
         let process = program.arg(flag).arg(file).start();
-        wait::until(format!("{name} to listen"), async || {
-            match TcpStream::connect(address).await {
+        wait::until(
+            format!("{name} to listen"),
+            async || match TcpStream::connect(address).await {
                 Ok(_) => Ok(()),
                 Err(error) => Err(format!("{error}: {}", process.stderr())),
-            }
-        })
+            },
+        )
         .await;
         Ok(Self {
             name: name.to_owned(),

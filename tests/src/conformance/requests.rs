@@ -4,7 +4,7 @@ use super::{
     Bench, Measure,
     case::{Check, Outcome, RequestCase},
     recorder::Arrivals,
-    report::Verdict,
+    report::{Verdict, proxy_error},
     session::{Received, Session},
     wire::{End, Message},
 };
@@ -17,7 +17,12 @@ struct Seen {
 }
 
 /// Runs `case` of `table` against the proxy of `bench`.
-pub async fn run(bench: &Bench<'_>, table: &'static str, case: &RequestCase, number: usize) -> Verdict {
+pub async fn run(
+    bench: &Bench<'_>,
+    table: &'static str,
+    case: &RequestCase,
+    number: usize,
+) -> Verdict {
     bench.origin.begin(Vec::new());
     let mut problems = Vec::new();
     let mut session = Session::connect(bench.proxy).await;
@@ -61,7 +66,12 @@ pub async fn run(bench: &Bench<'_>, table: &'static str, case: &RequestCase, num
 
 fn wrong(measure: Measure, case: &RequestCase, seen: &Seen) -> Vec<String> {
     let mut problems = Vec::new();
-    problems.extend(seen.arrivals.invalid.iter().map(|why| format!("the server got {why}")));
+    problems.extend(
+        seen.arrivals
+            .invalid
+            .iter()
+            .map(|why| format!("the server got {why}")),
+    );
     if let Some(why) = &seen.received.invalid {
         problems.push(format!("the client got what is no answer: {why}"));
     }
@@ -152,7 +162,9 @@ fn one_refusal(
 /// A refusal says what it is: RFC 9209, RFC 9112 section 9.6, RFC 9110 section 15.5.
 fn explains(answer: &Message) -> Result<(), String> {
     let status = answer.fields.all("proxy-status").join(", ");
-    if !status.starts_with("weldr; error=") {
+    let error = proxy_error(&status);
+    let is_of_client = (400..500).contains(&answer.status());
+    if error.is_none() || (is_of_client && error != Some("http_request_error")) {
         return Err(format!("Proxy-Status {status:?}"));
     }
     if !answer.closes() {
@@ -167,7 +179,9 @@ fn explains(answer: &Message) -> Result<(), String> {
 fn forwarded(count: usize, then_refused: bool, seen: &Seen) -> Result<(), String> {
     if seen.arrivals.requests.len() != count {
         let arrived = seen.arrivals.in_words();
-        return Err(format!("the server got {arrived} instead of {count} requests"));
+        return Err(format!(
+            "the server got {arrived} instead of {count} requests"
+        ));
     }
     if !seen.arrivals.partial.is_empty() {
         return Err(format!("the server got {}", seen.arrivals.in_words()));
@@ -180,7 +194,11 @@ fn forwarded(count: usize, then_refused: bool, seen: &Seen) -> Result<(), String
     for ((_, request), answer) in seen.arrivals.requests.iter().zip(answers) {
         let is_head = request.start[0] == b"HEAD";
         if answer.status() != 200 || (!is_head && answer.body != request.start[1]) {
-            return Err(format!("{} was answered {}", request.start_line(), answer.status()));
+            return Err(format!(
+                "{} was answered {}",
+                request.start_line(),
+                answer.status()
+            ));
         }
     }
     if seen.received.end == Some(End::Reset) && !then_refused {
@@ -197,7 +215,11 @@ fn hold(checks: &[Check], arrivals: &Arrivals) -> Result<(), String> {
         None => Ok(()),
         Some(check) => {
             let start = first.start_line();
-            Err(format!("not so: {}, in {start}, {}", check.text, one_line(first)))
+            Err(format!(
+                "not so: {}, in {start}, {}",
+                check.text,
+                one_line(first)
+            ))
         }
     }
 }

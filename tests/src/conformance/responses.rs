@@ -8,7 +8,7 @@ use super::{
     Bench, Measure,
     case::{ResponseCase, Step, View},
     recorder::Arrivals,
-    report::Verdict,
+    report::{Verdict, proxy_error},
     requests::one_line,
     session::{Received, Session},
     wire::{End, Message},
@@ -18,7 +18,12 @@ use super::{
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Runs `case` of `table` against the proxy of `bench`.
-pub async fn run(bench: &Bench<'_>, table: &'static str, case: &ResponseCase, number: usize) -> Verdict {
+pub async fn run(
+    bench: &Bench<'_>,
+    table: &'static str,
+    case: &ResponseCase,
+    number: usize,
+) -> Verdict {
     bench.origin.begin(case.script.clone());
     let mut problems = Vec::new();
     let mut session = Session::connect(bench.proxy).await;
@@ -68,7 +73,12 @@ fn wrong(
     arrivals: &Arrivals,
 ) -> Vec<String> {
     let mut problems = Vec::new();
-    problems.extend(arrivals.invalid.iter().map(|why| format!("the server got {why}")));
+    problems.extend(
+        arrivals
+            .invalid
+            .iter()
+            .map(|why| format!("the server got {why}")),
+    );
     if let Some(why) = &received.invalid {
         problems.push(format!("the client got what is no answer: {why}"));
     }
@@ -144,7 +154,7 @@ fn judge(
 
 fn is_of_weldr(answer: &Message) -> bool {
     let status = answer.fields.all("proxy-status").join(", ");
-    status.starts_with("weldr; error=")
+    proxy_error(&status).is_some()
 }
 
 fn failure(measure: Measure, answer: &Message, head: bool) -> Result<(), String> {

@@ -110,13 +110,13 @@ impl Session {
         enough: impl Fn(&Received) -> bool,
     ) {
         let mut sent = 0;
-        let mut finished = !finishes;
+        let mut to_finish = finishes;
         let mut refused = false;
         while self.end.is_none() && !enough(&self.received()) {
-            if !finished && sent == bytes.len() {
+            if to_finish && sent == bytes.len() {
                 // A peer that closed already has nothing to learn from it.
                 let _best_effort = self.stream.shutdown().await;
-                finished = true;
+                to_finish = false;
             }
             let (mut reading, mut writing) = self.stream.split();
             tokio::select! {
@@ -192,9 +192,7 @@ impl Session {
         let goal = before.answers.len() + 1;
         self.methods.truncate(before.answers.len());
         let after = self
-            .exchange(request.as_bytes(), false, |seen| {
-                seen.answers.len() >= goal
-            })
+            .exchange(request.as_bytes(), false, |seen| seen.answers.len() >= goal)
             .await;
         match after.answers.get(goal - 1) {
             Some(answer) if answer.status() == 200 && answer.body == target.as_bytes() => Ok(()),

@@ -53,7 +53,11 @@ pub fn parse(text: &str) -> Vec<Block> {
             continue;
         }
         let sign = line.chars().next().unwrap_or(' ');
-        assert!("><=~+!".contains(sign), "a line of {:?}: {line}", block.name);
+        assert!(
+            "><=~+!".contains(sign),
+            "a line of {:?}: {line}",
+            block.name
+        );
         let rest = &line[1..];
         let rest = rest.strip_prefix(' ').unwrap_or(rest);
         block.lines.push((sign, rest.to_owned()));
@@ -67,7 +71,11 @@ pub fn parse(text: &str) -> Vec<Block> {
 /// When an escape is not understood.
 pub fn bytes_of_line(line: &str) -> Vec<u8> {
     let ends_open = line.ends_with('\\') && !line.ends_with("\\\\");
-    let text = if ends_open { &line[..line.len() - 1] } else { line };
+    let text = if ends_open {
+        &line[..line.len() - 1]
+    } else {
+        line
+    };
     let mut bytes = unescape(text);
     if !ends_open {
         bytes.extend(b"\r\n");
@@ -135,9 +143,13 @@ mod tests {
 
     #[test]
     fn reads_cases() {
-        let blocks = parse("# remark\ncase: a: b\nrule: RFC 1\n> GET\n>\n= refused 400\n\ncase: c\n");
+        let blocks =
+            parse("# remark\ncase: a: b\nrule: RFC 1\n> GET\n>\n= refused 400\n\ncase: c\n");
         assert_eq!(blocks.len(), 2);
-        assert_eq!((blocks[0].name.as_str(), blocks[0].rule.as_str()), ("a: b", "RFC 1"));
+        assert_eq!(
+            (blocks[0].name.as_str(), blocks[0].rule.as_str()),
+            ("a: b", "RFC 1")
+        );
         let lines: Vec<_> = blocks[0]
             .lines
             .iter()

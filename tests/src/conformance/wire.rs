@@ -370,7 +370,8 @@ mod tests {
     #[test]
     fn every_prefix_of_a_request_is_partial() {
         let post = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab";
-        let chunked = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n";
+        let chunked =
+            b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n";
         for bytes in [&post[..], chunked] {
             assert!(is_whole(bytes));
             for length in 0..bytes.len() {
