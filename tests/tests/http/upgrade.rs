@@ -255,7 +255,7 @@ async fn a_server_that_goes_away_ends_the_tunnel() {
 async fn a_tunnel_that_nobody_uses_is_closed() {
     let origin = upgrading("", Conversation::stall);
     let node = TestNode::start_with(|config| {
-        config.timeouts.stream_idle = Duration::from_millis(200);
+        config.timeouts.tunnel_idle = Duration::from_millis(200);
     })
     .await;
     node.add(origin.address()).await;
