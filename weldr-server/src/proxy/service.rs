@@ -15,14 +15,15 @@ use super::{
     connection::{After, Client, write_all},
     deadline::Reached,
     error::ProxyError,
-    exchange::{Answer, Exchange, Parts},
+    exchange::{Answer, Behind, Exchange, Parts},
     flow::Flow,
     headers::{Circumstances, Prepared, Refusal, Request, prepare},
     http1::{Decoder, Framing, parse_request},
     response::{self, Asker},
     retry::{Progress, Replay},
     tally::{AttemptTally, RequestTally},
-    trailers, upgrade,
+    trailers::Trailers,
+    upgrade,
     upstream::{Connection, Upstream},
     worker::Worker,
 };
@@ -41,7 +42,7 @@ pub(super) async fn serve(worker: &Rc<Worker>, client: &mut Client, length: usiz
             let mut out = Vec::new();
             response::write_local(&mut out, &answer, asker, true, &worker.date());
             tally.answered(200);
-            written(write_all(worker, client, &out).await)
+            written(&write_all(worker, client, &out).await)
         }
         Err(refusal) => fail(worker, client, asker, &mut tally, &refusal.into(), true).await,
     }
@@ -97,7 +98,7 @@ async fn fail(
     let close = close || error.is_clients_fault() || worker.is_draining();
     let mut out = Vec::new();
     response::write_failure(&mut out, error, asker, close, &worker.date());
-    let written = written(write_all(worker, client, &out).await);
+    let written = written(&write_all(worker, client, &out).await);
     if written == After::Close && !close {
         After::Keep
     } else {
@@ -105,10 +106,11 @@ async fn fail(
     }
 }
 
-fn written(result: io::Result<()>) -> After {
-    match result {
-        Ok(()) => After::Close,
-        Err(_) => After::Cut,
+fn written(result: &io::Result<()>) -> After {
+    if result.is_ok() {
+        After::Close
+    } else {
+        After::Cut
     }
 }
 
@@ -138,10 +140,10 @@ async fn forward(
     let Attempts { upload, answer, .. } = attempts;
     let keeps = request.keep_alive && upload.is_taken() && !answer.closes;
     let after = match outcome {
-        Ok(()) if answer.switches => After::Cut,
+        Ok(()) if answer.behind == Behind::Tunnel => After::Cut,
         Ok(()) if keeps => After::Keep,
         Ok(()) => After::Close,
-        Err(error) if answer.has_begun() => {
+        Err(error) if answer.has_begun() || answer.is_within_interim() => {
             if !error.is_clients_fault() {
                 tally.broken_off();
             }
@@ -150,7 +152,7 @@ async fn forward(
                 error = &error as &dyn std::error::Error,
                 "answer broken off"
             );
-            if answer.until_close {
+            if answer.behind == Behind::UntilClose {
                 After::Reset
             } else {
                 After::Cut
@@ -164,8 +166,7 @@ async fn forward(
 
 fn upload(request: &Request) -> Flow {
     let chunked = request.framing == Framing::Chunked;
-    let trailers = chunked.then_some(trailers::of_request as fn(&[u8]) -> _);
-    Flow::new(Decoder::from(request.framing), chunked, trailers)
+    Flow::new(Decoder::from(request.framing), chunked, Trailers::OfRequest)
 }
 
 /// The attempts to have one request answered.
@@ -277,9 +278,8 @@ impl Attempts<'_> {
         });
         let outcome = poll_fn(|cx| {
             let polled = exchange.poll(cx);
-            if let Some((status, at)) = exchange.answered()
-                && !told
-            {
+            let failed = matches!(polled, Poll::Ready(Err(_)));
+            if let (Some((status, at)), false, false) = (exchange.answered(), told, failed) {
                 told = true;
                 attempt.answered(status, at);
                 tally.answered(status);
@@ -292,7 +292,7 @@ impl Attempts<'_> {
         .await;
         drop(exchange);
         outcome?;
-        if self.answer.switches {
+        if self.answer.behind == Behind::Tunnel {
             upgrade::tunnel(worker, client, &mut connection, attempt, tally).await;
             return Ok(());
         }

@@ -2,7 +2,7 @@
 
 use super::{
     grammar::{is_host, is_target, is_token},
-    head::{Field, HeadDefect, HeadLimits, SpaceBeforeColon, Span, first_line, parse_fields},
+    head::{Field, HeadDefect, HeadLimits, Span, first_line, parse_fields},
 };
 
 /// The minor versions of HTTP/1 that make a difference.
@@ -47,7 +47,7 @@ pub(in crate::proxy) fn parse_request(
 ) -> Result<RequestHead, HeadDefect> {
     let (line, rest) = first_line(head)?;
     let request = parse_request_line(line)?;
-    parse_fields(head, rest, SpaceBeforeColon::Refused, limits, fields)?;
+    parse_fields(head, rest, limits, fields)?;
     Ok(request)
 }
 
@@ -110,7 +110,7 @@ pub(super) fn parse_version(version: &[u8], malformed: HeadDefect) -> Result<Ver
 
 fn target_form(method: &[u8], target: &[u8], start: usize) -> Result<TargetForm, HeadDefect> {
     if method == b"CONNECT" {
-        let has_port = target.iter().any(|&byte| byte == b':');
+        let has_port = target.contains(&b':');
         return if has_port && is_host(target) {
             Ok(TargetForm::Authority)
         } else {

@@ -2,7 +2,7 @@
 
 use super::{
     grammar::is_field_value,
-    head::{Field, HeadDefect, HeadLimits, SpaceBeforeColon, Span, first_line, parse_fields},
+    head::{Field, HeadDefect, HeadLimits, Span, first_line, parse_fields},
     request::{Version, parse_version},
 };
 
@@ -24,7 +24,7 @@ pub(in crate::proxy) fn parse_response(
 ) -> Result<ResponseHead, HeadDefect> {
     let (line, rest) = first_line(head)?;
     let response = parse_status_line(line)?;
-    parse_fields(head, rest, SpaceBeforeColon::Removed, limits, fields)?;
+    parse_fields(head, rest, limits, fields)?;
     Ok(response)
 }
 
