@@ -286,6 +286,19 @@ pub struct Options {
     /// How often a request that failed may be sent again, where that is safe [default: 1]
     #[arg(long, env = "WELDR_RETRIES", value_name = "N", global = true, help_heading = HTTP)]
     pub retries: Option<usize>,
+
+    /// Write a line for each request: off, json, or combined (as Apache and nginx do) [default: off]
+    #[arg(long, env = "WELDR_ACCESS_LOG", value_name = "FORMAT", global = true)]
+    pub access_log: Option<AccessLogFormat>,
+
+    /// Append the access log to this file, also after it was rotated away [default: standard output]
+    #[arg(
+        long,
+        env = "WELDR_ACCESS_LOG_FILE",
+        value_name = "FILE",
+        global = true
+    )]
+    pub access_log_file: Option<PathBuf>,
 }
 
 const HTTP: &str = "HTTP";
@@ -336,6 +349,19 @@ pub enum LogFormat {
     Text,
     /// A JSON object a line.
     Json,
+}
+
+/// How a line of the access log looks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AccessLogFormat {
+    /// There is none.
+    #[default]
+    Off,
+    /// A JSON object.
+    Json,
+    /// The Combined Log Format.
+    Combined,
 }
 
 /// What happens to a request that some server might read in another way.

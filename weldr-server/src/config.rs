@@ -12,7 +12,7 @@ use std::{
 
 use ipnet::IpNet;
 
-pub use crate::args::{DesyncMode, ForwardedHeaders};
+pub use crate::args::{AccessLogFormat, DesyncMode, ForwardedHeaders};
 use crate::{
     args::{BalancingName, CheckType, LogFormat, Options, Span},
     model::{Balancing, CheckKind, HttpCheck, Invalid, PoolSettings, in_range},
@@ -49,6 +49,8 @@ pub struct Config {
     pub limits: Limits,
     /// What the data path makes of messages.
     pub http: HttpPolicy,
+    /// What is written of requests.
+    pub access_log: AccessLogOptions,
 }
 
 /// Where the pool is kept.
@@ -113,6 +115,15 @@ pub struct HttpPolicy {
     pub retries: usize,
 }
 
+/// What is written of requests, and where.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AccessLogOptions {
+    /// How a line looks.
+    pub format: AccessLogFormat,
+    /// Where lines go; `None`: standard output.
+    pub file: Option<PathBuf>,
+}
+
 impl Default for HttpPolicy {
     fn default() -> Self {
         Self {
@@ -158,6 +169,7 @@ impl Default for Config {
                 server_idle_connections: 256,
             },
             http: HttpPolicy::default(),
+            access_log: AccessLogOptions::default(),
         }
     }
 }
@@ -195,6 +207,20 @@ pub enum ConfigError {
     ManagementOpen(SocketAddr),
 }
 
+fn http_policy(options: &Options) -> HttpPolicy {
+    let default = HttpPolicy::default();
+    HttpPolicy {
+        desync_mode: options.desync_mode.unwrap_or(default.desync_mode),
+        forwarded_headers: options
+            .forwarded_headers
+            .unwrap_or(default.forwarded_headers),
+        trusted_proxies: options.trusted_proxy.clone().unwrap_or_default(),
+        max_body_bytes: options.max_body_bytes.filter(|&limit| limit > 0),
+        body_min_rate: options.body_min_rate.unwrap_or(default.body_min_rate),
+        retries: options.retries.unwrap_or(default.retries),
+    }
+}
+
 impl Config {
     /// Makes a configuration of what was said on the command line or in the environment, and beneath it of
     /// what the file at `path` says.
@@ -207,6 +233,7 @@ impl Config {
     pub fn from_options(options: Options) -> Result<Self, ConfigError> {
         let default = Self::default();
         let pool = pool_settings(&options)?;
+        let http = http_policy(&options);
         let span = |span: Option<Span>, default: Duration| span.map_or(default, |span| span.0);
         let demo = options.demo.unwrap_or(default.demo);
         if demo && options.data_dir.is_some() {
@@ -247,15 +274,10 @@ impl Config {
                 client_body: span(options.client_body_timeout, default.timeouts.client_body),
                 tunnel_idle: span(options.tunnel_idle_timeout, default.timeouts.tunnel_idle),
             },
-            http: HttpPolicy {
-                desync_mode: options.desync_mode.unwrap_or(default.http.desync_mode),
-                forwarded_headers: options
-                    .forwarded_headers
-                    .unwrap_or(default.http.forwarded_headers),
-                trusted_proxies: options.trusted_proxy.unwrap_or_default(),
-                max_body_bytes: options.max_body_bytes.filter(|&limit| limit > 0),
-                body_min_rate: options.body_min_rate.unwrap_or(default.http.body_min_rate),
-                retries: options.retries.unwrap_or(default.http.retries),
+            http,
+            access_log: AccessLogOptions {
+                format: options.access_log.unwrap_or_default(),
+                file: options.access_log_file,
             },
             limits: Limits {
                 header_bytes: options
@@ -281,6 +303,11 @@ impl Config {
     pub fn validate(&self) -> Result<(), ConfigError> {
         if self.listen.is_empty() {
             return Err(Invalid::new("listen", "", "at least one address").into());
+        }
+        if self.access_log.file.is_some() && self.access_log.format == AccessLogFormat::Off {
+            return Err(ConfigError::Contradiction(
+                "access_log_file says where to write the access log, but access_log is off: say json or combined",
+            ));
         }
         if !self.management_insecure && !is_loopback(self.management.ip()) {
             return Err(ConfigError::ManagementOpen(self.management));
@@ -425,6 +452,8 @@ impl From<&Config> for Options {
             max_body_bytes: Some(config.http.max_body_bytes.unwrap_or_default()),
             body_min_rate: Some(config.http.body_min_rate),
             retries: Some(config.http.retries),
+            access_log: Some(config.access_log.format),
+            access_log_file: config.access_log.file.clone(),
         }
     }
 }
@@ -456,7 +485,7 @@ impl Options {
             connect_timeout response_header_timeout stream_idle_timeout server_idle_timeout
             max_header_bytes max_headers max_connections max_server_connections
             max_server_idle_connections client_body_timeout tunnel_idle_timeout desync_mode
-            forwarded_headers trusted_proxy max_body_bytes body_min_rate retries
+            forwarded_headers trusted_proxy max_body_bytes body_min_rate retries access_log access_log_file
         }
     }
 }

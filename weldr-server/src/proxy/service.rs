@@ -7,6 +7,7 @@ use std::{
     pin::pin,
     rc::Rc,
     task::Poll,
+    time::Instant,
 };
 
 use crate::model::ServerId;
@@ -18,7 +19,7 @@ use super::{
     exchange::{Answer, Behind, Exchange, Parts},
     flow::Flow,
     headers::{Circumstances, Prepared, Refusal, Request, prepare},
-    http1::{Decoder, Framing, parse_request},
+    http1::{Decoder, Framing, first_line, parse_request},
     response::{self, Asker},
     retry::{Progress, Replay},
     tally::{AttemptTally, RequestTally},
@@ -30,28 +31,50 @@ use super::{
 
 /// Answers the request whose head is the first `length` bytes that the client sent.
 pub(super) async fn serve(worker: &Rc<Worker>, client: &mut Client, length: usize) -> After {
+    let line = line_for_log(worker, client);
     let (asker, prepared) = read(worker, client, length);
     let mut tally = RequestTally::begin(worker);
     match prepared {
         Ok(Prepared::Forward(request)) => {
             let after = forward(worker, client, asker, &request, &mut tally).await;
+            tally.log(client.peer.address, asker.version, &request.head);
             worker.buffers.take_head_back(request.head);
             after
         }
         Ok(Prepared::AnswerHere(answer)) => {
             let mut out = Vec::new();
             response::write_local(&mut out, &answer, asker, true, &worker.date());
-            tally.answered(200);
-            written(&write_all(worker, client, &out).await)
+            tally.answered_here(200);
+            let after = written(&write_all(worker, client, &out).await);
+            tally.log(client.peer.address, asker.version, &line);
+            after
         }
-        Err(refusal) => fail(worker, client, asker, &mut tally, &refusal.into(), true).await,
+        Err(refusal) => {
+            let after = fail(worker, client, asker, &mut tally, &refusal.into(), true).await;
+            tally.log(client.peer.address, asker.version, &line);
+            after
+        }
     }
 }
 
 /// Answers something that is not a request.
 pub(super) async fn refuse(worker: &Rc<Worker>, client: &mut Client, error: ProxyError) -> After {
+    let line = line_for_log(worker, client);
     let mut tally = RequestTally::begin(worker);
-    fail(worker, client, Asker::default(), &mut tally, &error, true).await
+    let asker = Asker::default();
+    let after = fail(worker, client, asker, &mut tally, &error, true).await;
+    tally.log(client.peer.address, asker.version, &line);
+    after
+}
+
+/// The first line of what came, for a request that may not become one to a server.
+fn line_for_log(worker: &Worker, client: &Client) -> Vec<u8> {
+    const LONGEST: usize = 1024;
+    if worker.access_log.is_none() {
+        return Vec::new();
+    }
+    let line = first_line(client.buffer.filled());
+    line[..line.len().min(LONGEST)].to_vec()
 }
 
 fn read(worker: &Worker, client: &mut Client, length: usize) -> (Asker, Result<Prepared, Refusal>) {
@@ -91,7 +114,8 @@ async fn fail(
         error = error as &dyn std::error::Error,
         "request failed"
     );
-    tally.answered(verdict.status);
+    tally.answered_here(verdict.status);
+    tally.ended_by(error);
     if matches!(error, ProxyError::ClientGone | ProxyError::ClientStalled) {
         return After::Cut;
     }
@@ -134,6 +158,7 @@ async fn forward(
         request,
         upload: upload(request),
         answer: Answer::new(worker.buffers.head()),
+        tried: 0,
     };
     let outcome = attempts.run(client, tally).await;
     client.deadline.wait_for_none();
@@ -147,6 +172,7 @@ async fn forward(
             if !error.is_clients_fault() {
                 tally.broken_off();
             }
+            tally.ended_by(&error);
             tracing::debug!(
                 client = %client.peer.address,
                 error = &error as &dyn std::error::Error,
@@ -176,6 +202,7 @@ struct Attempts<'a> {
     request: &'a Request,
     upload: Flow,
     answer: Answer,
+    tried: u32,
 }
 
 impl Attempts<'_> {
@@ -225,12 +252,24 @@ impl Attempts<'_> {
         replay: Replay,
         tally: &mut RequestTally<'_>,
     ) -> Result<(), ProxyError> {
-        let mut attempt = AttemptTally::begin(self.worker, upstream);
+        // The first one begins with the request: the clock need not be asked twice.
+        let begun = if self.tried == 0 {
+            tally.begun()
+        } else {
+            Instant::now()
+        };
+        self.tried += 1;
+        tally.attempted(upstream.live.address, begun);
+        let mut attempt = AttemptTally::begin(self.worker, upstream, begun);
         client.deadline.wait_for(upstream.id());
         loop {
-            let outcome = match upstream.checkout(replay) {
-                Some(connection) => Ok(connection),
-                None => connect(self.worker, client, upstream).await,
+            let outcome = if let Some(connection) = upstream.checkout(replay) {
+                Ok(connection)
+            } else {
+                let since = Instant::now();
+                let connected = connect(self.worker, client, upstream).await;
+                tally.connected(since.elapsed());
+                connected
             };
             let reused = matches!(&outcome, Ok(connection) if connection.reused);
             let outcome = match outcome {
@@ -282,7 +321,7 @@ impl Attempts<'_> {
             if let (Some((status, at)), false, false) = (exchange.answered(), told, failed) {
                 told = true;
                 attempt.answered(status, at);
-                tally.answered(status);
+                tally.answered(status, at);
             }
             let (sent, received) = exchange.take_uncounted();
             attempt.passed(sent, received);

@@ -221,8 +221,27 @@ pub(in crate::proxy) fn end_of_head(
     Ok(None)
 }
 
+/// The first line of a head, for people: whatever there is of one.
+pub(in crate::proxy) fn first_line(head: &[u8]) -> &[u8] {
+    let end = head.iter().position(|byte| b"\r\n".contains(byte));
+    &head[..end.unwrap_or(head.len())]
+}
+
+/// The value of the first field of that name, which is in lower case, in a head that we have written; empty when there
+/// is none. For what is looked for seldom: a head that comes in is parsed once.
+pub(in crate::proxy) fn value_of<'h>(head: &'h [u8], name: &[u8]) -> &'h [u8] {
+    head.split(|&byte| byte == b'\n')
+        .skip(1)
+        .find_map(|line| {
+            let (found, value) = line.split_at_checked(name.len())?;
+            let value = value.strip_prefix(b":")?;
+            found.eq_ignore_ascii_case(name).then(|| value.trim_ascii())
+        })
+        .unwrap_or_default()
+}
+
 /// Takes the first line of a head: the line, and where the next one begins.
-pub(super) fn first_line(head: &[u8]) -> Result<(&[u8], usize), HeadDefect> {
+pub(super) fn take_line(head: &[u8]) -> Result<(&[u8], usize), HeadDefect> {
     let end = memchr(b'\n', head).ok_or(HeadDefect::LineEnd)?;
     let line = head[..end].strip_suffix(b"\r").ok_or(HeadDefect::LineEnd)?;
     Ok((line, end + 1))

@@ -19,6 +19,8 @@ pub(super) use body::{Decoder, Step};
 pub(super) use chunked::ChunkDefect;
 pub(super) use framing::{AnswerFraming, Framing, FramingDefect, answer_framing, request_framing};
 pub(super) use grammar::{elements, is_field_value, is_host, is_token, parse_decimal};
-pub(super) use head::{Field, HeadDefect, HeadLimits, Known, Span, end_of_head, parse_fields};
+pub(super) use head::{
+    Field, HeadDefect, HeadLimits, Known, Span, end_of_head, first_line, parse_fields, value_of,
+};
 pub(super) use request::{RequestHead, TargetForm, Version, check_begin, parse_request};
 pub(super) use response::{ResponseHead, parse_response};

@@ -2,7 +2,7 @@
 
 use super::{
     grammar::{is_host, is_target, is_token},
-    head::{Field, HeadDefect, HeadLimits, Span, first_line, parse_fields},
+    head::{Field, HeadDefect, HeadLimits, Span, parse_fields, take_line},
 };
 
 /// The minor versions of HTTP/1 that make a difference.
@@ -45,7 +45,7 @@ pub(in crate::proxy) fn parse_request(
     limits: HeadLimits,
     fields: &mut Vec<Field>,
 ) -> Result<RequestHead, HeadDefect> {
-    let (line, rest) = first_line(head)?;
+    let (line, rest) = take_line(head)?;
     let request = parse_request_line(line)?;
     parse_fields(head, rest, limits, fields)?;
     Ok(request)
@@ -54,7 +54,7 @@ pub(in crate::proxy) fn parse_request(
 /// Whether the bytes at the begin of a head that is not all here can still become a request: whoever sends something
 /// else is told at once, and not when its time is over.
 pub(in crate::proxy) fn check_begin(begin: &[u8]) -> Result<(), HeadDefect> {
-    if let Ok((line, _)) = first_line(begin) {
+    if let Ok((line, _)) = take_line(begin) {
         return parse_request_line(line).map(drop);
     }
     let is_possible = |byte: &u8| matches!(byte, b' '..0x7f | b'\r');
