@@ -46,10 +46,16 @@ pub(crate) struct Cli {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct GlobalOptions {
-    /// Management port
-    #[arg(long, global = true, env = "WELDR_ENDPOINT", hide_env_values = true)]
+    /// Management port; of several, the first that answers
+    #[arg(
+        long,
+        global = true,
+        env = "WELDR_ENDPOINT",
+        hide_env_values = true,
+        value_delimiter = ','
+    )]
     #[arg(value_name = "URL", default_value = parse::DEFAULT_ENDPOINT, value_parser = parse::endpoint)]
-    pub(crate) endpoint: String,
+    pub(crate) endpoint: Vec<String>,
 
     /// How to print
     #[arg(short, long, global = true, value_name = "FORMAT", value_enum, default_value_t = Format::Table, long_help = OUTPUT)]
@@ -58,6 +64,10 @@ pub(crate) struct GlobalOptions {
     /// Longest time for the connect and for each call
     #[arg(long, global = true, value_name = "TIME", default_value = "5s", value_parser = parse::positive)]
     pub(crate) timeout: Duration,
+
+    /// Read what the node has, without asking whether the others have more
+    #[arg(long, global = true)]
+    pub(crate) stale: bool,
 
     /// Pool to work on
     #[arg(long, global = true, value_name = "NAME", default_value = "default")]
@@ -98,6 +108,9 @@ pub(crate) enum Command {
     /// Show or change the settings of the pool
     #[command(subcommand)]
     Pool(PoolCommand),
+    /// Show or change the nodes that keep the pool together
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
     /// Show the statistics of the node
     Stats(StatsArgs),
     /// Print the servers, then each change as it happens, one a line
@@ -192,6 +205,23 @@ pub(crate) struct SetArgs {
 pub(crate) struct GetArgs {
     #[arg(required = true, value_name = "ADDR", value_parser = parse::address, help = ADDRESSES)]
     pub(crate) addresses: Vec<SocketAddr>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClusterCommand {
+    /// Show every node: role, term, how far it has come; and whether there is a quorum
+    Status,
+    /// Remove a node; it can only come back as a new one
+    Remove(NodeArgs),
+    /// Hand the leadership to a node
+    Transfer(NodeArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NodeArgs {
+    /// Name of the node, as in cluster status
+    #[arg(value_name = "NODE")]
+    pub(crate) name: String,
 }
 
 #[derive(Debug, Subcommand)]

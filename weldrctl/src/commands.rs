@@ -10,6 +10,7 @@ use crate::{
 mod add;
 mod admin;
 mod batch;
+mod cluster;
 mod completions;
 mod get;
 mod list;
@@ -26,6 +27,8 @@ mod weights;
 struct Session {
     client: Client,
     pool: String,
+    /// Whether reads may be answered by the node alone.
+    stale: bool,
     output: Output,
 }
 
@@ -34,6 +37,7 @@ impl Session {
         Ok(Self {
             client: Client::connect(&global).await?,
             pool: global.pool,
+            stale: global.stale,
             output: Output::new(global.output),
         })
     }
@@ -59,6 +63,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, CtlError> {
         Command::List => list::run(&session).await,
         Command::Get(args) => get::run(&session, args).await,
         Command::Pool(command) => pool::run(&session, command).await,
+        Command::Cluster(command) => cluster::run(&session, command).await,
         Command::Stats(args) => stats::run(&session, args).await,
         Command::Watch => watch::run(&session).await,
         Command::Completions(_) => Ok(Exit::Done),
@@ -76,6 +81,7 @@ fn validate(command: &Command) -> Result<(), CtlError> {
         | Command::Maintenance(_)
         | Command::List
         | Command::Get(_)
+        | Command::Cluster(_)
         | Command::Stats(_)
         | Command::Watch
         | Command::Completions(_) => Ok(()),

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tracing::debug;
-use weldr_proto::v1::management_server::ManagementServer;
+use weldr_proto::v1::{cluster_server::ClusterServer, management_server::ManagementServer};
 
 use super::{
     error::Error,
@@ -74,6 +74,7 @@ pub(super) fn router<H: Health>(served: Served<H>) -> Router {
 }
 
 fn grpc_services<H: Health>(operations: Arc<Operations>, health: HealthServer<H>) -> Router {
+    let cluster = ClusterServer::new(grpc::Service(Arc::clone(&operations)));
     let management = ManagementServer::new(grpc::Service(operations));
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -81,6 +82,7 @@ fn grpc_services<H: Health>(operations: Arc<Operations>, health: HealthServer<H>
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let routes = Routes::new(management.max_decoding_message_size(LONGEST_GRPC_REQUEST))
+        .add_service(cluster.max_decoding_message_size(LONGEST_GRPC_REQUEST))
         .add_service(health.max_decoding_message_size(LONGEST_GRPC_REQUEST));
     let routes = match (reflection().build_v1(), reflection().build_v1alpha()) {
         (Ok(v1), Ok(v1alpha)) => routes

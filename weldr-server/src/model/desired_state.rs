@@ -287,10 +287,10 @@ fn expect_unchanged(
 
 fn differences(present: &ServerSpec, asked: &ServerSpec) -> Vec<ServerSetting> {
     let mut differences = Vec::new();
-    let mut compare = |name, present: String, asked: String| {
+    let mut compare = |name: &'static str, present: String, asked: String| {
         if present != asked {
             differences.push(ServerSetting {
-                name,
+                name: name.into(),
                 present,
                 asked,
             });

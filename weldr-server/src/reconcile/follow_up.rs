@@ -131,7 +131,11 @@ impl FollowUps {
         loop {
             let error = match self.cluster.propose(command.clone()).await {
                 Ok(_) | Err(ProposeError::Rejected(_) | ProposeError::ShuttingDown) => return,
-                Err(error @ (ProposeError::NotDurable(_) | ProposeError::Unknown)) => error,
+                Err(
+                    error @ (ProposeError::NotDurable(_)
+                    | ProposeError::NoQuorum { .. }
+                    | ProposeError::Unknown { .. }),
+                ) => error,
             };
             let error = &error as &(dyn std::error::Error + Sync);
             tracing::error!(%error, "a server cannot be removed; trying again");

@@ -11,6 +11,7 @@
 //! | `pool get`, `pool set` | one [`Pool`] |
 //! | `stats` | one [`Stats`]; with `--watch` one a line |
 //! | `watch` | one [`Event`] a line |
+//! | `cluster status`, `cluster remove`, `cluster transfer` | one [`Cluster`] |
 #![expect(
     clippy::struct_field_names,
     reason = "the names are those of the JSON, which say what they are without their type"
@@ -21,6 +22,73 @@ use weldr_proto::v1::{self, health_check::Type};
 
 use super::{figures, words};
 use crate::rates::{Rates, ServerRates, between, by_id, per_server};
+
+/// The nodes that keep the pool together.
+#[derive(Debug, Serialize)]
+pub(crate) struct Cluster {
+    pub(crate) cluster: String,
+    pub(crate) quorum: bool,
+    pub(crate) term: u64,
+    pub(crate) leader: Option<String>,
+    pub(crate) answered_by: String,
+    pub(crate) revision: u64,
+    pub(crate) nodes: Vec<Node>,
+}
+
+/// One node; `null` is what a node does not say that does not answer.
+#[derive(Debug, Serialize)]
+pub(crate) struct Node {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) address: String,
+    pub(crate) reachable: bool,
+    pub(crate) role: Option<String>,
+    pub(crate) term: Option<u64>,
+    pub(crate) applied: Option<u64>,
+    pub(crate) revision: Option<u64>,
+    pub(crate) lag: Option<u64>,
+    pub(crate) since: Option<String>,
+    pub(crate) version: Option<String>,
+    pub(crate) stopped: Option<String>,
+}
+
+impl From<&v1::GetClusterResponse> for Cluster {
+    fn from(answer: &v1::GetClusterResponse) -> Self {
+        Self {
+            cluster: answer.cluster.clone(),
+            quorum: answer.quorum,
+            term: answer.term,
+            leader: some(&answer.leader),
+            answered_by: answer.answered_by.clone(),
+            revision: answer.revision,
+            nodes: answer.nodes.iter().map(Node::from).collect(),
+        }
+    }
+}
+
+impl From<&v1::Node> for Node {
+    fn from(node: &v1::Node) -> Self {
+        let said = node.reachable;
+        Self {
+            id: node.id.clone(),
+            name: node.name.clone(),
+            address: node.address.clone(),
+            reachable: said,
+            role: said.then(|| words::node_role(node.role)),
+            term: said.then_some(node.term),
+            applied: said.then_some(node.applied),
+            revision: said.then_some(node.revision),
+            lag: said.then_some(node.lag),
+            since: node.since.map(|since| since.to_string()),
+            version: some(&node.version),
+            stopped: some(&node.stopped),
+        }
+    }
+}
+
+fn some(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
 
 /// Servers of a pool.
 #[derive(Debug, Serialize)]

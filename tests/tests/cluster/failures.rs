@@ -1,0 +1,149 @@
+//! What a cluster does while nodes are dead, stopped or cut off.
+
+use tonic::Code;
+use weldr_tests::{cluster::TestCluster, origin::Origin, process::Signal, raw, wait};
+
+/// Writes until it works: an election is under way.
+async fn adds_in_the_end(cluster: &TestCluster, index: usize, port: u16) {
+    wait::until(format!("a write at node {index}"), async || {
+        let added = cluster.add(index, port).await;
+        added.map_err(|error| error.to_string())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_others_go_on_when_the_leader_dies() {
+    let mut cluster = TestCluster::start(3).await;
+    cluster.add(0, 1001).await.unwrap();
+    let leader = cluster.leader().await;
+    cluster.kill(leader).await;
+    // No retry: the call waits for the next leader.
+    let other = cluster.running_nodes()[0];
+    cluster.add(other, 1002).await.unwrap();
+    for index in cluster.running_nodes() {
+        assert_eq!(cluster.ports(index, false).await.unwrap(), [1001, 1002]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_quorum_nothing_changes_and_traffic_goes_on() {
+    let origin = Origin::saying("still here");
+    let mut cluster = TestCluster::start(3).await;
+    let port = origin.address().port();
+    cluster.add(0, port).await.unwrap();
+    wait::until("an answer of the origin", async || {
+        let answer = raw::request(cluster.proxy(2), "GET", "/", "").await;
+        if answer.status == 200 {
+            Ok(())
+        } else {
+            Err(answer.status)
+        }
+    })
+    .await;
+    cluster.kill(0).await;
+    cluster.kill(1).await;
+
+    let refused = cluster.add(2, 1002).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable, "{refused}");
+    for part in [
+        "no quorum",
+        "a (127.0.0.1:",
+        "b (127.0.0.1:",
+        "nothing changed",
+    ] {
+        assert!(refused.message().contains(part), "{part}: {refused}");
+    }
+    let unsure = cluster.ports(2, false).await.unwrap_err();
+    assert_eq!(unsure.code(), Code::Unavailable, "{unsure}");
+    assert_eq!(cluster.ports(2, true).await.unwrap(), [port]);
+    let answer = raw::request(cluster.proxy(2), "GET", "/", "").await;
+    assert_eq!(answer.status, 200);
+    let told = cluster.weldrctl(2).args(["cluster", "status"]).run().await;
+    assert_eq!(told.code(), Some(1));
+    assert!(told.stdout.contains("no answer"), "{}", told.stdout);
+    assert!(told.stdout.contains("no quorum"), "{}", told.stdout);
+
+    // It starts without a quorum too, with what it had.
+    cluster.kill(2).await;
+    cluster.run(2).await;
+    assert_eq!(cluster.ports(2, true).await.unwrap(), [port]);
+    cluster.run(1).await;
+    adds_in_the_end(&cluster, 2, 1003).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_leader_is_followed_by_another_and_falls_in_line() {
+    let cluster = TestCluster::start(3).await;
+    cluster.add(1, 1001).await.unwrap();
+    assert_eq!(cluster.leader().await, 0);
+    cluster.signal(0, Signal::STOP);
+    adds_in_the_end(&cluster, 1, 1002).await;
+    cluster.signal(0, Signal::CONT);
+    // It still takes itself for the leader, and must not say so.
+    assert_eq!(cluster.ports(0, false).await.unwrap(), [1001, 1002]);
+    cluster.add(0, 1003).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_is_cut_off_answers_nothing_stale() {
+    let cluster = TestCluster::start(5).await;
+    cluster.add(0, 1001).await.unwrap();
+    let leader = cluster.leader().await;
+    cluster.isolate(leader);
+    let other = (leader + 1) % 5;
+    adds_in_the_end(&cluster, other, 1002).await;
+    let read = cluster.ports(leader, false).await;
+    assert_eq!(read.unwrap_err().code(), Code::Unavailable);
+    let written = cluster.add(leader, 1003).await.unwrap_err();
+    let honest = matches!(written.code(), Code::Unavailable | Code::DeadlineExceeded);
+    assert!(honest, "{written}");
+    cluster.heal();
+    wait::until("the old leader to catch up", async || {
+        let ports = cluster
+            .ports(leader, false)
+            .await
+            .map_err(|error| error.to_string())?;
+        if ports.contains(&1002) {
+            Ok(())
+        } else {
+            Err(format!("{ports:?}"))
+        }
+    })
+    .await;
+}
+
+/// A follower that is heard and hears nothing must not disturb the others: it asks before it stands.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_that_hears_nobody_deposes_nobody() {
+    let cluster = TestCluster::start(3).await;
+    cluster.add(0, 1001).await.unwrap();
+    let before = cluster.status(0).await.unwrap();
+    assert_eq!(before.leader, "a");
+    cluster.cut_one_way(0, 2);
+    cluster.cut_one_way(1, 2);
+    wait::until("c to stand for election, or to hear of it", async || {
+        let status = cluster.status(2).await.map_err(|error| error.to_string())?;
+        let own = status.nodes.iter().find(|node| node.name == "c").unwrap();
+        if own.lag == 0 && own.role == 2 {
+            Err(format!("{own:?}"))
+        } else {
+            Ok(())
+        }
+    })
+    .await;
+    for port in 1002..1010 {
+        cluster.add(0, port).await.unwrap();
+    }
+    cluster.heal();
+    let all: Vec<u16> = (1001..1010).collect();
+    wait::until("c to catch up", async || {
+        match cluster.ports(2, false).await {
+            Ok(ports) if ports == all => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    let after = cluster.status(0).await.unwrap();
+    assert_eq!((after.leader, after.term), (before.leader, before.term));
+}
