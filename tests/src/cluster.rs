@@ -28,6 +28,8 @@ pub struct TestCluster {
     extra: Vec<String>,
     /// Whether a node that comes back is managed where it was.
     pinned: bool,
+    /// Whether nodes reach each other without a relay.
+    direct: bool,
 }
 
 /// A node of a [`TestCluster`].
@@ -40,6 +42,8 @@ pub struct ClusterNode {
     relay: Relay,
     /// Where it is managed, or was last.
     managed: Option<SocketAddr>,
+    /// Where it listens for others, or did last.
+    clustered: Option<SocketAddr>,
     running: Option<Running>,
 }
 
@@ -60,7 +64,14 @@ impl TestCluster {
     pub async fn start_with(size: u8, extra: &[&str]) -> Self {
         let files = TempDir::with_prefix("weldr-cluster-").expect("a temporary directory");
         std::fs::write(files.path().join("secret"), "open sesame").expect("a file");
-        Self::begin(size, files, extra).await
+        Self::begin(size, files, extra, false).await
+    }
+
+    /// [`Self::start`] with nodes that reach each other without a relay: one that is dead refuses connections.
+    pub async fn start_direct(size: u8) -> Self {
+        let files = TempDir::with_prefix("weldr-cluster-").expect("a temporary directory");
+        std::fs::write(files.path().join("secret"), "open sesame").expect("a file");
+        Self::begin(size, files, &[], true).await
     }
 
     /// [`Self::start`], and nodes that come back are managed where they were.
@@ -71,7 +82,7 @@ impl TestCluster {
     }
 
     /// [`Self::start_with`] files that are there already; the one named `secret` has to be.
-    pub async fn begin(size: u8, files: TempDir, extra: &[&str]) -> Self {
+    pub async fn begin(size: u8, files: TempDir, extra: &[&str], direct: bool) -> Self {
         let path = files.path().to_str().expect("a path in UTF-8").to_owned();
         let extra = extra
             .iter()
@@ -82,6 +93,7 @@ impl TestCluster {
             files,
             extra,
             pinned: false,
+            direct,
         };
         for index in 0..size {
             let name = char::from(b'a' + index).to_string();
@@ -92,6 +104,7 @@ impl TestCluster {
                 ip: IpAddr::V4(Ipv4Addr::new(127, 0, 0, 11 + index)),
                 relay: Relay::start().await,
                 managed: None,
+                clustered: None,
                 running: None,
             });
         }
@@ -107,6 +120,8 @@ impl TestCluster {
         let node = &self.nodes[index];
         let management = node.managed.filter(|_| self.pinned);
         let management = management.unwrap_or_else(|| ([127, 0, 0, 1], 0).into());
+        let cluster = node.clustered.filter(|_| self.direct);
+        let cluster = cluster.unwrap_or_else(|| (node.ip, 0).into());
         let mut program = Program::new("weldr")
             .args([
                 "--listen",
@@ -115,18 +130,21 @@ impl TestCluster {
                 &management.to_string(),
             ])
             .args(["--node-name", &node.name, "--workers", "1"])
-            .args(["--cluster", &format!("{}:0", node.ip)])
-            .args(["--cluster-advertise", &node.relay.address().to_string()])
+            .args(["--cluster", &cluster.to_string()])
             .arg("--data-dir")
             .arg(&node.data_dir)
             .arg("--cluster-secret-file")
             .arg(self.files.path().join("secret"))
             .args(&self.extra);
+        if !self.direct {
+            let advertise = node.relay.address().to_string();
+            program = program.args(["--cluster-advertise", &advertise]);
+        }
         if index > 0 {
             let others = self.nodes.iter().enumerate();
             for (_, other) in others.filter(|(other, _)| *other != index) {
                 if other.running.is_some() {
-                    program = program.args(["--join", &other.relay.address().to_string()]);
+                    program = program.args(["--join", &self.reached_at(other).to_string()]);
                 }
             }
         }
@@ -138,6 +156,7 @@ impl TestCluster {
         let mut process = self.program(index).start();
         let cluster = process.logged_address("cluster listening").await;
         self.nodes[index].relay.lead_to(cluster);
+        self.nodes[index].clustered = Some(cluster);
         let proxy = process.proxy_address().await;
         let management = process.management_address().await;
         self.nodes[index].managed = Some(management);
@@ -155,7 +174,12 @@ impl TestCluster {
 
     /// Where the others reach a node.
     pub fn address(&self, index: usize) -> SocketAddr {
-        self.nodes[index].relay.address()
+        self.reached_at(&self.nodes[index])
+    }
+
+    fn reached_at(&self, node: &ClusterNode) -> SocketAddr {
+        let direct = node.clustered.filter(|_| self.direct);
+        direct.unwrap_or_else(|| node.relay.address())
     }
 
     /// A node with the secret and no certificate, which asks to join at another.

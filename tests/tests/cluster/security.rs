@@ -86,7 +86,7 @@ async fn with_certificates_nodes_talk_over_tls_only() {
         "--cluster-ca",
         "FILES/ca.pem",
     ];
-    let cluster = TestCluster::begin(3, files, &tls).await;
+    let cluster = TestCluster::begin(3, files, &tls, false).await;
     cluster.add(2, 1001).await.unwrap();
     assert_eq!(cluster.ports(1, false).await.unwrap(), [1001]);
     // One with the secret and without a certificate.

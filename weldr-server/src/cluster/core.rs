@@ -1,7 +1,7 @@
 //! What a node of a cluster consists of, and how an order finds the leader.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -61,6 +61,7 @@ pub(super) struct Core {
     pub(super) role: Mutex<Role>,
     /// What the node tells the others of its servers.
     pub(super) reporter: Mutex<Option<Reporter>>,
+    pub(super) verdicts: Mutex<Verdicts>,
     /// Orders that are under way.
     pub(super) under_way: TaskTracker,
     pub(super) stop: CancellationToken,
@@ -74,6 +75,15 @@ impl std::fmt::Debug for Reporter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Reporter")
     }
+}
+
+/// What a node has to say of servers that are on their way out, by their ids.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Verdicts {
+    /// Being removed, and nothing runs on it any more through this node.
+    pub finished: BTreeSet<u64>,
+    /// Unhealthy, as this node sees it, for longer than it may be.
+    pub overdue: BTreeSet<u64>,
 }
 
 /// What a node is in its cluster, and since when.
@@ -238,6 +248,22 @@ impl Core {
         }
     }
 
+    /// The verdicts of the other members; `None` for each that does not answer.
+    pub(super) async fn verdicts_of_others(&self) -> Vec<Option<Verdicts>> {
+        let Some(metrics) = self.metrics() else {
+            return Vec::new();
+        };
+        let others = self.others(&metrics);
+        let asked = others.iter().map(async |(id, member)| {
+            let report = self.report_of(*id, member, false).await.ok()?;
+            Some(Verdicts {
+                finished: report.finished.into_iter().collect(),
+                overdue: report.overdue.into_iter().collect(),
+            })
+        });
+        join_all(asked).await
+    }
+
     /// Has the record carried out once, by whoever leads; gives its place in the log and its answer.
     pub(super) async fn submit(&self, record: Record) -> Result<(u64, Answer), Failed> {
         let mut uncertain = false;
@@ -346,7 +372,11 @@ impl Core {
                 }
             }
             Ok(Err(status)) if was_not_sent(&status) => Attempt::NotTaken,
-            Ok(Err(_)) | Err(_) => Attempt::Uncertain,
+            Ok(Err(status)) => {
+                tracing::debug!(leader = %member.name, error = ?status, "the leader does not answer");
+                Attempt::Uncertain
+            }
+            Err(_) => Attempt::Uncertain,
         }
     }
 
@@ -424,6 +454,11 @@ impl Core {
                 .unwrap_or_default(),
             ..v1::ReportResponse::default()
         };
+        {
+            let verdicts = self.verdicts.lock().unwrap_or_else(PoisonError::into_inner);
+            report.finished = verdicts.finished.iter().copied().collect();
+            report.overdue = verdicts.overdue.iter().copied().collect();
+        }
         if let Some(metrics) = self.metrics() {
             let role = self.note_role(metrics.state);
             report.term = metrics.current_term;
@@ -471,7 +506,8 @@ fn was_not_sent(status: &Status) -> bool {
     }
     let mut source = std::error::Error::source(status);
     while let Some(error) = source {
-        if error.is::<tonic::ConnectError>() {
+        let canceled = error.downcast_ref::<hyper::Error>();
+        if error.is::<tonic::ConnectError>() || canceled.is_some_and(hyper::Error::is_canceled) {
             return true;
         }
         source = error.source();

@@ -263,6 +263,7 @@ impl Running {
                 since: Instant::now(),
             }),
             reporter: Mutex::default(),
+            verdicts: Mutex::default(),
             under_way: TaskTracker::new(),
             stop: CancellationToken::new(),
         });

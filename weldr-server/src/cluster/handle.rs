@@ -12,7 +12,7 @@ use weldr_proto::raft::v1::{ChangeRequest, change_request::Change};
 use crate::model::{Applied, Command, DesiredState, Rejection, Revision, Timestamp};
 
 use super::{
-    core::{Core, Failed, QUORUM_PATIENCE, Reporter},
+    core::{Core, Failed, QUORUM_PATIENCE, Reporter, Verdicts},
     state_machine::Stopped,
     status::{self, Status},
     types::{Answer, Order, Record},
@@ -216,6 +216,28 @@ impl Handle {
         if let Some(core) = self.core.upgrade() {
             *core.reporter.lock().unwrap_or_else(PoisonError::into_inner) = Some(reporter);
         }
+    }
+
+    /// Whether this node surely leads now.
+    pub fn leads(&self) -> bool {
+        let until = *self.lease.borrow();
+        until.is_some_and(|until| std::time::Instant::now() < until)
+    }
+
+    /// What this node tells the others, from now on, of servers that are on their way out.
+    pub fn tell(&self, verdicts: Verdicts) {
+        if let Some(core) = self.core.upgrade() {
+            *core.verdicts.lock().unwrap_or_else(PoisonError::into_inner) = verdicts;
+        }
+    }
+
+    /// What the other members have to say of servers that are on their way out; `None` for each that does not
+    /// answer.
+    pub async fn verdicts_of_others(&self) -> Vec<Option<Verdicts>> {
+        let told = self.on_engine(QUORUM_PATIENCE, async |core| {
+            core.verdicts_of_others().await
+        });
+        told.await.ok().flatten().unwrap_or_default()
     }
 
     /// Removes the node of that name from the cluster. It can only come back as a new one.

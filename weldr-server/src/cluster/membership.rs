@@ -143,10 +143,17 @@ impl Core {
                 "{name} leads: hand over first, with weldrctl cluster transfer"
             )));
         }
-        let change = ChangeMembers::Batch(vec![
-            ChangeMembers::RemoveVoters(BTreeSet::from([id])),
-            ChangeMembers::RemoveNodes(BTreeSet::from([id])),
-        ]);
+        let ids = BTreeSet::from([id]);
+        let change = if metrics
+            .membership_config
+            .voter_ids()
+            .any(|voter| voter == id)
+        {
+            // What does not vote any more is no learner either: it is gone.
+            ChangeMembers::RemoveVoters(ids)
+        } else {
+            ChangeMembers::RemoveNodes(ids)
+        };
         change_members(&raft, change).await?;
         info!(node = name, id = format!("{id:x}"), "node removed");
         Ok(())

@@ -37,7 +37,7 @@ mod store;
 mod types;
 mod wire;
 
-pub use self::core::Reporter;
+pub use self::core::{Reporter, Verdicts};
 pub use engine::{Log, NetworkOptions, Opened, StoreOptions, open};
 pub use error::{Damage, OpenError, StoreError};
 pub use handle::{ChangeError, Handle, ProposeError};
