@@ -141,14 +141,12 @@ async fn a_follower_that_hears_nobody_deposes_nobody() {
         cluster.add(leader, port).await.unwrap();
         port += 1;
     }
-    assert!(
-        cluster.ports(2, true).await.unwrap().len() < 3,
-        "c heard of it"
-    );
+    let heard = cluster.ports(deaf, true).await.unwrap();
+    assert!(heard.len() < 3, "{heard:?}");
     cluster.heal();
     let all: Vec<u16> = (1001..port).collect();
-    wait::until("c to catch up", async || {
-        match cluster.ports(2, false).await {
+    wait::until("it to catch up", async || {
+        match cluster.ports(deaf, false).await {
             Ok(ports) if ports == all => Ok(()),
             other => Err(format!("{other:?}")),
         }

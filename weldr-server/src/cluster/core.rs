@@ -35,7 +35,7 @@ use super::{
 };
 
 /// How long a call waits for a leader and a quorum before it gives up.
-pub(super) const QUORUM_PATIENCE: Duration = Duration::from_secs(3);
+pub(super) const QUORUM_PATIENCE: Duration = Duration::from_millis(2500);
 /// How long a leader that lost its majority waits for it with an order in its hands, and then for another leader.
 const ORDER_PATIENCE: Duration = Duration::from_millis(1200);
 /// How long a call waits for a disk that fails.
@@ -362,7 +362,9 @@ impl Core {
         let request = v1::ProposeRequest {
             record: Some(wire::record(record)),
         };
-        match time::timeout_at(deadline, client.propose(request)).await {
+        // Once it is sent, giving up makes its fate unknown: rather later than in its middle.
+        let patience = deadline + ORDER_PATIENCE;
+        match time::timeout_at(patience, client.propose(request)).await {
             Ok(Ok(response)) => {
                 let response = response.into_inner();
                 match serde_json::from_slice(&response.answer) {
