@@ -13,17 +13,19 @@ use tokio::{
     time,
 };
 use tokio_util::sync::CancellationToken;
+use weldr_proto::raft::v1::ServerReport;
 
 use crate::{
     cluster::{
-        self, Handle, Log, NetworkOptions, OpenError, Opened, ProposeError, StoreOptions, TlsFiles,
+        self, Handle, Log, NetworkOptions, OpenError, Opened, ProposeError, Reporter, StoreOptions,
+        TlsFiles,
     },
     config::{Config, ConfigError, Storage},
     management::{self, Readiness},
     model::{Command, PoolName, PoolSettings, ServerSpec, Timestamp},
     proxy::{self, BindError, Listeners, Workers},
     reconcile::Reconciler,
-    snapshot::Snapshots,
+    snapshot::{ServerView, Snapshots},
     stats::{ClientShard, Rates, Sharded, Totals},
 };
 
@@ -117,6 +119,7 @@ impl Node {
         }
         let (readiness, told_readiness) = watch::channel(Readiness::Ready);
         let cluster = handle.clone();
+        cluster.report_servers_with(reporter(snapshots.clone()));
         let parts = management::Parts {
             cluster: handle,
             snapshots: snapshots.clone(),
@@ -182,6 +185,25 @@ impl Node {
         }
         self.log.stop().await;
     }
+}
+
+/// Tells the other nodes what this one sees of the servers.
+fn reporter(snapshots: Snapshots) -> Reporter {
+    Reporter(Arc::new(move || {
+        let snapshot = snapshots.current();
+        let servers = snapshot.pool.servers.iter();
+        let report = |view: &Arc<ServerView>| ServerReport {
+            pool: snapshot.pool.name.to_string(),
+            address: view.desired.address.to_string(),
+            id: view.desired.id.0,
+            state: view.health.state.as_str().to_owned(),
+            reason: view.health.reason.as_str().to_owned(),
+            description: view.health.description.clone(),
+            since: Timestamp::from(view.health.since).0,
+            in_flight: view.live.in_flight(),
+        };
+        servers.map(report).collect()
+    }))
 }
 
 async fn open_store(config: &Config) -> Result<Opened, OpenError> {

@@ -1,6 +1,6 @@
 //! The command line, and nothing else: what can be typed, with its defaults and its help.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -102,7 +102,7 @@ pub(crate) enum Command {
     Set(SetArgs),
     /// List the servers of the pool
     #[command(visible_alias = "ls")]
-    List,
+    List(ListArgs),
     /// Show everything about servers
     Get(GetArgs),
     /// Show or change the settings of the pool
@@ -111,6 +111,10 @@ pub(crate) enum Command {
     /// Show or change the nodes that keep the pool together
     #[command(subcommand)]
     Cluster(ClusterCommand),
+    /// Show the last changes: revision, time, what, from where
+    History(HistoryArgs),
+    /// Bring back, by a new change, the pool of an earlier revision
+    Rollback(RollbackArgs),
     /// Show the statistics of the node
     Stats(StatsArgs),
     /// Print the servers, then each change as it happens, one a line
@@ -215,6 +219,38 @@ pub(crate) enum ClusterCommand {
     Remove(NodeArgs),
     /// Hand the leadership to a node
     Transfer(NodeArgs),
+    /// Write the settings of the pool and its servers to a file
+    Backup(FileArgs),
+    /// Bring back, by a new change, what is in a backup, and nothing else
+    Restore(FileArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FileArgs {
+    /// JSON; - for standard output or input
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// Show what each node of the cluster sees, side by side
+    #[arg(long)]
+    pub(crate) all_nodes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HistoryArgs {
+    /// Show at most this many, the newest first
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) limit: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RollbackArgs {
+    /// Revision to bring back, as in history
+    #[arg(long, value_name = "N")]
+    pub(crate) to_revision: u64,
 }
 
 #[derive(Debug, Args)]

@@ -11,10 +11,12 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 use weldr_proto::v1::{
-    AddServerRequest, AddServerResponse, GetClusterRequest, GetClusterResponse, GetPoolRequest,
-    GetPoolResponse, GetServerRequest, GetServerResponse, GetStatsRequest, GetStatsResponse,
-    ListServersRequest, ListServersResponse, RemoveNodeRequest, RemoveNodeResponse,
-    RemoveServerRequest, RemoveServerResponse, StreamStatsRequest, StreamStatsResponse,
+    AddServerRequest, AddServerResponse, BackupRequest, BackupResponse, GetClusterRequest,
+    GetClusterResponse, GetHistoryRequest, GetHistoryResponse, GetPoolRequest, GetPoolResponse,
+    GetServerRequest, GetServerResponse, GetStatsRequest, GetStatsResponse, ListHealthRequest,
+    ListHealthResponse, ListServersRequest, ListServersResponse, RemoveNodeRequest,
+    RemoveNodeResponse, RemoveServerRequest, RemoveServerResponse, RestoreRequest, RestoreResponse,
+    RollbackRequest, RollbackResponse, StreamStatsRequest, StreamStatsResponse,
     TransferLeadershipRequest, TransferLeadershipResponse, UpdatePoolRequest, UpdatePoolResponse,
     UpdateServerRequest, UpdateServerResponse, WatchServersRequest, WatchServersResponse,
     cluster_client::ClusterClient, management_client::ManagementClient,
@@ -71,6 +73,11 @@ unary! {
     get_cluster(GetClusterRequest) -> GetClusterResponse;
     remove_node(RemoveNodeRequest) -> RemoveNodeResponse;
     transfer_leadership(TransferLeadershipRequest) -> TransferLeadershipResponse;
+    list_health(ListHealthRequest) -> ListHealthResponse;
+    get_history(GetHistoryRequest) -> GetHistoryResponse;
+    rollback(RollbackRequest) -> RollbackResponse;
+    backup(BackupRequest) -> BackupResponse;
+    restore(RestoreRequest) -> RestoreResponse;
 }
 
 impl Client {

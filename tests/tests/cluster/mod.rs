@@ -4,4 +4,5 @@ mod failures;
 mod formation;
 mod history;
 mod linearizable;
+mod pool;
 mod security;

@@ -264,6 +264,23 @@ impl Core {
         join_all(asked).await
     }
 
+    /// What each member sees of the servers; this one first.
+    pub(super) async fn server_reports(&self) -> Vec<(String, Option<Vec<v1::ServerReport>>)> {
+        let own = (self.member.name.clone(), Some(self.report(true).servers));
+        let Some(metrics) = self.metrics() else {
+            return vec![own];
+        };
+        let others = self.others(&metrics);
+        let asked = others.iter().map(async |(id, member)| {
+            let report = self.report_of(*id, member, true).await.ok();
+            (member.name.clone(), report.map(|report| report.servers))
+        });
+        let mut reports = vec![own];
+        reports.extend(join_all(asked).await);
+        reports.sort_by(|a, b| a.0.cmp(&b.0));
+        reports
+    }
+
     /// Has the record carried out once, by whoever leads; gives its place in the log and its answer.
     pub(super) async fn submit(&self, record: Record) -> Result<(u64, Answer), Failed> {
         let mut uncertain = false;

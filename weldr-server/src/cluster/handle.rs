@@ -7,12 +7,14 @@ use std::{
 
 use tokio::{runtime, sync::watch, time};
 use tonic::{Code, Status as RpcStatus};
-use weldr_proto::raft::v1::{ChangeRequest, change_request::Change};
+use weldr_proto::raft::v1::{ChangeRequest, ServerReport, change_request::Change};
 
 use crate::model::{Applied, Command, DesiredState, Rejection, Revision, Timestamp};
 
 use super::{
+    backup::Backup,
     core::{Core, Failed, QUORUM_PATIENCE, Reporter, Verdicts},
+    history::Event,
     state_machine::Stopped,
     status::{self, Status},
     types::{Answer, Order, Record},

@@ -9,18 +9,21 @@
 //! * `handle` (what callers see), `core` (what a node consists of, and how an order finds the leader), `engine`
 //!   (starts the consensus engine on a runtime of its own, keeps it running, stops it).
 //! * `types` (what is in the log), `replica` (what the log makes, pure), `state_machine` (applies and publishes).
+//! * `history` and `backup` (what can be brought back, pure).
 //! * `log_store` (the log in memory), `disk` (the thread that writes), `store` (the database), `kept` and `rows`
 //!   (what is in it), `data_dir` (its directory, and how it is created whole or not at all).
 //! * `network` and `service` (the two ends of a call between nodes), `peers` (connections), `security` (who may
 //!   call), `wire` (the proto, pure).
 //! * `membership` (joining, leaving, handing over), `lease` (until when this node surely leads), `status`.
 
+mod backup;
 mod core;
 mod data_dir;
 mod disk;
 mod engine;
 mod error;
 mod handle;
+mod history;
 mod kept;
 mod lease;
 mod log_store;
@@ -38,9 +41,11 @@ mod types;
 mod wire;
 
 pub use self::core::{Reporter, Verdicts};
+pub use backup::{Backup, NoBackup};
 pub use engine::{Log, NetworkOptions, Opened, StoreOptions, open};
 pub use error::{Damage, OpenError, StoreError};
 pub use handle::{ChangeError, Handle, ProposeError};
+pub use history::{Event, What};
 pub use security::TlsFiles;
 pub use state_machine::Stopped;
 pub use status::{NodeReport, NodeStatus, Status};

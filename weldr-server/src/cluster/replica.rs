@@ -4,10 +4,14 @@ use std::{collections::VecDeque, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{DesiredState, Pool, PoolName, PoolSettings, Revision, Server};
+use crate::model::{
+    Applied, DesiredState, Pool, PoolName, PoolSettings, Rejection, Revision, Server, Target,
+    Timestamp,
+};
 
 use super::{
     error::Damage,
+    history::{Draft, History, What},
     types::{Answer, Order, Record, UnknownRecord},
 };
 
@@ -21,6 +25,7 @@ pub(super) struct Replica {
     /// Whether [`Order::Begin`] was applied.
     pub(super) begun: bool,
     pub(super) state: DesiredState,
+    pub(super) history: History,
     /// The last answers, by the ids of their records, the newest last.
     answers: VecDeque<(u64, Answer)>,
 }
@@ -30,6 +35,7 @@ impl Default for Replica {
         Self {
             begun: false,
             state: DesiredState::new(PoolSettings::default()),
+            history: History::default(),
             answers: VecDeque::new(),
         }
     }
@@ -60,10 +66,47 @@ impl Replica {
                 }
                 Answer::Nothing
             }
-            Order::Change { command, .. } => match self.state.apply(command) {
-                Ok(applied) => Answer::Applied(applied),
-                Err(rejection) => Answer::Rejected(rejection),
-            },
+            Order::Change { command, at, from } => {
+                let draft = Draft::of_command(&self.state, &command);
+                let what = What::Command(command.clone());
+                let applied = self.state.apply(command);
+                self.record(applied, at, from, what, draft)
+            }
+            Order::Rollback { to, at, from } => {
+                match self.history.target(to, self.state.revision) {
+                    Ok(target) => self.bring_back(target, at, from, What::Rollback { to }),
+                    Err(rejection) => Answer::Rejected(rejection),
+                }
+            }
+            Order::Restore { backup, at, from } => {
+                let what = What::Restore {
+                    of: backup.revision,
+                };
+                self.bring_back(backup.target(&self.state), at, from, what)
+            }
+        }
+    }
+
+    fn bring_back(&mut self, target: Target, at: Timestamp, from: String, what: What) -> Answer {
+        let draft = Draft::of_target(&self.state, &target);
+        let applied = self.state.bring_back(target, at);
+        self.record(applied, at, from, what, draft)
+    }
+
+    fn record(
+        &mut self,
+        applied: Result<Applied, Rejection>,
+        at: Timestamp,
+        from: String,
+        what: What,
+        draft: Draft,
+    ) -> Answer {
+        match applied {
+            Ok(applied) => {
+                self.history.record(applied, at, from, what, draft);
+                Answer::Applied(applied)
+            }
+            Err(rejection) => Answer::Rejected(rejection),
         }
     }
 }
@@ -74,6 +117,7 @@ struct Image {
     begun: bool,
     revision: Revision,
     pools: Vec<PoolImage>,
+    history: History,
     answers: VecDeque<(u64, Answer)>,
 }
 
@@ -99,6 +143,7 @@ pub(super) fn encode(replica: &Replica) -> Result<Vec<u8>, serde_json::Error> {
         begun: replica.begun,
         revision: replica.state.revision,
         pools: pools.collect(),
+        history: replica.history.clone(),
         answers: replica.answers.clone(),
     })
 }
@@ -139,6 +184,7 @@ pub(super) fn decode(image: &[u8]) -> Result<Replica, Damage> {
     Ok(Replica {
         begun: image.begun,
         state,
+        history: image.history,
         answers: image.answers,
     })
 }

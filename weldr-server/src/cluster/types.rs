@@ -6,9 +6,9 @@ use bytes::Bytes;
 use openraft::{alias, impls::leader_id_std};
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Applied, Command, PoolSettings, Rejection, Timestamp};
+use crate::model::{Applied, Command, PoolSettings, Rejection, Revision, Timestamp};
 
-use super::state_machine::StateMachine;
+use super::{backup::Backup, state_machine::StateMachine};
 
 /// The newest version of records that this program knows. A record of a later version, or one of this
 /// version that does not parse, stops the node from applying anything more.
@@ -69,6 +69,18 @@ pub(super) enum Order {
         /// When it was asked for.
         at: Timestamp,
         /// Who asked.
+        from: String,
+    },
+    /// Brings back what was at an earlier revision.
+    Rollback {
+        to: Revision,
+        at: Timestamp,
+        from: String,
+    },
+    /// Brings back what is in a backup, and nothing else.
+    Restore {
+        backup: Backup,
+        at: Timestamp,
         from: String,
     },
 }

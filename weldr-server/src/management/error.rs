@@ -114,7 +114,9 @@ impl Error {
                 ("invalid_argument", Code::InvalidArgument, Http::BAD_REQUEST)
             }
             Self::Rejected(rejection) => match rejection {
-                Rejection::NoSuchPool { .. } | Rejection::NoSuchServer { .. } => {
+                Rejection::NoSuchPool { .. }
+                | Rejection::NoSuchServer { .. }
+                | Rejection::NoSuchRevision { .. } => {
                     ("not_found", Code::NotFound, Http::NOT_FOUND)
                 }
                 Rejection::Exists { .. } => ("already_exists", Code::AlreadyExists, Http::CONFLICT),
@@ -343,7 +345,8 @@ impl fmt::Display for Refused<'_> {
             Rejection::NoSuchServer { .. }
             | Rejection::Exists { .. }
             | Rejection::Changed { .. }
-            | Rejection::PoolFull { .. } => Ok(()),
+            | Rejection::PoolFull { .. }
+            | Rejection::NoSuchRevision { .. } => Ok(()),
         }
     }
 }

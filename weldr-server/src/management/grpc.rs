@@ -127,6 +127,41 @@ impl Cluster for Service {
     ) -> Result<Response<v1::TransferLeadershipResponse>, Status> {
         answer!(request, caller => self.0.transfer_leadership(caller, request).await)
     }
+
+    async fn list_health(
+        &self,
+        request: Request<v1::ListHealthRequest>,
+    ) -> Result<Response<v1::ListHealthResponse>, Status> {
+        answer!(request, caller => self.0.list_health(request).await)
+    }
+
+    async fn get_history(
+        &self,
+        request: Request<v1::GetHistoryRequest>,
+    ) -> Result<Response<v1::GetHistoryResponse>, Status> {
+        answer!(request, caller => self.0.get_history(request).await)
+    }
+
+    async fn rollback(
+        &self,
+        request: Request<v1::RollbackRequest>,
+    ) -> Result<Response<v1::RollbackResponse>, Status> {
+        answer!(request, caller => self.0.rollback(caller, request).await)
+    }
+
+    async fn backup(
+        &self,
+        request: Request<v1::BackupRequest>,
+    ) -> Result<Response<v1::BackupResponse>, Status> {
+        told(caller_of(&request), self.0.backup().await).map(Response::new)
+    }
+
+    async fn restore(
+        &self,
+        request: Request<v1::RestoreRequest>,
+    ) -> Result<Response<v1::RestoreResponse>, Status> {
+        answer!(request, caller => self.0.restore(caller, request).await)
+    }
 }
 
 fn statuses<T: 'static>(answers: Answers<T>) -> StatusStream<T> {

@@ -28,6 +28,9 @@ use super::{
 /// The longest request of a gRPC call, in bytes; the largest that makes sense is a thousandth of it.
 const LONGEST_GRPC_REQUEST: usize = 1 << 20;
 
+/// The longest backup, in bytes: a hundred thousand servers with checks of their own.
+const LONGEST_BACKUP: usize = 48 << 20;
+
 /// The other end of the connection that a request came over; an extension of each request.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Peer(pub(super) SocketAddr);
@@ -82,7 +85,7 @@ fn grpc_services<H: Health>(operations: Arc<Operations>, health: HealthServer<H>
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let routes = Routes::new(management.max_decoding_message_size(LONGEST_GRPC_REQUEST))
-        .add_service(cluster.max_decoding_message_size(LONGEST_GRPC_REQUEST))
+        .add_service(cluster.max_decoding_message_size(LONGEST_BACKUP))
         .add_service(health.max_decoding_message_size(LONGEST_GRPC_REQUEST));
     let routes = match (reflection().build_v1(), reflection().build_v1alpha()) {
         (Ok(v1), Ok(v1alpha)) => routes

@@ -143,6 +143,16 @@ pub enum Rejection {
         /// How many it may hold.
         limit: usize,
     },
+    /// The revision is not remembered.
+    #[error("revision {asked} cannot be brought back: remembered are {oldest} to {newest}")]
+    NoSuchRevision {
+        /// What was asked for.
+        asked: Revision,
+        /// The oldest that can be brought back.
+        oldest: Revision,
+        /// The newest, which is the present.
+        newest: Revision,
+    },
 }
 
 /// A setting in which a server that is there differs from one that is to be added.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use weldr_proto::v1::{GetClusterResponse, Node};
+use weldr_proto::v1::{GetClusterResponse, HistoryEvent, Node, NodeHealth, ServerHealth};
 
 use super::{
     figures,
@@ -70,4 +70,58 @@ fn verdict(cluster: &GetClusterResponse, paint: Paint) -> String {
     }
     let none = paint.text("no quorum: nothing can be changed", Some(Tint::Bad));
     format!("{none}; cluster {id}, asked {}\n", cluster.answered_by)
+}
+
+/// The last changes.
+pub(crate) fn history(events: &[HistoryEvent], paint: Paint) -> String {
+    let columns = [
+        table::figures("REVISION"),
+        table::words("TIME"),
+        table::words("WHAT"),
+        table::words("FROM"),
+    ];
+    let row = |event: &HistoryEvent| {
+        let at = event.at.map(figures::instant);
+        vec![
+            event.revision.to_string().into(),
+            at.unwrap_or_else(|| "-".to_owned()).into(),
+            event.what.as_str().into(),
+            event.from.as_str().into(),
+        ]
+    };
+    table::render(&columns, events.iter().map(row).collect(), paint)
+}
+
+/// What each node sees of each server.
+pub(crate) fn all_nodes(servers: &[ServerHealth], paint: Paint) -> String {
+    let columns = [
+        table::words("ADDRESS"),
+        table::words("NODE"),
+        table::words("STATE"),
+        table::words("REASON"),
+        table::words("SINCE"),
+        table::figures("IN FLIGHT"),
+    ];
+    let rows = servers.iter().flat_map(|server| {
+        let address = server.address.as_str();
+        server.nodes.iter().map(move |node| view(address, node))
+    });
+    table::render(&columns, rows.collect(), paint)
+}
+
+fn view(address: &str, node: &NodeHealth) -> Vec<Cell> {
+    let mut cells: Vec<Cell> = vec![address.into(), node.node.as_str().into()];
+    let Some(health) = &node.health else {
+        cells.push(Cell::tinted("no answer", Some(Tint::Bad)));
+        cells.extend((3..6).map(|_| Cell::from("-")));
+        return cells;
+    };
+    cells.push(Cell::tinted(
+        words::state(health.state),
+        Tint::of_state(health.state),
+    ));
+    cells.push(words::because(health).into());
+    cells.push(figures::since(health.since, figures::now()).into());
+    cells.push(node.in_flight.to_string().into());
+    cells
 }

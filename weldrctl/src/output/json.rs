@@ -12,6 +12,9 @@
 //! | `stats` | one [`Stats`]; with `--watch` one a line |
 //! | `watch` | one [`Event`] a line |
 //! | `cluster status`, `cluster remove`, `cluster transfer` | one [`Cluster`] |
+//! | `list --all-nodes` | one [`AllNodes`] |
+//! | `history` | one [`History`] |
+//! | `rollback`, `cluster restore` | one [`Made`] |
 #![expect(
     clippy::struct_field_names,
     reason = "the names are those of the JSON, which say what they are without their type"
@@ -84,6 +87,90 @@ impl From<&v1::Node> for Node {
             stopped: some(&node.stopped),
         }
     }
+}
+
+/// What every node sees of every server.
+#[derive(Debug, Serialize)]
+pub(crate) struct AllNodes {
+    pub(crate) revision: u64,
+    pub(crate) servers: Vec<ServerOnNodes>,
+}
+
+/// One server, as the nodes see it.
+#[derive(Debug, Serialize)]
+pub(crate) struct ServerOnNodes {
+    pub(crate) address: String,
+    pub(crate) id: u64,
+    pub(crate) in_flight: u64,
+    pub(crate) nodes: Vec<NodeView>,
+}
+
+/// What one node sees of a server; `null`: it does not answer.
+#[derive(Debug, Serialize)]
+pub(crate) struct NodeView {
+    pub(crate) node: String,
+    pub(crate) health: Option<Health>,
+    pub(crate) in_flight: u64,
+}
+
+impl From<&v1::ListHealthResponse> for AllNodes {
+    fn from(answer: &v1::ListHealthResponse) -> Self {
+        let servers = answer.servers.iter().map(|server| ServerOnNodes {
+            address: server.address.clone(),
+            id: server.id,
+            in_flight: server.in_flight,
+            nodes: server
+                .nodes
+                .iter()
+                .map(|node| NodeView {
+                    node: node.node.clone(),
+                    health: node.health.as_ref().map(Health::from),
+                    in_flight: node.in_flight,
+                })
+                .collect(),
+        });
+        Self {
+            revision: answer.revision,
+            servers: servers.collect(),
+        }
+    }
+}
+
+/// The last changes, the newest first.
+#[derive(Debug, Serialize)]
+pub(crate) struct History {
+    pub(crate) revision: u64,
+    pub(crate) events: Vec<HistoryEvent>,
+}
+
+/// One change.
+#[derive(Debug, Serialize)]
+pub(crate) struct HistoryEvent {
+    pub(crate) revision: u64,
+    pub(crate) time: Option<String>,
+    pub(crate) what: String,
+    pub(crate) from: String,
+}
+
+impl From<&v1::GetHistoryResponse> for History {
+    fn from(answer: &v1::GetHistoryResponse) -> Self {
+        let events = answer.events.iter().map(|event| HistoryEvent {
+            revision: event.revision,
+            time: event.at.map(|at| at.to_string()),
+            what: event.what.clone(),
+            from: event.from.clone(),
+        });
+        Self {
+            revision: answer.revision,
+            events: events.collect(),
+        }
+    }
+}
+
+/// The revision that a change has made.
+#[derive(Debug, Serialize)]
+pub(crate) struct Made {
+    pub(crate) revision: u64,
 }
 
 fn some(text: &str) -> Option<String> {

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
+    cluster::ProposeError,
     model::{Applied, Command, Outcome, PoolName, Rejection},
     snapshot::Snapshot,
 };
@@ -110,6 +111,29 @@ impl Operations {
         match time::timeout(caller.patience, work).await {
             Ok(Ok(Ok(answer))) => answer,
             // Too slow for us, a panic below us, or too slow for the caller.
+            Ok(Ok(Err(_)) | Err(_)) | Err(_) => Err(Error::Unknown { missing: vec![] }),
+        }
+    }
+}
+
+impl Operations {
+    /// Waits for an order of the whole pool, and until requests see what it did; gives its revision.
+    async fn made(
+        &self,
+        caller: Caller,
+        call: &'static str,
+        order: impl Future<Output = Result<Applied, ProposeError>> + Send + 'static,
+    ) -> Result<u64, Error> {
+        let snapshots = self.parts.snapshots.clone();
+        let work = tokio::spawn(time::timeout(LONGEST_WRITE, async move {
+            let applied = order.await?;
+            info!(peer = %caller.peer, call, revision = %applied.revision, "write applied");
+            let published = snapshots.wait_for(applied.revision).await;
+            published.ok_or(Error::Stopping)?;
+            Ok(applied.revision.0)
+        }));
+        match time::timeout(caller.patience, work).await {
+            Ok(Ok(Ok(answer))) => answer,
             Ok(Ok(Err(_)) | Err(_)) | Err(_) => Err(Error::Unknown { missing: vec![] }),
         }
     }
