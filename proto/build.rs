@@ -4,13 +4,19 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const PROTOS: [&str; 1] = ["weldr/v1/management.proto"];
+const PROTOS: [&str; 3] = [
+    "weldr/v1/management.proto",
+    "weldr/v1/cluster.proto",
+    "weldr/raft/v1/raft.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=weldr");
     let descriptors = protox::compile(PROTOS, ["."])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
-    tonic_prost_build::configure().compile_fds(descriptors)?;
+    tonic_prost_build::configure()
+        .bytes(".weldr.raft.v1")
+        .compile_fds(descriptors)?;
     Ok(())
 }

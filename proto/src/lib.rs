@@ -8,5 +8,14 @@ pub mod v1 {
     tonic::include_proto!("weldr.v1");
 }
 
+/// Node to node: package `weldr.raft.v1`.
+pub mod raft {
+    /// Version 1.
+    #[allow(clippy::all, clippy::pedantic)] // generated
+    pub mod v1 {
+        tonic::include_proto!("weldr.raft.v1");
+    }
+}
+
 /// The compiled descriptors of every package, for gRPC server reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -4,6 +4,7 @@
 //! * [`raw`]: a client that sees bytes, and [`http1`], its strict reader of HTTP/1.1.
 //! * [`load`]: keep-alive clients that count what failed while something else happens.
 //! * [`node`]: a Weldr node in this process. [`process`]: the real binaries.
+//! * [`cluster`]: several of them, and [`relay`], the network between them, which can be cut.
 //! * [`wait`]: the only place where a test waits for time to pass.
 //! * [`conformance`]: the judge of HTTP/1.1, its tables of cases and what runs them.
 //! * [`greeter`]: the paths that the `test-server` binary serves.
@@ -19,6 +20,7 @@
     reason = "a harness fails a test by panicking"
 )]
 
+pub mod cluster;
 pub mod conformance;
 pub mod greeter;
 pub mod http1;
@@ -27,5 +29,6 @@ pub mod node;
 pub mod origin;
 pub mod process;
 pub mod raw;
+pub mod relay;
 pub mod serve;
 pub mod wait;

@@ -6,5 +6,6 @@
     reason = "a test fails by panicking"
 )]
 
+mod cluster;
 mod http;
 mod proxy;

@@ -72,6 +72,7 @@ Durations are written like 500ms, 2s, 1m or 1h30m.
 Try it:
   weldr --demo
   weldr --server 127.0.0.1:12345 --ephemeral
+  weldr --node-name a --cluster 127.0.0.1:8688
   weldr check-config --config weldr.toml";
 
 /// What `weldr` can do besides serving.
@@ -149,6 +150,42 @@ pub struct Options {
         global = true
     )]
     pub shutdown_timeout: Option<Span>,
+
+    /// What to call this node among the others [default: the name of the host]
+    #[arg(long, env = "WELDR_NODE_NAME", value_name = "NAME", global = true, help_heading = CLUSTER)]
+    pub node_name: Option<String>,
+
+    /// Meet other nodes on this address, as in 10.0.0.1:8688 [default: be alone]
+    #[arg(long, env = "WELDR_CLUSTER", value_name = "ADDR", global = true, help_heading = CLUSTER)]
+    pub cluster: Option<SocketAddr>,
+
+    /// The address at which other nodes reach this one [default: that of --cluster]
+    #[arg(long, env = "WELDR_CLUSTER_ADVERTISE", value_name = "ADDR", global = true, help_heading = CLUSTER)]
+    pub cluster_advertise: Option<SocketAddr>,
+
+    /// Join the cluster that a node at this address belongs to; repeatable
+    #[arg(long, env = "WELDR_JOIN", value_name = "ADDR", value_delimiter = ',', global = true, help_heading = CLUSTER)]
+    pub join: Option<Vec<SocketAddr>>,
+
+    /// The file of the secret that all nodes share
+    #[arg(long, env = "WELDR_CLUSTER_SECRET_FILE", value_name = "FILE", global = true, help_heading = CLUSTER)]
+    pub cluster_secret_file: Option<PathBuf>,
+
+    /// The certificate of this node, naming its address (PEM); with key and authority: mutual TLS
+    #[arg(long, env = "WELDR_CLUSTER_CERT", value_name = "FILE", global = true, help_heading = CLUSTER)]
+    pub cluster_cert: Option<PathBuf>,
+
+    /// The key of the certificate (PEM)
+    #[arg(long, env = "WELDR_CLUSTER_KEY", value_name = "FILE", global = true, help_heading = CLUSTER)]
+    pub cluster_key: Option<PathBuf>,
+
+    /// Who signs the certificates of all nodes (PEM)
+    #[arg(long, env = "WELDR_CLUSTER_CA", value_name = "FILE", global = true, help_heading = CLUSTER)]
+    pub cluster_ca: Option<PathBuf>,
+
+    /// Allow nodes to talk without TLS on an address that is not loopback
+    #[arg(long, env = "WELDR_CLUSTER_INSECURE", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", global = true, help_heading = CLUSTER)]
+    pub cluster_insecure: Option<bool>,
 
     /// How to choose a server [default: round_robin]
     #[arg(long, env = "WELDR_BALANCING", value_name = "ALGORITHM", global = true, help_heading = POOL)]
@@ -303,6 +340,7 @@ pub struct Options {
 
 const HTTP: &str = "HTTP";
 const POOL: &str = "The pool, when it is new (later changes: weldrctl pool set)";
+const CLUSTER: &str = "Cluster";
 const TIMEOUTS: &str = "Timeouts";
 const LIMITS: &str = "Limits";
 

@@ -31,6 +31,10 @@ pub struct Config {
     pub rest: bool,
     /// Where the pool is kept.
     pub storage: Storage,
+    /// What to call the node.
+    pub node_name: String,
+    /// How the node meets others; `None`: it is alone.
+    pub cluster: Option<Cluster>,
     /// Threads that proxy.
     pub workers: usize,
     /// Servers to add at the start.
@@ -60,6 +64,34 @@ pub enum Storage {
     Directory(PathBuf),
     /// In memory only.
     Ephemeral,
+}
+
+/// How a node meets others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cluster {
+    /// Where it listens for them.
+    pub listen: SocketAddr,
+    /// Where they reach it; `None`: where it listens.
+    pub advertise: Option<SocketAddr>,
+    /// Who lets it join; empty: it founds a cluster.
+    pub join: Vec<SocketAddr>,
+    /// The file of the shared secret.
+    pub secret_file: Option<PathBuf>,
+    /// Certificate, key and authority.
+    pub tls: Option<ClusterTls>,
+    /// Allow it off loopback without TLS.
+    pub insecure: bool,
+}
+
+/// The PEM files of mutual TLS between nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterTls {
+    /// What the node shows.
+    pub cert: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// Who signs the certificates of all nodes.
+    pub ca: PathBuf,
 }
 
 /// How long the data path waits for what.
@@ -145,6 +177,8 @@ impl Default for Config {
             management_insecure: false,
             rest: true,
             storage: Storage::Directory("./weldr-data".into()),
+            node_name: host_name(),
+            cluster: None,
             workers: thread::available_parallelism().map_or(1, NonZero::get),
             servers: Vec::new(),
             demo: false,
@@ -205,6 +239,12 @@ pub enum ConfigError {
          reaches that port could change the pool. Use 127.0.0.1 or [::1], or say --management-insecure"
     )]
     ManagementOpen(SocketAddr),
+    /// Nodes would talk in the clear over the network.
+    #[error(
+        "cluster = {0} is not a loopback address: give certificates with --cluster-cert, --cluster-key and \
+         --cluster-ca, or a secret with --cluster-secret-file and say --cluster-insecure"
+    )]
+    ClusterOpen(SocketAddr),
 }
 
 fn http_policy(options: &Options) -> HttpPolicy {
@@ -241,6 +281,7 @@ impl Config {
                 "the demonstration keeps nothing on disk: say `demo` or `data_dir`, not both",
             ));
         }
+        let cluster = cluster(&options)?;
         let ephemeral = demo || options.ephemeral.unwrap_or(false);
         let config = Self {
             listen: options.listen.unwrap_or(default.listen),
@@ -252,6 +293,8 @@ impl Config {
                 Some(directory) => Storage::Directory(directory),
                 None => default.storage,
             },
+            node_name: options.node_name.unwrap_or(default.node_name),
+            cluster,
             workers: options.workers.unwrap_or(default.workers),
             servers: options.server.unwrap_or_default(),
             demo,
@@ -312,6 +355,7 @@ impl Config {
         if !self.management_insecure && !is_loopback(self.management.ip()) {
             return Err(ConfigError::ManagementOpen(self.management));
         }
+        self.validate_cluster()?;
         self.pool.validate().map_err(|invalid| {
             let option = invalid
                 .field
@@ -327,6 +371,29 @@ impl Config {
         })?;
         self.validate_times()?;
         self.validate_sizes()?;
+        Ok(())
+    }
+
+    fn validate_cluster(&self) -> Result<(), ConfigError> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        let name = &self.node_name;
+        if name.is_empty() || name.len() > 64 || !name.chars().all(allowed) {
+            let accepted = "1 to 64 letters, digits, `-`, `_` or `.`";
+            return Err(Invalid::new("node_name", name, accepted).into());
+        }
+        let Some(cluster) = &self.cluster else {
+            return Ok(());
+        };
+        let reached = cluster.advertise.unwrap_or(cluster.listen);
+        if reached.ip().is_unspecified() {
+            let accepted =
+                "an address at which other nodes reach this one, here or as cluster_advertise";
+            return Err(Invalid::new("cluster", reached, accepted).into());
+        }
+        let open = !is_loopback(cluster.listen.ip()) && cluster.tls.is_none();
+        if open && !(cluster.insecure && cluster.secret_file.is_some()) {
+            return Err(ConfigError::ClusterOpen(cluster.listen));
+        }
         Ok(())
     }
 
@@ -392,11 +459,65 @@ impl Config {
     }
 }
 
+/// The name of this machine.
+fn host_name() -> String {
+    let name = rustix::system::uname();
+    let name = name.nodename().to_string_lossy();
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let name: String = name.chars().filter(|c| allowed(*c)).take(64).collect();
+    if name.is_empty() {
+        return "weldr".to_owned();
+    }
+    name
+}
+
+fn cluster(options: &Options) -> Result<Option<Cluster>, ConfigError> {
+    let tls = match (
+        &options.cluster_cert,
+        &options.cluster_key,
+        &options.cluster_ca,
+    ) {
+        (None, None, None) => None,
+        (Some(cert), Some(key), Some(ca)) => Some(ClusterTls {
+            cert: cert.clone(),
+            key: key.clone(),
+            ca: ca.clone(),
+        }),
+        _ => {
+            return Err(ConfigError::Contradiction(
+                "mutual TLS needs all of `cluster_cert`, `cluster_key` and `cluster_ca`",
+            ));
+        }
+    };
+    let Some(listen) = options.cluster else {
+        let others = options.join.is_some()
+            || options.cluster_advertise.is_some()
+            || options.cluster_secret_file.is_some()
+            || tls.is_some();
+        if others {
+            return Err(ConfigError::Contradiction(
+                "a node that meets others needs an address for them: say `cluster` too",
+            ));
+        }
+        return Ok(None);
+    };
+    Ok(Some(Cluster {
+        listen,
+        advertise: options.cluster_advertise,
+        join: options.join.clone().unwrap_or_default(),
+        secret_file: options.cluster_secret_file.clone(),
+        tls,
+        insecure: options.cluster_insecure.unwrap_or(false),
+    }))
+}
+
 /// The effective configuration, as it could be written into a file.
 impl From<&Config> for Options {
     fn from(config: &Config) -> Self {
         let span = |duration| Some(Span(duration));
         let check = &config.pool.check;
+        let cluster = config.cluster.as_ref();
+        let tls = cluster.and_then(|cluster| cluster.tls.as_ref());
         let http = match &check.kind {
             CheckKind::Http(http) => Some(http),
             CheckKind::Tcp => None,
@@ -411,6 +532,15 @@ impl From<&Config> for Options {
                 Storage::Ephemeral => None,
             },
             ephemeral: Some(config.storage == Storage::Ephemeral),
+            node_name: Some(config.node_name.clone()),
+            cluster: cluster.map(|cluster| cluster.listen),
+            cluster_advertise: cluster.and_then(|cluster| cluster.advertise),
+            join: cluster.map(|cluster| cluster.join.clone()),
+            cluster_secret_file: cluster.and_then(|cluster| cluster.secret_file.clone()),
+            cluster_cert: tls.map(|tls| tls.cert.clone()),
+            cluster_key: tls.map(|tls| tls.key.clone()),
+            cluster_ca: tls.map(|tls| tls.ca.clone()),
+            cluster_insecure: cluster.map(|cluster| cluster.insecure),
             workers: Some(config.workers),
             server: Some(config.servers.clone()),
             demo: Some(config.demo),
@@ -479,6 +609,8 @@ impl Options {
         }
         first_said! {
             listen management management_insecure no_rest data_dir ephemeral workers server demo
+            node_name cluster cluster_advertise join cluster_secret_file cluster_cert cluster_key cluster_ca
+            cluster_insecure
             log_format shutdown_timeout balancing fail_open drain_deadline deregister_after check_type
             check_path check_expect check_host check_port check_interval check_timeout
             healthy_threshold unhealthy_threshold client_header_timeout client_idle_timeout

@@ -12,15 +12,19 @@ use tokio::{
     time,
 };
 use tokio_util::sync::CancellationToken;
+use weldr_proto::raft::v1::ServerReport;
 
 use crate::{
-    cluster::{self, Handle, Log, OpenError, Opened, ProposeError, StoreOptions},
+    cluster::{
+        self, Handle, Log, NetworkOptions, OpenError, Opened, ProposeError, Reporter, StoreOptions,
+        TlsFiles,
+    },
     config::{Config, ConfigError, Storage},
     management::{self, Readiness},
     model::{Command, PoolName, PoolSettings, ServerSpec, Timestamp},
     proxy::{self, BindError, Listeners, Workers},
     reconcile::Reconciler,
-    snapshot::Snapshots,
+    snapshot::{ServerView, Snapshots},
     stats::{ClientShard, Rates, Sharded, Totals},
 };
 
@@ -41,6 +45,7 @@ pub struct Node {
     workers: Workers,
     management: JoinHandle<()>,
     reconciler: JoinHandle<()>,
+    cluster: Handle,
     log: Log,
 }
 
@@ -113,6 +118,8 @@ impl Node {
             tracing::info!(%address, workers = config.workers, "proxy listening");
         }
         let (readiness, told_readiness) = watch::channel(Readiness::Ready);
+        let cluster = handle.clone();
+        cluster.report_servers_with(reporter(snapshots.clone()));
         let parts = management::Parts {
             cluster: handle,
             snapshots: snapshots.clone(),
@@ -140,6 +147,7 @@ impl Node {
             workers,
             management,
             reconciler,
+            cluster,
             log,
         })
     }
@@ -163,6 +171,8 @@ impl Node {
     /// which shows it until then, and last what both rest on.
     pub async fn shutdown(self) {
         self.readiness.send_replace(Readiness::Stopping);
+        // First, so that another node leads before anything here is missing.
+        self.cluster.step_down().await;
         self.stop_proxy.cancel();
         let workers = self.workers;
         if task::spawn_blocking(|| workers.join()).await.is_err() {
@@ -177,14 +187,46 @@ impl Node {
     }
 }
 
+/// Tells the other nodes what this one sees of the servers.
+fn reporter(snapshots: Snapshots) -> Reporter {
+    Reporter(Arc::new(move || {
+        let snapshot = snapshots.current();
+        let servers = snapshot.pool.servers.iter();
+        let report = |view: &Arc<ServerView>| ServerReport {
+            pool: snapshot.pool.name.to_string(),
+            address: view.desired.address.to_string(),
+            id: view.desired.id.0,
+            state: view.health.state.as_str().to_owned(),
+            reason: view.health.reason.as_str().to_owned(),
+            description: view.health.description.clone(),
+            since: Timestamp::from(view.health.since).0,
+            in_flight: view.live.in_flight(),
+        };
+        servers.map(report).collect()
+    }))
+}
+
 async fn open_store(config: &Config) -> Result<Opened, OpenError> {
     let data_dir = match &config.storage {
         Storage::Directory(directory) => Some(directory.clone()),
         Storage::Ephemeral => None,
     };
+    let network = config.cluster.as_ref().map(|cluster| NetworkOptions {
+        listen: cluster.listen,
+        advertise: cluster.advertise,
+        join: cluster.join.clone(),
+        secret_file: cluster.secret_file.clone(),
+        tls: cluster.tls.as_ref().map(|tls| TlsFiles {
+            cert: tls.cert.clone(),
+            key: tls.key.clone(),
+            ca: tls.ca.clone(),
+        }),
+    });
     let options = StoreOptions {
         data_dir,
         initial: config.pool.clone(),
+        name: config.node_name.clone(),
+        network,
     };
     match task::spawn_blocking(|| cluster::open(options)).await {
         Ok(opened) => opened,
@@ -209,6 +251,14 @@ fn warn_of_other_settings(said: &PoolSettings, cluster: &Handle) {
 /// Adds the servers that are missing; one that is there keeps its settings.
 async fn add_servers(cluster: &Handle, addresses: &[SocketAddr]) -> Result<(), StartError> {
     for &address in addresses {
+        // One that is there needs no quorum, so that a node can start without.
+        if cluster
+            .current()
+            .server(&PoolName::default(), address)
+            .is_ok()
+        {
+            continue;
+        }
         let add = Command::AddServer {
             pool: PoolName::default(),
             address,
@@ -218,6 +268,9 @@ async fn add_servers(cluster: &Handle, addresses: &[SocketAddr]) -> Result<(), S
         };
         match cluster.propose(add).await {
             Ok(_) | Err(ProposeError::Rejected(crate::model::Rejection::Exists { .. })) => {}
+            Err(error @ (ProposeError::NoQuorum { .. } | ProposeError::Unknown { .. })) => {
+                tracing::warn!(server = %address, %error, "a server is not added: add it with weldrctl");
+            }
             Err(source) => return Err(StartError::Server { address, source }),
         }
     }

@@ -1,6 +1,6 @@
 //! The command line, and nothing else: what can be typed, with its defaults and its help.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -46,10 +46,16 @@ pub(crate) struct Cli {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct GlobalOptions {
-    /// Management port
-    #[arg(long, global = true, env = "WELDR_ENDPOINT", hide_env_values = true)]
+    /// Management port; of several, the first that answers
+    #[arg(
+        long,
+        global = true,
+        env = "WELDR_ENDPOINT",
+        hide_env_values = true,
+        value_delimiter = ','
+    )]
     #[arg(value_name = "URL", default_value = parse::DEFAULT_ENDPOINT, value_parser = parse::endpoint)]
-    pub(crate) endpoint: String,
+    pub(crate) endpoint: Vec<String>,
 
     /// How to print
     #[arg(short, long, global = true, value_name = "FORMAT", value_enum, default_value_t = Format::Table, long_help = OUTPUT)]
@@ -58,6 +64,10 @@ pub(crate) struct GlobalOptions {
     /// Longest time for the connect and for each call
     #[arg(long, global = true, value_name = "TIME", default_value = "5s", value_parser = parse::positive)]
     pub(crate) timeout: Duration,
+
+    /// Read what the node has, without asking whether the others have more
+    #[arg(long, global = true)]
+    pub(crate) stale: bool,
 
     /// Pool to work on
     #[arg(long, global = true, value_name = "NAME", default_value = "default")]
@@ -92,12 +102,19 @@ pub(crate) enum Command {
     Set(SetArgs),
     /// List the servers of the pool
     #[command(visible_alias = "ls")]
-    List,
+    List(ListArgs),
     /// Show everything about servers
     Get(GetArgs),
     /// Show or change the settings of the pool
     #[command(subcommand)]
     Pool(PoolCommand),
+    /// Show or change the nodes that keep the pool together
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
+    /// Show the last changes: revision, time, what, from where
+    History(HistoryArgs),
+    /// Bring back, by a new change, the pool of an earlier revision
+    Rollback(RollbackArgs),
     /// Show the statistics of the node
     Stats(StatsArgs),
     /// Print the servers, then each change as it happens, one a line
@@ -192,6 +209,55 @@ pub(crate) struct SetArgs {
 pub(crate) struct GetArgs {
     #[arg(required = true, value_name = "ADDR", value_parser = parse::address, help = ADDRESSES)]
     pub(crate) addresses: Vec<SocketAddr>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClusterCommand {
+    /// Show every node: role, term, how far it has come; and whether there is a quorum
+    Status,
+    /// Remove a node; it can only come back as a new one
+    Remove(NodeArgs),
+    /// Hand the leadership to a node
+    Transfer(NodeArgs),
+    /// Write the settings of the pool and its servers to a file
+    Backup(FileArgs),
+    /// Bring back, by a new change, what is in a backup, and nothing else
+    Restore(FileArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FileArgs {
+    /// JSON; - for standard output or input
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// Show what each node of the cluster sees, side by side
+    #[arg(long)]
+    pub(crate) all_nodes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HistoryArgs {
+    /// Show at most this many, the newest first
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) limit: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RollbackArgs {
+    /// Revision to bring back, as in history
+    #[arg(long, value_name = "N")]
+    pub(crate) to_revision: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NodeArgs {
+    /// Name of the node, as in cluster status
+    #[arg(value_name = "NODE")]
+    pub(crate) name: String,
 }
 
 #[derive(Debug, Subcommand)]

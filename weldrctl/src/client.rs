@@ -1,7 +1,8 @@
-//! The connection to one node: each call bounded in time, each failure turned into a [`CtlError`].
+//! The connection to the nodes: to the first that answers, and to the next when it does no more. Each call bounded in time, each failure turned into a [`CtlError`].
 
 use std::{
     future::Future,
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -10,11 +11,15 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 use weldr_proto::v1::{
-    AddServerRequest, AddServerResponse, GetPoolRequest, GetPoolResponse, GetServerRequest,
-    GetServerResponse, GetStatsRequest, GetStatsResponse, ListServersRequest, ListServersResponse,
-    RemoveServerRequest, RemoveServerResponse, StreamStatsRequest, StreamStatsResponse,
-    UpdatePoolRequest, UpdatePoolResponse, UpdateServerRequest, UpdateServerResponse,
-    WatchServersRequest, WatchServersResponse, management_client::ManagementClient,
+    AddServerRequest, AddServerResponse, BackupRequest, BackupResponse, GetClusterRequest,
+    GetClusterResponse, GetHistoryRequest, GetHistoryResponse, GetPoolRequest, GetPoolResponse,
+    GetServerRequest, GetServerResponse, GetStatsRequest, GetStatsResponse, ListHealthRequest,
+    ListHealthResponse, ListServersRequest, ListServersResponse, RemoveNodeRequest,
+    RemoveNodeResponse, RemoveServerRequest, RemoveServerResponse, RestoreRequest, RestoreResponse,
+    RollbackRequest, RollbackResponse, StreamStatsRequest, StreamStatsResponse,
+    TransferLeadershipRequest, TransferLeadershipResponse, UpdatePoolRequest, UpdatePoolResponse,
+    UpdateServerRequest, UpdateServerResponse, WatchServersRequest, WatchServersResponse,
+    cluster_client::ClusterClient, management_client::ManagementClient,
 };
 
 use crate::{
@@ -28,27 +33,34 @@ const MAX_ANSWER_BYTES: usize = 256 * 1024 * 1024;
 /// How often a quiet connection is probed, so that a stream notices a node that went away without a word.
 const KEEPALIVE: Duration = Duration::from_secs(10);
 
+/// How long a node may take to accept a connection while there are others to ask.
+const IMPATIENCE: Duration = Duration::from_secs(1);
+
 /// A client of the management API.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Client {
-    grpc: ManagementClient<Channel>,
-    endpoint: String,
+    endpoints: Vec<String>,
     timeout: Duration,
+    /// The node in use, and which of the endpoints it is.
+    node: Mutex<(usize, Channel)>,
 }
 
 /// One method a unary call: the request in, the answer or the reason why there is none out.
 macro_rules! unary {
-    ($($name:ident($request:ty) -> $answer:ty;)*) => {
+    ($([$service:ident] $($name:ident($request:ty) -> $answer:ty;)*)*) => {
         impl Client {
-            $(pub(crate) async fn $name(&self, request: $request) -> Result<$answer, CtlError> {
-                let mut grpc = self.grpc.clone();
-                self.bounded(grpc.$name(request)).await
-            })*
+            $($(pub(crate) async fn $name(&self, request: $request) -> Result<$answer, CtlError> {
+                self.of_any(async |channel| {
+                    let mut grpc = $service::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES);
+                    grpc.$name(request.clone()).await
+                }).await
+            })*)*
         }
     };
 }
 
 unary! {
+    [ManagementClient]
     add_server(AddServerRequest) -> AddServerResponse;
     update_server(UpdateServerRequest) -> UpdateServerResponse;
     remove_server(RemoveServerRequest) -> RemoveServerResponse;
@@ -57,34 +69,47 @@ unary! {
     get_stats(GetStatsRequest) -> GetStatsResponse;
     get_pool(GetPoolRequest) -> GetPoolResponse;
     update_pool(UpdatePoolRequest) -> UpdatePoolResponse;
+    [ClusterClient]
+    get_cluster(GetClusterRequest) -> GetClusterResponse;
+    remove_node(RemoveNodeRequest) -> RemoveNodeResponse;
+    transfer_leadership(TransferLeadershipRequest) -> TransferLeadershipResponse;
+    list_health(ListHealthRequest) -> ListHealthResponse;
+    get_history(GetHistoryRequest) -> GetHistoryResponse;
+    rollback(RollbackRequest) -> RollbackResponse;
+    backup(BackupRequest) -> BackupResponse;
+    restore(RestoreRequest) -> RestoreResponse;
 }
 
 impl Client {
-    /// Connects to the endpoint of the options, within their timeout.
+    /// Connects to the first of the endpoints that answers, each within the timeout.
     pub(crate) async fn connect(options: &GlobalOptions) -> Result<Self, CtlError> {
-        let endpoint = options.endpoint.as_str();
+        let endpoints = options.endpoint.clone();
         let timeout = options.timeout;
-        let dial = Endpoint::from_shared(endpoint.to_owned())
-            .map_err(|source| CtlError::network(endpoint, timeout, Box::new(source)))?
-            .user_agent(concat!("weldrctl/", env!("CARGO_PKG_VERSION")))
-            .map_err(|source| CtlError::network(endpoint, timeout, Box::new(source)))?
-            .http2_keep_alive_interval(KEEPALIVE)
-            .keep_alive_timeout(KEEPALIVE)
-            .keep_alive_while_idle(true);
-        let channel = tokio::time::timeout(timeout, dial.connect())
-            .await
-            .map_err(|_elapsed| no_answer(endpoint, timeout))?
-            .map_err(|source| CtlError::network(endpoint, timeout, Box::new(source)))?;
-        Ok(Self {
-            grpc: ManagementClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES),
-            endpoint: endpoint.to_owned(),
-            timeout,
-        })
+        let mut first_error = None;
+        for (index, endpoint) in endpoints.iter().enumerate() {
+            let is_last = index + 1 == endpoints.len();
+            match dial(endpoint, timeout, is_last).await {
+                Ok(channel) => {
+                    return Ok(Self {
+                        timeout,
+                        node: Mutex::new((index, channel)),
+                        endpoints,
+                    });
+                }
+                Err(error) => first_error = first_error.or(Some(error)),
+            }
+        }
+        Err(first_error.unwrap_or_else(|| CtlError::Usage("no endpoint is given".to_owned())))
     }
 
-    /// The endpoint, for what is shown of it.
+    /// The endpoint in use, for what is shown of it.
     pub(crate) fn endpoint(&self) -> &str {
-        &self.endpoint
+        &self.endpoints[self.node().0]
+    }
+
+    fn node(&self) -> (usize, Channel) {
+        let node = self.node.lock().unwrap_or_else(PoisonError::into_inner);
+        node.clone()
     }
 
     /// The servers of a pool and their changes. Its beginning is bounded in time, its length is not.
@@ -92,7 +117,7 @@ impl Client {
         &self,
         request: WatchServersRequest,
     ) -> Result<Updates<WatchServersResponse>, CtlError> {
-        let mut grpc = self.grpc.clone();
+        let mut grpc = self.management();
         self.stream(grpc.watch_servers(request)).await
     }
 
@@ -101,19 +126,54 @@ impl Client {
         &self,
         request: StreamStatsRequest,
     ) -> Result<Updates<StreamStatsResponse>, CtlError> {
-        let mut grpc = self.grpc.clone();
+        let mut grpc = self.management();
         self.stream(grpc.stream_stats(request)).await
+    }
+
+    fn management(&self) -> ManagementClient<Channel> {
+        let (_, channel) = self.node();
+        ManagementClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES)
+    }
+
+    /// The answer of the node in use, or of the next that gives one. Calls may be repeated: the API says so.
+    async fn of_any<T>(
+        &self,
+        call: impl AsyncFn(Channel) -> Result<Response<T>, Status>,
+    ) -> Result<T, CtlError> {
+        let (first, channel) = self.node();
+        let answer = self.bounded(first, call(channel)).await;
+        let Err(CtlError::Unreachable { .. }) = &answer else {
+            return answer;
+        };
+        let others = self.endpoints.iter().enumerate();
+        for (index, endpoint) in others
+            .cycle()
+            .skip(first + 1)
+            .take(self.endpoints.len() - 1)
+        {
+            let Ok(channel) = dial(endpoint, self.timeout, false).await else {
+                continue;
+            };
+            let next = self.bounded(index, call(channel.clone())).await;
+            if !matches!(next, Err(CtlError::Unreachable { .. })) {
+                *self.node.lock().unwrap_or_else(PoisonError::into_inner) = (index, channel);
+                return next;
+            }
+        }
+        answer
     }
 
     async fn bounded<T>(
         &self,
+        node: usize,
         call: impl Future<Output = Result<Response<T>, Status>>,
     ) -> Result<T, CtlError> {
+        let endpoint = &self.endpoints[node];
         tokio::time::timeout(self.timeout, call)
             .await
-            .map_err(|_elapsed| no_answer(&self.endpoint, self.timeout))?
+            .map_err(|_elapsed| no_answer(endpoint, self.timeout))?
             .map(Response::into_inner)
-            .map_err(|status| CtlError::from_status(&self.endpoint, self.timeout, status))
+            .map_err(|status| CtlError::from_status(endpoint, self.timeout, status))
     }
 
     async fn stream<T>(
@@ -121,14 +181,36 @@ impl Client {
         call: impl Future<Output = Result<Response<Streaming<T>>, Status>>,
     ) -> Result<Updates<T>, CtlError> {
         let begun = Instant::now();
-        let stream = self.bounded(call).await?;
+        let (node, _) = self.node();
+        let stream = self.bounded(node, call).await?;
         Ok(Updates {
             stream,
-            endpoint: self.endpoint.clone(),
+            endpoint: self.endpoint().to_owned(),
             timeout: self.timeout,
             first_within: Some(self.timeout.saturating_sub(begun.elapsed())),
         })
     }
+}
+
+/// A connection to one node.
+async fn dial(endpoint: &str, timeout: Duration, is_last: bool) -> Result<Channel, CtlError> {
+    let patience = if is_last {
+        timeout
+    } else {
+        timeout.min(IMPATIENCE)
+    };
+    let failed = |source| CtlError::network(endpoint, timeout, Box::new(source));
+    let dial = Endpoint::from_shared(endpoint.to_owned())
+        .map_err(failed)?
+        .user_agent(concat!("weldrctl/", env!("CARGO_PKG_VERSION")))
+        .map_err(failed)?
+        .http2_keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE)
+        .keep_alive_while_idle(true);
+    tokio::time::timeout(patience, dial.connect())
+        .await
+        .map_err(|_elapsed| no_answer(endpoint, patience))?
+        .map_err(failed)
 }
 
 /// The messages of a stream that has no end of its own.

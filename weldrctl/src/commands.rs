@@ -9,9 +9,12 @@ use crate::{
 
 mod add;
 mod admin;
+mod all_nodes;
 mod batch;
+mod cluster;
 mod completions;
 mod get;
+mod history;
 mod list;
 mod pool;
 mod remove;
@@ -26,6 +29,8 @@ mod weights;
 struct Session {
     client: Client,
     pool: String,
+    /// Whether reads may be answered by the node alone.
+    stale: bool,
     output: Output,
 }
 
@@ -34,6 +39,7 @@ impl Session {
         Ok(Self {
             client: Client::connect(&global).await?,
             pool: global.pool,
+            stale: global.stale,
             output: Output::new(global.output),
         })
     }
@@ -56,9 +62,13 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, CtlError> {
         Command::Ready(args) => admin::run(&session, args, admin::READY).await,
         Command::Maintenance(args) => admin::run(&session, args, admin::MAINTENANCE).await,
         Command::Set(args) => set::run(&session, args).await,
-        Command::List => list::run(&session).await,
+        Command::List(args) if args.all_nodes => all_nodes::run(&session).await,
+        Command::List(_) => list::run(&session).await,
         Command::Get(args) => get::run(&session, args).await,
         Command::Pool(command) => pool::run(&session, command).await,
+        Command::History(args) => history::show(&session, &args).await,
+        Command::Rollback(args) => history::roll_back(&session, &args).await,
+        Command::Cluster(command) => cluster::run(&session, command).await,
         Command::Stats(args) => stats::run(&session, args).await,
         Command::Watch => watch::run(&session).await,
         Command::Completions(_) => Ok(Exit::Done),
@@ -74,8 +84,11 @@ fn validate(command: &Command) -> Result<(), CtlError> {
         | Command::Drain(_)
         | Command::Ready(_)
         | Command::Maintenance(_)
-        | Command::List
+        | Command::List(_)
+        | Command::History(_)
+        | Command::Rollback(_)
         | Command::Get(_)
+        | Command::Cluster(_)
         | Command::Stats(_)
         | Command::Watch
         | Command::Completions(_) => Ok(()),

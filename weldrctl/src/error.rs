@@ -149,7 +149,11 @@ impl CtlError {
     pub(crate) fn leaves_open(&self) -> bool {
         match self {
             Self::Unreachable { why, .. } => match why {
-                Obstacle::NoAnswer(_) | Obstacle::ConnectionLost | Obstacle::Unavailable(_) => true,
+                // Weldr says so itself, either way.
+                Obstacle::Unavailable(said) => {
+                    !said.contains(NOTHING_CHANGED) && !said.contains(SAFE)
+                }
+                Obstacle::NoAnswer(_) | Obstacle::ConnectionLost => true,
                 Obstacle::ConnectionRefused | Obstacle::NotManagement | Obstacle::Network => false,
             },
             Self::Usage(_) | Self::Refused(_) | Self::NotDone(_) | Self::Local { .. } => false,
@@ -231,6 +235,10 @@ impl Refusal {
     }
 }
 
+/// How weldr says what became of a write.
+const NOTHING_CHANGED: &str = "nothing changed";
+const SAFE: &str = "repeating it is safe";
+
 /// Whether a status says that nobody of weldr answered, and why.
 fn obstacle(status: &Status, timeout: Duration) -> Option<Obstacle> {
     let broken = status.source().is_some();
@@ -240,6 +248,10 @@ fn obstacle(status: &Status, timeout: Duration) -> Option<Obstacle> {
             Some(Obstacle::NotManagement)
         }
         Code::Unimplemented => Some(Obstacle::NotManagement),
+        // Weldr has waited for others, and says for whom.
+        Code::DeadlineExceeded if !broken && status.message().contains(SAFE) => {
+            Some(Obstacle::Unavailable(status.message().to_owned()))
+        }
         Code::DeadlineExceeded => Some(Obstacle::NoAnswer(timeout)),
         Code::Unavailable if !broken => Some(Obstacle::Unavailable(status.message().to_owned())),
         _ => None,

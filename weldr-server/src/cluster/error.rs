@@ -1,6 +1,6 @@
-//! Why the store of the desired state could not be opened or written.
+//! Why the store could not be opened or written.
 
-use std::{io, path::PathBuf};
+use std::{fmt, io, net::SocketAddr, path::PathBuf, time::Duration};
 
 /// Why there is no store to work with. Each message is one sentence for an operator: what, where, and
 /// what to do.
@@ -61,9 +61,73 @@ pub enum OpenError {
         /// The newest format that this version reads.
         known: u64,
     },
+    /// It is from before there were clusters.
+    #[error(
+        "the database {} was written by a weldr from before clusters, which this one does not read: move it away, \
+         start, and add the servers again",
+        .path.display()
+    )]
+    OlderFormat {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The address for the other nodes is not free.
+    #[error("cannot listen on {address} for the other nodes of the cluster")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The secret, the certificate, its key or its authority.
+    #[error("cannot read {}, which --cluster-secret-file or --cluster-cert, --cluster-key and --cluster-ca name", .path.display())]
+    ClusterFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The certificates cannot be used.
+    #[error("the certificates of the cluster cannot be used")]
+    Tls(#[source] tonic::transport::Error),
+    /// A member says that this node cannot join.
+    #[error("this node cannot join the cluster: {0}")]
+    JoinRefused(String),
+    /// Nobody answers who could let it join.
+    #[error("no node of the cluster answers at {}: start one, or correct --join", Addresses(.addresses))]
+    JoinUnanswered {
+        /// Who was asked.
+        addresses: Vec<SocketAddr>,
+        /// What the last one said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// It has joined, but the leader does not bring it up to date.
+    #[error("this node has joined the cluster, but was not brought up to date in {}s: is there a quorum?", .0.as_secs())]
+    NotCaughtUp(Duration),
+    /// The engine cannot start.
+    #[error("the consensus engine cannot start: {0}")]
+    Engine(String),
+    /// The first entry of the log cannot be written.
+    #[error("the pool cannot be begun")]
+    Begin(#[source] super::ProposeError),
     /// The system does not give us a thread.
-    #[error("cannot start the thread that writes the desired state")]
+    #[error("cannot start a thread of the cluster")]
     Thread(#[source] io::Error),
+}
+
+struct Addresses<'a>(&'a [SocketAddr]);
+
+impl fmt::Display for Addresses<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, address) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { ", " };
+            write!(f, "{separator}{address}")?;
+        }
+        Ok(())
+    }
 }
 
 /// What is wrong with a database that was written whole.
@@ -75,14 +139,14 @@ pub enum Damage {
     /// The database library gave up on what it read.
     #[error("reading it failed an assertion: {0}")]
     Assertion(String),
-    /// A value is not the JSON that we write.
+    /// A value is not what we write.
     #[error("the row {row} does not parse")]
     Row {
         /// Its table and key.
         row: String,
         /// Where in it.
         #[source]
-        source: serde_json::Error,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// Values that parse, but cannot all be true.
     #[error("the row {row} {contradiction}")]

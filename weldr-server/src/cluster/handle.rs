@@ -1,29 +1,40 @@
-//! The one way to read and to change the desired state.
+//! The one way to read and to change the desired state, and to ask about the cluster.
 
-use std::{sync::Arc, time::Duration};
-
-use tokio::{
-    sync::{mpsc, oneshot, watch},
-    time,
+use std::{
+    sync::{Arc, PoisonError, Weak},
+    time::Duration,
 };
 
-use crate::model::{Applied, Command, DesiredState, Rejection};
+use tokio::{runtime, sync::watch, time};
+use tonic::{Code, Status as RpcStatus};
+use weldr_proto::raft::v1::{ChangeRequest, ServerReport, change_request::Change};
+
+use crate::model::{Applied, Command, DesiredState, Rejection, Revision, Timestamp};
+
+use super::{
+    backup::Backup,
+    core::{Core, Failed, QUORUM_PATIENCE, Reporter, Verdicts},
+    history::Event,
+    state_machine::Stopped,
+    status::{self, Status},
+    types::{Answer, Order, Record},
+};
 
 /// How long a proposal may take before its fate is called unknown.
 const LONGEST_PROPOSAL: Duration = Duration::from_secs(10);
+/// How long a change of the cluster may take.
+const LONGEST_CHANGE: Duration = Duration::from_secs(8);
 
 /// Proposes commands, and watches the state that they make. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Handle {
-    proposals: mpsc::Sender<Proposal>,
+    /// Gone when the node has stopped.
+    core: Weak<Core>,
+    runtime: runtime::Handle,
+    name: Arc<str>,
     state: watch::Receiver<Arc<DesiredState>>,
-}
-
-/// A command on its way, and where its answer goes.
-#[derive(Debug)]
-pub(super) struct Proposal {
-    pub(super) command: Command,
-    pub(super) answer: oneshot::Sender<Result<Applied, ProposeError>>,
+    stopped: watch::Receiver<Option<Stopped>>,
+    lease: watch::Receiver<Option<std::time::Instant>>,
 }
 
 /// Why a proposal did not go through.
@@ -35,37 +46,135 @@ pub enum ProposeError {
     /// It could not be written to disk; nothing changed.
     #[error("the change could not be written to disk")]
     NotDurable(#[source] Arc<dyn std::error::Error + Send + Sync>),
+    /// There is no leader that a majority follows; nothing changed.
+    #[error("the cluster has no quorum{}", Missing(.missing))]
+    NoQuorum {
+        /// The nodes that do not answer.
+        missing: Vec<String>,
+    },
     /// No answer in time: it may or may not have been applied. Repeating it is safe.
-    #[error("the change was not answered in time, so it is not known whether it was made")]
-    Unknown,
+    #[error("the change was not answered in time, so it is not known whether it was made{}", Missing(.missing))]
+    Unknown {
+        /// The nodes that do not answer.
+        missing: Vec<String>,
+    },
     /// The node is shutting down; nothing changed.
     #[error("the node is shutting down")]
     ShuttingDown,
 }
 
+/// Why the cluster was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// There is no such node.
+    #[error("{0}")]
+    NoSuchNode(String),
+    /// It cannot be done now, or to this node.
+    #[error("{0}")]
+    Refused(String),
+    /// Nobody could do it.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+struct Missing<'a>(&'a [String]);
+
+impl std::fmt::Display for Missing<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            [] => Ok(()),
+            missing => write!(f, "; no answer from {}", missing.join(", ")),
+        }
+    }
+}
+
+impl From<Failed> for ProposeError {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::NoQuorum { missing } => Self::NoQuorum { missing },
+            Failed::Unknown { missing } => Self::Unknown { missing },
+            Failed::Disk(error) => Self::NotDurable(error),
+            Failed::Stopping => Self::ShuttingDown,
+        }
+    }
+}
+
 impl Handle {
-    pub(super) fn new(
-        proposals: mpsc::Sender<Proposal>,
-        state: watch::Receiver<Arc<DesiredState>>,
-    ) -> Self {
-        Self { proposals, state }
+    pub(super) fn new(core: &Arc<Core>, runtime: runtime::Handle) -> Self {
+        Self {
+            core: Arc::downgrade(core),
+            runtime,
+            name: core.member.name.as_str().into(),
+            state: core.machine.states(),
+            stopped: core.machine.stopped(),
+            lease: core.lease.subscribe(),
+        }
     }
 
-    /// Proposes `command` and waits until it is applied and on disk.
+    /// Proposes `command` in the name of this node and waits until it is applied and on disk.
     pub async fn propose(&self, command: Command) -> Result<Applied, ProposeError> {
-        let (answer, answered) = oneshot::channel();
-        let propose = async {
-            let proposal = Proposal { command, answer };
-            self.proposals
-                .send(proposal)
-                .await
-                .map_err(|_| ProposeError::ShuttingDown)?;
-            // Dropped unanswered: the log stopped with the command in its hands.
-            answered.await.map_err(|_| ProposeError::Unknown)?
+        self.propose_from(command, &self.name).await
+    }
+
+    /// Proposes `command` in the name of `from`, and waits until it is applied, on disk on a majority of the
+    /// nodes. This node may apply it a moment later: see [`watch`](Self::watch).
+    pub async fn propose_from(
+        &self,
+        command: Command,
+        from: &str,
+    ) -> Result<Applied, ProposeError> {
+        let order = Order::Change {
+            command,
+            at: Timestamp::now(),
+            from: from.to_owned(),
         };
-        time::timeout(LONGEST_PROPOSAL, propose)
-            .await
-            .unwrap_or(Err(ProposeError::Unknown))
+        match self.order(&order).await? {
+            Answer::Applied(applied) => Ok(applied),
+            Answer::Rejected(rejection) => Err(rejection.into()),
+            Answer::Nothing => Err(ProposeError::Unknown { missing: vec![] }),
+        }
+    }
+
+    async fn order(&self, order: &Order) -> Result<Answer, ProposeError> {
+        let record = Record::of(order);
+        let submit = self.on_engine(LONGEST_PROPOSAL, async move |core| {
+            core.submit(record).await
+        });
+        match submit.await? {
+            Some(submitted) => Ok(submitted?.1),
+            None => Err(ProposeError::Unknown { missing: vec![] }),
+        }
+    }
+
+    /// Returns when this node has applied all that was acknowledged anywhere before this call, with the revision
+    /// that it then has: what is read of it now is linearizable.
+    pub async fn catch_up(&self) -> Result<Revision, ProposeError> {
+        let caught_up = self.on_engine(QUORUM_PATIENCE * 2, async |core| core.catch_up().await);
+        match caught_up.await? {
+            Some(revision) => Ok(revision?),
+            None => Err(ProposeError::NoQuorum { missing: vec![] }),
+        }
+    }
+
+    /// Works on the engine's runtime, for at most `limit`.
+    async fn on_engine<T, F>(
+        &self,
+        limit: Duration,
+        work: impl FnOnce(Arc<Core>) -> F + Send + 'static,
+    ) -> Result<Option<T>, ProposeError>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send,
+    {
+        let core = self.core.upgrade().ok_or(ProposeError::ShuttingDown)?;
+        if core.under_way.is_closed() {
+            return Err(ProposeError::ShuttingDown);
+        }
+        let tracker = core.under_way.clone();
+        let work = async move { time::timeout(limit, work(core)).await.ok() };
+        let worked = self.runtime.spawn(tracker.track_future(work)).await;
+        // The runtime ended with the work in its hands.
+        worked.or(Ok(None))
     }
 
     /// The state, and each later one; states in quick succession wake the receiver once.
@@ -76,5 +185,123 @@ impl Handle {
     /// The state as it is now.
     pub fn current(&self) -> Arc<DesiredState> {
         Arc::clone(&self.state.borrow())
+    }
+
+    /// Why the node applies nothing any more: it has met a record that it does not know. `None`: it does.
+    pub fn stopped(&self) -> watch::Receiver<Option<Stopped>> {
+        self.stopped.clone()
+    }
+
+    /// Until when this node is surely the leader; `None` when it is not. Whoever holds something as the leader
+    /// lets go of it before that moment, whatever this tells later.
+    pub fn leadership(&self) -> watch::Receiver<Option<std::time::Instant>> {
+        self.lease.clone()
+    }
+
+    /// What operators call this node.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What every node says of itself.
+    pub async fn status(&self) -> Result<Status, ProposeError> {
+        let status = self.on_engine(QUORUM_PATIENCE, async |core| {
+            status::gather(&core, false).await
+        });
+        status
+            .await?
+            .ok_or(ProposeError::Unknown { missing: vec![] })
+    }
+
+    /// What this node tells the others of its servers.
+    pub fn report_servers_with(&self, reporter: Reporter) {
+        if let Some(core) = self.core.upgrade() {
+            *core.reporter.lock().unwrap_or_else(PoisonError::into_inner) = Some(reporter);
+        }
+    }
+
+    /// Whether this node surely leads now.
+    pub fn leads(&self) -> bool {
+        let until = *self.lease.borrow();
+        until.is_some_and(|until| std::time::Instant::now() < until)
+    }
+
+    /// What this node tells the others, from now on, of servers that are on their way out.
+    pub fn tell(&self, verdicts: Verdicts) {
+        if let Some(core) = self.core.upgrade() {
+            *core.verdicts.lock().unwrap_or_else(PoisonError::into_inner) = verdicts;
+        }
+    }
+
+    /// What the other members have to say of servers that are on their way out; `None` for each that does not
+    /// answer.
+    pub async fn verdicts_of_others(&self) -> Vec<Option<Verdicts>> {
+        let told = self.on_engine(QUORUM_PATIENCE, async |core| {
+            core.verdicts_of_others().await
+        });
+        told.await.ok().flatten().unwrap_or_default()
+    }
+
+    /// Removes the node of that name from the cluster. It can only come back as a new one.
+    pub async fn remove_node(&self, name: String) -> Result<(), ChangeError> {
+        self.change(Change::Remove(name)).await
+    }
+
+    /// Makes the node of that name the leader; the one that is most up to date when the name is empty.
+    pub async fn transfer(&self, name: String) -> Result<(), ChangeError> {
+        self.change(Change::Transfer(name)).await
+    }
+
+    /// Gives the leadership away, when this node has it and another can take it: what a node does before it stops.
+    pub async fn step_down(&self) {
+        let stepped_down = self.on_engine(QUORUM_PATIENCE, async |core| {
+            let leads = core.metrics().filter(|metrics| core.leads(metrics));
+            match leads.filter(|metrics| !core.is_alone(metrics)) {
+                Some(_) => core.hand_over("").await,
+                None => Ok(()),
+            }
+        });
+        match stepped_down.await {
+            Ok(Some(Ok(()))) | Err(_) => {}
+            Ok(Some(Err(error))) => tracing::warn!(%error, "the leadership is not handed over"),
+            Ok(None) => tracing::warn!("the leadership is not handed over in time"),
+        }
+    }
+
+    async fn change(&self, change: Change) -> Result<(), ChangeError> {
+        let changed = self.on_engine(LONGEST_CHANGE, async move |core| {
+            let here = core.metrics().filter(|metrics| core.leads(metrics));
+            if here.is_some() {
+                return match &change {
+                    Change::Remove(name) => core.remove_member(name).await,
+                    Change::Transfer(name) => core.hand_over(name).await,
+                };
+            }
+            let metrics = core.metrics();
+            let leader = metrics.as_ref().and_then(|metrics| {
+                let leader = metrics.current_leader?;
+                Some((leader, metrics.membership_config.get_node(&leader)?))
+            });
+            let (id, member) =
+                leader.ok_or_else(|| RpcStatus::unavailable("there is no leader"))?;
+            let mut client = core.client(id, member)?;
+            let request = ChangeRequest {
+                change: Some(change),
+            };
+            client.change(request).await.map(drop)
+        });
+        let changed = changed
+            .await
+            .map_err(|error| ChangeError::Unavailable(error.to_string()))?;
+        let changed =
+            changed.ok_or_else(|| ChangeError::Unavailable("no answer in time".to_owned()))?;
+        changed.map_err(|status| {
+            let message = status.message().to_owned();
+            match status.code() {
+                Code::NotFound => ChangeError::NoSuchNode(message),
+                Code::FailedPrecondition | Code::InvalidArgument => ChangeError::Refused(message),
+                _ => ChangeError::Unavailable(message),
+            }
+        })
     }
 }

@@ -1,24 +1,55 @@
-//! The desired state: proposed to, made durable, applied and watched behind one [`Handle`].
+//! The desired state, kept by a cluster of nodes: proposed to, made durable on a majority, applied and watched
+//! behind one [`Handle`]. A node that is alone is a cluster of one.
 //!
-//! What is behind the handle may change, from one node's own log to a replicated one; what callers may
-//! rely on does not: a proposal that is answered is on disk, proposals are applied in one order, and the
-//! watch shows each state only after it is on disk.
+//! A proposal that is answered is on disk on a majority, proposals are applied in one order, and the watch shows
+//! each state only after it is decided.
 //!
-//! In reading order: `handle` (what callers see), `log` (the thread that applies proposals), `batch` (what
-//! a few proposals do to the state, pure), `store` (the database, one transaction a batch), `rows` (what
-//! is in it), `data_dir` (its directory, and how it is created whole or not at all).
+//! In reading order:
+//!
+//! * `handle` (what callers see), `core` (what a node consists of, and how an order finds the leader), `engine`
+//!   (starts the consensus engine on a runtime of its own, keeps it running, stops it).
+//! * `types` (what is in the log), `replica` (what the log makes, pure), `state_machine` (applies and publishes).
+//! * `history` and `backup` (what can be brought back, pure).
+//! * `log_store` (the log in memory), `disk` (the thread that writes), `store` (the database), `kept` and `rows`
+//!   (what is in it), `data_dir` (its directory, and how it is created whole or not at all).
+//! * `network` and `service` (the two ends of a call between nodes), `peers` (connections), `security` (who may
+//!   call), `wire` (the proto, pure).
+//! * `membership` (joining, leaving, handing over), `lease` (until when this node surely leads), `status`.
 
-mod batch;
+mod backup;
+mod core;
 mod data_dir;
+mod disk;
+mod engine;
 mod error;
 mod handle;
-mod log;
+mod history;
+mod kept;
+mod lease;
+mod log_store;
+mod membership;
+mod network;
+mod peers;
+mod replica;
 mod rows;
+mod security;
+mod service;
+mod state_machine;
+mod status;
 mod store;
+mod types;
+mod wire;
 
+pub use self::core::{Reporter, Verdicts};
+pub use backup::{Backup, NoBackup};
+pub use engine::{Log, NetworkOptions, Opened, StoreOptions, open};
 pub use error::{Damage, OpenError, StoreError};
-pub use handle::{Handle, ProposeError};
-pub use log::{Log, Opened, StoreOptions, open};
+pub use handle::{ChangeError, Handle, ProposeError};
+pub use history::{Event, What};
+pub use security::TlsFiles;
+pub use state_machine::Stopped;
+pub use status::{NodeReport, NodeStatus, Status};
+pub use types::Member;
 
 #[cfg(test)]
 mod tests;

@@ -2,56 +2,50 @@
 //!
 //! | table | key | value |
 //! |---|---|---|
-//! | `meta` | `format`, `revision` | a number |
-//! | `pools` | name | JSON: the settings, and the revisions of the settings and of the servers |
-//! | `servers` | pool, `ip:port` | JSON: [`Server`] |
+//! | `meta` | `format` | a number |
+//! | `node` | `identity` | JSON |
+//! | `node` | `vote`, `committed`, `purged`, `snapshot` | the messages of `raft.proto` |
+//! | `log` | index | an `Entry` of `raft.proto` |
+//! | `snapshot` | `state` | JSON |
 //!
 //! The values carry no checksums of their own: the database keeps one of each page, and all of them are
 //! verified at each start.
 
-use std::{fmt, net::SocketAddr, sync::Arc};
+use std::collections::BTreeMap;
 
-use redb::{ReadTransaction, ReadableTable, Table, TableDefinition, TableError, WriteTransaction};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use prost::Message;
+use redb::{ReadTransaction, ReadableTable, TableDefinition, TableError, WriteTransaction};
+use weldr_proto::raft::v1;
 
 use super::{
-    batch::Changes,
     error::{Damage, StoreError},
+    kept::{Change, Identity, Kept, KeptSnapshot},
+    types::Entry,
+    wire,
 };
-use crate::model::{DesiredState, Pool, PoolName, PoolSettings, Revision, Server};
 
 /// The layout of the tables. A change that older versions would misread gets a new number.
-pub(super) const FORMAT: u64 = 1;
+pub(super) const FORMAT: u64 = 2;
 
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
-const POOLS: TableDefinition<&str, &[u8]> = TableDefinition::new("pools");
-const SERVERS: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("servers");
+const NODE: TableDefinition<&str, &[u8]> = TableDefinition::new("node");
+const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("log");
+const SNAPSHOT: TableDefinition<&str, &[u8]> = TableDefinition::new("snapshot");
 
 const FORMAT_KEY: &str = "format";
-const REVISION_KEY: &str = "revision";
+const IDENTITY_KEY: &str = "identity";
+const VOTE_KEY: &str = "vote";
+const COMMITTED_KEY: &str = "committed";
+const PURGED_KEY: &str = "purged";
+const SNAPSHOT_KEY: &str = "snapshot";
+const STATE_KEY: &str = "state";
 
-#[derive(Serialize, Deserialize)]
-struct PoolRow {
-    settings: PoolSettings,
-    settings_revision: Revision,
-    servers_revision: Revision,
-}
-
-impl PoolRow {
-    fn of(pool: &Pool) -> Self {
-        Self {
-            settings: pool.settings.clone(),
-            settings_revision: pool.settings_revision,
-            servers_revision: pool.servers_revision,
-        }
-    }
-}
-
-/// Why the rows do not make a state.
+/// Why the rows are not what a node keeps.
 #[derive(Debug)]
 pub(super) enum ReadError {
     Database(redb::Error),
     Damaged(Damage),
+    OlderFormat,
     NewerFormat(u64),
 }
 
@@ -61,181 +55,265 @@ impl<E: Into<redb::Error>> From<E> for ReadError {
     }
 }
 
-/// Writes the rows that `changes` names as they are in `state`; a server that is not there loses its row.
-pub(super) fn write_changes(
+/// Carries out `changes` in their order.
+pub(super) fn write_changes<'a>(
     transaction: &WriteTransaction,
-    state: &DesiredState,
-    changes: &Changes,
+    changes: impl IntoIterator<Item = &'a Change>,
 ) -> Result<(), StoreError> {
-    write_meta(transaction, state)?;
-    let mut pools = transaction.open_table(POOLS).map_err(redb::Error::from)?;
-    for name in &changes.pools {
-        if let Some(pool) = state.pools.get(name) {
-            write_pool(&mut pools, name, pool)?;
-        }
-    }
-    let mut servers = transaction.open_table(SERVERS).map_err(redb::Error::from)?;
-    for (name, address) in &changes.servers {
-        match state.server(name, *address) {
-            Ok(server) => write_server(&mut servers, name, server)?,
-            Err(_gone) => {
-                let key = address.to_string();
-                servers
-                    .remove((name.as_str(), key.as_str()))
-                    .map_err(redb::Error::from)?;
-            }
-        }
+    for change in changes {
+        write_change(transaction, change)?;
     }
     Ok(())
 }
 
-/// Replaces all rows by those of `state`.
-pub(super) fn write_whole(
-    transaction: &WriteTransaction,
-    state: &DesiredState,
-) -> Result<(), StoreError> {
-    transaction.delete_table(POOLS).map_err(redb::Error::from)?;
+fn write_change(transaction: &WriteTransaction, change: &Change) -> Result<(), StoreError> {
+    match change {
+        Change::Identity(identity) => write_identity(transaction, identity),
+        Change::Vote(vote) => write_node(transaction, VOTE_KEY, &wire::vote(vote)),
+        Change::Committed(Some(committed)) => {
+            write_node(transaction, COMMITTED_KEY, &wire::log_id(*committed))
+        }
+        Change::Committed(None) => Ok(()),
+        Change::Append(entries) => write_entries(transaction, entries),
+        Change::TruncateAfter(last) => {
+            let first = last.map_or(0, |last| last.saturating_add(1));
+            remove_entries(transaction, first..=u64::MAX)
+        }
+        Change::Purge(upto) => {
+            write_node(transaction, PURGED_KEY, &wire::log_id(*upto))?;
+            remove_entries(transaction, 0..=upto.index)
+        }
+        Change::Snapshot(snapshot) => write_snapshot(transaction, snapshot),
+    }
+}
+
+/// Replaces all rows by those of `kept`.
+pub(super) fn write_whole(transaction: &WriteTransaction, kept: &Kept) -> Result<(), StoreError> {
+    delete_tables(transaction)?;
+    let mut meta = transaction.open_table(META).map_err(redb::Error::from)?;
+    meta.insert(FORMAT_KEY, FORMAT).map_err(redb::Error::from)?;
+    transaction.open_table(LOG).map_err(redb::Error::from)?;
     transaction
-        .delete_table(SERVERS)
+        .open_table(SNAPSHOT)
         .map_err(redb::Error::from)?;
-    write_meta(transaction, state)?;
-    let mut pools = transaction.open_table(POOLS).map_err(redb::Error::from)?;
-    let mut servers = transaction.open_table(SERVERS).map_err(redb::Error::from)?;
-    for (name, pool) in &state.pools {
-        write_pool(&mut pools, name, pool)?;
-        for server in pool.servers.values() {
-            write_server(&mut servers, name, server)?;
+    write_identity(transaction, &kept.identity)?;
+    if let Some(vote) = &kept.vote {
+        write_node(transaction, VOTE_KEY, &wire::vote(vote))?;
+    }
+    if let Some(committed) = kept.committed {
+        write_node(transaction, COMMITTED_KEY, &wire::log_id(committed))?;
+    }
+    if let Some(purged) = kept.purged {
+        write_node(transaction, PURGED_KEY, &wire::log_id(purged))?;
+    }
+    if let Some(snapshot) = &kept.snapshot {
+        write_snapshot(transaction, snapshot)?;
+    }
+    write_entries(transaction, kept.entries.values())
+}
+
+fn delete_tables(transaction: &WriteTransaction) -> Result<(), redb::Error> {
+    transaction.delete_table(NODE)?;
+    transaction.delete_table(LOG)?;
+    transaction.delete_table(SNAPSHOT)?;
+    Ok(())
+}
+
+fn write_identity(transaction: &WriteTransaction, identity: &Identity) -> Result<(), StoreError> {
+    let value = serde_json::to_vec(identity)?;
+    insert(transaction, NODE, IDENTITY_KEY, &value)
+}
+
+fn write_node(
+    transaction: &WriteTransaction,
+    key: &str,
+    value: &impl Message,
+) -> Result<(), StoreError> {
+    insert(transaction, NODE, key, &value.encode_to_vec())
+}
+
+fn write_snapshot(
+    transaction: &WriteTransaction,
+    snapshot: &KeptSnapshot,
+) -> Result<(), StoreError> {
+    let meta = wire::snapshot_meta(&snapshot.meta);
+    write_node(transaction, SNAPSHOT_KEY, &meta)?;
+    insert(transaction, SNAPSHOT, STATE_KEY, &snapshot.state)
+}
+
+fn insert(
+    transaction: &WriteTransaction,
+    table: TableDefinition<&'static str, &'static [u8]>,
+    key: &str,
+    value: &[u8],
+) -> Result<(), StoreError> {
+    let mut table = transaction.open_table(table).map_err(redb::Error::from)?;
+    table.insert(key, value).map_err(redb::Error::from)?;
+    Ok(())
+}
+
+fn write_entries<'a>(
+    transaction: &WriteTransaction,
+    entries: impl IntoIterator<Item = &'a Entry>,
+) -> Result<(), StoreError> {
+    let mut log = transaction.open_table(LOG).map_err(redb::Error::from)?;
+    for entry in entries {
+        let value = wire::entry(entry).encode_to_vec();
+        let inserted = log.insert(entry.log_id.index, value.as_slice());
+        inserted.map_err(redb::Error::from)?;
+    }
+    Ok(())
+}
+
+fn remove_entries(
+    transaction: &WriteTransaction,
+    range: std::ops::RangeInclusive<u64>,
+) -> Result<(), StoreError> {
+    let mut log = transaction.open_table(LOG).map_err(redb::Error::from)?;
+    log.retain_in(range, |_, _| false)
+        .map_err(redb::Error::from)?;
+    Ok(())
+}
+
+/// What the rows say. The format first, because nothing else may be read of another one.
+pub(super) fn read(transaction: &ReadTransaction) -> Result<Kept, ReadError> {
+    read_format(transaction)?;
+    let node = table_in("node", transaction.open_table(NODE))?;
+    let Some(identity) = node.get(IDENTITY_KEY)? else {
+        return Err(contradiction("node/identity", "is missing"));
+    };
+    let identity: Identity = serde_json::from_slice(identity.value())
+        .map_err(|source| unreadable("node/identity", Box::new(source)))?;
+    let mut kept = Kept::new(identity);
+    kept.vote = message::<v1::Vote>(&node, VOTE_KEY)?.map(wire::from_vote);
+    kept.committed = message::<v1::LogId>(&node, COMMITTED_KEY)?.map(wire::from_log_id);
+    kept.purged = message::<v1::LogId>(&node, PURGED_KEY)?.map(wire::from_log_id);
+    let meta = message::<v1::SnapshotMeta>(&node, SNAPSHOT_KEY)?;
+    let state = table_in("snapshot", transaction.open_table(SNAPSHOT))?;
+    let state = state
+        .get(STATE_KEY)?
+        .map(|state| state.value().to_vec().into());
+    kept.snapshot = match (meta, state) {
+        (Some(meta), Some(state)) => {
+            let meta = wire::from_snapshot_meta(meta)
+                .map_err(|source| unreadable("node/snapshot", Box::new(source)))?;
+            Some(KeptSnapshot { meta, state })
         }
-    }
-    Ok(())
-}
-
-fn write_meta(transaction: &WriteTransaction, state: &DesiredState) -> Result<(), redb::Error> {
-    let mut meta = transaction.open_table(META)?;
-    meta.insert(FORMAT_KEY, FORMAT)?;
-    meta.insert(REVISION_KEY, state.revision.0)?;
-    Ok(())
-}
-
-fn write_pool(
-    table: &mut Table<&'static str, &'static [u8]>,
-    name: &PoolName,
-    pool: &Pool,
-) -> Result<(), StoreError> {
-    let value = serde_json::to_vec(&PoolRow::of(pool))?;
-    let inserted = table.insert(name.as_str(), value.as_slice());
-    inserted.map_err(redb::Error::from)?;
-    Ok(())
-}
-
-fn write_server(
-    table: &mut Table<(&'static str, &'static str), &'static [u8]>,
-    pool: &PoolName,
-    server: &Server,
-) -> Result<(), StoreError> {
-    let (key, value) = (server.address.to_string(), serde_json::to_vec(server)?);
-    let inserted = table.insert((pool.as_str(), key.as_str()), value.as_slice());
-    inserted.map_err(redb::Error::from)?;
-    Ok(())
-}
-
-/// The state that the rows make.
-pub(super) fn read(transaction: &ReadTransaction) -> Result<DesiredState, ReadError> {
-    let revision = read_meta(transaction)?;
-    let mut state = DesiredState {
-        revision,
-        pools: std::collections::BTreeMap::new(),
+        (None, None) => None,
+        _ => {
+            return Err(contradiction(
+                "snapshot/state",
+                "and node/snapshot are not of one",
+            ));
+        }
     };
-    read_pools(transaction, &mut state)?;
-    read_servers(transaction, &mut state)?;
-    if !state.pools.contains_key(&PoolName::default()) {
-        let row = format!("pools/{}", PoolName::default());
-        return Err(contradiction(row, "is missing"));
-    }
-    Ok(state)
+    kept.entries = read_log(transaction)?;
+    verify(&kept)?;
+    Ok(kept)
 }
 
-/// The revision; the format first, because nothing else may be read of a newer one.
-fn read_meta(transaction: &ReadTransaction) -> Result<Revision, ReadError> {
+fn read_format(transaction: &ReadTransaction) -> Result<(), ReadError> {
     let meta = table_in("meta", transaction.open_table(META))?;
-    let number = |key: &str| -> Result<u64, ReadError> {
-        let value = meta.get(key)?.map(|value| value.value());
-        value.ok_or_else(|| contradiction(format!("meta/{key}"), "is missing"))
-    };
-    match number(FORMAT_KEY)? {
-        FORMAT => Ok(Revision(number(REVISION_KEY)?)),
-        newer if newer > FORMAT => Err(ReadError::NewerFormat(newer)),
-        _ => Err(contradiction(
-            format!("meta/{FORMAT_KEY}"),
+    let format = meta.get(FORMAT_KEY)?.map(|value| value.value());
+    match format {
+        Some(FORMAT) => Ok(()),
+        Some(1) => Err(ReadError::OlderFormat),
+        Some(newer) if newer > FORMAT => Err(ReadError::NewerFormat(newer)),
+        Some(_) => Err(contradiction(
+            "meta/format",
             "names a format that never was",
         )),
+        None => Err(contradiction("meta/format", "is missing")),
     }
 }
 
-fn read_pools(transaction: &ReadTransaction, state: &mut DesiredState) -> Result<(), ReadError> {
-    let table = table_in("pools", transaction.open_table(POOLS))?;
-    for entry in table.iter()? {
-        let (key, value) = entry?;
-        let row = || format!("pools/{}", key.value());
-        let name: PoolName = key
-            .value()
-            .parse()
-            .map_err(|_| contradiction(row(), "has a key that names no pool"))?;
-        let parsed: PoolRow = parse(row, value.value())?;
-        if parsed.settings_revision.max(parsed.servers_revision) > state.revision {
-            return Err(contradiction(row(), LATER_THAN_ALL));
+fn message<M: Message + Default>(
+    table: &impl ReadableTable<&'static str, &'static [u8]>,
+    key: &str,
+) -> Result<Option<M>, ReadError> {
+    let Some(value) = table.get(key)? else {
+        return Ok(None);
+    };
+    M::decode(value.value())
+        .map(Some)
+        .map_err(|source| unreadable(&format!("node/{key}"), Box::new(source)))
+}
+
+fn read_log(transaction: &ReadTransaction) -> Result<BTreeMap<u64, Entry>, ReadError> {
+    let table = table_in("log", transaction.open_table(LOG))?;
+    let mut entries = BTreeMap::new();
+    for row in table.iter()? {
+        let (key, value) = row?;
+        let index = key.value();
+        let name = || format!("log/{index}");
+        let entry = v1::Entry::decode(value.value())
+            .map_err(|source| unreadable(&name(), Box::new(source)))?;
+        let entry =
+            wire::from_entry(entry).map_err(|source| unreadable(&name(), Box::new(source)))?;
+        if entry.log_id.index != index {
+            return Err(contradiction(&name(), "holds an entry with another index"));
         }
-        let pool = Pool {
-            settings_revision: parsed.settings_revision,
-            servers_revision: parsed.servers_revision,
-            ..Pool::new(parsed.settings)
-        };
-        state.pools.insert(name, pool);
+        entries.insert(index, entry);
+    }
+    Ok(entries)
+}
+
+/// What cannot be if every write was whole.
+fn verify(kept: &Kept) -> Result<(), ReadError> {
+    let mut expected = kept.purged.map_or(0, |purged| purged.index + 1);
+    let mut term = kept.purged.map_or(0, |purged| purged.leader_id.term);
+    for (index, entry) in &kept.entries {
+        if *index != expected {
+            return Err(contradiction(&format!("log/{expected}"), "is missing"));
+        }
+        if entry.log_id.leader_id.term < term {
+            let row = format!("log/{index}");
+            return Err(contradiction(
+                &row,
+                "is of an earlier term than the one before it",
+            ));
+        }
+        term = entry.log_id.leader_id.term;
+        expected += 1;
+    }
+    let snapshot = kept
+        .snapshot
+        .as_ref()
+        .and_then(|snapshot| snapshot.meta.last_log_id);
+    if kept.purged > snapshot {
+        return Err(contradiction(
+            "node/snapshot",
+            "does not hold what was removed from the log",
+        ));
+    }
+    if kept.vote.map_or(0, |vote| vote.leader_id.term) < term {
+        return Err(contradiction(
+            "node/vote",
+            "is of an earlier term than the log",
+        ));
     }
     Ok(())
 }
-
-fn read_servers(transaction: &ReadTransaction, state: &mut DesiredState) -> Result<(), ReadError> {
-    let table = table_in("servers", transaction.open_table(SERVERS))?;
-    for entry in table.iter()? {
-        let (key, value) = entry?;
-        let (pool, address) = key.value();
-        let row = || format!("servers/{pool}/{address}");
-        let server: Server = parse(row, value.value())?;
-        if address.parse::<SocketAddr>() != Ok(server.address) {
-            return Err(contradiction(row(), "holds a server with another address"));
-        }
-        let named = |(name, _): &(&PoolName, &mut Pool)| name.as_str() == pool;
-        let Some((_, pool)) = state.pools.iter_mut().find(named) else {
-            return Err(contradiction(row(), "belongs to no pool"));
-        };
-        if server.revision > pool.servers_revision || server.id.0 > server.revision.0 {
-            return Err(contradiction(row(), LATER_THAN_ALL));
-        }
-        pool.servers.insert_mut(server.address, Arc::new(server));
-    }
-    Ok(())
-}
-
-const LATER_THAN_ALL: &str = "has a later revision than what contains it";
 
 /// A table that was written at creation and cannot be gone.
 fn table_in<T>(name: &str, opened: Result<T, TableError>) -> Result<T, ReadError> {
     match opened {
         Ok(table) => Ok(table),
         Err(TableError::Storage(error)) => Err(error.into()),
-        Err(_) => Err(contradiction(name.to_owned(), "is not the table it was")),
+        Err(_) => Err(contradiction(name, "is not the table it was")),
     }
 }
 
-fn parse<T: DeserializeOwned>(row: impl Fn() -> String, value: &[u8]) -> Result<T, ReadError> {
-    serde_json::from_slice(value)
-        .map_err(|source| ReadError::Damaged(Damage::Row { row: row(), source }))
+fn unreadable(row: &str, source: Box<dyn std::error::Error + Send + Sync>) -> ReadError {
+    ReadError::Damaged(Damage::Row {
+        row: row.to_owned(),
+        source,
+    })
 }
 
-fn contradiction(row: impl fmt::Display, contradiction: &'static str) -> ReadError {
+fn contradiction(row: &str, contradiction: &'static str) -> ReadError {
     ReadError::Damaged(Damage::Contradiction {
-        row: row.to_string(),
+        row: row.to_owned(),
         contradiction,
     })
 }

@@ -11,20 +11,20 @@ use redb::{Builder, Database, DatabaseError, ReadableDatabase, WriteTransaction}
 use tracing::{error, info};
 
 use super::{
-    batch::Changes,
     data_dir::DataDir,
     error::{Damage, OpenError, StoreError},
+    kept::{Change, Identity, Kept},
+    replica,
     rows::{self, ReadError},
 };
-use crate::model::{DesiredState, PoolSettings};
 
-/// Bounds the pages that the database keeps in memory: what it holds is in the [`DesiredState`] already.
+/// Bounds the pages that the database keeps in memory: what it holds is in a [`Kept`] already.
 const CACHE_BYTES: usize = 4 * 1024 * 1024;
 
 /// Opens the file; a test puts a disk that fails behind it.
 pub(super) type OpenDatabase = Box<dyn Fn(&Path) -> Result<Database, DatabaseError> + Send>;
 
-/// The database of one node's desired state.
+/// The database of one node.
 pub(super) struct Store {
     path: PathBuf,
     open_database: OpenDatabase,
@@ -40,8 +40,7 @@ pub(super) struct Store {
 #[derive(Debug)]
 pub(super) struct OpenedStore {
     pub(super) store: Store,
-    pub(super) state: DesiredState,
-    pub(super) is_new: bool,
+    pub(super) kept: Kept,
 }
 
 impl fmt::Debug for Store {
@@ -53,27 +52,25 @@ impl fmt::Debug for Store {
 }
 
 impl Store {
-    /// Opens the store in `directory`; one that is not there begins with `initial`.
-    pub(super) fn open(directory: &Path, initial: PoolSettings) -> Result<OpenedStore, OpenError> {
-        Self::open_with(directory, initial, Box::new(open_database))
+    /// Opens the store in `directory`; one that is not there begins empty, with an identity of its own.
+    pub(super) fn open(directory: &Path) -> Result<OpenedStore, OpenError> {
+        Self::open_with(directory, Box::new(open_database))
     }
 
     /// [`Store::open`] with a way of its own to open the database file.
     pub(super) fn open_with(
         directory: &Path,
-        initial: PoolSettings,
         open_database: OpenDatabase,
     ) -> Result<OpenedStore, OpenError> {
         let data_dir = DataDir::hold(directory)?;
         let path = data_dir.database();
-        let is_new = data_dir.has_no_database()?;
-        if is_new {
-            create(&data_dir, initial).map_err(|source| OpenError::Database {
+        if data_dir.has_no_database()? {
+            create(&data_dir).map_err(|source| OpenError::Database {
                 path: path.clone(),
                 source,
             })?;
         }
-        let (database, state) = open_verified(&path, &open_database)?;
+        let (database, kept) = open_verified(&path, &open_database)?;
         let store = Self {
             path,
             open_database,
@@ -81,24 +78,31 @@ impl Store {
             failing: false,
             _data_dir: data_dir,
         };
-        Ok(OpenedStore {
-            store,
-            state,
-            is_new,
-        })
+        Ok(OpenedStore { store, kept })
     }
 
-    /// Makes the step from `before` to `after`, which differ in `changes`, durable. When it fails, the
-    /// store goes back to `before`, at the latest with the next call, which is welcome to try.
-    pub(super) fn write(
-        &mut self,
-        before: &DesiredState,
-        after: &DesiredState,
-        changes: &Changes,
-    ) -> Result<(), StoreError> {
-        let written = self.attempt(before, after, changes);
+    /// Makes `changes` of what was `before` durable. When it fails, the store goes back to `before`, at the
+    /// latest with [`Store::recover`].
+    pub(super) fn write(&mut self, before: &Kept, changes: &[Change]) -> Result<(), StoreError> {
+        let written = self.attempt(before, changes);
+        self.note(&written);
+        written
+    }
+
+    /// Sees to it that the database holds `kept` and can be written.
+    pub(super) fn recover(&mut self, kept: &Kept) -> Result<(), StoreError> {
+        let recovered = match self.database.take() {
+            Some(database) => Ok(database),
+            None => self.reopened_at(kept),
+        };
+        let recovered = recovered.map(|database| self.database = Some(database));
+        self.note(&recovered);
+        recovered
+    }
+
+    fn note(&mut self, result: &Result<(), StoreError>) {
         let path = self.path.display();
-        match &written {
+        match result {
             Err(failure) if !self.failing => {
                 let error = failure as &dyn std::error::Error;
                 error!(%path, error, "the database cannot be written, changes are refused");
@@ -106,42 +110,35 @@ impl Store {
             Ok(()) if self.failing => info!(%path, "the database can be written again"),
             _ => {}
         }
-        self.failing = written.is_err();
-        written
+        self.failing = result.is_err();
     }
 
-    fn attempt(
-        &mut self,
-        before: &DesiredState,
-        after: &DesiredState,
-        changes: &Changes,
-    ) -> Result<(), StoreError> {
+    fn attempt(&mut self, before: &Kept, changes: &[Change]) -> Result<(), StoreError> {
         let database = match self.database.take() {
             Some(database) => database,
             None => self.reopened_at(before)?,
         };
         let written = commit(&database, |transaction| {
-            rows::write_changes(transaction, after, changes)
+            rows::write_changes(transaction, changes)
         });
         self.database = if written.is_ok() {
             Some(database)
         } else {
             drop(database);
-            // Now rather than with the next write: a restart in between might find what was refused. When
-            // this fails too, the next write tries again, and says why it cannot.
+            // Now rather than later: a restart in between might find what was refused.
             self.reopened_at(before).ok()
         };
         written
     }
 
-    /// Opens the database anew and writes `state` whole. After a failed commit nobody knows which pages
+    /// Opens the database anew and writes `kept` whole. After a failed commit nobody knows which pages
     /// are on disk (a second sync may succeed without having written those that the first could not), so
     /// nothing that it wrote is relied on: all is written to other pages.
-    fn reopened_at(&self, state: &DesiredState) -> Result<Database, StoreError> {
+    fn reopened_at(&self, kept: &Kept) -> Result<Database, StoreError> {
         let reopened = open_verified(&self.path, &self.open_database);
         let (database, _) = reopened.map_err(|error| StoreError::Reopen(Box::new(error)))?;
         commit(&database, |transaction| {
-            rows::write_whole(transaction, state)
+            rows::write_whole(transaction, kept)
         })?;
         Ok(database)
     }
@@ -156,14 +153,14 @@ impl Store {
 }
 
 /// Writes a new database under another name, and gives it its own when it is on disk.
-fn create(data_dir: &DataDir, initial: PoolSettings) -> Result<(), StoreError> {
+fn create(data_dir: &DataDir) -> Result<(), StoreError> {
     data_dir.remove_unfinished()?;
     let database = builder()
         .create(data_dir.unfinished_database())
         .map_err(redb::Error::from)?;
-    let state = DesiredState::new(initial);
+    let kept = Kept::new(Identity::random());
     commit(&database, |transaction| {
-        rows::write_whole(transaction, &state)
+        rows::write_whole(transaction, &kept)
     })?;
     database.close().map_err(redb::Error::from)?;
     data_dir.finish_database()?;
@@ -184,17 +181,17 @@ fn open_database(path: &Path) -> Result<Database, DatabaseError> {
     builder().open(path)
 }
 
-/// Opens the database, verifies it and reads the state.
-fn open_verified(
-    path: &Path,
-    open_database: &OpenDatabase,
-) -> Result<(Database, DesiredState), OpenError> {
+/// Opens the database, verifies it and reads it.
+fn open_verified(path: &Path, open_database: &OpenDatabase) -> Result<(Database, Kept), OpenError> {
     let open = || -> Result<_, ReadError> {
         let database = open_database(path)?;
         let transaction = database.begin_read()?;
-        let state = rows::read(&transaction)?;
+        let kept = rows::read(&transaction)?;
         drop(transaction);
-        Ok((database, state))
+        if let Some(snapshot) = &kept.snapshot {
+            replica::decode(&snapshot.state).map_err(ReadError::Damaged)?;
+        }
+        Ok((database, kept))
     };
     // The library promises errors for a damaged file where it verifies, but has assertions left in it.
     // What it was working on is dropped with the panic, so nothing half-done is seen afterwards.
@@ -208,6 +205,7 @@ fn open_verified(
 fn open_error(path: &Path, error: ReadError) -> OpenError {
     let path = path.to_owned();
     let source = match error {
+        ReadError::OlderFormat => return OpenError::OlderFormat { path },
         ReadError::NewerFormat(found) => {
             let known = rows::FORMAT;
             return OpenError::NewerFormat { path, found, known };

@@ -15,7 +15,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 
 use crate::{
-    cluster::ProposeError,
+    cluster::{ChangeError, ProposeError},
     model::{Invalid, PoolName, Rejection},
 };
 
@@ -31,9 +31,30 @@ pub(super) enum Error {
     /// The change could not be written to disk.
     #[error("the change could not be written to disk; nothing changed")]
     NotDurable(#[source] Arc<dyn std::error::Error + Send + Sync>),
+    /// No leader that a majority of the nodes follows.
+    #[error("the cluster has no quorum{}; nothing changed", Missing(.missing))]
+    NoQuorum {
+        /// The nodes that do not answer.
+        missing: Vec<String>,
+    },
     /// No answer within the time that the call has.
-    #[error("the call ran out of time: the change may or may not be made; repeating it is safe")]
-    Unknown,
+    #[error(
+        "the call ran out of time{}: the change may or may not be made; repeating it is safe",
+        Missing(.missing)
+    )]
+    Unknown {
+        /// The nodes that do not answer.
+        missing: Vec<String>,
+    },
+    /// There is no node of that name.
+    #[error("{0}")]
+    NoSuchNode(String),
+    /// The cluster cannot be changed in this way, or not now.
+    #[error("{0}")]
+    ClusterRefused(String),
+    /// Nobody can change the cluster now.
+    #[error("{0}")]
+    ClusterUnavailable(String),
     /// A change was made, and another call undid it before it could be shown.
     #[error("the change was made, and undone by another call at once")]
     Overtaken,
@@ -93,7 +114,9 @@ impl Error {
                 ("invalid_argument", Code::InvalidArgument, Http::BAD_REQUEST)
             }
             Self::Rejected(rejection) => match rejection {
-                Rejection::NoSuchPool { .. } | Rejection::NoSuchServer { .. } => {
+                Rejection::NoSuchPool { .. }
+                | Rejection::NoSuchServer { .. }
+                | Rejection::NoSuchRevision { .. } => {
                     ("not_found", Code::NotFound, Http::NOT_FOUND)
                 }
                 Rejection::Exists { .. } => ("already_exists", Code::AlreadyExists, Http::CONFLICT),
@@ -104,10 +127,17 @@ impl Error {
                     Http::INSUFFICIENT_STORAGE,
                 ),
             },
-            Self::NotDurable(_) | Self::Stopping => {
-                ("unavailable", Code::Unavailable, Http::SERVICE_UNAVAILABLE)
-            }
-            Self::Unknown => (
+            Self::NotDurable(_)
+            | Self::NoQuorum { .. }
+            | Self::ClusterUnavailable(_)
+            | Self::Stopping => ("unavailable", Code::Unavailable, Http::SERVICE_UNAVAILABLE),
+            Self::NoSuchNode(_) => ("not_found", Code::NotFound, Http::NOT_FOUND),
+            Self::ClusterRefused(_) => (
+                "failed_precondition",
+                Code::FailedPrecondition,
+                Http::CONFLICT,
+            ),
+            Self::Unknown { .. } => (
                 "deadline_exceeded",
                 Code::DeadlineExceeded,
                 Http::GATEWAY_TIMEOUT,
@@ -175,8 +205,19 @@ impl From<ProposeError> for Error {
         match error {
             ProposeError::Rejected(rejection) => Self::Rejected(rejection),
             ProposeError::NotDurable(cause) => Self::NotDurable(cause),
-            ProposeError::Unknown => Self::Unknown,
+            ProposeError::NoQuorum { missing } => Self::NoQuorum { missing },
+            ProposeError::Unknown { missing } => Self::Unknown { missing },
             ProposeError::ShuttingDown => Self::Stopping,
+        }
+    }
+}
+
+impl From<ChangeError> for Error {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::NoSuchNode(said) => Self::NoSuchNode(said),
+            ChangeError::Refused(said) => Self::ClusterRefused(said),
+            ChangeError::Unavailable(said) => Self::ClusterUnavailable(said),
         }
     }
 }
@@ -265,6 +306,17 @@ struct Violation<'a> {
     accepted: &'a str,
 }
 
+struct Missing<'a>(&'a [String]);
+
+impl fmt::Display for Missing<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            [] => Ok(()),
+            missing => write!(f, " (no answer from {})", missing.join(", ")),
+        }
+    }
+}
+
 struct Sentences<'a>(&'a [Invalid]);
 
 impl fmt::Display for Sentences<'_> {
@@ -293,7 +345,8 @@ impl fmt::Display for Refused<'_> {
             Rejection::NoSuchServer { .. }
             | Rejection::Exists { .. }
             | Rejection::Changed { .. }
-            | Rejection::PoolFull { .. } => Ok(()),
+            | Rejection::PoolFull { .. }
+            | Rejection::NoSuchRevision { .. } => Ok(()),
         }
     }
 }
@@ -359,7 +412,15 @@ mod tests {
     #[test]
     fn a_change_that_did_not_go_through_says_whether_to_repeat_it() {
         type Make = fn() -> ProposeError;
-        let cases: [(Make, Code, u16, &str); 2] = [
+        let cases: [(Make, Code, u16, &str); 3] = [
+            (
+                || ProposeError::NoQuorum {
+                    missing: vec!["b (127.0.0.1:8698)".to_owned()],
+                },
+                Code::Unavailable,
+                503,
+                "no answer from b (127.0.0.1:8698)); nothing changed",
+            ),
             (
                 || ProposeError::ShuttingDown,
                 Code::Unavailable,
@@ -367,7 +428,7 @@ mod tests {
                 "shutting down",
             ),
             (
-                || ProposeError::Unknown,
+                || ProposeError::Unknown { missing: vec![] },
                 Code::DeadlineExceeded,
                 504,
                 "repeating it is safe",

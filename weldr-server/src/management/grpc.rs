@@ -1,11 +1,11 @@
-//! `weldr.v1.Management` over gRPC: each method hands its request to [`Operations`].
+//! `weldr.v1.Management` and `weldr.v1.Cluster` over gRPC: each method hands its request to [`Operations`].
 
 use std::{net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status};
 use tracing::debug;
-use weldr_proto::v1::{self, management_server::Management};
+use weldr_proto::v1::{self, cluster_server::Cluster, management_server::Management};
 
 use super::{
     error::Error,
@@ -55,14 +55,14 @@ impl Management for Service {
         &self,
         request: Request<v1::GetServerRequest>,
     ) -> Result<Response<v1::GetServerResponse>, Status> {
-        answer!(request, caller => self.0.get_server(&request))
+        answer!(request, caller => self.0.get_server(&request).await)
     }
 
     async fn list_servers(
         &self,
         request: Request<v1::ListServersRequest>,
     ) -> Result<Response<v1::ListServersResponse>, Status> {
-        answer!(request, caller => self.0.list_servers(&request))
+        answer!(request, caller => self.0.list_servers(&request).await)
     }
 
     type WatchServersStream = StatusStream<v1::WatchServersResponse>;
@@ -94,7 +94,7 @@ impl Management for Service {
         &self,
         request: Request<v1::GetPoolRequest>,
     ) -> Result<Response<v1::GetPoolResponse>, Status> {
-        answer!(request, caller => self.0.get_pool(&request))
+        answer!(request, caller => self.0.get_pool(&request).await)
     }
 
     async fn update_pool(
@@ -102,6 +102,65 @@ impl Management for Service {
         request: Request<v1::UpdatePoolRequest>,
     ) -> Result<Response<v1::UpdatePoolResponse>, Status> {
         answer!(request, caller => self.0.update_pool(caller, request).await)
+    }
+}
+
+#[tonic::async_trait]
+impl Cluster for Service {
+    async fn get_cluster(
+        &self,
+        request: Request<v1::GetClusterRequest>,
+    ) -> Result<Response<v1::GetClusterResponse>, Status> {
+        told(caller_of(&request), self.0.get_cluster().await).map(Response::new)
+    }
+
+    async fn remove_node(
+        &self,
+        request: Request<v1::RemoveNodeRequest>,
+    ) -> Result<Response<v1::RemoveNodeResponse>, Status> {
+        answer!(request, caller => self.0.remove_node(caller, request).await)
+    }
+
+    async fn transfer_leadership(
+        &self,
+        request: Request<v1::TransferLeadershipRequest>,
+    ) -> Result<Response<v1::TransferLeadershipResponse>, Status> {
+        answer!(request, caller => self.0.transfer_leadership(caller, request).await)
+    }
+
+    async fn list_health(
+        &self,
+        request: Request<v1::ListHealthRequest>,
+    ) -> Result<Response<v1::ListHealthResponse>, Status> {
+        answer!(request, caller => self.0.list_health(request).await)
+    }
+
+    async fn get_history(
+        &self,
+        request: Request<v1::GetHistoryRequest>,
+    ) -> Result<Response<v1::GetHistoryResponse>, Status> {
+        answer!(request, caller => self.0.get_history(request).await)
+    }
+
+    async fn rollback(
+        &self,
+        request: Request<v1::RollbackRequest>,
+    ) -> Result<Response<v1::RollbackResponse>, Status> {
+        answer!(request, caller => self.0.rollback(caller, request).await)
+    }
+
+    async fn backup(
+        &self,
+        request: Request<v1::BackupRequest>,
+    ) -> Result<Response<v1::BackupResponse>, Status> {
+        told(caller_of(&request), self.0.backup().await).map(Response::new)
+    }
+
+    async fn restore(
+        &self,
+        request: Request<v1::RestoreRequest>,
+    ) -> Result<Response<v1::RestoreResponse>, Status> {
+        answer!(request, caller => self.0.restore(caller, request).await)
     }
 }
 

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tracing::debug;
-use weldr_proto::v1::management_server::ManagementServer;
+use weldr_proto::v1::{cluster_server::ClusterServer, management_server::ManagementServer};
 
 use super::{
     error::Error,
@@ -27,6 +27,9 @@ use super::{
 
 /// The longest request of a gRPC call, in bytes; the largest that makes sense is a thousandth of it.
 const LONGEST_GRPC_REQUEST: usize = 1 << 20;
+
+/// The longest backup, in bytes: a hundred thousand servers with checks of their own.
+const LONGEST_BACKUP: usize = 48 << 20;
 
 /// The other end of the connection that a request came over; an extension of each request.
 #[derive(Debug, Clone, Copy)]
@@ -74,6 +77,7 @@ pub(super) fn router<H: Health>(served: Served<H>) -> Router {
 }
 
 fn grpc_services<H: Health>(operations: Arc<Operations>, health: HealthServer<H>) -> Router {
+    let cluster = ClusterServer::new(grpc::Service(Arc::clone(&operations)));
     let management = ManagementServer::new(grpc::Service(operations));
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -81,6 +85,7 @@ fn grpc_services<H: Health>(operations: Arc<Operations>, health: HealthServer<H>
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let routes = Routes::new(management.max_decoding_message_size(LONGEST_GRPC_REQUEST))
+        .add_service(cluster.max_decoding_message_size(LONGEST_BACKUP))
         .add_service(health.max_decoding_message_size(LONGEST_GRPC_REQUEST));
     let routes = match (reflection().build_v1(), reflection().build_v1alpha()) {
         (Ok(v1), Ok(v1alpha)) => routes

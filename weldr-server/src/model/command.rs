@@ -1,6 +1,6 @@
 //! The commands that change the desired state, and what becomes of them.
 
-use std::{fmt, net::SocketAddr, time::Duration};
+use std::{borrow::Cow, fmt, net::SocketAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -77,7 +77,7 @@ pub enum Command {
 }
 
 /// What a command did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Applied {
     /// The revision of the state after it.
     pub revision: Revision,
@@ -86,7 +86,8 @@ pub struct Applied {
 }
 
 /// What happened when a command was applied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// Something new is there.
     Created,
@@ -99,7 +100,8 @@ pub enum Outcome {
 }
 
 /// Why a command was refused; the state is as it was.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Rejection {
     /// The pool is not there.
     #[error("there is no pool {pool}")]
@@ -141,13 +143,23 @@ pub enum Rejection {
         /// How many it may hold.
         limit: usize,
     },
+    /// The revision is not remembered.
+    #[error("revision {asked} cannot be brought back: remembered are {oldest} to {newest}")]
+    NoSuchRevision {
+        /// What was asked for.
+        asked: Revision,
+        /// The oldest that can be brought back.
+        oldest: Revision,
+        /// The newest, which is the present.
+        newest: Revision,
+    },
 }
 
 /// A setting in which a server that is there differs from one that is to be added.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerSetting {
     /// Its field.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// What the server that is there has.
     pub present: String,
     /// What was asked for.

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use super::{
     Applied, Command, Outcome, Pool, PoolName, PoolPatch, PoolSettings, Rejection, Removal,
-    Revision, Server, ServerId, ServerPatch, ServerSetting, ServerSpec, Timestamp,
+    Revision, Server, ServerId, ServerPatch, ServerSetting, ServerSpec, Target, Timestamp,
 };
 
 /// All pools, at one revision. Cloning it is cheap: versions share what they have in common.
@@ -87,6 +87,84 @@ impl DesiredState {
             revision: self.revision,
             outcome,
         })
+    }
+
+    /// Makes everything that `target` names as it says, in as many revisions as it takes. A server that is brought
+    /// back has a new life; one that was not there leaves as by a removal. When any of it is refused, nothing
+    /// changes.
+    pub fn bring_back(&mut self, target: Target, at: Timestamp) -> Result<Applied, Rejection> {
+        let mut after = self.clone();
+        for (pool, settings) in target.settings {
+            after.set_settings(&pool, settings);
+        }
+        for ((pool, address), spec) in target.servers {
+            for command in self.commands_to(&pool, address, spec, at) {
+                after.apply(command)?;
+            }
+        }
+        let outcome = if after.revision == self.revision {
+            Outcome::Unchanged
+        } else {
+            Outcome::Changed
+        };
+        *self = after;
+        Ok(Applied {
+            revision: self.revision,
+            outcome,
+        })
+    }
+
+    fn set_settings(&mut self, pool: &PoolName, settings: PoolSettings) {
+        let revision = self.revision.next();
+        if let Some(pool) = self.pools.get_mut(pool)
+            && pool.settings != settings
+        {
+            pool.settings = settings;
+            pool.settings_revision = revision;
+            self.revision = revision;
+        }
+    }
+
+    /// What makes a server as `spec` says, or makes it leave.
+    fn commands_to(
+        &self,
+        pool: &PoolName,
+        address: SocketAddr,
+        spec: Option<ServerSpec>,
+        at: Timestamp,
+    ) -> Option<Command> {
+        let present = self.server(pool, address).ok();
+        let stays = present.filter(|present| present.removal.is_none());
+        let pool = pool.clone();
+        match (spec, stays) {
+            (None, None) => None,
+            (None, Some(_)) => Some(Command::BeginRemoval {
+                pool,
+                address,
+                id: None,
+                deadline: None,
+                expected: None,
+                at,
+            }),
+            (Some(spec), None) => Some(Command::AddServer {
+                pool,
+                address,
+                spec,
+                expected: None,
+                at,
+            }),
+            (Some(spec), Some(_)) => Some(Command::UpdateServer {
+                pool,
+                address,
+                patch: ServerPatch {
+                    weight: Some(spec.weight),
+                    admin: Some(spec.admin),
+                    check: Some(spec.check),
+                },
+                expected: None,
+                at,
+            }),
+        }
     }
 
     fn add_server(
@@ -287,10 +365,10 @@ fn expect_unchanged(
 
 fn differences(present: &ServerSpec, asked: &ServerSpec) -> Vec<ServerSetting> {
     let mut differences = Vec::new();
-    let mut compare = |name, present: String, asked: String| {
+    let mut compare = |name: &'static str, present: String, asked: String| {
         if present != asked {
             differences.push(ServerSetting {
-                name,
+                name: name.into(),
                 present,
                 asked,
             });

@@ -2,6 +2,8 @@
 //! snapshot, each server has its prober, and what takes time (removals, servers that stay unhealthy) is
 //! brought to its end by a command.
 
+mod board;
+mod council;
 mod follow_up;
 mod tracked;
 
@@ -21,6 +23,8 @@ use crate::{
     snapshot::{PoolView, Publisher, Snapshot, Snapshots},
 };
 
+use board::Board;
+use council::Council;
 use follow_up::FollowUps;
 use tracked::Tracked;
 
@@ -35,6 +39,8 @@ pub struct Reconciler {
     states: watch::Receiver<Arc<DesiredState>>,
     publisher: Publisher,
     follow_ups: FollowUps,
+    /// Until it runs.
+    council: Option<Council>,
     workers: usize,
     servers: BTreeMap<SocketAddr, Tracked>,
     addresses: HashMap<ServerId, SocketAddr>,
@@ -62,10 +68,17 @@ impl Reconciler {
         };
         let (publisher, snapshots) = Publisher::new(nothing, workers);
         let (observer, observations) = mpsc::channel(MOST_WAITING_OBSERVATIONS);
+        let board = Board::new(cluster.clone());
+        let council = Council {
+            cluster: cluster.clone(),
+            snapshots: snapshots.clone(),
+            board: board.clone(),
+        };
         let mut reconciler = Self {
             states: cluster.watch(),
             publisher,
-            follow_ups: FollowUps::new(cluster.clone(), snapshots.clone()),
+            follow_ups: FollowUps::new(board, snapshots.clone()),
+            council: Some(council),
             workers,
             servers: BTreeMap::new(),
             addresses: HashMap::new(),
@@ -84,6 +97,11 @@ impl Reconciler {
     /// Follows the desired state and the health of the servers until `stop`, or until the state is gone.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut observed = Vec::with_capacity(MOST_IN_SNAPSHOT);
+        let ended = stop.child_token();
+        let _ended = ended.clone().drop_guard();
+        if let Some(council) = self.council.take() {
+            tokio::spawn(council.run(ended));
+        }
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,

@@ -97,15 +97,15 @@ impl Tracked {
     ) {
         let due = self.due(settings);
         if self.running.as_ref().map(Running::follow_up) != due {
+            // The old one first: it takes its verdict with it.
+            self.running = None;
             self.running = due.map(|due| follow_ups.begin(due, &self.view, version));
         }
     }
 
     fn due(&self, settings: &PoolSettings) -> Option<FollowUp> {
-        if let Some(removal) = self.view.desired.removal {
-            return Some(FollowUp::EndRemoval {
-                deadline: removal.deadline,
-            });
+        if self.view.desired.removal.is_some() {
+            return Some(FollowUp::EndRemoval);
         }
         let after = settings.deregister_after?;
         let unhealthy = self.view.health.state == HealthState::Unhealthy;

@@ -18,6 +18,7 @@ pub(super) async fn run(session: &Session, args: GetArgs) -> Result<Exit, CtlErr
         let request = GetServerRequest {
             pool: session.pool.clone(),
             address: address.to_string(),
+            stale: session.stale,
         };
         match session.client.get_server(request).await {
             Ok(answer) => {

@@ -11,6 +11,7 @@ use crate::{
 pub(super) async fn run(session: &Session) -> Result<Exit, CtlError> {
     let list = ListServersRequest {
         pool: session.pool.clone(),
+        stale: session.stale,
     };
     let stats = GetStatsRequest {
         pool: session.pool.clone(),

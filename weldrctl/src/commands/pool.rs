@@ -45,6 +45,7 @@ pub(super) async fn run(session: &Session, command: PoolCommand) -> Result<Exit,
 async fn get(session: &Session) -> Result<GetPoolResponse, CtlError> {
     let request = GetPoolRequest {
         pool: session.pool.clone(),
+        stale: session.stale,
     };
     session.client.get_pool(request).await
 }

@@ -86,6 +86,7 @@ async fn overrides(session: &Session, address: SocketAddr) -> Result<(u64, Healt
     let request = GetServerRequest {
         pool: session.pool.clone(),
         address: address.to_string(),
+        stale: session.stale,
     };
     let answer = session.client.get_server(request).await?;
     let check = answer.server.and_then(|server| server.check);

@@ -213,6 +213,7 @@ async fn drained(
         let request = GetServerRequest {
             pool: session.pool.clone(),
             address: address.to_string(),
+            stale: session.stale,
         };
         let server = match session.client.get_server(request).await {
             Err(CtlError::Refused(Refusal {

@@ -13,6 +13,7 @@ pub(super) async fn note(session: &Session, weight: Option<u32>) {
     }
     let request = GetPoolRequest {
         pool: session.pool.clone(),
+        stale: session.stale,
     };
     let Ok(answer) = session.client.get_pool(request).await else {
         return;

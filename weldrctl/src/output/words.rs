@@ -4,7 +4,7 @@
 //! weldr, is `unknown`.
 
 use weldr_proto::v1::{
-    AdminState, Balancing, Health, HealthReason, HealthState, server_change::Kind,
+    AdminState, Balancing, Health, HealthReason, HealthState, NodeRole, server_change::Kind,
 };
 
 const UNKNOWN: &str = "unknown";
@@ -38,6 +38,14 @@ pub(crate) fn balancing(value: i32) -> String {
     word(
         Balancing::try_from(value).map(|balancing| balancing.as_str_name()),
         "BALANCING_",
+    )
+}
+
+/// What a node is in its cluster.
+pub(crate) fn node_role(value: i32) -> String {
+    word(
+        NodeRole::try_from(value).map(|role| role.as_str_name()),
+        "NODE_ROLE_",
     )
 }
 

@@ -12,10 +12,10 @@ const PAGE: usize = 4096;
 /// lowest bit.
 const FLAGS: usize = 9;
 
-/// The bytes of a database, and the state that was acknowledged before they were taken.
+/// The bytes of a database, and what was kept in it when they were taken.
 struct Written {
     bytes: Vec<u8>,
-    state: DesiredState,
+    kept: Kept,
     how: &'static str,
 }
 
@@ -24,12 +24,8 @@ async fn stopped_and_killed() -> [Written; 2] {
     let directory = tempdir().unwrap();
     let Opened { handle, log, .. } = open_in(directory.path());
     change(&handle).await;
-    let state = DesiredState::clone(&handle.current());
-    let written = |how| Written {
-        bytes: fs::read(database_in(&directory)).unwrap(),
-        state: state.clone(),
-        how,
-    };
+    let state = handle.current();
+    let written = |how| Written::read(&directory, &state, how);
     let killed = written("killed");
     log.stop().await;
     [killed, written("stopped")]
@@ -50,6 +46,16 @@ fn database_in(directory: &TempDir) -> PathBuf {
 }
 
 impl Written {
+    /// What is in `directory`, which makes the state that was acknowledged.
+    fn read(directory: &TempDir, acknowledged: &DesiredState, how: &'static str) -> Self {
+        let bytes = fs::read(database_in(directory)).unwrap();
+        let copy = tempdir().unwrap();
+        fs::write(database_in(&copy), &bytes).unwrap();
+        let kept = Store::open(copy.path()).unwrap().kept;
+        assert!(state_of(&kept) == *acknowledged, "{how}");
+        Self { bytes, kept, how }
+    }
+
     /// Opens these bytes after `harm`. Either the damage is reported and the file stays, or it has hit
     /// nothing that matters. Returns whether it was reported.
     fn reports(&self, what: &str, harm: impl FnOnce(&mut Vec<u8>)) -> bool {
@@ -57,10 +63,9 @@ impl Written {
         let mut bytes = self.bytes.clone();
         harm(&mut bytes);
         fs::write(database_in(&directory), &bytes).unwrap();
-        match Store::open(directory.path(), PoolSettings::default()) {
+        match Store::open(directory.path()) {
             Ok(opened) => {
-                let same = !opened.is_new && opened.state == self.state;
-                assert!(same, "{} and {what}: {:?}", self.how, opened.state.revision);
+                assert!(opened.kept == self.kept, "{} and {what}", self.how);
                 false
             }
             Err(error) => {
@@ -160,8 +165,7 @@ async fn a_file_that_is_no_database_is_reported_and_kept() {
 fn an_assertion_while_opening_is_reported_as_damage() {
     let directory = tempdir().unwrap();
     let open = |_: &Path| -> Result<redb::Database, redb::DatabaseError> { panic!("page 7") };
-    let initial = PoolSettings::default();
-    let refused = Store::open_with(directory.path(), initial, Box::new(open)).unwrap_err();
+    let refused = Store::open_with(directory.path(), Box::new(open)).unwrap_err();
     let OpenError::Damaged { source, .. } = refused else {
         panic!("{refused:?}");
     };
@@ -174,11 +178,7 @@ async fn a_torn_last_write_leaves_what_was_acknowledged() {
     let directory = tempdir().unwrap();
     let Opened { handle, log, .. } = open_in(directory.path());
     change(&handle).await;
-    let acknowledged = Written {
-        bytes: fs::read(database_in(&directory)).unwrap(),
-        state: DesiredState::clone(&handle.current()),
-        how: "torn",
-    };
+    let acknowledged = Written::read(&directory, &handle.current(), "torn");
     handle.propose(add(SERVERS + 1)).await.unwrap();
     let next = fs::read(database_in(&directory)).unwrap();
     log.stop().await;

@@ -9,8 +9,6 @@ use std::{
     time::Duration,
 };
 
-use futures_util::future::join_all;
-
 use super::*;
 use crate::cluster::ProposeError;
 
@@ -21,9 +19,6 @@ const ROUNDS: u64 = 14;
 
 /// How many changes a child proposes; more than it lives to see acknowledged.
 const COMMANDS: usize = 5_000;
-
-/// How many of them at once, so that they share transactions.
-const AT_ONCE: usize = 4;
 
 /// The commands of a child: of every kind, some refused, some without effect.
 fn script(seed: u64) -> Vec<Command> {
@@ -59,16 +54,11 @@ async fn child() {
     let Opened { handle, log, .. } = open_in(Path::new(directory));
     let commands = script(seed.parse().unwrap());
     let mut answered = 0;
-    for commands in commands.chunks(AT_ONCE) {
-        // As few as these are sent in their order.
-        let answers = commands
-            .iter()
-            .map(|command| handle.propose(command.clone()));
-        for answer in join_all(answers).await {
-            let answered = matches!(answer, Ok(_) | Err(ProposeError::Rejected(_)));
-            assert!(answered, "{answer:?}");
-        }
-        answered += commands.len();
+    for command in commands {
+        let answer = handle.propose(command).await;
+        let is_answer = matches!(answer, Ok(_) | Err(ProposeError::Rejected(_)));
+        assert!(is_answer, "{answer:?}");
+        answered += 1;
         writeln!(out, "answered {answered}").unwrap();
     }
     log.stop().await;
@@ -131,7 +121,7 @@ async fn what_was_answered_survives_a_kill() {
     let mut state = DesiredState::new(PoolSettings::default());
     for seed in 0..ROUNDS {
         let mut child = Killed::start(directory.path(), seed);
-        let seen = AT_ONCE * fastrand::Rng::with_seed(seed).usize(1..15);
+        let seen = fastrand::Rng::with_seed(seed).usize(1..60);
         child.wait_for(&format!("answered {seen}"));
         let answered = child.kill().max(seen);
         let found = reopened(directory.path()).await;

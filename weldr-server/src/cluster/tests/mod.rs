@@ -11,12 +11,15 @@ mod durability;
 mod failing_disk;
 mod kill;
 mod refused;
+mod suite;
 
 use std::{io, net::SocketAddr, path::Path};
 
 use tempfile::TempDir;
 
-use super::{Opened, StoreOptions, open};
+use openraft::EntryPayload;
+
+use super::{Opened, StoreOptions, kept::Kept, open, replica};
 use crate::model::{
     Command, DesiredState, PoolName, PoolSettings, Revision, ServerPatch, ServerSpec, Timestamp,
     Weight,
@@ -35,7 +38,8 @@ fn tempdir() -> io::Result<TempDir> {
 fn options(directory: &Path) -> StoreOptions {
     StoreOptions {
         data_dir: Some(directory.to_owned()),
-        initial: PoolSettings::default(),
+        name: "test".to_owned(),
+        ..StoreOptions::default()
     }
 }
 
@@ -49,6 +53,22 @@ async fn reopened(directory: &Path) -> DesiredState {
     let state = DesiredState::clone(&handle.current());
     log.stop().await;
     state
+}
+
+/// The state that what is kept makes, when all of its log is decided: as it is where one node votes.
+fn state_of(kept: &Kept) -> DesiredState {
+    let mut replica = kept
+        .snapshot
+        .as_ref()
+        .map_or_else(Default::default, |snapshot| {
+            replica::decode(&snapshot.state).unwrap()
+        });
+    for entry in kept.entries.values() {
+        if let EntryPayload::Normal(record) = &entry.payload {
+            replica.apply(record).unwrap();
+        }
+    }
+    replica.state
 }
 
 fn address(n: u16) -> SocketAddr {

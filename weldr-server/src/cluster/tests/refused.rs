@@ -8,8 +8,8 @@ use super::*;
 use crate::cluster::{Damage, OpenError};
 
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
-const POOLS: TableDefinition<&str, &[u8]> = TableDefinition::new("pools");
-const SERVERS: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("servers");
+const NODE: TableDefinition<&str, &[u8]> = TableDefinition::new("node");
+const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("log");
 
 /// A store with one server, changed by `harm` as a sound database may be.
 async fn harmed(harm: impl FnOnce(&redb::WriteTransaction)) -> TempDir {
@@ -104,17 +104,17 @@ async fn a_newer_format_is_refused_before_anything_else_is_read() {
         transaction
             .open_table(META)
             .unwrap()
-            .insert("format", 2)
+            .insert("format", 3)
             .unwrap();
-        transaction.delete_table(POOLS).unwrap();
+        transaction.delete_table(LOG).unwrap();
     })
     .await;
     let error = refused(directory.path());
     let newer = matches!(
         error,
         OpenError::NewerFormat {
-            found: 2,
-            known: 1,
+            found: 3,
+            known: 2,
             ..
         }
     );
@@ -122,55 +122,94 @@ async fn a_newer_format_is_refused_before_anything_else_is_read() {
 }
 
 #[tokio::test]
-async fn a_row_that_does_not_parse_is_named() {
-    let key = ("default", "127.0.0.1:10001");
+async fn a_format_from_before_clusters_is_refused_and_kept() {
     let directory = harmed(|transaction| {
-        let mut servers = transaction.open_table(SERVERS).unwrap();
-        servers.insert(key, b"{\"id\":1}".as_slice()).unwrap();
+        let mut meta = transaction.open_table(META).unwrap();
+        meta.insert("format", 1).unwrap();
+        drop(meta);
+        transaction.delete_table(NODE).unwrap();
+        transaction.delete_table(LOG).unwrap();
     })
     .await;
-    let damage = damage_of(directory.path(), "servers/default/127.0.0.1:10001");
+    let database = directory.path().join("weldr.redb");
+    let before = fs::read(&database).unwrap().len();
+    let error = refused(directory.path());
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "the database {} was written by a weldr from before clusters, which this one does not read: move it \
+             away, start, and add the servers again",
+            database.display()
+        )
+    );
+    assert_eq!(fs::read(&database).unwrap().len(), before);
+}
+
+#[tokio::test]
+async fn a_row_that_does_not_parse_is_named() {
+    let log = harmed(|transaction| {
+        let mut log = transaction.open_table(LOG).unwrap();
+        log.insert(1, b"\xff\xff\xff".as_slice()).unwrap();
+    })
+    .await;
+    let damage = damage_of(log.path(), "log/1");
     assert!(matches!(damage, Damage::Row { .. }), "{damage:?}");
+    for key in ["identity", "vote", "committed"] {
+        let directory = harmed(|transaction| {
+            let mut node = transaction.open_table(NODE).unwrap();
+            node.insert(key, b"\xff\xff\xff".as_slice()).unwrap();
+        })
+        .await;
+        let damage = damage_of(directory.path(), &format!("node/{key}"));
+        assert!(matches!(damage, Damage::Row { .. }), "{damage:?}");
+    }
 }
 
 #[tokio::test]
 async fn rows_that_contradict_each_other_are_named() {
-    let insert_copy = |transaction: &redb::WriteTransaction, key| {
-        let mut servers = transaction.open_table(SERVERS).unwrap();
-        let there = servers.get(("default", "127.0.0.1:10001")).unwrap();
-        let value = there.map(|value| value.value().to_vec()).unwrap();
-        servers.insert(key, value.as_slice()).unwrap();
-    };
-    let elsewhere = harmed(|rows| insert_copy(rows, ("default", "127.0.0.1:9"))).await;
-    damage_of(elsewhere.path(), "servers/default/127.0.0.1:9");
-    let no_pool = harmed(|rows| insert_copy(rows, ("other", "127.0.0.1:10001"))).await;
-    damage_of(no_pool.path(), "servers/other/127.0.0.1:10001");
-    let earlier = harmed(|rows| {
-        rows.open_table(META)
-            .unwrap()
-            .insert("revision", 0)
-            .unwrap();
+    let copied = harmed(|transaction| {
+        let mut log = transaction.open_table(LOG).unwrap();
+        let value = log.get(2).unwrap().unwrap().value().to_vec();
+        log.insert(3, value.as_slice()).unwrap();
     })
     .await;
-    damage_of(earlier.path(), "pools/default");
+    damage_of(copied.path(), "log/3");
+    let with_a_gap = harmed(|transaction| {
+        let mut log = transaction.open_table(LOG).unwrap();
+        assert!(log.remove(2).unwrap().is_some());
+    })
+    .await;
+    damage_of(with_a_gap.path(), "log/2");
+    let never_voted = harmed(|transaction| {
+        let mut node = transaction.open_table(NODE).unwrap();
+        assert!(node.remove("vote").unwrap().is_some());
+    })
+    .await;
+    damage_of(never_voted.path(), "node/vote");
+    let without_begin = harmed(|transaction| {
+        let mut node = transaction.open_table(NODE).unwrap();
+        // Term 1, index 1, as if they were in a snapshot.
+        node.insert("purged", b"\x08\x01\x10\x01".as_slice())
+            .unwrap();
+        let mut log = transaction.open_table(LOG).unwrap();
+        log.retain_in(0..=1, |_, _| false).unwrap();
+    })
+    .await;
+    damage_of(without_begin.path(), "node/snapshot");
 }
 
 #[tokio::test]
 async fn rows_that_are_gone_are_missed() {
-    let no_revision = harmed(|rows| {
-        rows.open_table(META).unwrap().remove("revision").unwrap();
+    let no_identity = harmed(|rows| {
+        rows.open_table(NODE).unwrap().remove("identity").unwrap();
     })
     .await;
-    damage_of(no_revision.path(), "meta/revision");
-    let no_pool = harmed(|rows| {
-        rows.open_table(POOLS).unwrap().remove("default").unwrap();
-        rows.open_table(SERVERS)
-            .unwrap()
-            .retain(|_, _| false)
-            .unwrap();
+    damage_of(no_identity.path(), "node/identity");
+    let no_format = harmed(|rows| {
+        rows.open_table(META).unwrap().remove("format").unwrap();
     })
     .await;
-    damage_of(no_pool.path(), "pools/default");
-    let no_servers = harmed(|rows| assert!(rows.delete_table(SERVERS).unwrap())).await;
-    damage_of(no_servers.path(), "servers");
+    damage_of(no_format.path(), "meta/format");
+    let no_log = harmed(|rows| assert!(rows.delete_table(LOG).unwrap())).await;
+    damage_of(no_log.path(), "log");
 }

@@ -2,6 +2,7 @@
 //! answer or an [`Error`].
 
 mod changes;
+mod cluster;
 mod pool;
 mod servers;
 mod settling;
@@ -16,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
+    cluster::ProposeError,
     model::{Applied, Command, Outcome, PoolName, Rejection},
     snapshot::Snapshot,
 };
@@ -24,6 +26,9 @@ use super::{Parts, convert, error::Error};
 
 /// How long a write may take in all.
 pub(super) const LONGEST_WRITE: Duration = Duration::from_secs(10);
+
+/// How long a read may take in all.
+const LONGEST_READ: Duration = Duration::from_secs(8);
 
 /// A stream of answers. Ends with an error when the node stops.
 pub(super) type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Error>> + Send>>;
@@ -61,6 +66,25 @@ impl Operations {
         Ok(snapshot)
     }
 
+    /// A snapshot for a read: one that holds every write that returned before, at whichever node, unless
+    /// `stale`.
+    async fn read(&self, stale: bool) -> Result<Arc<Snapshot>, Error> {
+        if stale {
+            return Ok(self.snapshot());
+        }
+        let Parts {
+            cluster, snapshots, ..
+        } = &self.parts;
+        let published = async {
+            let revision = cluster.catch_up().await?;
+            snapshots.wait_for(revision).await.ok_or(Error::Stopping)
+        };
+        match time::timeout(LONGEST_READ, published).await {
+            Ok(published) => published,
+            Err(_) => Err(Error::NoQuorum { missing: vec![] }),
+        }
+    }
+
     /// Proposes `command`, and waits until requests see what it did.
     ///
     /// The work goes on when the caller does not wait for it: a change that is made is also logged.
@@ -74,7 +98,11 @@ impl Operations {
         } = self.parts.clone();
         let work = tokio::spawn(time::timeout(LONGEST_WRITE, async move {
             let change = Change::of(&command);
-            let applied = cluster.propose(command).await.map_err(Error::from);
+            let from = caller.peer.to_string();
+            let applied = cluster
+                .propose_from(command, &from)
+                .await
+                .map_err(Error::from);
             change.log(caller, &applied);
             let applied = applied?;
             let snapshot = snapshots.wait_for(applied.revision).await;
@@ -83,7 +111,30 @@ impl Operations {
         match time::timeout(caller.patience, work).await {
             Ok(Ok(Ok(answer))) => answer,
             // Too slow for us, a panic below us, or too slow for the caller.
-            Ok(Ok(Err(_)) | Err(_)) | Err(_) => Err(Error::Unknown),
+            Ok(Ok(Err(_)) | Err(_)) | Err(_) => Err(Error::Unknown { missing: vec![] }),
+        }
+    }
+}
+
+impl Operations {
+    /// Waits for an order of the whole pool, and until requests see what it did; gives its revision.
+    async fn made(
+        &self,
+        caller: Caller,
+        call: &'static str,
+        order: impl Future<Output = Result<Applied, ProposeError>> + Send + 'static,
+    ) -> Result<u64, Error> {
+        let snapshots = self.parts.snapshots.clone();
+        let work = tokio::spawn(time::timeout(LONGEST_WRITE, async move {
+            let applied = order.await?;
+            info!(peer = %caller.peer, call, revision = %applied.revision, "write applied");
+            let published = snapshots.wait_for(applied.revision).await;
+            published.ok_or(Error::Stopping)?;
+            Ok(applied.revision.0)
+        }));
+        match time::timeout(caller.patience, work).await {
+            Ok(Ok(Ok(answer))) => answer,
+            Ok(Ok(Err(_)) | Err(_)) | Err(_) => Err(Error::Unknown { missing: vec![] }),
         }
     }
 }

@@ -13,11 +13,13 @@ use crate::{
 use super::{Caller, Operations, expect_pool};
 
 impl Operations {
-    pub(in crate::management) fn get_pool(
+    pub(in crate::management) async fn get_pool(
         &self,
         request: &v1::GetPoolRequest,
     ) -> Result<v1::GetPoolResponse, Error> {
-        let snapshot = self.snapshot_with(&request.pool)?;
+        let pool = convert::pool_name(&request.pool)?;
+        let snapshot = self.read(request.stale).await?;
+        expect_pool(&snapshot, &pool)?;
         Ok(v1::GetPoolResponse {
             revision: snapshot.revision.0,
             pool: Some(convert::pool(&snapshot.pool)),

@@ -127,14 +127,14 @@ impl Operations {
         }
     }
 
-    pub(in crate::management) fn get_server(
+    pub(in crate::management) async fn get_server(
         &self,
         request: &v1::GetServerRequest,
     ) -> Result<v1::GetServerResponse, Error> {
         let mut violations = Violations::default();
         let target = violations.target(&request.pool, &request.address);
         let (pool, address) = violations.settle(target)?;
-        let snapshot = self.snapshot();
+        let snapshot = self.read(request.stale).await?;
         expect_pool(&snapshot, &pool)?;
         let Some(view) = snapshot.pool.server(address) else {
             return Err(Rejection::NoSuchServer { pool, address }.into());
@@ -145,11 +145,13 @@ impl Operations {
         })
     }
 
-    pub(in crate::management) fn list_servers(
+    pub(in crate::management) async fn list_servers(
         &self,
         request: &v1::ListServersRequest,
     ) -> Result<v1::ListServersResponse, Error> {
-        let snapshot = self.snapshot_with(&request.pool)?;
+        let pool = convert::pool_name(&request.pool)?;
+        let snapshot = self.read(request.stale).await?;
+        expect_pool(&snapshot, &pool)?;
         Ok(v1::ListServersResponse {
             revision: snapshot.revision.0,
             servers: servers(&snapshot),

@@ -57,6 +57,68 @@ impl From<v1::Server> for Server {
     }
 }
 
+/// The cluster.
+#[derive(Debug, Serialize)]
+pub(super) struct Cluster {
+    cluster: String,
+    quorum: bool,
+    term: u64,
+    leader: Option<String>,
+    answered_by: String,
+    nodes: Vec<Node>,
+}
+
+/// A member of the cluster; `null` is what a node does not say that does not answer.
+#[derive(Debug, Serialize)]
+struct Node {
+    id: String,
+    name: String,
+    address: String,
+    reachable: bool,
+    role: Option<String>,
+    term: Option<u64>,
+    applied: Option<u64>,
+    revision: Option<u64>,
+    lag: Option<u64>,
+    since: Option<String>,
+    version: Option<String>,
+    stopped: Option<String>,
+}
+
+impl From<v1::GetClusterResponse> for Cluster {
+    fn from(answer: v1::GetClusterResponse) -> Self {
+        Self {
+            cluster: answer.cluster,
+            quorum: answer.quorum,
+            term: answer.term,
+            leader: Some(answer.leader).filter(|leader| !leader.is_empty()),
+            answered_by: answer.answered_by,
+            nodes: answer.nodes.into_iter().map(Node::from).collect(),
+        }
+    }
+}
+
+impl From<v1::Node> for Node {
+    fn from(node: v1::Node) -> Self {
+        let role = word("NODE_ROLE_", node.role().as_str_name());
+        let said = node.reachable;
+        Self {
+            id: node.id,
+            name: node.name,
+            address: node.address,
+            reachable: said,
+            role: said.then_some(role),
+            term: said.then_some(node.term),
+            applied: said.then_some(node.applied),
+            revision: said.then_some(node.revision),
+            lag: said.then_some(node.lag),
+            since: timestamp(node.since),
+            version: said.then_some(node.version),
+            stopped: Some(node.stopped).filter(|stopped| !stopped.is_empty()),
+        }
+    }
+}
+
 /// What became of a removal.
 #[derive(Debug, Serialize)]
 pub(super) struct Removal {

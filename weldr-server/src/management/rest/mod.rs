@@ -4,6 +4,7 @@
 //! gRPC, and shows the proto's answer. Every answer has the field `Weldr-Revision`.
 
 mod body;
+mod cluster;
 mod json;
 mod object;
 mod pool;
@@ -49,6 +50,7 @@ pub(super) fn router(operations: &Arc<Operations>) -> Router {
                 .delete(servers::remove),
         ),
         ("/pool", routing::get(pool::get).patch(pool::update)),
+        ("/cluster", routing::get(cluster::get)),
         ("/stats", routing::get(stats::summary)),
         ("/stats/detail", routing::get(stats::detail)),
     ];
@@ -113,6 +115,7 @@ async fn links() -> Response {
             link("/servers", &["GET", "POST"], "the servers of the pool; POST adds one"),
             link("/servers/{ip}/{port}", &["GET", "PATCH", "DELETE"], "one server"),
             link("/pool", &["GET", "PATCH"], "the settings of the pool"),
+            link("/cluster", &["GET"], "the nodes that keep the pool together"),
             link("/stats", &["GET"], "requests that ended well and that failed"),
             link("/stats/detail", &["GET"], "the same for each server, and more"),
             link("/healthz", &["GET"], "200 while the process lives"),

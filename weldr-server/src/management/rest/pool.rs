@@ -17,10 +17,9 @@ use super::{Answer, body, caller, in_json, json, object::Object, of_revision, qu
 
 /// `GET /pool`.
 pub(super) async fn get(State(operations): State<Arc<Operations>>, uri: Uri) -> Answer {
-    let request = v1::GetPoolRequest {
-        pool: query::pool(&uri)?,
-    };
-    let answer = operations.get_pool(&request).map_err(in_json)?;
+    let (pool, stale) = query::pool_and_stale(&uri)?;
+    let request = v1::GetPoolRequest { pool, stale };
+    let answer = operations.get_pool(&request).await.map_err(in_json)?;
     Ok(of_revision(answer.revision, shown(answer.pool)))
 }
 

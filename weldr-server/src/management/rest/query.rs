@@ -36,6 +36,24 @@ pub(super) fn pool(uri: &Uri) -> Result<String, Error> {
     query.finish().settle(Some(pool))
 }
 
+/// A query that may name the pool, and say that a read need not be linearizable.
+pub(super) fn pool_and_stale(uri: &Uri) -> Result<(String, bool), Error> {
+    let mut query = query(uri)?;
+    let pool = query.pool();
+    let stale = stale(&mut query);
+    query.finish().settle(Some((pool, stale)))
+}
+
+/// `stale`, `stale=true` or `stale=false`.
+pub(super) fn stale(query: &mut Object) -> bool {
+    let stale = query.take("stale", "true or false", |value| match value.as_str()? {
+        "" | "true" => Some(true),
+        "false" => Some(false),
+        _ => None,
+    });
+    stale.unwrap_or(false)
+}
+
 /// No query at all: what is written is in the body.
 pub(super) fn none(uri: &Uri) -> Result<(), Error> {
     match uri.query() {

@@ -30,10 +30,9 @@ const PORT: &str = "a port from 1 to 65535";
 
 /// `GET /servers`: an array, ordered by address.
 pub(super) async fn list(State(operations): State<Arc<Operations>>, uri: Uri) -> Answer {
-    let request = v1::ListServersRequest {
-        pool: query::pool(&uri)?,
-    };
-    let answer = operations.list_servers(&request).map_err(in_json)?;
+    let (pool, stale) = query::pool_and_stale(&uri)?;
+    let request = v1::ListServersRequest { pool, stale };
+    let answer = operations.list_servers(&request).await.map_err(in_json)?;
     let servers: Vec<json::Server> = answer.servers.into_iter().map(Into::into).collect();
     Ok(of_revision(answer.revision, Json(servers).into_response()))
 }
@@ -87,11 +86,14 @@ pub(super) async fn get(
     address: Address,
     uri: Uri,
 ) -> Answer {
+    let address = read_address(address)?;
+    let (pool, stale) = query::pool_and_stale(&uri)?;
     let request = v1::GetServerRequest {
-        address: read_address(address)?,
-        pool: query::pool(&uri)?,
+        pool,
+        address,
+        stale,
     };
-    let answer = operations.get_server(&request).map_err(in_json)?;
+    let answer = operations.get_server(&request).await.map_err(in_json)?;
     Ok(of_revision(answer.revision, shown(answer.server)))
 }
 

@@ -53,6 +53,7 @@ impl Node {
         let Opened { handle, log, .. } = cluster::open(StoreOptions {
             data_dir: None,
             initial,
+            ..StoreOptions::default()
         })
         .unwrap();
         let observed = Arc::new(Observed {

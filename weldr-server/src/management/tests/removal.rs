@@ -89,8 +89,8 @@ async fn a_server_that_is_added_again_is_kept() {
     let draining = remove(&node, None).await.server.unwrap();
     added(&node).await;
     let request = v1::GetServerRequest {
-        pool: String::new(),
         address: ADDRESS.into(),
+        ..Default::default()
     };
     let kept = node.client().get_server(request).await.unwrap();
     let kept = kept.into_inner().server.unwrap();

@@ -33,8 +33,10 @@ async fn a_write_is_seen_by_the_next_call() {
         assert_eq!((added.revision, added.created), (n, true));
         let server = added.server.unwrap();
         assert_eq!((server.id, server.revision), (n, n));
-        let pool = String::new();
-        let get = v1::GetServerRequest { pool, address };
+        let get = v1::GetServerRequest {
+            address,
+            ..Default::default()
+        };
         let got = client.get_server(get).await.unwrap().into_inner();
         assert_eq!(got.server, Some(server));
     }
@@ -184,8 +186,8 @@ async fn what_does_not_fit_the_state_has_its_code() {
     let node = Node::start().await;
     let mut client = node.client();
     let get = v1::GetServerRequest {
-        pool: String::new(),
         address: ADDRESS.into(),
+        ..Default::default()
     };
     let missing = client.get_server(get).await.unwrap_err();
     assert_eq!(missing.code(), Code::NotFound);
@@ -210,7 +212,10 @@ async fn what_does_not_fit_the_state_has_its_code() {
     let aborted = client.add_server(stale).await.unwrap_err();
     assert_eq!(aborted.code(), Code::Aborted);
     for pool in ["blue"] {
-        let request = v1::ListServersRequest { pool: pool.into() };
+        let request = v1::ListServersRequest {
+            pool: pool.into(),
+            ..Default::default()
+        };
         let unknown = client.list_servers(request).await.unwrap_err();
         assert_eq!(unknown.code(), Code::NotFound);
         assert!(

@@ -204,7 +204,7 @@ fn a_server_that_is_there_with_other_settings_is_refused_with_the_differences() 
                 present,
                 asked,
             } = setting;
-            (*name, present.as_str(), asked.as_str())
+            (name.as_ref(), present.as_str(), asked.as_str())
         })
         .collect();
     let expected = [

@@ -1,0 +1,157 @@
+//! What a cluster does while nodes are dead, stopped or cut off.
+
+use std::time::{Duration, Instant};
+
+use tonic::Code;
+use weldr_tests::{cluster::TestCluster, origin::Origin, process::Signal, raw, wait};
+
+/// Writes until it works: an election is under way.
+async fn adds_in_the_end(cluster: &TestCluster, index: usize, port: u16) {
+    wait::until(format!("a write at node {index}"), async || {
+        let added = cluster.add(index, port).await;
+        added.map_err(|error| error.to_string())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_others_go_on_when_the_leader_dies() {
+    let mut cluster = TestCluster::start(3).await;
+    cluster.add(0, 1001).await.unwrap();
+    let leader = cluster.leader().await;
+    cluster.kill(leader).await;
+    // No retry: the call waits for the next leader.
+    let other = cluster.running_nodes()[0];
+    cluster.add(other, 1002).await.unwrap();
+    for index in cluster.running_nodes() {
+        assert_eq!(cluster.ports(index, false).await.unwrap(), [1001, 1002]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_quorum_nothing_changes_and_traffic_goes_on() {
+    let origin = Origin::saying("still here");
+    let mut cluster = TestCluster::start_direct(3).await;
+    let port = origin.address().port();
+    cluster.add(0, port).await.unwrap();
+    wait::until("an answer of the origin", async || {
+        let answer = raw::request(cluster.proxy(2), "GET", "/", "").await;
+        if answer.status == 200 {
+            Ok(())
+        } else {
+            Err(answer.status)
+        }
+    })
+    .await;
+    cluster.kill(0).await;
+    cluster.kill(1).await;
+
+    // A write that was on its way to the leader when it died may have got there; a later one did not.
+    let refused = wait::until("a refusal that is sure", async || {
+        let refused = cluster.add(2, 1002).await.unwrap_err();
+        match refused.code() {
+            Code::Unavailable => Ok(refused),
+            Code::DeadlineExceeded => Err(refused),
+            _ => panic!("{refused}"),
+        }
+    })
+    .await;
+    for part in [
+        "no quorum",
+        "a (127.0.0.1:",
+        "b (127.0.0.1:",
+        "nothing changed",
+    ] {
+        assert!(refused.message().contains(part), "{part}: {refused}");
+    }
+    let unsure = cluster.ports(2, false).await.unwrap_err();
+    assert_eq!(unsure.code(), Code::Unavailable, "{unsure}");
+    assert_eq!(cluster.ports(2, true).await.unwrap(), [port]);
+    let answer = raw::request(cluster.proxy(2), "GET", "/", "").await;
+    assert_eq!(answer.status, 200);
+    let told = cluster.weldrctl(2).args(["cluster", "status"]).run().await;
+    assert_eq!(told.code(), Some(1));
+    assert!(told.stdout.contains("no answer"), "{}", told.stdout);
+    assert!(told.stdout.contains("no quorum"), "{}", told.stdout);
+
+    // It starts without a quorum too, with what it had.
+    cluster.kill(2).await;
+    cluster.run(2).await;
+    assert_eq!(cluster.ports(2, true).await.unwrap(), [port]);
+    cluster.run(1).await;
+    adds_in_the_end(&cluster, 2, 1003).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_leader_is_followed_by_another_and_falls_in_line() {
+    let cluster = TestCluster::start(3).await;
+    cluster.add(1, 1001).await.unwrap();
+    let leader = cluster.leader().await;
+    cluster.signal(leader, Signal::STOP);
+    adds_in_the_end(&cluster, (leader + 1) % 3, 1002).await;
+    cluster.signal(leader, Signal::CONT);
+    // It still takes itself for the leader, and must not say so.
+    assert_eq!(cluster.ports(leader, false).await.unwrap(), [1001, 1002]);
+    cluster.add(leader, 1003).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_is_cut_off_answers_nothing_stale() {
+    let cluster = TestCluster::start(5).await;
+    cluster.add(0, 1001).await.unwrap();
+    let leader = cluster.leader().await;
+    cluster.isolate(leader);
+    let other = (leader + 1) % 5;
+    adds_in_the_end(&cluster, other, 1002).await;
+    let read = cluster.ports(leader, false).await;
+    assert_eq!(read.unwrap_err().code(), Code::Unavailable);
+    let written = cluster.add(leader, 1003).await.unwrap_err();
+    let honest = matches!(written.code(), Code::Unavailable | Code::DeadlineExceeded);
+    assert!(honest, "{written}");
+    cluster.heal();
+    wait::until("the old leader to catch up", async || {
+        let ports = cluster
+            .ports(leader, false)
+            .await
+            .map_err(|error| error.to_string())?;
+        if ports.contains(&1002) {
+            Ok(())
+        } else {
+            Err(format!("{ports:?}"))
+        }
+    })
+    .await;
+}
+
+/// A follower that is heard and hears nothing must not disturb the others: it asks before it stands.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_that_hears_nobody_deposes_nobody() {
+    let cluster = TestCluster::start(3).await;
+    cluster.add(0, 1001).await.unwrap();
+    let leader = cluster.leader().await;
+    let deaf = (leader + 1) % 3;
+    let before = cluster.status(leader).await.unwrap();
+    for other in (0..3).filter(|other| *other != deaf) {
+        cluster.cut_one_way(other, deaf);
+    }
+    // Long enough for it to want some elections.
+    let begun = Instant::now();
+    let mut port = 1002;
+    while begun.elapsed() < Duration::from_secs(3) {
+        cluster.add(leader, port).await.unwrap();
+        port += 1;
+    }
+    let heard = cluster.ports(deaf, true).await.unwrap();
+    assert!(heard.len() < 3, "{heard:?}");
+    cluster.heal();
+    let all: Vec<u16> = (1001..port).collect();
+    wait::until("it to catch up", async || {
+        match cluster.ports(deaf, false).await {
+            Ok(ports) if ports == all => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    let after = cluster.status(leader).await.unwrap();
+    assert_eq!((after.leader, after.term), (before.leader, before.term));
+}

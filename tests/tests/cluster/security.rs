@@ -1,0 +1,124 @@
+//! Who is let in.
+
+use tempfile::TempDir;
+use weldr_tests::{cluster::TestCluster, process::Program};
+
+fn stranger(join: std::net::SocketAddr, secret: &str) -> (Program, TempDir) {
+    let files = TempDir::new().unwrap();
+    let path = files.path().join("secret");
+    std::fs::write(&path, secret).unwrap();
+    let program = Program::weldr()
+        .args(["--node-name", "stranger", "--cluster", "127.0.0.1:0"])
+        .args(["--join", &join.to_string()])
+        .arg("--cluster-secret-file")
+        .arg(&path);
+    (program, files)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_secret_nobody_joins() {
+    let cluster = TestCluster::start(1).await;
+    let (program, _files) = stranger(cluster.address(0), "open barley");
+    let refused = program.run().await;
+    assert_eq!(refused.code(), Some(1));
+    assert!(
+        refused
+            .stderr
+            .contains("does not prove that it has the secret"),
+        "{}",
+        refused.stderr
+    );
+    cluster.process(0).logs("node refused").await;
+    let status = cluster.status(0).await.unwrap();
+    assert_eq!(status.nodes.len(), 1);
+}
+
+/// Two clusters with the same secret: a node whose address another has taken is told apart by the cluster's id.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_of_another_cluster_is_refused() {
+    let mut cluster = TestCluster::start(2).await;
+    cluster.kill(1).await;
+    let secret = cluster.file("secret");
+    let mut other = Program::weldr()
+        .args([
+            "--node-name",
+            "b",
+            "--cluster",
+            "127.0.0.12:0",
+            "--cluster-secret-file",
+        ])
+        .arg(&secret)
+        .start();
+    let address = other.logged_address("cluster listening").await;
+    cluster.lead_to(1, address);
+    other.logs("it belongs to another cluster").await;
+    other.kill().await;
+    cluster.run(1).await;
+    cluster.has_voters(2).await;
+}
+
+fn certificates(files: &TempDir, names: &[&str]) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let ca = rcgen::CertifiedIssuer::self_signed(params, key).unwrap();
+    let write = |name: &str, text: String| std::fs::write(files.path().join(name), text).unwrap();
+    write("ca.pem", ca.pem());
+    let addresses: Vec<String> = names.iter().map(ToString::to_string).collect();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(addresses)
+        .unwrap()
+        .signed_by(&key, &ca);
+    write("cert.pem", certificate.unwrap().pem());
+    write("key.pem", key.serialize_pem());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_certificates_nodes_talk_over_tls_only() {
+    let files = TempDir::with_prefix("weldr-cluster-").unwrap();
+    std::fs::write(files.path().join("secret"), "open sesame").unwrap();
+    certificates(&files, &["127.0.0.1"]);
+    let tls = [
+        "--cluster-cert",
+        "FILES/cert.pem",
+        "--cluster-key",
+        "FILES/key.pem",
+        "--cluster-ca",
+        "FILES/ca.pem",
+    ];
+    let cluster = TestCluster::begin(3, files, &tls, false).await;
+    cluster.add(2, 1001).await.unwrap();
+    assert_eq!(cluster.ports(1, false).await.unwrap(), [1001]);
+    // One with the secret and without a certificate.
+    let mut plain = cluster.plain_joiner(0).start();
+    plain.logs("no node lets this one join yet").await;
+    plain.kill().await;
+    assert_eq!(cluster.status(0).await.unwrap().nodes.len(), 3);
+}
+
+#[tokio::test]
+async fn off_loopback_it_takes_certificates_or_an_explicit_word() {
+    for args in [&[][..], &["--cluster-insecure"]] {
+        let open = Program::weldr()
+            .args(["--cluster", "10.1.2.3:8688"])
+            .args(args);
+        let refused = open.run().await;
+        assert_eq!(refused.code(), Some(2), "{}", refused.stderr);
+        assert!(
+            refused.stderr.contains("--cluster-cert"),
+            "{}",
+            refused.stderr
+        );
+    }
+    let nowhere = Program::weldr()
+        .args(["--cluster", "0.0.0.0:0"])
+        .run()
+        .await;
+    assert!(
+        nowhere
+            .stderr
+            .contains("at which other nodes reach this one"),
+        "{}",
+        nowhere.stderr
+    );
+}

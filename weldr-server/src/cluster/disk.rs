@@ -1,0 +1,254 @@
+//! The thread that writes: what arrives together shares one transaction, and so one wait for the disk.
+
+use std::{
+    collections::HashSet,
+    io,
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+};
+
+use openraft::storage::IOFlushed;
+use tokio::sync::{mpsc, oneshot};
+use tracing::error;
+
+use super::{
+    error::{OpenError, StoreError},
+    kept::{Change, Kept},
+    store::Store,
+    types::Types,
+};
+
+/// How many writes may wait; whoever has more waits with them.
+const MOST_WAITING: usize = 1024;
+
+/// The way to the thread. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Disk {
+    jobs: mpsc::Sender<Job>,
+    failure: Arc<Mutex<Option<Failure>>>,
+}
+
+/// What the disk could not do, until it can again.
+#[derive(Debug, Clone)]
+pub(super) struct Failure {
+    pub(super) error: Arc<StoreError>,
+    /// The records that were to be written and are certainly not: by their ids.
+    refused: HashSet<u64>,
+}
+
+/// Who is told that a write is on disk.
+pub(super) enum Done {
+    Engine(IOFlushed<Types>),
+    Caller(oneshot::Sender<io::Result<()>>),
+    /// Nobody: it need not be on disk before the next write is.
+    Nobody,
+}
+
+enum Job {
+    Write { change: Change, done: Done },
+    Recover(oneshot::Sender<Result<Kept, Arc<StoreError>>>),
+    Close(oneshot::Sender<()>),
+}
+
+impl Disk {
+    /// Starts the thread, which holds the store until [`Disk::close`].
+    pub(super) fn start(store: Store, kept: Kept) -> Result<Self, OpenError> {
+        let (jobs, waiting) = mpsc::channel(MOST_WAITING);
+        let failure = Arc::default();
+        let writer = Writer {
+            store,
+            durable: kept,
+            lazy: Vec::new(),
+            failure: Arc::clone(&failure),
+        };
+        thread::Builder::new()
+            .name("weldr-log".to_owned())
+            .spawn(move || writer.run(waiting))
+            .map_err(OpenError::Thread)?;
+        Ok(Self { jobs, failure })
+    }
+
+    /// Writes `change`, after all that was given before it.
+    pub(super) async fn write(&self, change: Change, done: Done) -> io::Result<()> {
+        let job = Job::Write { change, done };
+        self.jobs.send(job).await.map_err(|_| closed())
+    }
+
+    /// Writes `change` and waits until it is on disk.
+    pub(super) async fn write_durably(&self, change: Change) -> io::Result<()> {
+        let (done, written) = oneshot::channel();
+        self.write(change, Done::Caller(done)).await?;
+        written.await.map_err(|_| closed())?
+    }
+
+    /// After a failure: goes back to what is on disk, gives that, and takes writes again.
+    pub(super) async fn recover(&self) -> Result<Kept, Arc<StoreError>> {
+        let gone = || Arc::new(StoreError::Files(closed()));
+        let (answer, answered) = oneshot::channel();
+        let sent = self.jobs.send(Job::Recover(answer)).await;
+        sent.map_err(|_| gone())?;
+        answered.await.map_err(|_| gone())?
+    }
+
+    /// Writes what is left, closes the database and lets go of the directory.
+    pub(super) async fn close(&self) {
+        let (closed, wait) = oneshot::channel();
+        if self.jobs.send(Job::Close(closed)).await.is_ok() {
+            // An error is a thread that ended by a panic, which has been reported.
+            let _ = wait.await;
+        }
+    }
+
+    /// Why the disk takes no writes, while it takes none.
+    pub(super) fn failure(&self) -> Option<Arc<StoreError>> {
+        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        failure.as_ref().map(|failure| Arc::clone(&failure.error))
+    }
+
+    /// Why the record with this id is certainly not in the log.
+    pub(super) fn refusal(&self, record: u64) -> Option<Arc<StoreError>> {
+        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        let failure = failure.as_ref()?;
+        let refused = failure.refused.contains(&record);
+        refused.then(|| Arc::clone(&failure.error))
+    }
+}
+
+fn closed() -> io::Error {
+    io::Error::new(io::ErrorKind::BrokenPipe, "the database is closed")
+}
+
+/// What the thread works with.
+struct Writer {
+    store: Store,
+    /// What is on disk.
+    durable: Kept,
+    /// Changes that wait for others to be written with.
+    lazy: Vec<Change>,
+    failure: Arc<Mutex<Option<Failure>>>,
+}
+
+impl Writer {
+    fn run(mut self, mut waiting: mpsc::Receiver<Job>) {
+        let mut broken = false;
+        let closed = loop {
+            let Some(first) = waiting.blocking_recv() else {
+                break None;
+            };
+            let mut batch = Vec::new();
+            let mut next = Some(first);
+            let control = loop {
+                match next {
+                    Some(Job::Write { change, done }) => batch.push((change, done)),
+                    other => break other,
+                }
+                next = waiting.try_recv().ok();
+            };
+            broken = !self.write(batch, broken);
+            match control {
+                Some(Job::Recover(answer)) => {
+                    let recovered = self.recover();
+                    broken = recovered.is_err();
+                    // Whoever asked may have given up.
+                    let _ = answer.send(recovered);
+                }
+                Some(Job::Close(closed)) => break Some(closed),
+                _ => {}
+            }
+        };
+        // Nothing comes after the engine has stopped; what does is told so.
+        drop(waiting);
+        if !broken && !self.lazy.is_empty() {
+            let lazy = std::mem::take(&mut self.lazy);
+            // They are hints: the next start does without.
+            let _ = self.store.write(&self.durable, &lazy);
+        }
+        if let Err(failure) = self.store.close() {
+            let error = &failure as &dyn std::error::Error;
+            error!(error, "the database was not closed cleanly");
+        }
+        if let Some(closed) = closed {
+            // Whoever asked may have given up.
+            let _ = closed.send(());
+        }
+    }
+
+    /// Makes a batch durable and tells all of it. False: nothing more is taken until the recovery.
+    fn write(&mut self, batch: Vec<(Change, Done)>, broken: bool) -> bool {
+        let (changes, done): (Vec<Change>, Vec<Done>) = batch.into_iter().unzip();
+        if broken {
+            let failure = self.remember(&changes, None);
+            tell(done, Err(&failure));
+            return false;
+        }
+        let in_no_hurry = done.iter().all(|done| matches!(done, Done::Nobody));
+        self.lazy.extend(changes);
+        if in_no_hurry {
+            return true;
+        }
+        let changes = std::mem::take(&mut self.lazy);
+        match self.store.write(&self.durable, &changes) {
+            Ok(()) => {
+                for change in &changes {
+                    self.durable.apply(change);
+                }
+                *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                tell(done, Ok(()));
+                true
+            }
+            Err(error) => {
+                let failure = self.remember(&changes, Some(error));
+                tell(done, Err(&failure));
+                false
+            }
+        }
+    }
+
+    /// Keeps in mind which records are not written, and why. Without an error: for the same reason as before.
+    fn remember(&self, changes: &[Change], error: Option<StoreError>) -> Arc<StoreError> {
+        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(error) = error {
+            *failure = Some(Failure {
+                error: Arc::new(error),
+                refused: HashSet::new(),
+            });
+        }
+        let failure = failure.get_or_insert_with(|| Failure {
+            error: Arc::new(StoreError::Files(closed())),
+            refused: HashSet::new(),
+        });
+        failure.refused.extend(changes.iter().flat_map(record_ids));
+        Arc::clone(&failure.error)
+    }
+
+    fn recover(&mut self) -> Result<Kept, Arc<StoreError>> {
+        self.lazy.clear();
+        match self.store.recover(&self.durable) {
+            Ok(()) => Ok(self.durable.clone()),
+            Err(error) => Err(self.remember(&[], Some(error))),
+        }
+    }
+}
+
+fn record_ids(change: &Change) -> Vec<u64> {
+    let Change::Append(entries) = change else {
+        return Vec::new();
+    };
+    let records = entries.iter().filter_map(|entry| match &entry.payload {
+        openraft::EntryPayload::Normal(record) => Some(record.id),
+        _ => None,
+    });
+    records.collect()
+}
+
+fn tell(done: Vec<Done>, result: Result<(), &Arc<StoreError>>) {
+    for done in done {
+        let result = result.map_err(|error| io::Error::other(Arc::clone(error)));
+        match done {
+            Done::Engine(callback) => callback.io_completed(result),
+            // Whoever asked may have given up.
+            Done::Caller(answer) => drop(answer.send(result)),
+            Done::Nobody => {}
+        }
+    }
+}

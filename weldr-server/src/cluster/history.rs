@@ -1,0 +1,180 @@
+//! What was changed, when, by whom, and what it was before: to be read, and to be brought back. Pure.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::SocketAddr,
+    sync::Arc,
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{
+    Applied, Command, DesiredState, Outcome, PoolName, PoolSettings, Rejection, Revision, Server,
+    Target, Timestamp,
+};
+
+/// How many changes are remembered.
+const MOST_EVENTS: usize = 1000;
+
+/// A change of the desired state.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// The revision that it made.
+    pub revision: Revision,
+    /// When it was asked for.
+    pub at: Timestamp,
+    /// Who asked: the address of a client, or the name of a node.
+    pub from: String,
+    /// What was asked for.
+    pub what: What,
+    /// What it changed, as it was before.
+    before: Vec<Before>,
+}
+
+/// What was asked for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum What {
+    /// A command.
+    Command(Command),
+    /// The state of an earlier revision.
+    Rollback {
+        /// Which one.
+        to: Revision,
+    },
+    /// The state of a backup.
+    Restore {
+        /// The revision that it was taken at.
+        of: Revision,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Before {
+    Server {
+        pool: PoolName,
+        address: SocketAddr,
+        server: Option<Arc<Server>>,
+    },
+    Settings {
+        pool: PoolName,
+        settings: PoolSettings,
+    },
+}
+
+/// The last changes, the newest last.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct History(VecDeque<Event>);
+
+/// What a command would change, taken down before it is carried out.
+pub(super) struct Draft(Vec<Before>);
+
+impl Draft {
+    pub(super) fn of_command(state: &DesiredState, command: &Command) -> Self {
+        Self(match command {
+            Command::AddServer { pool, address, .. }
+            | Command::UpdateServer { pool, address, .. }
+            | Command::BeginRemoval { pool, address, .. }
+            | Command::EndRemoval { pool, address, .. } => {
+                vec![server_before(state, pool, *address)]
+            }
+            Command::UpdatePool { pool, .. } => settings_before(state, pool).into_iter().collect(),
+        })
+    }
+
+    pub(super) fn of_target(state: &DesiredState, target: &Target) -> Self {
+        let servers = target.servers.keys();
+        let servers = servers.map(|(pool, address)| server_before(state, pool, *address));
+        let settings = target.settings.keys();
+        let settings = settings.filter_map(|pool| settings_before(state, pool));
+        Self(servers.chain(settings).collect())
+    }
+}
+
+fn server_before(state: &DesiredState, pool: &PoolName, address: SocketAddr) -> Before {
+    Before::Server {
+        pool: pool.clone(),
+        address,
+        server: state.server(pool, address).ok().cloned(),
+    }
+}
+
+fn settings_before(state: &DesiredState, pool: &PoolName) -> Option<Before> {
+    let settings = state.pool(pool).ok()?.settings.clone();
+    let pool = pool.clone();
+    Some(Before::Settings { pool, settings })
+}
+
+impl History {
+    /// Remembers a change, if it was one.
+    pub(super) fn record(
+        &mut self,
+        applied: Applied,
+        at: Timestamp,
+        from: String,
+        what: What,
+        draft: Draft,
+    ) {
+        if applied.outcome == Outcome::Unchanged {
+            return;
+        }
+        if self.0.len() >= MOST_EVENTS {
+            self.0.pop_front();
+        }
+        self.0.push_back(Event {
+            revision: applied.revision,
+            at,
+            from,
+            what,
+            before: draft.0,
+        });
+    }
+
+    /// The last changes, the newest first.
+    pub(super) fn latest(&self, most: usize) -> Vec<Event> {
+        self.0.iter().rev().take(most).cloned().collect()
+    }
+
+    /// What was at revision `to` of all that has changed since.
+    pub(super) fn target(&self, to: Revision, now: Revision) -> Result<Target, Rejection> {
+        let oldest = self
+            .0
+            .front()
+            .map_or(now, |event| Revision(event.revision.0 - 1));
+        if to < oldest || to > now {
+            let newest = now;
+            return Err(Rejection::NoSuchRevision {
+                asked: to,
+                oldest,
+                newest,
+            });
+        }
+        let mut servers = BTreeMap::new();
+        let mut settings = BTreeMap::new();
+        // From the newest to the oldest: the last word is what was before all of them.
+        for event in self.0.iter().rev().take_while(|event| event.revision > to) {
+            for before in &event.before {
+                match before {
+                    Before::Server {
+                        pool,
+                        address,
+                        server,
+                    } => {
+                        let stays = server.as_ref().filter(|server| server.removal.is_none());
+                        let spec = stays.map(|server| server.spec.clone());
+                        servers.insert((pool.clone(), *address), spec);
+                    }
+                    Before::Settings {
+                        pool,
+                        settings: before,
+                    } => {
+                        settings.insert(pool.clone(), before.clone());
+                    }
+                }
+            }
+        }
+        Ok(Target { servers, settings })
+    }
+}

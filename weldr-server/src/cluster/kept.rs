@@ -1,0 +1,106 @@
+//! What a node keeps: who it is, its vote, its log and its last snapshot. Pure.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::types::{Entry, LogId, SnapshotMeta, Vote};
+
+/// Who a node is. Its id is never used again: a node that lost its data is another node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Identity {
+    pub(super) node: u64,
+    /// `None` until it has founded or joined one.
+    pub(super) cluster: Option<Uuid>,
+    /// Whether it founded its cluster.
+    pub(super) founder: bool,
+}
+
+impl Identity {
+    /// One that nobody has had.
+    pub(super) fn random() -> Self {
+        // Readable in a table, and never 0.
+        let node = Uuid::new_v4().as_u64_pair().0 >> 16 | 1;
+        Self {
+            node,
+            cluster: None,
+            founder: false,
+        }
+    }
+}
+
+/// Everything that has to survive.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Kept {
+    pub(super) identity: Identity,
+    pub(super) vote: Option<Vote>,
+    /// A hint: what was known to be committed when the last write was made.
+    pub(super) committed: Option<LogId>,
+    /// The last entry that is no longer in the log.
+    pub(super) purged: Option<LogId>,
+    /// Without gaps, from the one after `purged`.
+    pub(super) entries: BTreeMap<u64, Entry>,
+    pub(super) snapshot: Option<KeptSnapshot>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct KeptSnapshot {
+    pub(super) meta: SnapshotMeta,
+    pub(super) state: Bytes,
+}
+
+/// One change of what is kept.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Change {
+    Identity(Identity),
+    Vote(Vote),
+    Committed(Option<LogId>),
+    Append(Vec<Entry>),
+    /// Removes the entries after this index; all of them when `None`.
+    TruncateAfter(Option<u64>),
+    Purge(LogId),
+    Snapshot(KeptSnapshot),
+}
+
+impl Kept {
+    pub(super) fn new(identity: Identity) -> Self {
+        Self {
+            identity,
+            vote: None,
+            committed: None,
+            purged: None,
+            entries: BTreeMap::new(),
+            snapshot: None,
+        }
+    }
+
+    /// The last entry of the log, present or purged.
+    pub(super) fn last(&self) -> Option<LogId> {
+        let last = self.entries.last_key_value();
+        last.map(|(_, entry)| entry.log_id).or(self.purged)
+    }
+
+    pub(super) fn apply(&mut self, change: &Change) {
+        match change {
+            Change::Identity(identity) => self.identity = *identity,
+            Change::Vote(vote) => self.vote = Some(*vote),
+            Change::Committed(committed) => self.committed = *committed,
+            Change::Append(entries) => {
+                let entries = entries.iter().cloned();
+                self.entries
+                    .extend(entries.map(|entry| (entry.log_id.index, entry)));
+            }
+            Change::TruncateAfter(None) => self.entries.clear(),
+            Change::TruncateAfter(Some(last)) => {
+                self.entries.split_off(&last.saturating_add(1));
+            }
+            Change::Purge(upto) => {
+                self.entries = self.entries.split_off(&upto.index.saturating_add(1));
+                self.purged = self.purged.max(Some(*upto));
+            }
+            Change::Snapshot(snapshot) => self.snapshot = Some(snapshot.clone()),
+        }
+    }
+}

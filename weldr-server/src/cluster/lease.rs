@@ -1,0 +1,81 @@
+//! Until when a node is surely the leader.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use openraft::{Instant as _, ServerState, async_runtime::watch::WatchReceiver as _};
+use tokio::time;
+use tracing::info;
+
+use super::{
+    core::{Core, Metrics},
+    engine::LEADER_LEASE,
+};
+
+/// What clocks may run apart in a lease, and what telling it may take.
+const MARGIN: Duration = Duration::from_millis(100);
+
+/// How often the lease is told while nothing changes.
+const TICK: Duration = Duration::from_millis(50);
+
+/// Tells the lease until the node stops, and logs who leads.
+pub(super) async fn watch(core: Arc<Core>) {
+    let mut led_by = None;
+    loop {
+        let until = core.raft().and_then(|raft| {
+            let metrics = raft.metrics().borrow_watched().clone();
+            core.note_role(metrics.state);
+            log_leader(&core, &metrics, &mut led_by);
+            lease(&core, &metrics, Instant::now())
+        });
+        core.lease.send_if_modified(|told| {
+            let other = *told != until;
+            *told = until;
+            other
+        });
+        tokio::select! {
+            () = time::sleep(TICK) => {}
+            () = core.stop.cancelled() => break,
+        }
+    }
+    core.lease.send_replace(None);
+}
+
+/// Logs the leader when it is another one than before. A node that is alone has nothing to say.
+fn log_leader(core: &Core, metrics: &Metrics, led_by: &mut Option<u64>) {
+    if *led_by == metrics.current_leader || core.member.address.is_empty() {
+        return;
+    }
+    *led_by = metrics.current_leader;
+    let term = metrics.current_term;
+    match metrics.current_leader {
+        Some(leader) if leader == core.me() => info!(term, "this node leads"),
+        Some(leader) => {
+            let member = metrics.membership_config.get_node(&leader);
+            let leader = member.map_or("", |member| member.name.as_str());
+            info!(leader, term, "another node leads");
+        }
+        None => info!(term, "no node leads"),
+    }
+}
+
+/// The end of the lease. No other node can become the leader before: each of the majority that has answered
+/// refuses its vote for [`LEADER_LEASE`] from when it heard of the leader, which is after the leader has sent
+/// it. But a node that has handed over has asked another to begin an election at once, so it is never sure again
+/// in that term.
+fn lease(core: &Core, metrics: &Metrics, now: Instant) -> Option<Instant> {
+    if metrics.state != ServerState::Leader || core.has_handed_over(metrics.current_term) {
+        return None;
+    }
+    let heard = if core.is_alone(metrics) {
+        now
+    } else {
+        let acked = metrics.last_quorum_acked.as_ref()?;
+        // Read after `now`: rather too early than too late.
+        now.checked_sub(acked.elapsed())?
+    };
+    let until = heard + LEADER_LEASE - MARGIN;
+    (until > now).then_some(until)
+}

@@ -1,0 +1,170 @@
+//! The log, as the engine wants it: read from memory, written by the disk's thread.
+
+use std::{
+    fmt::Debug,
+    io,
+    ops::{Bound, RangeBounds},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use openraft::{
+    LogState, OptionalSend, RaftLogReader,
+    storage::{IOFlushed, RaftLogStorage},
+};
+
+use super::{
+    disk::{Disk, Done},
+    kept::{Change, Kept, KeptSnapshot},
+    types::{Entry, LogId, Types, Vote},
+};
+
+/// What is kept, in memory, and the way to the disk. Compaction bounds it: see the engine's settings.
+/// Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct LogStore {
+    kept: Arc<Mutex<Kept>>,
+    /// `None`: nothing outlives the process.
+    disk: Option<Disk>,
+    /// Held while a snapshot is on its way to the disk: one may be made while another arrives.
+    keeping: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl LogStore {
+    pub(super) fn new(kept: Kept, disk: Option<Disk>) -> Self {
+        let kept = Arc::new(Mutex::new(kept));
+        Self {
+            kept,
+            disk,
+            keeping: Arc::default(),
+        }
+    }
+
+    pub(super) fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn disk(&self) -> Option<&Disk> {
+        self.disk.as_ref()
+    }
+
+    /// Makes a change and returns when it is on disk.
+    pub(super) async fn change_durably(&self, change: Change) -> io::Result<()> {
+        self.kept().apply(&change);
+        match &self.disk {
+            Some(disk) => disk.write_durably(change).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Keeps a snapshot, unless a newer one is kept already: the log before that one may be gone.
+    pub(super) async fn keep_snapshot(&self, snapshot: KeptSnapshot) -> io::Result<()> {
+        let _one_at_a_time = self.keeping.lock().await;
+        let present = self.snapshot().map(|present| present.meta.last_log_id);
+        if present.is_some_and(|present| present >= snapshot.meta.last_log_id) {
+            return Ok(());
+        }
+        self.change_durably(Change::Snapshot(snapshot)).await
+    }
+
+    /// Makes a change that is on disk before any later one is.
+    async fn change(&self, change: Change, done: Done) -> io::Result<()> {
+        self.kept().apply(&change);
+        if let Some(disk) = &self.disk {
+            return disk.write(change, done).await;
+        }
+        if let Done::Engine(callback) = done {
+            callback.io_completed(Ok(()));
+        }
+        Ok(())
+    }
+
+    pub(super) fn snapshot(&self) -> Option<KeptSnapshot> {
+        self.kept().snapshot.clone()
+    }
+}
+
+impl RaftLogReader<Types> for LogStore {
+    async fn try_get_log_entries<RB>(&mut self, range: RB) -> io::Result<Vec<Entry>>
+    where
+        RB: RangeBounds<u64> + Clone + Debug + OptionalSend,
+    {
+        let bounds = (range.start_bound().cloned(), range.end_bound().cloned());
+        if is_empty(bounds) {
+            return Ok(Vec::new());
+        }
+        let kept = self.kept();
+        Ok(kept
+            .entries
+            .range(bounds)
+            .map(|(_, entry)| entry.clone())
+            .collect())
+    }
+
+    async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
+        Ok(self.kept().vote)
+    }
+}
+
+/// A map panics when it is asked for such a range.
+fn is_empty((start, end): (Bound<u64>, Bound<u64>)) -> bool {
+    let first = match start {
+        Bound::Included(first) => first,
+        Bound::Excluded(before) => before.saturating_add(1),
+        Bound::Unbounded => 0,
+    };
+    match end {
+        Bound::Included(last) => last < first,
+        Bound::Excluded(after) => after <= first,
+        Bound::Unbounded => false,
+    }
+}
+
+impl RaftLogStorage<Types> for LogStore {
+    type LogReader = Self;
+
+    async fn get_log_state(&mut self) -> io::Result<LogState<Types>> {
+        let kept = self.kept();
+        Ok(LogState {
+            last_purged_log_id: kept.purged,
+            last_log_id: kept.last(),
+        })
+    }
+
+    async fn get_log_reader(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
+        self.change_durably(Change::Vote(*vote)).await
+    }
+
+    async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
+        self.change(Change::Committed(committed), Done::Nobody)
+            .await
+    }
+
+    async fn read_committed(&mut self) -> io::Result<Option<LogId>> {
+        // The hint may be ahead of a log whose end was truncated after it.
+        let kept = self.kept();
+        Ok(kept.committed.min(kept.last()))
+    }
+
+    async fn append<I>(&mut self, entries: I, callback: IOFlushed<Types>) -> io::Result<()>
+    where
+        I: IntoIterator<Item = Entry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let entries: Vec<Entry> = entries.into_iter().collect();
+        self.change(Change::Append(entries), Done::Engine(callback))
+            .await
+    }
+
+    async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
+        let last = last.map(|last| last.index);
+        self.change_durably(Change::TruncateAfter(last)).await
+    }
+
+    async fn purge(&mut self, upto: LogId) -> io::Result<()> {
+        self.change_durably(Change::Purge(upto)).await
+    }
+}

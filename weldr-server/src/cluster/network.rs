@@ -1,0 +1,173 @@
+//! The engine's calls of other nodes.
+
+use std::{future::Future, time::Duration};
+
+use bytes::Bytes;
+use futures_util::stream;
+use openraft::{
+    OptionalSend, RaftNetworkFactory, RaftNetworkV2,
+    errors::{RPCError, ReplicationClosed, StreamingError, Unreachable},
+    network::RPCOption,
+    raft::{
+        AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
+        VoteRequest, VoteResponse,
+    },
+};
+use tonic::Status;
+use weldr_proto::raft::v1::{self, snapshot_part::Part};
+
+use super::{
+    peers::{Client, NoWay, Peers},
+    types::{Member, Snapshot, Types, Vote},
+    wire,
+};
+
+/// How long a follower may take to write entries to its disk.
+const APPEND_TIMEOUT: Duration = Duration::from_secs(2);
+/// How large the parts of a snapshot are, in bytes.
+const PART: usize = 1024 * 1024;
+
+/// Makes connections for the engine.
+#[derive(Debug)]
+pub(super) struct Network(pub(super) Peers);
+
+impl RaftNetworkFactory<Types> for Network {
+    type Network = Connection;
+
+    async fn new_client(&mut self, target: u64, node: &Member) -> Connection {
+        Connection {
+            client: self.0.client(target, &node.address),
+        }
+    }
+
+    async fn new_snapshot_client(&mut self, target: u64, node: &Member) -> Connection {
+        Connection {
+            client: self.0.client_apart(target, &node.address),
+        }
+    }
+}
+
+/// The engine's calls of one node.
+#[derive(Debug)]
+pub(super) struct Connection {
+    client: Result<Client, NoWay>,
+}
+
+type TransferLeaderResponse = openraft::raft::TransferLeaderResponse<Types>;
+
+impl Connection {
+    fn client(&self) -> Result<Client, Unreachable<Types>> {
+        match &self.client {
+            Ok(client) => Ok(client.clone()),
+            Err(no_way) => Err(Unreachable::from_string(no_way)),
+        }
+    }
+}
+
+/// Whatever failed: the engine waits a moment before it tries again.
+fn unreachable(error: &(impl std::error::Error + 'static)) -> Unreachable<Types> {
+    Unreachable::new(error)
+}
+
+/// The answer of a call that may take this long.
+async fn within<T>(
+    limit: Duration,
+    call: impl Future<Output = Result<tonic::Response<T>, Status>>,
+) -> Result<T, Unreachable<Types>> {
+    match tokio::time::timeout(limit, call).await {
+        Ok(Ok(response)) => Ok(response.into_inner()),
+        Ok(Err(status)) => Err(unreachable(&status)),
+        Err(elapsed) => Err(unreachable(&elapsed)),
+    }
+}
+
+impl RaftNetworkV2<Types> for Connection {
+    type SnapshotData = Bytes;
+
+    async fn append_entries(
+        &mut self,
+        request: AppendEntriesRequest<Types>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
+        let mut client = self.client()?;
+        let limit = option.hard_ttl().max(APPEND_TIMEOUT);
+        let response = within(limit, client.append(wire::append(request))).await?;
+        Ok(wire::from_appended(response).map_err(|error| unreachable(&error))?)
+    }
+
+    async fn vote(
+        &mut self,
+        request: VoteRequest<Types>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        let mut client = self.client()?;
+        let call = client.vote(wire::ask_vote(&request));
+        let response = within(option.hard_ttl(), call).await?;
+        Ok(wire::from_voted(response).map_err(|error| unreachable(&error))?)
+    }
+
+    async fn pre_vote(
+        &mut self,
+        request: VoteRequest<Types>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        let mut client = self.client()?;
+        let call = client.pre_vote(wire::ask_vote(&request));
+        let response = within(option.hard_ttl(), call).await?;
+        Ok(wire::from_voted(response).map_err(|error| unreachable(&error))?)
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        snapshot: Snapshot,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        option: RPCOption,
+    ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
+        let mut client = self.client()?;
+        let parts = stream::iter(parts(&vote, snapshot));
+        let send = within(option.hard_ttl(), client.install_snapshot(parts));
+        let response = tokio::select! {
+            response = send => response?,
+            closed = cancel => return Err(closed.into()),
+        };
+        let vote = response.vote.ok_or_else(|| no_vote())?;
+        Ok(SnapshotResponse::new(wire::from_vote(vote)))
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<Types>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse, RPCError<Types>> {
+        let mut client = self.client()?;
+        let call = client.transfer_leader(wire::transfer(&request));
+        let response = within(option.hard_ttl(), call).await?;
+        if response.accepted {
+            return Ok(Ok(()));
+        }
+        Ok(Err(openraft::raft::TransferLeaderError::LogNotFlushed {
+            expected: request.last_log_id().copied(),
+            actual: None,
+        }))
+    }
+}
+
+fn no_vote() -> Unreachable<Types> {
+    Unreachable::from_string("the answer to a snapshot holds no vote")
+}
+
+/// The head, then the state.
+fn parts(vote: &Vote, snapshot: Snapshot) -> Vec<v1::SnapshotPart> {
+    let head = v1::SnapshotHead {
+        vote: Some(wire::vote(vote)),
+        meta: Some(wire::snapshot_meta(&snapshot.meta)),
+    };
+    let mut parts = vec![Part::Head(head)];
+    let mut state = snapshot.snapshot;
+    while !state.is_empty() {
+        parts.push(Part::State(state.split_to(state.len().min(PART))));
+    }
+    let part = |part| v1::SnapshotPart { part: Some(part) };
+    parts.into_iter().map(part).collect()
+}

@@ -1,0 +1,196 @@
+//! The way to the other nodes: their connections, and how this node introduces itself on them.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
+
+use tonic::{
+    Request, Status,
+    metadata::{Ascii, MetadataValue},
+    service::{Interceptor, interceptor::InterceptedService},
+    transport::{Channel, Endpoint},
+};
+use uuid::Uuid;
+use weldr_proto::raft::v1::raft_client::RaftClient;
+
+use super::security::{Secret, Tls};
+
+pub(super) const CLUSTER: &str = "weldr-cluster";
+pub(super) const SENDER: &str = "weldr-sender";
+pub(super) const TARGET: &str = "weldr-target";
+pub(super) const PROOF: &str = "weldr-proof";
+
+/// The largest message: what a batch of entries may be, with room.
+pub(super) const LONGEST_MESSAGE: usize = 64 * 1024 * 1024;
+/// How long a connection may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// How often a connection is asked whether it is still there, idle or not, and how long it may think about it: a
+/// network that heals is noticed after these, and not after the minutes that TCP may take.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_millis(500);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(1);
+
+pub(super) type Client = RaftClient<InterceptedService<Channel, Introduction>>;
+
+/// The other nodes can be called. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Peers(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    me: u64,
+    cluster: OnceLock<Uuid>,
+    secret: Secret,
+    tls: Option<Tls>,
+    /// Calls come from this address.
+    from: Option<IpAddr>,
+    channels: Mutex<HashMap<String, Channel>>,
+}
+
+/// There is no way to an address.
+#[derive(Debug, thiserror::Error)]
+#[error("{address:?} is no address of a node")]
+pub(super) struct NoWay {
+    address: String,
+    #[source]
+    source: Option<tonic::transport::Error>,
+}
+
+impl Peers {
+    pub(super) fn new(
+        me: u64,
+        cluster: Option<Uuid>,
+        secret: Secret,
+        tls: Option<Tls>,
+        from: Option<IpAddr>,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            me,
+            cluster: cluster.map_or_else(OnceLock::new, OnceLock::from),
+            secret,
+            tls,
+            from,
+            channels: Mutex::default(),
+        }))
+    }
+
+    pub(super) fn me(&self) -> u64 {
+        self.0.me
+    }
+
+    pub(super) fn cluster(&self) -> Option<Uuid> {
+        self.0.cluster.get().copied()
+    }
+
+    /// The node has become a member.
+    pub(super) fn belongs_to(&self, cluster: Uuid) {
+        // Another one cannot have been set: a node joins once.
+        let _ = self.0.cluster.set(cluster);
+    }
+
+    pub(super) fn secret(&self) -> &Secret {
+        &self.0.secret
+    }
+
+    pub(super) fn tls(&self) -> Option<&Tls> {
+        self.0.tls.as_ref()
+    }
+
+    /// Calls of node `target` at `address`. Connects when it is first used, and again when it has to.
+    pub(super) fn client(&self, target: u64, address: &str) -> Result<Client, NoWay> {
+        let mut channels = self
+            .0
+            .channels
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let channel = match channels.get(address) {
+            Some(channel) => channel.clone(),
+            None => {
+                let channel = self.dial(address)?;
+                channels.insert(address.to_owned(), channel.clone());
+                channel
+            }
+        };
+        Ok(self.over(channel, target))
+    }
+
+    /// [`client`](Self::client) on a connection of its own, so that what is large does not hold up the rest.
+    pub(super) fn client_apart(&self, target: u64, address: &str) -> Result<Client, NoWay> {
+        Ok(self.over(self.dial(address)?, target))
+    }
+
+    fn over(&self, channel: Channel, target: u64) -> Client {
+        let introduction = Introduction::new(self, target);
+        RaftClient::with_interceptor(channel, introduction)
+            .max_decoding_message_size(LONGEST_MESSAGE)
+            .max_encoding_message_size(LONGEST_MESSAGE)
+    }
+
+    fn dial(&self, address: &str) -> Result<Channel, NoWay> {
+        let no_way = |source| NoWay {
+            address: address.to_owned(),
+            source,
+        };
+        if address.parse::<std::net::SocketAddr>().is_err() {
+            return Err(no_way(None));
+        }
+        let scheme = if self.0.tls.is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        let mut endpoint = Endpoint::from_shared(format!("{scheme}://{address}"))
+            .map_err(|source| no_way(Some(source)))?
+            .local_address(self.0.from)
+            .tcp_nodelay(true)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+            .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+            .keep_alive_while_idle(true);
+        if let Some(tls) = &self.0.tls {
+            endpoint = endpoint
+                .tls_config(tls.client.clone())
+                .map_err(|source| no_way(Some(source)))?;
+        }
+        Ok(endpoint.connect_lazy())
+    }
+}
+
+/// What a node says of itself with each call.
+#[derive(Debug, Clone)]
+pub(super) struct Introduction {
+    cluster: Option<MetadataValue<Ascii>>,
+    sender: MetadataValue<Ascii>,
+    target: MetadataValue<Ascii>,
+    proof: Option<MetadataValue<Ascii>>,
+}
+
+impl Introduction {
+    fn new(peers: &Peers, target: u64) -> Self {
+        let (cluster, sender) = (peers.cluster(), peers.me());
+        let proof = peers.secret().proof(cluster, sender, target);
+        Self {
+            cluster: cluster.and_then(|cluster| cluster.to_string().parse().ok()),
+            sender: sender.into(),
+            target: target.into(),
+            proof: proof.parse().ok(),
+        }
+    }
+}
+
+impl Interceptor for Introduction {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        let metadata = request.metadata_mut();
+        if let Some(cluster) = &self.cluster {
+            metadata.insert(CLUSTER, cluster.clone());
+        }
+        metadata.insert(SENDER, self.sender.clone());
+        metadata.insert(TARGET, self.target.clone());
+        if let Some(proof) = &self.proof {
+            metadata.insert(PROOF, proof.clone());
+        }
+        Ok(request)
+    }
+}

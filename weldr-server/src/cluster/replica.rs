@@ -1,0 +1,197 @@
+//! The replicated state: what the entries of the log make of it, and how it is kept in a snapshot. Pure.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{
+    Applied, DesiredState, Pool, PoolName, PoolSettings, Rejection, Revision, Server, Target,
+    Timestamp,
+};
+
+use super::{
+    error::Damage,
+    history::{Draft, History, What},
+    types::{Answer, Order, Record, UnknownRecord},
+};
+
+/// How many answers are remembered, so that a proposal that is sent again is carried out once. Those are sent
+/// again for seconds at most.
+const MOST_ANSWERS: usize = 1024;
+
+/// The same on every node that has applied the same entries.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Replica {
+    /// Whether [`Order::Begin`] was applied.
+    pub(super) begun: bool,
+    pub(super) state: DesiredState,
+    pub(super) history: History,
+    /// The last answers, by the ids of their records, the newest last.
+    answers: VecDeque<(u64, Answer)>,
+}
+
+impl Default for Replica {
+    fn default() -> Self {
+        Self {
+            begun: false,
+            state: DesiredState::new(PoolSettings::default()),
+            history: History::default(),
+            answers: VecDeque::new(),
+        }
+    }
+}
+
+impl Replica {
+    /// Carries out the order of a record, once however often it is in the log.
+    pub(super) fn apply(&mut self, record: &Record) -> Result<Answer, UnknownRecord> {
+        let answered = self.answers.iter().rev().find(|(id, _)| *id == record.id);
+        if let Some((_, answer)) = answered {
+            return Ok(answer.clone());
+        }
+        let answer = self.carry_out(record.order()?);
+        if self.answers.len() >= MOST_ANSWERS {
+            self.answers.pop_front();
+        }
+        self.answers.push_back((record.id, answer.clone()));
+        Ok(answer)
+    }
+
+    /// Carries out an order. Reads no clock, no randomness, no I/O.
+    fn carry_out(&mut self, order: Order) -> Answer {
+        match order {
+            Order::Begin { settings } => {
+                if !self.begun {
+                    self.begun = true;
+                    self.state = DesiredState::new(settings);
+                }
+                Answer::Nothing
+            }
+            Order::Change { command, at, from } => {
+                let draft = Draft::of_command(&self.state, &command);
+                let what = What::Command(command.clone());
+                let applied = self.state.apply(command);
+                self.record(applied, at, from, what, draft)
+            }
+            Order::Rollback { to, at, from } => {
+                match self.history.target(to, self.state.revision) {
+                    Ok(target) => self.bring_back(target, at, from, What::Rollback { to }),
+                    Err(rejection) => Answer::Rejected(rejection),
+                }
+            }
+            Order::Restore { backup, at, from } => {
+                let what = What::Restore {
+                    of: backup.revision,
+                };
+                self.bring_back(backup.target(&self.state), at, from, what)
+            }
+        }
+    }
+
+    fn bring_back(&mut self, target: Target, at: Timestamp, from: String, what: What) -> Answer {
+        let draft = Draft::of_target(&self.state, &target);
+        let applied = self.state.bring_back(target, at);
+        self.record(applied, at, from, what, draft)
+    }
+
+    fn record(
+        &mut self,
+        applied: Result<Applied, Rejection>,
+        at: Timestamp,
+        from: String,
+        what: What,
+        draft: Draft,
+    ) -> Answer {
+        match applied {
+            Ok(applied) => {
+                self.history.record(applied, at, from, what, draft);
+                Answer::Applied(applied)
+            }
+            Err(rejection) => Answer::Rejected(rejection),
+        }
+    }
+}
+
+/// A [`Replica`] as it is encoded.
+#[derive(Serialize, Deserialize)]
+struct Image {
+    begun: bool,
+    revision: Revision,
+    pools: Vec<PoolImage>,
+    history: History,
+    answers: VecDeque<(u64, Answer)>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct PoolImage {
+    name: PoolName,
+    settings: PoolSettings,
+    settings_revision: Revision,
+    servers_revision: Revision,
+    servers: Vec<Arc<Server>>,
+}
+
+/// The replica as JSON.
+pub(super) fn encode(replica: &Replica) -> Result<Vec<u8>, serde_json::Error> {
+    let pools = replica.state.pools.iter().map(|(name, pool)| PoolImage {
+        name: name.clone(),
+        settings: pool.settings.clone(),
+        settings_revision: pool.settings_revision,
+        servers_revision: pool.servers_revision,
+        servers: pool.servers.values().cloned().collect(),
+    });
+    serde_json::to_vec(&Image {
+        begun: replica.begun,
+        revision: replica.state.revision,
+        pools: pools.collect(),
+        history: replica.history.clone(),
+        answers: replica.answers.clone(),
+    })
+}
+
+/// The replica that was encoded. What parses but cannot all be true is damage too.
+pub(super) fn decode(image: &[u8]) -> Result<Replica, Damage> {
+    let image: Image = serde_json::from_slice(image).map_err(|source| Damage::Row {
+        row: ROW.to_owned(),
+        source: Box::new(source),
+    })?;
+    let mut state = DesiredState {
+        revision: image.revision,
+        pools: std::collections::BTreeMap::new(),
+    };
+    for kept in image.pools {
+        let row = || format!("{ROW}/{}", kept.name);
+        if kept.settings_revision.max(kept.servers_revision) > state.revision {
+            return Err(contradiction(row(), LATER_THAN_ALL));
+        }
+        let mut pool = Pool {
+            settings_revision: kept.settings_revision,
+            servers_revision: kept.servers_revision,
+            ..Pool::new(kept.settings)
+        };
+        for server in kept.servers {
+            if server.revision > pool.servers_revision || server.id.0 > server.revision.0 {
+                let row = format!("{ROW}/{}/{}", kept.name, server.address);
+                return Err(contradiction(row, LATER_THAN_ALL));
+            }
+            pool.servers.insert_mut(server.address, server);
+        }
+        state.pools.insert(kept.name, pool);
+    }
+    if !state.pools.contains_key(&PoolName::default()) {
+        let row = format!("{ROW}/{}", PoolName::default());
+        return Err(contradiction(row, "is missing"));
+    }
+    Ok(Replica {
+        begun: image.begun,
+        state,
+        history: image.history,
+        answers: image.answers,
+    })
+}
+
+const ROW: &str = "snapshot/state";
+const LATER_THAN_ALL: &str = "has a later revision than what contains it";
+
+fn contradiction(row: String, contradiction: &'static str) -> Damage {
+    Damage::Contradiction { row, contradiction }
+}

@@ -1,0 +1,122 @@
+//! Who may talk: proof of the shared secret, and certificates.
+
+use std::{fs, io, path::PathBuf};
+
+use ring::hmac;
+use tonic::transport::{Certificate, ClientTlsConfig, Identity, ServerTlsConfig};
+use uuid::Uuid;
+
+use super::error::OpenError;
+
+/// The shared secret, as a key.
+#[derive(Debug, Clone)]
+pub(super) struct Secret(hmac::Key);
+
+impl Secret {
+    /// What `text` says, without the white space around it. Empty: nodes need no secret.
+    pub(super) fn new(text: &[u8]) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, text.trim_ascii()))
+    }
+
+    /// Proves the secret for calls of `sender` to `target`, and for nothing else.
+    pub(super) fn proof(&self, cluster: Option<Uuid>, sender: u64, target: u64) -> String {
+        let tag = hmac::sign(&self.0, &claim(cluster, sender, target));
+        tag.as_ref()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
+
+    /// Whether `proof` proves it. Takes as long for a wrong one as for the right one.
+    pub(super) fn is_proven_by(
+        &self,
+        proof: &str,
+        cluster: Option<Uuid>,
+        sender: u64,
+        target: u64,
+    ) -> bool {
+        let Some(tag) = from_hex(proof) else {
+            return false;
+        };
+        hmac::verify(&self.0, &claim(cluster, sender, target), &tag).is_ok()
+    }
+}
+
+fn claim(cluster: Option<Uuid>, sender: u64, target: u64) -> Vec<u8> {
+    let cluster = cluster.map(|cluster| cluster.to_string());
+    let cluster = cluster.unwrap_or_default();
+    format!("weldr-raft-v1\0{cluster}\0{sender}\0{target}\0").into_bytes()
+}
+
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    let pairs = text.as_bytes().chunks(2);
+    let bytes = pairs.map(|pair| match pair {
+        [high, low] => u8::try_from(digit(*high)? << 4 | digit(*low)?).ok(),
+        _ => None,
+    });
+    bytes.collect()
+}
+
+/// Certificates of a node, as PEM files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate that the node shows; it names the address at which others reach it.
+    pub cert: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// Who signs the certificates of all nodes.
+    pub ca: PathBuf,
+}
+
+/// Mutual TLS: either side shows a certificate of the same authority.
+#[derive(Debug, Clone)]
+pub(super) struct Tls {
+    pub(super) server: ServerTlsConfig,
+    pub(super) client: ClientTlsConfig,
+}
+
+impl Tls {
+    pub(super) fn load(files: &TlsFiles) -> Result<Self, OpenError> {
+        let identity = Identity::from_pem(read(&files.cert)?, read(&files.key)?);
+        let ca = Certificate::from_pem(read(&files.ca)?);
+        let server = ServerTlsConfig::new()
+            .identity(identity.clone())
+            .client_ca_root(ca.clone());
+        let client = ClientTlsConfig::new().identity(identity).ca_certificate(ca);
+        Ok(Self { server, client })
+    }
+}
+
+pub(super) fn read(path: &PathBuf) -> Result<Vec<u8>, OpenError> {
+    fs::read(path).map_err(|source: io::Error| OpenError::ClusterFile {
+        path: path.clone(),
+        source,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proof_holds_for_its_cluster_its_sender_and_its_target() {
+        let (secret, cluster) = (Secret::new(b"s3cret\n"), Some(Uuid::new_v4()));
+        let proof = secret.proof(cluster, 1, 2);
+        assert!(secret.is_proven_by(&proof, cluster, 1, 2));
+        assert!(Secret::new(b"  s3cret").is_proven_by(&proof, cluster, 1, 2));
+        for (other, cluster, sender, target) in [
+            (secret.clone(), Some(Uuid::new_v4()), 1, 2),
+            (secret.clone(), None, 1, 2),
+            (secret.clone(), cluster, 3, 2),
+            (secret.clone(), cluster, 2, 1),
+            (Secret::new(b""), cluster, 1, 2),
+            (Secret::new(b"other"), cluster, 1, 2),
+        ] {
+            assert!(!other.is_proven_by(&proof, cluster, sender, target));
+        }
+        for proof in ["", "0", "zz", &proof[2..], &proof.replace('a', "b0")] {
+            assert!(!secret.is_proven_by(proof, cluster, 1, 2));
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! What other nodes may ask of this one.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use bytes::BytesMut;
+use tonic::{Request, Response, Status, Streaming, service::Interceptor};
+use tracing::warn;
+use uuid::Uuid;
+use weldr_proto::raft::v1::{self, change_request::Change, raft_server, snapshot_part::Part};
+
+use super::{
+    core::Core,
+    peers::{CLUSTER, PROOF, Peers, SENDER, TARGET},
+    types::{Raft, Snapshot},
+    wire,
+};
+
+/// The longest state that is accepted, in bytes.
+const LONGEST_STATE: usize = 1024 * 1024 * 1024;
+
+/// The calls.
+#[derive(Debug, Clone)]
+pub(super) struct Service(pub(super) Arc<Core>);
+
+/// Who calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Caller {
+    Member,
+    /// Has the secret, and belongs to no cluster yet.
+    Stranger,
+}
+
+impl Service {
+    fn raft(&self) -> Result<Raft, Status> {
+        let raft = self.0.raft();
+        raft.ok_or_else(|| Status::unavailable("the node is not ready"))
+    }
+}
+
+/// The request of a member.
+fn of_member<T>(request: Request<T>) -> Result<T, Status> {
+    match request.extensions().get::<Caller>() {
+        Some(Caller::Member) => Ok(request.into_inner()),
+        _ => Err(Status::permission_denied("only for members")),
+    }
+}
+
+fn malformed(error: wire::Malformed) -> Status {
+    Status::invalid_argument(error.to_string())
+}
+
+fn failed(error: impl std::fmt::Display) -> Status {
+    Status::unavailable(error.to_string())
+}
+
+#[tonic::async_trait]
+impl raft_server::Raft for Service {
+    async fn append(
+        &self,
+        request: Request<v1::AppendRequest>,
+    ) -> Result<Response<v1::AppendResponse>, Status> {
+        let request = wire::from_append(of_member(request)?).map_err(malformed)?;
+        let appended = self.raft()?.append_entries(request).await;
+        Ok(Response::new(wire::appended(appended.map_err(failed)?)))
+    }
+
+    async fn vote(
+        &self,
+        request: Request<v1::VoteRequest>,
+    ) -> Result<Response<v1::VoteResponse>, Status> {
+        let request = wire::from_ask_vote(of_member(request)?).map_err(malformed)?;
+        let voted = self.raft()?.vote(request).await.map_err(failed)?;
+        Ok(Response::new(wire::voted(&voted)))
+    }
+
+    async fn pre_vote(
+        &self,
+        request: Request<v1::VoteRequest>,
+    ) -> Result<Response<v1::VoteResponse>, Status> {
+        let request = wire::from_ask_vote(of_member(request)?).map_err(malformed)?;
+        let voted = self.raft()?.pre_vote(request).await.map_err(failed)?;
+        Ok(Response::new(wire::voted(&voted)))
+    }
+
+    async fn install_snapshot(
+        &self,
+        request: Request<Streaming<v1::SnapshotPart>>,
+    ) -> Result<Response<v1::SnapshotResponse>, Status> {
+        let (head, snapshot) = receive(of_member(request)?).await?;
+        let vote = head
+            .vote
+            .ok_or_else(|| Status::invalid_argument("there is no vote"))?;
+        let vote = wire::from_vote(vote);
+        let installed = self.raft()?.install_full_snapshot(vote, snapshot).await;
+        let vote = installed.map_err(failed)?.vote;
+        Ok(Response::new(v1::SnapshotResponse {
+            vote: Some(wire::vote(&vote)),
+        }))
+    }
+
+    async fn transfer_leader(
+        &self,
+        request: Request<v1::TransferLeaderRequest>,
+    ) -> Result<Response<v1::TransferLeaderResponse>, Status> {
+        let request = wire::from_transfer(of_member(request)?).map_err(malformed)?;
+        let handled = self.raft()?.handle_transfer_leader(request).await;
+        let accepted = handled.map_err(failed)?.is_ok();
+        Ok(Response::new(v1::TransferLeaderResponse { accepted }))
+    }
+
+    async fn join(
+        &self,
+        request: Request<v1::JoinRequest>,
+    ) -> Result<Response<v1::JoinResponse>, Status> {
+        self.0.admit(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn propose(
+        &self,
+        request: Request<v1::ProposeRequest>,
+    ) -> Result<Response<v1::ProposeResponse>, Status> {
+        let record = of_member(request)?.record;
+        let record = record.ok_or_else(|| Status::invalid_argument("there is no record"))?;
+        let (index, answer) = self.0.submit_here(wire::from_record(record)).await?;
+        let answer =
+            serde_json::to_vec(&answer).map_err(|error| Status::unknown(error.to_string()))?;
+        Ok(Response::new(v1::ProposeResponse {
+            index,
+            answer: answer.into(),
+        }))
+    }
+
+    async fn read_index(
+        &self,
+        request: Request<v1::ReadIndexRequest>,
+    ) -> Result<Response<v1::ReadIndexResponse>, Status> {
+        of_member(request)?;
+        let index = self.0.read_index().await?;
+        Ok(Response::new(v1::ReadIndexResponse { index }))
+    }
+
+    async fn change(
+        &self,
+        request: Request<v1::ChangeRequest>,
+    ) -> Result<Response<v1::ChangeResponse>, Status> {
+        match of_member(request)?.change {
+            Some(Change::Remove(name)) => self.0.remove_member(&name).await?,
+            Some(Change::Transfer(name)) => self.0.hand_over(&name).await?,
+            None => return Err(Status::unimplemented("this weldr does not know the change")),
+        }
+        Ok(Response::new(v1::ChangeResponse {}))
+    }
+
+    async fn report(
+        &self,
+        request: Request<v1::ReportRequest>,
+    ) -> Result<Response<v1::ReportResponse>, Status> {
+        let servers = of_member(request)?.servers;
+        Ok(Response::new(self.0.report(servers)))
+    }
+}
+
+/// All parts of a snapshot.
+async fn receive(
+    mut parts: Streaming<v1::SnapshotPart>,
+) -> Result<(v1::SnapshotHead, Snapshot), Status> {
+    let mut head = None;
+    let mut state = BytesMut::new();
+    while let Some(part) = parts.message().await? {
+        match part.part {
+            Some(Part::Head(first)) => head = Some(first),
+            Some(Part::State(more)) if state.len() + more.len() <= LONGEST_STATE => {
+                state.extend_from_slice(&more);
+            }
+            _ => return Err(Status::invalid_argument("this is no part of a state")),
+        }
+    }
+    let head = head.ok_or_else(|| Status::invalid_argument("there is no head"))?;
+    let meta =
+        wire::from_snapshot_meta(head.meta.clone().unwrap_or_default()).map_err(malformed)?;
+    let snapshot = Snapshot {
+        meta,
+        snapshot: state.freeze(),
+    };
+    Ok((head, snapshot))
+}
+
+/// Lets members in, and who has the secret and wants to become one.
+#[derive(Debug, Clone)]
+pub(super) struct Guard {
+    peers: Peers,
+    told: Arc<Mutex<HashMap<(Option<IpAddr>, &'static str), Instant>>>,
+}
+
+/// Why somebody is not let in.
+const NO_SECRET: &str = "it does not prove that it has the secret of this cluster";
+const OTHER_CLUSTER: &str = "it belongs to another cluster";
+const OTHER_NODE: &str =
+    "it means another node: one whose data was lost, or whose address this one has taken";
+
+/// How long the same refusal of the same address is not logged again, and how many are remembered.
+const QUIET: Duration = Duration::from_mins(1);
+const MOST_TOLD: usize = 256;
+
+impl Guard {
+    pub(super) fn new(peers: Peers) -> Self {
+        Self {
+            peers,
+            told: Arc::default(),
+        }
+    }
+
+    fn judge(&self, request: &Request<()>) -> Result<Caller, &'static str> {
+        let text = |key| {
+            request
+                .metadata()
+                .get(key)
+                .and_then(|value| value.to_str().ok())
+        };
+        let number = |key| text(key).and_then(|text| text.parse::<u64>().ok());
+        let (Some(sender), Some(target), Some(proof)) =
+            (number(SENDER), number(TARGET), text(PROOF))
+        else {
+            return Err(NO_SECRET);
+        };
+        let cluster = text(CLUSTER).and_then(|text| Uuid::parse_str(text).ok());
+        if !self
+            .peers
+            .secret()
+            .is_proven_by(proof, cluster, sender, target)
+        {
+            return Err(NO_SECRET);
+        }
+        match cluster {
+            None if target == 0 => Ok(Caller::Stranger),
+            None => Err(OTHER_CLUSTER),
+            cluster if cluster != self.peers.cluster() => Err(OTHER_CLUSTER),
+            Some(_) if target != self.peers.me() => Err(OTHER_NODE),
+            Some(_) => Ok(Caller::Member),
+        }
+    }
+
+    /// Whether this refusal is news.
+    fn is_news(&self, from: Option<IpAddr>, reason: &'static str) -> bool {
+        let now = Instant::now();
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.retain(|_, at| now.duration_since(*at) < QUIET);
+        if told.len() >= MOST_TOLD || told.contains_key(&(from, reason)) {
+            return false;
+        }
+        told.insert((from, reason), now);
+        true
+    }
+}
+
+impl Interceptor for Guard {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        match self.judge(&request) {
+            Ok(caller) => {
+                request.extensions_mut().insert(caller);
+                Ok(request)
+            }
+            Err(reason) => {
+                let from = request.remote_addr();
+                if self.is_news(from.map(|from| from.ip()), reason) {
+                    let sender = request.metadata().get(SENDER);
+                    let sender = sender.and_then(|sender| sender.to_str().ok()).unwrap_or("");
+                    let from = from.map(tracing::field::display);
+                    warn!(from, sender, reason, "node refused");
+                }
+                Err(Status::permission_denied(reason))
+            }
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! Applies the log, publishes each state that it makes, and makes snapshots of it.
+
+use std::{
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use bytes::Bytes;
+use futures_util::{Stream, TryStreamExt as _};
+use openraft::{
+    EntryPayload, OptionalSend, RaftSnapshotBuilder,
+    storage::{EntryResponder, RaftStateMachine},
+};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::error;
+
+use crate::model::DesiredState;
+
+use super::{
+    kept::KeptSnapshot,
+    log_store::LogStore,
+    replica::{self, Replica},
+    types::{
+        Answer, Entry, LogId, Record, Snapshot, SnapshotMeta, StoredMembership, Types,
+        UnknownRecord,
+    },
+};
+
+/// What the log has made so far. Cheap to clone; outlives an engine that has to be started again.
+#[derive(Debug, Clone)]
+pub(super) struct StateMachine {
+    applied: Arc<Mutex<Applied>>,
+    published: Arc<watch::Sender<Arc<DesiredState>>>,
+    /// Why nothing more is applied.
+    stopped: Arc<watch::Sender<Option<Stopped>>>,
+    log: LogStore,
+    /// Ends a wait for a newer program.
+    stop: CancellationToken,
+}
+
+#[derive(Debug, Default)]
+struct Applied {
+    last: Option<LogId>,
+    membership: StoredMembership,
+    replica: Replica,
+}
+
+/// A node that met a record which it does not know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stopped {
+    /// The index of the record.
+    pub index: u64,
+    /// What is unknown of it.
+    pub reason: String,
+}
+
+impl std::fmt::Display for Stopped {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { index, reason } = self;
+        write!(f, "record {index} of the log is not known: {reason}")
+    }
+}
+
+impl StateMachine {
+    pub(super) fn new(log: LogStore, stop: CancellationToken) -> Self {
+        let state = Arc::new(Replica::default().state);
+        Self {
+            applied: Arc::default(),
+            published: Arc::new(watch::Sender::new(state)),
+            stopped: Arc::new(watch::Sender::new(None)),
+            log,
+            stop,
+        }
+    }
+
+    /// Ends a wait for a newer program.
+    pub(super) fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Each state that was applied.
+    pub(super) fn states(&self) -> watch::Receiver<Arc<DesiredState>> {
+        self.published.subscribe()
+    }
+
+    /// Why nothing more is applied.
+    pub(super) fn stopped(&self) -> watch::Receiver<Option<Stopped>> {
+        self.stopped.subscribe()
+    }
+
+    /// Whether the desired state has begun.
+    pub(super) fn has_begun(&self) -> bool {
+        self.applied().replica.begun
+    }
+
+    /// The index of the last applied entry, and the replica then.
+    pub(super) fn replica(&self) -> (Option<u64>, Replica) {
+        let applied = self.applied();
+        (applied.last.map(|last| last.index), applied.replica.clone())
+    }
+
+    fn applied(&self) -> MutexGuard<'_, Applied> {
+        self.applied.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Shows the newest state when it differs from the one that is shown. Never goes back.
+    fn publish(&self) {
+        let applied = self.applied();
+        let newest = &applied.replica.state;
+        self.published.send_if_modified(|shown| {
+            let newer = newest.revision > shown.revision;
+            // Revision 0 may be a default, or what the first order has made of it.
+            let other = newest.revision.0 == 0 && *newest != **shown;
+            if newer || other {
+                *shown = Arc::new(newest.clone());
+            }
+            newer || other
+        });
+    }
+
+    /// Applies one entry.
+    async fn apply_entry(&self, entry: Entry) -> io::Result<Answer> {
+        let log_id = entry.log_id;
+        let answer = match entry.payload {
+            EntryPayload::Blank => Answer::Nothing,
+            EntryPayload::Membership(membership) => {
+                self.applied().membership = StoredMembership::new(Some(log_id), membership);
+                Answer::Nothing
+            }
+            EntryPayload::Normal(record) => {
+                let answer = self.applied().replica.apply(&record);
+                match answer {
+                    Ok(answer) => answer,
+                    Err(unknown) => {
+                        return Err(self.wait_for_newer(log_id, &record, &unknown).await);
+                    }
+                }
+            }
+        };
+        self.applied().last = Some(log_id);
+        Ok(answer)
+    }
+
+    /// A record that is not known may change anything: nothing after it can be applied. The engine goes on
+    /// keeping the log and voting, and the data path goes on with what was published.
+    async fn wait_for_newer(
+        &self,
+        at: LogId,
+        record: &Record,
+        unknown: &UnknownRecord,
+    ) -> io::Error {
+        self.publish();
+        let index = at.index;
+        error!(
+            index,
+            version = record.version,
+            reason = %unknown,
+            "this weldr does not know a record of the log: it applies nothing more, and serves what it has. \
+             Start a newer one"
+        );
+        let reason = unknown.to_string();
+        self.stopped.send_replace(Some(Stopped { index, reason }));
+        self.stop.cancelled().await;
+        io::Error::other("the node stops")
+    }
+}
+
+impl RaftStateMachine<Types> for StateMachine {
+    type SnapshotData = Bytes;
+    type SnapshotBuilder = Self;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
+        let applied = self.applied();
+        Ok((applied.last, applied.membership.clone()))
+    }
+
+    async fn apply<S>(&mut self, mut entries: S) -> io::Result<()>
+    where
+        S: Stream<Item = io::Result<EntryResponder<Types>>> + Unpin + OptionalSend,
+    {
+        let mut answers = Vec::new();
+        while let Some((entry, responder)) = entries.try_next().await? {
+            let answer = self.apply_entry(entry).await?;
+            answers.extend(responder.map(|responder| (responder, answer)));
+        }
+        // Whoever is answered finds the state published.
+        self.publish();
+        for (responder, answer) in answers {
+            responder.send(answer);
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, state: Bytes) -> io::Result<()> {
+        let replica = replica::decode(&state).map_err(io::Error::other)?;
+        let snapshot = KeptSnapshot {
+            meta: meta.clone(),
+            state,
+        };
+        self.log.keep_snapshot(snapshot).await?;
+        *self.applied() = Applied {
+            last: meta.last_log_id,
+            membership: meta.last_membership.clone(),
+            replica,
+        };
+        self.publish();
+        Ok(())
+    }
+
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
+        let snapshot = self.log.snapshot();
+        Ok(snapshot.map(|KeptSnapshot { meta, state }| Snapshot {
+            meta,
+            snapshot: state,
+        }))
+    }
+}
+
+impl RaftSnapshotBuilder<Types> for StateMachine {
+    type SnapshotData = Bytes;
+
+    async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
+        let (meta, replica) = {
+            let applied = self.applied();
+            let meta = SnapshotMeta {
+                last_log_id: applied.last,
+                last_membership: applied.membership.clone(),
+            };
+            (meta, applied.replica.clone())
+        };
+        let encoded = tokio::task::spawn_blocking(move || replica::encode(&replica));
+        let state: Bytes = encoded.await.map_err(io::Error::other)??.into();
+        let snapshot = KeptSnapshot {
+            meta: meta.clone(),
+            state: state.clone(),
+        };
+        self.log.keep_snapshot(snapshot).await?;
+        Ok(Snapshot {
+            meta,
+            snapshot: state,
+        })
+    }
+}

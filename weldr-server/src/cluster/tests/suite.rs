@@ -1,0 +1,50 @@
+//! The engine's own tests of a store, on ours.
+
+use openraft::{
+    StorageError,
+    testing::log::{StoreBuilder, Suite},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::cluster::{
+    disk::Disk,
+    kept::Identity,
+    log_store::LogStore,
+    state_machine::StateMachine,
+    store::{OpenedStore, Store},
+    types::Types,
+};
+
+struct OnDisk;
+
+impl StoreBuilder<Types, LogStore, StateMachine, TempDir> for OnDisk {
+    async fn build(&self) -> Result<(TempDir, LogStore, StateMachine), StorageError<Types>> {
+        let directory = tempdir().unwrap();
+        let OpenedStore { store, kept } = Store::open(directory.path()).unwrap();
+        let disk = Disk::start(store, kept.clone()).unwrap();
+        let log = LogStore::new(kept, Some(disk));
+        let machine = StateMachine::new(log.clone(), CancellationToken::new());
+        Ok((directory, log, machine))
+    }
+}
+
+struct InMemory;
+
+impl StoreBuilder<Types, LogStore, StateMachine, ()> for InMemory {
+    async fn build(&self) -> Result<((), LogStore, StateMachine), StorageError<Types>> {
+        let log = LogStore::new(Kept::new(Identity::random()), None);
+        let machine = StateMachine::new(log.clone(), CancellationToken::new());
+        Ok(((), log, machine))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_store_on_disk_is_what_the_engine_expects() {
+    Suite::test_all(OnDisk).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_store_in_memory_is_what_the_engine_expects() {
+    Suite::test_all(InMemory).await.unwrap();
+}

@@ -1,0 +1,140 @@
+//! The types that the consensus engine works with, and what is in its log.
+
+use std::fmt;
+
+use bytes::Bytes;
+use openraft::{alias, impls::leader_id_std};
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Applied, Command, PoolSettings, Rejection, Revision, Timestamp};
+
+use super::{backup::Backup, state_machine::StateMachine};
+
+/// The newest version of records that this program knows. A record of a later version, or one of this
+/// version that does not parse, stops the node from applying anything more.
+pub(super) const RECORD_VERSION: u32 = 1;
+
+openraft::declare_raft_types!(
+    /// One leader a term, as in the paper.
+    pub(super) Types:
+        D = Record,
+        R = Answer,
+        NodeId = u64,
+        Node = Member,
+        Term = u64,
+        LeaderId = leader_id_std::LeaderId<u64, u64>,
+);
+
+pub(super) type Raft = openraft::Raft<Types, StateMachine>;
+pub(super) type LogId = alias::LogIdOf<Types>;
+pub(super) type Vote = alias::VoteOf<Types>;
+pub(super) type Entry = alias::EntryOf<Types>;
+pub(super) type Membership = openraft::Membership<u64, Member>;
+pub(super) type StoredMembership = alias::StoredMembershipOf<Types>;
+pub(super) type SnapshotMeta = alias::SnapshotMetaOf<Types>;
+/// A state, encoded.
+pub(super) type Snapshot = alias::SnapshotOf<Types, Bytes>;
+
+/// A node, as the members of the cluster know it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Member {
+    /// What operators call it.
+    pub name: String,
+    /// Where the other nodes reach it, `ip:port`; empty while it has no others.
+    pub address: String,
+}
+
+/// What the log holds of an order: opaque, so that a node can keep and pass on what it does not know.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Record {
+    pub(super) version: u32,
+    /// [`Order`] as JSON.
+    pub(super) order: Bytes,
+    /// Tells one proposal from another that says the same.
+    pub(super) id: u64,
+}
+
+/// What can be ordered. A new kind, or a new field of an old one, gets a new [`RECORD_VERSION`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(super) enum Order {
+    /// Begins the desired state; the first one of a cluster, and without effect later.
+    Begin {
+        /// The settings of the default pool.
+        settings: PoolSettings,
+    },
+    /// Changes the desired state.
+    Change {
+        command: Command,
+        /// When it was asked for.
+        at: Timestamp,
+        /// Who asked.
+        from: String,
+    },
+    /// Brings back what was at an earlier revision.
+    Rollback {
+        to: Revision,
+        at: Timestamp,
+        from: String,
+    },
+    /// Brings back what is in a backup, and nothing else.
+    Restore {
+        backup: Backup,
+        at: Timestamp,
+        from: String,
+    },
+}
+
+/// Why a record cannot be applied by this program.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum UnknownRecord {
+    #[error("it has version {found}, and this weldr knows versions up to {RECORD_VERSION}")]
+    Version { found: u32 },
+    #[error("it is not what version {RECORD_VERSION} may hold: {0}")]
+    Content(String),
+}
+
+impl Record {
+    pub(super) fn of(order: &Order) -> Self {
+        // Orders are made of strings, numbers and string keys, which JSON can all hold.
+        let order = serde_json::to_vec(order).unwrap_or_default();
+        Self {
+            version: RECORD_VERSION,
+            order: order.into(),
+            id: fastrand::u64(..),
+        }
+    }
+
+    pub(super) fn order(&self) -> Result<Order, UnknownRecord> {
+        if self.version > RECORD_VERSION {
+            return Err(UnknownRecord::Version {
+                found: self.version,
+            });
+        }
+        serde_json::from_slice(&self.order)
+            .map_err(|error| UnknownRecord::Content(error.to_string()))
+    }
+}
+
+impl fmt::Display for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "record of version {}, {} bytes",
+            self.version,
+            self.order.len()
+        )
+    }
+}
+
+/// What became of an entry that was applied.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Answer {
+    /// It asks for no answer.
+    Nothing,
+    /// The order was carried out.
+    Applied(Applied),
+    /// The order does not fit the state.
+    Rejected(Rejection),
+}

@@ -1,0 +1,246 @@
+//! The calls about the cluster.
+
+use std::{collections::HashMap, time::SystemTime};
+
+use weldr_proto::{
+    raft::v1::ServerReport,
+    v1::{self, NodeRole},
+};
+
+use crate::{
+    cluster::{Backup, Event, NodeReport, NodeStatus, What},
+    management::error::Error,
+    model::{Command, Revision, Timestamp},
+    snapshot::ServerView,
+};
+
+use super::{Caller, Operations};
+
+impl Operations {
+    pub(in crate::management) async fn get_cluster(&self) -> Result<v1::GetClusterResponse, Error> {
+        let status = self.parts.cluster.status().await?;
+        Ok(v1::GetClusterResponse {
+            revision: self.snapshot().revision.0,
+            cluster: status.cluster,
+            quorum: status.quorum,
+            term: status.term,
+            leader: status.leader.unwrap_or_default(),
+            answered_by: status.answered_by,
+            nodes: status.nodes.into_iter().map(node).collect(),
+        })
+    }
+
+    pub(in crate::management) async fn remove_node(
+        &self,
+        caller: Caller,
+        request: v1::RemoveNodeRequest,
+    ) -> Result<v1::RemoveNodeResponse, Error> {
+        let node = request.name.clone();
+        self.parts.cluster.remove_node(request.name).await?;
+        tracing::info!(peer = %caller.peer, node, "node removed from the cluster");
+        Ok(v1::RemoveNodeResponse {
+            revision: self.snapshot().revision.0,
+        })
+    }
+
+    pub(in crate::management) async fn transfer_leadership(
+        &self,
+        caller: Caller,
+        request: v1::TransferLeadershipRequest,
+    ) -> Result<v1::TransferLeadershipResponse, Error> {
+        let node = request.name.clone();
+        self.parts.cluster.transfer(request.name).await?;
+        tracing::info!(peer = %caller.peer, node, "leadership transferred");
+        Ok(v1::TransferLeadershipResponse {
+            revision: self.snapshot().revision.0,
+        })
+    }
+}
+
+impl Operations {
+    pub(in crate::management) async fn list_health(
+        &self,
+        request: v1::ListHealthRequest,
+    ) -> Result<v1::ListHealthResponse, Error> {
+        let snapshot = self.snapshot_with(&request.pool)?;
+        let reports = self.parts.cluster.server_reports().await;
+        let reports: Vec<_> = reports
+            .into_iter()
+            .map(|(node, servers)| (node, by_id(servers.unwrap_or_default())))
+            .collect();
+        let servers = snapshot.pool.servers.iter();
+        let servers = servers.map(|view| side_by_side(view, &reports));
+        Ok(v1::ListHealthResponse {
+            revision: snapshot.revision.0,
+            servers: servers.collect(),
+        })
+    }
+
+    pub(in crate::management) async fn get_history(
+        &self,
+        request: v1::GetHistoryRequest,
+    ) -> Result<v1::GetHistoryResponse, Error> {
+        let snapshot = self.read(request.stale).await?;
+        let limit = match request.limit {
+            0 => DEFAULT_HISTORY,
+            limit => usize::try_from(limit).unwrap_or(usize::MAX),
+        };
+        let events = self.parts.cluster.history(limit).into_iter();
+        Ok(v1::GetHistoryResponse {
+            revision: snapshot.revision.0,
+            events: events.map(event).collect(),
+        })
+    }
+
+    pub(in crate::management) async fn rollback(
+        &self,
+        caller: Caller,
+        request: v1::RollbackRequest,
+    ) -> Result<v1::RollbackResponse, Error> {
+        let cluster = self.parts.cluster.clone();
+        let to = Revision(request.to_revision);
+        let order = async move { cluster.roll_back(to, &caller.peer.to_string()).await };
+        let revision = self.made(caller, "rollback", order).await?;
+        Ok(v1::RollbackResponse { revision })
+    }
+
+    pub(in crate::management) async fn backup(&self) -> Result<v1::BackupResponse, Error> {
+        self.read(false).await?;
+        let state = self.parts.cluster.current();
+        let file = Backup::of(&state).to_file();
+        let file = file.map_err(|error| Error::ClusterUnavailable(error.to_string()))?;
+        Ok(v1::BackupResponse {
+            revision: state.revision.0,
+            file: file.into(),
+        })
+    }
+
+    pub(in crate::management) async fn restore(
+        &self,
+        caller: Caller,
+        request: v1::RestoreRequest,
+    ) -> Result<v1::RestoreResponse, Error> {
+        let backup = Backup::parse(&request.file)
+            .map_err(|no_backup| Error::ClusterRefused(no_backup.to_string()))?;
+        let cluster = self.parts.cluster.clone();
+        let order = async move { cluster.restore(backup, &caller.peer.to_string()).await };
+        let revision = self.made(caller, "restore", order).await?;
+        Ok(v1::RestoreResponse { revision })
+    }
+}
+
+/// How many changes are told when nobody says how many.
+const DEFAULT_HISTORY: usize = 50;
+
+fn by_id(reports: Vec<ServerReport>) -> HashMap<u64, ServerReport> {
+    let reports = reports.into_iter();
+    reports.map(|report| (report.id, report)).collect()
+}
+
+fn side_by_side(
+    view: &ServerView,
+    reports: &[(String, HashMap<u64, ServerReport>)],
+) -> v1::ServerHealth {
+    let id = view.desired.id.0;
+    let nodes: Vec<v1::NodeHealth> = reports
+        .iter()
+        .map(|(node, servers)| {
+            let report = servers.get(&id);
+            v1::NodeHealth {
+                node: node.clone(),
+                health: report.map(health),
+                in_flight: report.map_or(0, |report| report.in_flight),
+            }
+        })
+        .collect();
+    v1::ServerHealth {
+        address: view.desired.address.to_string(),
+        id,
+        in_flight: nodes.iter().map(|node| node.in_flight).sum(),
+        nodes,
+    }
+}
+
+fn health(report: &ServerReport) -> v1::Health {
+    let name = |prefix: &str, word: &str| format!("{prefix}{}", word.to_ascii_uppercase());
+    let state = v1::HealthState::from_str_name(&name("HEALTH_STATE_", &report.state));
+    let reason = v1::HealthReason::from_str_name(&name("HEALTH_REASON_", &report.reason));
+    v1::Health {
+        state: state.unwrap_or_default().into(),
+        reason: reason.unwrap_or_default().into(),
+        description: report.description.clone(),
+        since: Some(SystemTime::from(Timestamp(report.since)).into()),
+    }
+}
+
+fn event(event: Event) -> v1::HistoryEvent {
+    v1::HistoryEvent {
+        revision: event.revision.0,
+        at: Some(SystemTime::from(event.at).into()),
+        from: event.from,
+        what: what(&event.what),
+    }
+}
+
+/// A change as a sentence.
+fn what(what: &What) -> String {
+    let command = match what {
+        What::Command(command) => command,
+        What::Rollback { to } => return format!("roll back to revision {to}"),
+        What::Restore { of } => return format!("restore a backup of revision {of}"),
+    };
+    match command {
+        Command::AddServer { address, .. } => format!("add {address}"),
+        Command::UpdateServer { address, patch, .. } => {
+            let mut said = format!("set {address}");
+            if let Some(weight) = patch.weight {
+                said += &format!(" weight {}", weight.get());
+            }
+            if let Some(admin) = patch.admin {
+                said += &format!(" {}", admin.as_str());
+            }
+            if patch.check.is_some() {
+                said.push_str(" check");
+            }
+            said
+        }
+        Command::BeginRemoval { address, .. } => format!("remove {address}"),
+        Command::EndRemoval { address, .. } => format!("{address} is gone"),
+        Command::UpdatePool { pool, .. } => format!("set pool {pool}"),
+    }
+}
+
+fn node(status: NodeStatus) -> v1::Node {
+    let node = v1::Node {
+        id: format!("{:x}", status.id),
+        name: status.name,
+        address: status.address,
+        ..v1::Node::default()
+    };
+    let Some(report) = status.report else {
+        return node;
+    };
+    let role = role(&report, status.votes);
+    v1::Node {
+        role: role.into(),
+        reachable: true,
+        term: report.term,
+        applied: report.applied,
+        revision: report.revision,
+        lag: report.lag,
+        since: Some(report.since.into()),
+        version: report.program,
+        stopped: report.stopped.unwrap_or_default(),
+        ..node
+    }
+}
+
+fn role(report: &NodeReport, votes: bool) -> NodeRole {
+    match report.role.as_str() {
+        "leader" => NodeRole::Leader,
+        "candidate" => NodeRole::Candidate,
+        "follower" if votes => NodeRole::Follower,
+        "follower" | "learner" => NodeRole::Learner,
+        _ => NodeRole::Unspecified,
+    }
+}

@@ -1,0 +1,266 @@
+//! What the leader does with the verdicts of all nodes: it ends removals when nothing runs on the server anywhere,
+//! and removes servers that a majority sees unhealthy for too long.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use tokio::time;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    cluster::{Handle, ProposeError, Verdicts},
+    model::{Command, PoolName, ServerId, Timestamp},
+    snapshot::{PoolView, ServerView, Snapshots},
+};
+
+use super::board::Board;
+
+/// How often the others are asked while a server drains.
+const LOOK: Duration = Duration::from_millis(20);
+/// How often they are asked while none does, and how long to wait after a command could not be carried out.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The task; it rests where this node does not lead.
+#[derive(Debug)]
+pub(super) struct Council {
+    pub(super) cluster: Handle,
+    pub(super) snapshots: Snapshots,
+    pub(super) board: Board,
+}
+
+/// What is to be done with a server.
+#[derive(Debug)]
+struct Decision {
+    server: Arc<ServerView>,
+    end: End,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Its removal is over; cut: something still runs, and its time is over.
+    Gone { cut: bool },
+    /// It was unhealthy for too long.
+    Deregister,
+}
+
+impl Council {
+    pub(super) async fn run(self, stop: CancellationToken) {
+        let mut said = HashSet::new();
+        while stop.run_until_cancelled(self.pause()).await.is_some() {
+            if !self.cluster.leads() {
+                continue;
+            }
+            let others = self.cluster.verdicts_of_others().await;
+            let snapshot = self.snapshots.current();
+            let own = self.board.verdicts();
+            let decisions = decide(&snapshot.pool, &own, &others, Timestamp::now());
+            said.retain(|id| decisions.iter().any(|decision| decision.id() == *id));
+            for decision in decisions {
+                if said.insert(decision.id()) {
+                    decision.log();
+                }
+                self.carry_out(decision).await;
+            }
+        }
+    }
+
+    /// Until there may be something to decide.
+    async fn pause(&self) {
+        let snapshot = self.snapshots.current();
+        let drains = |view: &Arc<ServerView>| view.desired.removal.is_some();
+        let pause = if snapshot.pool.servers.iter().any(drains) {
+            LOOK
+        } else {
+            PAUSE
+        };
+        // A verdict of this node is news at once.
+        let _ = time::timeout(pause, self.board.changed()).await;
+    }
+
+    async fn carry_out(&self, decision: Decision) {
+        match self.cluster.propose(decision.command()).await {
+            Ok(_) | Err(ProposeError::Rejected(_) | ProposeError::ShuttingDown) => {}
+            Err(
+                error @ (ProposeError::NotDurable(_)
+                | ProposeError::NoQuorum { .. }
+                | ProposeError::Unknown { .. }),
+            ) => {
+                let error = &error as &(dyn std::error::Error + Sync);
+                tracing::error!(%error, "a server cannot be removed; trying again");
+                time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+/// What the verdicts say. `None` among the others: a node that does not answer.
+fn decide(
+    pool: &PoolView,
+    own: &Verdicts,
+    others: &[Option<Verdicts>],
+    now: Timestamp,
+) -> Vec<Decision> {
+    let reporting = 1 + others.iter().flatten().count();
+    let decide = |server: &Arc<ServerView>| {
+        let id = server.desired.id.0;
+        if let Some(removal) = server.desired.removal {
+            let finished = |verdicts: &Verdicts| verdicts.finished.contains(&id);
+            // A node that does not answer may still have requests running: they have until the deadline.
+            let everywhere = finished(own)
+                && others
+                    .iter()
+                    .all(|other| other.as_ref().is_some_and(finished));
+            let over = removal.deadline <= now;
+            return (everywhere || over).then_some(End::Gone { cut: !everywhere });
+        }
+        let overdue = |verdicts: &&Verdicts| verdicts.overdue.contains(&id);
+        let seen = std::iter::once(own).chain(others.iter().flatten());
+        let overdue = seen.filter(overdue).count();
+        (2 * overdue > reporting).then_some(End::Deregister)
+    };
+    let servers = pool.servers.iter();
+    servers
+        .filter_map(|server| {
+            let end = decide(server)?;
+            let server = Arc::clone(server);
+            Some(Decision { server, end })
+        })
+        .collect()
+}
+
+impl Decision {
+    fn id(&self) -> ServerId {
+        self.server.desired.id
+    }
+
+    fn command(&self) -> Command {
+        let desired = &self.server.desired;
+        match self.end {
+            End::Gone { .. } => Command::EndRemoval {
+                pool: PoolName::default(),
+                address: desired.address,
+                id: desired.id,
+            },
+            End::Deregister => Command::BeginRemoval {
+                pool: PoolName::default(),
+                address: desired.address,
+                id: Some(desired.id),
+                deadline: None,
+                expected: None,
+                at: Timestamp::now(),
+            },
+        }
+    }
+
+    fn log(&self) {
+        let desired = &self.server.desired;
+        match self.end {
+            End::Gone { cut } => {
+                let in_flight = self.server.live.in_flight();
+                tracing::info!(server = %desired.address, id = %desired.id, cut, in_flight, "server leaves the pool");
+            }
+            End::Deregister => tracing::warn!(
+                server = %desired.address,
+                id = %desired.id,
+                reason = self.server.health.reason.as_str(),
+                description = %self.server.health.description,
+                "server is removed: it was unhealthy for longer than deregister_after"
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::{
+        model::{Health, HealthCheck, PoolSettings, Removal, Revision, Server, ServerSpec},
+        snapshot::LiveServer,
+    };
+
+    const DEADLINE: Timestamp = Timestamp(100);
+
+    fn server(id: u16, drains: bool) -> Arc<ServerView> {
+        let (address, id) = (([127, 0, 0, 1], id).into(), ServerId(id.into()));
+        let removal = drains.then_some(Removal { deadline: DEADLINE });
+        Arc::new(ServerView {
+            desired: Arc::new(Server {
+                id,
+                address,
+                spec: ServerSpec::default(),
+                removal,
+                added_at: Timestamp(0),
+                intent_since: Timestamp(0),
+                revision: Revision(id.0),
+            }),
+            health: Health::initial(SystemTime::UNIX_EPOCH),
+            check: HealthCheck::default(),
+            live: LiveServer::new(id, address, 1).0,
+        })
+    }
+
+    fn finished(ids: &[u64]) -> Verdicts {
+        Verdicts {
+            finished: ids.iter().copied().collect(),
+            ..Verdicts::default()
+        }
+    }
+
+    fn overdue(ids: &[u64]) -> Verdicts {
+        Verdicts {
+            overdue: ids.iter().copied().collect(),
+            ..Verdicts::default()
+        }
+    }
+
+    fn decided(own: &Verdicts, others: &[Option<Verdicts>], now: u64) -> Vec<(u64, End)> {
+        let servers = vec![server(1, true), server(2, false)];
+        let (name, settings) = (PoolName::default(), PoolSettings::default());
+        let pool = PoolView::new(name, settings, Revision(2), servers);
+        let decisions = decide(&pool, own, others, Timestamp(now));
+        decisions
+            .iter()
+            .map(|decision| (decision.id().0, decision.end))
+            .collect()
+    }
+
+    #[test]
+    fn a_removal_ends_when_nothing_runs_anywhere() {
+        let gone = [(1, End::Gone { cut: false })];
+        assert_eq!(decided(&finished(&[1]), &[], 0), gone);
+        assert_eq!(decided(&finished(&[1]), &[Some(finished(&[1]))], 0), gone);
+        assert_eq!(decided(&finished(&[1]), &[Some(finished(&[]))], 0), []);
+        assert_eq!(decided(&finished(&[]), &[Some(finished(&[1]))], 0), []);
+        assert_eq!(decided(&finished(&[1]), &[None], 0), [], "it may run there");
+    }
+
+    #[test]
+    fn a_removal_ends_at_its_deadline_whatever_runs() {
+        let cut = [(1, End::Gone { cut: true })];
+        assert_eq!(decided(&finished(&[]), &[None], 100), cut);
+        assert_eq!(decided(&finished(&[]), &[None], 99), []);
+    }
+
+    #[test]
+    fn a_majority_of_those_who_report_removes_a_server() {
+        let removed = [(2, End::Deregister)];
+        assert_eq!(decided(&overdue(&[2]), &[], 0), removed);
+        let (yes, no) = (Some(overdue(&[2])), Some(overdue(&[])));
+        assert_eq!(
+            decided(&overdue(&[]), &[yes.clone(), yes.clone()], 0),
+            removed
+        );
+        assert_eq!(
+            decided(&overdue(&[2]), &[yes.clone(), no.clone()], 0),
+            removed
+        );
+        assert_eq!(decided(&overdue(&[2]), &[no.clone(), no.clone()], 0), []);
+        assert_eq!(
+            decided(&overdue(&[2]), &[no, None], 0),
+            [],
+            "half is not enough"
+        );
+        assert_eq!(decided(&overdue(&[2]), &[yes, None], 0), removed);
+    }
+}

@@ -1,0 +1,96 @@
+//! `cluster status`, `remove`, `transfer`, `backup` and `restore`.
+
+use std::{
+    fs,
+    io::{self, Read as _, Write as _},
+    path::Path,
+};
+
+use weldr_proto::v1::{
+    BackupRequest, GetClusterRequest, RemoveNodeRequest, RestoreRequest, TransferLeadershipRequest,
+};
+
+use super::Session;
+use crate::{
+    args::ClusterCommand,
+    error::{CtlError, Exit},
+    output::{self, cluster, json},
+};
+
+pub(super) async fn run(session: &Session, command: ClusterCommand) -> Result<Exit, CtlError> {
+    match command {
+        ClusterCommand::Status => status(session).await,
+        ClusterCommand::Remove(args) => {
+            let request = RemoveNodeRequest { name: args.name };
+            session.client.remove_node(request).await?;
+            status(session).await
+        }
+        ClusterCommand::Transfer(args) => {
+            let request = TransferLeadershipRequest { name: args.name };
+            session.client.transfer_leadership(request).await?;
+            status(session).await
+        }
+        ClusterCommand::Backup(args) => backup(session, &args.file).await,
+        ClusterCommand::Restore(args) => restore(session, &args.file).await,
+    }
+}
+
+/// Standard input or output, as a file.
+const DASH: &str = "-";
+
+async fn backup(session: &Session, file: &Path) -> Result<Exit, CtlError> {
+    let answer = session.client.backup(BackupRequest {}).await?;
+    if file == Path::new(DASH) {
+        io::stdout().lock().write_all(&answer.file)?;
+        return Ok(Exit::Done);
+    }
+    fs::write(file, &answer.file).map_err(|source| CtlError::Local {
+        what: "write the backup",
+        source,
+    })?;
+    output::complain(&format!(
+        "revision {} is in {}",
+        answer.revision,
+        file.display()
+    ));
+    Ok(Exit::Done)
+}
+
+async fn restore(session: &Session, file: &Path) -> Result<Exit, CtlError> {
+    let read = if file == Path::new(DASH) {
+        let mut bytes = Vec::new();
+        io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes)
+    } else {
+        fs::read(file)
+    };
+    let file = read.map_err(|source| CtlError::Local {
+        what: "read the backup",
+        source,
+    })?;
+    let answer = session.client.restore(RestoreRequest { file }).await?;
+    let revision = answer.revision;
+    let output = &session.output;
+    if output.is_json() {
+        output.document(&json::Made { revision })?;
+    } else {
+        output.text(&format!(
+            "the pool is as in the backup, by revision {revision}\n"
+        ))?;
+    }
+    Ok(Exit::Done)
+}
+
+async fn status(session: &Session) -> Result<Exit, CtlError> {
+    let answer = session.client.get_cluster(GetClusterRequest {}).await?;
+    let output = &session.output;
+    if output.is_json() {
+        output.document(&json::Cluster::from(&answer))?;
+    } else {
+        output.text(&cluster::status(&answer, output.paint()))?;
+    }
+    Ok(if answer.quorum {
+        Exit::Done
+    } else {
+        Exit::Refused
+    })
+}

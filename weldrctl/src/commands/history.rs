@@ -1,0 +1,41 @@
+//! `history` and `rollback`.
+
+use weldr_proto::v1::{GetHistoryRequest, RollbackRequest};
+
+use super::Session;
+use crate::{
+    args::{HistoryArgs, RollbackArgs},
+    error::{CtlError, Exit},
+    output::{cluster, json},
+};
+
+pub(super) async fn show(session: &Session, args: &HistoryArgs) -> Result<Exit, CtlError> {
+    let request = GetHistoryRequest {
+        limit: args.limit,
+        stale: session.stale,
+    };
+    let answer = session.client.get_history(request).await?;
+    let output = &session.output;
+    if output.is_json() {
+        output.document(&json::History::from(&answer))?;
+    } else {
+        output.text(&cluster::history(&answer.events, output.paint()))?;
+    }
+    Ok(Exit::Done)
+}
+
+pub(super) async fn roll_back(session: &Session, args: &RollbackArgs) -> Result<Exit, CtlError> {
+    let to = args.to_revision;
+    let request = RollbackRequest { to_revision: to };
+    let answer = session.client.rollback(request).await?;
+    let revision = answer.revision;
+    let output = &session.output;
+    if output.is_json() {
+        output.document(&json::Made { revision })?;
+    } else {
+        output.text(&format!(
+            "the pool is as it was at revision {to}, by revision {revision}\n"
+        ))?;
+    }
+    Ok(Exit::Done)
+}

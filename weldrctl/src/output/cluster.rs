@@ -1,0 +1,127 @@
+//! The nodes of a cluster, side by side.
+
+use std::fmt::Write as _;
+
+use weldr_proto::v1::{GetClusterResponse, HistoryEvent, Node, NodeHealth, ServerHealth};
+
+use super::{
+    figures,
+    style::{Paint, Tint},
+    table::{self, Cell, Column},
+    words,
+};
+
+const COLUMNS: [Column; 8] = [
+    table::words("NODE"),
+    table::words("ADDRESS"),
+    table::words("ROLE"),
+    table::words("SINCE"),
+    table::figures("TERM"),
+    table::figures("APPLIED"),
+    table::figures("LAG"),
+    table::figures("REVISION"),
+];
+
+/// All nodes, and whether there is a quorum.
+pub(crate) fn status(cluster: &GetClusterResponse, paint: Paint) -> String {
+    let rows = cluster.nodes.iter().map(row).collect();
+    let mut text = table::render(&COLUMNS, rows, paint);
+    for node in cluster.nodes.iter().filter(|node| !node.stopped.is_empty()) {
+        // Writing to a string cannot fail.
+        _ = writeln!(text, "{} applies nothing: {}", node.name, node.stopped);
+    }
+    text.push_str(&verdict(cluster, paint));
+    text
+}
+
+fn row(node: &Node) -> Vec<Cell> {
+    if !node.reachable {
+        let mut cells: Vec<Cell> = vec![node.name.as_str().into(), node.address.as_str().into()];
+        cells.push(Cell::tinted("no answer", Some(Tint::Bad)));
+        cells.extend((3..COLUMNS.len()).map(|_| Cell::from("-")));
+        return cells;
+    }
+    let since = node
+        .since
+        .map(|since| figures::age(figures::elapsed(since, figures::now())));
+    vec![
+        node.name.as_str().into(),
+        if node.address.is_empty() {
+            "-".into()
+        } else {
+            node.address.as_str().into()
+        },
+        words::node_role(node.role).into(),
+        since.unwrap_or_else(|| "-".to_owned()).into(),
+        node.term.to_string().into(),
+        node.applied.to_string().into(),
+        node.lag.to_string().into(),
+        node.revision.to_string().into(),
+    ]
+}
+
+fn verdict(cluster: &GetClusterResponse, paint: Paint) -> String {
+    let id = &cluster.cluster;
+    if cluster.quorum {
+        return format!(
+            "quorum, led by {}; cluster {id}, asked {}\n",
+            cluster.leader, cluster.answered_by
+        );
+    }
+    let none = paint.text("no quorum: nothing can be changed", Some(Tint::Bad));
+    format!("{none}; cluster {id}, asked {}\n", cluster.answered_by)
+}
+
+/// The last changes.
+pub(crate) fn history(events: &[HistoryEvent], paint: Paint) -> String {
+    let columns = [
+        table::figures("REVISION"),
+        table::words("TIME"),
+        table::words("WHAT"),
+        table::words("FROM"),
+    ];
+    let row = |event: &HistoryEvent| {
+        let at = event.at.map(figures::instant);
+        vec![
+            event.revision.to_string().into(),
+            at.unwrap_or_else(|| "-".to_owned()).into(),
+            event.what.as_str().into(),
+            event.from.as_str().into(),
+        ]
+    };
+    table::render(&columns, events.iter().map(row).collect(), paint)
+}
+
+/// What each node sees of each server.
+pub(crate) fn all_nodes(servers: &[ServerHealth], paint: Paint) -> String {
+    let columns = [
+        table::words("ADDRESS"),
+        table::words("NODE"),
+        table::words("STATE"),
+        table::words("REASON"),
+        table::words("SINCE"),
+        table::figures("IN FLIGHT"),
+    ];
+    let rows = servers.iter().flat_map(|server| {
+        let address = server.address.as_str();
+        server.nodes.iter().map(move |node| view(address, node))
+    });
+    table::render(&columns, rows.collect(), paint)
+}
+
+fn view(address: &str, node: &NodeHealth) -> Vec<Cell> {
+    let mut cells: Vec<Cell> = vec![address.into(), node.node.as_str().into()];
+    let Some(health) = &node.health else {
+        cells.push(Cell::tinted("no answer", Some(Tint::Bad)));
+        cells.extend((3..6).map(|_| Cell::from("-")));
+        return cells;
+    };
+    cells.push(Cell::tinted(
+        words::state(health.state),
+        Tint::of_state(health.state),
+    ));
+    cells.push(words::because(health).into());
+    cells.push(figures::since(health.since, figures::now()).into());
+    cells.push(node.in_flight.to_string().into());
+    cells
+}
