@@ -21,8 +21,9 @@ use crate::{
     weldr::{self, Setup, WeldrError},
 };
 
-/// Descriptors of the busiest part: an origin with 10,000 ports and a connection on each.
-const DESCRIPTORS: u64 = 32_768;
+/// Descriptors of the busiest process: a proxy with 10,000 servers and a connection to each, or a bare forwarder
+/// with 5,000 clients, and some.
+const DESCRIPTORS: u64 = 16_384;
 
 /// Why there is no run.
 #[derive(Debug, thiserror::Error)]
@@ -113,7 +114,7 @@ impl Campaign {
             return Some("this weldr has no --access-log-file".to_owned());
         }
         let servers = variants.iter().map(|(_, setup)| setup.servers).max()?;
-        let needed = 2 * servers as u64 + 1000;
+        let needed = servers as u64 + 1000;
         (needed > self.descriptors).then(|| {
             format!(
                 "it needs {needed} descriptors a process and may have {} (ulimit -n)",

@@ -32,6 +32,9 @@ const STARTING: Duration = Duration::from_secs(20);
 /// How long a load may take beyond its time.
 const SLACK: Duration = Duration::from_mins(1);
 
+/// Ports that one origin listens on: with a connection on each, it needs twice as many descriptors.
+const PORTS_OF_AN_ORIGIN: usize = 4096;
+
 /// How often memory is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
@@ -142,7 +145,7 @@ pub(crate) struct Stage {
     pub(crate) listen: SocketAddr,
     management: SocketAddr,
     servers: Vec<SocketAddr>,
-    _origin: Running,
+    _origins: Vec<Running>,
     directory: TempDir,
 }
 
@@ -160,11 +163,7 @@ impl Stage {
         F: FnOnce(Site<'_>, SocketAddr) -> io::Result<Launch>,
     {
         let directory = TempDir::with_prefix("weldr-bench-")?;
-        let role = Launch::role(["origin", "--listeners", &listeners.to_string()])?;
-        let mut origin = Running::start_talking(&role.pinned(cores.1)?, directory.path())?;
-        let lines = timeout(STARTING, origin.lines(listeners)).await;
-        let lines = lines.map_err(io::Error::from)??;
-        let servers: Vec<SocketAddr> = lines.iter().filter_map(|line| line.parse().ok()).collect();
+        let (origins, servers) = start_origins(listeners, cores.1, directory.path()).await?;
         let [listen, management] = free_ports()?;
         let site = Site {
             directory: directory.path(),
@@ -179,7 +178,7 @@ impl Stage {
             listen,
             management,
             servers,
-            _origin: origin,
+            _origins: origins,
             directory,
         })
     }
@@ -219,6 +218,30 @@ impl Stage {
     }
 }
 
+/// Starts as many origins as it takes, and says where they listen.
+async fn start_origins(
+    mut listeners: usize,
+    cores: &[usize],
+    directory: &Path,
+) -> Result<(Vec<Running>, Vec<SocketAddr>), TurnError> {
+    let (mut origins, mut servers) = (Vec::new(), Vec::new());
+    while listeners > 0 {
+        let count = listeners.min(PORTS_OF_AN_ORIGIN);
+        let role = Launch::role(["origin", "--listeners", &count.to_string()])?;
+        let mut origin = Running::start_talking(&role.pinned(cores)?, directory)?;
+        let lines = timeout(STARTING, origin.lines(count)).await;
+        let lines = lines.map_err(io::Error::from)??;
+        servers.extend(
+            lines
+                .iter()
+                .filter_map(|line| line.parse::<SocketAddr>().ok()),
+        );
+        origins.push(origin);
+        listeners -= count;
+    }
+    Ok((origins, servers))
+}
+
 /// Takes a turn.
 pub(crate) async fn take(proxy: &Proxy, work: Work, cores: &Cores) -> Result<Taken, TurnError> {
     let setup = proxy.setup();
@@ -241,22 +264,27 @@ pub(crate) async fn take(proxy: &Proxy, work: Work, cores: &Cores) -> Result<Tak
     if let Some(management) = &management {
         management.fill(&stage.servers[1..setup.servers]).await?;
     }
+    let (mut memory, mut made) = (0, 0);
     let changes = async {
         match &management {
             Some(management) if setup.changes != Changes::None => {
-                management.change(setup, &stage.servers).await
+                management.change(setup, &stage.servers, &mut made).await
             }
             _ => future::pending().await,
         }
     };
-    let mut memory = 0;
+    let begun = Instant::now();
     let outcome = tokio::select! {
         outcome = stage.load(work, &cores.load) => outcome?,
         error = changes => return Err(error.into()),
         never = watch_memory(stage.proxy.id(), work.warm_up, &mut memory) => match never {},
     };
     memory = memory.max(usage::memory(stage.proxy.id()));
-    Ok(taken(outcome, memory))
+    let mut taken = taken(outcome, memory);
+    taken.failure = taken
+        .failure
+        .or_else(|| weldr::too_few_changes(setup, made, begun.elapsed()));
+    Ok(taken)
 }
 
 fn taken(outcome: Outcome, memory: u64) -> Taken {

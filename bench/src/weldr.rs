@@ -166,6 +166,13 @@ pub(crate) fn launch(
     Launch::new(binary, arguments)
 }
 
+/// A word on it when the pool was not changed as often as it should have been.
+pub(crate) fn too_few_changes(setup: Setup, changed: u32, time: Duration) -> Option<String> {
+    let wanted = time.as_secs_f64() * f64::from(CHANGES_A_SECOND);
+    let is_short = setup.changes != Changes::None && f64::from(changed) < 0.9 * wanted;
+    is_short.then(|| format!("{changed} of {wanted:.0} changes were made"))
+}
+
 /// The management of a Weldr that runs.
 #[derive(Debug, Clone)]
 pub(crate) struct Management(ManagementClient<Channel>);
@@ -239,13 +246,18 @@ impl Management {
         answer.map(drop).map_err(|status| Box::new(status).into())
     }
 
-    /// Changes the pool 100 times a second, until it is dropped or a call fails.
+    /// Changes the pool 100 times a second and counts in `changed`, until it is dropped or a call fails.
     ///
     /// `servers` are those of the origin; the first of them are in the pool.
-    pub(crate) async fn change(&self, setup: Setup, servers: &[SocketAddr]) -> WeldrError {
+    pub(crate) async fn change(
+        &self,
+        setup: Setup,
+        servers: &[SocketAddr],
+        changed: &mut u32,
+    ) -> WeldrError {
         let mut ticks = interval(Duration::from_secs(1) / CHANGES_A_SECOND);
-        let mut step = 0;
         loop {
+            let step = *changed;
             ticks.tick().await;
             let done = match setup.changes {
                 Changes::None => Ok(()),
@@ -253,7 +265,7 @@ impl Management {
                 Changes::Servers => {
                     let turn = (step / 2) as usize % COMING_AND_GOING;
                     let server = servers[setup.servers + turn];
-                    if step % 2 == 0 {
+                    if step.is_multiple_of(2) {
                         self.add(server).await
                     } else {
                         self.remove(server).await
@@ -263,7 +275,7 @@ impl Management {
             if let Err(error) = done {
                 return error;
             }
-            step = step.wrapping_add(1);
+            *changed = step.wrapping_add(1);
         }
     }
 }

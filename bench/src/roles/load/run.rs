@@ -109,7 +109,9 @@ impl<'spec> Load<'spec> {
         }
         match (self.spec.until, &self.counting) {
             (Until::Elapsed(time), _) => now >= self.spec.warm_up + time,
-            (Until::Requests(count), Some(counting)) => counting.latencies.len() >= count,
+            (Until::Requests(count), Some(counting)) => {
+                counting.latencies.len() + self.failures >= count
+            }
             (Until::Requests(_), None) => false,
         }
     }

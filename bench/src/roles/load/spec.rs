@@ -54,7 +54,7 @@ pub(crate) enum Pace {
 pub(crate) enum Until {
     /// After so long.
     Elapsed(Duration),
-    /// After so many requests.
+    /// After so many requests, answered or failed.
     Requests(u64),
 }
 
