@@ -190,6 +190,11 @@ impl Stage {
 
     /// Puts a load on the proxy.
     pub(crate) async fn load(&self, work: Work, cores: &[usize]) -> Result<Outcome, TurnError> {
+        // Connections to all servers are opened before anything is counted.
+        let warm_up_requests = match self.servers.len() as u64 {
+            1 => 0,
+            servers => 2 * servers,
+        };
         let spec = LoadSpec {
             target: self.listen,
             process: self.proxy.id(),
@@ -197,6 +202,7 @@ impl Stage {
             shape: work.shape,
             pace: work.pace,
             warm_up: work.warm_up,
+            warm_up_requests,
             until: work.until,
         };
         let spec_text = serde_json::to_string(&spec).map_err(io::Error::from)?;

@@ -55,6 +55,7 @@ fn load(shape: &Value, connections: usize, requests: u64, pace: &Value) -> Value
         "shape": shape,
         "pace": pace,
         "warm_up": none,
+        "warm_up_requests": 0,
         "until": { "Requests": requests },
     });
     let ended = Command::new(env!("CARGO_BIN_EXE_bench"))

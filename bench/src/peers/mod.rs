@@ -93,7 +93,7 @@ pub(crate) const PEERS: [Peer; 6] = [
         name: "pingora",
         program: None,
         version: "",
-        install: "build the program in bench/README.md (needs cmake), and name it with --pingora",
+        install: "build the program that bench/README.md describes, and name it with --pingora",
         configuration: None,
         arguments: &["{LISTEN}", "{ORIGIN}"],
         environment: &[],

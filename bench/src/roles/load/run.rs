@@ -57,6 +57,8 @@ struct Load<'spec> {
     schedule: Schedule,
     /// Requests that were begun.
     begun: u64,
+    /// Requests that were answered, counted or not.
+    answered: u64,
     started: Instant,
     counting: Option<Counting>,
     failures: u64,
@@ -90,6 +92,7 @@ impl<'spec> Load<'spec> {
             next_due: None,
             schedule: Schedule::new(spec.pace),
             begun: 0,
+            answered: 0,
             started: Instant::now(),
             counting: None,
             failures: 0,
@@ -99,7 +102,8 @@ impl<'spec> Load<'spec> {
 
     fn is_over(&mut self) -> bool {
         let now = self.started.elapsed();
-        if self.counting.is_none() && now >= self.spec.warm_up {
+        let is_warm = now >= self.spec.warm_up && self.answered >= self.spec.warm_up_requests;
+        if self.counting.is_none() && is_warm {
             let latencies = Histogram::new_with_bounds(1, MAX_LATENCY, 3);
             self.counting = latencies.ok().map(|latencies| Counting {
                 since: now,
@@ -108,21 +112,21 @@ impl<'spec> Load<'spec> {
             });
         }
         match (self.spec.until, &self.counting) {
-            (Until::Elapsed(time), _) => now >= self.spec.warm_up + time,
+            (_, None) => false,
+            (Until::Elapsed(time), Some(counting)) => now >= counting.since + time,
             (Until::Requests(count), Some(counting)) => {
                 counting.latencies.len() + self.failures >= count
             }
-            (Until::Requests(_), None) => false,
         }
     }
 
     /// How long nothing will happen unless a socket says so.
     fn patience(&self) -> Option<Duration> {
         let now = self.started.elapsed();
-        let turning = match (self.counting.is_some(), self.spec.until) {
-            (false, _) => Some(self.spec.warm_up),
-            (true, Until::Elapsed(time)) => Some(self.spec.warm_up + time),
-            (true, Until::Requests(_)) => None,
+        let turning = match (&self.counting, self.spec.until) {
+            (None, _) => Some(self.spec.warm_up).filter(|&end| end > now),
+            (Some(counting), Until::Elapsed(time)) => Some(counting.since + time),
+            (Some(_), Until::Requests(_)) => None,
         };
         let at = turning.into_iter().chain(self.next_due).min()?;
         Some(at.saturating_sub(now))
@@ -166,6 +170,7 @@ impl<'spec> Load<'spec> {
             Ok(step) => step,
             Err(broken) => return self.replace_broken(index, &broken),
         };
+        self.answered += u64::from(step.answered.is_some());
         if let (Some(due), Some(counting)) = (step.answered, &mut self.counting) {
             let latency = self.started.elapsed().saturating_sub(due);
             let nanos = u64::try_from(latency.as_nanos()).unwrap_or(MAX_LATENCY);

@@ -21,6 +21,8 @@ pub(crate) struct LoadSpec {
     pub(crate) pace: Pace,
     /// How long nothing is counted.
     pub(crate) warm_up: Duration,
+    /// How many requests are answered before anything is counted, however long that takes.
+    pub(crate) warm_up_requests: u64,
     /// When it ends.
     pub(crate) until: Until,
 }
