@@ -15,7 +15,7 @@ use ipnet::IpNet;
 pub use crate::args::{DesyncMode, ForwardedHeaders};
 use crate::{
     args::{BalancingName, CheckType, LogFormat, Options, Span},
-    model::{Balancing, CheckKind, HttpCheck, Invalid, PoolSettings, in_range},
+    model::{Balancing, CheckKind, HttpCheck, Invalid, PoolSettings, in_range, server_address},
 };
 
 /// Everything a node is told when it starts.
@@ -174,11 +174,13 @@ pub enum ConfigError {
         source: io::Error,
     },
     /// The file is not what it should be.
-    #[error("the configuration file {} is not valid", path.display())]
+    #[error("line {line} of the configuration file {} is not valid", path.display())]
     Malformed {
         /// Which file.
         path: PathBuf,
-        /// Where, and what was expected.
+        /// Where, from 1.
+        line: usize,
+        /// What was expected.
         source: Box<toml::de::Error>,
     },
     /// A value is out of range.
@@ -226,7 +228,13 @@ impl Config {
                 None => default.storage,
             },
             workers: options.workers.unwrap_or(default.workers),
-            servers: options.server.unwrap_or_default(),
+            servers: options
+                .server
+                .unwrap_or_default()
+                .into_iter()
+                // What is no address of a server is told below.
+                .map(|given| server_address(given).unwrap_or(given))
+                .collect(),
             demo,
             log_format: options.log_format.unwrap_or_default(),
             shutdown_timeout: span(options.shutdown_timeout, default.shutdown_timeout),
@@ -281,6 +289,14 @@ impl Config {
     pub fn validate(&self) -> Result<(), ConfigError> {
         if self.listen.is_empty() {
             return Err(Invalid::new("listen", "", "at least one address").into());
+        }
+        for (index, address) in self.listen.iter().enumerate() {
+            if address.port() != 0 && self.listen[..index].contains(address) {
+                return Err(Invalid::new("listen", address, "each address once").into());
+            }
+        }
+        for &address in &self.servers {
+            server_address(address).map_err(|invalid| invalid.named("server"))?;
         }
         if !self.management_insecure && !is_loopback(self.management.ip()) {
             return Err(ConfigError::ManagementOpen(self.management));
@@ -430,6 +446,11 @@ impl From<&Config> for Options {
 }
 
 impl Options {
+    /// Whether something is said that only an HTTP check has.
+    fn asks_http(&self) -> bool {
+        self.check_path.is_some() || self.check_expect.is_some() || self.check_host.is_some()
+    }
+
     /// These options, and beneath each that is not said, what `file` says.
     #[must_use]
     pub fn over(self, file: Self) -> Self {
@@ -442,6 +463,19 @@ impl Options {
             }
         } else {
             file
+        };
+        let file = match self.check_type {
+            Some(CheckType::Tcp) => Self {
+                check_path: None,
+                check_expect: None,
+                check_host: None,
+                ..file
+            },
+            None if self.asks_http() => Self {
+                check_type: None,
+                ..file
+            },
+            Some(CheckType::Http) | None => file,
         };
         macro_rules! first_said {
             ($($option:ident)*) => {
@@ -466,9 +500,15 @@ fn read_file(path: &Path) -> Result<Options, ConfigError> {
         path: path.to_owned(),
         source,
     })?;
-    let options: Options = toml::from_str(&text).map_err(|source| ConfigError::Malformed {
-        path: path.to_owned(),
-        source: Box::new(source),
+    let options: Options = toml::from_str(&text).map_err(|mut source| {
+        let before = source.span().and_then(|span| text.get(..span.start));
+        // With its input it would quote the line below itself; a log holds a sentence better.
+        source.set_input(None);
+        ConfigError::Malformed {
+            path: path.to_owned(),
+            line: 1 + before.unwrap_or_default().matches('\n').count(),
+            source: Box::new(source),
+        }
     })?;
     if options.ephemeral == Some(true) && options.data_dir.is_some() {
         return Err(ConfigError::Contradiction(
@@ -481,13 +521,7 @@ fn read_file(path: &Path) -> Result<Options, ConfigError> {
 fn pool_settings(options: &Options) -> Result<PoolSettings, ConfigError> {
     let mut pool = PoolSettings::default();
     let check = &mut pool.check;
-    let asks_http = [
-        &options.check_path,
-        &options.check_expect,
-        &options.check_host,
-    ]
-    .iter()
-    .any(|option| option.is_some());
+    let asks_http = options.asks_http();
     match options.check_type {
         Some(CheckType::Tcp) if asks_http => {
             return Err(ConfigError::Contradiction(
