@@ -3,7 +3,8 @@
 //! * [`origin`]: a scripted server behind the proxy, which records what reaches it.
 //! * [`raw`]: a client that sees bytes, and [`http1`], its strict reader of HTTP/1.1.
 //! * [`load`]: keep-alive clients that count what failed while something else happens.
-//! * [`node`]: a Weldr node in this process. [`process`]: the real binaries.
+//! * [`node`]: a Weldr node in this process. [`daemon`]: the same of the real binary. [`process`]: any of
+//!   the real binaries, on a terminal too.
 //! * [`wait`]: the only place where a test waits for time to pass.
 //! * [`greeter`]: the paths that the `test-server` binary serves.
 //!
@@ -18,6 +19,7 @@
     reason = "a harness fails a test by panicking"
 )]
 
+pub mod daemon;
 pub mod greeter;
 pub mod http1;
 pub mod load;
@@ -27,3 +29,5 @@ pub mod process;
 pub mod raw;
 pub mod serve;
 pub mod wait;
+
+mod terminal;
