@@ -228,13 +228,7 @@ impl Config {
                 None => default.storage,
             },
             workers: options.workers.unwrap_or(default.workers),
-            servers: options
-                .server
-                .unwrap_or_default()
-                .into_iter()
-                // What is no address of a server is told below.
-                .map(|given| server_address(given).unwrap_or(given))
-                .collect(),
+            servers: canonical(options.server.unwrap_or_default()),
             demo,
             log_format: options.log_format.unwrap_or_default(),
             shutdown_timeout: span(options.shutdown_timeout, default.shutdown_timeout),
@@ -554,6 +548,14 @@ fn pool_settings(options: &Options) -> Result<PoolSettings, ConfigError> {
         .map(|span| span.0)
         .filter(|after| !after.is_zero());
     Ok(pool)
+}
+
+/// One name a server; what is no address of a server is told by [`Config::validate`].
+fn canonical(servers: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let servers = servers.into_iter();
+    servers
+        .map(|given| server_address(given).unwrap_or(given))
+        .collect()
 }
 
 fn set<T>(setting: &mut T, said: Option<T>) {
