@@ -1,26 +1,22 @@
 //! Changes of the pool while requests run.
 
-use std::{net::SocketAddr, sync::Arc};
-
-use tokio::sync::Semaphore;
 use weldr_proto::v1::{AddServerRequest, HealthState, RemoveServerRequest};
 use weldr_tests::{
     daemon::{Daemon, TestServer},
     load::Load,
-    origin::Origin,
-    raw::Client,
-    serve, wait,
+    process::Program,
+    raw, wait,
 };
 
-const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+use super::busy::Busy;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn servers_that_come_and_go_cost_no_request() {
     const CHANGES: usize = 100;
-    let stays = [TestServer::start().await, TestServer::start().await];
+    let others = [TestServer::start().await, TestServer::start().await];
     let comes_and_goes = TestServer::start().await;
     let weldr = Daemon::start().await;
-    for server in &stays {
+    for server in &others {
         weldr.add(server.address()).await;
     }
     let load = Load::start(weldr.proxy(), 8, "/");
@@ -51,11 +47,11 @@ async fn servers_that_come_and_go_cost_no_request() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_drained_and_readied_under_load_costs_no_request() {
-    let (drained, stays) = (TestServer::start().await, TestServer::start().await);
+    let (drained, other) = (TestServer::start().await, TestServer::start().await);
     let name = drained.address().to_string();
     let weldr = Daemon::start().await;
     weldr.add(drained.address()).await;
-    weldr.add(stays.address()).await;
+    weldr.add(other.address()).await;
     let load = Load::start(weldr.proxy(), 8, "/");
     for command in ["drain", "maintenance"] {
         load.passes(50).await;
@@ -86,123 +82,58 @@ async fn a_server_that_is_drained_and_readied_under_load_costs_no_request() {
     assert_eq!(weldr.terminate().await.code(), Some(0));
 }
 
-/// An origin that answers a request when its gate is opened, behind a `weldr` with one such request.
-struct Busy {
-    weldr: Daemon,
-    origin: Origin,
-    gate: Arc<Semaphore>,
-    client: Client,
-}
-
-impl Busy {
-    async fn start() -> Self {
-        let gate = Arc::new(Semaphore::new(0));
-        let opened = Arc::clone(&gate);
-        let origin = Origin::serve(move |_| {
-            let opened = Arc::clone(&opened);
-            async move {
-                opened.acquire().await.unwrap().forget();
-                serve::answer(200, "finished")
-            }
-        });
-        let weldr = Daemon::start().await;
-        weldr.add(origin.address()).await;
-        let mut client = Client::connect(weldr.proxy()).await;
-        client.send(GET).await;
-        let busy = Self {
-            weldr,
-            origin,
-            gate,
-            client,
-        };
-        busy.runs(1).await;
-        busy
-    }
-
-    fn address(&self) -> SocketAddr {
-        self.origin.address()
-    }
-
-    async fn runs(&self, requests: u64) {
-        wait::until(format!("{requests} in flight"), async || {
-            match self.weldr.server(self.address()).await {
-                Some(server) if server.in_flight == requests => Ok(()),
-                other => Err(format!("{other:?}")),
-            }
-        })
-        .await;
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_removal_lets_what_runs_finish_and_shows_it() {
-    let mut busy = Busy::start().await;
-    let name = busy.address().to_string();
+    let mut busy = Busy::start(Program::weldr()).await;
+    let name = busy.server().to_string();
     let remove = busy.weldr.weldrctl(&["remove", &name, "--wait"]).start();
     let draining = busy
         .weldr
-        .reaches(busy.address(), HealthState::Draining)
+        .reaches(busy.server(), HealthState::Draining)
         .await;
     assert_eq!(draining.in_flight, 1);
     assert!(draining.removal_deadline.is_some());
     let listed = busy.weldr.ctl(&["list"]).await;
     assert!(listed.contains("draining"), "{listed}");
 
-    let other = weldr_tests::raw::get(busy.weldr.proxy(), "/").await;
+    let other = raw::get(busy.weldr.proxy(), "/").await;
     assert_eq!(other.status, 503, "no new request reaches it: {other}");
-    busy.gate.add_permits(1);
-    let answer = busy.client.response("GET").await;
-    assert_eq!((answer.status, answer.text().as_str()), (200, "finished"));
+    busy.open(1);
+    busy.is_answered().await;
     let removed = remove.finished().await.expect_success();
     assert!(removed.contains("removed"), "{removed}");
-    assert!(busy.weldr.server(busy.address()).await.is_none());
+    assert!(busy.weldr.server(busy.server()).await.is_none());
     assert_eq!(busy.weldr.terminate().await.code(), Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_removal_now_cuts_what_runs() {
-    let mut busy = Busy::start().await;
-    let name = busy.address().to_string();
-    busy.weldr.ctl(&["remove", &name, "--now"]).await;
-    assert!(busy.weldr.server(busy.address()).await.is_none());
-    let answer = busy.client.try_response("GET").await;
-    assert!(
-        !matches!(&answer, Ok(answer) if answer.status < 500),
-        "{answer:?}"
-    );
-    assert_eq!(busy.weldr.terminate().await.code(), Some(0));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_removal_cuts_what_runs_when_its_deadline_is_over() {
-    let mut busy = Busy::start().await;
-    let name = busy.address().to_string();
-    let remove = ["remove", &name, "--deadline", "200ms", "--wait"];
-    busy.weldr.ctl(&remove).await;
-    let answer = busy.client.try_response("GET").await;
-    assert!(
-        !matches!(&answer, Ok(answer) if answer.status < 500),
-        "{answer:?}"
-    );
-    assert_eq!(busy.weldr.terminate().await.code(), Some(0));
+async fn a_removal_cuts_what_runs_now_or_when_its_deadline_is_over() {
+    for how in [&["--now"][..], &["--deadline", "200ms", "--wait"]] {
+        let mut busy = Busy::start(Program::weldr()).await;
+        let name = busy.server().to_string();
+        busy.weldr.ctl(&[&["remove", &name], how].concat()).await;
+        assert!(busy.weldr.server(busy.server()).await.is_none());
+        busy.is_cut().await;
+        assert_eq!(busy.weldr.terminate().await.code(), Some(0));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drained_server_stays_and_has_no_deadline() {
-    let mut busy = Busy::start().await;
-    let name = busy.address().to_string();
+    let mut busy = Busy::start(Program::weldr()).await;
+    let name = busy.server().to_string();
     busy.weldr.ctl(&["drain", &name]).await;
     let drained = busy
         .weldr
-        .reaches(busy.address(), HealthState::Draining)
+        .reaches(busy.server(), HealthState::Draining)
         .await;
     assert_eq!((drained.in_flight, drained.removal_deadline), (1, None));
-    busy.gate.add_permits(2);
-    assert_eq!(busy.client.response("GET").await.status, 200);
+    busy.open(2);
+    busy.is_answered().await;
     busy.runs(0).await;
     busy.weldr.ctl(&["ready", &name]).await;
     busy.weldr
-        .reaches(busy.address(), HealthState::Healthy)
+        .reaches(busy.server(), HealthState::Healthy)
         .await;
     assert_eq!(busy.client.get("/").await.status, 200);
     assert_eq!(busy.weldr.terminate().await.code(), Some(0));

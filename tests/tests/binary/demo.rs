@@ -24,14 +24,7 @@ async fn curl(command: &str) -> Response {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn prints_addresses_and_three_commands_that_work() {
-    let weldr = Daemon::run(Program::new("weldr").args([
-        "--demo",
-        "--listen",
-        "127.0.0.1:0",
-        "--management",
-        "127.0.0.1:0",
-    ]))
-    .await;
+    let weldr = Daemon::run(Program::weldr_bare().arg("--demo")).await;
     weldr.process().prints("-X DELETE").await;
     let printed = weldr.process().stdout();
     for address in [weldr.proxy(), weldr.management()] {
@@ -66,21 +59,5 @@ async fn prints_addresses_and_three_commands_that_work() {
 
     let kept: Vec<_> = fs::read_dir(weldr.process().directory()).unwrap().collect();
     assert!(kept.is_empty(), "{kept:?}");
-    assert_eq!(weldr.terminate().await.code(), Some(0));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn every_server_is_healthy_when_the_commands_are_printed() {
-    let weldr = Daemon::run(Program::new("weldr").args([
-        "--demo",
-        "--listen",
-        "127.0.0.1:0",
-        "--management",
-        "127.0.0.1:0",
-    ]))
-    .await;
-    weldr.process().prints("-X DELETE").await;
-    let listed = weldr.ctl(&["list"]).await;
-    assert_eq!(listed.matches(" healthy ").count(), 3, "{listed}");
     assert_eq!(weldr.terminate().await.code(), Some(0));
 }

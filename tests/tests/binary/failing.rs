@@ -10,11 +10,11 @@ use weldr_tests::{
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_killed_under_load_costs_no_request() {
-    let (killed, stays) = (TestServer::start().await, TestServer::start().await);
+    let (killed, other) = (TestServer::start().await, TestServer::start().await);
     let address = killed.address();
     let weldr = Daemon::start().await;
     weldr.add(address).await;
-    weldr.add(stays.address()).await;
+    weldr.add(other.address()).await;
     let load = Load::start(weldr.proxy(), 8, "/");
     load.passes(200).await;
     killed.kill().await;
@@ -32,7 +32,7 @@ async fn a_server_that_is_killed_under_load_costs_no_request() {
     let stats = weldr.stats().await;
     assert_eq!(stats.client.unwrap().failed, 0);
     assert_eq!(weldr.terminate().await.code(), Some(0));
-    stays.kill().await;
+    other.kill().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,6 @@
 //! The real binaries, as users, scripts and init systems run them.
 
+mod busy;
 mod changes;
 mod demo;
 mod failing;
