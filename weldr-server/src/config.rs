@@ -15,7 +15,7 @@ use ipnet::IpNet;
 pub use crate::args::{AccessLogFormat, DesyncMode, ForwardedHeaders};
 use crate::{
     args::{BalancingName, CheckType, LogFormat, Options, Span},
-    model::{Balancing, CheckKind, HttpCheck, Invalid, PoolSettings, in_range},
+    model::{Balancing, CheckKind, HttpCheck, Invalid, PoolSettings, in_range, server_address},
 };
 
 /// Everything a node is told when it starts.
@@ -220,11 +220,13 @@ pub enum ConfigError {
         source: io::Error,
     },
     /// The file is not what it should be.
-    #[error("the configuration file {} is not valid", path.display())]
+    #[error("line {line} of the configuration file {} is not valid", path.display())]
     Malformed {
         /// Which file.
         path: PathBuf,
-        /// Where, and what was expected.
+        /// Where, from 1.
+        line: usize,
+        /// What was expected.
         source: Box<toml::de::Error>,
     },
     /// A value is out of range.
@@ -296,7 +298,7 @@ impl Config {
             node_name: options.node_name.unwrap_or(default.node_name),
             cluster,
             workers: options.workers.unwrap_or(default.workers),
-            servers: options.server.unwrap_or_default(),
+            servers: canonical(options.server.unwrap_or_default()),
             demo,
             log_format: options.log_format.unwrap_or_default(),
             shutdown_timeout: span(options.shutdown_timeout, default.shutdown_timeout),
@@ -351,6 +353,14 @@ impl Config {
             return Err(ConfigError::Contradiction(
                 "access_log_file says where to write the access log, but access_log is off: say json or combined",
             ));
+        }
+        for (index, address) in self.listen.iter().enumerate() {
+            if address.port() != 0 && self.listen[..index].contains(address) {
+                return Err(Invalid::new("listen", address, "each address once").into());
+            }
+        }
+        for &address in &self.servers {
+            server_address(address).map_err(|invalid| invalid.named("server"))?;
         }
         if !self.management_insecure && !is_loopback(self.management.ip()) {
             return Err(ConfigError::ManagementOpen(self.management));
@@ -589,6 +599,11 @@ impl From<&Config> for Options {
 }
 
 impl Options {
+    /// Whether something is said that only an HTTP check has.
+    fn asks_http(&self) -> bool {
+        self.check_path.is_some() || self.check_expect.is_some() || self.check_host.is_some()
+    }
+
     /// These options, and beneath each that is not said, what `file` says.
     #[must_use]
     pub fn over(self, file: Self) -> Self {
@@ -601,6 +616,19 @@ impl Options {
             }
         } else {
             file
+        };
+        let file = match self.check_type {
+            Some(CheckType::Tcp) => Self {
+                check_path: None,
+                check_expect: None,
+                check_host: None,
+                ..file
+            },
+            None if self.asks_http() => Self {
+                check_type: None,
+                ..file
+            },
+            Some(CheckType::Http) | None => file,
         };
         macro_rules! first_said {
             ($($option:ident)*) => {
@@ -627,9 +655,15 @@ fn read_file(path: &Path) -> Result<Options, ConfigError> {
         path: path.to_owned(),
         source,
     })?;
-    let options: Options = toml::from_str(&text).map_err(|source| ConfigError::Malformed {
-        path: path.to_owned(),
-        source: Box::new(source),
+    let options: Options = toml::from_str(&text).map_err(|mut source| {
+        let before = source.span().and_then(|span| text.get(..span.start));
+        // With its input it would quote the line below itself; a log holds a sentence better.
+        source.set_input(None);
+        ConfigError::Malformed {
+            path: path.to_owned(),
+            line: 1 + before.unwrap_or_default().matches('\n').count(),
+            source: Box::new(source),
+        }
     })?;
     if options.ephemeral == Some(true) && options.data_dir.is_some() {
         return Err(ConfigError::Contradiction(
@@ -642,13 +676,7 @@ fn read_file(path: &Path) -> Result<Options, ConfigError> {
 fn pool_settings(options: &Options) -> Result<PoolSettings, ConfigError> {
     let mut pool = PoolSettings::default();
     let check = &mut pool.check;
-    let asks_http = [
-        &options.check_path,
-        &options.check_expect,
-        &options.check_host,
-    ]
-    .iter()
-    .any(|option| option.is_some());
+    let asks_http = options.asks_http();
     match options.check_type {
         Some(CheckType::Tcp) if asks_http => {
             return Err(ConfigError::Contradiction(
@@ -681,6 +709,14 @@ fn pool_settings(options: &Options) -> Result<PoolSettings, ConfigError> {
         .map(|span| span.0)
         .filter(|after| !after.is_zero());
     Ok(pool)
+}
+
+/// One name a server; what is no address of a server is told by [`Config::validate`].
+fn canonical(servers: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let servers = servers.into_iter();
+    servers
+        .map(|given| server_address(given).unwrap_or(given))
+        .collect()
 }
 
 fn set<T>(setting: &mut T, said: Option<T>) {
