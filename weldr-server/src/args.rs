@@ -244,11 +244,24 @@ pub struct Options {
     /// Unused connections that are kept to one server [default: 256]
     #[arg(long, env = "WELDR_MAX_SERVER_IDLE_CONNECTIONS", value_name = "N", global = true, help_heading = LIMITS)]
     pub max_server_idle_connections: Option<usize>,
+
+    /// Hold this address while this node leads, as in 10.0.0.100/24; repeatable
+    #[arg(long, env = "WELDR_VIP", value_name = "ADDR/PREFIX", value_delimiter = ',', global = true, help_heading = VIP)]
+    pub vip: Option<Vec<String>>,
+
+    /// The network interface that gets the virtual addresses
+    #[arg(long, env = "WELDR_VIP_INTERFACE", value_name = "IFACE", global = true, help_heading = VIP)]
+    pub vip_interface: Option<String>,
+
+    /// Run this program with `acquire|release ADDR/PREFIX IFACE` instead of changing the interface
+    #[arg(long, env = "WELDR_VIP_HOOK", value_name = "CMD", global = true, help_heading = VIP)]
+    pub vip_hook: Option<PathBuf>,
 }
 
 const POOL: &str = "The pool, when it is new (later changes: weldrctl pool set)";
 const TIMEOUTS: &str = "Timeouts";
 const LIMITS: &str = "Limits";
+const VIP: &str = "Virtual address";
 
 /// A duration as people write it: `500ms`, `2s`, `1h30m`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

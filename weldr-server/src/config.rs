@@ -1,6 +1,8 @@
 //! Options from flags, variables and a file become one validated [`Config`]; its `Default` is the one
 //! table of defaults.
 
+mod virtual_addresses;
+
 use std::{
     fs, io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -14,6 +16,8 @@ use crate::{
     args::{BalancingName, CheckType, LogFormat, Options, Span},
     model::{Balancing, CheckKind, HttpCheck, Invalid, PoolSettings, in_range},
 };
+
+pub use virtual_addresses::VirtualAddresses;
 
 /// Everything a node is told when it starts.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,6 +48,8 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// How much the data path holds.
     pub limits: Limits,
+    /// The addresses that the node holds while it leads.
+    pub vip: Option<VirtualAddresses>,
 }
 
 /// Where the pool is kept.
@@ -116,6 +122,7 @@ impl Default for Config {
                 server_connections: 4096,
                 server_idle_connections: 256,
             },
+            vip: None,
         }
     }
 }
@@ -165,6 +172,7 @@ impl Config {
     pub fn from_options(options: Options) -> Result<Self, ConfigError> {
         let default = Self::default();
         let pool = pool_settings(&options)?;
+        let vip = VirtualAddresses::from_options(&options)?;
         let span = |span: Option<Span>, default: Duration| span.map_or(default, |span| span.0);
         let demo = options.demo.unwrap_or(default.demo);
         if demo && options.data_dir.is_some() {
@@ -218,6 +226,7 @@ impl Config {
                     .max_server_idle_connections
                     .unwrap_or(default.limits.server_idle_connections),
             },
+            vip,
         };
         config.validate()?;
         Ok(config)
@@ -246,6 +255,9 @@ impl Config {
         })?;
         self.validate_times()?;
         self.validate_sizes()?;
+        if let Some(vip) = &self.vip {
+            vip.validate(&self.listen)?;
+        }
         Ok(())
     }
 
@@ -358,6 +370,9 @@ impl From<&Config> for Options {
             max_connections: Some(config.limits.connections),
             max_server_connections: Some(config.limits.server_connections),
             max_server_idle_connections: Some(config.limits.server_idle_connections),
+            vip: config.vip.as_ref().map(VirtualAddresses::texts),
+            vip_interface: config.vip.as_ref().map(|vip| vip.interface.clone()),
+            vip_hook: config.vip.as_ref().and_then(|vip| vip.hook.clone()),
         }
     }
 }
@@ -388,7 +403,7 @@ impl Options {
             healthy_threshold unhealthy_threshold client_header_timeout client_idle_timeout
             connect_timeout response_header_timeout stream_idle_timeout server_idle_timeout
             max_header_bytes max_headers max_connections max_server_connections
-            max_server_idle_connections
+            max_server_idle_connections vip vip_interface vip_hook
         }
     }
 }

@@ -10,6 +10,7 @@ mod invalid;
 mod pool;
 mod recent_changes;
 mod server;
+mod virtual_address;
 
 pub use command::{Applied, Command, Outcome, Rejection, ServerSetting};
 pub use desired_state::DesiredState;
@@ -20,6 +21,7 @@ pub use invalid::{Invalid, in_range};
 pub use pool::{Balancing, Pool, PoolPatch, PoolSettings};
 pub use recent_changes::RecentChanges;
 pub use server::{AdminState, Removal, Server, ServerPatch, ServerSpec, Weight};
+pub use virtual_address::VirtualAddress;
 
 /// Reads an option of an option: a field that is present is `Some`, even when it holds nothing. Without
 /// this, `Some(None)` is read back as `None`, and an override would be lost at the next start.
