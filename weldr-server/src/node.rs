@@ -23,12 +23,16 @@ use crate::{
     reconcile::Reconciler,
     snapshot::Snapshots,
     stats::{ClientShard, Rates, Sharded, Totals},
+    vip::{self, Vip},
 };
 
 /// How often rates are measured.
 const RATE_SAMPLE: Duration = Duration::from_secs(1);
 /// How long calls of the management API may go on when the node stops.
 const LAST_CALLS: Duration = Duration::from_secs(2);
+/// For how long a cluster of one leads, and how often it says so anew.
+const LONE_LEASE: Duration = Duration::from_secs(3);
+const LONE_RENEWAL: Duration = Duration::from_millis(500);
 
 /// A running node.
 #[derive(Debug)]
@@ -40,6 +44,8 @@ pub struct Node {
     stop_proxy: CancellationToken,
     stop_control: CancellationToken,
     workers: Workers,
+    vip: Option<Vip>,
+    serving: watch::Sender<bool>,
     management: JoinHandle<()>,
     reconciler: JoinHandle<()>,
     log: Log,
@@ -60,6 +66,9 @@ pub enum StartError {
     /// The management address is not free.
     #[error(transparent)]
     Management(#[from] management::BindError),
+    /// The virtual addresses cannot be held.
+    #[error(transparent)]
+    Vip(#[from] vip::StartError),
     /// A thread cannot be started.
     #[error("a worker thread cannot be started")]
     Worker(#[source] io::Error),
@@ -99,6 +108,18 @@ impl Node {
         let rates = Arc::new(Rates::default());
         let sample = sample_rates(Arc::clone(&rates), Arc::clone(&clients), snapshots.clone());
         tokio::spawn(stop_control.clone().run_until_cancelled_owned(sample));
+        let (lease, serving) = (watch::Sender::new(None), watch::Sender::new(false));
+        let inputs = vip::Inputs {
+            lease: lease.subscribe(),
+            serving: serving.subscribe(),
+        };
+        let vip = match config.vip.clone() {
+            Some(addresses) => Some(Vip::start(addresses, inputs).await?),
+            None => None,
+        };
+        let renew = renew_lone_lease(lease);
+        tokio::spawn(stop_control.clone().run_until_cancelled_owned(renew));
+
         let parts = proxy::Parts {
             timeouts: config.timeouts.clone(),
             limits: config.limits.clone(),
@@ -111,6 +132,7 @@ impl Node {
         for address in &proxy_addresses {
             tracing::info!(%address, workers = config.workers, "proxy listening");
         }
+        serving.send_replace(true);
         let (readiness, told_readiness) = watch::channel(Readiness::Ready);
         let parts = management::Parts {
             cluster: handle,
@@ -137,6 +159,8 @@ impl Node {
             stop_proxy,
             stop_control,
             workers,
+            vip,
+            serving,
             management,
             reconciler,
             log,
@@ -158,8 +182,9 @@ impl Node {
         &self.snapshots
     }
 
-    /// Stops: first the data path, which finishes what runs within the shutdown timeout, then management,
-    /// which shows it until then, and last what both rest on.
+    /// Stops: first the data path, which finishes what runs within the shutdown timeout, then the virtual
+    /// addresses that its clients connected to, then management, which shows it until then, and last what all
+    /// of them rest on.
     pub async fn shutdown(self) {
         self.readiness.send_replace(Readiness::Stopping);
         self.stop_proxy.cancel();
@@ -167,12 +192,25 @@ impl Node {
         if task::spawn_blocking(|| workers.join()).await.is_err() {
             tracing::error!("the workers cannot be waited for");
         }
+        self.serving.send_replace(false);
+        if let Some(vip) = self.vip {
+            vip.stop().await;
+        }
         self.stop_control.cancel();
         let control = async { tokio::join!(self.management, self.reconciler) };
         if time::timeout(LAST_CALLS, control).await.is_err() {
             tracing::warn!("calls of the management API are cut");
         }
         self.log.stop().await;
+    }
+}
+
+/// A node without others leads as long as it runs; when it stands still, it does not.
+async fn renew_lone_lease(lease: watch::Sender<Option<Instant>>) {
+    let mut ticks = time::interval(LONE_RENEWAL);
+    loop {
+        ticks.tick().await;
+        lease.send_replace(Some(Instant::now() + LONE_LEASE));
     }
 }
 

@@ -135,17 +135,17 @@ impl Report {
         match (action, outcome) {
             (Action::Acquire(_), _) => {
                 self.failing = None;
-                tracing::info!(%address, interface, "virtual address taken");
+                tracing::info!(%address, %interface, "virtual address taken");
                 self.stands(Standing::Holding);
             }
             (Action::Release, _) => {
                 self.failing = None;
                 let reason = absence.unwrap_or(Absence::LeaseOver);
-                tracing::info!(%address, interface, %reason, "virtual address dropped");
+                tracing::info!(%address, %interface, %reason, "virtual address dropped");
                 self.stands(Standing::Absent(reason));
             }
             (Action::Refresh(_), Outcome::Restored) => {
-                tracing::warn!(%address, interface, "virtual address had gone, and is back");
+                tracing::warn!(%address, %interface, "virtual address had gone, and is back");
             }
             (Action::Refresh(_) | Action::Announce, _) => {}
         }
@@ -167,9 +167,9 @@ impl Report {
         let cause = error.source().map(ToString::to_string);
         let kind = Some(mem::discriminant(&action));
         if self.failing == kind {
-            tracing::debug!(%address, interface, %error, cause, "{what}");
+            tracing::debug!(%address, %interface, %error, cause, "{what}");
         } else {
-            tracing::error!(%address, interface, %error, cause, "{what}; trying again");
+            tracing::error!(%address, %interface, %error, cause, "{what}; trying again");
         }
         self.failing = kind;
         let detail = cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
