@@ -5,6 +5,7 @@
 //! * [`load`]: keep-alive clients that count what failed while something else happens.
 //! * [`node`]: a Weldr node in this process. [`process`]: the real binaries.
 //! * [`wait`]: the only place where a test waits for time to pass.
+//! * [`netns`]: machines on a switch, made of network namespaces, for root.
 //! * [`greeter`]: the paths that the `test-server` binary serves.
 //!
 //! Everything listens on port 0 of the loopback interface, and everything that waits has a bound: a test
@@ -21,6 +22,7 @@
 pub mod greeter;
 pub mod http1;
 pub mod load;
+pub mod netns;
 pub mod node;
 pub mod origin;
 pub mod process;

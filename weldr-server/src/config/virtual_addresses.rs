@@ -1,6 +1,9 @@
 //! The options of the virtual addresses.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
 
 use super::ConfigError;
 use crate::{
@@ -67,9 +70,18 @@ impl VirtualAddresses {
             {
                 return Err(Invalid::new("vip", address, "each address once").into());
             }
-            if listen.iter().any(|listen| listen.ip() == address.ip()) {
-                let accepted = "an address that `listen` does not name: it is not there while another node \
-                                leads. Listen on 0.0.0.0 or [::]";
+            if !listen
+                .iter()
+                .any(|listen| serves(listen.ip(), address.ip()))
+            {
+                let all = if address.ip().is_ipv4() {
+                    "0.0.0.0"
+                } else {
+                    "[::]"
+                };
+                let accepted = format!(
+                    "an address that the proxy listens on whenever it is here: say --listen {all}:PORT too"
+                );
                 return Err(Invalid::new("vip", address, accepted).into());
             }
         }
@@ -79,6 +91,11 @@ impl VirtualAddresses {
     pub(super) fn texts(&self) -> Vec<String> {
         self.addresses.iter().map(ToString::to_string).collect()
     }
+}
+
+/// Whether a listener on `listen` serves `address`, which comes and goes: only one on all addresses does.
+fn serves(listen: IpAddr, address: IpAddr) -> bool {
+    listen.is_unspecified() && listen.is_ipv4() == address.is_ipv4()
 }
 
 #[cfg(test)]
@@ -92,7 +109,7 @@ mod tests {
 
     #[test]
     fn says_the_addresses_and_where() {
-        let text = "vip = ['10.0.0.100/24', '2001:db8::100/64']\nvip_interface = 'eth0'\nvip_hook = '/bin/move'";
+        let text = "vip = ['10.0.0.100/24', '2001:db8::100/64']\nlisten = ['0.0.0.0:80', '[::]:80']\nvip_interface = 'eth0'\nvip_hook = '/bin/move'";
         let config = config(text).unwrap();
         let vip = config.vip.clone().unwrap();
         assert_eq!(vip.texts(), ["10.0.0.100/24", "2001:db8::100/64"]);
@@ -137,6 +154,8 @@ mod tests {
                 "vip",
             ),
             ("'10.0.0.100/24'", "eth0", "10.0.0.100:80", "vip"),
+            ("'10.0.0.100/24'", "eth0", "[::]:80", "vip"),
+            ("'2001:db8::100/64'", "eth0", "0.0.0.0:80", "vip"),
             ("'10.0.0.100/24'", "", "0.0.0.0:80", "vip_interface"),
             ("'10.0.0.100/24'", "eth/0", "0.0.0.0:80", "vip_interface"),
             (
