@@ -275,7 +275,7 @@ pub struct Claim {
     pub ip: IpAddr,
     /// Who says so.
     pub mac: Mac,
-    /// The ARP operation, 1 a request and 2 a reply; or the ICMPv6 type 136.
+    /// The ARP operation, 1 a request and 2 a reply; or the `ICMPv6` type 136.
     pub kind: u8,
     /// It goes to everybody.
     pub to_all: bool,

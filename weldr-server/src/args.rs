@@ -78,6 +78,9 @@ Try it:
 pub enum Subcommands {
     /// Validate the options and print those in effect, as a configuration file
     CheckConfig,
+    /// Drop the virtual addresses when the process that writes to standard input no longer can
+    #[command(hide = true)]
+    VipGuard,
 }
 
 /// Every option, each as it was said or not at all.

@@ -108,17 +108,8 @@ impl Node {
         let rates = Arc::new(Rates::default());
         let sample = sample_rates(Arc::clone(&rates), Arc::clone(&clients), snapshots.clone());
         tokio::spawn(stop_control.clone().run_until_cancelled_owned(sample));
-        let (lease, serving) = (watch::Sender::new(None), watch::Sender::new(false));
-        let inputs = vip::Inputs {
-            lease: lease.subscribe(),
-            serving: serving.subscribe(),
-        };
-        let vip = match config.vip.clone() {
-            Some(addresses) => Some(Vip::start(addresses, inputs).await?),
-            None => None,
-        };
-        let renew = renew_lone_lease(lease);
-        tokio::spawn(stop_control.clone().run_until_cancelled_owned(renew));
+        let serving = watch::Sender::new(false);
+        let vip = hold_addresses(&config, &serving, &stop_control).await?;
 
         let parts = proxy::Parts {
             timeouts: config.timeouts.clone(),
@@ -203,6 +194,26 @@ impl Node {
         }
         self.log.stop().await;
     }
+}
+
+/// Holds the virtual addresses while this node leads and `serving`.
+async fn hold_addresses(
+    config: &Config,
+    serving: &watch::Sender<bool>,
+    stop: &CancellationToken,
+) -> Result<Option<Vip>, vip::StartError> {
+    let Some(addresses) = config.vip.clone() else {
+        return Ok(None);
+    };
+    let lease = watch::Sender::new(None);
+    let inputs = vip::Inputs {
+        lease: lease.subscribe(),
+        serving: serving.subscribe(),
+    };
+    let vip = Vip::start(addresses, inputs).await?;
+    let renew = renew_lone_lease(lease);
+    tokio::spawn(stop.clone().run_until_cancelled_owned(renew));
+    Ok(Some(vip))
 }
 
 /// A node without others leads as long as it runs; when it stands still, it does not.

@@ -3,6 +3,7 @@
 //! address stands whenever that changes.
 
 use std::{
+    env,
     error::Error,
     path::PathBuf,
     process::ExitCode,
@@ -26,11 +27,20 @@ struct Args {
     addresses: Vec<String>,
     #[arg(long)]
     hook: Option<PathBuf>,
+    /// Leave it to the kernel to drop the addresses of a process that was killed.
+    #[arg(long)]
+    unguarded: bool,
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    match run(Args::parse()).await {
+    let is_guard = env::args().nth(1).is_some_and(|first| first == "guard");
+    let ran = if is_guard {
+        weldr::vip::guard().await.map_err(Into::into)
+    } else {
+        run(Args::parse()).await
+    };
+    match ran {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("vip-driver: {error}");
@@ -46,6 +56,11 @@ async fn run(args: Args) -> Result<(), Box<dyn Error>> {
         addresses: addresses.collect::<Result<_, _>>()?,
         interface: args.interface,
         hook: args.hook,
+        guard: if args.unguarded {
+            None
+        } else {
+            Some(vec![env::current_exe()?.into(), "guard".into()])
+        },
     };
     let (lease, serving) = (watch::Sender::new(None), watch::Sender::new(true));
     let inputs = Inputs {

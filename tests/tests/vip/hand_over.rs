@@ -24,7 +24,10 @@ fn assert_in_turn(stage: &Stage, sightings: &Sightings, claims: &[Claim]) {
 
 /// Lets `driver` take `address` on a lease that nobody renews, and gives when that is over at the latest.
 async fn a_short_lease(driver: &mut Driver, address: &str) -> Instant {
-    let lease = Duration::from_millis(2500);
+    leases(driver, address, Duration::from_millis(2500)).await
+}
+
+async fn leases(driver: &mut Driver, address: &str, lease: Duration) -> Instant {
     driver.leads_for(lease).await;
     driver.says(address, "holding").await;
     Instant::now() + lease
@@ -99,6 +102,29 @@ async fn a_node_that_was_stopped_says_nothing_when_it_goes_on() {
     a.says(V4, "this node's lease was not renewed").await;
     believes(&stage.client, ip, stage.b.mac()).await;
     assert_in_turn(&stage, &watcher.finish(), &sniffer.finish());
+}
+
+#[tokio::test]
+async fn a_short_lease_of_a_stopped_node_ends_in_time() {
+    let Some(stage) = Stage::set() else { return };
+    let ip = ip_of(V4);
+    let (watcher, sniffer) = (
+        stage.lan.watch([&stage.a, &stage.b], ip),
+        stage.lan.sniff(ip),
+    );
+    let mut a = Driver::start(&stage.a, &[V4]).await;
+    let mut b = Driver::start(&stage.b, &[V4]).await;
+    let lease_end = leases(&mut a, V4, Duration::from_millis(600)).await;
+    reaches(&stage.client, ip).await;
+    a.process.signal(Signal::STOP);
+    // The kernel's shortest lifetime of a second is not over yet; an election has to take place first.
+    tokio::time::sleep_until((lease_end + Duration::from_millis(200)).into()).await;
+    b.leads_for(LONG).await;
+    reaches(&stage.client, ip).await;
+    a.process.signal(Signal::CONT);
+    a.says(V4, "this node's lease was not renewed").await;
+    let (sightings, claims) = (watcher.finish(), sniffer.finish());
+    assert_in_turn(&stage, &sightings, &claims);
 }
 
 #[tokio::test]

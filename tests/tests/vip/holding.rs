@@ -138,9 +138,9 @@ async fn what_was_left_behind_is_removed_at_the_start_whatever_its_prefix() {
 }
 
 #[tokio::test]
-async fn the_kernel_takes_it_from_a_node_that_was_killed() {
+async fn the_kernel_takes_it_from_a_node_that_was_killed_with_its_guard() {
     let Some(stage) = Stage::set() else { return };
-    let mut driver = Driver::start(&stage.a, &[V4, V6]).await;
+    let mut driver = Driver::start_with(&stage.a, &[V4, V6], &["--unguarded"]).await;
     driver.leads_for(Duration::from_secs(3)).await;
     driver.says(V4, "holding").await;
     driver.says(V6, "holding").await;
@@ -155,6 +155,19 @@ async fn the_kernel_takes_it_from_a_node_that_was_killed() {
         !routes.contains("expires"),
         "the network does not go with it: {routes}"
     );
+}
+
+#[tokio::test]
+async fn the_guard_takes_it_from_a_node_that_was_killed() {
+    let Some(stage) = Stage::set() else { return };
+    let mut driver = Driver::start(&stage.a, &[V4, V6]).await;
+    // The kernel would wait for minutes.
+    driver.leads_for(LONG).await;
+    driver.says(V4, "holding").await;
+    driver.says(V6, "holding").await;
+    driver.process.kill().await;
+    loses(&stage.a, ip_of(V4)).await;
+    loses(&stage.a, ip_of(V6)).await;
 }
 
 #[tokio::test]

@@ -120,6 +120,21 @@ async fn it_is_ended_with_all_that_it_started_when_the_lease_is_lost() {
 }
 
 #[tokio::test]
+async fn it_releases_the_address_of_a_node_that_was_killed() {
+    let script = Script::new("");
+    let mut driver = driver(&script.path()).await;
+    driver.leads_for(LONG).await;
+    driver.says(V4, "holding").await;
+    driver.process.kill().await;
+    let expected = [
+        "release 10.0.0.100/24 eth0",
+        "acquire 10.0.0.100/24 eth0",
+        "release 10.0.0.100/24 eth0",
+    ];
+    script.is_called(&expected).await;
+}
+
+#[tokio::test]
 async fn what_is_no_program_is_refused() {
     let script = Script::new("");
     fs::set_permissions(script.path(), fs::Permissions::from_mode(0o644)).unwrap();

@@ -92,6 +92,7 @@ async fn after_a_kill_the_next_start_serves_again() {
     let service = Service::start(&stage.a, &[]).await;
     serves(&stage.client, ip_of(V4)).await;
     service.weldr.kill().await;
+    loses(&stage.a, ip_of(V4)).await;
     let _service = Service::start(&stage.a, &[]).await;
     serves(&stage.client, ip_of(V4)).await;
 }

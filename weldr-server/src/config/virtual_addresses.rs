@@ -1,6 +1,7 @@
 //! The options of the virtual addresses.
 
 use std::{
+    ffi::OsString,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
 };
@@ -25,6 +26,8 @@ pub struct VirtualAddresses {
     pub interface: String,
     /// The program that moves them, instead of netlink.
     pub hook: Option<PathBuf>,
+    /// The command that runs `vip::guard`, for when this process cannot drop them any more.
+    pub guard: Option<Vec<OsString>>,
 }
 
 impl VirtualAddresses {
@@ -39,6 +42,7 @@ impl VirtualAddresses {
                     addresses,
                     interface,
                     hook: options.vip_hook.clone(),
+                    guard: None,
                 }));
             }
             (true, None) if options.vip_hook.is_none() => return Ok(None),

@@ -41,6 +41,9 @@ pub enum StartError {
         /// Why.
         source: MeansError,
     },
+    /// The process that would drop the addresses of a dead node does not start.
+    #[error("the guard of the virtual addresses cannot be started")]
+    Guard(#[source] io::Error),
     /// The kernel does not let us ask.
     #[error("the virtual addresses cannot be looked after")]
     Kernel(#[source] io::Error),

@@ -330,7 +330,7 @@ mod tests {
             // The last renewal was at 900 ms.
             bench.pass(2000).await;
             let done = bench.done();
-            assert_eq!(*done.last().unwrap(), (1750, "drop"), "{done:?}");
+            assert_eq!(*done.last().unwrap(), (1850, "drop"), "{done:?}");
             assert_eq!(
                 done.iter().filter(|(_, what)| *what == "drop").count(),
                 1,
@@ -407,7 +407,7 @@ mod tests {
                 ..Notes::default()
             });
             bench.pass(5000).await;
-            assert_eq!(bench.done(), [(0, "hold"), (850, "drop")]);
+            assert_eq!(bench.done(), [(0, "hold"), (950, "drop")]);
         })
         .await;
     }

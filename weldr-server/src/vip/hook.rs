@@ -30,6 +30,16 @@ pub(super) struct Hook<'h> {
 }
 
 impl<'h> Hook<'h> {
+    /// An address that nothing is known of.
+    pub(super) fn new(program: &'h Path, address: VirtualAddress, interface: &'h str) -> Self {
+        Self {
+            program,
+            address,
+            interface,
+            is_held: false,
+        }
+    }
+
     /// Looks whether the program can be run, and has it release what was left behind.
     pub(super) async fn prepare(
         program: &'h Path,
@@ -37,12 +47,7 @@ impl<'h> Hook<'h> {
         interface: &'h str,
     ) -> Result<Self, StartError> {
         check(program).map_err(|error| StartError::NoHook(PathBuf::from(program), error))?;
-        let mut hook = Self {
-            program,
-            address,
-            interface,
-            is_held: false,
-        };
+        let mut hook = Self::new(program, address, interface);
         match hook.drop_it().await {
             Ok(()) => Ok(hook),
             Err(source) => Err(StartError::Leftover { address, source }),

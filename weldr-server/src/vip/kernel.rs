@@ -1,7 +1,7 @@
 //! Moves an address by netlink, and announces it on the wire.
 //!
-//! The address gets a lifetime in the kernel, which every renewal of the lease extends. So it vanishes by itself,
-//! in whole seconds, from a node whose process was killed or stopped and can no longer drop it.
+//! The address gets a lifetime in the kernel, which the renewals of the lease extend. So it vanishes by itself, in
+//! whole seconds, when nobody is left to drop it.
 
 use std::{
     io,
@@ -75,6 +75,16 @@ pub(super) struct KernelAddress<'k> {
 }
 
 impl<'k> KernelAddress<'k> {
+    /// An address that nothing is known of.
+    pub(super) fn new(kernel: &'k Kernel, address: VirtualAddress, interface: &'k str) -> Self {
+        Self {
+            kernel,
+            address,
+            interface,
+            network_is_there: false,
+        }
+    }
+
     /// Looks at the interface, and removes the address when it was left there.
     pub(super) async fn prepare(
         kernel: &'k Kernel,
@@ -96,12 +106,7 @@ impl<'k> KernelAddress<'k> {
                 interface: elsewhere,
             });
         }
-        let mut prepared = Self {
-            kernel,
-            address,
-            interface,
-            network_is_there: false,
-        };
+        let mut prepared = Self::new(kernel, address, interface);
         match prepared.drop_it().await {
             Ok(()) => Ok(prepared),
             Err(MeansError::Kernel(error)) if error.kind() == io::ErrorKind::PermissionDenied => {

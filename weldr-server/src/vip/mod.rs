@@ -6,17 +6,20 @@
 //! In reading order: `inputs` is what the node says, [`tenure`] decides (pure), `holder` does what was decided, by
 //! the `means` of `kernel` (netlink, and `frames` on the wire) or of a `hook`.
 //!
-//! A process that is stopped (SIGSTOP, a frozen container) or killed can drop nothing. Then the kernel does: the
-//! address has a lifetime of whole seconds there, at most what is left of the lease and at least one second,
-//! which the kernel ends up to a quarter of a second late. Until then two nodes may have the address. What the
-//! neighbours know is decided by the gratuitous ARP or neighbour advertisement that came last, and that is the new
-//! holder's: a process that goes on reads the clock first, announces nothing and drops what is left. A machine
-//! that is suspended as a whole, its clock with it, cannot know that its lease is over; it learns that from the
-//! cluster's next word. A hook's address has no lifetime: what a stopped node holds by a hook is for the hook's
-//! `acquire` on the next holder to take away.
+//! A process that is stopped (SIGSTOP, a debugger) or killed can drop nothing. Its `guard` does, a process of its
+//! own, at the end of the lease or at once. When both are gone or stand still (a frozen or killed container), the
+//! kernel does: the address has a lifetime there of whole seconds, at most what is left of the lease and at least
+//! one second, which the kernel ends up to a quarter of a second late. Until then two nodes may have the address.
+//! What the neighbours know is decided by the gratuitous ARP or neighbour advertisement that came last, and that
+//! is the new holder's: a process that goes on reads the clock first, announces nothing and drops what is left.
+//! Two things cannot be promised. Between reading the clock and acting on it a process may be stopped too: what it
+//! was about to send, one announcement at most, it then sends late. And a machine that is suspended as a whole, its
+//! clock with it, cannot know that its lease is over; it learns that from the cluster's next word. A hook's address
+//! has no lifetime: there, what guard and node cannot release is for the next `acquire` to take away.
 
 mod error;
 mod frames;
+mod guard;
 mod holder;
 mod hook;
 mod inputs;
@@ -37,6 +40,7 @@ use tokio::{
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use error::{MeansError, StartError};
+pub use guard::guard;
 pub use inputs::Inputs;
 pub use status::{Absence, Standing, Status};
 
@@ -44,6 +48,7 @@ use crate::{
     config::VirtualAddresses,
     model::{Timestamp, VirtualAddress},
 };
+use guard::Guard;
 use holder::Holder;
 use hook::Hook;
 use inputs::Sources;
@@ -131,14 +136,15 @@ impl Work {
             addresses,
             interface,
             hook,
-        } = &self.addresses;
+            ..
+        } = &self.addresses.clone();
         if let Some(program) = hook {
             let prepare = addresses
                 .iter()
                 .map(|address| Hook::prepare(program, *address, interface));
-            self.hold(future::try_join_all(prepare).await, started)
+            return self
+                .hold(future::try_join_all(prepare).await, started)
                 .await;
-            return;
         }
         let kernel = match Kernel::open() {
             Ok(kernel) => kernel,
@@ -152,20 +158,41 @@ impl Work {
     }
 
     async fn hold<M: Means>(
-        &self,
+        self,
         prepared: Result<Vec<M>, StartError>,
         started: oneshot::Sender<Result<(), StartError>>,
     ) {
-        let means = match prepared {
-            Ok(means) => means,
+        let (means, guard) = match self.guarded(prepared).await {
+            Ok(ready) => ready,
             Err(error) => return drop(started.send(Err(error))),
         };
         // Nobody waits any more: the node gave up its start, and drops its guard of `stop`.
         let _ = started.send(Ok(()));
-        let holders = means.into_iter().enumerate().map(|(at, means)| {
-            let sources = Sources::new(self.inputs.clone(), self.stop.clone());
-            Holder::new(means, sources, self.board.clone(), at).run()
-        });
-        future::join_all(holders).await;
+        let sources = || Sources::new(self.inputs.clone(), self.stop.clone());
+        let inform = guard.map(|guard| guard.inform(sources(), self.board.subscribe()));
+        let holders: Vec<_> = means
+            .into_iter()
+            .enumerate()
+            .map(|(at, means)| Holder::new(means, sources(), self.board.clone(), at).run())
+            .collect();
+        // The last holder closes the board, which ends the guard.
+        drop(self.board);
+        future::join(
+            future::join_all(holders),
+            future::OptionFuture::from(inform),
+        )
+        .await;
+    }
+
+    async fn guarded<M>(
+        &self,
+        prepared: Result<Vec<M>, StartError>,
+    ) -> Result<(Vec<M>, Option<Guard>), StartError> {
+        let means = prepared?;
+        let guard = match &self.addresses.guard {
+            Some(command) => Some(Guard::start(command, &self.addresses).await?),
+            None => None,
+        };
+        Ok((means, guard))
     }
 }
