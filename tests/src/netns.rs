@@ -167,35 +167,33 @@ impl Lan {
     }
 
     /// Records who claims `ip` on the switch, from now on: each frame on every port that it passes.
-    pub fn sniff(&self, ip: IpAddr) -> Sniffer {
-        Sniffer::start(&self.switch, ip)
+    pub fn sniff(&self, ip: IpAddr) -> Watcher<Vec<Claim>> {
+        sniff(&self.switch, ip)
     }
 
     /// Records which of `hosts` have `ip`, from now on.
     pub fn watch(&self, hosts: [&Host; 2], ip: IpAddr) -> Watcher<Sightings> {
         let places = hosts.map(|host| host.namespace.open());
-        Watcher::start(move |is_over| {
+        Watcher::start(move |sightings: &Mutex<Sightings>, is_over| {
             let has = |index: usize| {
                 enter(&places[index]);
                 has_address(ip)
             };
-            let mut sightings = Sightings::default();
             while !is_over() {
                 // The second look at the first host makes sure that it had the address when the other was
                 // looked at.
                 let (first, second) = (has(0), has(1));
-                sightings.looks += 1;
-                if first && second && has(0) {
-                    sightings.overlaps += 1;
-                }
+                let both = first && second && has(0);
+                let mut sightings = lock(sightings);
+                sightings.overlaps += u64::from(both);
                 for (index, there) in [first, second].into_iter().enumerate() {
                     if there {
                         sightings.last[index] = Some(Instant::now());
                     }
                 }
+                drop(sightings);
                 thread::sleep(LOOK);
             }
-            sightings
         })
     }
 }
@@ -230,8 +228,8 @@ impl Host {
     }
 
     /// Records who claims `ip` where this machine hears it, from now on: each frame once.
-    pub fn sniff(&self, ip: IpAddr) -> Sniffer {
-        Sniffer::start(&self.namespace, ip)
+    pub fn sniff(&self, ip: IpAddr) -> Watcher<Vec<Claim>> {
+        sniff(&self.namespace, ip)
     }
 
     /// Where it believes `ip` to be.
@@ -281,53 +279,31 @@ pub struct Claim {
     pub to_all: bool,
 }
 
-/// Somebody who hears each claim of an address.
-#[derive(Debug)]
-pub struct Sniffer {
-    claims: Arc<Mutex<Vec<Claim>>>,
-    watcher: Watcher<()>,
-}
-
-impl Sniffer {
-    fn start(place: &Namespace, ip: IpAddr) -> Self {
-        // ETH_P_ALL: frames of every protocol.
-        let all = Protocol::from_raw(u32::from(3_u16.to_be()).try_into().expect("not 0"));
-        let place = place.open();
-        let claims = Arc::<Mutex<Vec<Claim>>>::default();
-        let heard = Arc::clone(&claims);
-        let listening = Arc::new(Barrier::new(2));
-        let begun = Arc::clone(&listening);
-        let watcher = Watcher::start(move |is_over| {
-            enter(&place);
-            let (family, kind) = (AddressFamily::PACKET, SocketType::RAW);
-            let socket = socket_with(family, kind, SocketFlags::CLOEXEC, Some(all));
-            let socket = socket.expect("a packet socket");
-            let patience = Some(Duration::from_millis(20));
-            set_socket_timeout(&socket, Timeout::Recv, patience).expect("a timeout");
-            begun.wait();
-            let mut frame = [0; 2048];
-            while !is_over() {
-                let Ok((read, _)) = recv(&socket, &mut frame[..], RecvFlags::empty()) else {
-                    continue;
-                };
-                let claim = claim(&frame[..read]).filter(|claim| claim.ip == ip);
-                lock(&heard).extend(claim);
-            }
-        });
-        listening.wait();
-        Self { claims, watcher }
-    }
-
-    /// What it has heard so far.
-    pub fn claims(&self) -> Vec<Claim> {
-        lock(&self.claims).clone()
-    }
-
-    /// Ends it, and gives what it has heard.
-    pub fn finish(self) -> Vec<Claim> {
-        self.watcher.finish();
-        lock(&self.claims).clone()
-    }
+fn sniff(place: &Namespace, ip: IpAddr) -> Watcher<Vec<Claim>> {
+    // ETH_P_ALL: frames of every protocol.
+    let all = Protocol::from_raw(u32::from(3_u16.to_be()).try_into().expect("not 0"));
+    let place = place.open();
+    let listening = Arc::new(Barrier::new(2));
+    let begun = Arc::clone(&listening);
+    let watcher = Watcher::start(move |claims: &Mutex<Vec<Claim>>, is_over| {
+        enter(&place);
+        let (family, kind) = (AddressFamily::PACKET, SocketType::RAW);
+        let socket = socket_with(family, kind, SocketFlags::CLOEXEC, Some(all));
+        let socket = socket.expect("a packet socket");
+        let patience = Some(Duration::from_millis(20));
+        set_socket_timeout(&socket, Timeout::Recv, patience).expect("a timeout");
+        begun.wait();
+        let mut frame = [0; 2048];
+        while !is_over() {
+            let Ok((read, _)) = recv(&socket, &mut frame[..], RecvFlags::empty()) else {
+                continue;
+            };
+            let claim = claim(&frame[..read]).filter(|claim| claim.ip == ip);
+            lock(claims).extend(claim);
+        }
+    });
+    listening.wait();
+    watcher
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -359,34 +335,39 @@ fn claim(frame: &[u8]) -> Option<Claim> {
 }
 
 /// What [`Lan::watch`] saw.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Sightings {
-    /// How often it looked.
-    pub looks: u64,
     /// How often both hosts had the address at once.
     pub overlaps: u64,
     /// When each was last seen with it.
     pub last: [Option<Instant>; 2],
 }
 
-/// A thread that records until it is asked for what it has.
+/// A thread that records until it is told to end.
 #[derive(Debug)]
 pub struct Watcher<T> {
     over: Arc<AtomicBool>,
-    thread: JoinHandle<T>,
+    seen: Arc<Mutex<T>>,
+    thread: JoinHandle<()>,
 }
 
-impl<T: Send + 'static> Watcher<T> {
-    fn start(record: impl FnOnce(&dyn Fn() -> bool) -> T + Send + 'static) -> Self {
-        let over = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&over);
-        let thread = thread::spawn(move || record(&|| told.load(Ordering::Relaxed)));
-        Self { over, thread }
+impl<T: Clone + Default + Send + 'static> Watcher<T> {
+    fn start(record: impl FnOnce(&Mutex<T>, &dyn Fn() -> bool) + Send + 'static) -> Self {
+        let (over, seen) = (Arc::new(AtomicBool::new(false)), Arc::<Mutex<T>>::default());
+        let (told, notes) = (Arc::clone(&over), Arc::clone(&seen));
+        let thread = thread::spawn(move || record(&notes, &|| told.load(Ordering::Relaxed)));
+        Self { over, seen, thread }
     }
 
-    /// Ends it, and gives what it recorded.
+    /// What it has recorded so far.
+    pub fn so_far(&self) -> T {
+        lock(&self.seen).clone()
+    }
+
+    /// Ends it, and gives what it has recorded.
     pub fn finish(self) -> T {
         self.over.store(true, Ordering::Relaxed);
-        self.thread.join().expect("a watcher that does not panic")
+        self.thread.join().expect("a watcher that does not panic");
+        lock(&self.seen).clone()
     }
 }

@@ -33,7 +33,7 @@ async fn it_is_announced_in_every_way_neighbours_listen_for() {
         driver.leads_for(LONG).await;
         for &kind in kinds {
             wait::until(format!("five announcements of kind {kind}"), async || {
-                let claims = sniffer.claims();
+                let claims = sniffer.so_far();
                 let of_kind = claims
                     .iter()
                     .filter(|claim| claim.kind == kind && claim.to_all);
@@ -63,6 +63,7 @@ async fn it_is_gone_before_a_lease_ends_that_nobody_renews() {
         driver.leads_for(lease).await;
         driver.says(address, "holding").await;
         let granted = std::time::Instant::now();
+        sees(&watcher, 0).await;
         driver
             .says(address, "this node's lease was not renewed")
             .await;

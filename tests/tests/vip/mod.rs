@@ -12,7 +12,7 @@ use std::{
 };
 
 use weldr_tests::{
-    netns::{Host, Lan, Mac},
+    netns::{Host, Lan, Mac, Sightings, Watcher},
     process::{Finished, Process, Program, Signal},
     wait,
 };
@@ -77,6 +77,20 @@ impl Driver {
     async fn stop(self) -> Finished {
         self.process.end_of_input().finished().await
     }
+}
+
+/// Waits until `watcher` has seen the address on its first or second machine.
+async fn sees(watcher: &Watcher<Sightings>, machine: usize) {
+    wait::until(
+        format!("machine {machine} to be seen with the address"),
+        async || {
+            let sightings = watcher.so_far();
+            sightings.last[machine]
+                .map(drop)
+                .ok_or_else(|| format!("{sightings:?}"))
+        },
+    )
+    .await;
 }
 
 async fn loses(host: &Host, ip: IpAddr) {

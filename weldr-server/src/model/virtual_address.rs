@@ -22,17 +22,6 @@ impl VirtualAddress {
         self.prefix
     }
 
-    /// Whether `ip` lies in the network of this address.
-    pub fn shares_network_with(self, ip: IpAddr) -> bool {
-        match (self.ip, ip) {
-            (IpAddr::V4(a), IpAddr::V4(b)) => {
-                same_prefix(u32::from(a).into(), u32::from(b).into(), 32, self.prefix)
-            }
-            (IpAddr::V6(a), IpAddr::V6(b)) => same_prefix(a.into(), b.into(), 128, self.prefix),
-            _ => false,
-        }
-    }
-
     /// Whether it names a single interface: neither the network as a whole nor everybody in it.
     fn is_of_a_host(self) -> bool {
         match self.ip {
@@ -45,10 +34,6 @@ impl VirtualAddress {
             IpAddr::V4(_) | IpAddr::V6(_) => true,
         }
     }
-}
-
-fn same_prefix(a: u128, b: u128, width: u8, prefix: u8) -> bool {
-    (a ^ b).checked_shr((width - prefix).into()).unwrap_or(0) == 0
 }
 
 impl FromStr for VirtualAddress {
@@ -126,18 +111,5 @@ mod tests {
         ] {
             assert!(text.parse::<VirtualAddress>().is_err(), "{text}");
         }
-    }
-
-    #[test]
-    fn knows_its_neighbours() {
-        let address: VirtualAddress = "10.0.0.100/24".parse().unwrap();
-        assert!(address.shares_network_with("10.0.0.7".parse().unwrap()));
-        assert!(!address.shares_network_with("10.0.1.7".parse().unwrap()));
-        assert!(!address.shares_network_with("2001:db8::7".parse().unwrap()));
-        let address: VirtualAddress = "2001:db8::100/64".parse().unwrap();
-        assert!(address.shares_network_with("2001:db8::7".parse().unwrap()));
-        assert!(!address.shares_network_with("2001:db8:0:1::7".parse().unwrap()));
-        let alone: VirtualAddress = "10.0.0.100/32".parse().unwrap();
-        assert!(!alone.shares_network_with("10.0.0.101".parse().unwrap()));
     }
 }

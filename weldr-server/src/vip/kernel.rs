@@ -70,8 +70,6 @@ pub(super) struct KernelAddress<'k> {
     kernel: &'k Kernel,
     address: VirtualAddress,
     interface: &'k str,
-    /// The interface reaches the network of the address without it.
-    network_is_there: bool,
 }
 
 impl<'k> KernelAddress<'k> {
@@ -81,7 +79,6 @@ impl<'k> KernelAddress<'k> {
             kernel,
             address,
             interface,
-            network_is_there: false,
         }
     }
 
@@ -127,10 +124,7 @@ impl<'k> KernelAddress<'k> {
         let attributes = &mut request.message_mut().attributes;
         attributes.push(AddressAttribute::CacheInfo(lifetimes(ip, lifetime)));
         if ip.is_ipv6() {
-            let mut flags = AddressFlags::Nodad;
-            // A network that others brought must not expire with this address.
-            flags.set(AddressFlags::Noprefixroute, self.network_is_there);
-            attributes.push(AddressAttribute::Flags(flags));
+            attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
         }
         let request = if replace { request.replace() } else { request };
         answered(request.execute()).await
@@ -153,16 +147,6 @@ impl Means for KernelAddress<'_> {
     async fn hold(&mut self, lifetime: Duration) -> Result<Found, MeansError> {
         let interface = self.look_up()?;
         let index = interface.index();
-        if !interface
-            .addresses
-            .iter()
-            .any(|(ip, _)| *ip == self.address.ip())
-        {
-            let mut networks = interface.addresses.iter();
-            self.network_is_there = networks.any(|(ip, prefix)| {
-                *prefix == self.address.prefix() && self.address.shares_network_with(*ip)
-            });
-        }
         match self.add(index, lifetime, false).await {
             Ok(()) => Ok(Found::Missing),
             Err(MeansError::Kernel(error)) if is(&error, &[Errno::EEXIST]) => {
