@@ -6,6 +6,7 @@
 //! * [`node`]: a Weldr node in this process. [`process`]: the real binaries.
 //! * [`wait`]: the only place where a test waits for time to pass.
 //! * [`netns`]: machines on a switch, made of network namespaces, for root.
+//! * [`conformance`]: the judge of HTTP/1.1, its tables of cases and what runs them.
 //! * [`greeter`]: the paths that the `test-server` binary serves.
 //!
 //! Everything listens on port 0 of the loopback interface, and everything that waits has a bound: a test
@@ -19,6 +20,7 @@
     reason = "a harness fails a test by panicking"
 )]
 
+pub mod conformance;
 pub mod greeter;
 pub mod http1;
 pub mod load;

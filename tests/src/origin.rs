@@ -278,6 +278,19 @@ impl Conversation {
         Some(body)
     }
 
+    /// Reads whatever comes until the peer says that it is done.
+    pub async fn until_end(&mut self) -> Vec<u8> {
+        match self.reader.body(Framing::Close).await {
+            Ok((bytes, _)) | Err(ReadError::Truncated(bytes)) => bytes,
+            Err(_) => Vec::new(),
+        }
+    }
+
+    /// Says that nothing more will be written, and goes on reading.
+    pub async fn finish_writing(&mut self) {
+        let _gone = self.reader.get_mut().stream.shutdown().await;
+    }
+
     /// Writes `bytes`; a peer that went away is no failure of the script.
     pub async fn write(&mut self, bytes: impl AsRef<[u8]>) {
         let stream = &mut self.reader.get_mut().stream;

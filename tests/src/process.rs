@@ -18,16 +18,18 @@ use tokio::{
 
 use crate::{netns::Host, wait};
 
-/// The path of a binary of this workspace, built beside the test that runs.
+/// The path of a binary of this workspace, built beside the test or the binary that runs.
 ///
 /// # Panics
 /// When it is not there: cargo builds the binaries of other crates only when it is asked for them.
 pub fn binary(name: &str) -> PathBuf {
-    let test = env::current_exe().expect("the path of the running test");
-    let profile = test
-        .parent()
-        .and_then(Path::parent)
-        .expect("target/PROFILE/deps/TEST");
+    let running = env::current_exe().expect("the path of what runs");
+    let directory = running.parent().expect("target/PROFILE/BINARY");
+    let profile = if directory.ends_with("deps") {
+        directory.parent().expect("target/PROFILE/deps/TEST")
+    } else {
+        directory
+    };
     let path = profile.join(format!("{name}{}", env::consts::EXE_SUFFIX));
     assert!(
         path.is_file(),
@@ -36,6 +38,17 @@ pub fn binary(name: &str) -> PathBuf {
         path.display()
     );
     path
+}
+
+/// The path of a program that is installed on this machine, if it is.
+pub fn installed(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    // Where servers are, which is not on everybody's path.
+    let others = ["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from);
+    env::split_paths(&path)
+        .chain(others)
+        .map(|directory| directory.join(name))
+        .find(|path| path.is_file())
 }
 
 /// A binary that is about to be started, in an empty directory of its own and without the `WELDR_*` and
@@ -50,7 +63,12 @@ pub struct Program {
 impl Program {
     /// The binary `name` of this workspace.
     pub fn new(name: &str) -> Self {
-        Self::of(name, process::Command::new(binary(name)))
+        Self::at(name, &binary(name))
+    }
+
+    /// The binary at `path`, called `name` in what a test says.
+    pub fn at(name: &str, path: &Path) -> Self {
+        Self::of(name, process::Command::new(path))
     }
 
     /// The binary `name` of this workspace, on another machine.

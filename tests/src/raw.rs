@@ -78,6 +78,20 @@ impl Client {
         Ok(body)
     }
 
+    /// Reads `length` bytes of whatever comes.
+    pub async fn bytes(&mut self, length: usize) -> Result<Vec<u8>, ReadError> {
+        let read = self.reader.body(http1::Framing::Length(length));
+        let (bytes, _) = bounded(format!("{length} bytes"), read).await?;
+        Ok(bytes)
+    }
+
+    /// Reads whatever comes until the peer says that it is done.
+    pub async fn until_end(&mut self) -> Result<Vec<u8>, ReadError> {
+        let read = self.reader.body(http1::Framing::Close);
+        let (bytes, _) = bounded("the end of what is sent", read).await?;
+        Ok(bytes)
+    }
+
     /// Sends one request and reads its answer.
     pub async fn exchange(&mut self, method: &str, request: impl AsRef<[u8]>) -> Response {
         self.send(request).await;

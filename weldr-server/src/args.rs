@@ -7,6 +7,7 @@ use clap::{
     ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum,
     error::ErrorKind, parser::ValueSource,
 };
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 /// The command line of weldr.
@@ -259,8 +260,50 @@ pub struct Options {
     /// Run this program with `acquire|release ADDR/PREFIX IFACE` instead of changing the interface
     #[arg(long, env = "WELDR_VIP_HOOK", value_name = "CMD", global = true, help_heading = VIP)]
     pub vip_hook: Option<PathBuf>,
+
+    /// How long a client may be waited for over a whole body, beyond what its bytes take at the minimum rate [default: 20s]
+    #[arg(long, env = "WELDR_CLIENT_BODY_TIMEOUT", value_name = "DURATION", global = true, help_heading = TIMEOUTS)]
+    pub client_body_timeout: Option<Span>,
+
+    /// How long a WebSocket or another upgraded connection may stand still [default: 1h]
+    #[arg(long, env = "WELDR_TUNNEL_IDLE_TIMEOUT", value_name = "DURATION", global = true, help_heading = TIMEOUTS)]
+    pub tunnel_idle_timeout: Option<Span>,
+
+    /// Requests that a server might read in another way: refuse all (strict), or forward and log those whose meaning
+    /// is certain (monitor) [default: strict]
+    #[arg(long, env = "WELDR_DESYNC_MODE", value_name = "MODE", global = true, help_heading = HTTP)]
+    pub desync_mode: Option<DesyncMode>,
+
+    /// What to do with X-Forwarded-… and Forwarded that a client sends: replace (append for trusted proxies), append,
+    /// or off (leave them alone) [default: replace]
+    #[arg(long, env = "WELDR_FORWARDED_HEADERS", value_name = "MODE", global = true, help_heading = HTTP)]
+    pub forwarded_headers: Option<ForwardedHeaders>,
+
+    /// A network of proxies whose X-Forwarded-… and Forwarded are believed, as in 10.0.0.0/8; repeatable
+    #[arg(
+        long,
+        env = "WELDR_TRUSTED_PROXY",
+        value_name = "NETWORK",
+        value_delimiter = ',',
+        global = true,
+        help_heading = HTTP
+    )]
+    pub trusted_proxy: Option<Vec<IpNet>>,
+
+    /// The size of a request's body, in bytes; 0: any [default: 0]
+    #[arg(long, env = "WELDR_MAX_BODY_BYTES", value_name = "BYTES", global = true, help_heading = HTTP)]
+    pub max_body_bytes: Option<u64>,
+
+    /// Bytes a second that a client has to send of a body; 0: any rate will do [default: 500]
+    #[arg(long, env = "WELDR_BODY_MIN_RATE", value_name = "BYTES", global = true, help_heading = HTTP)]
+    pub body_min_rate: Option<u64>,
+
+    /// How often a request that failed may be sent again, where that is safe [default: 1]
+    #[arg(long, env = "WELDR_RETRIES", value_name = "N", global = true, help_heading = HTTP)]
+    pub retries: Option<usize>,
 }
 
+const HTTP: &str = "HTTP";
 const POOL: &str = "The pool, when it is new (later changes: weldrctl pool set)";
 const TIMEOUTS: &str = "Timeouts";
 const LIMITS: &str = "Limits";
@@ -309,6 +352,28 @@ pub enum LogFormat {
     Text,
     /// A JSON object a line.
     Json,
+}
+
+/// What happens to a request that some server might read in another way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DesyncMode {
+    /// It is refused.
+    Strict,
+    /// It is logged, and forwarded when its meaning is certain, in a form that has no other.
+    Monitor,
+}
+
+/// What becomes of the fields that say whose request it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ForwardedHeaders {
+    /// Each peer is believed, and added.
+    Append,
+    /// Only trusted peers are.
+    Replace,
+    /// They pass as they are.
+    Off,
 }
 
 /// What a check does.

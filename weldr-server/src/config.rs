@@ -12,6 +12,9 @@ use std::{
     time::Duration,
 };
 
+use ipnet::IpNet;
+
+pub use crate::args::{DesyncMode, ForwardedHeaders};
 use crate::{
     args::{BalancingName, CheckType, LogFormat, Options, Span},
     model::{Balancing, CheckKind, HttpCheck, Invalid, PoolSettings, in_range},
@@ -50,6 +53,8 @@ pub struct Config {
     pub limits: Limits,
     /// The addresses that the node holds while it leads.
     pub vip: Option<VirtualAddresses>,
+    /// What the data path makes of messages.
+    pub http: HttpPolicy,
 }
 
 /// Where the pool is kept.
@@ -76,6 +81,10 @@ pub struct Timeouts {
     pub stream_idle: Duration,
     /// How long an unused connection to a server is kept.
     pub server_idle: Duration,
+    /// How long a client may be waited for, over a whole body, beyond what its bytes take at the minimum rate.
+    pub client_body: Duration,
+    /// How long nothing may pass through a connection that has changed its protocol.
+    pub tunnel_idle: Duration,
 }
 
 /// How much the data path holds at most.
@@ -91,6 +100,36 @@ pub struct Limits {
     pub server_connections: usize,
     /// Unused connections to one server.
     pub server_idle_connections: usize,
+}
+
+/// What the data path makes of messages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpPolicy {
+    /// What happens to a request that some server might read in another way.
+    pub desync_mode: DesyncMode,
+    /// What becomes of the fields that say whose request it is.
+    pub forwarded_headers: ForwardedHeaders,
+    /// Peers whose word is taken for those fields.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Bytes of a request's body; `None`: any number.
+    pub max_body_bytes: Option<u64>,
+    /// Bytes a second that a client has to send of a body; 0: any rate will do.
+    pub body_min_rate: u64,
+    /// How often a request that failed may be sent again.
+    pub retries: usize,
+}
+
+impl Default for HttpPolicy {
+    fn default() -> Self {
+        Self {
+            desync_mode: DesyncMode::Strict,
+            forwarded_headers: ForwardedHeaders::Replace,
+            trusted_proxies: Vec::new(),
+            max_body_bytes: None,
+            body_min_rate: 500,
+            retries: 1,
+        }
+    }
 }
 
 impl Default for Config {
@@ -114,6 +153,8 @@ impl Default for Config {
                 response_header: Duration::from_mins(1),
                 stream_idle: Duration::from_mins(1),
                 server_idle: Duration::from_mins(1),
+                client_body: Duration::from_secs(20),
+                tunnel_idle: Duration::from_hours(1),
             },
             limits: Limits {
                 header_bytes: 32 * 1024,
@@ -123,6 +164,7 @@ impl Default for Config {
                 server_idle_connections: 256,
             },
             vip: None,
+            http: HttpPolicy::default(),
         }
     }
 }
@@ -210,6 +252,18 @@ impl Config {
                 ),
                 stream_idle: span(options.stream_idle_timeout, default.timeouts.stream_idle),
                 server_idle: span(options.server_idle_timeout, default.timeouts.server_idle),
+                client_body: span(options.client_body_timeout, default.timeouts.client_body),
+                tunnel_idle: span(options.tunnel_idle_timeout, default.timeouts.tunnel_idle),
+            },
+            http: HttpPolicy {
+                desync_mode: options.desync_mode.unwrap_or(default.http.desync_mode),
+                forwarded_headers: options
+                    .forwarded_headers
+                    .unwrap_or(default.http.forwarded_headers),
+                trusted_proxies: options.trusted_proxy.unwrap_or_default(),
+                max_body_bytes: options.max_body_bytes.filter(|&limit| limit > 0),
+                body_min_rate: options.body_min_rate.unwrap_or(default.http.body_min_rate),
+                retries: options.retries.unwrap_or(default.http.retries),
             },
             limits: Limits {
                 header_bytes: options
@@ -271,6 +325,8 @@ impl Config {
             response_header,
             stream_idle,
             server_idle,
+            client_body,
+            tunnel_idle,
         } = self.timeouts;
         in_range(
             "shutdown_timeout",
@@ -284,6 +340,8 @@ impl Config {
             ("response_header_timeout", response_header),
             ("stream_idle_timeout", stream_idle),
             ("server_idle_timeout", server_idle),
+            ("client_body_timeout", client_body),
+            ("tunnel_idle_timeout", tunnel_idle),
         ] {
             in_range(option, timeout, SHORTEST..=LONGEST)?;
         }
@@ -308,6 +366,7 @@ impl Config {
                 limits.server_idle_connections,
                 0..=MILLION,
             ),
+            ("retries", self.http.retries, 0..=10),
         ] {
             if !range.contains(&value) {
                 let accepted = format!("a whole number from {} to {}", range.start(), range.end());
@@ -373,6 +432,14 @@ impl From<&Config> for Options {
             vip: config.vip.as_ref().map(VirtualAddresses::texts),
             vip_interface: config.vip.as_ref().map(|vip| vip.interface.clone()),
             vip_hook: config.vip.as_ref().and_then(|vip| vip.hook.clone()),
+            client_body_timeout: span(config.timeouts.client_body),
+            tunnel_idle_timeout: span(config.timeouts.tunnel_idle),
+            desync_mode: Some(config.http.desync_mode),
+            forwarded_headers: Some(config.http.forwarded_headers),
+            trusted_proxy: Some(config.http.trusted_proxies.clone()),
+            max_body_bytes: Some(config.http.max_body_bytes.unwrap_or_default()),
+            body_min_rate: Some(config.http.body_min_rate),
+            retries: Some(config.http.retries),
         }
     }
 }
@@ -403,7 +470,8 @@ impl Options {
             healthy_threshold unhealthy_threshold client_header_timeout client_idle_timeout
             connect_timeout response_header_timeout stream_idle_timeout server_idle_timeout
             max_header_bytes max_headers max_connections max_server_connections
-            max_server_idle_connections vip vip_interface vip_hook
+            max_server_idle_connections vip vip_interface vip_hook client_body_timeout tunnel_idle_timeout desync_mode
+            forwarded_headers trusted_proxy max_body_bytes body_min_rate retries
         }
     }
 }

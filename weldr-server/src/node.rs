@@ -114,6 +114,7 @@ impl Node {
         let parts = proxy::Parts {
             timeouts: config.timeouts.clone(),
             limits: config.limits.clone(),
+            http: config.http.clone(),
             snapshots: snapshots.clone(),
             clients: Arc::clone(&clients),
             stop: stop_proxy.clone(),

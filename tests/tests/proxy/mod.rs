@@ -18,7 +18,7 @@ mod streaming;
 mod targets;
 
 /// Checks `expect` against `origin`, and then against a node before it.
-async fn both(origin: &Origin, expect: impl AsyncFn(SocketAddr)) {
+pub(crate) async fn both(origin: &Origin, expect: impl AsyncFn(SocketAddr)) {
     println!("against the bare origin");
     expect(origin.address()).await;
     println!("through weldr");

@@ -1,252 +1,297 @@
 //! One connection of a client: its deadlines, and its requests one after another.
+//!
+//! Most connections wait most of the time. So one that waits is a socket and a deadline and no more: what serving takes
+//! is made when the first byte comes, and given back when nothing has come for a while.
 
 use std::{
-    future::{Future as _, poll_fn},
+    future::poll_fn,
     io,
     net::SocketAddr,
-    pin::{Pin, pin},
+    pin::Pin,
     rc::Rc,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU8, Ordering::Relaxed},
-    },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
+    time::Duration,
 };
 
-use http::HeaderValue;
-use hyper::{server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioIo;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncWrite, AsyncWriteExt as _},
     net::TcpStream,
 };
 
-use super::{deadline::Deadline, length_scan::LengthScan, service, worker::Worker};
+use super::{
+    buffer::Buffer,
+    deadline::Deadline,
+    error::ProxyError,
+    flow::poll_fill,
+    headers::{Peer, Refusal},
+    http1::{HeadDefect, check_begin, end_of_head},
+    service,
+    worker::Worker,
+};
+
+/// How long a connection that waits keeps what serving takes.
+const PARK_AFTER: Duration = Duration::from_millis(250);
+/// For how long what a client still sends is thrown away after its last answer: closing a socket with something unread
+/// resets the connection, and the client might lose the answer.
+const LINGER: Duration = Duration::from_secs(1);
+/// Bytes that are thrown away so.
+const MOST_LINGERING: usize = 1024 * 1024;
 
 /// Who sends the requests of a connection.
 pub(super) struct Client {
-    pub(super) address: SocketAddr,
-    /// Its address as `X-Forwarded-For` has it.
-    pub(super) forwarded_for: HeaderValue,
-    pub(super) state: Arc<ConnectionState>,
+    pub(super) stream: TcpStream,
+    /// What it sent and nobody has used.
+    pub(super) buffer: Buffer,
+    pub(super) peer: Peer,
+    /// It will send no more.
+    pub(super) half_closed: bool,
+    pub(super) deadline: Deadline,
 }
 
-/// What a connection is waiting for, as its socket and its requests tell.
-///
-/// Only the worker's thread uses it; it is atomic because hyper wants to hand sockets to other threads.
-pub(super) struct ConnectionState {
-    phase: AtomicU8,
-    write_blocked: AtomicBool,
-    length_seen: AtomicBool,
-}
-
-/// What the client's side of a connection waits for.
+/// What becomes of a connection after an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-enum Phase {
-    /// The first byte of a request.
-    Idle,
-    /// The rest of its head.
-    Header,
-    /// A server: its own deadlines rule.
-    Request,
-    /// The client, to take the answer.
-    Answer,
+pub(super) enum After {
+    /// It waits for the next request.
+    Keep,
+    /// It is closed so that the client gets what was written.
+    Close,
+    /// It is closed at once: the answer broke off, or nobody is there to read it.
+    Cut,
+    /// The same, and so that nobody can take what came for all there is: its end would be the end of the answer.
+    Reset,
 }
 
-impl ConnectionState {
-    fn new() -> Arc<Self> {
-        let phase = AtomicU8::new(Phase::Idle as u8);
-        Arc::new(Self {
-            phase,
-            write_blocked: AtomicBool::new(false),
-            length_seen: AtomicBool::new(false),
-        })
-    }
-
-    pub(super) fn request_begins(&self) {
-        self.set_phase(Phase::Request);
-    }
-
-    pub(super) fn answer_begins(&self) {
-        self.set_phase(Phase::Answer);
-    }
-
-    pub(super) fn request_ends(&self) {
-        self.length_seen.store(false, Relaxed);
-        self.set_phase(Phase::Idle);
-    }
-
-    /// Whether the head of the request that begins had a Content-Length, also one that hyper removed.
-    pub(super) fn length_seen(&self) -> bool {
-        self.length_seen.load(Relaxed)
-    }
-
-    fn set_phase(&self, phase: Phase) {
-        self.phase.store(phase as u8, Relaxed);
-    }
-
-    fn phase(&self) -> Phase {
-        [Phase::Idle, Phase::Header, Phase::Request, Phase::Answer]
-            [usize::from(self.phase.load(Relaxed) & 3)]
-    }
+/// How waiting for a request ended.
+enum Awaited {
+    /// With a head of so many bytes.
+    Head(usize),
+    /// Nothing came for a while.
+    Nothing,
+    /// With the end of the connection.
+    End,
+    /// With something that is not a request.
+    Failed(ProxyError),
 }
 
 /// Serves the requests of `stream` until it ends.
 pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, address: SocketAddr) {
-    let state = ConnectionState::new();
-    let Ok(forwarded_for) = HeaderValue::try_from(address.ip().to_canonical().to_string()) else {
-        return; // An address is made of visible characters.
+    let Ok(local) = stream.local_addr() else {
+        return; // It is gone already.
     };
-    let client = Rc::new(Client {
-        address,
-        forwarded_for,
-        state: Arc::clone(&state),
-    });
-    let io = TokioIo::new(ClientStream {
+    let mut client = Client {
         stream,
-        state: Arc::clone(&state),
-        scan: LengthScan::default(),
-    });
-    let service = {
-        let worker = Rc::clone(&worker);
-        service_fn(move |request| service::serve(Rc::clone(&worker), Rc::clone(&client), request))
+        buffer: Buffer::default(),
+        peer: Peer::new(address, local, &worker.http),
+        half_closed: false,
+        deadline: worker.deadlines.register(),
     };
-    let mut requests = pin!(
-        http1::Builder::new()
-            .max_headers(worker.limits.headers)
-            .max_header_size(worker.limits.header_bytes)
-            .serve_connection(io, service)
-    );
-    let mut patience = Patience::new(&worker, &state);
-    let mut told_to_close = false;
-    let ended = poll_fn(|cx| {
-        if let Poll::Ready(ended) = requests.as_mut().poll(cx) {
-            return Poll::Ready(ended.err());
-        }
-        if worker.closes_idle() && !told_to_close {
-            told_to_close = true;
-            requests.as_mut().graceful_shutdown();
-            if let Poll::Ready(ended) = requests.as_mut().poll(cx) {
-                return Poll::Ready(ended.err());
+    while poll_fn(|cx| poll_parked(cx, &worker, &client)).await {
+        // Apart from the wait, so that who waits does not hold the memory for it.
+        match Box::pin(serve_requests(&worker, &mut client)).await {
+            None => client.deadline.arm(worker.timeouts.client_idle),
+            Some(after) => {
+                end(&worker, &mut client, after).await;
+                break;
             }
         }
-        patience.poll(cx).map(|()| None)
+    }
+    worker.buffers.take_back(&mut client.buffer);
+}
+
+/// Waits for a byte. False when none is to be waited for.
+fn poll_parked(cx: &mut Context<'_>, worker: &Worker, client: &Client) -> Poll<bool> {
+    if client.stream.poll_read_ready(cx).is_ready() {
+        return Poll::Ready(true);
+    }
+    if worker.closes_idle() {
+        return Poll::Ready(false);
+    }
+    client.deadline.poll(cx).map(|_| false)
+}
+
+/// Serves requests as long as they come. `None`: none came for a while.
+async fn serve_requests(worker: &Rc<Worker>, client: &mut Client) -> Option<After> {
+    loop {
+        let after = match poll_request(worker, client).await {
+            Awaited::Head(length) => service::serve(worker, client, length).await,
+            Awaited::Nothing => return None,
+            Awaited::End => After::Cut,
+            Awaited::Failed(error) => service::refuse(worker, client, error).await,
+        };
+        if after != After::Keep {
+            return Some(after);
+        }
+    }
+}
+
+/// Waits for the head of the next request.
+async fn poll_request(worker: &Worker, client: &mut Client) -> Awaited {
+    let mut heads = Heads {
+        searched: 0,
+        began: false,
+        skipped: false,
+    };
+    client.deadline.arm(PARK_AFTER);
+    poll_fn(|cx| heads.poll(cx, worker, client)).await
+}
+
+/// The search for the end of a head.
+struct Heads {
+    searched: usize,
+    /// Whether a byte of it has come.
+    began: bool,
+    /// Whether an empty line before it was skipped.
+    skipped: bool,
+}
+
+impl Heads {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        worker: &Worker,
+        client: &mut Client,
+    ) -> Poll<Awaited> {
+        loop {
+            if !client.buffer.is_empty() {
+                if !self.began {
+                    self.began = true;
+                    client.deadline.arm(worker.timeouts.client_header);
+                }
+                match self.look(worker, client) {
+                    Ok(Some(length)) => return Poll::Ready(Awaited::Head(length)),
+                    Ok(None) => {}
+                    Err(defect) => {
+                        return Poll::Ready(Awaited::Failed(Refusal::Head(defect).into()));
+                    }
+                }
+            }
+            if client.half_closed {
+                return Poll::Ready(self.ended(client));
+            }
+            let buffers = &worker.buffers;
+            match poll_fill(cx, &mut client.stream, &mut client.buffer, buffers) {
+                Poll::Ready(Ok(1..)) => {}
+                Poll::Ready(Ok(0)) => client.half_closed = true,
+                Poll::Ready(Err(_)) => return Poll::Ready(Awaited::End),
+                Poll::Pending => {
+                    if !self.began && worker.closes_idle() {
+                        return Poll::Ready(Awaited::End);
+                    }
+                    ready!(client.deadline.poll(cx));
+                    return Poll::Ready(if self.began {
+                        Awaited::Failed(ProxyError::HeadTimeout)
+                    } else {
+                        Awaited::Nothing
+                    });
+                }
+            }
+        }
+    }
+
+    /// The client has sent all that it will.
+    fn ended(&self, client: &Client) -> Awaited {
+        if self.began && !client.buffer.is_empty() {
+            return Awaited::Failed(Refusal::Head(HeadDefect::RequestLine).into());
+        }
+        Awaited::End
+    }
+
+    /// The length of the head, when it is all there; else room for more of it.
+    fn look(&mut self, worker: &Worker, client: &mut Client) -> Result<Option<usize>, HeadDefect> {
+        let buffer = &mut client.buffer;
+        // RFC 9112, section 2.2: some clients send an empty line behind the body of a request.
+        if !self.skipped && self.searched == 0 {
+            match buffer.filled() {
+                [b'\r', b'\n', ..] => {
+                    buffer.consume(2);
+                    self.skipped = true;
+                    if buffer.is_empty() {
+                        return Ok(None);
+                    }
+                }
+                [b'\r'] => return Ok(None),
+                _ => {}
+            }
+        }
+        let filled = buffer.filled();
+        let limit = worker.limits.header_bytes;
+        let end = end_of_head(filled, &mut self.searched)?;
+        if end.unwrap_or(filled.len()) > limit {
+            let line = filled[..limit].contains(&b'\n');
+            return Err(if line {
+                HeadDefect::TooLarge
+            } else {
+                HeadDefect::TargetTooLong
+            });
+        }
+        if end.is_none() {
+            check_begin(filled)?;
+            if buffer.space().is_empty() {
+                buffer.compact();
+                let more = (buffer.capacity() * 2).min(limit + 1);
+                worker.buffers.grow(buffer, more);
+            }
+        }
+        Ok(end)
+    }
+}
+
+/// Writes all of `bytes` to the client, unless it does not take them in time.
+pub(super) async fn write_all(
+    worker: &Worker,
+    client: &mut Client,
+    bytes: &[u8],
+) -> io::Result<()> {
+    client.deadline.arm(worker.timeouts.stream_idle);
+    let mut written = 0;
+    poll_fn(|cx| {
+        while written < bytes.len() {
+            match Pin::new(&mut client.stream).poll_write(cx, &bytes[written..]) {
+                Poll::Ready(Ok(more)) if more > 0 => written += more,
+                Poll::Ready(Ok(_)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    return client
+                        .deadline
+                        .poll(cx)
+                        .map(|_| Err(io::ErrorKind::TimedOut.into()));
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    })
+    .await
+}
+
+async fn end(worker: &Worker, client: &mut Client, after: After) {
+    match after {
+        After::Close => linger(worker, client).await,
+        After::Reset => {
+            if let Err(error) = client.stream.set_zero_linger() {
+                tracing::debug!(%error, "a connection cannot be reset");
+            }
+        }
+        After::Keep | After::Cut => {}
+    }
+}
+
+/// Ends our side, and throws away what the client still sends.
+async fn linger(worker: &Worker, client: &mut Client) {
+    if client.half_closed || client.stream.shutdown().await.is_err() {
+        return;
+    }
+    client.deadline.arm(LINGER);
+    let mut left = MOST_LINGERING;
+    poll_fn(|cx| {
+        while left > 0 {
+            client.buffer.clear();
+            match poll_fill(cx, &mut client.stream, &mut client.buffer, &worker.buffers) {
+                Poll::Ready(Ok(more)) if more > 0 => left = left.saturating_sub(more),
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => return client.deadline.poll(cx).map(drop),
+            }
+        }
+        Poll::Ready(())
     })
     .await;
-    if let Some(error) = ended {
-        let error: &dyn std::error::Error = &error;
-        tracing::debug!(client = %address, error, "connection of a client ended");
-    }
-}
-
-/// The deadline of whatever the client is waited for.
-struct Patience<'w> {
-    worker: &'w Worker,
-    state: &'w ConnectionState,
-    deadline: Deadline,
-    waits_for: Option<(Phase, bool)>,
-}
-
-impl<'w> Patience<'w> {
-    fn new(worker: &'w Worker, state: &'w ConnectionState) -> Self {
-        Self {
-            worker,
-            state,
-            deadline: worker.deadlines.register(),
-            waits_for: None,
-        }
-    }
-
-    /// Ready when the client took too long. To be called when its connection can do no more.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let waits_for = (self.state.phase(), self.state.write_blocked.load(Relaxed));
-        if self.waits_for != Some(waits_for) {
-            self.waits_for = Some(waits_for);
-            let timeouts = &self.worker.timeouts;
-            match waits_for {
-                (Phase::Idle, _) => self.deadline.arm(timeouts.client_idle),
-                (Phase::Header, _) => self.deadline.arm(timeouts.client_header),
-                (Phase::Answer, true) => self.deadline.arm(timeouts.stream_idle),
-                (Phase::Request, _) | (Phase::Answer, false) => self.deadline.disarm(),
-            }
-        }
-        self.deadline.poll(cx).map(drop)
-    }
-}
-
-/// A client's socket that tells the state of its connection what it does.
-struct ClientStream {
-    stream: TcpStream,
-    state: Arc<ConnectionState>,
-    scan: LengthScan,
-}
-
-impl ClientStream {
-    fn wrote(&self, written: &Poll<io::Result<usize>>) {
-        self.state
-            .write_blocked
-            .store(written.is_pending(), Relaxed);
-    }
-}
-
-impl AsyncRead for ClientStream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut this.stream).poll_read(cx, buffer);
-        let part = &buffer.filled()[before..];
-        if part.is_empty() {
-            return read;
-        }
-        if this.state.phase() == Phase::Idle {
-            this.state.set_phase(Phase::Header);
-            this.scan = LengthScan::default();
-        }
-        if this.state.phase() == Phase::Header {
-            this.scan.feed(part);
-            this.state.length_seen.store(this.scan.found(), Relaxed);
-        }
-        read
-    }
-}
-
-impl AsyncWrite for ClientStream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let written = Pin::new(&mut this.stream).poll_write(cx, bytes);
-        this.wrote(&written);
-        written
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let written = Pin::new(&mut this.stream).poll_write_vectored(cx, slices);
-        this.wrote(&written);
-        written
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
-    }
 }

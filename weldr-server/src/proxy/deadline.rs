@@ -153,15 +153,18 @@ impl Deadline {
         });
     }
 
-    /// Takes the deadline back.
-    pub(super) fn disarm(&self) {
-        self.update(|entry| entry.expires = NEVER);
-    }
-
     /// Says which server is waited for: its removal is a deadline too.
     pub(super) fn wait_for(&self, server: ServerId) {
         self.update(|entry| {
             entry.server = Some(server);
+            entry.reached = None;
+        });
+    }
+
+    /// No server is waited for any more.
+    pub(super) fn wait_for_none(&self) {
+        self.update(|entry| {
+            entry.server = None;
             entry.reached = None;
         });
     }
@@ -212,8 +215,6 @@ mod tests {
         );
         soon.arm(Duration::ZERO);
         later.arm(Duration::from_hours(1));
-        never.arm(Duration::ZERO);
-        never.disarm();
         deadlines.now.set(1);
         deadlines.wake_where(Some(Reached::Expired), |entry| entry.expires <= 1);
         assert_eq!(poll(&soon), Poll::Ready(Reached::Expired));

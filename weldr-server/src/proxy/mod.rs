@@ -7,18 +7,23 @@
 //! is not shared lives in `Rc` and `Cell`. Nothing here may block, and nothing here knows of the management
 //! API or of how the desired state is kept.
 
-mod body;
+mod buffer;
+mod clock;
 mod connection;
 mod deadline;
 mod error;
+mod exchange;
+mod flow;
 mod headers;
-mod length_scan;
+mod http1;
 mod listener;
 mod response;
 mod retry;
 mod select;
 mod service;
 mod tally;
+mod trailers;
+mod upgrade;
 mod upstream;
 mod worker;
 

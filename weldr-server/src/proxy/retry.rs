@@ -3,11 +3,6 @@
 //! RFC 9110, section 9.2.2: a proxy must not repeat a request whose method is not idempotent unless it
 //! knows that the first was never acted on.
 
-use http::Method;
-
-/// Attempts of one request, the first included.
-pub(super) const MOST_ATTEMPTS: usize = 3;
-
 /// How far an attempt came before it failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Progress {
@@ -15,6 +10,15 @@ pub(super) enum Progress {
     Unsent,
     /// Some of it may have been sent; nothing of an answer has come.
     Sent,
+}
+
+/// Whether a request can be sent once more when it is not known what became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Replay {
+    /// Its method is idempotent, and it has no body.
+    Possible,
+    /// A server may act on it twice, or its body is gone.
+    Never,
 }
 
 /// Retries are a share of the requests, so that servers in trouble do not get more of them just then.
@@ -51,34 +55,14 @@ impl Budget {
     }
 }
 
-/// Whether a request may be sent again after `attempts` attempts, of which the last came as far as
-/// `progress` says. `replayable`: its method is idempotent, and it has no body that is gone now.
+/// Whether a request may be sent again after an attempt that came as far as `progress` says.
 ///
 /// What was never sent costs the servers nothing, so it is not charged to the budget.
-pub(super) fn may_retry(
-    attempts: usize,
-    progress: Progress,
-    replayable: bool,
-    budget: &mut Budget,
-) -> bool {
-    attempts < MOST_ATTEMPTS
-        && match progress {
-            Progress::Unsent => true,
-            Progress::Sent => replayable && budget.spend(),
-        }
-}
-
-/// The idempotent methods of RFC 9110, section 9.2.2.
-pub(super) fn is_idempotent(method: &Method) -> bool {
-    [
-        Method::GET,
-        Method::HEAD,
-        Method::OPTIONS,
-        Method::TRACE,
-        Method::PUT,
-        Method::DELETE,
-    ]
-    .contains(method)
+pub(super) fn may_retry(progress: Progress, replay: Replay, budget: &mut Budget) -> bool {
+    match progress {
+        Progress::Unsent => true,
+        Progress::Sent => replay == Replay::Possible && budget.spend(),
+    }
 }
 
 #[cfg(test)]
@@ -87,18 +71,16 @@ mod tests {
 
     #[test]
     fn what_may_be_sent_again() {
+        use Replay::{Never, Possible};
         let cases = [
-            // attempts, progress, replayable, expected
-            (1, Progress::Unsent, false, true),
-            (2, Progress::Unsent, false, true),
-            (MOST_ATTEMPTS, Progress::Unsent, true, false),
-            (1, Progress::Sent, true, true),
-            (1, Progress::Sent, false, false),
-            (MOST_ATTEMPTS, Progress::Sent, true, false),
+            (Progress::Unsent, Never, true),
+            (Progress::Unsent, Possible, true),
+            (Progress::Sent, Possible, true),
+            (Progress::Sent, Never, false),
         ];
-        for (attempts, progress, replayable, expected) in cases {
-            let retried = may_retry(attempts, progress, replayable, &mut Budget::new());
-            assert_eq!(retried, expected, "{attempts} {progress:?} {replayable}");
+        for (progress, replay, expected) in cases {
+            let retried = may_retry(progress, replay, &mut Budget::new());
+            assert_eq!(retried, expected, "{progress:?} {replay:?}");
         }
     }
 
@@ -109,7 +91,7 @@ mod tests {
         let mut retries = 0;
         for _ in 0..1000 {
             budget.earn();
-            retries += u32::from(may_retry(1, Progress::Sent, true, &mut budget));
+            retries += u32::from(may_retry(Progress::Sent, Replay::Possible, &mut budget));
         }
         assert_eq!(retries, 200);
     }
@@ -118,13 +100,7 @@ mod tests {
     fn what_was_never_sent_is_retried_with_an_empty_budget() {
         let mut budget = Budget::new();
         while budget.spend() {}
-        assert!(may_retry(1, Progress::Unsent, false, &mut budget));
-        assert!(!may_retry(1, Progress::Sent, true, &mut budget));
-    }
-
-    #[test]
-    fn a_post_is_not_idempotent() {
-        assert!(is_idempotent(&Method::GET) && is_idempotent(&Method::DELETE));
-        assert!(!is_idempotent(&Method::POST) && !is_idempotent(&Method::PATCH));
+        assert!(may_retry(Progress::Unsent, Replay::Never, &mut budget));
+        assert!(!may_retry(Progress::Sent, Replay::Possible, &mut budget));
     }
 }

@@ -1,321 +1,335 @@
-//! One request: from the head that the client sent to the head of its answer.
+//! One request: from the head that the client sent to the end of its answer.
 
 use std::{
-    convert::Infallible,
     future::{Future as _, poll_fn},
     io,
     net::SocketAddr,
     pin::pin,
     rc::Rc,
-    task::{Context, Poll},
+    task::Poll,
 };
 
-use bytes::Bytes;
-use http::{Request, Response, request};
-use http_body::Body as _;
-use hyper::{body::Incoming, client::conn::TrySendError};
-
-use crate::{config::Timeouts, model::ServerId};
+use crate::model::ServerId;
 
 use super::{
-    body::{Exchange, RequestBody, ResponseBody, ServerBody, Upload},
-    connection::Client,
-    deadline::{Deadline, Reached},
+    connection::{After, Client, write_all},
+    deadline::Reached,
     error::ProxyError,
-    headers, response, retry,
+    exchange::{Answer, Exchange, Parts},
+    flow::Flow,
+    headers::{Circumstances, Prepared, Refusal, Request, prepare},
+    http1::{Decoder, Framing, parse_request},
+    response::{self, Asker},
+    retry::{Progress, Replay},
     tally::{AttemptTally, RequestTally},
-    upstream::{Connection, Sent, Upstream},
+    trailers, upgrade,
+    upstream::{Connection, Upstream},
     worker::Worker,
 };
 
-/// Answers a client's request: with a server's answer, or with the reason why there is none.
-pub(super) async fn serve(
-    worker: Rc<Worker>,
-    client: Rc<Client>,
-    request: Request<Incoming>,
-) -> Result<Response<ResponseBody>, Infallible> {
-    let mut tally = RequestTally::begin(&worker, &client.state);
-    let mut answer = match forward(&worker, &client, request).await {
-        Ok(answer) => {
-            tally.answered(answer.status());
-            answer.map(|answer| answer.into_body(tally, &worker.timeouts))
+/// Answers the request whose head is the first `length` bytes that the client sent.
+pub(super) async fn serve(worker: &Rc<Worker>, client: &mut Client, length: usize) -> After {
+    let (asker, prepared) = read(worker, client, length);
+    let mut tally = RequestTally::begin(worker);
+    match prepared {
+        Ok(Prepared::Forward(request)) => {
+            let after = forward(worker, client, asker, &request, &mut tally).await;
+            worker.buffers.take_head_back(request.head);
+            after
         }
-        Err(error) => {
-            let answer = response::explain(&error);
-            tracing::debug!(
-                client = %client.address,
-                status = answer.status().as_u16(),
-                error = &error as &dyn std::error::Error,
-                "request failed"
-            );
-            tally.answered(answer.status());
-            answer.map(|text| ResponseBody::whole(text, tally))
+        Ok(Prepared::AnswerHere(answer)) => {
+            let mut out = Vec::new();
+            response::write_local(&mut out, &answer, asker, true, &worker.date());
+            tally.answered(200);
+            written(write_all(worker, client, &out).await)
         }
+        Err(refusal) => fail(worker, client, asker, &mut tally, &refusal.into(), true).await,
+    }
+}
+
+/// Answers something that is not a request.
+pub(super) async fn refuse(worker: &Rc<Worker>, client: &mut Client, error: ProxyError) -> After {
+    let mut tally = RequestTally::begin(worker);
+    fail(worker, client, Asker::default(), &mut tally, &error, true).await
+}
+
+fn read(worker: &Worker, client: &mut Client, length: usize) -> (Asker, Result<Prepared, Refusal>) {
+    let head = &client.buffer.filled()[..length];
+    let mut fields = worker.fields.borrow_mut();
+    let request = match parse_request(head, worker.head_limits(), &mut fields) {
+        Ok(request) => request,
+        Err(defect) => return (Asker::default(), Err(Refusal::Head(defect))),
     };
-    if worker.is_draining() {
-        headers::close_after(answer.headers_mut());
+    let asker = Asker::of(head, &request, &fields);
+    let around = Circumstances {
+        peer: &client.peer,
+        policy: &worker.http,
+        ids: worker.new_ids(),
+    };
+    let prepared = prepare(head, &request, &fields, &around, worker.buffers.head());
+    client.buffer.consume(length);
+    if client.buffer.is_empty() {
+        worker.buffers.take_back(&mut client.buffer);
     }
-    Ok(answer)
+    (asker, prepared)
 }
 
-/// A server's answer whose body is still to come.
-struct Answer {
-    incoming: Incoming,
-    attempt: AttemptTally,
-    connection: Connection,
-    deadline: Deadline,
-    upload: Option<Rc<Upload>>,
-}
-
-impl Answer {
-    fn into_body(self, request: RequestTally, timeouts: &Timeouts) -> ResponseBody {
-        let Self {
-            incoming,
-            attempt,
-            connection,
-            deadline,
-            upload,
-        } = self;
-        let exchange = Exchange {
-            request,
-            attempt,
-            connection,
-            deadline,
-            upload,
-        };
-        if incoming.is_end_stream() {
-            return ResponseBody::whole(Bytes::new(), exchange.give_back());
-        }
-        ResponseBody::Server(Box::new(ServerBody::new(
-            incoming,
-            exchange,
-            timeouts.stream_idle,
-        )))
+/// The one place where a failure becomes an answer, or the end of one.
+async fn fail(
+    worker: &Worker,
+    client: &mut Client,
+    asker: Asker,
+    tally: &mut RequestTally<'_>,
+    error: &ProxyError,
+    close: bool,
+) -> After {
+    let verdict = error.verdict();
+    tracing::debug!(
+        client = %client.peer.address,
+        status = verdict.status,
+        error = error as &dyn std::error::Error,
+        "request failed"
+    );
+    tally.answered(verdict.status);
+    if matches!(error, ProxyError::ClientGone | ProxyError::ClientStalled) {
+        return After::Cut;
+    }
+    let close = close || error.is_clients_fault() || worker.is_draining();
+    let mut out = Vec::new();
+    response::write_failure(&mut out, error, asker, close, &worker.date());
+    let written = written(write_all(worker, client, &out).await);
+    if written == After::Close && !close {
+        After::Keep
+    } else {
+        written
     }
 }
 
-/// A request on its way out. What was sent once can be sent again only when it can be made again.
-struct Outbound {
-    head: request::Parts,
-    body: Option<Incoming>,
-    upload: Option<Rc<Upload>>,
-    /// Its method is idempotent and it has no body.
-    replayable: bool,
-}
-
-impl Outbound {
-    fn new(head: request::Parts, body: Incoming) -> Self {
-        let body = Some(body).filter(|body| !body.is_end_stream());
-        let replayable = body.is_none() && retry::is_idempotent(&head.method);
-        let upload = body.is_some().then(Rc::<Upload>::default);
-        Self {
-            head,
-            body,
-            upload,
-            replayable,
-        }
-    }
-
-    fn make(&mut self) -> Request<RequestBody> {
-        let body = match (self.body.take(), &self.upload) {
-            (Some(incoming), Some(upload)) => RequestBody::Client {
-                incoming,
-                upload: Rc::clone(upload),
-            },
-            _ => RequestBody::Empty,
-        };
-        Request::from_parts(self.head.clone(), body)
-    }
-
-    /// Takes back what was not sent.
-    fn take_back(&mut self, request: Request<RequestBody>) {
-        if let RequestBody::Client { incoming, .. } = request.into_body() {
-            self.body = Some(incoming);
-        }
+fn written(result: io::Result<()>) -> After {
+    match result {
+        Ok(()) => After::Close,
+        Err(_) => After::Cut,
     }
 }
 
 async fn forward(
     worker: &Rc<Worker>,
-    client: &Client,
-    request: Request<Incoming>,
-) -> Result<Response<Answer>, ProxyError> {
-    let (mut head, body) = request.into_parts();
-    headers::prepare_request(&mut head, &client.forwarded_for, client.state.length_seen())?;
-    head.extensions.clear();
-    let mut outbound = Outbound::new(head, body);
-    let deadline = worker.deadlines.register();
-    let mut tried: Vec<ServerId> = Vec::new();
-    worker.retries.borrow_mut().earn();
-    loop {
-        let upstream = worker.choose(&tried)?;
-        match attempt(worker, &upstream, &mut outbound, &deadline).await {
-            Ok((answer, attempt, connection)) => {
-                let (mut head, incoming) = answer.into_parts();
-                headers::prepare_response(&mut head);
-                let upload = outbound.upload;
-                let answer = Answer {
-                    incoming,
-                    attempt,
-                    connection,
-                    deadline,
-                    upload,
-                };
-                return Ok(Response::from_parts(head, answer));
+    client: &mut Client,
+    asker: Asker,
+    request: &Request,
+    tally: &mut RequestTally<'_>,
+) -> After {
+    if let Some(objection) = request.objection {
+        tracing::warn!(
+            client = %client.peer.address,
+            objection = %objection,
+            "request forwarded that strict mode would refuse"
+        );
+    }
+    let mut attempts = Attempts {
+        worker,
+        asker,
+        request,
+        upload: upload(request),
+        answer: Answer::new(worker.buffers.head()),
+    };
+    let outcome = attempts.run(client, tally).await;
+    client.deadline.wait_for_none();
+    let Attempts { upload, answer, .. } = attempts;
+    let keeps = request.keep_alive && upload.is_taken() && !answer.closes;
+    let after = match outcome {
+        Ok(()) if answer.switches => After::Cut,
+        Ok(()) if keeps => After::Keep,
+        Ok(()) => After::Close,
+        Err(error) if answer.has_begun() => {
+            if !error.is_clients_fault() {
+                tally.broken_off();
             }
-            Err(error) => {
-                tried.push(upstream.id());
-                if !worker.may_retry(tried.len(), &error, outbound.replayable) {
-                    return Err(error);
-                }
+            tracing::debug!(
+                client = %client.peer.address,
+                error = &error as &dyn std::error::Error,
+                "answer broken off"
+            );
+            if answer.until_close {
+                After::Reset
+            } else {
+                After::Cut
             }
         }
-    }
+        Err(error) => fail(worker, client, asker, tally, &error, !keeps).await,
+    };
+    worker.buffers.take_head_back(answer.head);
+    after
 }
 
-/// Tries one server. Connections that the server closed while nobody used them do not count as a try.
-async fn attempt(
-    worker: &Rc<Worker>,
-    upstream: &Rc<Upstream>,
-    outbound: &mut Outbound,
-    deadline: &Deadline,
-) -> Result<(Response<Incoming>, AttemptTally, Connection), ProxyError> {
-    let mut tally = AttemptTally::begin(worker, upstream);
-    deadline.wait_for(upstream.id());
-    let outcome = loop {
-        let mut connection = match poll_fn(|cx| Poll::Ready(upstream.checkout(cx))).await {
-            Some(connection) => connection,
-            None => match connect(worker, upstream, deadline).await {
-                Ok(connection) => connection,
-                Err(error) => break Err(error),
-            },
-        };
-        match exchange(worker, upstream, &mut connection, outbound, deadline).await {
-            Ok(answer) => {
-                tally.answered(answer.status());
-                return Ok((answer, tally, connection));
+fn upload(request: &Request) -> Flow {
+    let chunked = request.framing == Framing::Chunked;
+    let trailers = chunked.then_some(trailers::of_request as fn(&[u8]) -> _);
+    Flow::new(Decoder::from(request.framing), chunked, trailers)
+}
+
+/// The attempts to have one request answered.
+struct Attempts<'a> {
+    worker: &'a Rc<Worker>,
+    asker: Asker,
+    request: &'a Request,
+    upload: Flow,
+    answer: Answer,
+}
+
+impl Attempts<'_> {
+    async fn run(
+        &mut self,
+        client: &mut Client,
+        tally: &mut RequestTally<'_>,
+    ) -> Result<(), ProxyError> {
+        let worker = self.worker;
+        let replay = self.replay();
+        let mut tried: Vec<ServerId> = Vec::new();
+        worker.retries.borrow_mut().earn();
+        loop {
+            let upstream = worker.choose(&tried)?;
+            let Err(error) = self.attempt(client, &upstream, replay, tally).await else {
+                return Ok(());
+            };
+            tried.push(upstream.id());
+            if self.answer.has_begun() || !worker.may_retry(tried.len(), &error, replay) {
+                return Err(error);
             }
-            Err(Failure::Unsent) if connection.reused => {}
-            Err(Failure::Unsent) => {
-                break Err(aborted(
-                    upstream.live.address,
-                    "closed before the request was sent",
-                ));
+            self.begin_anew();
+        }
+    }
+
+    fn replay(&self) -> Replay {
+        let has_body = !self.upload.is_taken();
+        if self.request.is_idempotent && !has_body {
+            Replay::Possible
+        } else {
+            Replay::Never
+        }
+    }
+
+    fn begin_anew(&mut self) {
+        if !self.upload.is_unsent() {
+            self.upload.rewind();
+        }
+        self.answer = Answer::new(std::mem::take(&mut self.answer.head));
+    }
+
+    /// Tries one server. Connections that the server closed while nobody used them do not count as a try.
+    async fn attempt(
+        &mut self,
+        client: &mut Client,
+        upstream: &Rc<Upstream>,
+        replay: Replay,
+        tally: &mut RequestTally<'_>,
+    ) -> Result<(), ProxyError> {
+        let mut attempt = AttemptTally::begin(self.worker, upstream);
+        client.deadline.wait_for(upstream.id());
+        loop {
+            let outcome = match upstream.checkout(replay) {
+                Some(connection) => Ok(connection),
+                None => connect(self.worker, client, upstream).await,
+            };
+            let reused = matches!(&outcome, Ok(connection) if connection.reused);
+            let outcome = match outcome {
+                Ok(connection) => self.exchange(client, connection, &mut attempt, tally).await,
+                Err(error) => Err(error),
+            };
+            let Err(error) = outcome else {
+                return Ok(());
+            };
+            if let (true, ProxyError::Closed { progress, .. }) = (reused, &error) {
+                upstream.closed_under_a_request();
+                if *progress == Progress::Unsent {
+                    continue;
+                }
             }
-            Err(Failure::Error(error)) => break Err(error),
+            // A client that breaks off its request says nothing about the server.
+            if !error.is_clients_fault() {
+                attempt.failed();
+            }
+            if let Some(reason) = error.connect_failure() {
+                upstream.counters().connect_failures.add(1);
+                upstream.live.report_connect_failure(reason);
+            }
+            return Err(error);
         }
-    };
-    outcome.inspect_err(|error: &ProxyError| {
-        // A client that breaks off its request says nothing about the server.
-        if !error.is_clients_fault() {
-            tally.failed();
+    }
+
+    async fn exchange(
+        &mut self,
+        client: &mut Client,
+        mut connection: Connection,
+        attempt: &mut AttemptTally<'_>,
+        tally: &mut RequestTally<'_>,
+    ) -> Result<(), ProxyError> {
+        let worker: &Worker = self.worker;
+        let mut told = false;
+        let mut exchange = Exchange::new(Parts {
+            worker,
+            client,
+            asker: self.asker,
+            request: self.request,
+            upload: &mut self.upload,
+            server: &mut connection,
+            answer: &mut self.answer,
+        });
+        let outcome = poll_fn(|cx| {
+            let polled = exchange.poll(cx);
+            if let Some((status, at)) = exchange.answered()
+                && !told
+            {
+                told = true;
+                attempt.answered(status, at);
+                tally.answered(status);
+            }
+            let (sent, received) = exchange.take_uncounted();
+            attempt.passed(sent, received);
+            tally.passed(sent, received);
+            polled
+        })
+        .await;
+        drop(exchange);
+        outcome?;
+        if self.answer.switches {
+            upgrade::tunnel(worker, client, &mut connection, attempt, tally).await;
+            return Ok(());
         }
-        if let Some(reason) = error.verdict().connect_failure {
-            upstream.counters().connect_failures.add(1);
-            upstream.live.report_connect_failure(reason);
+        let quiet = connection.buffer.is_empty();
+        worker.buffers.take_back(&mut connection.buffer);
+        if quiet && self.answer.server_keeps && self.upload.is_over(&self.request.head) {
+            attempt.upstream().release(connection);
         }
-    })
+        Ok(())
+    }
 }
 
 async fn connect(
     worker: &Worker,
+    client: &Client,
     upstream: &Upstream,
-    deadline: &Deadline,
 ) -> Result<Connection, ProxyError> {
     let server = upstream.live.address;
     let slot = upstream
         .slot(&worker.limits)
         .ok_or(ProxyError::ServerFull { server })?;
-    deadline.arm(worker.timeouts.connect);
-    let mut connecting = pin!(upstream.connect(slot, &worker.limits));
+    client.deadline.arm(worker.timeouts.connect);
+    let mut connecting = pin!(upstream.connect(slot));
     poll_fn(|cx| {
         if let Poll::Ready(connected) = connecting.as_mut().poll(cx) {
             return Poll::Ready(connected.map_err(|source| ProxyError::Connect { server, source }));
         }
-        deadline.poll(cx).map(|reached| match reached {
+        client.deadline.poll(cx).map(|reached| match reached {
             Reached::Expired => Err(ProxyError::ConnectTimeout { server }),
-            Reached::Cut => Err(aborted(server, "the server was removed")),
+            Reached::Cut => Err(removed(server)),
         })
     })
     .await
 }
 
-/// A connection that came to nothing before a request was on it.
-fn aborted(server: SocketAddr, why: &'static str) -> ProxyError {
-    ProxyError::Connect {
-        server,
-        source: io::Error::new(io::ErrorKind::ConnectionAborted, why),
-    }
-}
-
-/// How an exchange on one connection failed.
-enum Failure {
-    /// The connection was closed before anything of the request was written.
-    Unsent,
-    Error(ProxyError),
-}
-
-async fn exchange(
-    worker: &Worker,
-    upstream: &Upstream,
-    connection: &mut Connection,
-    outbound: &mut Outbound,
-    deadline: &Deadline,
-) -> Result<Response<Incoming>, Failure> {
-    let server = upstream.live.address;
-    let timeouts = &worker.timeouts;
-    let request = outbound.make();
-    let upload = outbound.upload.clone();
-    deadline.arm(if upload.is_some() {
-        timeouts.stream_idle
-    } else {
-        timeouts.response_header
-    });
-    let mut uploading = upload.is_some();
-    let watch = |cx: &mut Context<'_>| {
-        if let Some(upload) = &upload
-            && uploading
-        {
-            if upload.ended() {
-                uploading = false;
-                deadline.arm(timeouts.response_header);
-            } else if upload.take_moved() {
-                deadline.arm(timeouts.stream_idle);
-            }
-        }
-        deadline.poll(cx).map(|reached| match (reached, &upload) {
-            (Reached::Cut, _) => ProxyError::Removed { server },
-            (Reached::Expired, Some(upload)) if uploading && upload.waits_for_client() => {
-                ProxyError::BodyTimeout
-            }
-            (Reached::Expired, _) if uploading => ProxyError::UploadTimeout { server },
-            (Reached::Expired, _) => ProxyError::ResponseTimeout { server },
-        })
-    };
-    match connection.send(request, watch).await {
-        Sent::Answered(answer) => Ok(answer),
-        Sent::Interrupted(error) => Err(Failure::Error(error)),
-        Sent::Failed(mut failed) => match failed.take_message() {
-            Some(unsent) => {
-                outbound.take_back(unsent);
-                Err(Failure::Unsent)
-            }
-            None => Err(Failure::Error(broken(server, upload.as_deref(), *failed))),
-        },
-    }
-}
-
-fn broken(
-    server: SocketAddr,
-    upload: Option<&Upload>,
-    failed: TrySendError<Request<RequestBody>>,
-) -> ProxyError {
-    let source = failed.into_error();
-    if upload.is_some_and(Upload::broken) {
-        ProxyError::BodyBroken
-    } else if source.is_parse() {
-        ProxyError::InvalidAnswer { server, source }
-    } else {
-        ProxyError::Closed { server, source }
-    }
+/// The server was removed before a request was on its way to it: another can take it.
+fn removed(server: SocketAddr) -> ProxyError {
+    let source = io::Error::new(io::ErrorKind::ConnectionAborted, "the server was removed");
+    ProxyError::Connect { server, source }
 }

@@ -1,37 +1,31 @@
-//! Counting by ownership: what begins is counted when its tally is made, and what ends when it is dropped,
-//! however it ends.
+//! Counting by ownership: what begins is counted when its tally is made, and what ends when it is dropped, however it
+//! ends.
 
-use std::{rc::Rc, sync::Arc, time::Instant};
-
-use http::StatusCode;
+use std::{rc::Rc, time::Instant};
 
 use crate::stats::{ClientShard, ServerShard};
 
-use super::{connection::ConnectionState, upstream::Upstream, worker::Worker};
+use super::{upstream::Upstream, worker::Worker};
 
 /// A client's request from its head to the end of its answer.
-pub(super) struct RequestTally {
-    worker: Rc<Worker>,
-    connection: Arc<ConnectionState>,
+pub(super) struct RequestTally<'w> {
+    worker: &'w Worker,
     failed: bool,
 }
 
-impl RequestTally {
-    pub(super) fn begin(worker: &Rc<Worker>, connection: &Arc<ConnectionState>) -> Self {
-        connection.request_begins();
+impl<'w> RequestTally<'w> {
+    pub(super) fn begin(worker: &'w Worker) -> Self {
         worker.counters().in_flight.rise();
         Self {
-            worker: Rc::clone(worker),
-            connection: Arc::clone(connection),
+            worker,
             failed: false,
         }
     }
 
     /// The head of the answer goes out.
-    pub(super) fn answered(&mut self, status: StatusCode) {
-        self.counters().statuses.record(status.as_u16());
-        self.failed = status.is_server_error();
-        self.connection.answer_begins();
+    pub(super) fn answered(&mut self, status: u16) {
+        self.counters().statuses.record(status);
+        self.failed = status >= 500;
     }
 
     /// The answer breaks off, and not because of the client.
@@ -39,12 +33,18 @@ impl RequestTally {
         self.failed = true;
     }
 
-    pub(super) fn counters(&self) -> &ClientShard {
+    /// Bytes of its body, and of the body of its answer.
+    pub(super) fn passed(&self, sent: u64, received: u64) {
+        self.counters().bytes_received.add(sent);
+        self.counters().bytes_sent.add(received);
+    }
+
+    fn counters(&self) -> &ClientShard {
         self.worker.counters()
     }
 }
 
-impl Drop for RequestTally {
+impl Drop for RequestTally<'_> {
     fn drop(&mut self) {
         let counters = self.counters();
         counters.in_flight.fall();
@@ -54,35 +54,34 @@ impl Drop for RequestTally {
             &counters.success
         };
         outcome.add(1);
-        self.connection.request_ends();
     }
 }
 
 /// One attempt on one server.
-pub(super) struct AttemptTally {
-    worker: Rc<Worker>,
+pub(super) struct AttemptTally<'w> {
+    worker: &'w Worker,
     upstream: Rc<Upstream>,
     begun: Instant,
     failed: bool,
 }
 
-impl AttemptTally {
-    pub(super) fn begin(worker: &Rc<Worker>, upstream: &Rc<Upstream>) -> Self {
+impl<'w> AttemptTally<'w> {
+    pub(super) fn begin(worker: &'w Worker, upstream: &Rc<Upstream>) -> Self {
         upstream.counters().in_flight.rise();
         Self {
-            worker: Rc::clone(worker),
+            worker,
             upstream: Rc::clone(upstream),
             begun: Instant::now(),
             failed: false,
         }
     }
 
-    /// The server's head is here.
-    pub(super) fn answered(&mut self, status: StatusCode) {
+    /// The server's head came, `at` this moment.
+    pub(super) fn answered(&mut self, status: u16, at: Instant) {
         let counters = self.counters();
-        counters.record_latency(self.begun.elapsed());
-        counters.statuses.record(status.as_u16());
-        self.failed = status.is_server_error();
+        counters.record_latency(at.saturating_duration_since(self.begun));
+        counters.statuses.record(status);
+        self.failed = status >= 500;
     }
 
     /// The server failed to answer, or broke off.
@@ -90,16 +89,22 @@ impl AttemptTally {
         self.failed = true;
     }
 
+    /// Bytes of the body that it was sent, and of the body that it answered.
+    pub(super) fn passed(&self, sent: u64, received: u64) {
+        self.counters().bytes_sent.add(sent);
+        self.counters().bytes_received.add(received);
+    }
+
     pub(super) fn upstream(&self) -> &Rc<Upstream> {
         &self.upstream
     }
 
-    pub(super) fn counters(&self) -> &ServerShard {
+    fn counters(&self) -> &ServerShard {
         self.upstream.counters()
     }
 }
 
-impl Drop for AttemptTally {
+impl Drop for AttemptTally<'_> {
     fn drop(&mut self) {
         let (server, all) = (self.counters(), self.worker.counters());
         server.in_flight.fall();
@@ -110,5 +115,22 @@ impl Drop for AttemptTally {
             server.success.add(1);
             all.server_success.add(1);
         }
+    }
+}
+
+/// A connection that has changed its protocol, for as long as it is open.
+pub(super) struct TunnelTally<'w>(&'w Worker);
+
+impl<'w> TunnelTally<'w> {
+    pub(super) fn begin(worker: &'w Worker) -> Self {
+        worker.counters().tunnels.rise();
+        worker.counters().tunnels_total.add(1);
+        Self(worker)
+    }
+}
+
+impl Drop for TunnelTally<'_> {
+    fn drop(&mut self) {
+        self.0.counters().tunnels.fall();
     }
 }

@@ -1,28 +1,20 @@
 //! A worker's connections to one server.
 //!
-//! A connection has no task of its own: the request that uses it drives it, so a byte from the server wakes
-//! the one task that also writes to the client. One that nobody uses is not driven; before it is used
-//! again, it is asked whether the server has closed it in the meantime.
+//! A connection has no task of its own: the request that uses it drives it, so a byte from the server wakes the one
+//! task that also writes to the client. Before one that nobody used is used again, it is asked whether the server has
+//! closed it in the meantime.
 
 use std::{
-    cell::RefCell,
-    future::{Future as _, poll_fn},
+    cell::{Cell, RefCell},
     io,
-    pin::{Pin, pin},
+    mem::MaybeUninit,
+    net::SocketAddr,
     rc::Rc,
     sync::Arc,
-    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
 };
 
-use http::{Request, Response};
-use hyper::{
-    body::Incoming,
-    client::conn::{
-        TrySendError,
-        http1::{self, SendRequest},
-    },
-};
-use hyper_util::rt::TokioIo;
+use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use crate::{
@@ -32,9 +24,12 @@ use crate::{
     stats::ServerShard,
 };
 
-use super::body::RequestBody;
+use super::{buffer::Buffer, retry::Replay};
 
-type Driver = http1::Connection<TokioIo<TcpStream>, RequestBody>;
+/// The longest that a connection may have been unused when it carries a request that cannot be repeated.
+const FRESH: Duration = Duration::from_millis(500);
+/// For how long it is remembered after what time a server closed a connection.
+const MEMORY: Duration = Duration::from_mins(1);
 
 /// A server as one worker knows it.
 pub(super) struct Upstream {
@@ -43,17 +38,21 @@ pub(super) struct Upstream {
     /// The connection that was used last is used next: those beneath may grow old.
     idle: RefCell<Vec<IdleConnection>>,
     most_idle: usize,
+    /// When a connection was last found closed, and how long it had been unused at the most.
+    closes_after: Cell<Option<(Instant, Duration)>>,
 }
 
 struct IdleConnection {
     connection: Connection,
-    sweeps: u32,
+    since: Instant,
 }
 
 /// A connection to a server.
 pub(super) struct Connection {
-    sender: SendRequest<RequestBody>,
-    driver: Option<Pin<Box<Driver>>>,
+    pub(super) address: SocketAddr,
+    pub(super) stream: TcpStream,
+    /// What the server sent and nobody has used.
+    pub(super) buffer: Buffer,
     /// Whether it has carried a request before.
     pub(super) reused: bool,
     _open: OpenConnection,
@@ -74,6 +73,7 @@ impl Upstream {
             worker,
             idle: RefCell::default(),
             most_idle,
+            closes_after: Cell::new(None),
         })
     }
 
@@ -86,39 +86,64 @@ impl Upstream {
     }
 
     /// An unused connection that the server has not closed.
-    pub(super) fn checkout(&self, cx: &mut Context<'_>) -> Option<Connection> {
-        loop {
-            let mut idle = self.idle.borrow_mut().pop()?.connection;
-            idle.reused = true;
-            if idle.is_fit(cx) {
-                return Some(idle);
+    ///
+    /// A server may close one in the moment in which a request is written to it. Where the request can be repeated,
+    /// nobody notices. Where it cannot be, only a connection is taken that was in use just now, and more so when the
+    /// server is known to close connections soon; and the kernel is asked, not the last event that it sent.
+    pub(super) fn checkout(&self, replay: Replay) -> Option<Connection> {
+        let mut idle = self.idle.borrow_mut();
+        while let Some(newest) = idle.last() {
+            if replay == Replay::Never && newest.since.elapsed() > self.fresh() {
+                return None;
             }
+            let IdleConnection {
+                mut connection,
+                since,
+            } = idle.pop()?;
+            let fit = match replay {
+                Replay::Possible => connection.is_quiet(),
+                Replay::Never => connection.is_quiet() && connection.is_quiet_now(),
+            };
+            if fit {
+                connection.reused = true;
+                return Some(connection);
+            }
+            self.was_closed(since);
+        }
+        None
+    }
+
+    fn fresh(&self) -> Duration {
+        match self.closes_after.get() {
+            Some((noticed, after)) if noticed.elapsed() < MEMORY => FRESH.min(after / 2),
+            _ => FRESH,
         }
     }
 
-    /// A new connection, unless there are as many as there may be.
+    fn was_closed(&self, since: Instant) {
+        let after = since.elapsed().min(self.fresh() * 2);
+        self.closes_after.set(Some((Instant::now(), after)));
+    }
+
+    /// A reused connection turned out to be closed when a request was already written to it.
+    pub(super) fn closed_under_a_request(&self) {
+        self.closes_after
+            .set(Some((Instant::now(), Duration::ZERO)));
+    }
+
+    /// Room for a new connection, unless there are as many as there may be.
     pub(super) fn slot(&self, limits: &Limits) -> Option<ConnectionSlot> {
         self.live.connection_slot(limits.server_connections)
     }
 
     /// Opens a connection.
-    pub(super) async fn connect(
-        &self,
-        slot: ConnectionSlot,
-        limits: &Limits,
-    ) -> io::Result<Connection> {
+    pub(super) async fn connect(&self, slot: ConnectionSlot) -> io::Result<Connection> {
         let stream = TcpStream::connect(self.live.address).await?;
         if self.live.address.ip().is_loopback() && stream.local_addr()? == self.live.address {
             // TCP connects a port to itself when nothing listens there and it is chosen as the local one.
             return Err(io::ErrorKind::ConnectionRefused.into());
         }
         stream.set_nodelay(true)?;
-        let (sender, driver) = http1::Builder::new()
-            .max_headers(limits.headers)
-            .max_header_size(limits.header_bytes)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(io::Error::other)?;
         let counters = self.counters();
         counters.connections.rise();
         counters.connections_total.add(1);
@@ -128,33 +153,36 @@ impl Upstream {
             _slot: slot,
         };
         Ok(Connection {
-            sender,
-            driver: Some(Box::pin(driver)),
+            address: self.live.address,
+            stream,
+            buffer: Buffer::default(),
             reused: false,
             _open: open,
         })
     }
 
-    /// Keeps a connection for the next request, when it is fit for one and there is room.
+    /// Keeps a connection for the next request, when there is room. Its buffer has to be empty, and bare.
     pub(super) fn release(&self, connection: Connection) {
-        if !connection.is_ready() {
-            return;
-        }
         let mut idle = self.idle.borrow_mut();
-        if idle.len() < self.most_idle {
+        if idle.len() < self.most_idle && connection.buffer.is_bare() {
             idle.push(IdleConnection {
                 connection,
-                sweeps: 0,
+                since: Instant::now(),
             });
         }
     }
 
-    /// Closes the unused connections that the server has closed, or that nobody used for `most_sweeps` calls.
-    pub(super) fn sweep(&self, most_sweeps: u32) {
-        let mut cx = Context::from_waker(Waker::noop());
-        self.idle.borrow_mut().retain_mut(|idle| {
-            idle.sweeps += 1;
-            idle.sweeps <= most_sweeps && idle.connection.is_fit(&mut cx)
+    /// Closes the unused connections that the server has closed, or that nobody used for `longest`.
+    pub(super) fn sweep(&self, longest: Duration) {
+        self.idle.borrow_mut().retain(|idle| {
+            if idle.since.elapsed() >= longest {
+                return false;
+            }
+            let quiet = idle.connection.is_quiet();
+            if !quiet {
+                self.was_closed(idle.since);
+            }
+            quiet
         });
     }
 
@@ -165,60 +193,18 @@ impl Upstream {
 }
 
 impl Connection {
-    /// Moves what can be moved, in both directions.
-    pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
-        let Some(driver) = &mut self.driver else {
-            return;
-        };
-        // How it ended is told by the answer or by its body, not here.
-        if driver.as_mut().poll(cx).is_ready() {
-            self.driver = None;
-        }
+    /// Whether nothing has come on it, as far as this thread has been told. Between two requests a server has nothing
+    /// to say: not even bytes, which nobody asked for.
+    fn is_quiet(&self) -> bool {
+        let nothing = self.stream.try_read(&mut [0]);
+        matches!(nothing, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
-    fn is_ready(&self) -> bool {
-        self.driver.is_some() && self.sender.is_ready()
+    /// The same, as far as the kernel knows.
+    fn is_quiet_now(&self) -> bool {
+        let nothing = SockRef::from(&self.stream).peek(&mut [MaybeUninit::uninit()]);
+        matches!(nothing, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
-
-    fn is_fit(&mut self, cx: &mut Context<'_>) -> bool {
-        self.drive(cx);
-        self.is_ready()
-    }
-
-    /// Sends a request and waits for the head of the answer. `watch` is polled while it waits: what it
-    /// returns ends the wait.
-    pub(super) async fn send<W>(
-        &mut self,
-        request: Request<RequestBody>,
-        mut watch: impl FnMut(&mut Context<'_>) -> Poll<W>,
-    ) -> Sent<W> {
-        let mut answer = pin!(self.sender.try_send_request(request));
-        poll_fn(|cx| {
-            if let Some(driver) = &mut self.driver
-                && driver.as_mut().poll(cx).is_ready()
-            {
-                self.driver = None;
-            }
-            if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
-                return Poll::Ready(match answer {
-                    Ok(answer) => Sent::Answered(answer),
-                    Err(error) => Sent::Failed(Box::new(error)),
-                });
-            }
-            watch(cx).map(Sent::Interrupted)
-        })
-        .await
-    }
-}
-
-/// How sending a request ended.
-pub(super) enum Sent<W> {
-    /// With the head of an answer.
-    Answered(Response<Incoming>),
-    /// With an error of the connection.
-    Failed(Box<TrySendError<Request<RequestBody>>>),
-    /// The watch ended it.
-    Interrupted(W),
 }
 
 impl Drop for OpenConnection {

@@ -22,18 +22,22 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::{Limits, Timeouts},
+    config::{HttpPolicy, Limits, Timeouts},
     model::ServerId,
     snapshot::{Snapshot, Snapshots, Unavailable, WorkerReader},
     stats::{ClientShard, Sharded},
 };
 
 use super::{
+    buffer::Buffers,
+    clock::{Clock, HttpDate},
     connection,
     deadline::Deadlines,
     error::ProxyError,
+    headers::Ids,
+    http1::{Field, HeadLimits},
     listener::{self, Listeners},
-    retry,
+    retry::{self, Replay},
     select::Selector,
     upstream::Upstream,
 };
@@ -51,6 +55,8 @@ pub struct Parts {
     pub timeouts: Timeouts,
     /// How much to hold.
     pub limits: Limits,
+    /// What to make of messages.
+    pub http: HttpPolicy,
     /// What to act on.
     pub snapshots: Snapshots,
     /// Where to count, a shard for each worker.
@@ -109,7 +115,13 @@ pub(super) struct Worker {
     index: usize,
     pub(super) timeouts: Timeouts,
     pub(super) limits: Limits,
+    pub(super) http: HttpPolicy,
     pub(super) deadlines: Rc<Deadlines>,
+    pub(super) buffers: Buffers,
+    /// Where the fields of a head are put while it is looked at.
+    pub(super) fields: RefCell<Vec<Field>>,
+    clock: Clock,
+    dice: RefCell<fastrand::Rng>,
     pub(super) retries: RefCell<retry::Budget>,
     pub(super) stop: CancellationToken,
     clients: Arc<Sharded<ClientShard>>,
@@ -192,16 +204,10 @@ async fn follow(worker: Rc<Worker>, snapshots: Snapshots) {
 
 /// Closes connections to servers that are no longer of use.
 async fn sweep(worker: Rc<Worker>) {
-    let most_sweeps = worker
-        .timeouts
-        .server_idle
-        .as_millis()
-        .div_ceil(SWEEP.as_millis());
-    let most_sweeps = u32::try_from(most_sweeps).unwrap_or(u32::MAX);
     loop {
         time::sleep(SWEEP).await;
         for upstream in worker.upstreams.borrow().values() {
-            upstream.sweep(most_sweeps);
+            upstream.sweep(worker.timeouts.server_idle);
         }
     }
 }
@@ -213,7 +219,12 @@ impl Worker {
             index,
             timeouts: parts.timeouts.clone(),
             limits: parts.limits.clone(),
+            http: parts.http.clone(),
             deadlines: Deadlines::new(),
+            buffers: Buffers::default(),
+            fields: RefCell::default(),
+            clock: Clock::default(),
+            dice: RefCell::new(fastrand::Rng::new()),
             retries: RefCell::new(retry::Budget::new()),
             stop: parts.stop.clone(),
             clients: Arc::clone(&parts.clients),
@@ -226,6 +237,25 @@ impl Worker {
             all_closed: Notify::new(),
             drain: Cell::new(Drain::Serving),
         }
+    }
+
+    /// How large a head may be.
+    pub(super) fn head_limits(&self) -> HeadLimits {
+        HeadLimits {
+            bytes: self.limits.header_bytes,
+            fields: self.limits.headers,
+        }
+    }
+
+    /// Now, as a Date field has it.
+    pub(super) fn date(&self) -> HttpDate {
+        self.clock.date()
+    }
+
+    /// Ids for a request that has none.
+    pub(super) fn new_ids(&self) -> Ids {
+        let mut dice = self.dice.borrow_mut();
+        Ids::new(dice.u128(..), dice.u64(..))
     }
 
     /// This worker's counters.
@@ -248,16 +278,12 @@ impl Worker {
     }
 
     /// Whether a request may be tried once more, after `attempts` of which the last ended with `error`.
-    pub(super) fn may_retry(&self, attempts: usize, error: &ProxyError, replayable: bool) -> bool {
+    pub(super) fn may_retry(&self, attempts: usize, error: &ProxyError, replay: Replay) -> bool {
         let Some(progress) = error.verdict().progress else {
             return false;
         };
-        let allowed = retry::may_retry(
-            attempts,
-            progress,
-            replayable,
-            &mut self.retries.borrow_mut(),
-        );
+        let allowed = attempts <= self.http.retries
+            && retry::may_retry(progress, replay, &mut self.retries.borrow_mut());
         self.counters().retries.add(u64::from(allowed));
         allowed
     }

@@ -71,6 +71,10 @@ pub struct ClientShard {
     pub bytes_sent: Counter,
     /// Attempts after the first one of a request.
     pub retries: Counter,
+    /// Connections that have changed their protocol and are open.
+    pub tunnels: Gauge,
+    /// Connections that ever changed their protocol.
+    pub tunnels_total: Counter,
     /// The statuses that clients saw.
     pub statuses: Statuses,
 }

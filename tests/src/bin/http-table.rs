@@ -1,0 +1,121 @@
+//! `http-table`: runs the tables of HTTP/1.1 cases against Weldr and other proxies, side by side.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a harness fails by panicking"
+)]
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use weldr_tests::conformance::{
+    Bench, case,
+    peers::Peer,
+    recorder::Recorder,
+    report::{self, Verdict},
+    requests, responses,
+};
+
+/// Run the tables of HTTP/1.1 cases against Weldr and, side by side, other proxies.
+#[derive(Debug, Parser)]
+struct Args {
+    /// Another proxy to judge, if it is installed (haproxy, nginx); repeatable
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    against: Vec<String>,
+
+    /// Judge only the cases whose table or name contains this
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    only: String,
+
+    /// Print each case that any of them fails, not just the counts
+    #[arg(long)]
+    cases: bool,
+
+    /// Print the failures of this proxy in full
+    #[arg(long, value_name = "NAME")]
+    failures_of: Option<String>,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let args = Args::parse();
+    let mut judged = Vec::new();
+    for name in std::iter::once("weldr").chain(args.against.iter().map(String::as_str)) {
+        let origin = Recorder::start().await;
+        match Peer::start(name, origin.address()).await {
+            Ok(peer) => judged.push((peer.name.clone(), judge(&peer, &origin, &args.only).await)),
+            Err(why) => eprintln!("{name} is left out: {why}"),
+        }
+    }
+    print(&judged, args.cases);
+    for (name, verdicts) in &judged {
+        if args.failures_of.as_ref() == Some(name) {
+            println!("\n{name}\n{}", report::summary(verdicts));
+        }
+    }
+    let (_, of_weldr) = &judged[0];
+    ExitCode::from(u8::from(!of_weldr.iter().all(Verdict::passed)))
+}
+
+async fn judge(peer: &Peer, origin: &Recorder, only: &str) -> Vec<Verdict> {
+    let bench = Bench {
+        proxy: peer.address,
+        origin,
+        measure: peer.measure,
+    };
+    let wanted = |table: &str, name: &str| table.contains(only) || name.contains(only);
+    let mut verdicts = Vec::new();
+    for (table, cases) in case::requests() {
+        for case in cases.iter().filter(|case| wanted(table, &case.name)) {
+            verdicts.push(requests::run(&bench, table, case, verdicts.len()).await);
+        }
+    }
+    for (table, cases) in case::responses() {
+        for case in cases.iter().filter(|case| wanted(table, &case.name)) {
+            verdicts.push(responses::run(&bench, table, case, verdicts.len()).await);
+        }
+    }
+    verdicts
+}
+
+fn print(judged: &[(String, Vec<Verdict>)], each: bool) {
+    let (_, first) = &judged[0];
+    if each {
+        for (name, _) in judged {
+            print!("{name:<9}");
+        }
+        println!("case");
+        for (index, case) in first.iter().enumerate() {
+            if judged.iter().all(|(_, verdicts)| verdicts[index].passed()) {
+                continue;
+            }
+            for (_, verdicts) in judged {
+                print!("{:<9}", mark(&verdicts[index]));
+            }
+            println!("{}: {} [{}]", case.table, case.name, case.rule);
+        }
+        println!();
+    }
+    println!(
+        "{:<12}{:>16}{:>24}",
+        "", "by the RFCs", "by Weldr's own rules"
+    );
+    for (name, verdicts) in judged {
+        let count = |own: bool| {
+            let cases = verdicts
+                .iter()
+                .filter(|verdict| verdict.is_of_weldr_only() == own);
+            let (passed, failed): (Vec<_>, Vec<_>) = cases.partition(|verdict| verdict.passed());
+            format!("{} of {}", passed.len(), passed.len() + failed.len())
+        };
+        println!("{name:<12}{:>16}{:>24}", count(false), count(true));
+    }
+}
+
+fn mark(verdict: &Verdict) -> &'static str {
+    match (verdict.passed(), verdict.is_of_weldr_only()) {
+        (true, _) => "pass",
+        (false, false) => "FAIL",
+        (false, true) => "fail",
+    }
+}

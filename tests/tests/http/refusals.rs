@@ -1,0 +1,121 @@
+//! Refusals and failures explain themselves (RFC 9209), in the words that the client accepts.
+
+use weldr_tests::{
+    conformance::report::proxy_error, http1::Response, node::TestNode, origin::Origin, raw::Client,
+};
+
+fn assert_json(answer: &Response) {
+    let content = answer.fields.get("content-type").unwrap_or_default();
+    assert!(content.starts_with("application/json"), "{answer}");
+    let body = answer.json();
+    assert!(body.is_object(), "{answer}");
+}
+
+fn assert_text(answer: &Response) {
+    let content = answer.fields.get("content-type").unwrap_or_default();
+    assert!(content.starts_with("text/plain"), "{answer}");
+    assert!(!answer.body.is_empty(), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn are_json_for_a_client_that_prefers_it() {
+    let node = TestNode::start().await;
+    for (accept, json) in [
+        ("application/json", true),
+        ("Application/JSON", true),
+        ("application/json, text/plain;q=0.5", true),
+        ("text/plain;q=0.5, application/json;q=0.9", true),
+        ("text/html, text/plain", false),
+        ("*/*", false),
+        ("application/json;q=0, text/plain", false),
+        ("text/plain, application/json;q=0.1", false),
+        ("nonsense;;,,q=", false),
+    ] {
+        let mut client = Client::connect(node.proxy()).await;
+        let request = format!("GET / HTTP/1.1\r\nHost: a\r\nAccept: {accept}\r\n\r\n");
+        let answer = client.exchange("GET", request).await;
+        assert_eq!(answer.status, 503, "{answer}");
+        let status = answer.fields.get("proxy-status").unwrap_or_default();
+        assert_eq!(proxy_error(&status), Some("destination_unavailable"));
+        println!("{accept}");
+        if json {
+            assert_json(&answer);
+        } else {
+            assert_text(&answer);
+        }
+    }
+    node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn are_json_even_where_framing_is_refused() {
+    let origin = Origin::saying("reached");
+    let node = TestNode::before(&[origin.address()]).await;
+    let mut client = Client::connect(node.proxy()).await;
+    let request = "POST / HTTP/1.1\r\nHost: a\r\nAccept: application/json\r\n\
+                   Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+    let answer = client.exchange("POST", request).await;
+    assert_eq!(answer.status, 400, "{answer}");
+    assert_json(&answer);
+    client.closed().await;
+    assert_eq!(origin.connections(), 0);
+    node.shutdown().await;
+}
+
+/// RFC 9110, section 9.3.2: an answer to HEAD has no body, whoever wrote it.
+#[tokio::test(flavor = "multi_thread")]
+async fn have_no_body_for_head() {
+    let node = TestNode::start().await;
+    let mut client = Client::connect(node.proxy()).await;
+    for _ in 0..3 {
+        let answer = client
+            .exchange("HEAD", "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n")
+            .await;
+        assert_eq!(answer.status, 503, "{answer}");
+    }
+    node.shutdown().await;
+}
+
+/// A fault of the client's own is not counted against the server that was chosen for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_broken_body_are_not_the_servers_fault() {
+    let origin = Origin::script(|mut conversation| async move {
+        conversation.request().await;
+    });
+    let node = TestNode::before(&[origin.address()]).await;
+    for body in ["zz\r\n", "3\r\nabcX", "3\r\nabc\r\n0\r\nX : y\r\n\r\n"] {
+        let mut client = Client::connect(node.proxy()).await;
+        let head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let answer = client.exchange("POST", format!("{head}{body}")).await;
+        assert_eq!(answer.status, 400, "{body:?}: {answer}");
+        client.closed().await;
+    }
+    // The client leaves in the middle of its body.
+    let mut client = Client::connect(node.proxy()).await;
+    client
+        .send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 50\r\n\r\nabc")
+        .await;
+    client.reset();
+    node.counts("all to be over", |stats| stats.servers[0].in_flight == 0)
+        .await;
+    let failed = node.stats().await.servers[0]
+        .outcomes
+        .unwrap_or_default()
+        .failed;
+    assert_eq!(failed, 0, "counted against the server");
+    node.shutdown().await;
+}
+
+/// The body of a refusal names no address of ours and no server's.
+#[tokio::test(flavor = "multi_thread")]
+async fn name_no_address() {
+    let origin = Origin::script(|mut conversation| async move {
+        conversation.request().await;
+    });
+    let node = TestNode::before(&[origin.address()]).await;
+    let answer = Client::connect(node.proxy()).await.get("/").await;
+    assert_eq!(answer.status, 502, "{answer}");
+    let shown = answer.to_string();
+    assert!(!shown.contains("127.0.0.1"), "{shown}");
+    node.shutdown().await;
+}

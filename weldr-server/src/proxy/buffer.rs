@@ -1,0 +1,198 @@
+//! The memory that messages pass through, lent by the worker for as long as there is something in it.
+
+use std::{cell::RefCell, ops::Range};
+
+/// What a head, or a short message, is read into.
+pub(super) const SMALL: usize = 16 * 1024;
+/// What a long body is read into: fewer and larger reads.
+pub(super) const LARGE: usize = 64 * 1024;
+/// Buffers of each size that a worker keeps for the next that asks.
+const MOST_SPARE: usize = 128;
+
+/// Bytes that were read and not yet used up.
+#[derive(Debug, Default)]
+pub(super) struct Buffer {
+    /// Initialised all the way: its length is the capacity.
+    memory: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+impl Buffer {
+    /// What was read and is not used up.
+    pub(super) fn filled(&self) -> &[u8] {
+        &self.memory[self.start..self.end]
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// Whether it has no memory.
+    pub(super) fn is_bare(&self) -> bool {
+        self.memory.is_empty()
+    }
+
+    pub(super) fn capacity(&self) -> usize {
+        self.memory.len()
+    }
+
+    /// Where the next bytes are read to; empty when it is full.
+    pub(super) fn space(&mut self) -> &mut [u8] {
+        &mut self.memory[self.end..]
+    }
+
+    /// As many bytes were read into [`space`](Self::space).
+    pub(super) fn filled_more(&mut self, bytes: usize) {
+        self.end = (self.end + bytes).min(self.memory.len());
+    }
+
+    /// Uses up the first bytes. They can still be read by their [`place`](Self::place) until more is read.
+    pub(super) fn consume(&mut self, bytes: usize) {
+        self.start = (self.start + bytes).min(self.end);
+    }
+
+    /// The first bytes, as a range for [`at`](Self::at).
+    pub(super) fn place(&self, bytes: usize) -> Range<usize> {
+        self.start..self.start + bytes
+    }
+
+    /// Bytes by their place, also such as are used up.
+    pub(super) fn at(&self, place: Range<usize>) -> &[u8] {
+        &self.memory[place]
+    }
+
+    /// Moves bytes to another place in front of them.
+    pub(super) fn shift(&mut self, from: Range<usize>, to: usize) {
+        self.memory.copy_within(from, to);
+    }
+
+    /// Makes room behind what is filled. Places that were given out are no longer valid.
+    pub(super) fn compact(&mut self) {
+        if self.start == 0 {
+            return;
+        }
+        self.memory.copy_within(self.start..self.end, 0);
+        self.end -= self.start;
+        self.start = 0;
+    }
+
+    /// Forgets what is filled.
+    pub(super) fn clear(&mut self) {
+        self.start = 0;
+        self.end = 0;
+    }
+
+    #[cfg(test)]
+    pub(super) fn holding(bytes: &[u8]) -> Self {
+        Self {
+            memory: bytes.to_vec(),
+            start: 0,
+            end: bytes.len(),
+        }
+    }
+}
+
+/// The memory that a worker lends. What comes back is lent again: a request allocates nothing.
+#[derive(Debug, Default)]
+pub(super) struct Buffers {
+    small: RefCell<Vec<Vec<u8>>>,
+    large: RefCell<Vec<Vec<u8>>>,
+    heads: RefCell<Vec<Vec<u8>>>,
+}
+
+impl Buffers {
+    /// Gives `buffer` memory when it has none.
+    pub(super) fn lend(&self, buffer: &mut Buffer) {
+        if buffer.is_bare() {
+            let spare = self.small.borrow_mut().pop();
+            buffer.memory = spare.unwrap_or_else(|| vec![0; SMALL]);
+        }
+    }
+
+    /// Gives `buffer` at least `capacity` bytes, with what it holds.
+    pub(super) fn grow(&self, buffer: &mut Buffer, capacity: usize) {
+        if buffer.capacity() >= capacity {
+            return;
+        }
+        let spare = if capacity == LARGE {
+            self.large.borrow_mut().pop()
+        } else {
+            None
+        };
+        let mut memory = spare.unwrap_or_else(|| vec![0; capacity]);
+        let filled = buffer.filled().len();
+        memory[..filled].copy_from_slice(buffer.filled());
+        self.keep(std::mem::replace(&mut buffer.memory, memory));
+        (buffer.start, buffer.end) = (0, filled);
+    }
+
+    /// Takes the memory of `buffer` back, and what it holds with it.
+    pub(super) fn take_back(&self, buffer: &mut Buffer) {
+        self.keep(std::mem::take(buffer).memory);
+    }
+
+    fn keep(&self, memory: Vec<u8>) {
+        let spare = match memory.len() {
+            SMALL => &self.small,
+            LARGE => &self.large,
+            _ => return,
+        };
+        let mut spare = spare.borrow_mut();
+        if spare.len() < MOST_SPARE {
+            spare.push(memory);
+        }
+    }
+
+    /// An empty vector to write a head into.
+    pub(super) fn head(&self) -> Vec<u8> {
+        let spare = self.heads.borrow_mut().pop();
+        spare.unwrap_or_else(|| Vec::with_capacity(1024))
+    }
+
+    /// Takes such a vector back.
+    pub(super) fn take_head_back(&self, mut head: Vec<u8>) {
+        let mut heads = self.heads.borrow_mut();
+        if head.capacity() > 0 && head.capacity() <= SMALL && heads.len() < MOST_SPARE {
+            head.clear();
+            heads.push(head);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_filled_survives_compacting_and_growing() {
+        let buffers = Buffers::default();
+        let mut buffer = Buffer::default();
+        buffers.lend(&mut buffer);
+        buffer.space()[..5].copy_from_slice(b"abcde");
+        buffer.filled_more(5);
+        buffer.consume(2);
+        buffers.grow(&mut buffer, LARGE);
+        assert_eq!((buffer.filled(), buffer.capacity()), (&b"cde"[..], LARGE));
+        buffer.consume(1);
+        buffer.compact();
+        assert_eq!(buffer.filled(), b"de");
+        assert_eq!(buffer.space().len(), LARGE - 2);
+    }
+
+    #[test]
+    fn memory_is_lent_again() {
+        let buffers = Buffers::default();
+        let mut buffer = Buffer::default();
+        buffers.lend(&mut buffer);
+        buffers.grow(&mut buffer, LARGE);
+        buffers.take_back(&mut buffer);
+        assert!(buffer.is_bare());
+        assert_eq!(
+            (buffers.small.borrow().len(), buffers.large.borrow().len()),
+            (1, 1)
+        );
+        buffers.lend(&mut buffer);
+        assert!(buffers.small.borrow().is_empty());
+    }
+}

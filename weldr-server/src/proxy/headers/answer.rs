@@ -1,0 +1,230 @@
+//! The head of a server's answer, as the client gets it.
+
+use super::{
+    super::http1::{Field, Known, ResponseHead, Version},
+    lines::{ConnectionOptions, copy_lines, write_decimal, write_field, write_list},
+};
+
+/// How the body of an answer is framed for the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::proxy) enum ClientFraming {
+    /// No body, and nothing about one.
+    None,
+    /// By the Content-Length that the server gave, if it gave one.
+    AsGiven,
+    /// In chunks.
+    Chunked,
+    /// By the end of the connection: a client of HTTP/1.0 knows no chunks.
+    UntilClose,
+}
+
+/// What decides how a head is written.
+#[derive(Debug)]
+pub(in crate::proxy) struct AnswerHead<'a> {
+    pub(in crate::proxy) framing: ClientFraming,
+    /// The client's version.
+    pub(in crate::proxy) client: Version,
+    /// Whether the connection ends with this answer.
+    pub(in crate::proxy) close: bool,
+    /// Whether the connection becomes a tunnel.
+    pub(in crate::proxy) switches: bool,
+    /// Now, for an answer without a date: RFC 9110, section 6.6.1.
+    pub(in crate::proxy) date: Option<&'a [u8]>,
+}
+
+/// Whether the Connection fields of a message end its connection; in HTTP/1.0 they have to say that it stays.
+pub(in crate::proxy) fn close_option(head: &[u8], fields: &[Field], version: Version) -> bool {
+    let options = ConnectionOptions::of(head, fields);
+    options.close || (version == Version::Http10 && !options.keep_alive)
+}
+
+/// Appends the final head of an answer to `out`.
+pub(in crate::proxy) fn write_answer(
+    out: &mut Vec<u8>,
+    head: &[u8],
+    response: &ResponseHead,
+    fields: &[Field],
+    how: &AnswerHead<'_>,
+) {
+    write_status_line(out, head, response);
+    let passes_length = how.framing == ClientFraming::AsGiven;
+    let passes_trailers = how.framing == ClientFraming::Chunked;
+    let passes_upgrade = how.switches || response.status == 426;
+    write_end_to_end(out, head, fields, |field| match field.known {
+        Known::ContentLength => passes_length,
+        Known::Trailer => passes_trailers,
+        _ => true,
+    });
+    write_via(out, head, fields, response.version);
+    if let Some(date) = how.date {
+        write_field(out, b"Date", date);
+    }
+    if how.framing == ClientFraming::Chunked {
+        write_field(out, b"Transfer-Encoding", b"chunked");
+    }
+    for field in fields {
+        if passes_upgrade && field.known == Known::Upgrade {
+            out.extend_from_slice(field.line.of(head));
+        }
+    }
+    if let Some(option) = connection_option(passes_upgrade, how) {
+        write_field(out, b"Connection", option);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+fn connection_option(upgrade: bool, how: &AnswerHead<'_>) -> Option<&'static [u8]> {
+    match (upgrade, how.close) {
+        (true, true) => Some(b"Upgrade, close"),
+        (true, false) => Some(b"Upgrade"),
+        (false, true) => Some(b"close"),
+        (false, false) if how.client == Version::Http10 => Some(b"keep-alive"),
+        (false, false) => None,
+    }
+}
+
+/// Appends the head of a 1xx answer to `out`. It has no body, so it says nothing about one.
+pub(in crate::proxy) fn write_interim(
+    out: &mut Vec<u8>,
+    head: &[u8],
+    response: &ResponseHead,
+    fields: &[Field],
+) {
+    write_status_line(out, head, response);
+    write_end_to_end(out, head, fields, |field| {
+        field.known != Known::ContentLength
+    });
+    write_via(out, head, fields, response.version);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn write_status_line(out: &mut Vec<u8>, head: &[u8], response: &ResponseHead) {
+    out.extend_from_slice(b"HTTP/1.1 ");
+    write_decimal(out, u64::from(response.status));
+    out.push(b' ');
+    out.extend_from_slice(response.reason.of(head));
+    out.extend_from_slice(b"\r\n");
+}
+
+fn write_end_to_end(
+    out: &mut Vec<u8>,
+    head: &[u8],
+    fields: &[Field],
+    kept: impl Fn(&Field) -> bool,
+) {
+    let options = ConnectionOptions::of(head, fields);
+    copy_lines(out, head, fields, |field| {
+        field.known != Known::Via && !options.ends_here(head, field) && kept(field)
+    });
+}
+
+/// RFC 9110, section 7.6.3.
+fn write_via(out: &mut Vec<u8>, head: &[u8], fields: &[Field], received: Version) {
+    write_list(out, b"Via", head, fields, Known::Via, &[via(received)]);
+}
+
+pub(super) fn via(received: Version) -> &'static [u8] {
+    match received {
+        Version::Http10 => b"1.0 weldr",
+        Version::Http11 => b"1.1 weldr",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::super::http1::{HeadLimits, parse_response},
+        *,
+    };
+
+    fn written(answer: &str, framing: ClientFraming, client: Version, close: bool) -> String {
+        let limits = HeadLimits {
+            bytes: 1024,
+            fields: 20,
+        };
+        let mut fields = Vec::new();
+        let response = parse_response(answer.as_bytes(), limits, &mut fields).unwrap();
+        let how = AnswerHead {
+            framing,
+            client,
+            close,
+            switches: response.status == 101,
+            date: (!answer.contains("Date: ")).then_some(b"now"),
+        };
+        let mut out = Vec::new();
+        write_answer(&mut out, answer.as_bytes(), &response, &fields, &how);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn end_to_end_fields_pass_as_they_came() {
+        let answer = "HTTP/1.0 200 Fine\r\nSet-Cookie: a=1\r\nConnection: close, X-Hop\r\nX-Hop: 1\r\nsEt-cookie:b=2\r\n\
+                      Content-Length: 3\r\nKeep-Alive: timeout=5\r\nVia: 1.0 a\r\nDate: then\r\n\r\n";
+        assert_eq!(
+            written(answer, ClientFraming::AsGiven, Version::Http11, false),
+            "HTTP/1.1 200 Fine\r\nSet-Cookie: a=1\r\nsEt-cookie:b=2\r\nContent-Length: 3\r\nDate: then\r\n\
+             Via: 1.0 a, 1.0 weldr\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn the_framing_is_ours() {
+        let answer =
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: x\r\nDate: d\r\n\r\n";
+        let chunked = written(answer, ClientFraming::Chunked, Version::Http11, true);
+        assert!(chunked.contains("Trailer: x\r\n"), "{chunked}");
+        assert!(
+            chunked.ends_with("Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n"),
+            "{chunked}"
+        );
+        let closed = written(answer, ClientFraming::UntilClose, Version::Http10, true);
+        assert!(
+            !closed.contains("chunked") && !closed.contains("Trailer"),
+            "{closed}"
+        );
+    }
+
+    #[test]
+    fn a_length_is_said_only_where_it_is_true() {
+        let answer = "HTTP/1.1 204 \r\nContent-Length: 3\r\n\r\n";
+        assert_eq!(
+            written(answer, ClientFraming::None, Version::Http11, false),
+            "HTTP/1.1 204 \r\nVia: 1.1 weldr\r\nDate: now\r\n\r\n"
+        );
+        let kept = written(answer, ClientFraming::AsGiven, Version::Http10, false);
+        assert!(
+            kept.contains("Content-Length: 3\r\n") && kept.contains("Connection: keep-alive\r\n")
+        );
+    }
+
+    #[test]
+    fn an_upgrade_is_passed_on_where_it_means_something() {
+        for (status, passed) in [(101, true), (426, true), (200, false)] {
+            let answer =
+                format!("HTTP/1.1 {status} a\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n");
+            let text = written(&answer, ClientFraming::AsGiven, Version::Http11, false);
+            assert_eq!(
+                text.contains("Upgrade: websocket\r\nConnection: Upgrade\r\n"),
+                passed,
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_interim_answer_has_no_length() {
+        let answer = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let limits = HeadLimits {
+            bytes: 1024,
+            fields: 20,
+        };
+        let mut fields = Vec::new();
+        let response = parse_response(answer.as_bytes(), limits, &mut fields).unwrap();
+        let mut out = Vec::new();
+        write_interim(&mut out, answer.as_bytes(), &response, &fields);
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nVia: 1.1 weldr\r\n\r\n"
+        );
+    }
+}

@@ -1,0 +1,111 @@
+//! The fields that tell a server whose request it is: `X-Forwarded-…` and `Forwarded` (RFC 7239).
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::config::{ForwardedHeaders, HttpPolicy};
+
+use super::{
+    super::http1::{Field, Known, is_token},
+    lines::{write_field, write_list},
+};
+
+/// The other end of a client's connection.
+#[derive(Debug)]
+pub(in crate::proxy) struct Peer {
+    /// Where it is.
+    pub(in crate::proxy) address: SocketAddr,
+    /// Where it connected to.
+    pub(in crate::proxy) local: SocketAddr,
+    /// As `X-Forwarded-For` has it.
+    ip: String,
+    /// As `Forwarded` has it.
+    node: String,
+    treatment: Treatment,
+}
+
+/// What becomes of the fields that a peer sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Treatment {
+    /// They are believed, and the peer is added.
+    Append,
+    /// They are dropped: whoever is not trusted could claim to be anybody.
+    Replace,
+    /// They are none of our business.
+    Pass,
+}
+
+impl Peer {
+    pub(in crate::proxy) fn new(
+        address: SocketAddr,
+        local: SocketAddr,
+        policy: &HttpPolicy,
+    ) -> Self {
+        let ip = address.ip().to_canonical();
+        let node = match ip {
+            IpAddr::V4(ip) => ip.to_string(),
+            IpAddr::V6(ip) => format!("\"[{ip}]\""),
+        };
+        let trusted = policy
+            .trusted_proxies
+            .iter()
+            .any(|network| network.contains(&ip));
+        let treatment = match policy.forwarded_headers {
+            ForwardedHeaders::Off => Treatment::Pass,
+            ForwardedHeaders::Append => Treatment::Append,
+            ForwardedHeaders::Replace if trusted => Treatment::Append,
+            ForwardedHeaders::Replace => Treatment::Replace,
+        };
+        Self {
+            address,
+            local,
+            ip: ip.to_string(),
+            node,
+            treatment,
+        }
+    }
+
+    /// Whether a field that tells the way is written anew, so that its line is not copied.
+    pub(super) fn rewrites(&self, known: Known) -> bool {
+        match known {
+            Known::XForwardedFor | Known::Forwarded => self.treatment != Treatment::Pass,
+            Known::XForwardedHost | Known::XForwardedProto => self.treatment == Treatment::Replace,
+            _ => false,
+        }
+    }
+
+    /// Appends the fields for a request to `host`.
+    pub(super) fn write(&self, out: &mut Vec<u8>, head: &[u8], fields: &[Field], host: &[u8]) {
+        let before = match self.treatment {
+            Treatment::Pass => return,
+            Treatment::Append => fields,
+            Treatment::Replace => &[],
+        };
+        let has = |known| before.iter().any(|field| field.known == known);
+        let ip: &[&[u8]] = &[self.ip.as_bytes()];
+        write_list(
+            out,
+            b"X-Forwarded-For",
+            head,
+            before,
+            Known::XForwardedFor,
+            ip,
+        );
+        if !has(Known::XForwardedHost) {
+            write_field(out, b"X-Forwarded-Host", host);
+        }
+        if !has(Known::XForwardedProto) {
+            write_field(out, b"X-Forwarded-Proto", b"http");
+        }
+        let quote: &[u8] = if is_token(host) { b"" } else { b"\"" };
+        let element = [
+            b"for=",
+            self.node.as_bytes(),
+            b";host=",
+            quote,
+            host,
+            quote,
+            b";proto=http",
+        ];
+        write_list(out, b"Forwarded", head, before, Known::Forwarded, &element);
+    }
+}

@@ -1,0 +1,127 @@
+//! Copying the lines of a head, and leaving some out.
+
+use super::super::http1::{Field, Known, elements};
+
+/// Appends to `out` the lines of `fields` that are to be `kept`; neighbours in one piece.
+pub(super) fn copy_lines(
+    out: &mut Vec<u8>,
+    head: &[u8],
+    fields: &[Field],
+    mut kept: impl FnMut(&Field) -> bool,
+) {
+    let mut run = 0..0;
+    for field in fields {
+        if !kept(field) {
+            continue;
+        }
+        let line = field.line.range();
+        if line.start != run.end {
+            out.extend_from_slice(&head[run]);
+            run = line.start..line.start;
+        }
+        run.end = line.end;
+    }
+    out.extend_from_slice(&head[run]);
+}
+
+/// Appends one field.
+pub(super) fn write_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends a list field: the elements that its lines in `fields` have, and `last`.
+pub(super) fn write_list(
+    out: &mut Vec<u8>,
+    name: &[u8],
+    head: &[u8],
+    fields: &[Field],
+    known: Known,
+    last: &[&[u8]],
+) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    for field in fields.iter().filter(|field| field.known == known) {
+        let value = field.value.of(head);
+        if !value.is_empty() {
+            out.extend_from_slice(value);
+            out.extend_from_slice(b", ");
+        }
+    }
+    for part in last {
+        out.extend_from_slice(part);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends a number.
+pub(super) fn write_decimal(out: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+/// What the Connection fields of a message say.
+#[derive(Debug, Default)]
+pub(super) struct ConnectionOptions<'h> {
+    pub(super) close: bool,
+    pub(super) keep_alive: bool,
+    pub(super) upgrade: bool,
+    /// Fields that end here because they are named; most messages name none.
+    named: Vec<&'h [u8]>,
+}
+
+impl<'h> ConnectionOptions<'h> {
+    pub(super) fn of(head: &'h [u8], fields: &[Field]) -> Self {
+        let mut options = Self::default();
+        let values = fields
+            .iter()
+            .filter(|field| field.known == Known::Connection)
+            .map(|field| field.value.of(head));
+        for option in values.flat_map(elements) {
+            if option.eq_ignore_ascii_case(b"close") {
+                options.close = true;
+            } else if option.eq_ignore_ascii_case(b"keep-alive") {
+                options.keep_alive = true;
+            } else if option.eq_ignore_ascii_case(b"upgrade") {
+                options.upgrade = true;
+            } else {
+                options.named.push(option);
+            }
+        }
+        options
+    }
+
+    /// Whether `field` is about this connection only. Framing and Host never are, whatever Connection names: they say
+    /// what the message means.
+    pub(super) fn ends_here(&self, head: &[u8], field: &Field) -> bool {
+        match field.known {
+            Known::Connection
+            | Known::KeepAlive
+            | Known::ProxyConnection
+            | Known::Http2Settings
+            | Known::Te
+            | Known::TransferEncoding
+            | Known::Upgrade
+            | Known::FramingTwin => true,
+            Known::ContentLength | Known::Host => false,
+            _ if self.named.is_empty() => false,
+            _ => {
+                let name = field.name.of(head);
+                self.named
+                    .iter()
+                    .any(|named| named.eq_ignore_ascii_case(name))
+            }
+        }
+    }
+}

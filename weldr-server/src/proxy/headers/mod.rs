@@ -1,0 +1,16 @@
+//! What changes in a head on its way through. Pure.
+//!
+//! RFC 9110, section 7.6: an intermediary removes the fields that are about one connection only, says in `Via` that it
+//! was there, and passes the rest on as it came. So lines are copied, not rebuilt: names keep their case, values their
+//! bytes, and fields their order.
+
+mod answer;
+mod forwarding;
+mod lines;
+mod request;
+mod trace;
+
+pub(super) use answer::{AnswerHead, ClientFraming, close_option, write_answer, write_interim};
+pub(super) use forwarding::Peer;
+pub(super) use request::{Circumstances, LocalAnswer, Prepared, Refusal, Request, prepare};
+pub(super) use trace::Ids;

@@ -1,0 +1,424 @@
+//! The head of a client's request, as a server gets it, or why none gets it.
+
+use std::io::Write as _;
+
+use crate::config::{DesyncMode, HttpPolicy};
+
+use super::{
+    super::http1::{
+        ChunkDefect, Field, Framing, FramingDefect, HeadDefect, Known, RequestHead, Span,
+        TargetForm, Version, elements, is_host, parse_decimal, request_framing,
+    },
+    answer::via,
+    forwarding::Peer,
+    lines::{ConnectionOptions, copy_lines, write_decimal, write_field, write_list},
+    trace::{Ids, is_request_id, is_traceparent},
+};
+
+/// What is wrong with a request that is not forwarded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(in crate::proxy) enum Refusal {
+    #[error("the request is malformed")]
+    Head(#[source] HeadDefect),
+    #[error("nobody can say for certain where the body of the request ends")]
+    Framing(#[source] FramingDefect),
+    #[error("the body of the request is malformed")]
+    Chunks(#[source] ChunkDefect),
+    #[error("the request has no Host field")]
+    NoHost,
+    #[error("the request has more than one Host field")]
+    SeveralHosts,
+    #[error("the Host field is not a host with an optional port")]
+    MalformedHost,
+    #[error("the method CONNECT is not supported: this is a gateway, not a tunnel")]
+    Connect,
+    #[error("a TRACE request has no body")]
+    TraceContent,
+    #[error("the body of the request is larger than the limit of {limit} bytes")]
+    BodyTooLarge { limit: u64 },
+}
+
+/// Under what a request is prepared.
+#[derive(Debug)]
+pub(in crate::proxy) struct Circumstances<'a> {
+    pub(in crate::proxy) peer: &'a Peer,
+    pub(in crate::proxy) policy: &'a HttpPolicy,
+    /// For a request that has none.
+    pub(in crate::proxy) ids: Ids,
+}
+
+/// A request that may go to a server.
+#[derive(Debug)]
+pub(in crate::proxy) struct Request {
+    /// The head, as it is written to a server: any server.
+    pub(in crate::proxy) head: Vec<u8>,
+    pub(in crate::proxy) framing: Framing,
+    pub(in crate::proxy) is_idempotent: bool,
+    /// Whether the client's connection may carry another request.
+    pub(in crate::proxy) keep_alive: bool,
+    /// Whether the client asks for another protocol, and is passed on asking.
+    pub(in crate::proxy) upgrades: bool,
+    /// Whether trailers mean anything to the client.
+    pub(in crate::proxy) takes_trailers: bool,
+    /// Whether the client waits for a 100 before it sends the body.
+    pub(in crate::proxy) expects_continue: bool,
+    /// What strict mode would have refused.
+    pub(in crate::proxy) objection: Option<FramingDefect>,
+}
+
+/// What becomes of a request.
+#[derive(Debug)]
+pub(in crate::proxy) enum Prepared {
+    /// It is sent to a server.
+    Forward(Request),
+    /// Its Max-Forwards says that it ends here: RFC 9110, section 7.6.2.
+    AnswerHere(LocalAnswer),
+}
+
+/// An answer to a request that asks for the proxy itself.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::proxy) enum LocalAnswer {
+    /// To OPTIONS.
+    Options,
+    /// To TRACE: what came, without what is secret.
+    Trace(Vec<u8>),
+}
+
+/// Makes the head of a client's request the head of the request to a server, in `out`, or says why not.
+pub(in crate::proxy) fn prepare(
+    head: &[u8],
+    request: &RequestHead,
+    fields: &[Field],
+    around: &Circumstances<'_>,
+    mut out: Vec<u8>,
+) -> Result<Prepared, Refusal> {
+    if request.form == TargetForm::Authority {
+        return Err(Refusal::Connect);
+    }
+    let (framing, objection) =
+        request_framing(head, fields, request.version).map_err(Refusal::Framing)?;
+    if let (Some(defect), DesyncMode::Strict) = (objection, around.policy.desync_mode) {
+        return Err(Refusal::Framing(defect));
+    }
+    let host = host(head, request, fields)?;
+    if let (Framing::Length(length), Some(limit)) = (framing, around.policy.max_body_bytes)
+        && length > limit
+    {
+        return Err(Refusal::BodyTooLarge { limit });
+    }
+    let method = request.method.of(head);
+    let has_body = !matches!(framing, Framing::None | Framing::Length(0));
+    if method == b"TRACE" && has_body {
+        return Err(Refusal::TraceContent);
+    }
+    let forwards = max_forwards(head, method, fields);
+    if forwards == Some(0) {
+        return Ok(Prepared::AnswerHere(answer_here(head, method, fields)));
+    }
+    let options = ConnectionOptions::of(head, fields);
+    let upgrade = Upgrade::of(head, request, fields, &options, has_body);
+    let writer = Writer {
+        head,
+        request,
+        fields,
+        options: &options,
+        around,
+    };
+    writer.write_request_line(&mut out);
+    writer.write_host(&mut out, host);
+    writer.copy(&mut out, forwards.is_some(), objection);
+    writer.write_framing(&mut out, framing, objection);
+    writer.write_way(&mut out, host);
+    writer.write_ids(&mut out);
+    if let Some(left) = forwards {
+        out.extend_from_slice(b"Max-Forwards: ");
+        write_decimal(&mut out, left - 1);
+        out.extend_from_slice(b"\r\n");
+    }
+    let takes_trailers = request.version == Version::Http11 && accepts_trailers(head, fields);
+    write_connection(&mut out, takes_trailers, &upgrade);
+    let keeps = match request.version {
+        Version::Http11 => !options.close,
+        Version::Http10 => options.keep_alive && !options.close,
+    };
+    Ok(Prepared::Forward(Request {
+        head: out,
+        framing,
+        is_idempotent: is_idempotent(method),
+        // RFC 9112, section 6.1: the connection must be closed after a request with both.
+        keep_alive: keeps && objection != Some(FramingDefect::LengthAndCoding),
+        upgrades: !upgrade.protocols.is_empty(),
+        takes_trailers,
+        expects_continue: has_body && expects_continue(head, request, fields),
+        objection,
+    }))
+}
+
+/// RFC 9110, section 10.1.1.
+fn expects_continue(head: &[u8], request: &RequestHead, fields: &[Field]) -> bool {
+    request.version == Version::Http11
+        && fields.iter().any(|field| {
+            field.known == Known::Expect
+                && field.value.of(head).eq_ignore_ascii_case(b"100-continue")
+        })
+}
+
+/// The idempotent methods of RFC 9110, section 9.2.2.
+fn is_idempotent(method: &[u8]) -> bool {
+    matches!(
+        method,
+        b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE" | b"PUT" | b"DELETE"
+    )
+}
+
+/// Which host a request is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Host {
+    /// Its Host field says so.
+    Field(Span),
+    /// Its target says so, and beats the field.
+    Target(Span),
+    /// HTTP/1.0 need not say: the address that it was sent to.
+    Local,
+}
+
+/// RFC 9112, section 3.2: exactly one valid Host.
+fn host(head: &[u8], request: &RequestHead, fields: &[Field]) -> Result<Host, Refusal> {
+    let mut hosts = fields.iter().filter(|field| field.known == Known::Host);
+    let field = hosts.next();
+    if hosts.next().is_some() {
+        return Err(Refusal::SeveralHosts);
+    }
+    let field = match field {
+        None if request.version >= Version::Http11 => return Err(Refusal::NoHost),
+        Some(field) if !is_host(field.value.of(head)) => return Err(Refusal::MalformedHost),
+        field => field,
+    };
+    Ok(match (request.form, field) {
+        (TargetForm::Absolute { authority, .. }, _) => Host::Target(authority),
+        (_, Some(field)) => Host::Field(field.value),
+        (_, None) => Host::Local,
+    })
+}
+
+/// How often the request may still be passed on; `None`: as often as it likes, as far as we are concerned.
+fn max_forwards(head: &[u8], method: &[u8], fields: &[Field]) -> Option<u64> {
+    if !matches!(method, b"OPTIONS" | b"TRACE") {
+        return None;
+    }
+    let field = fields
+        .iter()
+        .find(|field| field.known == Known::MaxForwards)?;
+    parse_decimal(field.value.of(head))
+}
+
+fn answer_here(head: &[u8], method: &[u8], fields: &[Field]) -> LocalAnswer {
+    if method != b"TRACE" {
+        return LocalAnswer::Options;
+    }
+    let first_field = fields
+        .first()
+        .map_or(head.len() - 2, |field| field.line.range().start);
+    let mut seen = head[..first_field].to_vec();
+    copy_lines(&mut seen, head, fields, |field| {
+        !matches!(
+            field.known,
+            Known::Authorization | Known::Cookie | Known::ProxyAuthorization
+        )
+    });
+    seen.extend_from_slice(b"\r\n");
+    LocalAnswer::Trace(seen)
+}
+
+/// `TE: trailers`, which is about this hop, and which we can keep.
+fn accepts_trailers(head: &[u8], fields: &[Field]) -> bool {
+    fields
+        .iter()
+        .filter(|field| field.known == Known::Te)
+        .flat_map(|field| elements(field.value.of(head)))
+        .any(|coding| coding.eq_ignore_ascii_case(b"trailers"))
+}
+
+/// The protocols that a client would like to change to, and that are passed on: RFC 9110, section 7.8.
+///
+/// Never HTTP/2: what comes after it could not be looked at. Not with a body, whose end would be the begin of the
+/// tunnel; nor in HTTP/1.0, where it must be ignored.
+struct Upgrade<'h> {
+    protocols: Vec<&'h [u8]>,
+}
+
+impl<'h> Upgrade<'h> {
+    fn of(
+        head: &'h [u8],
+        request: &RequestHead,
+        fields: &[Field],
+        options: &ConnectionOptions<'_>,
+        has_body: bool,
+    ) -> Self {
+        let allowed = options.upgrade && !has_body && request.version == Version::Http11;
+        let is_http = |protocol: &&[u8]| {
+            protocol.eq_ignore_ascii_case(b"h2c")
+                || protocol.eq_ignore_ascii_case(b"h2")
+                || protocol
+                    .get(..4)
+                    .is_some_and(|name| name.eq_ignore_ascii_case(b"http"))
+        };
+        let protocols = fields
+            .iter()
+            .filter(|field| allowed && field.known == Known::Upgrade)
+            .flat_map(|field| elements(field.value.of(head)))
+            .filter(|protocol| !is_http(protocol))
+            .collect();
+        Self { protocols }
+    }
+}
+
+fn write_connection(out: &mut Vec<u8>, trailers: bool, upgrade: &Upgrade<'_>) {
+    if trailers {
+        write_field(out, b"TE", b"trailers");
+    }
+    let upgrades = !upgrade.protocols.is_empty();
+    if upgrades {
+        write_field(out, b"Upgrade", &upgrade.protocols.join(&b", "[..]));
+    }
+    match (trailers, upgrades) {
+        (true, true) => write_field(out, b"Connection", b"TE, Upgrade"),
+        (true, false) => write_field(out, b"Connection", b"TE"),
+        (false, true) => write_field(out, b"Connection", b"Upgrade"),
+        (false, false) => {}
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes the head of the request to a server, part by part.
+struct Writer<'a> {
+    head: &'a [u8],
+    request: &'a RequestHead,
+    fields: &'a [Field],
+    options: &'a ConnectionOptions<'a>,
+    around: &'a Circumstances<'a>,
+}
+
+impl Writer<'_> {
+    fn write_request_line(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.request.method.of(self.head));
+        out.push(b' ');
+        match self.request.form {
+            TargetForm::Absolute { path, .. } => match path.of(self.head) {
+                // RFC 9112, section 3.2.4: the last proxy before the server makes this of it.
+                b"" if self.request.method.of(self.head) == b"OPTIONS" => out.push(b'*'),
+                path => {
+                    if path.first() != Some(&b'/') {
+                        out.push(b'/');
+                    }
+                    out.extend_from_slice(path);
+                }
+            },
+            TargetForm::Origin | TargetForm::Asterisk | TargetForm::Authority => {
+                out.extend_from_slice(self.request.target.of(self.head));
+            }
+        }
+        out.extend_from_slice(b" HTTP/1.1\r\n");
+    }
+
+    fn write_host(&self, out: &mut Vec<u8>, host: Host) {
+        match host {
+            // Its line is copied.
+            Host::Field(_) => {}
+            Host::Target(authority) => write_field(out, b"Host", authority.of(self.head)),
+            Host::Local => {
+                // Writing to a vector cannot fail.
+                let _ = write!(out, "Host: {}\r\n", self.around.peer.local);
+            }
+        }
+    }
+
+    fn copy(&self, out: &mut Vec<u8>, forwards: bool, objection: Option<FramingDefect>) {
+        let (head, peer) = (self.head, self.around.peer);
+        let drops_length = matches!(
+            objection,
+            Some(FramingDefect::LengthAndCoding | FramingDefect::Lengths)
+        );
+        let has_host = !matches!(self.request.form, TargetForm::Absolute { .. });
+        let is_traced = self.has_traceparent();
+        copy_lines(out, head, self.fields, |field| {
+            if self.options.ends_here(head, field) || peer.rewrites(field.known) {
+                return false;
+            }
+            match field.known {
+                Known::Via => false,
+                Known::Host => has_host,
+                Known::ContentLength => !drops_length,
+                Known::MaxForwards => !forwards,
+                // RFC 9110, section 10.1.1: in HTTP/1.0 it must be ignored.
+                Known::Expect => self.request.version == Version::Http11,
+                Known::XRequestId => self.request_id().is_some_and(|id| id == field.value),
+                Known::Traceparent | Known::Tracestate => is_traced,
+                _ => true,
+            }
+        });
+    }
+
+    fn write_framing(&self, out: &mut Vec<u8>, framing: Framing, objection: Option<FramingDefect>) {
+        match framing {
+            Framing::Chunked => write_field(out, b"Transfer-Encoding", b"chunked"),
+            Framing::Length(length) if objection == Some(FramingDefect::Lengths) => {
+                out.extend_from_slice(b"Content-Length: ");
+                write_decimal(out, length);
+                out.extend_from_slice(b"\r\n");
+            }
+            // Its line is copied.
+            Framing::Length(_) | Framing::None => {}
+        }
+    }
+
+    /// By which way the request came.
+    fn write_way(&self, out: &mut Vec<u8>, host: Host) {
+        let (head, fields) = (self.head, self.fields);
+        let via = via(self.request.version);
+        write_list(out, b"Via", head, fields, Known::Via, &[via]);
+        let local;
+        let host = match host {
+            Host::Field(host) | Host::Target(host) => host.of(head),
+            Host::Local => {
+                local = self.around.peer.local.to_string();
+                local.as_bytes()
+            }
+        };
+        self.around.peer.write(out, head, fields, host);
+    }
+
+    fn write_ids(&self, out: &mut Vec<u8>) {
+        let ids = &self.around.ids;
+        if self.request_id().is_none() {
+            write_field(out, b"X-Request-Id", &ids.request_id());
+        }
+        if !self.has_traceparent() {
+            write_field(out, b"traceparent", &ids.traceparent());
+        }
+    }
+
+    /// The id that the client gave, when it can be passed on.
+    fn request_id(&self) -> Option<Span> {
+        self.only(Known::XRequestId, is_request_id)
+    }
+
+    fn has_traceparent(&self) -> bool {
+        self.only(Known::Traceparent, is_traceparent).is_some()
+    }
+
+    /// The value of a field that is there once, and valid.
+    fn only(&self, known: Known, is_valid: impl Fn(&[u8]) -> bool) -> Option<Span> {
+        let mut found = self
+            .fields
+            .iter()
+            .filter(|field| field.known == known && !self.options.ends_here(self.head, field));
+        match (found.next(), found.next()) {
+            (Some(field), None) if is_valid(field.value.of(self.head)) => Some(field.value),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,144 @@
+//! The bytes of a body, whatever frames it.
+
+use std::ops::Range;
+
+use super::{
+    super::buffer::Buffer,
+    chunked::{ChunkDefect, Chunked},
+    framing::{AnswerFraming, Framing},
+};
+
+/// Takes one body out of its framing.
+#[derive(Debug)]
+pub(in crate::proxy) enum Decoder {
+    /// So many bytes are still to come.
+    Length(u64),
+    Chunked(Chunked),
+    /// Whatever comes before the connection is closed.
+    UntilClose,
+}
+
+/// What a decoder found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::proxy) enum Step {
+    /// Data at this place of the buffer, which is used up there.
+    Data(Range<usize>),
+    /// Nothing: more has to be read.
+    NeedsMore,
+    /// The body is over.
+    End,
+}
+
+impl From<Framing> for Decoder {
+    fn from(framing: Framing) -> Self {
+        match framing {
+            Framing::None => Self::Length(0),
+            Framing::Length(length) => Self::Length(length),
+            Framing::Chunked => Self::Chunked(Chunked::default()),
+        }
+    }
+}
+
+impl From<AnswerFraming> for Decoder {
+    fn from(framing: AnswerFraming) -> Self {
+        match framing {
+            AnswerFraming::None { .. } => Self::Length(0),
+            AnswerFraming::Length(length) => Self::Length(length),
+            AnswerFraming::Chunked => Self::Chunked(Chunked::default()),
+            AnswerFraming::UntilClose => Self::UntilClose,
+        }
+    }
+}
+
+impl Decoder {
+    /// Takes what `buffer` holds of the body.
+    pub(in crate::proxy) fn step(&mut self, buffer: &mut Buffer) -> Result<Step, ChunkDefect> {
+        let data = match self {
+            Self::Length(0) => return Ok(Step::End),
+            Self::Length(left) => {
+                let available = buffer.filled().len() as u64;
+                let taken = available.min(*left);
+                *left -= taken;
+                take(buffer, usize::try_from(taken).unwrap_or(usize::MAX))
+            }
+            Self::Chunked(chunked) if chunked.is_done() => return Ok(Step::End),
+            Self::Chunked(chunked) => {
+                let data = chunked.decode(buffer)?;
+                if data.is_empty() && chunked.is_done() {
+                    return Ok(Step::End);
+                }
+                data
+            }
+            Self::UntilClose => take(buffer, buffer.filled().len()),
+        };
+        Ok(if data.is_empty() {
+            Step::NeedsMore
+        } else {
+            Step::Data(data)
+        })
+    }
+
+    /// Whether the body is over, as far as has been taken.
+    pub(in crate::proxy) fn is_done(&self) -> bool {
+        match self {
+            Self::Length(left) => *left == 0,
+            Self::Chunked(chunked) => chunked.is_done(),
+            Self::UntilClose => false,
+        }
+    }
+
+    /// Whether the end of the connection ends the body as it should.
+    pub(in crate::proxy) fn ends_with_connection(&self) -> bool {
+        matches!(self, Self::UntilClose)
+    }
+
+    /// The lines of the trailers, with the empty one; nothing when there cannot be any.
+    pub(in crate::proxy) fn trailers(&self) -> &[u8] {
+        match self {
+            Self::Chunked(chunked) => chunked.trailers(),
+            Self::Length(_) | Self::UntilClose => b"",
+        }
+    }
+}
+
+fn take(buffer: &mut Buffer, length: usize) -> Range<usize> {
+    let data = buffer.place(length);
+    buffer.consume(length);
+    data
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_length_takes_its_bytes_and_no_more() {
+        let mut buffer = Buffer::holding(b"abcdeGET");
+        let mut decoder = Decoder::from(Framing::Length(5));
+        assert_eq!(decoder.step(&mut buffer), Ok(Step::Data(0..5)));
+        assert_eq!(decoder.step(&mut buffer), Ok(Step::End));
+        assert_eq!(buffer.filled(), b"GET");
+    }
+
+    #[test]
+    fn chunks_end_after_their_last() {
+        let mut buffer = Buffer::holding(b"2\r\nab\r\n1\r\nc\r\n0\r\n\r\nGET");
+        let mut decoder = Decoder::from(Framing::Chunked);
+        let Ok(Step::Data(data)) = decoder.step(&mut buffer) else {
+            panic!("there is data");
+        };
+        assert_eq!(buffer.at(data), b"abc");
+        assert_eq!(decoder.step(&mut buffer), Ok(Step::End));
+        assert_eq!(buffer.filled(), b"GET");
+        assert_eq!(decoder.trailers(), b"\r\n");
+    }
+
+    #[test]
+    fn what_ends_with_the_connection_takes_all() {
+        let mut buffer = Buffer::holding(b"abc");
+        let mut decoder = Decoder::from(AnswerFraming::UntilClose);
+        assert_eq!(decoder.step(&mut buffer), Ok(Step::Data(0..3)));
+        assert_eq!(decoder.step(&mut buffer), Ok(Step::NeedsMore));
+        assert!(decoder.ends_with_connection() && !decoder.is_done());
+    }
+}

@@ -1,0 +1,292 @@
+//! Taking a body out of its chunks: RFC 9112, section 7.1.
+//!
+//! Strict, because each leniency here has been somebody's way to hide a request: sizes are digits and nothing else,
+//! lines end with CR LF, and extensions are bounded and dropped.
+
+use std::ops::Range;
+
+use super::super::buffer::Buffer;
+
+/// Hexadecimal digits of a size; no body is longer than 16 of them say.
+const MOST_DIGITS: u8 = 16;
+/// Bytes of extensions in a whole body: nobody sends any, except to make work.
+const MOST_EXTENSION: u32 = 4096;
+/// Bytes of trailers.
+const MOST_TRAILERS: usize = 8192;
+
+/// What is wrong with chunks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(in crate::proxy) enum ChunkDefect {
+    #[error("the size of a chunk is not a hexadecimal number")]
+    Size,
+    #[error("a chunk is larger than a body can be")]
+    TooLarge,
+    #[error("a line of the chunked coding does not end with CR LF")]
+    LineEnd,
+    #[error("a chunk does not end where its size says")]
+    Length,
+    #[error("an extension of a chunk is malformed")]
+    Extension,
+    #[error("the extensions of the chunks are too long")]
+    Extensions,
+    #[error("the trailers are too long")]
+    Trailers,
+    #[error("the trailers are malformed, or have fields that frame or route a message")]
+    TrailerField,
+}
+
+/// Where in the coding the next byte is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Size {
+        value: u64,
+        digits: u8,
+    },
+    /// White space between the size and an extension.
+    SpaceBeforeExtension {
+        value: u64,
+    },
+    ExtensionName {
+        value: u64,
+    },
+    Extension {
+        value: u64,
+    },
+    SizeEnd {
+        value: u64,
+    },
+    Data {
+        left: u64,
+    },
+    DataEnd,
+    DataEndLf,
+    Trailers,
+    Done,
+}
+
+/// The decoder of one body.
+#[derive(Debug)]
+pub(in crate::proxy) struct Chunked {
+    state: State,
+    extension: u32,
+    /// The lines after the last chunk, with the empty one.
+    trailers: Vec<u8>,
+}
+
+const SIZE: State = State::Size {
+    value: 0,
+    digits: 0,
+};
+
+impl Default for Chunked {
+    fn default() -> Self {
+        Self {
+            state: SIZE,
+            extension: 0,
+            trailers: Vec::new(),
+        }
+    }
+}
+
+impl Chunked {
+    /// Whether the body is over.
+    pub(super) fn is_done(&self) -> bool {
+        self.state == State::Done
+    }
+
+    /// The lines of the trailers, with the empty one that ends them.
+    pub(super) fn trailers(&self) -> &[u8] {
+        &self.trailers
+    }
+
+    /// Uses up what `buffer` holds of the body. What is data is moved together; its place is returned, and may be
+    /// empty. Bytes behind the body stay where they are.
+    pub(super) fn decode(&mut self, buffer: &mut Buffer) -> Result<Range<usize>, ChunkDefect> {
+        let mut data: Option<Range<usize>> = None;
+        while self.state != State::Done && !buffer.is_empty() {
+            if let State::Data { left } = self.state {
+                let length = usize::try_from(left)
+                    .unwrap_or(usize::MAX)
+                    .min(buffer.filled().len());
+                let part = buffer.place(length);
+                buffer.consume(length);
+                data = Some(match data {
+                    None => part,
+                    Some(before) => {
+                        buffer.shift(part, before.end);
+                        before.start..before.end + length
+                    }
+                });
+                let left = left - length as u64;
+                self.state = if left == 0 {
+                    State::DataEnd
+                } else {
+                    State::Data { left }
+                };
+            } else {
+                let byte = buffer.filled()[0];
+                self.step(byte)?;
+                buffer.consume(1);
+            }
+        }
+        Ok(data.unwrap_or(0..0))
+    }
+
+    /// One byte that is not data.
+    fn step(&mut self, byte: u8) -> Result<(), ChunkDefect> {
+        self.state = match (self.state, byte) {
+            (State::Size { value, digits }, _) => size(value, digits, byte)?,
+            (State::SpaceBeforeExtension { value }, b' ' | b'\t') => {
+                self.count_extension()?;
+                State::SpaceBeforeExtension { value }
+            }
+            (State::SpaceBeforeExtension { value }, b';') => State::ExtensionName { value },
+            (State::SpaceBeforeExtension { .. }, _) => return Err(ChunkDefect::Size),
+            (State::ExtensionName { value }, _) => {
+                self.count_extension()?;
+                match byte {
+                    b' ' | b'\t' => State::ExtensionName { value },
+                    _ if super::is_token(&[byte]) => State::Extension { value },
+                    _ => return Err(ChunkDefect::Extension),
+                }
+            }
+            (State::Extension { value }, b'\r') => State::SizeEnd { value },
+            (State::Extension { value }, _) => {
+                self.count_extension()?;
+                if !super::is_field_value(&[byte]) {
+                    return Err(ChunkDefect::Extension);
+                }
+                State::Extension { value }
+            }
+            (State::SizeEnd { value: 0 }, b'\n') => State::Trailers,
+            (State::SizeEnd { value }, b'\n') => State::Data { left: value },
+            (State::DataEnd, b'\r') => State::DataEndLf,
+            (State::DataEndLf, b'\n') => SIZE,
+            (State::DataEnd, _) => return Err(ChunkDefect::Length),
+            (State::SizeEnd { .. } | State::DataEndLf, _) => return Err(ChunkDefect::LineEnd),
+            (State::Trailers, _) => self.trailer(byte)?,
+            // Neither is asked for single bytes.
+            (state @ (State::Data { .. } | State::Done), _) => state,
+        };
+        Ok(())
+    }
+
+    fn count_extension(&mut self) -> Result<(), ChunkDefect> {
+        self.extension += 1;
+        if self.extension > MOST_EXTENSION {
+            return Err(ChunkDefect::Extensions);
+        }
+        Ok(())
+    }
+
+    fn trailer(&mut self, byte: u8) -> Result<State, ChunkDefect> {
+        let after_cr = self.trailers.last() == Some(&b'\r');
+        if after_cr != (byte == b'\n') {
+            return Err(ChunkDefect::LineEnd);
+        }
+        if self.trailers.len() == MOST_TRAILERS {
+            return Err(ChunkDefect::Trailers);
+        }
+        self.trailers.push(byte);
+        let ended = self.trailers == b"\r\n" || self.trailers.ends_with(b"\r\n\r\n");
+        Ok(if ended { State::Done } else { State::Trailers })
+    }
+}
+
+fn size(value: u64, digits: u8, byte: u8) -> Result<State, ChunkDefect> {
+    let digit = match byte {
+        b'0'..=b'9' => byte - b'0',
+        b'a'..=b'f' => byte - b'a' + 10,
+        b'A'..=b'F' => byte - b'A' + 10,
+        _ if digits == 0 => return Err(ChunkDefect::Size),
+        b'\r' => return Ok(State::SizeEnd { value }),
+        b';' => return Ok(State::ExtensionName { value }),
+        b' ' | b'\t' => return Ok(State::SpaceBeforeExtension { value }),
+        b'\n' => return Err(ChunkDefect::LineEnd),
+        _ => return Err(ChunkDefect::Size),
+    };
+    if digits == MOST_DIGITS || value >> 60 != 0 {
+        return Err(ChunkDefect::TooLarge);
+    }
+    Ok(State::Size {
+        value: value << 4 | u64::from(digit),
+        digits: digits + 1,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The body, its trailers, and what comes after it, when it comes in parts of `step` bytes.
+    fn decoded(wire: &str, step: usize) -> Result<(String, String, String), ChunkDefect> {
+        let mut chunked = Chunked::default();
+        let mut body = Vec::new();
+        let mut rest = Vec::new();
+        for part in wire.as_bytes().chunks(step) {
+            let mut buffer = Buffer::holding(part);
+            let data = chunked.decode(&mut buffer)?;
+            body.extend_from_slice(buffer.at(data));
+            rest.extend_from_slice(buffer.filled());
+        }
+        assert!(chunked.is_done(), "{wire:?} is not over");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ok((text(&body), text(chunked.trailers()), text(&rest)))
+    }
+
+    #[test]
+    fn chunks_in_parts_of_any_size() {
+        let wire =
+            "3\r\nabc\r\n00A;x=\"y;z\" ; q\r\n0123456789\r\n1 ;a\r\n!\r\n0\r\nA: b\r\n\r\nGET";
+        for step in 1..=wire.len() {
+            let (body, trailers, rest) = decoded(wire, step).unwrap();
+            assert_eq!(body, "abc0123456789!", "{step}");
+            assert_eq!(trailers, "A: b\r\n\r\n");
+            assert_eq!(rest, "GET");
+        }
+        assert_eq!(
+            decoded("0\r\n\r\n", 1),
+            Ok((String::new(), "\r\n".into(), String::new()))
+        );
+    }
+
+    #[test]
+    fn defects_have_names() {
+        for (wire, defect) in [
+            ("\r\n", ChunkDefect::Size),
+            ("x\r\n", ChunkDefect::Size),
+            ("0x3\r\nabc", ChunkDefect::Size),
+            ("+3\r\nabc", ChunkDefect::Size),
+            ("-1\r\n", ChunkDefect::Size),
+            (" 3\r\nabc", ChunkDefect::Size),
+            ("3 \r\nabc", ChunkDefect::Size),
+            ("3\nabc", ChunkDefect::LineEnd),
+            ("3\r\rabc", ChunkDefect::LineEnd),
+            ("3\r\nabcd\r\n", ChunkDefect::Length),
+            ("3\r\nabc\n", ChunkDefect::Length),
+            ("3\r\nabc\r0", ChunkDefect::LineEnd),
+            ("3;\r\nabc", ChunkDefect::Extension),
+            ("3;a\nabc", ChunkDefect::Extension),
+            ("3;a\0\r\nabc", ChunkDefect::Extension),
+            ("0\r\nA: b\n\n", ChunkDefect::LineEnd),
+            ("0\r\nA: b\rc\r\n\r\n", ChunkDefect::LineEnd),
+            ("10000000000000000\r\n", ChunkDefect::TooLarge),
+            ("00000000000000003\r\nabc", ChunkDefect::TooLarge),
+        ] {
+            for step in [1, wire.len()] {
+                assert_eq!(decoded(wire, step), Err(defect), "{wire:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn extensions_and_trailers_are_bounded() {
+        let long = "a".repeat(10_000);
+        let extension = format!("1;{long}\r\n");
+        assert_eq!(decoded(&extension, 100), Err(ChunkDefect::Extensions));
+        let many = "1;abcdefgh\r\nx\r\n".repeat(1000);
+        assert_eq!(decoded(&many, 100), Err(ChunkDefect::Extensions));
+        let trailers = format!("0\r\nA: {long}\r\n\r\n");
+        assert_eq!(decoded(&trailers, 100), Err(ChunkDefect::Trailers));
+    }
+}

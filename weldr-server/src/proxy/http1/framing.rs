@@ -1,0 +1,285 @@
+//! How long a body is: RFC 9112, section 6.
+
+use super::{
+    grammar::parse_decimal,
+    head::{Field, Known},
+    request::Version,
+};
+
+/// Where the body of a request ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::proxy) enum Framing {
+    /// There is none.
+    None,
+    /// After so many bytes.
+    Length(u64),
+    /// After the last chunk.
+    Chunked,
+}
+
+/// Where the body of an answer ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::proxy) enum AnswerFraming {
+    /// There is none. `odd`: the fields promise one all the same, so nobody knows what comes next.
+    None { odd: bool },
+    /// After so many bytes.
+    Length(u64),
+    /// After the last chunk.
+    Chunked,
+    /// With the connection.
+    UntilClose,
+}
+
+/// Why nobody can say where a body ends, or why two parties could say different things.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(in crate::proxy) enum FramingDefect {
+    #[error("the Content-Length is not a number")]
+    Length,
+    #[error("there is more than one Content-Length")]
+    Lengths,
+    #[error("there are Content-Lengths that differ")]
+    DifferentLengths,
+    #[error("there are both Content-Length and Transfer-Encoding")]
+    LengthAndCoding,
+    #[error("the Transfer-Encoding is something other than chunked, once")]
+    Coding,
+    #[error("there is a Transfer-Encoding in HTTP/1.0")]
+    CodingInHttp10,
+    #[error("there is a field whose name is that of a framing field with an underscore")]
+    Twin,
+}
+
+/// The framing of a request, and what a strict reader holds against it though its meaning is certain.
+pub(in crate::proxy) type Judged = (Framing, Option<FramingDefect>);
+
+/// The framing of a request: RFC 9112, section 6.3, and without its leniency towards codings and lists.
+pub(in crate::proxy) fn request_framing(
+    head: &[u8],
+    fields: &[Field],
+    version: Version,
+) -> Result<Judged, FramingDefect> {
+    let Stated {
+        length,
+        chunked,
+        objection,
+        ..
+    } = stated(head, fields, version)?;
+    Ok(match (chunked, length) {
+        (true, Some(_)) => (Framing::Chunked, Some(FramingDefect::LengthAndCoding)),
+        (true, None) => (Framing::Chunked, objection),
+        // A body of no bytes is not the same as none: a server may ask for the field.
+        (false, Some(length)) => (Framing::Length(length), objection),
+        (false, None) => (Framing::None, objection),
+    })
+}
+
+/// The framing of an answer to a request whose method was HEAD or not.
+pub(in crate::proxy) fn answer_framing(
+    head: &[u8],
+    fields: &[Field],
+    version: Version,
+    status: u16,
+    to_head: bool,
+) -> Result<AnswerFraming, FramingDefect> {
+    let never_has_a_body = to_head || status < 200 || status == 204 || status == 304;
+    let stated = match stated(head, fields, version) {
+        Ok(stated) => stated,
+        // What such an answer says of its length is not passed on, so it cannot mislead anybody.
+        Err(_) if status < 200 || status == 204 => return Ok(AnswerFraming::None { odd: true }),
+        Err(defect) => return Err(defect),
+    };
+    if stated.objection == Some(FramingDefect::Lengths) {
+        return Err(FramingDefect::Lengths);
+    }
+    if never_has_a_body {
+        // An answer to HEAD, and a 304, say how long another answer would be.
+        let may_say = to_head || status == 304;
+        let odd = !may_say && (stated.chunked || stated.length.is_some_and(|length| length > 0));
+        return Ok(AnswerFraming::None { odd });
+    }
+    match (stated.chunked, stated.length) {
+        (true, Some(_)) => Err(FramingDefect::LengthAndCoding),
+        (true, None) => Ok(AnswerFraming::Chunked),
+        (false, Some(length)) => Ok(AnswerFraming::Length(length)),
+        (false, None) => Ok(AnswerFraming::UntilClose),
+    }
+}
+
+/// What the fields of a message say of its length.
+struct Stated {
+    length: Option<u64>,
+    chunked: bool,
+    objection: Option<FramingDefect>,
+}
+
+fn stated(head: &[u8], fields: &[Field], version: Version) -> Result<Stated, FramingDefect> {
+    let mut stated = Stated {
+        length: None,
+        chunked: false,
+        objection: None,
+    };
+    for field in fields {
+        let value = field.value.of(head);
+        match field.known {
+            Known::ContentLength => {
+                let length = parse_decimal(value).ok_or(FramingDefect::Length)?;
+                match stated.length.replace(length) {
+                    Some(before) if before != length => {
+                        return Err(FramingDefect::DifferentLengths);
+                    }
+                    Some(_) => stated.objection = Some(FramingDefect::Lengths),
+                    None => {}
+                }
+            }
+            Known::TransferEncoding => {
+                if version == Version::Http10 {
+                    return Err(FramingDefect::CodingInHttp10);
+                }
+                if stated.chunked || !value.eq_ignore_ascii_case(b"chunked") {
+                    return Err(FramingDefect::Coding);
+                }
+                stated.chunked = true;
+            }
+            Known::FramingTwin => stated.objection = Some(FramingDefect::Twin),
+            _ => {}
+        }
+    }
+    Ok(stated)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::head::{HeadLimits, SpaceBeforeColon, parse_fields},
+        *,
+    };
+
+    fn fields(lines: &str) -> (Vec<u8>, Vec<Field>) {
+        let head = format!("{lines}\r\n").into_bytes();
+        let limits = HeadLimits {
+            bytes: 1024,
+            fields: 10,
+        };
+        let mut fields = Vec::new();
+        parse_fields(&head, 0, SpaceBeforeColon::Refused, limits, &mut fields).unwrap();
+        (head, fields)
+    }
+
+    fn request(lines: &str, version: Version) -> Result<Judged, FramingDefect> {
+        let (head, fields) = fields(lines);
+        request_framing(&head, &fields, version)
+    }
+
+    fn answer(lines: &str, status: u16, to_head: bool) -> Result<AnswerFraming, FramingDefect> {
+        let (head, fields) = fields(lines);
+        answer_framing(&head, &fields, Version::Http11, status, to_head)
+    }
+
+    #[test]
+    fn what_a_request_may_say() {
+        for (lines, framing) in [
+            ("", Framing::None),
+            ("Content-Length: 0\r\n", Framing::Length(0)),
+            ("content-length: 0042\r\n", Framing::Length(42)),
+            ("Transfer-Encoding: chunked\r\n", Framing::Chunked),
+            ("transfer-encoding: CHUNKED\r\n", Framing::Chunked),
+        ] {
+            assert_eq!(
+                request(lines, Version::Http11),
+                Ok((framing, None)),
+                "{lines:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_has_no_certain_meaning_is_a_defect() {
+        for (lines, defect) in [
+            ("Content-Length: \r\n", FramingDefect::Length),
+            ("Content-Length: +5\r\n", FramingDefect::Length),
+            ("Content-Length: 5, 5\r\n", FramingDefect::Length),
+            (
+                "Content-Length: 5\r\nContent-Length: 6\r\n",
+                FramingDefect::DifferentLengths,
+            ),
+            (
+                "Transfer-Encoding: gzip, chunked\r\n",
+                FramingDefect::Coding,
+            ),
+            (
+                "Transfer-Encoding: chunked, chunked\r\n",
+                FramingDefect::Coding,
+            ),
+            (
+                "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+                FramingDefect::Coding,
+            ),
+            ("Transfer-Encoding: chunked;q=1\r\n", FramingDefect::Coding),
+            ("Transfer-Encoding: identity\r\n", FramingDefect::Coding),
+            ("Transfer-Encoding: \r\n", FramingDefect::Coding),
+        ] {
+            assert_eq!(request(lines, Version::Http11), Err(defect), "{lines:?}");
+        }
+        let coding = request("Transfer-Encoding: chunked\r\n", Version::Http10);
+        assert_eq!(coding, Err(FramingDefect::CodingInHttp10));
+    }
+
+    #[test]
+    fn what_is_certain_and_odd_is_an_objection() {
+        for (lines, framing, objection) in [
+            (
+                "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+                Framing::Chunked,
+                FramingDefect::LengthAndCoding,
+            ),
+            (
+                "Content-Length: 5\r\nContent-Length: 5\r\n",
+                Framing::Length(5),
+                FramingDefect::Lengths,
+            ),
+            ("Content_Length: 5\r\n", Framing::None, FramingDefect::Twin),
+        ] {
+            assert_eq!(
+                request(lines, Version::Http11),
+                Ok((framing, Some(objection))),
+                "{lines:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn answers_by_status_and_method() {
+        let length = "Content-Length: 5\r\n";
+        let chunked = "Transfer-Encoding: chunked\r\n";
+        let none = AnswerFraming::None { odd: false };
+        let odd = AnswerFraming::None { odd: true };
+        for (lines, status, to_head, framing) in [
+            (length, 200, false, AnswerFraming::Length(5)),
+            (chunked, 200, false, AnswerFraming::Chunked),
+            ("", 200, false, AnswerFraming::UntilClose),
+            (length, 200, true, none),
+            (chunked, 200, true, none),
+            (length, 304, false, none),
+            (length, 204, false, odd),
+            (chunked, 204, false, odd),
+            ("Content-Length: x\r\n", 204, false, odd),
+            ("Content-Length: 0\r\n", 204, false, none),
+            ("", 204, false, none),
+            (length, 103, false, odd),
+        ] {
+            assert_eq!(
+                answer(lines, status, to_head),
+                Ok(framing),
+                "{lines:?} {status}"
+            );
+        }
+        for lines in [
+            "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+            "Content-Length: 5\r\nContent-Length: 5\r\n",
+            "Content-Length: x\r\n",
+            "Transfer-Encoding: gzip\r\n",
+        ] {
+            assert!(answer(lines, 200, false).is_err(), "{lines:?}");
+        }
+    }
+}

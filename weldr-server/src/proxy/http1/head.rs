@@ -1,0 +1,399 @@
+//! Where a head ends, and the fields that it is made of.
+
+use memchr::{memchr, memchr_iter, memmem};
+
+use super::grammar::{is_field_value, is_token};
+
+/// A part of the bytes that a head was parsed from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(in crate::proxy) struct Span {
+    start: u32,
+    end: u32,
+}
+
+impl Span {
+    /// Heads are bounded far below 4 GiB.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a head is bounded by configuration, at 1 MiB"
+    )]
+    pub(super) fn new(start: usize, end: usize) -> Self {
+        Self {
+            start: start as u32,
+            end: end as u32,
+        }
+    }
+
+    /// The bytes, taken from those that were parsed.
+    pub(in crate::proxy) fn of(self, head: &[u8]) -> &[u8] {
+        &head[self.start as usize..self.end as usize]
+    }
+
+    pub(in crate::proxy) fn range(self) -> std::ops::Range<usize> {
+        self.start as usize..self.end as usize
+    }
+}
+
+/// One field line.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::proxy) struct Field {
+    pub(in crate::proxy) known: Known,
+    pub(in crate::proxy) name: Span,
+    /// Without the white space around it.
+    pub(in crate::proxy) value: Span,
+    /// All of it, with the end of the line.
+    pub(in crate::proxy) line: Span,
+}
+
+/// The fields that mean something to a proxy. One look at each name when it is parsed, and none later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::proxy) enum Known {
+    /// Passed on as it is.
+    Other,
+    Accept,
+    Authorization,
+    Connection,
+    ContentLength,
+    Cookie,
+    Date,
+    Expect,
+    Forwarded,
+    /// `Content_Length` or `Transfer_Encoding`: some servers read it as the field that frames a message.
+    FramingTwin,
+    Host,
+    Http2Settings,
+    KeepAlive,
+    MaxForwards,
+    ProxyAuthorization,
+    ProxyConnection,
+    Referer,
+    Te,
+    Traceparent,
+    Tracestate,
+    Trailer,
+    TransferEncoding,
+    Upgrade,
+    UserAgent,
+    Via,
+    XForwardedFor,
+    XForwardedHost,
+    XForwardedProto,
+    XRequestId,
+}
+
+const NAMES: [(&[u8], Known); 27] = [
+    (b"accept", Known::Accept),
+    (b"authorization", Known::Authorization),
+    (b"connection", Known::Connection),
+    (b"content-length", Known::ContentLength),
+    (b"cookie", Known::Cookie),
+    (b"date", Known::Date),
+    (b"expect", Known::Expect),
+    (b"forwarded", Known::Forwarded),
+    (b"content_length", Known::FramingTwin),
+    (b"transfer_encoding", Known::FramingTwin),
+    (b"host", Known::Host),
+    (b"http2-settings", Known::Http2Settings),
+    (b"keep-alive", Known::KeepAlive),
+    (b"max-forwards", Known::MaxForwards),
+    (b"proxy-authorization", Known::ProxyAuthorization),
+    (b"proxy-connection", Known::ProxyConnection),
+    (b"referer", Known::Referer),
+    (b"te", Known::Te),
+    (b"traceparent", Known::Traceparent),
+    (b"trailer", Known::Trailer),
+    (b"transfer-encoding", Known::TransferEncoding),
+    (b"upgrade", Known::Upgrade),
+    (b"user-agent", Known::UserAgent),
+    (b"via", Known::Via),
+    (b"x-forwarded-for", Known::XForwardedFor),
+    (b"x-forwarded-host", Known::XForwardedHost),
+    (b"x-request-id", Known::XRequestId),
+];
+
+const LONGEST_NAME: usize = 19;
+
+/// By length, the names that are so long: most names are compared with none or one.
+static BY_LENGTH: [&[(&[u8], Known)]; LONGEST_NAME + 1] = [
+    &[],
+    &[],
+    &[NAMES[17]],
+    &[NAMES[23]],
+    &[NAMES[10], NAMES[5]],
+    &[],
+    &[NAMES[0], NAMES[4], NAMES[6]],
+    &[NAMES[16], NAMES[19], NAMES[21]],
+    &[],
+    &[NAMES[7]],
+    &[
+        NAMES[2],
+        NAMES[22],
+        NAMES[12],
+        (b"tracestate", Known::Tracestate),
+    ],
+    &[NAMES[18]],
+    &[NAMES[26], NAMES[13]],
+    &[NAMES[1]],
+    &[NAMES[3], NAMES[8], NAMES[11]],
+    &[NAMES[24]],
+    &[NAMES[15], NAMES[25]],
+    &[
+        NAMES[20],
+        NAMES[9],
+        (b"x-forwarded-proto", Known::XForwardedProto),
+    ],
+    &[],
+    &[NAMES[14]],
+];
+
+impl Known {
+    pub(in crate::proxy) fn of(name: &[u8]) -> Self {
+        let candidates = BY_LENGTH.get(name.len()).copied().unwrap_or(&[]);
+        let same = |candidate: &&(&[u8], Self)| name.eq_ignore_ascii_case(candidate.0);
+        candidates
+            .iter()
+            .find(same)
+            .map_or(Self::Other, |found| found.1)
+    }
+}
+
+/// What is wrong with the lines of a head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(in crate::proxy) enum HeadDefect {
+    #[error("a line does not end with CR LF")]
+    LineEnd,
+    #[error("the first line is not a request-line")]
+    RequestLine,
+    #[error("the first line is not a status-line")]
+    StatusLine,
+    #[error("the version is not one that is spoken here")]
+    Version,
+    #[error("the request-target is not valid")]
+    Target,
+    #[error("a field line begins with white space")]
+    Folded,
+    #[error("a field line has no colon after its name")]
+    NoColon,
+    #[error("the name of a field is not a token")]
+    FieldName,
+    #[error("the value of a field has a character that is not allowed")]
+    FieldValue,
+    #[error("the head has too many fields")]
+    TooManyFields,
+    #[error("the head is too large")]
+    TooLarge,
+    #[error("the request-target is too long")]
+    TargetTooLong,
+}
+
+/// How large a head may be.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::proxy) struct HeadLimits {
+    pub(in crate::proxy) bytes: usize,
+    pub(in crate::proxy) fields: usize,
+}
+
+/// Where the head at the begin of `bytes` ends, after its empty line. `searched`: how many bytes an earlier call
+/// has looked at; it is moved on. `None`: the end has not come yet.
+///
+/// A head that can no longer become valid is refused before its end: a client that waits for an answer to it
+/// would wait for its deadline.
+pub(in crate::proxy) fn end_of_head(
+    bytes: &[u8],
+    searched: &mut usize,
+) -> Result<Option<usize>, HeadDefect> {
+    let from = searched.saturating_sub(3);
+    if let Some(end) = memmem::find(&bytes[from..], b"\r\n\r\n") {
+        return Ok(Some(from + end + 4));
+    }
+    let is_bare = |&end: &usize| end == 0 || bytes[end - 1] != b'\r';
+    let bare = memchr_iter(b'\n', &bytes[from..])
+        .map(|end| from + end)
+        .any(|end| is_bare(&end));
+    let has_nul = memchr(0, &bytes[from..]).is_some();
+    *searched = bytes.len();
+    if bare {
+        return Err(HeadDefect::LineEnd);
+    }
+    if has_nul {
+        return Err(HeadDefect::FieldValue);
+    }
+    Ok(None)
+}
+
+/// Takes the first line of a head: the line, and where the next one begins.
+pub(super) fn first_line(head: &[u8]) -> Result<(&[u8], usize), HeadDefect> {
+    let end = memchr(b'\n', head).ok_or(HeadDefect::LineEnd)?;
+    let line = head[..end].strip_suffix(b"\r").ok_or(HeadDefect::LineEnd)?;
+    Ok((line, end + 1))
+}
+
+/// Which white space a field line may have where none belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::proxy) enum SpaceBeforeColon {
+    /// RFC 9112, section 5.1: a server must refuse it.
+    Refused,
+    /// The same section: a proxy must remove it from an answer.
+    Removed,
+}
+
+/// Parses the field lines of `head` from `at` to its empty line into `fields`, which is emptied first.
+pub(in crate::proxy) fn parse_fields(
+    head: &[u8],
+    mut at: usize,
+    space: SpaceBeforeColon,
+    limits: HeadLimits,
+    fields: &mut Vec<Field>,
+) -> Result<(), HeadDefect> {
+    fields.clear();
+    loop {
+        let rest = &head[at..];
+        let length = memchr(b'\n', rest).ok_or(HeadDefect::LineEnd)?;
+        let line = rest[..length]
+            .strip_suffix(b"\r")
+            .ok_or(HeadDefect::LineEnd)?;
+        if line.is_empty() {
+            return Ok(());
+        }
+        if fields.len() == limits.fields {
+            return Err(HeadDefect::TooManyFields);
+        }
+        fields.push(parse_field(line, at, space)?);
+        at += length + 1;
+    }
+}
+
+fn parse_field(line: &[u8], at: usize, space: SpaceBeforeColon) -> Result<Field, HeadDefect> {
+    if matches!(line[0], b' ' | b'\t') {
+        return Err(HeadDefect::Folded);
+    }
+    let colon = memchr(b':', line).ok_or(HeadDefect::NoColon)?;
+    let mut name = &line[..colon];
+    if space == SpaceBeforeColon::Removed {
+        name = name.trim_ascii_end();
+    }
+    if !is_token(name) {
+        return Err(HeadDefect::FieldName);
+    }
+    let mut start = colon + 1;
+    let mut end = line.len();
+    while start < end && matches!(line[start], b' ' | b'\t') {
+        start += 1;
+    }
+    while end > start && matches!(line[end - 1], b' ' | b'\t') {
+        end -= 1;
+    }
+    if !is_field_value(&line[start..end]) {
+        return Err(HeadDefect::FieldValue);
+    }
+    Ok(Field {
+        known: Known::of(name),
+        name: Span::new(at, at + name.len()),
+        value: Span::new(at + start, at + end),
+        line: Span::new(at, at + line.len() + 2),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: HeadLimits = HeadLimits {
+        bytes: 1024,
+        fields: 3,
+    };
+
+    fn parse(lines: &str, space: SpaceBeforeColon) -> Result<Vec<(String, String)>, HeadDefect> {
+        let mut fields = Vec::new();
+        let bytes = lines.as_bytes();
+        parse_fields(bytes, 0, space, LIMITS, &mut fields)?;
+        let text = |span: Span| String::from_utf8_lossy(span.of(bytes)).into_owned();
+        Ok(fields
+            .iter()
+            .map(|field| (text(field.name), text(field.value)))
+            .collect())
+    }
+
+    #[test]
+    fn every_known_name_is_found_by_its_length() {
+        for (name, known) in NAMES {
+            assert_eq!(Known::of(name), known);
+            assert_eq!(Known::of(&name.to_ascii_uppercase()), known);
+        }
+        assert_eq!(Known::of(b"X-Forwarded-Proto"), Known::XForwardedProto);
+        assert_eq!(Known::of(b"x-other"), Known::Other);
+        assert_eq!(Known::of(&[b'a'; 200]), Known::Other);
+    }
+
+    #[test]
+    fn a_head_ends_at_its_empty_line() {
+        let head = b"GET / HTTP/1.1\r\nHost: a\r\n\r\nbody\r\n\r\n";
+        let end = head.len() - b"body\r\n\r\n".len();
+        for cut in 0..=head.len() {
+            let mut searched = 0;
+            let first = end_of_head(&head[..cut], &mut searched).unwrap();
+            assert_eq!(first, (cut >= end).then_some(end), "{cut}");
+            if first.is_none() {
+                assert_eq!(end_of_head(head, &mut searched), Ok(Some(end)), "{cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_head_that_cannot_become_valid_is_refused_before_its_end() {
+        for head in [
+            "GET / HTTP/1.1\n",
+            "GET / HTTP/1.1\r\nHost: a\n",
+            "\n",
+            "G\0",
+        ] {
+            assert!(end_of_head(head.as_bytes(), &mut 0).is_err(), "{head:?}");
+        }
+    }
+
+    #[test]
+    fn fields_are_split_and_trimmed() {
+        let fields = parse(
+            "Host:a\r\nX-A: \t b c \t\r\nEmpty:\r\n\r\n",
+            SpaceBeforeColon::Refused,
+        )
+        .unwrap();
+        let expected = [("Host", "a"), ("X-A", "b c"), ("Empty", "")];
+        assert_eq!(
+            fields,
+            expected.map(|(name, value)| (name.into(), value.into()))
+        );
+    }
+
+    #[test]
+    fn defects_have_names() {
+        for (lines, defect) in [
+            (" a: b\r\n\r\n", HeadDefect::Folded),
+            ("a: b\r\n\tc\r\n\r\n", HeadDefect::Folded),
+            ("a\r\n\r\n", HeadDefect::NoColon),
+            ("a : b\r\n\r\n", HeadDefect::FieldName),
+            (": b\r\n\r\n", HeadDefect::FieldName),
+            ("a: b\0\r\n\r\n", HeadDefect::FieldValue),
+            ("a: b\rc\r\n\r\n", HeadDefect::FieldValue),
+            ("a: b\n\r\n", HeadDefect::LineEnd),
+            ("a: b\r\n\n", HeadDefect::LineEnd),
+            ("a: b", HeadDefect::LineEnd),
+            (
+                "a:1\r\nb:2\r\nc:3\r\nd:4\r\n\r\n",
+                HeadDefect::TooManyFields,
+            ),
+        ] {
+            assert_eq!(
+                parse(lines, SpaceBeforeColon::Refused),
+                Err(defect),
+                "{lines:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn space_before_a_colon_is_removed_from_answers_only() {
+        let fields = parse("Content-Length : 5\r\n\r\n", SpaceBeforeColon::Removed).unwrap();
+        assert_eq!(fields, [("Content-Length".to_owned(), "5".to_owned())]);
+    }
+}
