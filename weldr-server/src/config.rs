@@ -217,22 +217,13 @@ impl Config {
         let vip = VirtualAddresses::from_options(&options)?;
         let span = |span: Option<Span>, default: Duration| span.map_or(default, |span| span.0);
         let demo = options.demo.unwrap_or(default.demo);
-        if demo && options.data_dir.is_some() {
-            return Err(ConfigError::Contradiction(
-                "the demonstration keeps nothing on disk: say `demo` or `data_dir`, not both",
-            ));
-        }
-        let ephemeral = demo || options.ephemeral.unwrap_or(false);
+        let storage = storage(&options, demo)?;
         let config = Self {
             listen: options.listen.unwrap_or(default.listen),
             management: options.management.unwrap_or(default.management),
             management_insecure: options.management_insecure.unwrap_or(false),
             rest: !options.no_rest.unwrap_or(!default.rest),
-            storage: match options.data_dir {
-                _ if ephemeral => Storage::Ephemeral,
-                Some(directory) => Storage::Directory(directory),
-                None => default.storage,
-            },
+            storage: storage.unwrap_or(default.storage),
             workers: options.workers.unwrap_or(default.workers),
             servers: options.server.unwrap_or_default(),
             demo,
@@ -491,6 +482,17 @@ fn read_file(path: &Path) -> Result<Options, ConfigError> {
         ));
     }
     Ok(options)
+}
+
+/// Where the pool is to be kept, when that is said.
+fn storage(options: &Options, demo: bool) -> Result<Option<Storage>, ConfigError> {
+    match &options.data_dir {
+        Some(_) if demo => Err(ConfigError::Contradiction(
+            "the demonstration keeps nothing on disk: say `demo` or `data_dir`, not both",
+        )),
+        _ if demo || options.ephemeral == Some(true) => Ok(Some(Storage::Ephemeral)),
+        directory => Ok(directory.clone().map(Storage::Directory)),
+    }
 }
 
 fn pool_settings(options: &Options) -> Result<PoolSettings, ConfigError> {

@@ -108,8 +108,7 @@ impl Node {
         let rates = Arc::new(Rates::default());
         let sample = sample_rates(Arc::clone(&rates), Arc::clone(&clients), snapshots.clone());
         tokio::spawn(stop_control.clone().run_until_cancelled_owned(sample));
-        let serving = watch::Sender::new(false);
-        let vip = hold_addresses(&config, &serving, &stop_control).await?;
+        let (vip, serving) = hold_addresses(&config, &stop_control).await?;
 
         let parts = proxy::Parts {
             timeouts: config.timeouts.clone(),
@@ -197,14 +196,14 @@ impl Node {
     }
 }
 
-/// Holds the virtual addresses while this node leads and `serving`.
+/// Holds the virtual addresses while this node leads, and while the sender says that its data path serves.
 async fn hold_addresses(
     config: &Config,
-    serving: &watch::Sender<bool>,
     stop: &CancellationToken,
-) -> Result<Option<Vip>, vip::StartError> {
+) -> Result<(Option<Vip>, watch::Sender<bool>), vip::StartError> {
+    let serving = watch::Sender::new(false);
     let Some(addresses) = config.vip.clone() else {
-        return Ok(None);
+        return Ok((None, serving));
     };
     let lease = watch::Sender::new(None);
     let inputs = vip::Inputs {
@@ -214,7 +213,7 @@ async fn hold_addresses(
     let vip = Vip::start(addresses, inputs).await?;
     let renew = renew_lone_lease(lease);
     tokio::spawn(stop.clone().run_until_cancelled_owned(renew));
-    Ok(Some(vip))
+    Ok((Some(vip), serving))
 }
 
 /// A node without others leads as long as it runs; when it stands still, it does not.

@@ -3,7 +3,7 @@
 //! A node holds its addresses while its lease is live and its data path serves. It drops them a margin before the
 //! lease ends; the next holder takes them and says so on the wire, several times in the first second.
 //!
-//! In reading order: `inputs` is what the node says, [`tenure`] decides (pure), `holder` does what was decided, by
+//! In reading order: `inputs` is what the node says, `tenure` decides (pure), `holder` does what was decided, by
 //! the `means` of `kernel` (netlink, and `frames` on the wire) or of a `hook`.
 //!
 //! A process that is stopped (SIGSTOP, a debugger) or killed can drop nothing. Its `guard` does, a process of its
