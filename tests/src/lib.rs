@@ -7,6 +7,7 @@
 //!   the real binaries, on a terminal too.
 //! * [`cluster`]: several of them, and [`relay`], the network between them, which can be cut.
 //! * [`wait`]: the only place where a test waits for time to pass.
+//! * [`netns`]: machines on a switch, made of network namespaces, for root.
 //! * [`conformance`]: the judge of HTTP/1.1, its tables of cases and what runs them.
 //! * [`greeter`]: the paths that the `test-server` binary serves.
 //!
@@ -27,6 +28,7 @@ pub mod daemon;
 pub mod greeter;
 pub mod http1;
 pub mod load;
+pub mod netns;
 pub mod node;
 pub mod origin;
 pub mod process;
