@@ -6,7 +6,9 @@
 //! * [`node`]: a Weldr node in this process. [`process`]: the real binaries.
 //! * [`cluster`]: several of them, and [`relay`], the network between them, which can be cut.
 //! * [`wait`]: the only place where a test waits for time to pass.
+//! * [`soak`]: many requests, each accounted for. [`stalled`]: bodies that do not move.
 //! * [`conformance`]: the judge of HTTP/1.1, its tables of cases and what runs them.
+//! * [`fuzz`]: the cases of the tables, changed at random.
 //! * [`greeter`]: the paths that the `test-server` binary serves.
 //!
 //! Everything listens on port 0 of the loopback interface, and everything that waits has a bound: a test
@@ -22,6 +24,7 @@
 
 pub mod cluster;
 pub mod conformance;
+pub mod fuzz;
 pub mod greeter;
 pub mod http1;
 pub mod load;
@@ -31,4 +34,6 @@ pub mod process;
 pub mod raw;
 pub mod relay;
 pub mod serve;
+pub mod soak;
+pub mod stalled;
 pub mod wait;
