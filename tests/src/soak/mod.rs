@@ -191,7 +191,7 @@ fn start(servers: &[SocketAddr]) -> Process {
         ])
         .args(["--server-idle-timeout", "1s", "--client-idle-timeout", "1s"])
         // They misbehave by design: all of them stay in the pool.
-        .args(["--unhealthy-threshold", "1000", "--check-interval", "1h"])
+        .args(["--unhealthy-threshold", "100", "--check-interval", "1h"])
         .start()
 }
 
