@@ -38,6 +38,10 @@ pub fn request(bytes: &[u8], piece: usize, desync_mode: DesyncMode) -> Result<Re
         message.written.len(),
         &HttpPolicy::default(),
     );
+    if again == Reading::Here {
+        // The last hop that Max-Forwards allows.
+        return Ok(reading);
+    }
     written(message, again, wire::request(&message.written))?;
     if strict {
         let read = as_http_1_1(bytes);

@@ -164,12 +164,12 @@ pub async fn run(requests: usize, clients: usize, seed: u64) -> Report {
     for server in &servers {
         weldr.logs(&server.address().to_string()).await;
     }
-    let files_before = settled(&weldr, usize::MAX).await;
+    let files_before = at_rest(&weldr).await;
     let mut account = send(proxy, requests / 4, clients, seed).await;
-    settled(&weldr, files_before).await;
+    back_at(files_before, &weldr).await;
     let resident_before = weldr.resident();
     account.add(send(proxy, requests - requests / 4, clients, seed + 1).await);
-    let files_after = settled(&weldr, files_before).await;
+    let files_after = back_at(files_before, &weldr).await;
     let resident = (resident_before, weldr.resident());
     weldr.terminate().await;
     Report {
@@ -195,17 +195,29 @@ fn start(servers: &[SocketAddr]) -> Process {
         .start()
 }
 
+/// Waits until the number of open files stays the same, and says how many there are.
+async fn at_rest(weldr: &Process) -> usize {
+    const LOOKS: usize = 10;
+    let (mut last, mut same) = (0, 0);
+    wait::until("open files to stay the same", async || {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let now = weldr.open_files();
+        same = if now == last { same + 1 } else { 0 };
+        last = now;
+        if same >= LOOKS { Ok(now) } else { Err(now) }
+    })
+    .await
+}
+
 /// Waits until no more than `most` files are open, and says how many are.
-async fn settled(weldr: &Process, most: usize) -> usize {
-    if most == usize::MAX {
-        return weldr.open_files();
-    }
+async fn back_at(most: usize, weldr: &Process) -> usize {
     let patience = tokio::time::timeout(wait::LIMIT, async {
         while weldr.open_files() > most {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     });
-    let _reported_by_the_number = patience.await;
+    // A number that is too high says it.
+    let _out_of_patience = patience.await;
     weldr.open_files()
 }
 
