@@ -8,6 +8,7 @@
 //! * [`wait`]: the only place where a test waits for time to pass.
 //! * [`soak`]: many requests, each accounted for. [`stalled`]: bodies that do not move.
 //! * [`conformance`]: the judge of HTTP/1.1, its tables of cases and what runs them.
+//! * [`faults`]: a link that resets, cuts, delays and corrupts.
 //! * [`fuzz`]: the cases of the tables, changed at random.
 //! * [`greeter`]: the paths that the `test-server` binary serves.
 //!
@@ -24,6 +25,7 @@
 
 pub mod cluster;
 pub mod conformance;
+pub mod faults;
 pub mod fuzz;
 pub mod greeter;
 pub mod http1;

@@ -3,6 +3,7 @@
 mod desync;
 mod drips;
 mod expect;
+mod faults;
 mod following;
 mod forwarded;
 mod fuzz;
@@ -11,5 +12,6 @@ mod properties;
 mod races;
 mod refusals;
 mod retries;
+mod soak;
 mod tables;
 mod upgrade;
