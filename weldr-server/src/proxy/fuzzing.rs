@@ -12,7 +12,7 @@ use super::{
         AnswerFraming, ChunkDefect, Decoder, Framing, HeadLimits, Step, Version, answer_framing,
         check_begin, end_of_head, parse_request, parse_response,
     },
-    trailers,
+    trailers::Trailers,
 };
 
 const LIMITS: HeadLimits = HeadLimits {
@@ -68,7 +68,7 @@ pub fn read_request(bytes: &[u8], piece: usize, policy: &HttpPolicy) -> Reading 
         Ok(Prepared::Forward(request)) => {
             let chunked = request.framing == Framing::Chunked;
             let decoder = Decoder::from(request.framing);
-            input.body(decoder, request.head, chunked, trailers::of_request)
+            input.body(decoder, request.head, chunked, Trailers::OfRequest)
         }
     }
 }
@@ -117,7 +117,7 @@ pub fn read_answer(bytes: &[u8], piece: usize, to_head: bool) -> Reading {
         Decoder::from(framing),
         written,
         chunked,
-        trailers::of_answer,
+        Trailers::OfAnswer { wanted: true },
     )
 }
 
@@ -184,7 +184,7 @@ impl<'a> Input<'a> {
         mut decoder: Decoder,
         mut written: Vec<u8>,
         chunked: bool,
-        keep: fn(&[u8]) -> Result<Vec<u8>, ChunkDefect>,
+        trailers: Trailers,
     ) -> Reading {
         let mut body = Vec::new();
         loop {
@@ -211,7 +211,7 @@ impl<'a> Input<'a> {
         if chunked {
             let kept = match decoder.trailers() {
                 b"" => Ok(Vec::new()),
-                lines => keep(lines),
+                lines => trailers.kept(lines),
             };
             let Ok(kept) = kept else {
                 return Reading::Refused;
