@@ -71,9 +71,9 @@ fn serve(direction: Direction, length: usize) -> (SocketAddr, JoinHandle<()>) {
     let listener = listener();
     let address = listener.local_addr().expect("a bound socket");
     let serving = tokio::spawn(async move {
-        let mut held = JoinSet::new();
+        let mut connections = JoinSet::new();
         while let Ok((mut stream, _)) = listener.accept().await {
-            held.spawn(async move {
+            connections.spawn(async move {
                 if direction == Direction::Download {
                     let mut head = [0; 4096];
                     // A check sends nothing and closes.

@@ -34,6 +34,8 @@ async fn main() -> ExitCode {
         report.resident
     );
     let problems = report.problems();
-    problems.iter().for_each(|problem| println!("{problem}"));
+    for problem in &problems {
+        println!("{problem}");
+    }
     ExitCode::from(u8::from(!problems.is_empty()))
 }

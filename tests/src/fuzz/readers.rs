@@ -122,16 +122,16 @@ pub fn run(seed: u64, cases: usize) -> Result<Tally, String> {
         let modes = [DesyncMode::Strict, DesyncMode::Monitor];
         let (bytes, piece) = (requests.changed(), 1 + requests.below(40));
         let found = request(&bytes, piece, modes[case % 2]);
-        tally.count(found.map_err(|why| shows(seed, case, "request", &bytes, &why))?);
+        tally.count(&found.map_err(|why| shows(seed, case, "request", &bytes, &why))?);
         let (bytes, piece) = (answers.changed(), 1 + answers.below(40));
         let found = answer(&bytes, piece, case % 8 == 0);
-        tally.count(found.map_err(|why| shows(seed, case, "answer", &bytes, &why))?);
+        tally.count(&found.map_err(|why| shows(seed, case, "answer", &bytes, &why))?);
     }
     Ok(tally)
 }
 
 impl Tally {
-    fn count(&mut self, reading: Reading) {
+    fn count(&mut self, reading: &Reading) {
         match reading {
             Reading::Whole(_) => self.whole += 1,
             Reading::Refused | Reading::Unfinished | Reading::Here => self.others += 1,

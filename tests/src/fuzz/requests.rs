@@ -76,7 +76,7 @@ fn echo(request: &Request) -> Vec<u8> {
     body.extend(&request.body);
     let is_head = request.method == "HEAD";
     let mut answer = b"HTTP/1.1 200 OK\r\n".to_vec();
-    if request.body.len() % 2 == 0 {
+    if request.body.len().is_multiple_of(2) {
         answer.extend(format!("Content-Length: {}\r\n\r\n", body.len()).bytes());
         if !is_head {
             answer.extend(body);
@@ -246,7 +246,7 @@ async fn exchange(proxy: SocketAddr, bytes: &[u8]) -> Vec<u8> {
             let _refused = writing.write_all(bytes).await;
             let _refused = writing.shutdown().await;
         };
-        let (_, _reset) = tokio::join!(sending, reading.read_to_end(&mut received));
+        let ((), _reset) = tokio::join!(sending, reading.read_to_end(&mut received));
         received
     };
     wait::bounded("the proxy to close", exchanging).await

@@ -126,7 +126,7 @@ async fn answer(conversation: &mut Conversation, request: &Request, rng: &mut Rn
                 .write(format!(
                     "{whole}HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nstray"
                 ))
-                .await
+                .await;
         }
         965..975 => {
             conversation.write("SSH-2.0-nonsense\r\n\r\n").await;
@@ -137,7 +137,7 @@ async fn answer(conversation: &mut Conversation, request: &Request, rng: &mut Rn
                 .write(format!(
                     "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{shown}"
                 ))
-                .await
+                .await;
         }
         985..990 => {
             tokio::time::sleep(Duration::from_millis(50)).await;

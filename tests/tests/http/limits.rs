@@ -43,7 +43,7 @@ fn assert_client_fault(answer: &Response, status: u16) {
 async fn a_body_up_to_the_limit_passes() {
     let origin = Origin::saying("hi");
     let node = node(&origin, |config| {
-        config.http.max_body_bytes = Some(LIMIT as u64)
+        config.http.max_body_bytes = Some(LIMIT as u64);
     })
     .await;
     let mut client = Client::connect(node.proxy()).await;
@@ -63,7 +63,7 @@ async fn a_body_up_to_the_limit_passes() {
 async fn a_length_over_the_limit_is_refused_before_a_server_hears_of_it() {
     let origin = Origin::saying("hi");
     let node = node(&origin, |config| {
-        config.http.max_body_bytes = Some(LIMIT as u64)
+        config.http.max_body_bytes = Some(LIMIT as u64);
     })
     .await;
     let heads = [
@@ -87,7 +87,7 @@ async fn chunks_over_the_limit_are_refused_and_never_whole_at_the_server() {
         conversation.request().await;
     });
     let node = node(&origin, |config| {
-        config.http.max_body_bytes = Some(LIMIT as u64)
+        config.http.max_body_bytes = Some(LIMIT as u64);
     })
     .await;
     for length in [LIMIT + 1, 50 * LIMIT] {

@@ -9,8 +9,8 @@ use super::{
     headers::{AnswerHead, Circumstances, ClientFraming, Ids, Peer, Prepared, prepare},
     headers::{write_answer, write_interim},
     http1::{
-        AnswerFraming, ChunkDefect, Decoder, Framing, HeadLimits, Step, Version, answer_framing,
-        check_begin, end_of_head, parse_request, parse_response,
+        AnswerFraming, Decoder, Framing, HeadLimits, Step, Version, answer_framing, check_begin,
+        end_of_head, parse_request, parse_response,
     },
     trailers::Trailers,
 };
