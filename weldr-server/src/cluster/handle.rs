@@ -128,22 +128,47 @@ impl Handle {
             at: Timestamp::now(),
             from: from.to_owned(),
         };
-        match self.order(&order).await? {
-            Answer::Applied(applied) => Ok(applied),
-            Answer::Rejected(rejection) => Err(rejection.into()),
-            Answer::Nothing => Err(ProposeError::Unknown { missing: vec![] }),
-        }
+        self.order(&order).await
     }
 
-    async fn order(&self, order: &Order) -> Result<Answer, ProposeError> {
+    /// Brings back, by a new change, what was at revision `to`.
+    pub async fn roll_back(&self, to: Revision, from: &str) -> Result<Applied, ProposeError> {
+        let (at, from) = (Timestamp::now(), from.to_owned());
+        self.order(&Order::Rollback { to, at, from }).await
+    }
+
+    /// Brings back, by a new change, what is in a backup.
+    pub async fn restore(&self, backup: Backup, from: &str) -> Result<Applied, ProposeError> {
+        let (at, from) = (Timestamp::now(), from.to_owned());
+        self.order(&Order::Restore { backup, at, from }).await
+    }
+
+    async fn order(&self, order: &Order) -> Result<Applied, ProposeError> {
         let record = Record::of(order);
         let submit = self.on_engine(LONGEST_PROPOSAL, async move |core| {
             core.submit(record).await
         });
-        match submit.await? {
-            Some(submitted) => Ok(submitted?.1),
-            None => Err(ProposeError::Unknown { missing: vec![] }),
+        let unknown = || ProposeError::Unknown { missing: vec![] };
+        let (_, answer) = submit.await?.ok_or_else(unknown)??;
+        match answer {
+            Answer::Applied(applied) => Ok(applied),
+            Answer::Rejected(rejection) => Err(rejection.into()),
+            Answer::Nothing => Err(unknown()),
         }
+    }
+
+    /// The last changes that this node has applied, the newest first.
+    pub fn history(&self, most: usize) -> Vec<Event> {
+        let core = self.core.upgrade();
+        core.map_or_else(Vec::new, |core| {
+            core.machine.replica().1.history.latest(most)
+        })
+    }
+
+    /// What each member sees of the servers, with its name; `None` for each that does not answer.
+    pub async fn server_reports(&self) -> Vec<(String, Option<Vec<ServerReport>>)> {
+        let told = self.on_engine(QUORUM_PATIENCE, async |core| core.server_reports().await);
+        told.await.ok().flatten().unwrap_or_default()
     }
 
     /// Returns when this node has applied all that was acknowledged anywhere before this call, with the revision
