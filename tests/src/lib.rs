@@ -3,7 +3,8 @@
 //! * [`origin`]: a scripted server behind the proxy, which records what reaches it.
 //! * [`raw`]: a client that sees bytes, and [`http1`], its strict reader of HTTP/1.1.
 //! * [`load`]: keep-alive clients that count what failed while something else happens.
-//! * [`node`]: a Weldr node in this process. [`process`]: the real binaries.
+//! * [`node`]: a Weldr node in this process. [`daemon`]: the same of the real binary. [`process`]: any of
+//!   the real binaries, on a terminal too.
 //! * [`cluster`]: several of them, and [`relay`], the network between them, which can be cut.
 //! * [`wait`]: the only place where a test waits for time to pass.
 //! * [`conformance`]: the judge of HTTP/1.1, its tables of cases and what runs them.
@@ -22,6 +23,7 @@
 
 pub mod cluster;
 pub mod conformance;
+pub mod daemon;
 pub mod greeter;
 pub mod http1;
 pub mod load;
@@ -32,3 +34,5 @@ pub mod raw;
 pub mod relay;
 pub mod serve;
 pub mod wait;
+
+mod terminal;

@@ -1,7 +1,7 @@
 //! Load while something else happens: keep-alive clients that count what failed.
 
 use std::{
-    fmt,
+    fmt, io,
     net::SocketAddr,
     sync::{
         Arc,
@@ -11,7 +11,10 @@ use std::{
 
 use tokio::{io::AsyncWriteExt as _, net::TcpStream, task::JoinSet};
 
-use crate::{http1::Reader, wait};
+use crate::{
+    http1::{ReadError, Reader},
+    wait,
+};
 
 /// How many failures are kept as text.
 const KEPT: usize = 5;
@@ -29,17 +32,21 @@ pub struct Load {
 pub struct Tally {
     /// Answers with a status below 400.
     pub ok: u64,
-    /// Everything else.
+    /// Everything else, those that were turned away included.
     pub failed: u64,
-    /// The first failures.
+    /// Requests that were never made: nothing listens there (any more).
+    pub turned_away: u64,
+    /// How the first ones failed, each way once.
     pub failures: Vec<String>,
 }
 
 impl Tally {
     fn fail(&mut self, why: impl fmt::Display) {
         self.failed += 1;
-        if self.failures.len() < KEPT {
-            self.failures.push(why.to_string());
+        let why = why.to_string();
+        // One of a kind says enough, and leaves room for others.
+        if self.failures.len() < KEPT && !self.failures.contains(&why) {
+            self.failures.push(why);
         }
     }
 
@@ -55,14 +62,38 @@ impl Tally {
             self.failures
         );
     }
+
+    /// Asserts that each request that found a listener was answered well, and that there were some.
+    #[track_caller]
+    pub fn assert_none_lost(&self) {
+        assert!(self.ok > 0, "no request was made");
+        let lost = self.failed - self.turned_away;
+        assert_eq!(
+            lost,
+            0,
+            "of {} requests: {:#?}",
+            self.ok + lost,
+            self.failures
+        );
+    }
 }
 
 impl Load {
     /// Starts `clients` connections that each send one GET for `target` after the other.
     pub fn start(address: SocketAddr, clients: usize, target: &str) -> Self {
+        Self::with_fields(address, clients, target, "")
+    }
+
+    /// [`Self::start`] with a new connection for each request.
+    pub fn start_unkept(address: SocketAddr, clients: usize, target: &str) -> Self {
+        Self::with_fields(address, clients, target, "Connection: close\r\n")
+    }
+
+    fn with_fields(address: SocketAddr, clients: usize, target: &str, fields: &str) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let answered = Arc::new(AtomicU64::new(0));
-        let request: Arc<str> = format!("GET {target} HTTP/1.1\r\nHost: {address}\r\n\r\n").into();
+        let request: Arc<str> =
+            format!("GET {target} HTTP/1.1\r\nHost: {address}\r\n{fields}\r\n").into();
         let clients = (0..clients)
             .map(|_| {
                 let (request, stop) = (Arc::clone(&request), Arc::clone(&stop));
@@ -97,11 +128,25 @@ impl Load {
             let tally = ended.expect("a client of the load panicked");
             sum.ok += tally.ok;
             sum.failed += tally.failed;
+            sum.turned_away += tally.turned_away;
             sum.failures.extend(tally.failures);
         }
         sum.failures.truncate(KEPT);
         sum
     }
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("nothing listens there")]
+    TurnedAway,
+    #[error("connect: {0}")]
+    Connect(io::Error),
+    #[error("send: {0}")]
+    Send(io::Error),
+    #[error("answer: {0}")]
+    Answer(ReadError),
 }
 
 async fn client(
@@ -123,6 +168,7 @@ async fn client(
             Ok(status) => tally.fail(format_args!("status {status}")),
             Err(why) => {
                 connection = None;
+                tally.turned_away += u64::from(matches!(why, Failure::TurnedAway));
                 tally.fail(why);
             }
         }
@@ -135,20 +181,20 @@ async fn ask(
     address: SocketAddr,
     request: &str,
     connection: &mut Option<Reader<TcpStream>>,
-) -> Result<u16, String> {
+) -> Result<u16, Failure> {
     let reader = if let Some(reader) = connection {
         reader
     } else {
         let stream = TcpStream::connect(address).await;
-        let stream = stream.map_err(|error| format!("connect: {error}"))?;
+        let stream = stream.map_err(|error| match error.kind() {
+            io::ErrorKind::ConnectionRefused => Failure::TurnedAway,
+            _ => Failure::Connect(error),
+        })?;
         connection.insert(Reader::new(stream))
     };
     let sent = reader.get_mut().write_all(request.as_bytes()).await;
-    sent.map_err(|error| format!("send: {error}"))?;
-    let response = reader
-        .response("GET")
-        .await
-        .map_err(|error| format!("answer: {error}"))?;
+    sent.map_err(Failure::Send)?;
+    let response = reader.response("GET").await.map_err(Failure::Answer)?;
     let closing = response.fields.all("connection").join(",");
     if closing.to_ascii_lowercase().contains("close") {
         *connection = None;
@@ -170,10 +216,8 @@ mod tests {
         load.passes(10).await;
         let tally = load.stop().await;
         assert!(tally.ok >= 8 && tally.failed >= 8, "{tally:?}");
-        assert!(
-            tally.failures.iter().any(|why| why.contains("connect")),
-            "{tally:?}"
-        );
+        assert!(tally.turned_away >= 6, "{tally:?}");
+        assert!(tally.failures.len() <= KEPT, "{tally:?}");
     }
 
     #[tokio::test]

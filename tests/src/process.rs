@@ -16,7 +16,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::wait;
+use crate::{terminal::Terminal, wait};
 
 /// The path of a binary of this workspace, built beside the test or the binary that runs.
 ///
@@ -58,6 +58,7 @@ pub struct Program {
     name: String,
     command: process::Command,
     directory: TempDir,
+    screen: Option<std::fs::File>,
 }
 
 impl Program {
@@ -86,6 +87,7 @@ impl Program {
             name: name.to_owned(),
             command,
             directory,
+            screen: None,
         }
     }
 
@@ -119,6 +121,15 @@ impl Program {
         self
     }
 
+    /// Prints to a terminal of `rows` and `columns` instead of a pipe.
+    #[must_use]
+    pub fn on_terminal(mut self, rows: u16, columns: u16) -> Self {
+        let terminal = Terminal::open(rows, columns).expect("a pseudo-terminal");
+        self.command.stdout(terminal.device).env("TERM", "xterm");
+        self.screen = Some(terminal.screen);
+        self
+    }
+
     /// Runs in `directory` instead of its own.
     #[must_use]
     pub fn in_directory(mut self, directory: &Path) -> Self {
@@ -135,14 +146,19 @@ impl Program {
     pub fn start(mut self) -> Process {
         let spawned = self.command.spawn();
         let mut child = spawned.unwrap_or_else(|error| panic!("start {}: {error}", self.name));
-        let stdout = Output::collect(child.stdout.take().expect("a pipe was asked for"));
+        // Until it is dropped, the command holds its end of the terminal, and the screen has no end.
+        drop(self.command);
+        let stdout = match self.screen {
+            Some(screen) => Output::collect(tokio::fs::File::from_std(screen)),
+            None => Output::collect(child.stdout.take().expect("a pipe was asked for")),
+        };
         let stderr = Output::collect(child.stderr.take().expect("a pipe was asked for"));
         Process {
             name: self.name,
             child,
             stdout,
             stderr,
-            _directory: self.directory,
+            directory: self.directory,
         }
     }
 
@@ -184,7 +200,7 @@ pub struct Process {
     child: Child,
     stdout: Output,
     stderr: Output,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Process {
@@ -207,15 +223,25 @@ impl Process {
         rustix::process::kill_process(pid.expect("a process id"), signal).expect("kill");
     }
 
+    /// The directory that it runs in.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
     /// Waits until it has ended.
-    pub async fn finished(mut self) -> Finished {
+    pub async fn finished(self) -> Finished {
+        self.ended().await.0
+    }
+
+    async fn ended(mut self) -> (Finished, TempDir) {
         let what = format!("{} to end", self.name);
         let status = wait::bounded(what, self.child.wait()).await.expect("wait");
-        Finished {
+        let finished = Finished {
             status,
             stdout: self.stdout.finish().await,
             stderr: self.stderr.finish().await,
-        }
+        };
+        (finished, self.directory)
     }
 
     /// Asks it to stop with SIGTERM, and waits until it has ended.
@@ -224,10 +250,10 @@ impl Process {
         self.finished().await
     }
 
-    /// Ends it with SIGKILL.
-    pub async fn kill(self) {
+    /// Ends it with SIGKILL, and gives the directory that it ran in.
+    pub async fn kill(self) -> TempDir {
         self.signal(Signal::KILL);
-        self.finished().await;
+        self.ended().await.1
     }
 
     /// Where `weldr` listens for clients, once it does.

@@ -6,6 +6,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod binary;
 mod cluster;
 mod http;
 mod proxy;

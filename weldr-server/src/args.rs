@@ -1,14 +1,24 @@
 //! What can be said on the command line, in the environment and in the configuration file: one list of
 //! options for all three.
 
-use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    fmt,
+    net::SocketAddr,
+    num::{IntErrorKind, ParseIntError},
+    path::PathBuf,
+    str::FromStr,
+    time::Duration,
+};
 
 use clap::{
     ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum,
     error::ErrorKind, parser::ValueSource,
 };
 use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{self, Unexpected, Visitor},
+};
 
 /// The command line of weldr.
 #[derive(Debug, Parser)]
@@ -55,7 +65,7 @@ impl Args {
             _ => {
                 return Err(clap::Error::raw(
                     ErrorKind::ArgumentConflict,
-                    "--data-dir keeps the pool on disk and --ephemeral keeps it nowhere: say one of them\n",
+                    "--data-dir keeps the pool on disk and --ephemeral keeps it nowhere: say one of them",
                 ));
             }
         }
@@ -96,20 +106,21 @@ pub struct Options {
         env = "WELDR_LISTEN",
         value_name = "ADDR",
         value_delimiter = ',',
-        global = true
+        global = true,
+        value_parser = address
     )]
     pub listen: Option<Vec<SocketAddr>>,
 
     /// Serve the management API (gRPC and REST) on this address [default: 127.0.0.1:8687]
-    #[arg(long, env = "WELDR_MANAGEMENT", value_name = "ADDR", global = true)]
+    #[arg(long, env = "WELDR_MANAGEMENT", value_name = "ADDR", value_parser = address, global = true)]
     pub management: Option<SocketAddr>,
 
     /// Allow management on an address that is not loopback, though nobody has to authenticate
-    #[arg(long, env = "WELDR_MANAGEMENT_INSECURE", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", global = true)]
+    #[arg(long, env = "WELDR_MANAGEMENT_INSECURE", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", global = true)]
     pub management_insecure: Option<bool>,
 
     /// Serve gRPC only on the management address
-    #[arg(long, env = "WELDR_NO_REST", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", global = true)]
+    #[arg(long, env = "WELDR_NO_REST", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", global = true)]
     pub no_rest: Option<bool>,
 
     /// Keep the pool in this directory [default: ./weldr-data]
@@ -117,11 +128,11 @@ pub struct Options {
     pub data_dir: Option<PathBuf>,
 
     /// Keep nothing on disk: the pool is forgotten at the end
-    #[arg(long, env = "WELDR_EPHEMERAL", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", global = true)]
+    #[arg(long, env = "WELDR_EPHEMERAL", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", global = true)]
     pub ephemeral: Option<bool>,
 
     /// Threads that proxy [default: one for each core]
-    #[arg(long, env = "WELDR_WORKERS", value_name = "N", global = true)]
+    #[arg(long, env = "WELDR_WORKERS", value_name = "N", value_parser = whole::<usize>, global = true)]
     pub workers: Option<usize>,
 
     /// Add this server at the start when it is not in the pool; repeatable
@@ -130,12 +141,13 @@ pub struct Options {
         env = "WELDR_SERVER",
         value_name = "ADDR",
         value_delimiter = ',',
-        global = true
+        global = true,
+        value_parser = address
     )]
     pub server: Option<Vec<SocketAddr>>,
 
     /// Proxy to three servers in this process and show what to try; keeps nothing on disk
-    #[arg(long, env = "WELDR_DEMO", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", global = true)]
+    #[arg(long, env = "WELDR_DEMO", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", global = true)]
     pub demo: Option<bool>,
 
     /// How to write the log [default: text]
@@ -192,7 +204,7 @@ pub struct Options {
     pub balancing: Option<BalancingName>,
 
     /// When no server is healthy: ask all that are ready (true), or answer 503 (false) [default: true]
-    #[arg(long, env = "WELDR_FAIL_OPEN", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", global = true, help_heading = POOL)]
+    #[arg(long, env = "WELDR_FAIL_OPEN", value_name = "BOOL", global = true, help_heading = POOL)]
     pub fail_open: Option<bool>,
 
     /// How long running requests of a removed server may go on [default: 30s]
@@ -232,11 +244,11 @@ pub struct Options {
     pub check_timeout: Option<Span>,
 
     /// Checks in a row that make an unhealthy server healthy [default: 2]
-    #[arg(long, env = "WELDR_HEALTHY_THRESHOLD", value_name = "N", global = true, help_heading = POOL)]
+    #[arg(long, env = "WELDR_HEALTHY_THRESHOLD", value_name = "N", value_parser = whole::<u32>, global = true, help_heading = POOL)]
     pub healthy_threshold: Option<u32>,
 
     /// Checks in a row that make a server unhealthy [default: 3]
-    #[arg(long, env = "WELDR_UNHEALTHY_THRESHOLD", value_name = "N", global = true, help_heading = POOL)]
+    #[arg(long, env = "WELDR_UNHEALTHY_THRESHOLD", value_name = "N", value_parser = whole::<u32>, global = true, help_heading = POOL)]
     pub unhealthy_threshold: Option<u32>,
 
     /// A client's whole request head must be here in this time [default: 10s]
@@ -264,23 +276,23 @@ pub struct Options {
     pub server_idle_timeout: Option<Span>,
 
     /// The size of a head, in bytes; 8192 or more [default: 32768]
-    #[arg(long, env = "WELDR_MAX_HEADER_BYTES", value_name = "BYTES", global = true, help_heading = LIMITS)]
+    #[arg(long, env = "WELDR_MAX_HEADER_BYTES", value_name = "BYTES", value_parser = whole::<usize>, global = true, help_heading = LIMITS)]
     pub max_header_bytes: Option<usize>,
 
     /// The number of fields in a head [default: 128]
-    #[arg(long, env = "WELDR_MAX_HEADERS", value_name = "N", global = true, help_heading = LIMITS)]
+    #[arg(long, env = "WELDR_MAX_HEADERS", value_name = "N", value_parser = whole::<usize>, global = true, help_heading = LIMITS)]
     pub max_headers: Option<usize>,
 
     /// Connections of clients; further ones wait in the kernel's queue [default: 20000]
-    #[arg(long, env = "WELDR_MAX_CONNECTIONS", value_name = "N", global = true, help_heading = LIMITS)]
+    #[arg(long, env = "WELDR_MAX_CONNECTIONS", value_name = "N", value_parser = whole::<usize>, global = true, help_heading = LIMITS)]
     pub max_connections: Option<usize>,
 
     /// Connections to one server [default: 4096]
-    #[arg(long, env = "WELDR_MAX_SERVER_CONNECTIONS", value_name = "N", global = true, help_heading = LIMITS)]
+    #[arg(long, env = "WELDR_MAX_SERVER_CONNECTIONS", value_name = "N", value_parser = whole::<usize>, global = true, help_heading = LIMITS)]
     pub max_server_connections: Option<usize>,
 
     /// Unused connections that are kept to one server [default: 256]
-    #[arg(long, env = "WELDR_MAX_SERVER_IDLE_CONNECTIONS", value_name = "N", global = true, help_heading = LIMITS)]
+    #[arg(long, env = "WELDR_MAX_SERVER_IDLE_CONNECTIONS", value_name = "N", value_parser = whole::<usize>, global = true, help_heading = LIMITS)]
     pub max_server_idle_connections: Option<usize>,
 
     /// How long a client may be waited for over a whole body, beyond what its bytes take at the minimum rate [default: 20s]
@@ -306,6 +318,7 @@ pub struct Options {
         long,
         env = "WELDR_TRUSTED_PROXY",
         value_name = "NETWORK",
+        value_parser = network,
         value_delimiter = ',',
         global = true,
         help_heading = HTTP
@@ -313,16 +326,29 @@ pub struct Options {
     pub trusted_proxy: Option<Vec<IpNet>>,
 
     /// The size of a request's body, in bytes; 0: any [default: 0]
-    #[arg(long, env = "WELDR_MAX_BODY_BYTES", value_name = "BYTES", global = true, help_heading = HTTP)]
+    #[arg(long, env = "WELDR_MAX_BODY_BYTES", value_name = "BYTES", value_parser = whole::<u64>, global = true, help_heading = HTTP)]
     pub max_body_bytes: Option<u64>,
 
     /// Bytes a second that a client has to send of a body; 0: any rate will do [default: 500]
-    #[arg(long, env = "WELDR_BODY_MIN_RATE", value_name = "BYTES", global = true, help_heading = HTTP)]
+    #[arg(long, env = "WELDR_BODY_MIN_RATE", value_name = "BYTES", value_parser = whole::<u64>, global = true, help_heading = HTTP)]
     pub body_min_rate: Option<u64>,
 
     /// How often a request that failed may be sent again, where that is safe [default: 1]
-    #[arg(long, env = "WELDR_RETRIES", value_name = "N", global = true, help_heading = HTTP)]
+    #[arg(long, env = "WELDR_RETRIES", value_name = "N", value_parser = whole::<usize>, global = true, help_heading = HTTP)]
     pub retries: Option<usize>,
+
+    /// Write a line for each request: off, json, or combined (as Apache and nginx do) [default: off]
+    #[arg(long, env = "WELDR_ACCESS_LOG", value_name = "FORMAT", global = true)]
+    pub access_log: Option<AccessLogFormat>,
+
+    /// Append the access log to this file, also after it was rotated away [default: standard output]
+    #[arg(
+        long,
+        env = "WELDR_ACCESS_LOG_FILE",
+        value_name = "FILE",
+        global = true
+    )]
+    pub access_log_file: Option<PathBuf>,
 }
 
 const HTTP: &str = "HTTP";
@@ -331,25 +357,60 @@ const CLUSTER: &str = "Cluster";
 const TIMEOUTS: &str = "Timeouts";
 const LIMITS: &str = "Limits";
 
+fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(
+        |_| "expected ip:port, as in 127.0.0.1:8080 or [::1]:8080; host names are not resolved",
+    )
+}
+
+fn network(text: &str) -> Result<IpNet, &'static str> {
+    text.parse()
+        .map_err(|_| "expected a network, as in 10.0.0.0/8 or fd00::/8")
+}
+
+fn whole<N: FromStr<Err = ParseIntError>>(text: &str) -> Result<N, &'static str> {
+    text.parse()
+        .map_err(|error: ParseIntError| match error.kind() {
+            IntErrorKind::PosOverflow => "expected a smaller number",
+            _ => "expected a whole number that is not negative",
+        })
+}
+
 /// A duration as people write it: `500ms`, `2s`, `1h30m`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(into = "String")]
 pub struct Span(pub Duration);
 
-impl FromStr for Span {
-    type Err = humantime::DurationError;
+impl Span {
+    const EXPECTED: &str = "a duration such as 500ms, 2s or 1h30m";
+}
 
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        humantime::parse_duration(text).map(Self)
+impl FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        humantime::parse_duration(text)
+            .map(Self)
+            .map_err(|_| format!("expected {}", Self::EXPECTED))
     }
 }
 
-impl TryFrom<String> for Span {
-    type Error = String;
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = Span;
 
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-            .map_err(|_| format!("{text:?} is not a duration such as 500ms, 2s or 1h30m"))
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(Span::EXPECTED)
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Span, E> {
+                text.parse()
+                    .map_err(|_| E::invalid_value(Unexpected::Str(text), &self))
+            }
+        }
+        deserializer.deserialize_str(Text)
     }
 }
 
@@ -374,6 +435,19 @@ pub enum LogFormat {
     Text,
     /// A JSON object a line.
     Json,
+}
+
+/// How a line of the access log looks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AccessLogFormat {
+    /// There is none.
+    #[default]
+    Off,
+    /// A JSON object.
+    Json,
+    /// The Combined Log Format.
+    Combined,
 }
 
 /// What happens to a request that some server might read in another way.

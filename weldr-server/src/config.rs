@@ -12,10 +12,10 @@ use std::{
 
 use ipnet::IpNet;
 
-pub use crate::args::{DesyncMode, ForwardedHeaders};
+pub use crate::args::{AccessLogFormat, DesyncMode, ForwardedHeaders};
 use crate::{
     args::{BalancingName, CheckType, LogFormat, Options, Span},
-    model::{Balancing, CheckKind, HttpCheck, Invalid, PoolSettings, in_range},
+    model::{Balancing, CheckKind, HttpCheck, Invalid, PoolSettings, in_range, server_address},
 };
 
 /// Everything a node is told when it starts.
@@ -53,6 +53,8 @@ pub struct Config {
     pub limits: Limits,
     /// What the data path makes of messages.
     pub http: HttpPolicy,
+    /// What is written of requests.
+    pub access_log: AccessLogOptions,
 }
 
 /// Where the pool is kept.
@@ -145,6 +147,15 @@ pub struct HttpPolicy {
     pub retries: usize,
 }
 
+/// What is written of requests, and where.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AccessLogOptions {
+    /// How a line looks.
+    pub format: AccessLogFormat,
+    /// Where lines go; `None`: standard output.
+    pub file: Option<PathBuf>,
+}
+
 impl Default for HttpPolicy {
     fn default() -> Self {
         Self {
@@ -192,6 +203,7 @@ impl Default for Config {
                 server_idle_connections: 256,
             },
             http: HttpPolicy::default(),
+            access_log: AccessLogOptions::default(),
         }
     }
 }
@@ -208,11 +220,13 @@ pub enum ConfigError {
         source: io::Error,
     },
     /// The file is not what it should be.
-    #[error("the configuration file {} is not valid", path.display())]
+    #[error("line {line} of the configuration file {} is not valid", path.display())]
     Malformed {
         /// Which file.
         path: PathBuf,
-        /// Where, and what was expected.
+        /// Where, from 1.
+        line: usize,
+        /// What was expected.
         source: Box<toml::de::Error>,
     },
     /// A value is out of range.
@@ -235,6 +249,20 @@ pub enum ConfigError {
     ClusterOpen(SocketAddr),
 }
 
+fn http_policy(options: &Options) -> HttpPolicy {
+    let default = HttpPolicy::default();
+    HttpPolicy {
+        desync_mode: options.desync_mode.unwrap_or(default.desync_mode),
+        forwarded_headers: options
+            .forwarded_headers
+            .unwrap_or(default.forwarded_headers),
+        trusted_proxies: options.trusted_proxy.clone().unwrap_or_default(),
+        max_body_bytes: options.max_body_bytes.filter(|&limit| limit > 0),
+        body_min_rate: options.body_min_rate.unwrap_or(default.body_min_rate),
+        retries: options.retries.unwrap_or(default.retries),
+    }
+}
+
 impl Config {
     /// Makes a configuration of what was said on the command line or in the environment, and beneath it of
     /// what the file at `path` says.
@@ -247,6 +275,7 @@ impl Config {
     pub fn from_options(options: Options) -> Result<Self, ConfigError> {
         let default = Self::default();
         let pool = pool_settings(&options)?;
+        let http = http_policy(&options);
         let span = |span: Option<Span>, default: Duration| span.map_or(default, |span| span.0);
         let demo = options.demo.unwrap_or(default.demo);
         if demo && options.data_dir.is_some() {
@@ -269,7 +298,7 @@ impl Config {
             node_name: options.node_name.unwrap_or(default.node_name),
             cluster,
             workers: options.workers.unwrap_or(default.workers),
-            servers: options.server.unwrap_or_default(),
+            servers: canonical(options.server.unwrap_or_default()),
             demo,
             log_format: options.log_format.unwrap_or_default(),
             shutdown_timeout: span(options.shutdown_timeout, default.shutdown_timeout),
@@ -290,15 +319,10 @@ impl Config {
                 client_body: span(options.client_body_timeout, default.timeouts.client_body),
                 tunnel_idle: span(options.tunnel_idle_timeout, default.timeouts.tunnel_idle),
             },
-            http: HttpPolicy {
-                desync_mode: options.desync_mode.unwrap_or(default.http.desync_mode),
-                forwarded_headers: options
-                    .forwarded_headers
-                    .unwrap_or(default.http.forwarded_headers),
-                trusted_proxies: options.trusted_proxy.unwrap_or_default(),
-                max_body_bytes: options.max_body_bytes.filter(|&limit| limit > 0),
-                body_min_rate: options.body_min_rate.unwrap_or(default.http.body_min_rate),
-                retries: options.retries.unwrap_or(default.http.retries),
+            http,
+            access_log: AccessLogOptions {
+                format: options.access_log.unwrap_or_default(),
+                file: options.access_log_file,
             },
             limits: Limits {
                 header_bytes: options
@@ -324,6 +348,19 @@ impl Config {
     pub fn validate(&self) -> Result<(), ConfigError> {
         if self.listen.is_empty() {
             return Err(Invalid::new("listen", "", "at least one address").into());
+        }
+        if self.access_log.file.is_some() && self.access_log.format == AccessLogFormat::Off {
+            return Err(ConfigError::Contradiction(
+                "access_log_file says where to write the access log, but access_log is off: say json or combined",
+            ));
+        }
+        for (index, address) in self.listen.iter().enumerate() {
+            if address.port() != 0 && self.listen[..index].contains(address) {
+                return Err(Invalid::new("listen", address, "each address once").into());
+            }
+        }
+        for &address in &self.servers {
+            server_address(address).map_err(|invalid| invalid.named("server"))?;
         }
         if !self.management_insecure && !is_loopback(self.management.ip()) {
             return Err(ConfigError::ManagementOpen(self.management));
@@ -555,11 +592,18 @@ impl From<&Config> for Options {
             max_body_bytes: Some(config.http.max_body_bytes.unwrap_or_default()),
             body_min_rate: Some(config.http.body_min_rate),
             retries: Some(config.http.retries),
+            access_log: Some(config.access_log.format),
+            access_log_file: config.access_log.file.clone(),
         }
     }
 }
 
 impl Options {
+    /// Whether something is said that only an HTTP check has.
+    fn asks_http(&self) -> bool {
+        self.check_path.is_some() || self.check_expect.is_some() || self.check_host.is_some()
+    }
+
     /// These options, and beneath each that is not said, what `file` says.
     #[must_use]
     pub fn over(self, file: Self) -> Self {
@@ -572,6 +616,19 @@ impl Options {
             }
         } else {
             file
+        };
+        let file = match self.check_type {
+            Some(CheckType::Tcp) => Self {
+                check_path: None,
+                check_expect: None,
+                check_host: None,
+                ..file
+            },
+            None if self.asks_http() => Self {
+                check_type: None,
+                ..file
+            },
+            Some(CheckType::Http) | None => file,
         };
         macro_rules! first_said {
             ($($option:ident)*) => {
@@ -588,7 +645,7 @@ impl Options {
             connect_timeout response_header_timeout stream_idle_timeout server_idle_timeout
             max_header_bytes max_headers max_connections max_server_connections
             max_server_idle_connections client_body_timeout tunnel_idle_timeout desync_mode
-            forwarded_headers trusted_proxy max_body_bytes body_min_rate retries
+            forwarded_headers trusted_proxy max_body_bytes body_min_rate retries access_log access_log_file
         }
     }
 }
@@ -598,9 +655,15 @@ fn read_file(path: &Path) -> Result<Options, ConfigError> {
         path: path.to_owned(),
         source,
     })?;
-    let options: Options = toml::from_str(&text).map_err(|source| ConfigError::Malformed {
-        path: path.to_owned(),
-        source: Box::new(source),
+    let options: Options = toml::from_str(&text).map_err(|mut source| {
+        let before = source.span().and_then(|span| text.get(..span.start));
+        // With its input it would quote the line below itself; a log holds a sentence better.
+        source.set_input(None);
+        ConfigError::Malformed {
+            path: path.to_owned(),
+            line: 1 + before.unwrap_or_default().matches('\n').count(),
+            source: Box::new(source),
+        }
     })?;
     if options.ephemeral == Some(true) && options.data_dir.is_some() {
         return Err(ConfigError::Contradiction(
@@ -613,13 +676,7 @@ fn read_file(path: &Path) -> Result<Options, ConfigError> {
 fn pool_settings(options: &Options) -> Result<PoolSettings, ConfigError> {
     let mut pool = PoolSettings::default();
     let check = &mut pool.check;
-    let asks_http = [
-        &options.check_path,
-        &options.check_expect,
-        &options.check_host,
-    ]
-    .iter()
-    .any(|option| option.is_some());
+    let asks_http = options.asks_http();
     match options.check_type {
         Some(CheckType::Tcp) if asks_http => {
             return Err(ConfigError::Contradiction(
@@ -652,6 +709,14 @@ fn pool_settings(options: &Options) -> Result<PoolSettings, ConfigError> {
         .map(|span| span.0)
         .filter(|after| !after.is_zero());
     Ok(pool)
+}
+
+/// One name a server; what is no address of a server is told by [`Config::validate`].
+fn canonical(servers: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let servers = servers.into_iter();
+    servers
+        .map(|given| server_address(given).unwrap_or(given))
+        .collect()
 }
 
 fn set<T>(setting: &mut T, said: Option<T>) {

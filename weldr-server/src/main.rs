@@ -30,7 +30,9 @@ fn main() -> ExitCode {
     if let Some(Subcommands::CheckConfig) = args.command {
         return print_effective(&config);
     }
-    telemetry::init(config.log_format == LogFormat::Json);
+    if let Err(error) = telemetry::init(config.log_format == LogFormat::Json) {
+        return fail(&error, USAGE);
+    }
     shutdown::raise_descriptor_limit();
     let runtime = Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)
@@ -88,7 +90,8 @@ fn fail(error: &(dyn Error + 'static), code: u8) -> ExitCode {
     let mut source = error.source();
     while let Some(cause) = source {
         sentence.push_str(": ");
-        sentence.push_str(cause.to_string().trim_end());
+        let lines = cause.to_string();
+        sentence.push_str(&lines.lines().collect::<Vec<_>>().join(" "));
         source = cause.source();
     }
     eprintln!("{sentence}");

@@ -1,7 +1,6 @@
 //! The composition root: builds the parts of a node, wires them, and stops them in order.
 
 use std::{
-    io,
     net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -65,9 +64,9 @@ pub enum StartError {
     /// The management address is not free.
     #[error(transparent)]
     Management(#[from] management::BindError),
-    /// A thread cannot be started.
-    #[error("a worker thread cannot be started")]
-    Worker(#[source] io::Error),
+    /// The data path cannot be started.
+    #[error(transparent)]
+    Workers(#[from] proxy::StartError),
     /// A server that is to be present from the start cannot be added.
     #[error("server {address} cannot be added")]
     Server {
@@ -108,12 +107,13 @@ impl Node {
             timeouts: config.timeouts.clone(),
             limits: config.limits.clone(),
             http: config.http.clone(),
+            access_log: config.access_log.clone(),
             snapshots: snapshots.clone(),
             clients: Arc::clone(&clients),
             stop: stop_proxy.clone(),
             stop_timeout: config.shutdown_timeout,
         };
-        let workers = Workers::start(listeners, &parts).map_err(StartError::Worker)?;
+        let workers = Workers::start(listeners, &parts)?;
         for address in &proxy_addresses {
             tracing::info!(%address, workers = config.workers, "proxy listening");
         }

@@ -67,13 +67,22 @@ pub struct Listener {
 
 /// The address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address} for management")]
+#[error("cannot listen on {address} for management{}", hint(.source))]
 pub struct BindError {
     /// The address.
     pub address: SocketAddr,
     /// Why.
     #[source]
     pub source: io::Error,
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => ": another process listens there; stop it, or say --management",
+        io::ErrorKind::AddrNotAvailable => ": this machine has no such address",
+        io::ErrorKind::PermissionDenied => ": ports below 1024 need a privilege",
+        _ => "",
+    }
 }
 
 impl Listener {

@@ -10,6 +10,7 @@ mod invalid;
 mod pool;
 mod recent_changes;
 mod server;
+mod server_address;
 mod target;
 
 pub use command::{Applied, Command, Outcome, Rejection, ServerSetting};
@@ -21,6 +22,7 @@ pub use invalid::{Invalid, in_range};
 pub use pool::{Balancing, Pool, PoolPatch, PoolSettings};
 pub use recent_changes::RecentChanges;
 pub use server::{AdminState, Removal, Server, ServerPatch, ServerSpec, Weight};
+pub use server_address::{parse_server_address, server_address};
 pub use target::Target;
 
 /// Reads an option of an option: a field that is present is `Some`, even when it holds nothing. Without

@@ -22,6 +22,11 @@ impl Default for Clock {
 impl Clock {
     /// Now.
     pub(super) fn date(&self) -> HttpDate {
+        self.now().1
+    }
+
+    /// Now, and that as a date.
+    pub(super) fn now(&self) -> (SystemTime, HttpDate) {
         let now = SystemTime::now();
         let second = now
             .duration_since(UNIX_EPOCH)
@@ -31,7 +36,7 @@ impl Clock {
             date = written(now);
             self.0.set((second, date));
         }
-        date
+        (now, date)
     }
 }
 

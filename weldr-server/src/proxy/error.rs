@@ -164,6 +164,15 @@ impl ProxyError {
         }
     }
 
+    /// How the access log calls it.
+    pub(super) fn termination(&self) -> &'static str {
+        match self {
+            Self::ClientGone => "client_closed",
+            Self::HeadTimeout | Self::BodyTimeout | Self::ClientStalled => "client_timeout",
+            other => other.verdict().proxy_error,
+        }
+    }
+
     /// What the prober is told, when the server could not be reached. Our own lack of descriptors or ports says
     /// nothing about the server.
     pub(super) fn connect_failure(&self) -> Option<Reason> {

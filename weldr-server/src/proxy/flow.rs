@@ -17,6 +17,7 @@ use tokio::{
 use super::{
     buffer::{Buffer, Buffers, LARGE},
     http1::{ChunkDefect, Decoder, Step},
+    trailers::Trailers,
 };
 
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
@@ -31,8 +32,7 @@ pub(super) struct Flow {
     decoder: Decoder,
     /// Whether the body is written in chunks.
     chunked: bool,
-    /// Which trailers are passed on; `None`: none of them.
-    trailers: Option<fn(&[u8]) -> Result<Vec<u8>, ChunkDefect>>,
+    trailers: Trailers,
     /// Whether all of the body is taken, and at most waits to be written.
     ended: bool,
     out: Out,
@@ -73,11 +73,7 @@ pub(super) enum Stuck {
 }
 
 impl Flow {
-    pub(super) fn new(
-        decoder: Decoder,
-        chunked: bool,
-        trailers: Option<fn(&[u8]) -> Result<Vec<u8>, ChunkDefect>>,
-    ) -> Self {
+    pub(super) fn new(decoder: Decoder, chunked: bool, trailers: Trailers) -> Self {
         Self {
             decoder,
             chunked,
@@ -87,6 +83,11 @@ impl Flow {
             taken: 0,
             uncounted: 0,
         }
+    }
+
+    /// How much of the head is written.
+    pub(super) fn head_written(&self) -> usize {
+        self.out.head_written
     }
 
     /// Whether nothing at all was written.
@@ -187,18 +188,20 @@ impl Flow {
 
     /// What ends the body: `plain`, or that with the trailers in it.
     fn last(&self, plain: &'static [u8]) -> Result<Cow<'static, [u8]>, ChunkDefect> {
+        let trailers = self.decoder.trailers();
+        let kept = if trailers.len() > CHUNK_END.len() {
+            self.trailers.kept(trailers)?
+        } else {
+            Vec::new()
+        };
         if !self.chunked {
             return Ok(Cow::Borrowed(b""));
         }
-        let trailers = self.decoder.trailers();
-        let (Some(keep), true) = (self.trailers, trailers.len() > CHUNK_END.len()) else {
+        if kept.is_empty() {
             return Ok(Cow::Borrowed(plain));
-        };
-        let kept = keep(trailers)?;
-        let mut last = plain[..plain.len() - CHUNK_END.len()].to_vec();
-        last.extend_from_slice(&kept);
-        last.extend_from_slice(CHUNK_END);
-        Ok(Cow::Owned(last))
+        }
+        let before = &plain[..plain.len() - CHUNK_END.len()];
+        Ok(Cow::Owned([before, &kept, CHUNK_END].concat()))
     }
 }
 
@@ -291,7 +294,7 @@ pub(super) fn poll_fill(
     buffers: &Buffers,
 ) -> Poll<io::Result<usize>> {
     if buffer.is_empty() {
-        if let Poll::Pending = from.poll_read_ready(cx)? {
+        if from.poll_read_ready(cx)?.is_pending() {
             buffers.take_back(buffer);
             return Poll::Pending;
         }

@@ -7,6 +7,7 @@
 //! is not shared lives in `Rc` and `Cell`. Nothing here may block, and nothing here knows of the management
 //! API or of how the desired state is kept.
 
+mod access_log;
 mod buffer;
 mod clock;
 mod connection;
@@ -27,5 +28,6 @@ mod upgrade;
 mod upstream;
 mod worker;
 
+pub use access_log::OpenError as AccessLogError;
 pub use listener::{BindError, Listeners};
-pub use worker::{Parts, Workers};
+pub use worker::{Parts, StartError, Workers};

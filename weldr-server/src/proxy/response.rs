@@ -1,6 +1,6 @@
 //! What a client is told when no server answered it.
 
-use std::{error::Error as _, io::Write as _};
+use std::{cmp::Reverse, error::Error as _, io::Write as _};
 
 use http::StatusCode;
 
@@ -9,7 +9,7 @@ use crate::snapshot::Unavailable;
 use super::{
     error::ProxyError,
     headers::LocalAnswer,
-    http1::{Field, Known, RequestHead, Version},
+    http1::{Field, Known, RequestHead, Version, elements},
 };
 
 /// How a client wants to be answered.
@@ -43,19 +43,59 @@ impl Asker {
     }
 }
 
-/// Whether JSON is named, and not after plain text or everything.
+/// Whether JSON is wanted more than plain text: RFC 9110, section 12.5.1. Between equals, what is named comes first.
 fn prefers_json(accept: &[u8]) -> bool {
-    let at = |wanted: &[u8]| {
-        accept
-            .windows(wanted.len())
-            .position(|part| part.eq_ignore_ascii_case(wanted))
-    };
-    let Some(json) = at(b"application/json") else {
-        return false;
-    };
-    [&b"text/plain"[..], b"text/html", b"text/*", b"*/*"]
-        .into_iter()
-        .all(|other| at(other).is_none_or(|other| json < other))
+    let json = weight(accept, b"application", b"json");
+    let text = weight(accept, b"text", b"plain");
+    json.is_some_and(|json| text.is_none_or(|text| json > text))
+}
+
+/// How much a type is wanted: its quality in thousandths, then how precisely it is named, then how early. `None`: not at
+/// all.
+fn weight(accept: &[u8], kind: &[u8], subtype: &[u8]) -> Option<(u16, u8, Reverse<usize>)> {
+    let matching = elements(accept).enumerate().filter_map(|(at, element)| {
+        let mut parts = element.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
+        let (range_kind, range_subtype) = split_once(parts.next()?, b'/')?;
+        let precision = if range_kind == b"*" {
+            0
+        } else if !range_kind.eq_ignore_ascii_case(kind) {
+            return None;
+        } else if range_subtype == b"*" {
+            1
+        } else if range_subtype.eq_ignore_ascii_case(subtype) {
+            2
+        } else {
+            return None;
+        };
+        let quality = parts.find_map(quality).unwrap_or(1000);
+        Some((precision, quality, at))
+    });
+    // The most precise range decides.
+    let (precision, quality, at) =
+        matching.max_by_key(|&(precision, _, at)| (precision, Reverse(at)))?;
+    (quality > 0).then_some((quality, precision, Reverse(at)))
+}
+
+fn split_once(bytes: &[u8], separator: u8) -> Option<(&[u8], &[u8])> {
+    let at = bytes.iter().position(|&byte| byte == separator)?;
+    Some((&bytes[..at], &bytes[at + 1..]))
+}
+
+/// `q=0.5` in thousandths; what is malformed counts as nothing.
+fn quality(parameter: &[u8]) -> Option<u16> {
+    let (name, value) = split_once(parameter, b'=')?;
+    if !name.trim_ascii().eq_ignore_ascii_case(b"q") {
+        return None;
+    }
+    let text = std::str::from_utf8(value.trim_ascii()).unwrap_or_default();
+    let quality: f32 = text.parse().unwrap_or(0.0);
+    // In range, so nothing is cut off.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "from 0 to 1000"
+    )]
+    Some((quality.clamp(0.0, 1.0) * 1000.0) as u16)
 }
 
 /// Appends to `out` the answer to a request that failed with `error`: its status, `Proxy-Status` (RFC 9209), and a
@@ -70,17 +110,17 @@ pub(super) fn write_failure(
     date: &[u8],
 ) {
     let verdict = error.verdict();
-    let sentence = sentence(error);
+    let (sentence, hint) = (sentence(error), hint(error));
     let reason = reason(verdict.status);
     let body = if asker.prefers_json {
         let body = serde_json::json!({
             "status": verdict.status,
             "error": verdict.proxy_error,
-            "message": sentence,
+            "message": format!("{sentence}{hint}"),
         });
         format!("{body}\n")
     } else {
-        format!("{} {reason}: {sentence}\n", verdict.status)
+        format!("{} {reason}: {sentence}{hint}\n", verdict.status)
     };
     let kind = if asker.prefers_json {
         "application/json"
@@ -141,12 +181,26 @@ fn reason(status: u16) -> &'static str {
         .unwrap_or_default()
 }
 
-/// The first line, as a string of RFC 8941.
+/// What can be written as a string of RFC 8941.
 fn detail(sentence: &str) -> String {
-    let line = sentence.lines().next().unwrap_or_default();
-    line.chars()
+    sentence
+        .chars()
         .filter(|c| c.is_ascii() && !c.is_ascii_control() && !matches!(c, '"' | '\\'))
         .collect()
+}
+
+/// What can be done about it.
+fn hint(error: &ProxyError) -> &'static str {
+    match error {
+        ProxyError::NoServer(Unavailable::Empty) => {
+            ". Add one:\n\n  weldrctl add IP:PORT\n  \
+             curl localhost:8687/servers -d '{\"ip\":\"IP\", \"port\":\"PORT\"}'"
+        }
+        ProxyError::NoServer(Unavailable::NoneReady | Unavailable::NoneHealthy) => {
+            ". See: weldrctl list"
+        }
+        _ => "",
+    }
 }
 
 fn sentence(error: &ProxyError) -> String {
@@ -155,20 +209,23 @@ fn sentence(error: &ProxyError) -> String {
             Some(defect) => format!("{refusal}: {defect}"),
             None => refusal.to_string(),
         },
-        ProxyError::NoServer(Unavailable::Empty) => "the pool has no server. Add one:\n\n  \
-             weldrctl add IP:PORT\n  curl localhost:8687/servers -d '{\"ip\":\"IP\", \"port\":\"PORT\"}'"
-            .to_owned(),
-        ProxyError::NoServer(unavailable) => format!("{unavailable}. See: weldrctl list"),
-        ProxyError::ServerFull { .. } => "the servers have as many connections as they may have".to_owned(),
+        ProxyError::NoServer(unavailable) => unavailable.to_string(),
+        ProxyError::ServerFull { .. } => {
+            "the servers have as many connections as they may have".to_owned()
+        }
         ProxyError::Connect { .. } => "no connection to a server".to_owned(),
         ProxyError::ConnectTimeout { .. } => "connecting to a server took too long".to_owned(),
         ProxyError::ResponseTimeout { .. } => "the server did not answer in time".to_owned(),
         ProxyError::UploadTimeout { .. } => "the server stopped taking the request".to_owned(),
-        ProxyError::Closed { .. } => "the server closed the connection before it answered".to_owned(),
+        ProxyError::Closed { .. } => {
+            "the server closed the connection before it answered".to_owned()
+        }
         ProxyError::InvalidAnswer { source, .. } => {
             format!("the answer of the server is not valid HTTP: {source}")
         }
-        ProxyError::Truncated { .. } => "the server closed the connection in the middle of its answer".to_owned(),
+        ProxyError::Truncated { .. } => {
+            "the server closed the connection in the middle of its answer".to_owned()
+        }
         ProxyError::StreamTimeout { .. } => "the server stopped sending its answer".to_owned(),
         ProxyError::Removed { .. } => "the server was removed while the request ran".to_owned(),
         ProxyError::HeadTimeout
@@ -189,6 +246,11 @@ mod tests {
             ("application/json", true),
             ("application/json, text/plain", true),
             ("application/json, */*", true),
+            ("text/plain;q=0.5, application/json;q=0.9", true),
+            ("text/*, application/json;q=0.9", false),
+            ("application/json;q=0", false),
+            ("application/*", true),
+            ("application/json;q=0.2, */*;q=0.1", true),
             ("text/plain, application/json", false),
             ("*/*", false),
             ("", false),
@@ -211,7 +273,7 @@ mod tests {
             "{head}"
         );
         assert!(
-            head.contains("Proxy-Status: weldr; error=destination_unavailable; details=\"the pool has no server. Add one:\""),
+            head.contains("Proxy-Status: weldr; error=destination_unavailable; details=\"the pool has no server\""),
             "{head}"
         );
         assert!(

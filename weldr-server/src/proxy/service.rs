@@ -7,6 +7,7 @@ use std::{
     pin::pin,
     rc::Rc,
     task::Poll,
+    time::Instant,
 };
 
 use crate::model::ServerId;
@@ -15,42 +16,65 @@ use super::{
     connection::{After, Client, write_all},
     deadline::Reached,
     error::ProxyError,
-    exchange::{Answer, Exchange, Parts},
+    exchange::{Answer, Behind, Exchange, Parts},
     flow::Flow,
     headers::{Circumstances, Prepared, Refusal, Request, prepare},
-    http1::{Decoder, Framing, parse_request},
+    http1::{Decoder, Framing, first_line, parse_request},
     response::{self, Asker},
     retry::{Progress, Replay},
     tally::{AttemptTally, RequestTally},
-    trailers, upgrade,
+    trailers::Trailers,
+    upgrade,
     upstream::{Connection, Upstream},
     worker::Worker,
 };
 
 /// Answers the request whose head is the first `length` bytes that the client sent.
 pub(super) async fn serve(worker: &Rc<Worker>, client: &mut Client, length: usize) -> After {
+    let line = line_for_log(worker, client);
     let (asker, prepared) = read(worker, client, length);
     let mut tally = RequestTally::begin(worker);
     match prepared {
         Ok(Prepared::Forward(request)) => {
             let after = forward(worker, client, asker, &request, &mut tally).await;
+            tally.log(client.peer.address, asker.version, &request.head);
             worker.buffers.take_head_back(request.head);
             after
         }
         Ok(Prepared::AnswerHere(answer)) => {
             let mut out = Vec::new();
             response::write_local(&mut out, &answer, asker, true, &worker.date());
-            tally.answered(200);
-            written(write_all(worker, client, &out).await)
+            tally.answered_here(200);
+            let after = written(&write_all(worker, client, &out).await);
+            tally.log(client.peer.address, asker.version, &line);
+            after
         }
-        Err(refusal) => fail(worker, client, asker, &mut tally, &refusal.into(), true).await,
+        Err(refusal) => {
+            let after = fail(worker, client, asker, &mut tally, &refusal.into(), true).await;
+            tally.log(client.peer.address, asker.version, &line);
+            after
+        }
     }
 }
 
 /// Answers something that is not a request.
 pub(super) async fn refuse(worker: &Rc<Worker>, client: &mut Client, error: ProxyError) -> After {
+    let line = line_for_log(worker, client);
     let mut tally = RequestTally::begin(worker);
-    fail(worker, client, Asker::default(), &mut tally, &error, true).await
+    let asker = Asker::default();
+    let after = fail(worker, client, asker, &mut tally, &error, true).await;
+    tally.log(client.peer.address, asker.version, &line);
+    after
+}
+
+/// The first line of what came, for a request that may not become one to a server.
+fn line_for_log(worker: &Worker, client: &Client) -> Vec<u8> {
+    const LONGEST: usize = 1024;
+    if worker.access_log.is_none() {
+        return Vec::new();
+    }
+    let line = first_line(client.buffer.filled());
+    line[..line.len().min(LONGEST)].to_vec()
 }
 
 fn read(worker: &Worker, client: &mut Client, length: usize) -> (Asker, Result<Prepared, Refusal>) {
@@ -90,14 +114,15 @@ async fn fail(
         error = error as &dyn std::error::Error,
         "request failed"
     );
-    tally.answered(verdict.status);
+    tally.answered_here(verdict.status);
+    tally.ended_by(error);
     if matches!(error, ProxyError::ClientGone | ProxyError::ClientStalled) {
         return After::Cut;
     }
     let close = close || error.is_clients_fault() || worker.is_draining();
     let mut out = Vec::new();
     response::write_failure(&mut out, error, asker, close, &worker.date());
-    let written = written(write_all(worker, client, &out).await);
+    let written = written(&write_all(worker, client, &out).await);
     if written == After::Close && !close {
         After::Keep
     } else {
@@ -105,10 +130,11 @@ async fn fail(
     }
 }
 
-fn written(result: io::Result<()>) -> After {
-    match result {
-        Ok(()) => After::Close,
-        Err(_) => After::Cut,
+fn written(result: &io::Result<()>) -> After {
+    if result.is_ok() {
+        After::Close
+    } else {
+        After::Cut
     }
 }
 
@@ -132,25 +158,27 @@ async fn forward(
         request,
         upload: upload(request),
         answer: Answer::new(worker.buffers.head()),
+        tried: 0,
     };
     let outcome = attempts.run(client, tally).await;
     client.deadline.wait_for_none();
     let Attempts { upload, answer, .. } = attempts;
     let keeps = request.keep_alive && upload.is_taken() && !answer.closes;
     let after = match outcome {
-        Ok(()) if answer.switches => After::Cut,
+        Ok(()) if answer.behind == Behind::Tunnel => After::Cut,
         Ok(()) if keeps => After::Keep,
         Ok(()) => After::Close,
-        Err(error) if answer.has_begun() => {
+        Err(error) if answer.has_begun() || answer.is_within_interim() => {
             if !error.is_clients_fault() {
                 tally.broken_off();
             }
+            tally.ended_by(&error);
             tracing::debug!(
                 client = %client.peer.address,
                 error = &error as &dyn std::error::Error,
                 "answer broken off"
             );
-            if answer.until_close {
+            if answer.behind == Behind::UntilClose {
                 After::Reset
             } else {
                 After::Cut
@@ -164,8 +192,7 @@ async fn forward(
 
 fn upload(request: &Request) -> Flow {
     let chunked = request.framing == Framing::Chunked;
-    let trailers = chunked.then_some(trailers::of_request as fn(&[u8]) -> _);
-    Flow::new(Decoder::from(request.framing), chunked, trailers)
+    Flow::new(Decoder::from(request.framing), chunked, Trailers::OfRequest)
 }
 
 /// The attempts to have one request answered.
@@ -175,6 +202,7 @@ struct Attempts<'a> {
     request: &'a Request,
     upload: Flow,
     answer: Answer,
+    tried: u32,
 }
 
 impl Attempts<'_> {
@@ -224,12 +252,24 @@ impl Attempts<'_> {
         replay: Replay,
         tally: &mut RequestTally<'_>,
     ) -> Result<(), ProxyError> {
-        let mut attempt = AttemptTally::begin(self.worker, upstream);
+        // The first one begins with the request: the clock need not be asked twice.
+        let begun = if self.tried == 0 {
+            tally.begun()
+        } else {
+            Instant::now()
+        };
+        self.tried += 1;
+        tally.attempted(upstream.live.address, begun);
+        let mut attempt = AttemptTally::begin(self.worker, upstream, begun);
         client.deadline.wait_for(upstream.id());
         loop {
-            let outcome = match upstream.checkout(replay) {
-                Some(connection) => Ok(connection),
-                None => connect(self.worker, client, upstream).await,
+            let outcome = if let Some(connection) = upstream.checkout(replay) {
+                Ok(connection)
+            } else {
+                let since = Instant::now();
+                let connected = connect(self.worker, client, upstream).await;
+                tally.connected(since.elapsed());
+                connected
             };
             let reused = matches!(&outcome, Ok(connection) if connection.reused);
             let outcome = match outcome {
@@ -277,12 +317,11 @@ impl Attempts<'_> {
         });
         let outcome = poll_fn(|cx| {
             let polled = exchange.poll(cx);
-            if let Some((status, at)) = exchange.answered()
-                && !told
-            {
+            let failed = matches!(polled, Poll::Ready(Err(_)));
+            if let (Some((status, at)), false, false) = (exchange.answered(), told, failed) {
                 told = true;
                 attempt.answered(status, at);
-                tally.answered(status);
+                tally.answered(status, at);
             }
             let (sent, received) = exchange.take_uncounted();
             attempt.passed(sent, received);
@@ -292,7 +331,7 @@ impl Attempts<'_> {
         .await;
         drop(exchange);
         outcome?;
-        if self.answer.switches {
+        if self.answer.behind == Behind::Tunnel {
             upgrade::tunnel(worker, client, &mut connection, attempt, tally).await;
             return Ok(());
         }

@@ -1,16 +1,40 @@
 //! Counting by ownership: what begins is counted when its tally is made, and what ends when it is dropped, however it
 //! ends.
 
-use std::{rc::Rc, time::Instant};
+use std::{
+    net::SocketAddr,
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 use crate::stats::{ClientShard, ServerShard};
 
-use super::{upstream::Upstream, worker::Worker};
+use super::{
+    access_log::{Entry, Times},
+    error::ProxyError,
+    http1::{Version, first_line, value_of},
+    upstream::Upstream,
+    worker::Worker,
+};
 
 /// A client's request from its head to the end of its answer.
 pub(super) struct RequestTally<'w> {
     worker: &'w Worker,
     failed: bool,
+    begun: Instant,
+    story: Story,
+}
+
+/// What is told of a request when it has ended.
+#[derive(Debug, Default)]
+struct Story {
+    status: u16,
+    received: u64,
+    sent: u64,
+    attempts: u32,
+    server: Option<SocketAddr>,
+    times: Times,
+    termination: Option<&'static str>,
 }
 
 impl<'w> RequestTally<'w> {
@@ -19,13 +43,47 @@ impl<'w> RequestTally<'w> {
         Self {
             worker,
             failed: false,
+            begun: Instant::now(),
+            story: Story::default(),
         }
     }
 
-    /// The head of the answer goes out.
-    pub(super) fn answered(&mut self, status: u16) {
+    /// When it began.
+    pub(super) fn begun(&self) -> Instant {
+        self.begun
+    }
+
+    /// It is sent to `server`, from `at` on.
+    pub(super) fn attempted(&mut self, server: SocketAddr, at: Instant) {
+        self.story.attempts += 1;
+        self.story.server = Some(server);
+        self.story.times = Times {
+            queue: at.saturating_duration_since(self.begun),
+            ..Times::default()
+        };
+    }
+
+    /// A connection for it was opened.
+    pub(super) fn connected(&mut self, took: Duration) {
+        self.story.times.connect = Some(took);
+    }
+
+    /// The head of the answer came, `at` this moment, and goes out.
+    pub(super) fn answered(&mut self, status: u16, at: Instant) {
+        self.story.times.first_byte = Some(at.saturating_duration_since(self.begun));
+        self.answered_here(status);
+    }
+
+    /// An answer of our own goes out.
+    pub(super) fn answered_here(&mut self, status: u16) {
         self.counters().statuses.record(status);
         self.failed = status >= 500;
+        self.story.status = status;
+    }
+
+    /// It ends because of `error`.
+    pub(super) fn ended_by(&mut self, error: &ProxyError) {
+        self.story.termination = Some(error.termination());
     }
 
     /// The answer breaks off, and not because of the client.
@@ -34,9 +92,41 @@ impl<'w> RequestTally<'w> {
     }
 
     /// Bytes of its body, and of the body of its answer.
-    pub(super) fn passed(&self, sent: u64, received: u64) {
+    pub(super) fn passed(&mut self, sent: u64, received: u64) {
         self.counters().bytes_received.add(sent);
         self.counters().bytes_sent.add(received);
+        self.story.received += sent;
+        self.story.sent += received;
+    }
+
+    /// Writes the line of the access log, when there is one. `head`: as it was sent to a server, or what there is of
+    /// it.
+    pub(super) fn log(&self, client: SocketAddr, version: Version, head: &[u8]) {
+        let Some(log) = &self.worker.access_log else {
+            return;
+        };
+        let story = &self.story;
+        let (time, date) = self.worker.now();
+        log.write(&Entry {
+            time,
+            date,
+            client,
+            request_line: first_line(head),
+            version,
+            user_agent: value_of(head, b"user-agent"),
+            referer: value_of(head, b"referer"),
+            request_id: value_of(head, b"x-request-id"),
+            status: story.status,
+            bytes_received: story.received,
+            bytes_sent: story.sent,
+            server: story.server,
+            retries: story.attempts.saturating_sub(1),
+            times: Times {
+                total: self.begun.elapsed(),
+                ..story.times
+            },
+            termination: story.termination.unwrap_or("complete"),
+        });
     }
 
     fn counters(&self) -> &ClientShard {
@@ -66,12 +156,12 @@ pub(super) struct AttemptTally<'w> {
 }
 
 impl<'w> AttemptTally<'w> {
-    pub(super) fn begin(worker: &'w Worker, upstream: &Rc<Upstream>) -> Self {
+    pub(super) fn begin(worker: &'w Worker, upstream: &Rc<Upstream>, begun: Instant) -> Self {
         upstream.counters().in_flight.rise();
         Self {
             worker,
             upstream: Rc::clone(upstream),
-            begun: Instant::now(),
+            begun,
             failed: false,
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! They are never made header fields: whoever checks a head must be able to rely on it.
 
-use super::http1::{ChunkDefect, HeadLimits, Known, SpaceBeforeColon, parse_fields};
+use super::http1::{ChunkDefect, HeadLimits, Known, parse_fields};
 
 const LIMITS: HeadLimits = HeadLimits {
     bytes: usize::MAX,
@@ -28,20 +28,32 @@ const FORBIDDEN: [&[u8]; 14] = [
     b"www-authenticate",
 ];
 
-/// The lines of a request's trailers that go on to the server. One that frames or routes a message is an attack.
-pub(super) fn of_request(lines: &[u8]) -> Result<Vec<u8>, ChunkDefect> {
-    safe(lines, true)
+/// What is done with the trailers of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trailers {
+    /// Those of a request go on to the server. One that frames or routes a message is an attack.
+    OfRequest,
+    /// Those of an answer go on to a client that takes them. What must not be there is left out.
+    OfAnswer { wanted: bool },
 }
 
-/// The lines of an answer's trailers that go on to the client. What must not be there is left out.
-pub(super) fn of_answer(lines: &[u8]) -> Result<Vec<u8>, ChunkDefect> {
-    safe(lines, false)
+impl Trailers {
+    /// The lines that go on, of `lines` as they came with the empty one that ends them. They are looked at in any case:
+    /// behind a last chunk that is none, an answer could hide.
+    pub(super) fn kept(self, lines: &[u8]) -> Result<Vec<u8>, ChunkDefect> {
+        match self {
+            Self::OfRequest => safe(lines, true),
+            Self::OfAnswer { wanted } => {
+                let kept = safe(lines, false)?;
+                Ok(if wanted { kept } else { Vec::new() })
+            }
+        }
+    }
 }
 
 fn safe(lines: &[u8], refuses: bool) -> Result<Vec<u8>, ChunkDefect> {
     let mut fields = Vec::new();
-    parse_fields(lines, 0, SpaceBeforeColon::Refused, LIMITS, &mut fields)
-        .map_err(|_| ChunkDefect::TrailerField)?;
+    parse_fields(lines, 0, LIMITS, &mut fields).map_err(|_| ChunkDefect::TrailerField)?;
     let mut kept = Vec::new();
     for field in &fields {
         match field.known {
@@ -66,10 +78,13 @@ fn safe(lines: &[u8], refuses: bool) -> Result<Vec<u8>, ChunkDefect> {
 mod tests {
     use super::*;
 
+    const ANSWER: Trailers = Trailers::OfAnswer { wanted: true };
+
     #[test]
     fn what_is_safe_goes_on() {
         let lines = b"X-Sum: 1\r\nSet-Cookie: a\r\nAuthorization: b\r\nETag: c\r\n\r\n";
-        for kept in [of_request(lines), of_answer(lines)] {
+        for trailers in [Trailers::OfRequest, ANSWER] {
+            let kept = trailers.kept(lines);
             assert_eq!(kept, Ok(b"X-Sum: 1\r\nETag: c\r\n".to_vec()));
         }
     }
@@ -84,12 +99,29 @@ mod tests {
         ] {
             let lines = format!("{line}\r\n\r\n");
             assert_eq!(
-                of_request(lines.as_bytes()),
+                Trailers::OfRequest.kept(lines.as_bytes()),
                 Err(ChunkDefect::TrailerField),
                 "{line}"
             );
-            assert_eq!(of_answer(lines.as_bytes()), Ok(Vec::new()), "{line}");
+            assert_eq!(ANSWER.kept(lines.as_bytes()), Ok(Vec::new()), "{line}");
         }
-        assert_eq!(of_answer(b"a b: c\r\n\r\n"), Err(ChunkDefect::TrailerField));
+        assert_eq!(
+            ANSWER.kept(b"a b: c\r\n\r\n"),
+            Err(ChunkDefect::TrailerField)
+        );
+    }
+
+    #[test]
+    fn what_nobody_wants_is_looked_at_all_the_same() {
+        let unwanted = Trailers::OfAnswer { wanted: false };
+        assert_eq!(unwanted.kept(b"A: b\r\n\r\n"), Ok(Vec::new()));
+        for lines in [
+            "X\r\n\r\n",
+            "X : 1\r\n\r\n",
+            "X: \0\r\n\r\n",
+            "HTTP/1.1 200 OK\r\n\r\n",
+        ] {
+            assert!(unwanted.kept(lines.as_bytes()).is_err(), "{lines:?}");
+        }
     }
 }

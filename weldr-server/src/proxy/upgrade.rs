@@ -25,7 +25,7 @@ pub(super) async fn tunnel(
     client: &mut Client,
     server: &mut Connection,
     attempt: &AttemptTally<'_>,
-    request: &RequestTally<'_>,
+    request: &mut RequestTally<'_>,
 ) {
     let _open = TunnelTally::begin(worker);
     let mut up = Direction::default();

@@ -9,7 +9,7 @@ use std::{
     rc::Rc,
     sync::Arc,
     thread,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use tokio::{
@@ -22,13 +22,14 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::{HttpPolicy, Limits, Timeouts},
+    config::{AccessLogOptions, HttpPolicy, Limits, Timeouts},
     model::ServerId,
     snapshot::{Snapshot, Snapshots, Unavailable, WorkerReader},
     stats::{ClientShard, Sharded},
 };
 
 use super::{
+    access_log::{self, AccessLog, AccessLogEnd, OpenError as AccessLogError, Writer},
     buffer::Buffers,
     clock::{Clock, HttpDate},
     connection,
@@ -57,6 +58,8 @@ pub struct Parts {
     pub limits: Limits,
     /// What to make of messages.
     pub http: HttpPolicy,
+    /// What to write of requests.
+    pub access_log: AccessLogOptions,
     /// What to act on.
     pub snapshots: Snapshots,
     /// Where to count, a shard for each worker.
@@ -69,14 +72,30 @@ pub struct Parts {
 
 /// The running workers.
 #[derive(Debug)]
-pub struct Workers(Vec<thread::JoinHandle<()>>);
+pub struct Workers {
+    threads: Vec<thread::JoinHandle<()>>,
+    access_log: Option<Writer>,
+}
+
+/// Why the workers cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// There is no thread for one.
+    #[error("a worker thread cannot be started")]
+    Thread(#[source] io::Error),
+    /// The access log cannot be written.
+    #[error(transparent)]
+    AccessLog(#[from] AccessLogError),
+}
 
 impl Workers {
     /// Starts a worker for each set of `listeners`.
-    pub fn start(listeners: Listeners, parts: &Parts) -> io::Result<Self> {
+    pub fn start(listeners: Listeners, parts: &Parts) -> Result<Self, StartError> {
+        let access_log = Writer::open(&parts.access_log)?;
         let connections = Arc::new(Semaphore::new(parts.limits.connections));
         let start = |(index, sockets): (usize, Vec<net::TcpListener>)| {
             let (parts, connections) = (parts.clone(), Arc::clone(&connections));
+            let log = access_log.as_ref().map(Writer::log);
             thread::Builder::new()
                 .name(format!("weldr-worker-{index}"))
                 .spawn(move || {
@@ -84,28 +103,35 @@ impl Workers {
                         .enable_all()
                         .build_local(LocalOptions::default());
                     let ran = runtime.and_then(|runtime| {
-                        runtime.block_on(run(index, sockets, parts, connections))
+                        runtime.block_on(run(index, sockets, parts, connections, log))
                     });
                     if let Err(error) = ran {
                         tracing::error!(%error, worker = index, "a worker cannot start");
                     }
                 })
         };
-        listeners
+        let threads = listeners
             .workers
             .into_iter()
             .enumerate()
             .map(start)
             .collect::<io::Result<_>>()
-            .map(Self)
+            .map_err(StartError::Thread)?;
+        Ok(Self {
+            threads,
+            access_log,
+        })
     }
 
     /// Blocks until every worker has finished; they do after [`Parts::stop`].
     pub fn join(self) {
-        for worker in self.0 {
+        for worker in self.threads {
             if worker.join().is_err() {
                 tracing::error!("a worker panicked");
             }
+        }
+        if let Some(access_log) = self.access_log {
+            access_log.join();
         }
     }
 }
@@ -120,6 +146,7 @@ pub(super) struct Worker {
     pub(super) buffers: Buffers,
     /// Where the fields of a head are put while it is looked at.
     pub(super) fields: RefCell<Vec<Field>>,
+    pub(super) access_log: Option<AccessLog>,
     clock: Clock,
     dice: RefCell<fastrand::Rng>,
     pub(super) retries: RefCell<retry::Budget>,
@@ -151,9 +178,10 @@ async fn run(
     sockets: Vec<net::TcpListener>,
     parts: Parts,
     connections: Arc<Semaphore>,
+    access_log: Option<AccessLogEnd>,
 ) -> io::Result<()> {
     let stop_timeout = parts.stop_timeout;
-    let worker = Rc::new(Worker::new(index, &parts, connections));
+    let worker = Rc::new(Worker::new(index, &parts, connections, access_log));
     let mut acceptors = JoinSet::new();
     for socket in sockets {
         acceptors.spawn_local(listener::accept(
@@ -165,6 +193,9 @@ async fn run(
     spawn_local(async move { deadlines.run().await });
     spawn_local(follow(Rc::clone(&worker), parts.snapshots));
     spawn_local(sweep(Rc::clone(&worker)));
+    if worker.access_log.is_some() {
+        spawn_local(flush_log(Rc::clone(&worker)));
+    }
     worker.stop.cancelled().await;
     worker.drain.set(Drain::LameDuck);
     let finish = async {
@@ -202,6 +233,14 @@ async fn follow(worker: Rc<Worker>, snapshots: Snapshots) {
     }
 }
 
+/// Hands over the lines of the access log before they are old.
+async fn flush_log(worker: Rc<Worker>) {
+    while let Some(log) = &worker.access_log {
+        time::sleep(access_log::FLUSH).await;
+        log.flush();
+    }
+}
+
 /// Closes connections to servers that are no longer of use.
 async fn sweep(worker: Rc<Worker>) {
     loop {
@@ -213,7 +252,12 @@ async fn sweep(worker: Rc<Worker>) {
 }
 
 impl Worker {
-    fn new(index: usize, parts: &Parts, connections: Arc<Semaphore>) -> Self {
+    fn new(
+        index: usize,
+        parts: &Parts,
+        connections: Arc<Semaphore>,
+        access_log: Option<AccessLogEnd>,
+    ) -> Self {
         let workers = parts.clients.all().len();
         Self {
             index,
@@ -223,6 +267,7 @@ impl Worker {
             deadlines: Deadlines::new(),
             buffers: Buffers::default(),
             fields: RefCell::default(),
+            access_log: access_log.map(AccessLog::from),
             clock: Clock::default(),
             dice: RefCell::new(fastrand::Rng::new()),
             retries: RefCell::new(retry::Budget::new()),
@@ -250,6 +295,11 @@ impl Worker {
     /// Now, as a Date field has it.
     pub(super) fn date(&self) -> HttpDate {
         self.clock.date()
+    }
+
+    /// Now, and that as a date.
+    pub(super) fn now(&self) -> (SystemTime, HttpDate) {
+        self.clock.now()
     }
 
     /// Ids for a request that has none.

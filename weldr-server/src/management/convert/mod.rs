@@ -1,7 +1,6 @@
 //! Between the proto and the model. What comes in is checked here, each violation named by its path in the
 //! proto; what goes out cannot fail.
 
-mod address;
 mod check;
 mod duration;
 mod pool;
@@ -9,7 +8,6 @@ mod server;
 mod stats;
 mod violations;
 
-pub(super) use address::address;
 pub(super) use check::check_override;
 pub(super) use duration::duration;
 pub(super) use pool::{pool, pool_name, pool_patch, pool_settings};

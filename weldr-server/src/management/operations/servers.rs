@@ -9,7 +9,10 @@ use crate::{
         convert::{self, Violations},
         error::Error,
     },
-    model::{Command, Outcome, PoolName, Rejection, ServerPatch, ServerSpec, Timestamp, in_range},
+    model::{
+        Command, Outcome, PoolName, Rejection, ServerPatch, ServerSpec, Timestamp, in_range,
+        parse_server_address,
+    },
     snapshot::{ServerView, Snapshot},
 };
 
@@ -163,7 +166,7 @@ impl Violations {
     /// The pool and the address that a request is about.
     fn target(&mut self, pool: &str, address: &str) -> Option<(PoolName, SocketAddr)> {
         let pool = self.take(convert::pool_name(pool));
-        let address = self.take(convert::address(address));
+        let address = self.take(parse_server_address(address));
         pool.zip(address)
     }
 }

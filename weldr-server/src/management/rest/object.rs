@@ -30,7 +30,8 @@ impl Object {
     pub(super) fn finish(mut self) -> Violations {
         let accepted = format!("one of the keys {}", self.known.join(", "));
         for (key, value) in self.left {
-            self.violations.add(Invalid::new(key, value, &accepted));
+            self.violations
+                .add(Invalid::new(key, shown(&value), &accepted));
         }
         self.violations
     }

@@ -17,7 +17,10 @@ async fn an_address_in_use_is_named() {
     assert_eq!(error.source.kind(), std::io::ErrorKind::AddrInUse);
     assert_eq!(
         error.to_string(),
-        format!("cannot listen on {} for management", node.address)
+        format!(
+            "cannot listen on {} for management: another process listens there; stop it, or say --management",
+            node.address
+        )
     );
 }
 

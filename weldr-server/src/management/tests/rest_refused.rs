@@ -170,6 +170,8 @@ async fn bad_paths_and_queries_are_told() {
             "{target}"
         );
     }
+    let typo = ask(node.address, "GET", "/servers?pol=default").await;
+    assert_eq!(typo.json()["error"]["violations"][0]["value"], "default");
     let unknown = ask(node.address, "GET", "/servers?pool=blue").await;
     assert_eq!(unknown.refused(), (404, "not_found".into(), vec![]));
     let message = unknown.json()["error"]["message"].to_string();

@@ -49,6 +49,10 @@ pub(in crate::proxy) struct Circumstances<'a> {
 
 /// A request that may go to a server.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "what a client asks for, each by itself"
+)]
 pub(in crate::proxy) struct Request {
     /// The head, as it is written to a server: any server.
     pub(in crate::proxy) head: Vec<u8>,
@@ -56,8 +60,8 @@ pub(in crate::proxy) struct Request {
     pub(in crate::proxy) is_idempotent: bool,
     /// Whether the client's connection may carry another request.
     pub(in crate::proxy) keep_alive: bool,
-    /// Whether the client asks for another protocol, and is passed on asking.
-    pub(in crate::proxy) upgrades: bool,
+    /// The protocols that the client would like to change to, as a list; empty when it would not.
+    pub(in crate::proxy) upgrades: Vec<u8>,
     /// Whether trailers mean anything to the client.
     pub(in crate::proxy) takes_trailers: bool,
     /// Whether the client waits for a 100 before it sends the body.
@@ -116,7 +120,11 @@ pub(in crate::proxy) fn prepare(
         return Ok(Prepared::AnswerHere(answer_here(head, method, fields)));
     }
     let options = ConnectionOptions::of(head, fields);
-    let upgrade = Upgrade::of(head, request, fields, &options, has_body);
+    let upgrades = if options.upgrade && !has_body && request.version == Version::Http11 {
+        upgrades(head, fields)
+    } else {
+        Vec::new()
+    };
     let writer = Writer {
         head,
         request,
@@ -127,7 +135,7 @@ pub(in crate::proxy) fn prepare(
     writer.write_request_line(&mut out);
     writer.write_host(&mut out, host);
     writer.copy(&mut out, forwards.is_some(), objection);
-    writer.write_framing(&mut out, framing, objection);
+    write_framing(&mut out, framing, objection);
     writer.write_way(&mut out, host);
     writer.write_ids(&mut out);
     if let Some(left) = forwards {
@@ -136,7 +144,7 @@ pub(in crate::proxy) fn prepare(
         out.extend_from_slice(b"\r\n");
     }
     let takes_trailers = request.version == Version::Http11 && accepts_trailers(head, fields);
-    write_connection(&mut out, takes_trailers, &upgrade);
+    write_connection(&mut out, takes_trailers, &upgrades);
     let keeps = match request.version {
         Version::Http11 => !options.close,
         Version::Http10 => options.keep_alive && !options.close,
@@ -147,7 +155,7 @@ pub(in crate::proxy) fn prepare(
         is_idempotent: is_idempotent(method),
         // RFC 9112, section 6.1: the connection must be closed after a request with both.
         keep_alive: keeps && objection != Some(FramingDefect::LengthAndCoding),
-        upgrades: !upgrade.protocols.is_empty(),
+        upgrades,
         takes_trailers,
         expects_continue: has_body && expects_continue(head, request, fields),
         objection,
@@ -243,45 +251,44 @@ fn accepts_trailers(head: &[u8], fields: &[Field]) -> bool {
 ///
 /// Never HTTP/2: what comes after it could not be looked at. Not with a body, whose end would be the begin of the
 /// tunnel; nor in HTTP/1.0, where it must be ignored.
-struct Upgrade<'h> {
-    protocols: Vec<&'h [u8]>,
+fn upgrades(head: &[u8], fields: &[Field]) -> Vec<u8> {
+    let is_http = |protocol: &&[u8]| {
+        protocol.eq_ignore_ascii_case(b"h2c")
+            || protocol.eq_ignore_ascii_case(b"h2")
+            || protocol
+                .get(..4)
+                .is_some_and(|name| name.eq_ignore_ascii_case(b"http"))
+    };
+    let protocols: Vec<&[u8]> = fields
+        .iter()
+        .filter(|field| field.known == Known::Upgrade)
+        .flat_map(|field| elements(field.value.of(head)))
+        .filter(|protocol| !is_http(protocol))
+        .collect();
+    protocols.join(&b", "[..])
 }
 
-impl<'h> Upgrade<'h> {
-    fn of(
-        head: &'h [u8],
-        request: &RequestHead,
-        fields: &[Field],
-        options: &ConnectionOptions<'_>,
-        has_body: bool,
-    ) -> Self {
-        let allowed = options.upgrade && !has_body && request.version == Version::Http11;
-        let is_http = |protocol: &&[u8]| {
-            protocol.eq_ignore_ascii_case(b"h2c")
-                || protocol.eq_ignore_ascii_case(b"h2")
-                || protocol
-                    .get(..4)
-                    .is_some_and(|name| name.eq_ignore_ascii_case(b"http"))
-        };
-        let protocols = fields
-            .iter()
-            .filter(|field| allowed && field.known == Known::Upgrade)
-            .flat_map(|field| elements(field.value.of(head)))
-            .filter(|protocol| !is_http(protocol))
-            .collect();
-        Self { protocols }
+fn write_framing(out: &mut Vec<u8>, framing: Framing, objection: Option<FramingDefect>) {
+    match framing {
+        Framing::Chunked => write_field(out, b"Transfer-Encoding", b"chunked"),
+        Framing::Length(length) if objection == Some(FramingDefect::Lengths) => {
+            out.extend_from_slice(b"Content-Length: ");
+            write_decimal(out, length);
+            out.extend_from_slice(b"\r\n");
+        }
+        // Its line is copied.
+        Framing::Length(_) | Framing::None => {}
     }
 }
 
-fn write_connection(out: &mut Vec<u8>, trailers: bool, upgrade: &Upgrade<'_>) {
+fn write_connection(out: &mut Vec<u8>, trailers: bool, upgrades: &[u8]) {
     if trailers {
         write_field(out, b"TE", b"trailers");
     }
-    let upgrades = !upgrade.protocols.is_empty();
-    if upgrades {
-        write_field(out, b"Upgrade", &upgrade.protocols.join(&b", "[..]));
+    if !upgrades.is_empty() {
+        write_field(out, b"Upgrade", upgrades);
     }
-    match (trailers, upgrades) {
+    match (trailers, !upgrades.is_empty()) {
         (true, true) => write_field(out, b"Connection", b"TE, Upgrade"),
         (true, false) => write_field(out, b"Connection", b"TE"),
         (false, true) => write_field(out, b"Connection", b"Upgrade"),
@@ -357,19 +364,6 @@ impl Writer<'_> {
                 _ => true,
             }
         });
-    }
-
-    fn write_framing(&self, out: &mut Vec<u8>, framing: Framing, objection: Option<FramingDefect>) {
-        match framing {
-            Framing::Chunked => write_field(out, b"Transfer-Encoding", b"chunked"),
-            Framing::Length(length) if objection == Some(FramingDefect::Lengths) => {
-                out.extend_from_slice(b"Content-Length: ");
-                write_decimal(out, length);
-                out.extend_from_slice(b"\r\n");
-            }
-            // Its line is copied.
-            Framing::Length(_) | Framing::None => {}
-        }
     }
 
     /// By which way the request came.

@@ -94,6 +94,9 @@ pub(in crate::proxy) fn answer_framing(
     if never_has_a_body {
         // An answer to HEAD, and a 304, say how long another answer would be.
         let may_say = to_head || status == 304;
+        if may_say && stated.chunked && stated.length.is_some() {
+            return Err(FramingDefect::LengthAndCoding);
+        }
         let odd = !may_say && (stated.chunked || stated.length.is_some_and(|length| length > 0));
         return Ok(AnswerFraming::None { odd });
     }
@@ -150,7 +153,7 @@ fn stated(head: &[u8], fields: &[Field], version: Version) -> Result<Stated, Fra
 #[cfg(test)]
 mod tests {
     use super::{
-        super::head::{HeadLimits, SpaceBeforeColon, parse_fields},
+        super::head::{HeadLimits, parse_fields},
         *,
     };
 
@@ -161,7 +164,7 @@ mod tests {
             fields: 10,
         };
         let mut fields = Vec::new();
-        parse_fields(&head, 0, SpaceBeforeColon::Refused, limits, &mut fields).unwrap();
+        parse_fields(&head, 0, limits, &mut fields).unwrap();
         (head, fields)
     }
 
@@ -279,7 +282,12 @@ mod tests {
             "Content-Length: x\r\n",
             "Transfer-Encoding: gzip\r\n",
         ] {
-            assert!(answer(lines, 200, false).is_err(), "{lines:?}");
+            for (status, to_head) in [(200, false), (200, true), (304, false)] {
+                assert!(
+                    answer(lines, status, to_head).is_err(),
+                    "{lines:?} {status}"
+                );
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     grammar::{is_host, is_target, is_token},
-    head::{Field, HeadDefect, HeadLimits, SpaceBeforeColon, Span, first_line, parse_fields},
+    head::{Field, HeadDefect, HeadLimits, Span, parse_fields, take_line},
 };
 
 /// The minor versions of HTTP/1 that make a difference.
@@ -45,16 +45,16 @@ pub(in crate::proxy) fn parse_request(
     limits: HeadLimits,
     fields: &mut Vec<Field>,
 ) -> Result<RequestHead, HeadDefect> {
-    let (line, rest) = first_line(head)?;
+    let (line, rest) = take_line(head)?;
     let request = parse_request_line(line)?;
-    parse_fields(head, rest, SpaceBeforeColon::Refused, limits, fields)?;
+    parse_fields(head, rest, limits, fields)?;
     Ok(request)
 }
 
 /// Whether the bytes at the begin of a head that is not all here can still become a request: whoever sends something
 /// else is told at once, and not when its time is over.
 pub(in crate::proxy) fn check_begin(begin: &[u8]) -> Result<(), HeadDefect> {
-    if let Ok((line, _)) = first_line(begin) {
+    if let Ok((line, _)) = take_line(begin) {
         return parse_request_line(line).map(drop);
     }
     let is_possible = |byte: &u8| matches!(byte, b' '..0x7f | b'\r');
@@ -110,7 +110,7 @@ pub(super) fn parse_version(version: &[u8], malformed: HeadDefect) -> Result<Ver
 
 fn target_form(method: &[u8], target: &[u8], start: usize) -> Result<TargetForm, HeadDefect> {
     if method == b"CONNECT" {
-        let has_port = target.iter().any(|&byte| byte == b':');
+        let has_port = target.contains(&b':');
         return if has_port && is_host(target) {
             Ok(TargetForm::Authority)
         } else {

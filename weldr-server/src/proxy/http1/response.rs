@@ -2,7 +2,7 @@
 
 use super::{
     grammar::is_field_value,
-    head::{Field, HeadDefect, HeadLimits, SpaceBeforeColon, Span, first_line, parse_fields},
+    head::{Field, HeadDefect, HeadLimits, Span, parse_fields, take_line},
     request::{Version, parse_version},
 };
 
@@ -22,9 +22,9 @@ pub(in crate::proxy) fn parse_response(
     limits: HeadLimits,
     fields: &mut Vec<Field>,
 ) -> Result<ResponseHead, HeadDefect> {
-    let (line, rest) = first_line(head)?;
+    let (line, rest) = take_line(head)?;
     let response = parse_status_line(line)?;
-    parse_fields(head, rest, SpaceBeforeColon::Removed, limits, fields)?;
+    parse_fields(head, rest, limits, fields)?;
     Ok(response)
 }
 

@@ -1,12 +1,11 @@
-//! Addresses of servers.
+//! What may be the address of a server.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use crate::model::Invalid;
+use super::Invalid;
 
-/// Accepts `ip:port` and `[ipv6]:port` of one host. An IPv4 address in IPv6 clothes (`::ffff:10.0.0.1`)
-/// becomes the IPv4 address that it is, so that one server has one name.
-pub(in crate::management) fn address(text: &str) -> Result<SocketAddr, Invalid> {
+/// Accepts `ip:port` and `[ipv6]:port` of one host, as [`server_address`] does.
+pub fn parse_server_address(text: &str) -> Result<SocketAddr, Invalid> {
     let refuse = |accepted: &str| Err(Invalid::new("address", text, accepted));
     if text.contains('%') {
         return refuse("an address without a zone (`%…`): a zone means something on one node only");
@@ -14,6 +13,16 @@ pub(in crate::management) fn address(text: &str) -> Result<SocketAddr, Invalid> 
     let Ok(given) = text.parse::<SocketAddr>() else {
         return refuse("`ip:port`, or `[ip]:port` for IPv6; host names are not resolved");
     };
+    server_address(given).map_err(|refused| Invalid {
+        value: text.to_owned(),
+        ..refused
+    })
+}
+
+/// Accepts the address of one host. An IPv4 address in IPv6 clothes (`::ffff:10.0.0.1`) becomes the IPv4
+/// address that it is, so that one server has one name.
+pub fn server_address(given: SocketAddr) -> Result<SocketAddr, Invalid> {
+    let refuse = |accepted: &str| Err(Invalid::new("address", given, accepted));
     let ip = given.ip().to_canonical();
     if given.port() == 0 {
         return refuse("a port from 1 to 65535");
@@ -37,7 +46,11 @@ mod tests {
             ("[::ffff:1.2.3.4]:80", "1.2.3.4:80"),
             ("[fe80::1]:80", "[fe80::1]:80"),
         ] {
-            assert_eq!(address(text).unwrap().to_string(), canonical, "{text}");
+            assert_eq!(
+                parse_server_address(text).unwrap().to_string(),
+                canonical,
+                "{text}"
+            );
         }
     }
 
@@ -61,7 +74,7 @@ mod tests {
             ("[fe80::1%eth0]:80", "without a zone"),
             ("[fe80::1%1]:80", "without a zone"),
         ] {
-            let refused = address(text).unwrap_err();
+            let refused = parse_server_address(text).unwrap_err();
             assert_eq!(
                 (refused.field.as_str(), refused.value.as_str()),
                 ("address", text)

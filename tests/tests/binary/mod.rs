@@ -1,0 +1,12 @@
+//! The real binaries, as users, scripts and init systems run them.
+
+mod busy;
+mod changes;
+mod demo;
+mod failing;
+mod options;
+mod refusals;
+mod restarts;
+mod stops;
+mod watching;
+mod weldrctl;

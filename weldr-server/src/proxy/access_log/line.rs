@@ -1,0 +1,248 @@
+//! How a line looks. Pure.
+
+use std::{
+    io::Write as _,
+    net::SocketAddr,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use super::super::{clock::HttpDate, http1::Version};
+
+/// All that is told of a request.
+#[derive(Debug)]
+pub(in crate::proxy) struct Entry<'a> {
+    /// When it ended.
+    pub(in crate::proxy) time: SystemTime,
+    pub(in crate::proxy) date: HttpDate,
+    pub(in crate::proxy) client: SocketAddr,
+    /// As it was sent to a server, or as it came when it was sent to none.
+    pub(in crate::proxy) request_line: &'a [u8],
+    pub(in crate::proxy) version: Version,
+    pub(in crate::proxy) user_agent: &'a [u8],
+    pub(in crate::proxy) referer: &'a [u8],
+    pub(in crate::proxy) request_id: &'a [u8],
+    pub(in crate::proxy) status: u16,
+    /// Of the request's body.
+    pub(in crate::proxy) bytes_received: u64,
+    /// Of the answer's body.
+    pub(in crate::proxy) bytes_sent: u64,
+    pub(in crate::proxy) server: Option<SocketAddr>,
+    pub(in crate::proxy) retries: u32,
+    pub(in crate::proxy) times: Times,
+    /// `complete`, or why not.
+    pub(in crate::proxy) termination: &'static str,
+}
+
+/// What took how long, each from the begin of the request, but for the connect.
+#[derive(Debug, Clone, Copy, Default)]
+pub(in crate::proxy) struct Times {
+    /// Until the attempt that counted began: earlier ones had failed.
+    pub(in crate::proxy) queue: Duration,
+    /// For a new connection; `None` when there was one.
+    pub(in crate::proxy) connect: Option<Duration>,
+    /// Until the head of the answer was here.
+    pub(in crate::proxy) first_byte: Option<Duration>,
+    /// Until the end of the answer.
+    pub(in crate::proxy) total: Duration,
+}
+
+impl Entry<'_> {
+    /// Appends a JSON object and the end of the line. Times are in microseconds; what did not happen is null.
+    pub(super) fn write_json(&self, out: &mut Vec<u8>) {
+        let mut parts = self.request_line.split(|&byte| byte == b' ');
+        let method = parts.next().unwrap_or_default();
+        let target = parts.next().unwrap_or_default();
+        out.extend_from_slice(b"{\"time\":\"");
+        self.write_time(out);
+        out.extend_from_slice(b"\",\"client\":\"");
+        // Writing to a vector cannot fail, here and below.
+        let _ = write!(out, "{}", self.client);
+        out.extend_from_slice(b"\",\"method\":");
+        write_json_string(out, method);
+        out.extend_from_slice(b",\"target\":");
+        write_json_string(out, target);
+        let _ = write!(
+            out,
+            ",\"version\":\"{}\",\"status\":{},\"bytes_received\":{},\"bytes_sent\":{},\"server\":",
+            self.version_text(),
+            self.status,
+            self.bytes_received,
+            self.bytes_sent,
+        );
+        match self.server {
+            Some(server) => {
+                let _ = write!(out, "\"{server}\"");
+            }
+            None => out.extend_from_slice(b"null"),
+        }
+        let _ = write!(out, ",\"retries\":{}", self.retries);
+        let times = &self.times;
+        for (name, time) in [
+            ("queue_us", Some(times.queue)),
+            ("connect_us", times.connect),
+            ("first_byte_us", times.first_byte),
+            ("total_us", Some(times.total)),
+        ] {
+            let _ = match time {
+                Some(time) => write!(out, ",\"{name}\":{}", time.as_micros()),
+                None => write!(out, ",\"{name}\":null"),
+            };
+        }
+        let _ = write!(
+            out,
+            ",\"termination\":\"{}\",\"request_id\":",
+            self.termination
+        );
+        write_json_string(out, self.request_id);
+        out.extend_from_slice(b",\"user_agent\":");
+        write_json_string(out, self.user_agent);
+        out.extend_from_slice(b",\"referer\":");
+        write_json_string(out, self.referer);
+        out.extend_from_slice(b"}\n");
+    }
+
+    /// Appends a line of the Combined Log Format, as Apache and nginx write it.
+    pub(super) fn write_combined(&self, out: &mut Vec<u8>) {
+        let date = &self.date;
+        let _ = write!(out, "{} - - [", self.client.ip().to_canonical());
+        for part in [
+            &date[5..7],
+            b"/",
+            &date[8..11],
+            b"/",
+            &date[12..16],
+            b":",
+            &date[17..25],
+        ] {
+            out.extend_from_slice(part);
+        }
+        out.extend_from_slice(b" +0000] \"");
+        let without_version = self
+            .request_line
+            .strip_suffix(b" HTTP/1.1")
+            .unwrap_or(self.request_line);
+        write_quoted(out, without_version);
+        let _ = write!(
+            out,
+            " {}\" {} {} ",
+            self.version_text(),
+            self.status,
+            self.bytes_sent
+        );
+        for (text, end) in [(self.referer, b' '), (self.user_agent, b'\n')] {
+            out.push(b'"');
+            write_quoted(out, if text.is_empty() { b"-" } else { text });
+            out.extend_from_slice(&[b'"', end]);
+        }
+    }
+
+    fn version_text(&self) -> &'static str {
+        match self.version {
+            Version::Http10 => "HTTP/1.0",
+            Version::Http11 => "HTTP/1.1",
+        }
+    }
+
+    fn write_time(&self, out: &mut Vec<u8>) {
+        let since = self.time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let date = &self.date;
+        // The month by its name: a date is written once a second, and a line a request.
+        let month = b"JanFebMarAprMayJunJulAugSepOctNovDec"
+            .chunks(3)
+            .position(|name| name == &date[8..11])
+            .unwrap_or(0)
+            + 1;
+        out.extend_from_slice(&date[12..16]);
+        let _ = write!(out, "-{month:02}-");
+        out.extend_from_slice(&date[5..7]);
+        out.push(b'T');
+        out.extend_from_slice(&date[17..25]);
+        let _ = write!(out, ".{:03}Z", since.subsec_millis());
+    }
+}
+
+/// A JSON string. What is not UTF-8 is read as Latin-1, so that nothing is lost.
+fn write_json_string(out: &mut Vec<u8>, text: &[u8]) {
+    let is_utf8 = std::str::from_utf8(text).is_ok();
+    out.push(b'"');
+    for &byte in text {
+        match byte {
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
+            b' '..=b'~' => out.push(byte),
+            0x80.. if is_utf8 => out.push(byte),
+            _ => {
+                let _ = write!(out, "\\u{byte:04x}");
+            }
+        }
+    }
+    out.push(b'"');
+}
+
+/// Between quotes, as Apache writes it: nothing that a client sends ends the quotes or the line.
+fn write_quoted(out: &mut Vec<u8>, text: &[u8]) {
+    for &byte in text {
+        match byte {
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
+            b' '..=b'~' => out.push(byte),
+            _ => {
+                let _ = write!(out, "\\x{byte:02x}");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry<'a>() -> Entry<'a> {
+        Entry {
+            time: UNIX_EPOCH + Duration::from_millis(784_111_777_042),
+            date: *b"Sun, 06 Nov 1994 08:49:37 GMT",
+            client: ([192, 0, 2, 7], 5000).into(),
+            request_line: b"GET /a\"b HTTP/1.1",
+            version: Version::Http10,
+            user_agent: b"curl \xff\n",
+            referer: b"",
+            request_id: b"7",
+            status: 200,
+            bytes_received: 1,
+            bytes_sent: 2,
+            server: Some(([127, 0, 0, 1], 80).into()),
+            retries: 1,
+            times: Times {
+                queue: Duration::from_micros(3),
+                connect: None,
+                first_byte: Some(Duration::from_micros(4)),
+                total: Duration::from_millis(5),
+            },
+            termination: "complete",
+        }
+    }
+
+    #[test]
+    fn a_line_of_json() {
+        let mut out = Vec::new();
+        entry().write_json(&mut out);
+        let line = String::from_utf8(out).unwrap();
+        assert!(line.ends_with("}\n"));
+        let json: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let expected = serde_json::json!({
+            "time": "1994-11-06T08:49:37.042Z", "client": "192.0.2.7:5000", "method": "GET", "target": "/a\"b",
+            "version": "HTTP/1.0", "status": 200, "bytes_received": 1, "bytes_sent": 2, "server": "127.0.0.1:80",
+            "retries": 1, "queue_us": 3, "connect_us": null, "first_byte_us": 4, "total_us": 5000,
+            "termination": "complete", "request_id": "7", "user_agent": "curl \u{ff}\n", "referer": "",
+        });
+        assert_eq!(json, expected);
+    }
+
+    #[test]
+    fn a_line_of_the_combined_format() {
+        let mut out = Vec::new();
+        entry().write_combined(&mut out);
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "192.0.2.7 - - [06/Nov/1994:08:49:37 +0000] \"GET /a\\\"b HTTP/1.0\" 200 2 \"-\" \"curl \\xff\\x0a\"\n"
+        );
+    }
+}

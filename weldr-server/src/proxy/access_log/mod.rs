@@ -1,0 +1,98 @@
+//! One line for each request, written without holding up the worker that served it.
+//!
+//! A worker writes lines into memory and hands a batch over when it is large, or a moment old; a thread of its own
+//! writes batches to where they go. When that is too slow, lines are lost, counted and told of, and no request waits.
+
+mod line;
+mod writer;
+
+use std::{
+    cell::{Cell, RefCell},
+    sync::mpsc::{SyncSender, TrySendError},
+    time::Duration,
+};
+
+use crate::config::AccessLogFormat;
+
+pub(super) use line::{Entry, Times};
+pub use writer::OpenError;
+pub(super) use writer::{AccessLogEnd, Writer};
+
+/// Bytes of lines that are handed over together.
+const BATCH: usize = 32 * 1024;
+/// How old a line may become in the memory of its worker.
+pub(super) const FLUSH: Duration = Duration::from_millis(200);
+
+/// A worker's end of the log.
+#[derive(Debug)]
+pub(super) struct AccessLog {
+    format: AccessLogFormat,
+    lines: RefCell<Vec<u8>>,
+    count: Cell<u64>,
+    lost: Cell<u64>,
+    batches: SyncSender<Vec<u8>>,
+}
+
+impl AccessLog {
+    fn new(format: AccessLogFormat, batches: SyncSender<Vec<u8>>) -> Self {
+        Self {
+            format,
+            lines: RefCell::new(Vec::with_capacity(BATCH)),
+            count: Cell::new(0),
+            lost: Cell::new(0),
+            batches,
+        }
+    }
+
+    /// Writes a line.
+    pub(super) fn write(&self, entry: &Entry<'_>) {
+        let mut lines = self.lines.borrow_mut();
+        match self.format {
+            AccessLogFormat::Off => return,
+            AccessLogFormat::Json => entry.write_json(&mut lines),
+            AccessLogFormat::Combined => entry.write_combined(&mut lines),
+        }
+        self.count.set(self.count.get() + 1);
+        let is_full = lines.len() >= BATCH - 2048;
+        drop(lines);
+        if is_full {
+            self.flush();
+        }
+    }
+
+    /// Hands over what there is.
+    pub(super) fn flush(&self) {
+        if self.lines.borrow().is_empty() {
+            return;
+        }
+        let batch = self.lines.replace(Vec::with_capacity(BATCH));
+        let lines = self.count.take();
+        match self.batches.try_send(batch) {
+            Ok(()) => {
+                let lost = self.lost.take();
+                if lost > 0 {
+                    tracing::warn!(
+                        lost,
+                        "lines of the access log were lost: it could not be written fast enough"
+                    );
+                }
+            }
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                self.lost.set(self.lost.get() + lines);
+            }
+        }
+    }
+}
+
+impl Drop for AccessLog {
+    fn drop(&mut self) {
+        self.flush();
+        let lost = self.lost.get();
+        if lost > 0 {
+            tracing::warn!(
+                lost,
+                "lines of the access log were lost: it could not be written fast enough"
+            );
+        }
+    }
+}

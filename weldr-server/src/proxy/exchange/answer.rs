@@ -1,0 +1,72 @@
+//! The answer to a request, as far as it has come.
+
+use std::time::Instant;
+
+use super::super::flow::Flow;
+
+/// What is known of an answer.
+#[derive(Debug, Default)]
+pub(in crate::proxy) struct Answer {
+    /// What the client gets before the body: interim answers, and the head.
+    pub(in crate::proxy) head: Vec<u8>,
+    /// How much of interim answers is written.
+    pub(super) interim_written: usize,
+    pub(super) interims: u32,
+    /// Bytes that were searched for the end of a head.
+    pub(super) searched: usize,
+    pub(super) body: Option<Flow>,
+    /// 0 until there is one.
+    pub(in crate::proxy) status: u16,
+    /// When the head was here.
+    pub(in crate::proxy) first_byte: Option<Instant>,
+    /// Whether the server keeps the connection, and nothing is odd about it.
+    pub(in crate::proxy) server_keeps: bool,
+    /// Whether the client was told that its connection ends.
+    pub(in crate::proxy) closes: bool,
+    /// What comes behind the head.
+    pub(in crate::proxy) behind: Behind,
+}
+
+impl Answer {
+    /// None yet. `head`: where it is written to.
+    pub(in crate::proxy) fn new(mut head: Vec<u8>) -> Self {
+        head.clear();
+        Self {
+            head,
+            ..Self::default()
+        }
+    }
+
+    /// Whether the head of the server's answer is here.
+    pub(super) fn is_here(&self) -> bool {
+        self.body.is_some()
+    }
+
+    /// Whether the client has seen some of it, so that it cannot get another.
+    pub(in crate::proxy) fn has_begun(&self) -> bool {
+        let written = self.body.as_ref().map_or(0, Flow::head_written);
+        written > self.interim_written
+    }
+
+    /// Whether the client has got a part of an interim answer, and waits for the rest.
+    pub(in crate::proxy) fn is_within_interim(&self) -> bool {
+        self.body.is_none() && self.interim_written < self.head.len() && self.interim_written > 0
+    }
+
+    /// Bytes of the body so far.
+    pub(in crate::proxy) fn bytes(&self) -> u64 {
+        self.body.as_ref().map_or(0, Flow::taken)
+    }
+}
+
+/// What comes behind the head of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(in crate::proxy) enum Behind {
+    /// A body whose end is marked, or none.
+    #[default]
+    Body,
+    /// A body that ends with the client's connection.
+    UntilClose,
+    /// Another protocol.
+    Tunnel,
+}

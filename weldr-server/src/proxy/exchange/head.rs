@@ -1,0 +1,171 @@
+//! The heads of answers: from the server's bytes to the client's.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use tokio::io::AsyncWrite as _;
+
+use super::{
+    super::{
+        error::{AnswerDefect, ProxyError},
+        flow::Flow,
+        headers::{AnswerHead, ClientFraming, close_option, write_answer, write_interim},
+        http1::{
+            AnswerFraming, Decoder, Field, HeadDefect, HeadLimits, Known, ResponseHead, Version,
+            answer_framing, elements, end_of_head, parse_response,
+        },
+        trailers::Trailers,
+    },
+    Exchange,
+    answer::Behind,
+};
+
+/// Interim answers to one request; nobody has use for more.
+const MOST_INTERIM: u32 = 32;
+
+impl Exchange<'_> {
+    pub(super) fn poll_interim(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, ProxyError> {
+        let answer = &mut *self.answer;
+        while answer.interim_written < answer.head.len() {
+            let rest = &answer.head[answer.interim_written..];
+            match Pin::new(&mut self.client.stream).poll_write(cx, rest) {
+                Poll::Pending => return Ok(Poll::Pending),
+                Poll::Ready(Ok(written)) if written > 0 => answer.interim_written += written,
+                Poll::Ready(_) => return Err(ProxyError::ClientGone),
+            }
+        }
+        Ok(Poll::Ready(()))
+    }
+
+    /// Takes a head from what the server sent; false when it is not all there.
+    pub(super) fn take_head(&mut self) -> Result<bool, ProxyError> {
+        let limits = self.worker.head_limits();
+        let filled = self.server.buffer.filled();
+        let head = |defect| AnswerDefect::Head(defect);
+        let end = end_of_head(filled, &mut self.answer.searched)
+            .map_err(|defect| self.invalid(head(defect)))?;
+        if end.unwrap_or(filled.len()) > limits.bytes {
+            return Err(self.invalid(head(HeadDefect::TooLarge)));
+        }
+        let Some(end) = end else {
+            if !filled.starts_with(&b"HTTP/"[..filled.len().min(5)]) {
+                return Err(self.invalid(head(HeadDefect::StatusLine)));
+            }
+            let buffer = &mut self.server.buffer;
+            if !buffer.is_bare() && buffer.space().is_empty() {
+                buffer.compact();
+                let more = (buffer.capacity() * 2).min(limits.bytes + 1);
+                self.worker.buffers.grow(buffer, more);
+            }
+            return Ok(false);
+        };
+        self.answer.searched = 0;
+        self.receive(end, limits)?;
+        self.server.buffer.consume(end);
+        Ok(true)
+    }
+
+    fn receive(&mut self, end: usize, limits: HeadLimits) -> Result<(), ProxyError> {
+        let head = &self.server.buffer.filled()[..end];
+        let mut fields = self.worker.fields.borrow_mut();
+        let response = parse_response(head, limits, &mut fields)
+            .map_err(|defect| self.invalid(AnswerDefect::Head(defect)))?;
+        if response.status < 200 && response.status != 101 {
+            self.answer.interims += 1;
+            if self.answer.interims > MOST_INTERIM {
+                return Err(self.invalid(AnswerDefect::TooManyInterim));
+            }
+            // RFC 9110, section 15.2: HTTP/1.0 has none.
+            if self.asker.version == Version::Http11 {
+                write_interim(&mut self.answer.head, head, &response, &fields);
+            }
+            return Ok(());
+        }
+        let switches = response.status == 101;
+        let may_switch = || self.upload.is_over(&self.request.head) && self.offered(head, &fields);
+        if switches && !may_switch() {
+            return Err(self.invalid(AnswerDefect::UnrequestedUpgrade));
+        }
+        let framing = answer_framing(
+            head,
+            &fields,
+            response.version,
+            response.status,
+            self.asker.to_head,
+        )
+        .map_err(|defect| self.invalid(AnswerDefect::Framing(defect)))?;
+        let keeps = !close_option(head, &fields, response.version);
+        let client_framing = self.client_framing(framing, &response);
+        let until_close = client_framing == ClientFraming::UntilClose;
+        let closes = until_close || self.must_close(response.status, keeps);
+        let is_dated = fields.iter().any(|field| field.known == Known::Date);
+        let date = (!is_dated).then(|| self.worker.date());
+        let how = AnswerHead {
+            framing: client_framing,
+            client: self.asker.version,
+            close: closes,
+            switches,
+            date: date.as_ref().map(<[u8; 29]>::as_slice),
+        };
+        write_answer(&mut self.answer.head, head, &response, &fields, &how);
+        let trailers = Trailers::OfAnswer {
+            wanted: self.request.takes_trailers,
+        };
+        let chunked = client_framing == ClientFraming::Chunked;
+        let mut body = Flow::new(Decoder::from(framing), chunked, trailers);
+        body.head_is_written_up_to(self.answer.interim_written);
+        let odd = matches!(
+            framing,
+            AnswerFraming::None { odd: true } | AnswerFraming::UntilClose
+        );
+        self.answer.body = Some(body);
+        self.answer.status = response.status;
+        self.answer.first_byte = Some(Instant::now());
+        self.answer.server_keeps = keeps && !odd;
+        self.answer.closes = closes;
+        self.answer.behind = match (switches, until_close) {
+            (true, _) => Behind::Tunnel,
+            (false, true) => Behind::UntilClose,
+            (false, false) => Behind::Body,
+        };
+        Ok(())
+    }
+
+    /// Whether an answer changes to a protocol that the client has offered: RFC 9110, section 7.8.
+    fn offered(&self, head: &[u8], fields: &[Field]) -> bool {
+        let mut chosen = fields
+            .iter()
+            .filter(|field| field.known == Known::Upgrade)
+            .flat_map(|field| elements(field.value.of(head)))
+            .peekable();
+        let is_offered = |protocol: &[u8]| {
+            elements(&self.request.upgrades).any(|offered| offered.eq_ignore_ascii_case(protocol))
+        };
+        chosen.peek().is_some() && chosen.all(is_offered)
+    }
+
+    fn client_framing(&self, framing: AnswerFraming, response: &ResponseHead) -> ClientFraming {
+        match framing {
+            AnswerFraming::None { .. } if self.asker.to_head || response.status == 304 => {
+                ClientFraming::AsGiven
+            }
+            AnswerFraming::None { .. } => ClientFraming::None,
+            AnswerFraming::Length(_) => ClientFraming::AsGiven,
+            AnswerFraming::Chunked | AnswerFraming::UntilClose => match self.asker.version {
+                Version::Http11 => ClientFraming::Chunked,
+                Version::Http10 => ClientFraming::UntilClose,
+            },
+        }
+    }
+
+    /// Whether the client has to be told that its connection ends: also when the server has lost interest in a body
+    /// that is still coming, because nobody could say where the next request begins.
+    fn must_close(&self, status: u16, server_keeps: bool) -> bool {
+        let lost_interest = !self.upload.is_taken()
+            && (status >= 300 || !server_keeps || self.request.expects_continue);
+        !self.request.keep_alive || lost_interest || self.worker.is_draining()
+    }
+}

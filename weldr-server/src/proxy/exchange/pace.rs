@@ -1,0 +1,51 @@
+//! How slowly a client may send the body of its request. Pure.
+
+use std::time::{Duration, Instant};
+
+/// How long the client has been waited for, all in all.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    waited: Duration,
+    since: Option<Instant>,
+}
+
+impl Pace {
+    /// The client is waited for from now on.
+    pub(super) fn start(&mut self) {
+        self.since = Some(Instant::now());
+    }
+
+    /// It has sent something.
+    pub(super) fn stop(&mut self) {
+        if let Some(since) = self.since.take() {
+            self.waited += since.elapsed();
+        }
+    }
+
+    /// How long the client may be waited for until its next part: it has `grace`, and what its bytes take at
+    /// `min_rate` bytes a second. 0 asks for nothing.
+    pub(super) fn left(&self, bytes: u64, grace: Duration, min_rate: u64) -> Duration {
+        match bytes.checked_div(min_rate) {
+            None => Duration::MAX,
+            Some(earned) => (grace + Duration::from_secs(earned)).saturating_sub(self.waited),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_client_earns_its_time_by_its_bytes() {
+        let grace = Duration::from_secs(10);
+        let mut pace = Pace::default();
+        assert_eq!(pace.left(0, grace, 500), grace);
+        pace.waited = Duration::from_secs(9);
+        assert_eq!(pace.left(0, grace, 500), Duration::from_secs(1));
+        assert_eq!(pace.left(1000, grace, 500), Duration::from_secs(3));
+        pace.waited = Duration::from_mins(1);
+        assert_eq!(pace.left(1000, grace, 500), Duration::ZERO);
+        assert_eq!(pace.left(0, grace, 0), Duration::MAX);
+    }
+}
