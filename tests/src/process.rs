@@ -11,12 +11,12 @@ use std::{
 pub use rustix::process::Signal;
 use tempfile::TempDir;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
     process::{self, Child},
     task::JoinHandle,
 };
 
-use crate::{terminal::Terminal, wait};
+use crate::{netns::Host, terminal::Terminal, wait};
 
 /// The path of a binary of this workspace, built beside the test or the binary that runs.
 ///
@@ -69,8 +69,28 @@ impl Program {
 
     /// The binary at `path`, called `name` in what a test says.
     pub fn at(name: &str, path: &Path) -> Self {
+        Self::of(name, process::Command::new(path))
+    }
+
+    /// The binary `name` of this workspace, on another machine.
+    pub fn on(host: &Host, name: &str) -> Self {
+        let mut command = process::Command::new("ip");
+        command.args(["netns", "exec", host.namespace().name()]);
+        command.arg(binary(name));
+        Self::of(name, command)
+    }
+
+    /// [`Self::on`] for root without `capability`.
+    pub fn on_without(host: &Host, capability: &str, name: &str) -> Self {
+        let mut command = process::Command::new("ip");
+        command.args(["netns", "exec", host.namespace().name(), "setpriv"]);
+        command.arg(format!("--bounding-set=-{capability}"));
+        command.arg(binary(name));
+        Self::of(name, command)
+    }
+
+    fn of(name: &str, mut command: process::Command) -> Self {
         let directory = TempDir::with_prefix("weldr-tests-").expect("a temporary directory");
-        let mut command = process::Command::new(path);
         command
             .current_dir(directory.path())
             .stdin(Stdio::null())
@@ -134,6 +154,13 @@ impl Program {
     #[must_use]
     pub fn in_directory(mut self, directory: &Path) -> Self {
         self.command.current_dir(directory);
+        self
+    }
+
+    /// Lets it be told something: see [`Process::tell`].
+    #[must_use]
+    pub fn with_input(mut self) -> Self {
+        self.command.stdin(Stdio::piped());
         self
     }
 
@@ -212,6 +239,45 @@ impl Process {
     /// What it has written for people so far.
     pub fn stderr(&self) -> String {
         self.stderr.text()
+    }
+
+    /// Writes a line to its input.
+    pub async fn tell(&mut self, line: &str) {
+        let input = self.child.stdin.as_mut().expect("Program::with_input");
+        let written = input.write_all(format!("{line}\n").as_bytes()).await;
+        written.unwrap_or_else(|error| panic!("tell {} {line:?}: {error}", self.name));
+    }
+
+    /// Ends its input.
+    #[must_use]
+    pub fn end_of_input(mut self) -> Self {
+        drop(self.child.stdin.take());
+        self
+    }
+
+    /// Its number.
+    ///
+    /// # Panics
+    /// When it has ended.
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("a process that was not waited for")
+    }
+
+    /// The memory that it holds, in bytes: its resident set, as Linux counts it.
+    pub fn resident(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.id());
+        let status = std::fs::read_to_string(path).expect("a running process on Linux");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+        let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
+        kib.expect("a resident set") * 1024
+    }
+
+    /// How many files and sockets it has open, on Linux.
+    pub fn open_files(&self) -> usize {
+        let path = format!("/proc/{}/fd", self.id());
+        std::fs::read_dir(path)
+            .expect("a running process on Linux")
+            .count()
     }
 
     /// Sends a signal.

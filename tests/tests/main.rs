@@ -10,3 +10,4 @@ mod binary;
 mod cluster;
 mod http;
 mod proxy;
+mod vip;

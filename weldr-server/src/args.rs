@@ -90,6 +90,9 @@ Try it:
 pub enum Subcommands {
     /// Validate the options and print those in effect, as a configuration file
     CheckConfig,
+    /// Drop the virtual addresses when the process that writes to standard input no longer can
+    #[command(hide = true)]
+    VipGuard,
 }
 
 /// Every option, each as it was said or not at all.
@@ -295,6 +298,18 @@ pub struct Options {
     #[arg(long, env = "WELDR_MAX_SERVER_IDLE_CONNECTIONS", value_name = "N", value_parser = whole::<usize>, global = true, help_heading = LIMITS)]
     pub max_server_idle_connections: Option<usize>,
 
+    /// Hold this address while this node leads, as in 10.0.0.100/24; repeatable
+    #[arg(long, env = "WELDR_VIP", value_name = "ADDR/PREFIX", value_delimiter = ',', global = true, help_heading = VIP)]
+    pub vip: Option<Vec<String>>,
+
+    /// The network interface that gets the virtual addresses
+    #[arg(long, env = "WELDR_VIP_INTERFACE", value_name = "IFACE", global = true, help_heading = VIP)]
+    pub vip_interface: Option<String>,
+
+    /// Run this program with `acquire|release ADDR/PREFIX IFACE` instead of changing the interface
+    #[arg(long, env = "WELDR_VIP_HOOK", value_name = "CMD", global = true, help_heading = VIP)]
+    pub vip_hook: Option<PathBuf>,
+
     /// How long a client may be waited for over a whole body, beyond what its bytes take at the minimum rate [default: 20s]
     #[arg(long, env = "WELDR_CLIENT_BODY_TIMEOUT", value_name = "DURATION", global = true, help_heading = TIMEOUTS)]
     pub client_body_timeout: Option<Span>,
@@ -356,6 +371,7 @@ const POOL: &str = "The pool, when it is new (later changes: weldrctl pool set)"
 const CLUSTER: &str = "Cluster";
 const TIMEOUTS: &str = "Timeouts";
 const LIMITS: &str = "Limits";
+const VIP: &str = "Virtual address";
 
 fn address(text: &str) -> Result<SocketAddr, &'static str> {
     text.parse().map_err(

@@ -1,6 +1,8 @@
 //! Options from flags, variables and a file become one validated [`Config`]; its `Default` is the one
 //! table of defaults.
 
+mod virtual_addresses;
+
 use std::{
     fs, io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -17,6 +19,8 @@ use crate::{
     args::{BalancingName, CheckType, LogFormat, Options, Span},
     model::{Balancing, CheckKind, HttpCheck, Invalid, PoolSettings, in_range, server_address},
 };
+
+pub use virtual_addresses::VirtualAddresses;
 
 /// Everything a node is told when it starts.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,6 +55,8 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// How much the data path holds.
     pub limits: Limits,
+    /// The addresses that the node holds while it leads.
+    pub vip: Option<VirtualAddresses>,
     /// What the data path makes of messages.
     pub http: HttpPolicy,
     /// What is written of requests.
@@ -202,6 +208,7 @@ impl Default for Config {
                 server_connections: 4096,
                 server_idle_connections: 256,
             },
+            vip: None,
             http: HttpPolicy::default(),
             access_log: AccessLogOptions::default(),
         }
@@ -275,26 +282,18 @@ impl Config {
     pub fn from_options(options: Options) -> Result<Self, ConfigError> {
         let default = Self::default();
         let pool = pool_settings(&options)?;
+        let vip = VirtualAddresses::from_options(&options)?;
         let http = http_policy(&options);
+        let cluster = cluster(&options)?;
         let span = |span: Option<Span>, default: Duration| span.map_or(default, |span| span.0);
         let demo = options.demo.unwrap_or(default.demo);
-        if demo && options.data_dir.is_some() {
-            return Err(ConfigError::Contradiction(
-                "the demonstration keeps nothing on disk: say `demo` or `data_dir`, not both",
-            ));
-        }
-        let cluster = cluster(&options)?;
-        let ephemeral = demo || options.ephemeral.unwrap_or(false);
+        let storage = storage(&options, demo)?;
         let config = Self {
             listen: options.listen.unwrap_or(default.listen),
             management: options.management.unwrap_or(default.management),
             management_insecure: options.management_insecure.unwrap_or(false),
             rest: !options.no_rest.unwrap_or(!default.rest),
-            storage: match options.data_dir {
-                _ if ephemeral => Storage::Ephemeral,
-                Some(directory) => Storage::Directory(directory),
-                None => default.storage,
-            },
+            storage: storage.unwrap_or(default.storage),
             node_name: options.node_name.unwrap_or(default.node_name),
             cluster,
             workers: options.workers.unwrap_or(default.workers),
@@ -339,6 +338,7 @@ impl Config {
                     .max_server_idle_connections
                     .unwrap_or(default.limits.server_idle_connections),
             },
+            vip,
         };
         config.validate()?;
         Ok(config)
@@ -381,6 +381,9 @@ impl Config {
         })?;
         self.validate_times()?;
         self.validate_sizes()?;
+        if let Some(vip) = &self.vip {
+            vip.validate(&self.listen)?;
+        }
         Ok(())
     }
 
@@ -584,6 +587,9 @@ impl From<&Config> for Options {
             max_connections: Some(config.limits.connections),
             max_server_connections: Some(config.limits.server_connections),
             max_server_idle_connections: Some(config.limits.server_idle_connections),
+            vip: config.vip.as_ref().map(VirtualAddresses::texts),
+            vip_interface: config.vip.as_ref().map(|vip| vip.interface.clone()),
+            vip_hook: config.vip.as_ref().and_then(|vip| vip.hook.clone()),
             client_body_timeout: span(config.timeouts.client_body),
             tunnel_idle_timeout: span(config.timeouts.tunnel_idle),
             desync_mode: Some(config.http.desync_mode),
@@ -644,7 +650,7 @@ impl Options {
             healthy_threshold unhealthy_threshold client_header_timeout client_idle_timeout
             connect_timeout response_header_timeout stream_idle_timeout server_idle_timeout
             max_header_bytes max_headers max_connections max_server_connections
-            max_server_idle_connections client_body_timeout tunnel_idle_timeout desync_mode
+            max_server_idle_connections vip vip_interface vip_hook client_body_timeout tunnel_idle_timeout desync_mode
             forwarded_headers trusted_proxy max_body_bytes body_min_rate retries access_log access_log_file
         }
     }
@@ -671,6 +677,17 @@ fn read_file(path: &Path) -> Result<Options, ConfigError> {
         ));
     }
     Ok(options)
+}
+
+/// Where the pool is to be kept, when that is said.
+fn storage(options: &Options, demo: bool) -> Result<Option<Storage>, ConfigError> {
+    match &options.data_dir {
+        Some(_) if demo => Err(ConfigError::Contradiction(
+            "the demonstration keeps nothing on disk: say `demo` or `data_dir`, not both",
+        )),
+        _ if demo || options.ephemeral == Some(true) => Ok(Some(Storage::Ephemeral)),
+        directory => Ok(directory.clone().map(Storage::Directory)),
+    }
 }
 
 fn pool_settings(options: &Options) -> Result<PoolSettings, ConfigError> {

@@ -1,7 +1,8 @@
 //! The binary `weldr`.
 
-use std::{error::Error, process::ExitCode};
+use std::{env, error::Error, ffi::OsString, io, process::ExitCode};
 
+use clap::ValueEnum as _;
 use tokio::runtime::{Builder, Runtime};
 use weldr::{
     args::{Args, LogFormat, Options, Subcommands},
@@ -9,7 +10,7 @@ use weldr::{
     demo,
     node::Node,
     shutdown::{self, Signals},
-    telemetry,
+    telemetry, vip,
 };
 
 #[global_allocator]
@@ -23,12 +24,18 @@ const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     let args = Args::parse_process();
-    let config = match Config::load(args.options, args.config.as_deref()) {
+    if let Some(Subcommands::VipGuard) = args.command {
+        return guard(args.options.log_format.unwrap_or_default());
+    }
+    let mut config = match Config::load(args.options, args.config.as_deref()) {
         Ok(config) => config,
         Err(error) => return fail(&error, USAGE),
     };
     if let Some(Subcommands::CheckConfig) = args.command {
         return print_effective(&config);
+    }
+    if let Some(addresses) = &mut config.vip {
+        addresses.guard = guard_command(config.log_format).ok();
     }
     if let Err(error) = telemetry::init(config.log_format == LogFormat::Json) {
         return fail(&error, USAGE);
@@ -42,6 +49,34 @@ fn main() -> ExitCode {
     match runtime {
         Ok(runtime) => run(&runtime, config),
         Err(error) => fail(&error, 1),
+    }
+}
+
+/// This very program, as the guard of its own addresses.
+fn guard_command(log_format: LogFormat) -> io::Result<Vec<OsString>> {
+    let name = log_format
+        .to_possible_value()
+        .map(|value| value.get_name().to_owned());
+    let program = env::current_exe()?.into_os_string();
+    let format = name.unwrap_or_default();
+    Ok(vec![
+        program,
+        "vip-guard".into(),
+        "--log-format".into(),
+        format.into(),
+    ])
+}
+
+fn guard(log_format: LogFormat) -> ExitCode {
+    telemetry::init(log_format == LogFormat::Json);
+    let guarded = Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Box::new(error) as Box<dyn Error>)
+        .and_then(|runtime| Ok(runtime.block_on(vip::guard())?));
+    match guarded {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(error.as_ref(), 1),
     }
 }
 

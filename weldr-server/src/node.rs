@@ -26,6 +26,7 @@ use crate::{
     reconcile::Reconciler,
     snapshot::{ServerView, Snapshots},
     stats::{ClientShard, Rates, Sharded, Totals},
+    vip::{self, Vip},
 };
 
 /// How often rates are measured.
@@ -43,6 +44,8 @@ pub struct Node {
     stop_proxy: CancellationToken,
     stop_control: CancellationToken,
     workers: Workers,
+    vip: Option<Vip>,
+    serving: watch::Sender<bool>,
     management: JoinHandle<()>,
     reconciler: JoinHandle<()>,
     cluster: Handle,
@@ -67,6 +70,9 @@ pub enum StartError {
     /// The data path cannot be started.
     #[error(transparent)]
     Workers(#[from] proxy::StartError),
+    /// The virtual addresses cannot be held.
+    #[error(transparent)]
+    Vip(#[from] vip::StartError),
     /// A server that is to be present from the start cannot be added.
     #[error("server {address} cannot be added")]
     Server {
@@ -103,6 +109,8 @@ impl Node {
         let rates = Arc::new(Rates::default());
         let sample = sample_rates(Arc::clone(&rates), Arc::clone(&clients), snapshots.clone());
         tokio::spawn(stop_control.clone().run_until_cancelled_owned(sample));
+        let (vip, serving) = hold_addresses(&config, &handle).await?;
+
         let parts = proxy::Parts {
             timeouts: config.timeouts.clone(),
             limits: config.limits.clone(),
@@ -117,6 +125,7 @@ impl Node {
         for address in &proxy_addresses {
             tracing::info!(%address, workers = config.workers, "proxy listening");
         }
+        serving.send_replace(true);
         let (readiness, told_readiness) = watch::channel(Readiness::Ready);
         let cluster = handle.clone();
         cluster.report_servers_with(reporter(snapshots.clone()));
@@ -145,6 +154,8 @@ impl Node {
             stop_proxy,
             stop_control,
             workers,
+            vip,
+            serving,
             management,
             reconciler,
             cluster,
@@ -167,8 +178,9 @@ impl Node {
         &self.snapshots
     }
 
-    /// Stops: first the data path, which finishes what runs within the shutdown timeout, then management,
-    /// which shows it until then, and last what both rest on.
+    /// Stops: first the data path, which finishes what runs within the shutdown timeout, then the virtual
+    /// addresses that its clients connected to, then management, which shows it until then, and last what all
+    /// of them rest on.
     pub async fn shutdown(self) {
         self.readiness.send_replace(Readiness::Stopping);
         // First, so that another node leads before anything here is missing.
@@ -177,6 +189,10 @@ impl Node {
         let workers = self.workers;
         if task::spawn_blocking(|| workers.join()).await.is_err() {
             tracing::error!("the workers cannot be waited for");
+        }
+        self.serving.send_replace(false);
+        if let Some(vip) = self.vip {
+            vip.stop().await;
         }
         self.stop_control.cancel();
         let control = async { tokio::join!(self.management, self.reconciler) };
@@ -204,6 +220,23 @@ fn reporter(snapshots: Snapshots) -> Reporter {
         };
         servers.map(report).collect()
     }))
+}
+
+/// Holds the virtual addresses while this node leads, and while the sender says that its data path serves.
+async fn hold_addresses(
+    config: &Config,
+    cluster: &Handle,
+) -> Result<(Option<Vip>, watch::Sender<bool>), vip::StartError> {
+    let serving = watch::Sender::new(false);
+    let Some(addresses) = config.vip.clone() else {
+        return Ok((None, serving));
+    };
+    let inputs = vip::Inputs {
+        lease: cluster.leadership(),
+        serving: serving.subscribe(),
+    };
+    let vip = Vip::start(addresses, inputs).await?;
+    Ok((Some(vip), serving))
 }
 
 async fn open_store(config: &Config) -> Result<Opened, OpenError> {

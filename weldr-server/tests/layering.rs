@@ -42,6 +42,7 @@ const ROOMS: &[(&str, Option<&[&str]>)] = &[
     ),
     // Layer 3, control.
     ("cluster", Some(&["config", "model", "shutdown", PROTO])),
+    ("vip", Some(&["config", "model", "shutdown"])),
     // Layer 4.
     (
         "management",

@@ -12,6 +12,7 @@ mod recent_changes;
 mod server;
 mod server_address;
 mod target;
+mod virtual_address;
 
 pub use command::{Applied, Command, Outcome, Rejection, ServerSetting};
 pub use desired_state::DesiredState;
@@ -24,6 +25,7 @@ pub use recent_changes::RecentChanges;
 pub use server::{AdminState, Removal, Server, ServerPatch, ServerSpec, Weight};
 pub use server_address::{parse_server_address, server_address};
 pub use target::Target;
+pub use virtual_address::VirtualAddress;
 
 /// Reads an option of an option: a field that is present is `Some`, even when it holds nothing. Without
 /// this, `Some(None)` is read back as `None`, and an override would be lost at the next start.

@@ -15,6 +15,8 @@ mod deadline;
 mod error;
 mod exchange;
 mod flow;
+#[doc(hidden)]
+pub mod fuzzing;
 mod headers;
 mod http1;
 mod listener;

@@ -1,0 +1,111 @@
+//! Looks after virtual addresses as a node does, and is told by lines on its input what a node would know:
+//! `lead MILLIS`, `follow`, `serve`, `fail`, and the end of the input to stop. Prints `ready`, and then how each
+//! address stands whenever that changes.
+
+use std::{
+    env,
+    error::Error,
+    path::PathBuf,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use clap::Parser;
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader, stdin},
+    sync::watch,
+};
+use weldr::{
+    config::VirtualAddresses,
+    vip::{Inputs, Status, Vip},
+};
+
+#[derive(Debug, Parser)]
+struct Args {
+    interface: String,
+    #[arg(required = true)]
+    addresses: Vec<String>,
+    #[arg(long)]
+    hook: Option<PathBuf>,
+    /// Leave it to the kernel to drop the addresses of a process that was killed.
+    #[arg(long)]
+    unguarded: bool,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let is_guard = env::args().nth(1).is_some_and(|first| first == "guard");
+    let ran = if is_guard {
+        weldr::vip::guard().await.map_err(Into::into)
+    } else {
+        run(Args::parse()).await
+    };
+    match ran {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("vip-driver: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: Args) -> Result<(), Box<dyn Error>> {
+    weldr::telemetry::init(false);
+    let addresses = args.addresses.iter().map(|address| address.parse());
+    let addresses = VirtualAddresses {
+        addresses: addresses.collect::<Result<_, _>>()?,
+        interface: args.interface,
+        hook: args.hook,
+        guard: if args.unguarded {
+            None
+        } else {
+            Some(vec![env::current_exe()?.into(), "guard".into()])
+        },
+    };
+    let (lease, serving) = (watch::Sender::new(None), watch::Sender::new(true));
+    let inputs = Inputs {
+        lease: lease.subscribe(),
+        serving: serving.subscribe(),
+    };
+    let vip = Vip::start(addresses, inputs).await?;
+    println!("ready");
+    let mut status = vip.status();
+    let mut lines = BufReader::new(stdin()).lines();
+    loop {
+        tokio::select! {
+            line = lines.next_line() => match line? {
+                Some(line) => obey(&line, &lease, &serving)?,
+                None => break,
+            },
+            Ok(()) = status.changed() => print(&status.borrow_and_update()),
+        }
+    }
+    vip.stop().await;
+    print(&status.borrow_and_update());
+    Ok(())
+}
+
+fn obey(
+    line: &str,
+    lease: &watch::Sender<Option<Instant>>,
+    serving: &watch::Sender<bool>,
+) -> Result<(), Box<dyn Error>> {
+    match line.split(' ').collect::<Vec<_>>()[..] {
+        ["lead", millis] => {
+            lease.send_replace(Some(
+                Instant::now() + Duration::from_millis(millis.parse()?),
+            ));
+        }
+        ["follow"] => drop(lease.send_replace(None)),
+        ["serve"] => drop(serving.send_replace(true)),
+        ["fail"] => drop(serving.send_replace(false)),
+        _ => return Err(format!("not understood: {line:?}").into()),
+    }
+    Ok(())
+}
+
+fn print(statuses: &[Status]) {
+    for status in statuses {
+        println!("{} {}", status.address, status.standing);
+    }
+}

@@ -1,0 +1,98 @@
+//! The real binary as a cluster of one, behind an address.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    time::Duration,
+};
+
+use super::*;
+
+/// `weldr` on a machine, with an origin beside it in the pool.
+struct Service {
+    weldr: Process,
+    _origin: Process,
+}
+
+impl Service {
+    async fn start(host: &Host, options: &[&str]) -> Self {
+        let mut origin = Program::on(host, "test-server").arg("0").start();
+        let origin_address = origin.logged_address("listening").await.to_string();
+        let weldr = Program::on(host, "weldr")
+            .args([
+                "--ephemeral",
+                "--listen",
+                "0.0.0.0:8080",
+                "--listen",
+                "[::]:8080",
+                "--management",
+                "127.0.0.1:0",
+            ])
+            .args([
+                "--server",
+                &origin_address,
+                "--vip-interface",
+                Host::INTERFACE,
+                "--vip",
+                V4,
+                "--vip",
+                V6,
+            ])
+            .args(options)
+            .start();
+        weldr.logs("management listening").await;
+        Self {
+            weldr,
+            _origin: origin,
+        }
+    }
+}
+
+/// Waits until a GET through `ip` is answered by the origin.
+async fn serves(client: &Host, ip: IpAddr) {
+    wait::until(format!("an answer through {ip}"), async || {
+        let get = move || -> std::io::Result<String> {
+            let mut stream =
+                TcpStream::connect_timeout(&SocketAddr::new(ip, 8080), Duration::from_secs(1))?;
+            stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+            stream
+                .write_all(b"GET / HTTP/1.1\r\nHost: example.com\r\nConnection: close\r\n\r\n")?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer)?;
+            Ok(answer)
+        };
+        match client.namespace().run(get).join().unwrap() {
+            Ok(answer) if answer.starts_with("HTTP/1.1 200") => Ok(()),
+            Ok(answer) => Err(answer),
+            Err(error) => Err(error.to_string()),
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_cluster_of_one_serves_through_its_addresses_until_it_stops() {
+    let Some(stage) = Stage::set() else { return };
+    let service = Service::start(&stage.a, &[]).await;
+    serves(&stage.client, ip_of(V4)).await;
+    serves(&stage.client, ip_of(V6)).await;
+    let finished = service.weldr.terminate().await;
+    assert_eq!(finished.code(), Some(0), "{finished:?}");
+    assert!(!stage.a.has(ip_of(V4)) && !stage.a.has(ip_of(V6)));
+    assert_eq!(
+        finished.stderr.matches("virtual address dropped").count(),
+        2,
+        "{finished:?}"
+    );
+}
+
+#[tokio::test]
+async fn after_a_kill_the_next_start_serves_again() {
+    let Some(stage) = Stage::set() else { return };
+    let service = Service::start(&stage.a, &[]).await;
+    serves(&stage.client, ip_of(V4)).await;
+    service.weldr.kill().await;
+    loses(&stage.a, ip_of(V4)).await;
+    let _service = Service::start(&stage.a, &[]).await;
+    serves(&stage.client, ip_of(V4)).await;
+}

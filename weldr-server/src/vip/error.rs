@@ -1,0 +1,82 @@
+//! What goes wrong with virtual addresses.
+
+use std::{io, path::PathBuf, process::ExitStatus, time::Duration};
+
+use crate::model::VirtualAddress;
+
+/// Why a node cannot look after its virtual addresses.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// There is no such interface.
+    #[error(
+        "vip_interface = {0}: this machine has no such network interface (`ip link` lists them)"
+    )]
+    NoInterface(String),
+    /// The interface is down.
+    #[error("vip_interface = {0}: this network interface is down (`ip link set {0} up`)")]
+    InterfaceDown(String),
+    /// The address is somewhere else on this machine.
+    #[error("vip = {address}: the network interface {interface} has this address already")]
+    Elsewhere {
+        /// Which address.
+        address: VirtualAddress,
+        /// Where it is.
+        interface: String,
+    },
+    /// The process may not do it.
+    #[error(
+        "holding a virtual address takes the capabilities CAP_NET_ADMIN (to put it on the interface) and \
+         CAP_NET_RAW (to announce it), and this process lacks {0}: run weldr as root, or with \
+         AmbientCapabilities=CAP_NET_ADMIN CAP_NET_RAW in its systemd unit, or use --vip-hook"
+    )]
+    Privilege(&'static str),
+    /// The hook is not a program.
+    #[error("vip_hook = {} is not a program that can be run", .0.display())]
+    NoHook(PathBuf, #[source] io::Error),
+    /// What an earlier run left behind cannot be removed.
+    #[error("{address} may be left from an earlier run and cannot be dropped")]
+    Leftover {
+        /// Which address.
+        address: VirtualAddress,
+        /// Why.
+        source: MeansError,
+    },
+    /// The process that would drop the addresses of a dead node does not start.
+    #[error("the guard of the virtual addresses cannot be started")]
+    Guard(#[source] io::Error),
+    /// The kernel does not let us ask.
+    #[error("the virtual addresses cannot be looked after")]
+    Kernel(#[source] io::Error),
+}
+
+/// Why an address cannot be taken or dropped.
+#[derive(Debug, thiserror::Error)]
+pub enum MeansError {
+    /// The interface has gone.
+    #[error("there is no network interface {0}")]
+    NoInterface(String),
+    /// The interfaces cannot be listed.
+    #[error("the network interfaces cannot be listed")]
+    List(#[source] io::Error),
+    /// The kernel refused.
+    #[error("the kernel refused")]
+    Kernel(#[source] io::Error),
+    /// The netlink connection is broken.
+    #[error("no answer over netlink")]
+    Netlink(#[source] rtnetlink::Error),
+    /// An announcement cannot be sent.
+    #[error("the announcement cannot be sent")]
+    Announce(#[source] io::Error),
+    /// The hook cannot be run.
+    #[error("the hook cannot be run")]
+    HookStart(#[source] io::Error),
+    /// The hook failed.
+    #[error("the hook ended with {0}")]
+    HookFailed(ExitStatus),
+    /// It took too long.
+    #[error("it took longer than {}", humantime::format_duration(*.0))]
+    Timeout(Duration),
+    /// The node lost its grounds meanwhile.
+    #[error("it was given up: {0}")]
+    GivenUp(super::Absence),
+}

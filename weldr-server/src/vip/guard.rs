@@ -1,0 +1,361 @@
+//! A second process that drops the addresses when the first one no longer can.
+//!
+//! It hears of every renewal of the lease through a pipe. When the lease ends and the address was not given up, the
+//! first process stands still; when the pipe ends, it has died. Either way the guard drops the addresses, at once
+//! and not a second later, as the kernel would; and it is the only one to call a hook then.
+
+use std::{
+    ffi::OsString,
+    io::{self, stdin},
+    os::fd::AsFd as _,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use rustix::time::{ClockId, Timespec, clock_gettime};
+use serde::{Deserialize, Serialize};
+use tokio::{
+    io::{AsyncBufRead, AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines},
+    net::unix::pipe,
+    process::{Child, ChildStdin, Command},
+    signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
+    time,
+};
+
+use super::{
+    error::{MeansError, StartError},
+    hook::Hook,
+    inputs::Sources,
+    kernel::{Kernel, KernelAddress},
+    means::Means,
+    status::{Standing, Status},
+    tenure::{Grounds, MARGIN},
+};
+use crate::config::VirtualAddresses;
+
+/// How long the guard may take to end when it is no longer needed.
+const LAST_WORD: Duration = Duration::from_secs(1);
+/// Between two tries to drop an address, and how many there are when nobody asks for more.
+const RETRY: Duration = Duration::from_millis(250);
+const LAST_TRIES: u32 = 20;
+
+/// What the guard is told when it begins, as a line of JSON.
+#[derive(Debug, Serialize, Deserialize)]
+struct Orders {
+    addresses: Vec<String>,
+    interface: String,
+    hook: Option<std::path::PathBuf>,
+}
+
+/// What the guard is told from then on, a line each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+enum Word {
+    /// The addresses have to be gone at this moment, in nanoseconds of the monotonic clock, which all processes
+    /// of a machine share.
+    Until(u64),
+    /// They are gone.
+    Clear,
+}
+
+/// The guard, as the guarded process sees it.
+#[derive(Debug)]
+pub(super) struct Guard {
+    child: Child,
+    pipe: ChildStdin,
+}
+
+impl Guard {
+    /// Starts `command` as a guard; must be called inside a tokio runtime.
+    pub(super) async fn start(
+        command: &[OsString],
+        addresses: &VirtualAddresses,
+    ) -> Result<Self, StartError> {
+        let Some((program, args)) = command.split_first() else {
+            return Err(StartError::Guard(io::ErrorKind::InvalidInput.into()));
+        };
+        let orders = Orders {
+            addresses: addresses
+                .addresses
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            interface: addresses.interface.clone(),
+            hook: addresses.hook.clone(),
+        };
+        let mut child = Command::new(program)
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            // Ctrl-C and Ctrl-Z at a terminal are for the first process only.
+            .process_group(0)
+            .spawn()
+            .map_err(StartError::Guard)?;
+        let pipe = child.stdin.take();
+        let mut pipe = pipe.ok_or_else(|| StartError::Guard(io::ErrorKind::BrokenPipe.into()))?;
+        say(&mut pipe, &orders).await.map_err(StartError::Guard)?;
+        Ok(Self { child, pipe })
+    }
+
+    /// Keeps the guard informed, until `sources` say that the node stops and the addresses are gone.
+    pub(super) async fn inform(
+        mut self,
+        mut sources: Sources,
+        mut board: watch::Receiver<Vec<Status>>,
+    ) {
+        let mut told = Word::Clear;
+        loop {
+            let grounds = sources.grounds();
+            let all_gone = board
+                .borrow_and_update()
+                .iter()
+                .all(|status| matches!(status.standing, Standing::Absent(_)));
+            let word = word(grounds, all_gone, Instant::now()).filter(|word| *word != told);
+            if let Some(word) = word {
+                if let Err(error) = say(&mut self.pipe, &word).await {
+                    tracing::error!(
+                        %error,
+                        "the guard of the virtual addresses has ended: if this process dies, they stay for a second"
+                    );
+                    return;
+                }
+                told = word;
+            }
+            tokio::select! {
+                () = sources.changed() => {}
+                changed = board.changed() => if changed.is_err() { break },
+            }
+        }
+        // The end of the pipe is the end of the guard, which first drops what it was not told to be gone.
+        drop(self.pipe);
+        let _ = time::timeout(LAST_WORD, self.child.wait()).await;
+    }
+}
+
+/// What to tell the guard, which acts after the node would have and before the lease ends, unless it knows all there is to know.
+fn word(grounds: Grounds, all_gone: bool, now: Instant) -> Option<Word> {
+    match grounds.end(now) {
+        Ok(end) => Some(Word::Until(on_the_clock(end + MARGIN / 2))),
+        Err(_) if all_gone => Some(Word::Clear),
+        Err(_) => None,
+    }
+}
+
+async fn say(pipe: &mut ChildStdin, what: &impl Serialize) -> io::Result<()> {
+    let mut line = serde_json::to_vec(what)?;
+    line.push(b'\n');
+    pipe.write_all(&line).await
+}
+
+/// `moment` in nanoseconds of the monotonic clock.
+fn on_the_clock(moment: Instant) -> u64 {
+    let ahead = moment.saturating_duration_since(Instant::now());
+    clock().saturating_add(u64::try_from(ahead.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// The inverse of [`on_the_clock`]; what has passed is now.
+fn moment(nanos: u64) -> Instant {
+    Instant::now() + Duration::from_nanos(nanos.saturating_sub(clock()))
+}
+
+fn clock() -> u64 {
+    let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::Monotonic);
+    let (seconds, nanos) = (
+        u64::try_from(tv_sec).unwrap_or(0),
+        u64::try_from(tv_nsec).unwrap_or(0),
+    );
+    seconds.saturating_mul(1_000_000_000).saturating_add(nanos)
+}
+
+/// Guards the addresses of the process at the other end of standard input, until that ends. Must be called inside
+/// a tokio runtime.
+pub async fn guard() -> Result<(), StartError> {
+    // Who stops a service signals all its processes: this one has to be the last.
+    let signals = [
+        SignalKind::terminate(),
+        SignalKind::interrupt(),
+        SignalKind::hangup(),
+    ];
+    let caught: io::Result<Vec<Signal>> = signals.into_iter().map(signal).collect();
+    let _caught = caught.map_err(StartError::Guard)?;
+    let input = stdin()
+        .as_fd()
+        .try_clone_to_owned()
+        .map_err(StartError::Guard)?;
+    let input = pipe::Receiver::from_owned_fd(input).map_err(StartError::Guard)?;
+    let mut lines = BufReader::new(input).lines();
+    let Some(orders) = lines.next_line().await.map_err(StartError::Guard)? else {
+        return Ok(());
+    };
+    let orders: Orders =
+        serde_json::from_str(&orders).map_err(|error| StartError::Guard(error.into()))?;
+    let addresses = orders.addresses.iter().flat_map(|address| address.parse());
+    if let Some(hook) = &orders.hook {
+        let means = addresses.map(|address| Hook::new(hook, address, &orders.interface));
+        watch_over(&mut means.collect::<Vec<_>>(), lines).await;
+    } else {
+        let kernel = Kernel::open()?;
+        let means =
+            addresses.map(|address| KernelAddress::new(&kernel, address, &orders.interface));
+        watch_over(&mut means.collect::<Vec<_>>(), lines).await;
+    }
+    Ok(())
+}
+
+async fn watch_over<M: Means>(means: &mut [M], mut lines: Lines<impl AsyncBufRead + Unpin>) {
+    let mut until = None;
+    loop {
+        let over = async {
+            match until {
+                Some(until) => time::sleep_until(time::Instant::from_std(until)).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            // What has been said counts before what the clock says.
+            biased;
+            line = lines.next_line() => match line {
+                Ok(Some(line)) => match serde_json::from_str(&line) {
+                    Ok(Word::Until(nanos)) => until = Some(moment(nanos)),
+                    Ok(Word::Clear) => until = None,
+                    Err(error) => tracing::error!(%error, "the guard was told something it does not understand"),
+                },
+                Ok(None) | Err(_) => break,
+            },
+            () = over => {
+                tracing::warn!("guard: the lease is over and the node does not move: dropping its virtual addresses");
+                until = drop_all(means).await.err().map(|_| Instant::now() + RETRY);
+            }
+        }
+    }
+    if until.is_none() {
+        return;
+    }
+    tracing::warn!("guard: the node has died: dropping its virtual addresses");
+    for _ in 0..LAST_TRIES {
+        if drop_all(means).await.is_ok() {
+            return;
+        }
+        time::sleep(RETRY).await;
+    }
+}
+
+async fn drop_all<M: Means>(means: &mut [M]) -> Result<(), MeansError> {
+    let mut all = Ok(());
+    for means in means {
+        if let Err(error) = means.drop_it().await {
+            tracing::error!(%error, "guard: a virtual address cannot be dropped");
+            all = Err(error);
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_survives_the_way_through_the_clock() {
+        let soon = Instant::now() + Duration::from_secs(5);
+        let read = moment(on_the_clock(soon));
+        let apart = read.max(soon).duration_since(read.min(soon));
+        assert!(apart < Duration::from_secs(1), "{apart:?}");
+        assert!(moment(0) <= Instant::now(), "what has passed is now");
+    }
+
+    #[test]
+    fn the_guard_hears_of_leases_and_of_nothing_before_the_addresses_are_gone() {
+        let now = Instant::now();
+        let grounds = |lease| Grounds {
+            lease,
+            serving: true,
+            stopping: false,
+        };
+        let lead = grounds(Some(now + Duration::from_secs(1)));
+        assert!(matches!(word(lead, true, now), Some(Word::Until(_))));
+        assert!(matches!(word(lead, false, now), Some(Word::Until(_))));
+        for ended in [
+            grounds(None),
+            grounds(Some(now)),
+            Grounds {
+                serving: false,
+                ..lead
+            },
+        ] {
+            assert_eq!(word(ended, false, now), None, "they may still be here");
+            assert_eq!(word(ended, true, now), Some(Word::Clear));
+        }
+    }
+
+    /// Means that count how often they drop, and fail at first.
+    struct Counter {
+        drops: u32,
+        failures: u32,
+    }
+
+    impl Means for Counter {
+        async fn hold(
+            &mut self,
+            _lifetime: Duration,
+        ) -> Result<super::super::means::Found, MeansError> {
+            unreachable!("a guard holds nothing")
+        }
+
+        async fn announce(&mut self) -> Result<(), MeansError> {
+            unreachable!("a guard announces nothing")
+        }
+
+        async fn drop_it(&mut self) -> Result<(), MeansError> {
+            self.drops += 1;
+            if self.drops <= self.failures {
+                return Err(MeansError::Timeout(RETRY));
+            }
+            Ok(())
+        }
+    }
+
+    /// How often a guard drops an address that is told `words`, then hears nothing for 10 s, then the end.
+    async fn drops(words: &[Word], failures: u32, wait: Duration) -> u32 {
+        let (mut ours, theirs) = tokio::io::duplex(4096);
+        let mut means = [Counter { drops: 0, failures }];
+        let speak = async move {
+            for word in words {
+                let line = serde_json::to_string(word).unwrap() + "\n";
+                ours.write_all(line.as_bytes()).await.unwrap();
+            }
+            time::sleep(wait).await;
+        };
+        let lines = BufReader::new(theirs).lines();
+        tokio::join!(speak, watch_over(&mut means, lines));
+        means[0].drops
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_drops_what_is_not_cleared() {
+        let at_once = Duration::ZERO;
+        let in_a_while = Word::Until(on_the_clock(Instant::now() + Duration::from_mins(1)));
+        assert_eq!(drops(&[], 0, at_once).await, 0, "never held");
+        assert_eq!(
+            drops(&[in_a_while, Word::Clear], 0, at_once).await,
+            0,
+            "given up"
+        );
+        assert_eq!(drops(&[in_a_while], 0, at_once).await, 1, "the node died");
+        assert_eq!(
+            drops(&[in_a_while], 3, at_once).await,
+            4,
+            "and it was not easy"
+        );
+        assert_eq!(
+            drops(&[Word::Until(0)], 0, Duration::from_secs(10)).await,
+            1,
+            "the node stands still"
+        );
+        assert_eq!(
+            drops(&[Word::Until(0), in_a_while, Word::Clear], 0, at_once).await,
+            0,
+            "it moved in time"
+        );
+    }
+}

@@ -1,0 +1,454 @@
+//! The task of one address: asks [`Tenure`] what comes next, and does it.
+
+use std::{
+    error::Error as _,
+    mem::{self, Discriminant},
+    time::Instant,
+};
+
+use tokio::{sync::watch, time};
+
+use super::{
+    error::MeansError,
+    inputs::Sources,
+    means::{Found, Means},
+    status::{Absence, Standing, Status},
+    tenure::{Action, Grounds, Next, Outcome, Tenure},
+};
+use crate::model::{Timestamp, VirtualAddress};
+
+/// One address and what is needed to look after it.
+pub(super) struct Holder<M> {
+    means: M,
+    sources: Sources,
+    tenure: Tenure,
+    report: Report,
+}
+
+impl<M: Means> Holder<M> {
+    /// A holder that does not hold yet; tells how it is doing in the entry `at` of `board`.
+    pub(super) fn new(
+        means: M,
+        sources: Sources,
+        board: watch::Sender<Vec<Status>>,
+        at: usize,
+    ) -> Self {
+        Self {
+            means,
+            sources,
+            tenure: Tenure::new(),
+            report: Report {
+                board,
+                at,
+                failing: None,
+            },
+        }
+    }
+
+    /// Looks after the address until the node stops.
+    pub(super) async fn run(mut self) {
+        loop {
+            // The clock before all else: the process may just have been stopped for a long time.
+            let now = now();
+            let grounds = self.sources.grounds();
+            match self.tenure.next(now, grounds) {
+                Next::Do(action) => self.act(action, now, grounds).await,
+                Next::Wait(wake) => {
+                    self.report.rests(now, &self.tenure, grounds);
+                    self.sources.changed_before(wake).await;
+                }
+                Next::Finished => return,
+            }
+        }
+    }
+
+    async fn act(&mut self, action: Action, asked_at: Instant, grounds: Grounds) {
+        let result = match action {
+            Action::Acquire(lifetime) | Action::Refresh(lifetime) => {
+                tokio::select! {
+                    biased;
+                    held = self.means.hold(lifetime) => held.map(outcome_of),
+                    absence = entitlement_ends(&mut self.sources) => Err(MeansError::GivenUp(absence)),
+                }
+            }
+            Action::Announce => self.means.announce().await.map(|()| Outcome::Done),
+            Action::Release => self.means.drop_it().await.map(|()| Outcome::Done),
+        };
+        let outcome = match &result {
+            Ok(outcome) => *outcome,
+            Err(_) => Outcome::Failed,
+        };
+        // Gaps are counted from the begin of what succeeded, waits from the end of what failed.
+        let noted_at = if result.is_ok() { asked_at } else { now() };
+        self.tenure.note(noted_at, grounds, action, outcome);
+        match result {
+            Ok(outcome) => self.report.did(action, outcome, grounds.end(now()).err()),
+            Err(error) => self.report.failed(action, &error),
+        }
+    }
+}
+
+fn outcome_of(found: Found) -> Outcome {
+    match found {
+        Found::Missing => Outcome::Restored,
+        Found::Present => Outcome::Done,
+    }
+}
+
+/// Waits until this node may no longer hold the address, and says why.
+async fn entitlement_ends(sources: &mut Sources) -> Absence {
+    loop {
+        match sources.grounds().end(now()) {
+            Ok(end) => sources.changed_before(Some(end)).await,
+            Err(absence) => return absence,
+        }
+    }
+}
+
+fn now() -> Instant {
+    time::Instant::now().into_std()
+}
+
+/// Tells operators and the log, which hears of flips only.
+struct Report {
+    board: watch::Sender<Vec<Status>>,
+    at: usize,
+    /// The kind of action that failed last, and has not succeeded since.
+    failing: Option<Discriminant<Action>>,
+}
+
+impl Report {
+    fn rests(&self, now: Instant, tenure: &Tenure, grounds: Grounds) {
+        if self.failing.is_some() {
+            return;
+        }
+        self.stands(match grounds.end(now) {
+            _ if tenure.holds() => Standing::Holding,
+            Err(absence) => Standing::Absent(absence),
+            // It is about to be taken.
+            Ok(_) => return,
+        });
+    }
+
+    fn did(&mut self, action: Action, outcome: Outcome, absence: Option<Absence>) {
+        let (address, interface) = self.subject();
+        match (action, outcome) {
+            (Action::Acquire(_), _) => {
+                self.failing = None;
+                tracing::info!(%address, %interface, "virtual address taken");
+                self.stands(Standing::Holding);
+            }
+            (Action::Release, _) => {
+                self.failing = None;
+                let reason = absence.unwrap_or(Absence::LeaseOver);
+                tracing::info!(%address, %interface, %reason, "virtual address dropped");
+                self.stands(Standing::Absent(reason));
+            }
+            (Action::Refresh(_), Outcome::Restored) => {
+                tracing::warn!(%address, %interface, "virtual address had gone, and is back");
+            }
+            (Action::Refresh(_) | Action::Announce, _) => {}
+        }
+        self.failing
+            .take_if(|kind| *kind == mem::discriminant(&action));
+    }
+
+    fn failed(&mut self, action: Action, error: &MeansError) {
+        if matches!(error, MeansError::GivenUp(_)) {
+            return;
+        }
+        let (address, interface) = self.subject();
+        let what = match action {
+            Action::Acquire(_) => "virtual address cannot be taken",
+            Action::Announce => "virtual address cannot be announced",
+            Action::Refresh(_) => "virtual address cannot be refreshed",
+            Action::Release => "virtual address cannot be dropped",
+        };
+        let cause = error.source().map(ToString::to_string);
+        let kind = Some(mem::discriminant(&action));
+        if self.failing == kind {
+            tracing::debug!(%address, %interface, %error, cause, "{what}");
+        } else {
+            tracing::error!(%address, %interface, %error, cause, "{what}; trying again");
+        }
+        self.failing = kind;
+        let detail = cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
+        self.stands(Standing::Failing(format!("{what}: {detail}")));
+    }
+
+    fn subject(&self) -> (VirtualAddress, String) {
+        let entry = &self.board.borrow()[self.at];
+        (entry.address, entry.interface.clone())
+    }
+
+    fn stands(&self, standing: Standing) {
+        self.board.send_if_modified(|board| {
+            let entry = &mut board[self.at];
+            let is_new = entry.standing != standing;
+            if is_new {
+                entry.standing = standing;
+                entry.since = Timestamp::now();
+            }
+            is_new
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::RefCell, collections::VecDeque, future, io, rc::Rc, time::Duration};
+
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::vip::inputs::Inputs;
+
+    const LEASE: Duration = Duration::from_secs(1);
+
+    /// Means that do nothing but write down what is asked of them, and when.
+    #[derive(Clone, Default)]
+    struct Notebook(Rc<RefCell<Notes>>);
+
+    #[derive(Default)]
+    struct Notes {
+        calls: Vec<(Instant, &'static str)>,
+        /// How the next calls of `hold` end; `Some(None)` never ends.
+        holds: VecDeque<Option<Result<Found, MeansError>>>,
+        drops: VecDeque<Result<(), MeansError>>,
+    }
+
+    impl Notebook {
+        fn write(&self, what: &'static str) {
+            self.0.borrow_mut().calls.push((now(), what));
+        }
+    }
+
+    impl Means for Notebook {
+        async fn hold(&mut self, _lifetime: Duration) -> Result<Found, MeansError> {
+            self.write("hold");
+            let next = self.0.borrow_mut().holds.pop_front();
+            match next {
+                Some(Some(result)) => result,
+                Some(None) => future::pending().await,
+                None => Ok(Found::Present),
+            }
+        }
+
+        async fn announce(&mut self) -> Result<(), MeansError> {
+            self.write("announce");
+            Ok(())
+        }
+
+        async fn drop_it(&mut self) -> Result<(), MeansError> {
+            self.write("drop");
+            self.0.borrow_mut().drops.pop_front().unwrap_or(Ok(()))
+        }
+    }
+
+    struct Bench {
+        began: Instant,
+        notes: Notebook,
+        lease: watch::Sender<Option<Instant>>,
+        serving: watch::Sender<bool>,
+        stop: CancellationToken,
+        board: watch::Receiver<Vec<Status>>,
+        task: tokio::task::JoinHandle<()>,
+    }
+
+    impl Bench {
+        /// A holder on the local task set, whose node leads and serves.
+        fn start(notes: Notes) -> Self {
+            let notes = Notebook(Rc::new(RefCell::new(notes)));
+            let (lease, serving) = (
+                watch::Sender::new(Some(now() + LEASE)),
+                watch::Sender::new(true),
+            );
+            let inputs = Inputs {
+                lease: lease.subscribe(),
+                serving: serving.subscribe(),
+            };
+            let stop = CancellationToken::new();
+            let board = watch::Sender::new(vec![Status {
+                address: "10.0.0.100/24".parse().unwrap(),
+                interface: "eth0".to_owned(),
+                standing: Standing::Absent(Absence::NotLeader),
+                since: Timestamp(0),
+            }]);
+            let subscribed = board.subscribe();
+            let sources = Sources::new(inputs, stop.clone());
+            let holder = Holder::new(notes.clone(), sources, board, 0);
+            Self {
+                began: now(),
+                notes,
+                lease,
+                serving,
+                stop,
+                board: subscribed,
+                task: tokio::task::spawn_local(holder.run()),
+            }
+        }
+
+        async fn pass(&self, millis: u64) {
+            time::sleep(Duration::from_millis(millis)).await;
+        }
+
+        /// What was done, with the milliseconds since the beginning, without announcements after the first.
+        fn done(&self) -> Vec<(u128, &'static str)> {
+            let notes = self.notes.0.borrow();
+            let since = |at: Instant| at.duration_since(self.began).as_millis();
+            let mut done: Vec<_> = notes
+                .calls
+                .iter()
+                .map(|(at, what)| (since(*at), *what))
+                .collect();
+            done.dedup_by_key(|(_, what)| *what);
+            done
+        }
+
+        fn standing(&self) -> Standing {
+            self.board.borrow()[0].standing.clone()
+        }
+    }
+
+    fn refusal() -> MeansError {
+        MeansError::Kernel(io::ErrorKind::PermissionDenied.into())
+    }
+
+    async fn local(test: impl Future<Output = ()>) {
+        tokio::task::LocalSet::new().run_until(test).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn holds_while_the_lease_is_renewed_and_drops_before_it_ends() {
+        local(async {
+            let bench = Bench::start(Notes::default());
+            for _ in 0..3 {
+                bench.pass(300).await;
+                bench.lease.send_replace(Some(now() + LEASE));
+            }
+            assert_eq!(bench.standing(), Standing::Holding);
+            // The last renewal was at 900 ms.
+            bench.pass(2000).await;
+            let done = bench.done();
+            assert_eq!(*done.last().unwrap(), (1850, "drop"), "{done:?}");
+            assert_eq!(
+                done.iter().filter(|(_, what)| *what == "drop").count(),
+                1,
+                "{done:?}"
+            );
+            assert_eq!(bench.standing(), Standing::Absent(Absence::LeaseOver));
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn reads_the_clock_first_when_it_was_stopped_for_long() {
+        local(async {
+            let bench = Bench::start(Notes::default());
+            bench.pass(10).await;
+            // Time passes while nothing of this process runs.
+            time::advance(Duration::from_mins(1)).await;
+            bench.pass(1000).await;
+            assert_eq!(
+                bench.done(),
+                [(0, "hold"), (0, "announce"), (60_010, "drop")]
+            );
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn drops_at_once_when_the_data_path_stops_or_leadership_moves() {
+        local(async {
+            let bench = Bench::start(Notes::default());
+            bench.pass(10).await;
+            bench.serving.send_replace(false);
+            bench.pass(10).await;
+            assert_eq!(bench.standing(), Standing::Absent(Absence::NotServing));
+            bench.serving.send_replace(true);
+            bench.pass(10).await;
+            bench.lease.send_replace(None);
+            bench.pass(10).await;
+            assert_eq!(bench.standing(), Standing::Absent(Absence::NotLeader));
+            let expected = [
+                (0, "hold"),
+                (0, "announce"),
+                (10, "drop"),
+                (20, "hold"),
+                (20, "announce"),
+                (30, "drop"),
+            ];
+            assert_eq!(bench.done(), expected);
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_no_longer_says_that_it_leads_does_not() {
+        local(async {
+            let mut bench = Bench::start(Notes::default());
+            bench.pass(10).await;
+            let (lease, _) = watch::channel(None);
+            drop(mem::replace(&mut bench.lease, lease));
+            bench.pass(10).await;
+            assert_eq!(bench.standing(), Standing::Absent(Absence::NotLeader));
+            // And it does not spin: paused time would stand still.
+            bench.pass(60_000).await;
+            assert_eq!(bench.done().last(), Some(&(10, "drop")));
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn gives_up_a_slow_hook_when_the_lease_ends_and_undoes_it() {
+        local(async {
+            let bench = Bench::start(Notes {
+                holds: [None].into(),
+                ..Notes::default()
+            });
+            bench.pass(5000).await;
+            assert_eq!(bench.done(), [(0, "hold"), (950, "drop")]);
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tells_what_fails_and_tries_again() {
+        local(async {
+            let bench = Bench::start(Notes {
+                holds: [Some(Err(refusal()))].into(),
+                drops: [Err(refusal())].into(),
+                ..Notes::default()
+            });
+            bench.pass(100).await;
+            let Standing::Failing(what) = bench.standing() else {
+                panic!("{:?}", bench.standing())
+            };
+            assert_eq!(
+                what,
+                "virtual address cannot be taken: the kernel refused: permission denied"
+            );
+            bench.pass(200).await;
+            assert_eq!(bench.standing(), Standing::Holding);
+            bench.lease.send_replace(None);
+            bench.pass(100).await;
+            assert!(matches!(bench.standing(), Standing::Failing(_)));
+            bench.pass(200).await;
+            assert_eq!(bench.standing(), Standing::Absent(Absence::NotLeader));
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn ends_without_the_address() {
+        local(async {
+            let bench = Bench::start(Notes::default());
+            bench.pass(10).await;
+            bench.stop.cancel();
+            let ended = time::timeout(LEASE, bench.task).await;
+            assert!(matches!(ended, Ok(Ok(()))));
+            assert_eq!(bench.notes.0.borrow().calls.last().unwrap().1, "drop");
+        })
+        .await;
+    }
+}

@@ -1,0 +1,119 @@
+//! Moves an address by a program of the operator's, where netlink cannot: clouds move addresses by an API.
+
+use std::{
+    io,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::{process::Command, time};
+
+use super::{
+    error::{MeansError, StartError},
+    means::{Found, Means},
+};
+use crate::model::VirtualAddress;
+
+/// How long a run of the hook may take.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// One address and the program that moves it.
+#[derive(Debug)]
+pub(super) struct Hook<'h> {
+    program: &'h Path,
+    address: VirtualAddress,
+    interface: &'h str,
+    is_held: bool,
+}
+
+impl<'h> Hook<'h> {
+    /// An address that nothing is known of.
+    pub(super) fn new(program: &'h Path, address: VirtualAddress, interface: &'h str) -> Self {
+        Self {
+            program,
+            address,
+            interface,
+            is_held: false,
+        }
+    }
+
+    /// Looks whether the program can be run, and has it release what was left behind.
+    pub(super) async fn prepare(
+        program: &'h Path,
+        address: VirtualAddress,
+        interface: &'h str,
+    ) -> Result<Self, StartError> {
+        check(program).map_err(|error| StartError::NoHook(PathBuf::from(program), error))?;
+        let mut hook = Self::new(program, address, interface);
+        match hook.drop_it().await {
+            Ok(()) => Ok(hook),
+            Err(source) => Err(StartError::Leftover { address, source }),
+        }
+    }
+
+    async fn run(&self, what: &str) -> Result<(), MeansError> {
+        let (program, address) = (self.program.display(), self.address);
+        let mut command = Command::new(self.program);
+        command
+            .args([what, &address.to_string(), self.interface])
+            .stdin(Stdio::null())
+            .process_group(0)
+            .kill_on_drop(true);
+        let mut child = command.spawn().map_err(MeansError::HookStart)?;
+        let _group = Group(child.id());
+        let Ok(ended) = time::timeout(LIMIT, child.wait()).await else {
+            return Err(MeansError::Timeout(LIMIT));
+        };
+        let status = ended.map_err(MeansError::HookStart)?;
+        tracing::info!(%program, what, %address, %status, "hook ended");
+        if status.success() {
+            Ok(())
+        } else {
+            Err(MeansError::HookFailed(status))
+        }
+    }
+}
+
+impl Means for Hook<'_> {
+    async fn hold(&mut self, _lifetime: Duration) -> Result<Found, MeansError> {
+        if self.is_held {
+            return Ok(Found::Present);
+        }
+        self.run("acquire").await?;
+        self.is_held = true;
+        Ok(Found::Missing)
+    }
+
+    async fn announce(&mut self) -> Result<(), MeansError> {
+        Ok(())
+    }
+
+    async fn drop_it(&mut self) -> Result<(), MeansError> {
+        self.is_held = false;
+        self.run("release").await
+    }
+}
+
+/// Ends what a hook has started and left running.
+struct Group(Option<u32>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let id = self.0.and_then(|id| i32::try_from(id).ok());
+        if let Some(group) = id.and_then(Pid::from_raw) {
+            // Nobody is left in it when all went well.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
+}
+
+fn check(program: &Path) -> io::Result<()> {
+    let metadata = program.metadata()?;
+    if metadata.is_file() && metadata.permissions().mode() & 0o111 != 0 {
+        return Ok(());
+    }
+    Err(io::Error::from(io::ErrorKind::PermissionDenied))
+}

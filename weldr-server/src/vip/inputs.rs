@@ -1,0 +1,94 @@
+//! What the rest of the node says about its right to the addresses.
+
+use std::{future, time::Instant};
+
+use tokio::{sync::watch, time};
+use tokio_util::sync::CancellationToken;
+
+use super::tenure::Grounds;
+
+/// What entitles a node to its virtual addresses.
+#[derive(Debug, Clone)]
+pub struct Inputs {
+    /// Until when this node surely leads; `None` when it does not. A sender that is gone means `None`.
+    pub lease: watch::Receiver<Option<Instant>>,
+    /// Whether its data path serves. A sender that is gone means that it does not.
+    pub serving: watch::Receiver<bool>,
+}
+
+/// [`Inputs`] and the end of the node, as one value that changes.
+#[derive(Debug)]
+pub(super) struct Sources {
+    lease: Source<Option<Instant>>,
+    serving: Source<bool>,
+    stop: CancellationToken,
+}
+
+impl Sources {
+    pub(super) fn new(inputs: Inputs, stop: CancellationToken) -> Self {
+        Self {
+            lease: Source::new(inputs.lease),
+            serving: Source::new(inputs.serving),
+            stop,
+        }
+    }
+
+    /// The newest word.
+    pub(super) fn grounds(&mut self) -> Grounds {
+        Grounds {
+            lease: self.lease.newest(),
+            serving: self.serving.newest(),
+            stopping: self.stop.is_cancelled(),
+        }
+    }
+
+    /// Waits until the grounds may have changed.
+    pub(super) async fn changed(&mut self) {
+        let stopping = self.stop.is_cancelled();
+        tokio::select! {
+            () = self.stop.cancelled(), if !stopping => {}
+            () = self.serving.changed() => {}
+            () = self.lease.changed() => {}
+        }
+    }
+
+    /// Waits until the grounds may have changed, until `wake` at the latest.
+    pub(super) async fn changed_before(&mut self, wake: Option<Instant>) {
+        match wake {
+            Some(wake) => {
+                let _ = time::timeout_at(wake.into(), self.changed()).await;
+            }
+            None => self.changed().await,
+        }
+    }
+}
+
+/// A watched value that falls back to its default, which entitles to nothing, when nobody sets it any more.
+#[derive(Debug)]
+struct Source<T> {
+    watched: watch::Receiver<T>,
+    is_open: bool,
+}
+
+impl<T: Copy + Default> Source<T> {
+    fn new(watched: watch::Receiver<T>) -> Self {
+        Self {
+            watched,
+            is_open: true,
+        }
+    }
+
+    fn newest(&mut self) -> T {
+        if self.watched.has_changed().is_err() {
+            return T::default();
+        }
+        *self.watched.borrow_and_update()
+    }
+
+    async fn changed(&mut self) {
+        if !self.is_open {
+            return future::pending().await;
+        }
+        self.is_open = self.watched.changed().await.is_ok();
+    }
+}

@@ -1,0 +1,92 @@
+//! What the kernel says about network interfaces.
+
+use std::{fs, io, net::IpAddr};
+
+use nix::{
+    ifaddrs::{InterfaceAddress, getifaddrs},
+    net::if_::InterfaceFlags,
+    sys::socket::{LinkAddr, SockaddrStorage},
+};
+
+/// An Ethernet address.
+pub(super) type Mac = [u8; 6];
+
+/// `ARPHRD_ETHER`: the hardware types that resolve addresses by ARP and have Ethernet's frames.
+const ETHERNET: u16 = 1;
+
+/// A network interface as it is now.
+#[derive(Debug)]
+pub(super) struct Interface {
+    pub(super) link: LinkAddr,
+    pub(super) is_up: bool,
+    /// Its addresses with the lengths of their prefixes.
+    pub(super) addresses: Vec<(IpAddr, u8)>,
+}
+
+impl Interface {
+    /// The interface called `name`, or `None` when there is none.
+    pub(super) fn look_up(name: &str) -> io::Result<Option<Self>> {
+        let mut link = None;
+        let mut addresses = Vec::new();
+        for entry in getifaddrs()?.filter(|entry| entry.interface_name == name) {
+            let is_up = entry.flags.contains(InterfaceFlags::IFF_UP);
+            let found = entry
+                .address
+                .as_ref()
+                .and_then(SockaddrStorage::as_link_addr);
+            if let Some(found) = found {
+                link = Some((*found, is_up));
+            }
+            addresses.extend(address_of(&entry));
+        }
+        Ok(link.map(|(link, is_up)| Self {
+            link,
+            is_up,
+            addresses,
+        }))
+    }
+
+    /// Its Ethernet address, if it has one.
+    pub(super) fn mac(&self) -> Option<Mac> {
+        self.link.addr().filter(|_| self.link.hatype() == ETHERNET)
+    }
+
+    /// The number that the kernel knows it by.
+    pub(super) fn index(&self) -> u32 {
+        u32::try_from(self.link.ifindex()).unwrap_or(0)
+    }
+}
+
+/// The name of the interface that has `ip`.
+pub(super) fn holder_of(ip: IpAddr) -> io::Result<Option<String>> {
+    let mut entries = getifaddrs()?;
+    let found = entries.find(|entry| address_of(entry).is_some_and(|(address, _)| address == ip));
+    Ok(found.map(|entry| entry.interface_name))
+}
+
+/// Whether this machine forwards IPv6 that comes in on the interface `name`.
+pub(super) fn forwards_ipv6(name: &str) -> bool {
+    fs::read_to_string(format!("/proc/sys/net/ipv6/conf/{name}/forwarding"))
+        .is_ok_and(|text| text.trim() != "0")
+}
+
+fn address_of(entry: &InterfaceAddress) -> Option<(IpAddr, u8)> {
+    let ip = ip_of(entry.address.as_ref()?)?;
+    let prefix = match entry.netmask.as_ref().and_then(ip_of) {
+        Some(IpAddr::V4(mask)) => u32::from(mask).leading_ones(),
+        Some(IpAddr::V6(mask)) => u128::from(mask).leading_ones(),
+        None => {
+            if ip.is_ipv4() {
+                32
+            } else {
+                128
+            }
+        }
+    };
+    u8::try_from(prefix).ok().map(|prefix| (ip, prefix))
+}
+
+fn ip_of(address: &SockaddrStorage) -> Option<IpAddr> {
+    let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
+    v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
+}

@@ -1,0 +1,233 @@
+//! Moves an address by netlink, and announces it on the wire.
+//!
+//! The address gets a lifetime in the kernel, which the renewals of the lease extend. So it vanishes by itself, in
+//! whole seconds, when nobody is left to drop it.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    os::fd::{AsRawFd as _, OwnedFd},
+    time::Duration,
+};
+
+use nix::{
+    errno::Errno,
+    sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, sendto, socket},
+};
+use rtnetlink::{
+    AddressMessageBuilder, Handle,
+    packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, CacheInfo},
+};
+use tokio::{task::JoinHandle, time};
+
+use super::{
+    error::{MeansError, StartError},
+    frames,
+    interface::{self, Interface},
+    means::{Found, Means},
+};
+use crate::model::VirtualAddress;
+
+/// How long the kernel may take for one change.
+const LIMIT: Duration = Duration::from_secs(1);
+
+/// What the addresses of a node share: a netlink connection and a socket for frames.
+#[derive(Debug)]
+pub(super) struct Kernel {
+    netlink: Handle,
+    connection: JoinHandle<()>,
+    packets: OwnedFd,
+}
+
+impl Drop for Kernel {
+    fn drop(&mut self) {
+        self.connection.abort();
+    }
+}
+
+impl Kernel {
+    /// Opens both; must be called inside a tokio runtime.
+    pub(super) fn open() -> Result<Self, StartError> {
+        let kernel = |error: Errno| StartError::Kernel(error.into());
+        // Protocol 0: frames are sent, none is received.
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let packets = match socket(AddressFamily::Packet, SockType::Raw, flags, None) {
+            Err(Errno::EPERM | Errno::EACCES) => return Err(StartError::Privilege("CAP_NET_RAW")),
+            opened => opened.map_err(kernel)?,
+        };
+        let (connection, netlink, _) = rtnetlink::new_connection().map_err(StartError::Kernel)?;
+        Ok(Self {
+            netlink,
+            connection: tokio::spawn(connection),
+            packets,
+        })
+    }
+}
+
+/// One address on one interface.
+#[derive(Debug)]
+pub(super) struct KernelAddress<'k> {
+    kernel: &'k Kernel,
+    address: VirtualAddress,
+    interface: &'k str,
+}
+
+impl<'k> KernelAddress<'k> {
+    /// An address that nothing is known of.
+    pub(super) fn new(kernel: &'k Kernel, address: VirtualAddress, interface: &'k str) -> Self {
+        Self {
+            kernel,
+            address,
+            interface,
+        }
+    }
+
+    /// Looks at the interface, and removes the address when it was left there.
+    pub(super) async fn prepare(
+        kernel: &'k Kernel,
+        address: VirtualAddress,
+        interface: &'k str,
+    ) -> Result<Self, StartError> {
+        let found = Interface::look_up(interface).map_err(StartError::Kernel)?;
+        match found {
+            None => return Err(StartError::NoInterface(interface.to_owned())),
+            Some(found) if !found.is_up => {
+                return Err(StartError::InterfaceDown(interface.to_owned()));
+            }
+            Some(_) => {}
+        }
+        let holder = interface::holder_of(address.ip()).map_err(StartError::Kernel)?;
+        if let Some(elsewhere) = holder.filter(|holder| holder != interface) {
+            return Err(StartError::Elsewhere {
+                address,
+                interface: elsewhere,
+            });
+        }
+        let mut prepared = Self::new(kernel, address, interface);
+        match prepared.drop_it().await {
+            Ok(()) => Ok(prepared),
+            Err(MeansError::Kernel(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
+                Err(StartError::Privilege("CAP_NET_ADMIN"))
+            }
+            Err(source) => Err(StartError::Leftover { address, source }),
+        }
+    }
+
+    fn look_up(&self) -> Result<Interface, MeansError> {
+        let found = Interface::look_up(self.interface).map_err(MeansError::List)?;
+        found.ok_or_else(|| MeansError::NoInterface(self.interface.to_owned()))
+    }
+
+    async fn add(&self, index: u32, lifetime: Duration, replace: bool) -> Result<(), MeansError> {
+        let (ip, prefix) = (self.address.ip(), self.address.prefix());
+        let mut request = self.kernel.netlink.address().add(index, ip, prefix);
+        let attributes = &mut request.message_mut().attributes;
+        attributes.push(AddressAttribute::CacheInfo(lifetimes(ip, lifetime)));
+        if ip.is_ipv6() {
+            attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+        }
+        let request = if replace { request.replace() } else { request };
+        answered(request.execute()).await
+    }
+
+    async fn remove(&self, index: u32, prefix: u8) -> Result<(), MeansError> {
+        let message = message(index, self.address.ip(), prefix);
+        match answered(self.kernel.netlink.address().del(message).execute()).await {
+            Err(MeansError::Kernel(error))
+                if is(&error, &[Errno::EADDRNOTAVAIL, Errno::ENODEV]) =>
+            {
+                Ok(())
+            }
+            removed => removed,
+        }
+    }
+}
+
+impl Means for KernelAddress<'_> {
+    async fn hold(&mut self, lifetime: Duration) -> Result<Found, MeansError> {
+        let interface = self.look_up()?;
+        let index = interface.index();
+        match self.add(index, lifetime, false).await {
+            Ok(()) => Ok(Found::Missing),
+            Err(MeansError::Kernel(error)) if is(&error, &[Errno::EEXIST]) => {
+                self.add(index, lifetime, true).await?;
+                Ok(Found::Present)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn announce(&mut self) -> Result<(), MeansError> {
+        let interface = self.look_up()?;
+        // Without Ethernet, nobody has to be told.
+        let Some(mac) = interface.mac() else {
+            return Ok(());
+        };
+        let ip = self.address.ip();
+        let is_router = ip.is_ipv6() && interface::forwards_ipv6(self.interface);
+        for frame in frames::announcement(ip, mac, is_router) {
+            let socket = self.kernel.packets.as_raw_fd();
+            sendto(socket, &frame, &interface.link, MsgFlags::empty())
+                .map_err(|error| MeansError::Announce(error.into()))?;
+        }
+        Ok(())
+    }
+
+    async fn drop_it(&mut self) -> Result<(), MeansError> {
+        let Some(interface) = Interface::look_up(self.interface).map_err(MeansError::List)? else {
+            return Ok(());
+        };
+        self.remove(interface.index(), self.address.prefix())
+            .await?;
+        // What an earlier run with another prefix left.
+        for (ip, prefix) in &interface.addresses {
+            if *ip == self.address.ip() && *prefix != self.address.prefix() {
+                self.remove(interface.index(), *prefix).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A lifetime in whole seconds, never longer than `lifetime` unless that is less than the kernel's least.
+///
+/// A deprecated IPv6 address is not chosen as the source of our own connections (RFC 6724 section 5): they
+/// would break when it moves. IPv4 prefers the interface's first address anyway.
+fn lifetimes(ip: IpAddr, lifetime: Duration) -> CacheInfo {
+    let valid = u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX).max(1);
+    let mut lifetimes = CacheInfo::default();
+    lifetimes.ifa_valid = valid;
+    lifetimes.ifa_preferred = if ip.is_ipv6() { 0 } else { valid };
+    lifetimes
+}
+
+fn message(index: u32, ip: IpAddr, prefix: u8) -> AddressMessage {
+    match ip {
+        IpAddr::V4(ip) => AddressMessageBuilder::<Ipv4Addr>::new()
+            .index(index)
+            .address(ip, prefix)
+            .build(),
+        IpAddr::V6(ip) => AddressMessageBuilder::<Ipv6Addr>::new()
+            .index(index)
+            .address(ip, prefix)
+            .build(),
+    }
+}
+
+async fn answered(
+    request: impl Future<Output = Result<(), rtnetlink::Error>>,
+) -> Result<(), MeansError> {
+    match time::timeout(LIMIT, request).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(rtnetlink::Error::NetlinkError(refusal))) => {
+            Err(MeansError::Kernel(refusal.to_io()))
+        }
+        Ok(Err(error)) => Err(MeansError::Netlink(error)),
+        Err(_) => Err(MeansError::Timeout(LIMIT)),
+    }
+}
+
+fn is(error: &io::Error, numbers: &[Errno]) -> bool {
+    let number = error.raw_os_error().map(Errno::from_raw);
+    number.is_some_and(|number| numbers.contains(&number))
+}

@@ -1,0 +1,500 @@
+//! When to take an address, announce it, cover it and drop it: decisions over values, no clock and no I/O.
+//!
+//! ```text
+//!            may hold                     may no longer hold
+//!   Absent ───────────► Acquire ─► Held ─────────────────────► Release ─► Absent
+//!      ▲                   │        │ Announce, Refresh           │
+//!      └──── Release ◄── Unknown ◄──┴─────── what failed ◄────────┘
+//! ```
+
+use std::time::{Duration, Instant};
+
+use super::status::Absence;
+
+/// How long before the end of its lease a node drops the address: for the timer, the thread and the kernel. A
+/// lease that takes longer to be renewed than its length less this loses the address for a moment.
+pub(super) const MARGIN: Duration = Duration::from_millis(50);
+/// From each of the first announcements to the next: five in the first second, for those who lose one.
+const FIRST_GAPS: [Duration; 4] = [
+    Duration::from_millis(100),
+    Duration::from_millis(150),
+    Duration::from_millis(250),
+    Duration::from_millis(400),
+];
+/// From one announcement to the next after that: for switches and neighbours that forget.
+const LATER_GAP: Duration = Duration::from_secs(30);
+/// From one refresh to the next at least. The shortest life that the kernel gives an address is a second.
+const REFRESH_GAP: Duration = Duration::from_millis(400);
+/// The shortest and the longest wait after something failed.
+const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
+/// How often a node that stops tries to drop the address.
+const LAST_TRIES: u32 = 3;
+
+/// What entitles this node to the address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Grounds {
+    /// Until when it surely leads.
+    pub(super) lease: Option<Instant>,
+    /// Its data path serves.
+    pub(super) serving: bool,
+    /// It is about to end.
+    pub(super) stopping: bool,
+}
+
+impl Grounds {
+    /// When the address has to be gone again, or why it may not be here at `now`.
+    pub(super) fn end(self, now: Instant) -> Result<Instant, Absence> {
+        if self.stopping {
+            return Err(Absence::Stopping);
+        }
+        if !self.serving {
+            return Err(Absence::NotServing);
+        }
+        let lease = self.lease.ok_or(Absence::NotLeader)?;
+        let end = lease.checked_sub(MARGIN).filter(|end| *end > now);
+        end.ok_or(Absence::LeaseOver)
+    }
+}
+
+/// What to do to the address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Action {
+    /// Take it; it may live for this long unless it is refreshed.
+    Acquire(Duration),
+    /// Tell the neighbours where it is.
+    Announce,
+    /// Let it live for this long from now on.
+    Refresh(Duration),
+    /// Drop it.
+    Release,
+}
+
+/// What became of an action.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It is done.
+    Done,
+    /// A refresh found the address gone, and put it back.
+    Restored,
+    /// It is not done, or only in part.
+    Failed,
+}
+
+/// What comes next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    /// This, now.
+    Do(Action),
+    /// Nothing before this moment, or before the grounds change.
+    Wait(Option<Instant>),
+    /// Nothing any more: the node stops, and the address is not here.
+    Finished,
+}
+
+/// Where one address stands.
+#[derive(Debug)]
+pub(super) struct Tenure {
+    phase: Phase,
+    acquire: Retry,
+    release: Retry,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Absent,
+    Held(Held),
+    /// Something failed halfway: the address may be here.
+    Unknown,
+}
+
+#[derive(Debug)]
+struct Held {
+    announced: usize,
+    announce_at: Instant,
+    refresh_at: Instant,
+    /// The end of the lease at the last refresh.
+    covers: Option<Instant>,
+}
+
+/// When to try again what failed.
+#[derive(Debug, Default)]
+struct Retry {
+    failures: u32,
+    at: Option<Instant>,
+}
+
+impl Retry {
+    fn failed(&mut self, now: Instant) {
+        let (shortest, longest) = RETRY;
+        let doubled = shortest.saturating_mul(1 << self.failures.min(16));
+        self.failures = self.failures.saturating_add(1);
+        self.at = Some(now + doubled.min(longest));
+    }
+
+    /// When it may be tried, unless that is now.
+    fn not_before(&self, now: Instant) -> Option<Instant> {
+        self.at.filter(|at| *at > now)
+    }
+}
+
+impl Tenure {
+    /// The tenure of an address that is not here.
+    pub(super) fn new() -> Self {
+        Self {
+            phase: Phase::Absent,
+            acquire: Retry::default(),
+            release: Retry::default(),
+        }
+    }
+
+    /// Whether this node has the address and knows it.
+    pub(super) fn holds(&self) -> bool {
+        matches!(self.phase, Phase::Held(_))
+    }
+
+    /// What comes next at `now`.
+    pub(super) fn next(&self, now: Instant, grounds: Grounds) -> Next {
+        match (&self.phase, grounds.end(now)) {
+            (Phase::Held(held), Ok(end)) => held.next(now, grounds, end),
+            (Phase::Absent | Phase::Unknown, Ok(end)) => match self.acquire.not_before(now) {
+                Some(at) => Next::Wait(Some(at.min(end))),
+                None => Next::Do(Action::Acquire(lifetime(now, end))),
+            },
+            (Phase::Absent, Err(Absence::Stopping)) => Next::Finished,
+            (Phase::Absent, Err(_)) => Next::Wait(None),
+            (Phase::Held(_) | Phase::Unknown, Err(absence)) => {
+                if absence == Absence::Stopping && self.release.failures >= LAST_TRIES {
+                    return Next::Finished;
+                }
+                match self.release.not_before(now) {
+                    Some(at) => Next::Wait(Some(at)),
+                    None => Next::Do(Action::Release),
+                }
+            }
+        }
+    }
+
+    /// Takes note of what became of `action`, which [`Self::next`] asked for on these grounds.
+    pub(super) fn note(
+        &mut self,
+        now: Instant,
+        grounds: Grounds,
+        action: Action,
+        outcome: Outcome,
+    ) {
+        match (action, outcome) {
+            (Action::Acquire(_), Outcome::Done | Outcome::Restored) => {
+                self.acquire = Retry::default();
+                self.phase = Phase::Held(Held::since(now, grounds));
+            }
+            (Action::Refresh(_), Outcome::Restored) => {
+                self.phase = Phase::Held(Held::since(now, grounds));
+            }
+            (Action::Refresh(_), Outcome::Done) => {
+                if let Phase::Held(held) = &mut self.phase {
+                    held.refreshed(now, grounds);
+                }
+            }
+            (Action::Acquire(_) | Action::Refresh(_), Outcome::Failed) => {
+                self.acquire.failed(now);
+                self.release = Retry::default();
+                self.phase = Phase::Unknown;
+            }
+            // One that is lost is made good by the next.
+            (Action::Announce, _) => {
+                if let Phase::Held(held) = &mut self.phase {
+                    held.announced(now);
+                }
+            }
+            (Action::Release, Outcome::Done | Outcome::Restored) => {
+                self.release = Retry::default();
+                self.phase = Phase::Absent;
+            }
+            (Action::Release, Outcome::Failed) => {
+                self.release.failed(now);
+                self.phase = Phase::Unknown;
+            }
+        }
+    }
+}
+
+impl Held {
+    fn since(now: Instant, grounds: Grounds) -> Self {
+        Self {
+            announced: 0,
+            announce_at: now,
+            refresh_at: now + REFRESH_GAP,
+            covers: grounds.lease,
+        }
+    }
+
+    fn refreshed(&mut self, now: Instant, grounds: Grounds) {
+        self.refresh_at = now + REFRESH_GAP;
+        self.covers = grounds.lease;
+    }
+
+    fn announced(&mut self, now: Instant) {
+        let gap = FIRST_GAPS.get(self.announced).copied();
+        self.announced += 1;
+        self.announce_at = now + gap.unwrap_or(LATER_GAP);
+    }
+
+    fn next(&self, now: Instant, grounds: Grounds, end: Instant) -> Next {
+        let is_renewed = grounds.lease > self.covers;
+        if is_renewed && self.refresh_at <= now {
+            return Next::Do(Action::Refresh(lifetime(now, end)));
+        }
+        if self.announce_at <= now {
+            return Next::Do(Action::Announce);
+        }
+        let refresh_at = is_renewed.then_some(self.refresh_at);
+        let wake = refresh_at.map_or(end, |at| at.min(end));
+        Next::Wait(Some(wake.min(self.announce_at)))
+    }
+}
+
+/// For how long the address may live without us: until the lease ends.
+fn lifetime(now: Instant, end: Instant) -> Duration {
+    (end + MARGIN).saturating_duration_since(now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEASE: Duration = Duration::from_secs(1);
+
+    /// A tenure with a clock that is moved by hand, and a node that leads until it is told otherwise.
+    struct Bench {
+        tenure: Tenure,
+        now: Instant,
+        began: Instant,
+        grounds: Grounds,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let now = Instant::now();
+            Self {
+                tenure: Tenure::new(),
+                now,
+                began: now,
+                grounds: Grounds {
+                    lease: Some(now + LEASE),
+                    serving: true,
+                    stopping: false,
+                },
+            }
+        }
+
+        fn holding() -> Self {
+            let mut bench = Self::new();
+            assert_eq!(bench.next(), Next::Do(Action::Acquire(LEASE)));
+            bench.note(Action::Acquire(LEASE), Outcome::Done);
+            bench
+        }
+
+        fn next(&self) -> Next {
+            self.tenure.next(self.now, self.grounds)
+        }
+
+        fn note(&mut self, action: Action, outcome: Outcome) {
+            self.tenure.note(self.now, self.grounds, action, outcome);
+        }
+
+        fn pass(&mut self, millis: u64) {
+            self.now += Duration::from_millis(millis);
+        }
+
+        fn renew(&mut self) {
+            self.grounds.lease = Some(self.now + LEASE);
+        }
+
+        fn wait(&self) -> u128 {
+            match self.next() {
+                Next::Wait(Some(at)) => at.duration_since(self.now).as_millis(),
+                other => panic!("no wait: {other:?}"),
+            }
+        }
+
+        /// Lets time pass from wake to wake for `millis` with a lease that is renewed every 100 ms, and
+        /// gives when what was done, in milliseconds since the beginning.
+        fn run(&mut self, millis: u64) -> Vec<(u128, Action)> {
+            let mut done = Vec::new();
+            let until = self.now + Duration::from_millis(millis);
+            while self.now < until {
+                match self.next() {
+                    Next::Do(action) => {
+                        done.push((self.now.duration_since(self.began).as_millis(), action));
+                        self.note(action, Outcome::Done);
+                    }
+                    Next::Wait(wake) => {
+                        let tick = self.now + Duration::from_millis(100);
+                        self.now = wake.map_or(tick, |wake| wake.min(tick)).min(until);
+                        self.renew();
+                    }
+                    Next::Finished => break,
+                }
+            }
+            done
+        }
+    }
+
+    #[test]
+    fn is_taken_only_by_a_leader_that_serves() {
+        let mut bench = Bench::new();
+        bench.grounds.lease = None;
+        assert_eq!(bench.next(), Next::Wait(None));
+        bench.renew();
+        bench.grounds.serving = false;
+        assert_eq!(bench.next(), Next::Wait(None));
+        bench.grounds.serving = true;
+        assert_eq!(bench.next(), Next::Do(Action::Acquire(LEASE)));
+    }
+
+    #[test]
+    fn is_announced_five_times_in_the_first_second_and_then_now_and_then() {
+        let mut bench = Bench::holding();
+        let announced: Vec<_> = bench
+            .run(65_000)
+            .into_iter()
+            .filter_map(|(at, action)| (action == Action::Announce).then_some(at))
+            .collect();
+        assert_eq!(announced, [0, 100, 250, 500, 900, 30_900, 60_900]);
+    }
+
+    #[test]
+    fn is_refreshed_as_often_as_the_lease_is_renewed_but_no_more_than_it_takes() {
+        let mut bench = Bench::holding();
+        let done = bench.run(10_000);
+        let refreshed: Vec<_> = done
+            .iter()
+            .filter(|(_, action)| matches!(action, Action::Refresh(_)))
+            .collect();
+        assert_eq!(refreshed.len(), 24, "{refreshed:?}");
+        assert!(
+            refreshed
+                .iter()
+                .all(|(_, action)| *action == Action::Refresh(LEASE))
+        );
+    }
+
+    #[test]
+    fn is_not_refreshed_on_an_old_lease() {
+        let mut bench = Bench::holding();
+        bench.pass(700);
+        while bench.next() == Next::Do(Action::Announce) {
+            bench.note(Action::Announce, Outcome::Done);
+        }
+        assert_eq!(bench.wait(), 100, "the next announcement");
+        bench.pass(100);
+        bench.note(Action::Announce, Outcome::Done);
+        assert_eq!(bench.wait(), 150, "the end of the lease less the margin");
+    }
+
+    #[test]
+    fn is_dropped_before_the_lease_ends() {
+        let mut bench = Bench::holding();
+        bench.note(Action::Announce, Outcome::Done);
+        bench.pass(949);
+        assert_ne!(bench.next(), Next::Do(Action::Release));
+        bench.pass(1);
+        assert_eq!(bench.next(), Next::Do(Action::Release));
+        bench.note(Action::Release, Outcome::Done);
+        assert_eq!(bench.next(), Next::Wait(None));
+    }
+
+    #[test]
+    fn nothing_is_announced_or_refreshed_after_a_long_stop() {
+        let mut bench = Bench::holding();
+        // SIGSTOP; at SIGCONT announcements are overdue, and so is the end of the lease.
+        bench.pass(60_000);
+        assert_eq!(bench.next(), Next::Do(Action::Release));
+    }
+
+    #[test]
+    fn is_dropped_at_once_when_the_grounds_are_gone() {
+        type Change = fn(&mut Grounds);
+        let changes: [Change; 3] = [
+            |grounds| grounds.lease = None,
+            |grounds| grounds.serving = false,
+            |grounds| grounds.stopping = true,
+        ];
+        for change in changes {
+            let mut bench = Bench::holding();
+            change(&mut bench.grounds);
+            assert_eq!(bench.next(), Next::Do(Action::Release));
+        }
+    }
+
+    #[test]
+    fn a_node_that_stops_finishes_without_the_address() {
+        let mut bench = Bench::holding();
+        bench.grounds.stopping = true;
+        bench.note(Action::Release, Outcome::Done);
+        assert_eq!(bench.next(), Next::Finished);
+    }
+
+    #[test]
+    fn a_node_that_stops_and_cannot_drop_it_gives_up() {
+        let mut bench = Bench::holding();
+        bench.grounds.stopping = true;
+        let mut tries = 0;
+        loop {
+            match bench.next() {
+                Next::Do(action) => {
+                    tries += 1;
+                    bench.note(action, Outcome::Failed);
+                }
+                Next::Wait(at) => bench.now = at.unwrap(),
+                Next::Finished => break,
+            }
+        }
+        assert_eq!(tries, LAST_TRIES);
+    }
+
+    #[test]
+    fn taking_it_is_tried_again_at_a_slowing_pace() {
+        let mut bench = Bench::new();
+        let mut waits = Vec::new();
+        for _ in 0..8 {
+            bench.grounds.lease = Some(bench.now + Duration::from_mins(1));
+            assert!(matches!(bench.next(), Next::Do(Action::Acquire(_))));
+            bench.note(Action::Acquire(LEASE), Outcome::Failed);
+            let wait = bench.wait();
+            waits.push(wait);
+            bench.pass(u64::try_from(wait).unwrap());
+        }
+        assert_eq!(waits, [250, 500, 1000, 2000, 4000, 8000, 10_000, 10_000]);
+    }
+
+    #[test]
+    fn what_may_be_left_of_a_failed_try_is_dropped_at_once_when_the_lease_is_gone() {
+        let mut bench = Bench::new();
+        bench.note(Action::Acquire(LEASE), Outcome::Failed);
+        bench.grounds.lease = None;
+        assert_eq!(bench.next(), Next::Do(Action::Release));
+        bench.note(Action::Release, Outcome::Failed);
+        assert_eq!(bench.wait(), 250);
+        bench.pass(250);
+        assert_eq!(bench.next(), Next::Do(Action::Release));
+    }
+
+    #[test]
+    fn an_address_that_somebody_took_away_is_announced_anew_when_it_is_back() {
+        let mut bench = Bench::holding();
+        bench.run(5_000);
+        bench.note(Action::Refresh(LEASE), Outcome::Restored);
+        assert_eq!(bench.next(), Next::Do(Action::Announce));
+    }
+
+    #[test]
+    fn a_refresh_that_fails_leads_to_a_new_start() {
+        let mut bench = Bench::holding();
+        bench.note(Action::Refresh(LEASE), Outcome::Failed);
+        assert!(!bench.tenure.holds());
+        assert_eq!(bench.wait(), 250);
+        bench.pass(250);
+        assert!(matches!(bench.next(), Next::Do(Action::Acquire(_))));
+    }
+}
