@@ -9,8 +9,8 @@ use super::{
     headers::{AnswerHead, Circumstances, ClientFraming, Ids, Peer, Prepared, prepare},
     headers::{write_answer, write_interim},
     http1::{
-        AnswerFraming, Decoder, Framing, HeadLimits, Step, Version, answer_framing, check_begin,
-        end_of_head, parse_request, parse_response,
+        Decoder, Framing, HeadLimits, Step, Version, answer_framing, check_begin, end_of_head,
+        parse_request, parse_response,
     },
     trailers::Trailers,
 };
@@ -98,12 +98,7 @@ pub fn read_answer(bytes: &[u8], piece: usize, to_head: bool) -> Reading {
     let Ok(framing) = answer_framing(&head, &fields, answer.version, answer.status, to_head) else {
         return Reading::Refused;
     };
-    let client = match framing {
-        AnswerFraming::None { .. } if to_head || answer.status == 304 => ClientFraming::AsGiven,
-        AnswerFraming::None { .. } => ClientFraming::None,
-        AnswerFraming::Length(_) => ClientFraming::AsGiven,
-        AnswerFraming::Chunked | AnswerFraming::UntilClose => ClientFraming::Chunked,
-    };
+    let client = ClientFraming::of(framing, answer.status, to_head, Version::Http11);
     let how = AnswerHead {
         framing: client,
         client: Version::Http11,
