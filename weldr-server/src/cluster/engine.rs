@@ -60,6 +60,12 @@ const SNAPSHOT_TIMEOUT: u64 = 60_000;
 /// bounds the log, in memory and on disk.
 const ENTRIES_A_SNAPSHOT: u64 = 2000;
 const ENTRIES_KEPT: u64 = 500;
+/// Calls of the engine that may wait; who makes one more waits.
+const WAITING_CALLS: u64 = 1024;
+/// Changes that the engine writes together.
+const CALLS_TOGETHER: u64 = 256;
+/// What the disk, the clock and the other nodes have to tell the engine, and it has not heard.
+const WAITING_NOTICES: u64 = 4096;
 /// Between two attempts to use a disk that failed.
 const DISK_PAUSE: Duration = Duration::from_millis(100);
 /// How long a start waits for what must be there before it can serve.
@@ -453,6 +459,11 @@ fn settings(is_alone: bool) -> Result<Config, openraft::ConfigError> {
         snapshot_policy: SnapshotPolicy::LogsSinceLast(ENTRIES_A_SNAPSHOT),
         max_in_snapshot_log_to_keep: ENTRIES_KEPT,
         purge_batch_size: 256,
+        // The engine asks for the memory of its queues when it starts; with its own sizes, that is 45 MB for a pool that
+        // changes a few times a second.
+        api_channel_size: Some(WAITING_CALLS),
+        api_batch_capacity: CALLS_TOGETHER,
+        notification_channel_size: Some(WAITING_NOTICES),
         enable_pre_vote: Some(true),
         // A leader that was away begins a new term: it may have sent entries of the old one that never reached
         // its own disk.
