@@ -50,7 +50,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(args: Args) -> Result<(), Box<dyn Error>> {
-    weldr::telemetry::init(false);
+    weldr::telemetry::init(false)?;
     let addresses = args.addresses.iter().map(|address| address.parse());
     let addresses = VirtualAddresses {
         addresses: addresses.collect::<Result<_, _>>()?,
