@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
-    time::{Instant, interval, sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use crate::{
@@ -327,10 +327,9 @@ fn taken(outcome: Outcome, memory: u64) -> Taken {
 /// Notes the most memory that a process had, for as long as it is polled.
 async fn watch_memory(process: u32, warm_up: Duration, most: &mut u64) -> Infallible {
     sleep(warm_up).await;
-    let mut ticks = interval(LOOK_EVERY);
     loop {
-        ticks.tick().await;
         *most = (*most).max(usage::memory(process));
+        sleep(LOOK_EVERY).await;
     }
 }
 

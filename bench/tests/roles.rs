@@ -1,4 +1,5 @@
 //! Origin, floor and load, as the processes that they are in a run.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
     io::{BufRead as _, BufReader},

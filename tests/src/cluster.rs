@@ -324,13 +324,13 @@ impl TestCluster {
     }
 
     /// Waits until so many nodes vote.
-    pub async fn has_voters(&self, voters: usize) {
+    pub async fn has_voters(&self, wanted: usize) {
         let by = self.running_nodes()[0];
-        wait::until(format!("{voters} voters"), async || {
+        wait::until(format!("{wanted} voters"), async || {
             let status = self.status(by).await.map_err(|error| error.to_string())?;
             let votes = |node: &&Node| matches!(node.role(), NodeRole::Leader | NodeRole::Follower);
             let found = status.nodes.iter().filter(votes).count();
-            if found == voters && status.quorum {
+            if found == wanted && status.quorum {
                 Ok(())
             } else {
                 Err(format!("{status:?}"))

@@ -8,7 +8,10 @@
 //! * [`cluster`]: several of them, and [`relay`], the network between them, which can be cut.
 //! * [`wait`]: the only place where a test waits for time to pass.
 //! * [`netns`]: machines on a switch, made of network namespaces, for root.
+//! * [`soak`]: many requests, each accounted for. [`stalled`]: bodies that do not move.
 //! * [`conformance`]: the judge of HTTP/1.1, its tables of cases and what runs them.
+//! * [`faults`]: a link that resets, cuts, delays and corrupts.
+//! * [`fuzz`]: the cases of the tables, changed at random.
 //! * [`greeter`]: the paths that the `test-server` binary serves.
 //!
 //! Everything listens on port 0 of the loopback interface, and everything that waits has a bound: a test
@@ -25,6 +28,8 @@
 pub mod cluster;
 pub mod conformance;
 pub mod daemon;
+pub mod faults;
+pub mod fuzz;
 pub mod greeter;
 pub mod http1;
 pub mod load;
@@ -35,6 +40,8 @@ pub mod process;
 pub mod raw;
 pub mod relay;
 pub mod serve;
+pub mod soak;
+pub mod stalled;
 pub mod wait;
 
 mod terminal;

@@ -255,6 +255,31 @@ impl Process {
         self
     }
 
+    /// Its number.
+    ///
+    /// # Panics
+    /// When it has ended.
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("a process that was not waited for")
+    }
+
+    /// The memory that it holds, in bytes: its resident set, as Linux counts it.
+    pub fn resident(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.id());
+        let status = std::fs::read_to_string(path).expect("a running process on Linux");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+        let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
+        kib.expect("a resident set") * 1024
+    }
+
+    /// How many files and sockets it has open, on Linux.
+    pub fn open_files(&self) -> usize {
+        let path = format!("/proc/{}/fd", self.id());
+        std::fs::read_dir(path)
+            .expect("a running process on Linux")
+            .count()
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         let pid = self.child.id().expect("a process that was not waited for");

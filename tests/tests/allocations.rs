@@ -2,6 +2,7 @@
 //!
 //! Client and origin use sockets that block and buffers that are there, so that what is counted is the node's:
 //! its worker, and the little that its control plane does meanwhile.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
     alloc::System,

@@ -525,6 +525,10 @@ fn cluster(options: &Options) -> Result<Option<Cluster>, ConfigError> {
 }
 
 /// The effective configuration, as it could be written into a file.
+#[expect(
+    clippy::too_many_lines,
+    reason = "one line for each option, and none may be forgotten"
+)]
 impl From<&Config> for Options {
     fn from(config: &Config) -> Self {
         let span = |duration| Some(Span(duration));

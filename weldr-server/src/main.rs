@@ -68,7 +68,9 @@ fn guard_command(log_format: LogFormat) -> io::Result<Vec<OsString>> {
 }
 
 fn guard(log_format: LogFormat) -> ExitCode {
-    telemetry::init(log_format == LogFormat::Json);
+    if let Err(error) = telemetry::init(log_format == LogFormat::Json) {
+        return fail(&error, USAGE);
+    }
     let guarded = Builder::new_current_thread()
         .enable_all()
         .build()

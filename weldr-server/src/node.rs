@@ -111,17 +111,7 @@ impl Node {
         tokio::spawn(stop_control.clone().run_until_cancelled_owned(sample));
         let (vip, serving) = hold_addresses(&config, &handle).await?;
 
-        let parts = proxy::Parts {
-            timeouts: config.timeouts.clone(),
-            limits: config.limits.clone(),
-            http: config.http.clone(),
-            access_log: config.access_log.clone(),
-            snapshots: snapshots.clone(),
-            clients: Arc::clone(&clients),
-            stop: stop_proxy.clone(),
-            stop_timeout: config.shutdown_timeout,
-        };
-        let workers = Workers::start(listeners, &parts)?;
+        let workers = start_proxy(&config, listeners, &snapshots, &clients, &stop_proxy)?;
         for address in &proxy_addresses {
             tracing::info!(%address, workers = config.workers, "proxy listening");
         }
@@ -201,6 +191,26 @@ impl Node {
         }
         self.log.stop().await;
     }
+}
+
+fn start_proxy(
+    config: &Config,
+    listeners: Listeners,
+    snapshots: &Snapshots,
+    clients: &Arc<Sharded<ClientShard>>,
+    stop: &CancellationToken,
+) -> Result<Workers, proxy::StartError> {
+    let parts = proxy::Parts {
+        timeouts: config.timeouts.clone(),
+        limits: config.limits.clone(),
+        http: config.http.clone(),
+        access_log: config.access_log.clone(),
+        snapshots: snapshots.clone(),
+        clients: Arc::clone(clients),
+        stop: stop.clone(),
+        stop_timeout: config.shutdown_timeout,
+    };
+    Workers::start(listeners, &parts)
 }
 
 /// Tells the other nodes what this one sees of the servers.

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use weldr_tests::conformance::{
     Bench, case,
-    peers::Peer,
+    peers::{Peer, PeerError},
     recorder::Recorder,
     report::{self, Verdict},
     requests, responses,
@@ -27,6 +27,10 @@ struct Args {
     #[arg(long, value_name = "TEXT", default_value = "")]
     only: String,
 
+    /// How often to start each proxy and judge it: a case counts as passed when it passed each time
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    runs: usize,
+
     /// Print each case that any of them fails, not just the counts
     #[arg(long)]
     cases: bool,
@@ -41,9 +45,8 @@ async fn main() -> ExitCode {
     let args = Args::parse();
     let mut judged = Vec::new();
     for name in std::iter::once("weldr").chain(args.against.iter().map(String::as_str)) {
-        let origin = Recorder::start().await;
-        match Peer::start(name, origin.address()).await {
-            Ok(peer) => judged.push((peer.name.clone(), judge(&peer, &origin, &args.only).await)),
+        match judge_often(name, &args).await {
+            Ok(verdicts) => judged.push((name.to_owned(), verdicts)),
             Err(why) => eprintln!("{name} is left out: {why}"),
         }
     }
@@ -55,6 +58,29 @@ async fn main() -> ExitCode {
     }
     let (_, of_weldr) = &judged[0];
     ExitCode::from(u8::from(!of_weldr.iter().all(Verdict::passed)))
+}
+
+/// A proxy may do with a case now this and now that: what it does not do each time, it does not do.
+async fn judge_often(name: &str, args: &Args) -> Result<Vec<Verdict>, PeerError> {
+    let mut verdicts = Vec::new();
+    for run in 0..args.runs.max(1) {
+        let origin = Recorder::start().await;
+        let peer = Peer::start(name, origin.address()).await?;
+        let again = judge(&peer, &origin, &args.only).await;
+        if run == 0 {
+            verdicts = again;
+            continue;
+        }
+        for (verdict, again) in verdicts.iter_mut().zip(again) {
+            if verdict.passed() != again.passed() {
+                eprintln!("{name} varies: {}: {}", verdict.table, verdict.name);
+            }
+            if verdict.passed() {
+                *verdict = again;
+            }
+        }
+    }
+    Ok(verdicts)
 }
 
 async fn judge(peer: &Peer, origin: &Recorder, only: &str) -> Vec<Verdict> {

@@ -206,6 +206,10 @@ impl Connection {
         loop {
             while let Some(request) = self.take_request() {
                 if self.answer(&request).await == Go::Away {
+                    let shared = Arc::clone(&self.shared);
+                    // Whoever waits for the end of the script finds the connection closed.
+                    drop(self);
+                    shared.played.send_modify(|played| *played += 1);
                     return;
                 }
             }
@@ -257,7 +261,9 @@ impl Connection {
             return self.echo(request).await;
         }
         let went = self.play(&script).await;
-        self.shared.played.send_modify(|played| *played += 1);
+        if went == Go::On {
+            self.shared.played.send_modify(|played| *played += 1);
+        }
         went
     }
 

@@ -279,7 +279,11 @@ fn chunked(bytes: &[u8], message: &mut Message) -> Result<Option<usize>, String>
 
 fn chunk_size(line: &[u8]) -> Result<usize, String> {
     let invalid = || format!("chunk size {}", line.escape_ascii());
-    let size = line.split(|&byte| byte == b';').next().unwrap_or_default();
+    let size = match line.iter().position(|&byte| byte == b';') {
+        // RFC 9112, section 7.1.1: before an extension there may be white space.
+        Some(extension) => trim_end(&line[..extension]),
+        None => line,
+    };
     if size.is_empty() || !size.iter().all(u8::is_ascii_hexdigit) {
         return Err(invalid());
     }
@@ -326,6 +330,10 @@ fn trim(mut value: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] = value {
         value = rest;
     }
+    trim_end(value)
+}
+
+fn trim_end(mut value: &[u8]) -> &[u8] {
     while let [rest @ .., b' ' | b'\t'] = value {
         value = rest;
     }

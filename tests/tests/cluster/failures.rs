@@ -58,8 +58,8 @@ async fn without_a_quorum_nothing_changes_and_traffic_goes_on() {
     .await;
     for part in [
         "no quorum",
-        "a (127.0.0.1:",
-        "b (127.0.0.1:",
+        "a (127.0.0.11:",
+        "b (127.0.0.12:",
         "nothing changed",
     ] {
         assert!(refused.message().contains(part), "{part}: {refused}");

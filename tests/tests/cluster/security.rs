@@ -90,7 +90,7 @@ async fn with_certificates_nodes_talk_over_tls_only() {
     cluster.add(2, 1001).await.unwrap();
     assert_eq!(cluster.ports(1, false).await.unwrap(), [1001]);
     // One with the secret and without a certificate.
-    let mut plain = cluster.plain_joiner(0).start();
+    let plain = cluster.plain_joiner(0).start();
     plain.logs("no node lets this one join yet").await;
     plain.kill().await;
     assert_eq!(cluster.status(0).await.unwrap().nodes.len(), 3);

@@ -143,3 +143,50 @@ async fn an_answer_that_has_begun_is_not_asked_for_again() {
     );
     node.shutdown().await;
 }
+
+/// How often each of some requests arrived with `--retries` as given.
+async fn arrivals_with(retries: usize) -> BTreeMap<String, usize> {
+    let origins = [cutting(), cutting(), cutting(), cutting()];
+    let node = TestNode::start_with(|config| config.http.retries = retries).await;
+    for origin in &origins {
+        node.add(origin.address()).await;
+    }
+    let mut client = Client::connect(node.proxy()).await;
+    for number in 0..5 {
+        assert_eq!(client.get(&format!("/{number}")).await.status, 502);
+    }
+    node.shutdown().await;
+    arrivals(&origins).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn are_as_many_as_the_option_says() {
+    for retries in [0, 1, 2] {
+        let seen = arrivals_with(retries).await;
+        assert_eq!(seen.len(), 5, "{seen:?}");
+        let as_said = seen.values().all(|&times| times == retries + 1);
+        assert!(as_said, "{retries} retries: {seen:?}");
+    }
+}
+
+/// With no retries at all, nothing finds another server either.
+#[tokio::test(flavor = "multi_thread")]
+async fn none_are_made_for_connect_failures_when_there_are_none() {
+    let origin = Origin::saying("hi");
+    let refusing = ReservedPort::new();
+    let node = TestNode::start_with(|config| {
+        config.http.retries = 0;
+        config.pool.check.unhealthy_threshold = 10;
+    })
+    .await;
+    node.add(refusing.address()).await;
+    node.add(origin.address()).await;
+    let mut client = Client::connect(node.proxy()).await;
+    let mut failed = 0;
+    for _ in 0..4 {
+        let answer = client.get("/").await;
+        failed += usize::from(answer.status == 502);
+    }
+    assert!(failed > 0, "a request that found no server was sent again");
+    node.shutdown().await;
+}

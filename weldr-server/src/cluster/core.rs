@@ -481,7 +481,7 @@ impl Core {
         if let Some(metrics) = self.metrics() {
             let role = self.note_role(metrics.state);
             report.term = metrics.current_term;
-            report.role = role_name(role.state).to_owned();
+            role_name(role.state).clone_into(&mut report.role);
             report.role_for_millis =
                 u64::try_from(role.since.elapsed().as_millis()).unwrap_or(u64::MAX);
             report.last = metrics.last_log_index.unwrap_or_default();

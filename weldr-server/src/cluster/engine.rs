@@ -312,15 +312,15 @@ impl Running {
             .max_decoding_message_size(LONGEST_MESSAGE)
             .max_encoding_message_size(LONGEST_MESSAGE);
         let guard = Guard::new(core.peers.clone());
-        let mut server = Server::builder()
+        let mut builder = Server::builder()
             .http2_keepalive_interval(Some(Duration::from_secs(5)))
             .http2_keepalive_timeout(Some(Duration::from_secs(5)));
         if let Some(tls) = core.peers.tls() {
-            server = server
+            builder = builder
                 .tls_config(tls.server.clone())
                 .map_err(OpenError::Tls)?;
         }
-        let router = server.add_service(tonic::service::interceptor::InterceptedService::new(
+        let router = builder.add_service(tonic::service::interceptor::InterceptedService::new(
             service, guard,
         ));
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
@@ -375,8 +375,8 @@ impl Running {
         }
         if identity.founder {
             let settings = initial.clone();
-            let begin = Record::of(&Order::Begin { settings });
-            let begun = core.submit(begin).await;
+            let record = Record::of(&Order::Begin { settings });
+            let begun = core.submit(record).await;
             begun.map_err(|failed| OpenError::Begin(failed.into()))?;
             return Ok(true);
         }

@@ -34,6 +34,10 @@ pub struct Event {
 /// What was asked for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "almost all are commands, so a box would only be one more allocation"
+)]
 pub enum What {
     /// A command.
     Command(Command),

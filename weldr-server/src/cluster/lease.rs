@@ -76,6 +76,6 @@ fn lease(core: &Core, metrics: &Metrics, now: Instant) -> Option<Instant> {
         // Read after `now`: rather too early than too late.
         now.checked_sub(acked.elapsed())?
     };
-    let until = heard + LEADER_LEASE - MARGIN;
+    let until = heard + LEADER_LEASE.saturating_sub(MARGIN);
     (until > now).then_some(until)
 }

@@ -28,7 +28,7 @@ const CAUGHT_UP: u64 = 16;
 /// How often the leader looks for learners that have caught up.
 const LOOK: Duration = Duration::from_millis(100);
 /// How long a node that wants to join asks for somebody who lets it.
-const JOIN_PATIENCE: Duration = Duration::from_secs(60);
+const JOIN_PATIENCE: Duration = Duration::from_mins(1);
 /// How long one node may take to let another join.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between two rounds of asking.
@@ -192,15 +192,14 @@ impl Core {
         let led = wait
             .metrics(|now| now.current_leader == Some(to), "the new leader")
             .await;
-        match led {
-            Ok(_) => Ok(()),
-            Err(_) => {
-                // This term's lease is gone for good; a new term begins a new one.
-                let _ = raft.trigger().elect(true).await;
-                Err(Status::unavailable(
-                    "the other node has not taken over in time",
-                ))
-            }
+        if led.is_ok() {
+            Ok(())
+        } else {
+            // This term's lease is gone for good; a new term begins a new one.
+            let _ = raft.trigger().elect(true).await;
+            Err(Status::unavailable(
+                "the other node has not taken over in time",
+            ))
         }
     }
 }

@@ -91,7 +91,7 @@ impl RaftNetworkV2<Types> for Connection {
     ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
         let mut client = self.client()?;
         let limit = option.hard_ttl().max(APPEND_TIMEOUT);
-        let response = within(limit, client.append(wire::append(request))).await?;
+        let response = within(limit, client.append(wire::append(&request))).await?;
         Ok(wire::from_appended(response).map_err(|error| unreachable(&error))?)
     }
 
@@ -131,7 +131,7 @@ impl RaftNetworkV2<Types> for Connection {
             response = send => response?,
             closed = cancel => return Err(closed.into()),
         };
-        let vote = response.vote.ok_or_else(|| no_vote())?;
+        let vote = response.vote.ok_or_else(no_vote)?;
         Ok(SnapshotResponse::new(wire::from_vote(vote)))
     }
 

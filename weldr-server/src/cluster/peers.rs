@@ -105,13 +105,12 @@ impl Peers {
             .channels
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let channel = match channels.get(address) {
-            Some(channel) => channel.clone(),
-            None => {
-                let channel = self.dial(address)?;
-                channels.insert(address.to_owned(), channel.clone());
-                channel
-            }
+        let channel = if let Some(channel) = channels.get(address) {
+            channel.clone()
+        } else {
+            let channel = self.dial(address)?;
+            channels.insert(address.to_owned(), channel.clone());
+            channel
         };
         Ok(self.over(channel, target))
     }

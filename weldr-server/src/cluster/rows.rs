@@ -260,9 +260,9 @@ fn read_log(transaction: &ReadTransaction) -> Result<BTreeMap<u64, Entry>, ReadE
 
 /// What cannot be if every write was whole.
 fn verify(kept: &Kept) -> Result<(), ReadError> {
-    let mut expected = kept.purged.map_or(0, |purged| purged.index + 1);
+    let first = kept.purged.map_or(0, |purged| purged.index + 1);
     let mut term = kept.purged.map_or(0, |purged| purged.leader_id.term);
-    for (index, entry) in &kept.entries {
+    for (expected, (index, entry)) in (first..).zip(&kept.entries) {
         if *index != expected {
             return Err(contradiction(&format!("log/{expected}"), "is missing"));
         }
@@ -274,7 +274,6 @@ fn verify(kept: &Kept) -> Result<(), ReadError> {
             ));
         }
         term = entry.log_id.leader_id.term;
-        expected += 1;
     }
     let snapshot = kept
         .snapshot

@@ -66,7 +66,7 @@ impl raft_server::Raft for Service {
     ) -> Result<Response<v1::AppendResponse>, Status> {
         let request = wire::from_append(of_member(request)?).map_err(malformed)?;
         let appended = self.raft()?.append_entries(request).await;
-        Ok(Response::new(wire::appended(appended.map_err(failed)?)))
+        Ok(Response::new(wire::appended(&appended.map_err(failed)?)))
     }
 
     async fn vote(
@@ -190,11 +190,14 @@ async fn receive(
     Ok((head, snapshot))
 }
 
+/// When who was last told why; shared by the calls of all connections.
+type Told = Arc<Mutex<HashMap<(Option<IpAddr>, &'static str), Instant>>>;
+
 /// Lets members in, and who has the secret and wants to become one.
 #[derive(Debug, Clone)]
 pub(super) struct Guard {
     peers: Peers,
-    told: Arc<Mutex<HashMap<(Option<IpAddr>, &'static str), Instant>>>,
+    told: Told,
 }
 
 /// Why somebody is not let in.

@@ -167,7 +167,7 @@ pub(super) fn from_snapshot_meta(meta: v1::SnapshotMeta) -> Result<SnapshotMeta,
     })
 }
 
-pub(super) fn append(request: AppendEntriesRequest<Types>) -> v1::AppendRequest {
+pub(super) fn append(request: &AppendEntriesRequest<Types>) -> v1::AppendRequest {
     v1::AppendRequest {
         vote: Some(vote(&request.vote)),
         previous: request.prev_log_id.map(log_id),
@@ -191,7 +191,7 @@ pub(super) fn from_append(
     })
 }
 
-pub(super) fn appended(response: AppendEntriesResponse<Types>) -> v1::AppendResponse {
+pub(super) fn appended(response: &AppendEntriesResponse<Types>) -> v1::AppendResponse {
     use AppendEntriesResponse as Response;
     use append_response::Result;
     let result = match response {
@@ -200,7 +200,7 @@ pub(super) fn appended(response: AppendEntriesResponse<Types>) -> v1::AppendResp
             matching: matching.map(log_id),
         }),
         Response::Conflict => Result::Conflict(v1::Blank {}),
-        Response::HigherVote(higher) => Result::HigherVote(vote(&higher)),
+        Response::HigherVote(higher) => Result::HigherVote(vote(higher)),
     };
     v1::AppendResponse {
         result: Some(result),
@@ -323,7 +323,7 @@ mod tests {
             AppendEntriesResponse::Conflict,
             AppendEntriesResponse::HigherVote(higher),
         ] {
-            assert_eq!(from_appended(appended(response.clone())).unwrap(), response);
+            assert_eq!(from_appended(appended(&response)).unwrap(), response);
         }
     }
 

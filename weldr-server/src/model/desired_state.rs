@@ -98,7 +98,7 @@ impl DesiredState {
             after.set_settings(&pool, settings);
         }
         for ((pool, address), spec) in target.servers {
-            for command in self.commands_to(&pool, address, spec, at) {
+            if let Some(command) = self.command_to(&pool, address, spec, at) {
                 after.apply(command)?;
             }
         }
@@ -126,7 +126,7 @@ impl DesiredState {
     }
 
     /// What makes a server as `spec` says, or makes it leave.
-    fn commands_to(
+    fn command_to(
         &self,
         pool: &PoolName,
         address: SocketAddr,

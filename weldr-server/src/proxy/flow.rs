@@ -33,6 +33,8 @@ pub(super) struct Flow {
     /// Whether the body is written in chunks.
     chunked: bool,
     trailers: Trailers,
+    /// Bytes that the body may have.
+    limit: u64,
     /// Whether all of the body is taken, and at most waits to be written.
     ended: bool,
     out: Out,
@@ -68,6 +70,8 @@ pub(super) enum Moved {
 pub(super) enum Stuck {
     /// What comes in is malformed.
     Malformed(ChunkDefect),
+    /// More comes in than may.
+    TooLarge,
     /// What goes out is not taken.
     Closed,
 }
@@ -78,10 +82,19 @@ impl Flow {
             decoder,
             chunked,
             trailers,
+            limit: u64::MAX,
             ended: false,
             out: Out::default(),
             taken: 0,
             uncounted: 0,
+        }
+    }
+
+    /// The same, of a body that may have so many bytes.
+    pub(super) fn limited_to(self, limit: Option<u64>) -> Self {
+        Self {
+            limit: limit.unwrap_or(u64::MAX),
+            ..self
         }
     }
 
@@ -137,7 +150,12 @@ impl Flow {
             let mut starved = false;
             if self.out.is_free() && !self.ended {
                 match self.decoder.step(source).map_err(Stuck::Malformed)? {
-                    Step::Data(data) => self.put(data).map_err(Stuck::Malformed)?,
+                    Step::Data(data) => {
+                        self.put(data).map_err(Stuck::Malformed)?;
+                        if self.taken > self.limit {
+                            return Poll::Ready(Err(Stuck::TooLarge));
+                        }
+                    }
                     Step::NeedsMore => starved = true,
                     Step::End => self.end().map_err(Stuck::Malformed)?,
                 }

@@ -156,9 +156,10 @@ async fn forward(
         worker,
         asker,
         request,
-        upload: upload(request),
+        upload: upload(worker, request),
         answer: Answer::new(worker.buffers.head()),
         tried: 0,
+        repeats: 0,
     };
     let outcome = attempts.run(client, tally).await;
     client.deadline.wait_for_none();
@@ -190,9 +191,10 @@ async fn forward(
     after
 }
 
-fn upload(request: &Request) -> Flow {
+fn upload(worker: &Worker, request: &Request) -> Flow {
     let chunked = request.framing == Framing::Chunked;
     Flow::new(Decoder::from(request.framing), chunked, Trailers::OfRequest)
+        .limited_to(worker.http.max_body_bytes)
 }
 
 /// The attempts to have one request answered.
@@ -202,7 +204,10 @@ struct Attempts<'a> {
     request: &'a Request,
     upload: Flow,
     answer: Answer,
+    /// Servers that were tried.
     tried: u32,
+    /// How often it was sent again on a new connection.
+    repeats: usize,
 }
 
 impl Attempts<'_> {
@@ -221,7 +226,9 @@ impl Attempts<'_> {
                 return Ok(());
             };
             tried.push(upstream.id());
-            if self.answer.has_begun() || !worker.may_retry(tried.len(), &error, replay) {
+            if self.answer.has_begun()
+                || !worker.may_retry(tried.len(), self.repeats, &error, replay)
+            {
                 return Err(error);
             }
             self.begin_anew();
@@ -262,8 +269,16 @@ impl Attempts<'_> {
         tally.attempted(upstream.live.address, begun);
         let mut attempt = AttemptTally::begin(self.worker, upstream, begun);
         client.deadline.wait_for(upstream.id());
+        // Whether a connection was closed in the moment in which it was used again. Then a new one is opened: others that
+        // wait may be closed just now as well.
+        let mut raced = false;
         loop {
-            let outcome = if let Some(connection) = upstream.checkout(replay) {
+            let unused = if raced {
+                None
+            } else {
+                upstream.checkout(replay)
+            };
+            let outcome = if let Some(connection) = unused {
                 Ok(connection)
             } else {
                 let since = Instant::now();
@@ -281,7 +296,10 @@ impl Attempts<'_> {
             };
             if let (true, ProxyError::Closed { progress, .. }) = (reused, &error) {
                 upstream.closed_under_a_request();
-                if *progress == Progress::Unsent {
+                if self.worker.may_repeat(*progress, replay) {
+                    self.repeats += usize::from(*progress == Progress::Sent);
+                    raced = true;
+                    self.begin_anew();
                     continue;
                 }
             }

@@ -38,7 +38,7 @@ use super::{
     headers::Ids,
     http1::{Field, HeadLimits},
     listener::{self, Listeners},
-    retry::{self, Replay},
+    retry::{self, Progress, Replay},
     select::Selector,
     upstream::Upstream,
 };
@@ -327,12 +327,35 @@ impl Worker {
         Ok(Rc::clone(upstream))
     }
 
-    /// Whether a request may be tried once more, after `attempts` of which the last ended with `error`.
-    pub(super) fn may_retry(&self, attempts: usize, error: &ProxyError, replay: Replay) -> bool {
+    /// Whether a request may be tried once more, on another server, when it was `tried` so often, sent again on a new
+    /// connection (`repeats`), and last ended with `error`.
+    pub(super) fn may_retry(
+        &self,
+        tried: usize,
+        repeats: usize,
+        error: &ProxyError,
+        replay: Replay,
+    ) -> bool {
         let Some(progress) = error.verdict().progress else {
             return false;
         };
-        let allowed = attempts <= self.http.retries
+        let sent = match progress {
+            Progress::Unsent => tried,
+            Progress::Sent => tried + repeats,
+        };
+        let allowed = sent <= self.http.retries
+            && retry::may_retry(progress, replay, &mut self.retries.borrow_mut());
+        self.counters().retries.add(u64::from(allowed));
+        allowed
+    }
+
+    /// Whether a request may be sent again on a new connection, because the one that it was on was closed in the moment
+    /// in which it was used again. What was not sent is not repeated.
+    pub(super) fn may_repeat(&self, progress: Progress, replay: Replay) -> bool {
+        if progress == Progress::Unsent {
+            return true;
+        }
+        let allowed = self.http.retries > 0
             && retry::may_retry(progress, replay, &mut self.retries.borrow_mut());
         self.counters().retries.add(u64::from(allowed));
         allowed

@@ -1,6 +1,6 @@
 //! The calls about the cluster.
 
-use std::{collections::HashMap, time::SystemTime};
+use std::{collections::HashMap, fmt::Write as _, time::SystemTime};
 
 use weldr_proto::{
     raft::v1::ServerReport,
@@ -111,7 +111,7 @@ impl Operations {
         let file = file.map_err(|error| Error::ClusterUnavailable(error.to_string()))?;
         Ok(v1::BackupResponse {
             revision: state.revision.0,
-            file: file.into(),
+            file,
         })
     }
 
@@ -192,12 +192,13 @@ fn what(what: &What) -> String {
     match command {
         Command::AddServer { address, .. } => format!("add {address}"),
         Command::UpdateServer { address, patch, .. } => {
+            // Writing to a string cannot fail.
             let mut said = format!("set {address}");
             if let Some(weight) = patch.weight {
-                said += &format!(" weight {}", weight.get());
+                let _ = write!(said, " weight {}", weight.get());
             }
             if let Some(admin) = patch.admin {
-                said += &format!(" {}", admin.as_str());
+                let _ = write!(said, " {}", admin.as_str());
             }
             if patch.check.is_some() {
                 said.push_str(" check");

@@ -59,6 +59,10 @@ impl From<v1::Server> for Server {
 
 /// The cluster.
 #[derive(Debug, Serialize)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "the name of the field is that of the JSON"
+)]
 pub(super) struct Cluster {
     cluster: String,
     quorum: bool,

@@ -14,8 +14,8 @@ use super::{
         flow::Flow,
         headers::{AnswerHead, ClientFraming, close_option, write_answer, write_interim},
         http1::{
-            AnswerFraming, Decoder, Field, HeadDefect, HeadLimits, Known, ResponseHead, Version,
-            answer_framing, elements, end_of_head, parse_response,
+            AnswerFraming, Decoder, Field, HeadDefect, HeadLimits, Known, Version, answer_framing,
+            elements, end_of_head, parse_response,
         },
         trailers::Trailers,
     },
@@ -98,7 +98,12 @@ impl Exchange<'_> {
         )
         .map_err(|defect| self.invalid(AnswerDefect::Framing(defect)))?;
         let keeps = !close_option(head, &fields, response.version);
-        let client_framing = self.client_framing(framing, &response);
+        let client_framing = ClientFraming::of(
+            framing,
+            response.status,
+            self.asker.to_head,
+            self.asker.version,
+        );
         let until_close = client_framing == ClientFraming::UntilClose;
         let closes = until_close || self.must_close(response.status, keeps);
         let is_dated = fields.iter().any(|field| field.known == Known::Date);
@@ -145,20 +150,6 @@ impl Exchange<'_> {
             elements(&self.request.upgrades).any(|offered| offered.eq_ignore_ascii_case(protocol))
         };
         chosen.peek().is_some() && chosen.all(is_offered)
-    }
-
-    fn client_framing(&self, framing: AnswerFraming, response: &ResponseHead) -> ClientFraming {
-        match framing {
-            AnswerFraming::None { .. } if self.asker.to_head || response.status == 304 => {
-                ClientFraming::AsGiven
-            }
-            AnswerFraming::None { .. } => ClientFraming::None,
-            AnswerFraming::Length(_) => ClientFraming::AsGiven,
-            AnswerFraming::Chunked | AnswerFraming::UntilClose => match self.asker.version {
-                Version::Http11 => ClientFraming::Chunked,
-                Version::Http10 => ClientFraming::UntilClose,
-            },
-        }
     }
 
     /// Whether the client has to be told that its connection ends: also when the server has lost interest in a body

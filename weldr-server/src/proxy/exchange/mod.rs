@@ -139,13 +139,16 @@ impl<'a> Exchange<'a> {
                 Poll::Ready(Err(Stuck::Malformed(defect))) => {
                     return Err(Refusal::Chunks(defect).into());
                 }
+                Poll::Ready(Err(Stuck::TooLarge)) => {
+                    let limit = self.worker.http.max_body_bytes.unwrap_or(u64::MAX);
+                    return Err(Refusal::BodyTooLarge { limit }.into());
+                }
                 Poll::Ready(Err(Stuck::Closed)) => {
                     // What it had to say may be here: it is read, and says how this ends.
                     self.refused = true;
                     return Ok(None);
                 }
             }
-            self.check_size()?;
             grow_for(buffers, &mut self.client.buffer);
             match poll_fill(
                 cx,
@@ -169,15 +172,6 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    fn check_size(&self) -> Result<(), ProxyError> {
-        match self.worker.http.max_body_bytes {
-            Some(limit) if self.upload.taken() > limit => {
-                Err(Refusal::BodyTooLarge { limit }.into())
-            }
-            _ => Ok(()),
-        }
-    }
-
     fn poll_answer(&mut self, cx: &mut Context<'_>) -> Result<Came, ProxyError> {
         loop {
             let server = &mut *self.server;
@@ -190,7 +184,10 @@ impl<'a> Exchange<'a> {
                     Poll::Ready(Err(Stuck::Malformed(defect))) => {
                         return Err(self.invalid(AnswerDefect::Chunks(defect)));
                     }
-                    Poll::Ready(Err(Stuck::Closed)) => return Err(ProxyError::ClientGone),
+                    // The answer of a server has no limit.
+                    Poll::Ready(Err(Stuck::Closed | Stuck::TooLarge)) => {
+                        return Err(ProxyError::ClientGone);
+                    }
                 }
                 grow_for(&self.worker.buffers, &mut server.buffer);
             } else {

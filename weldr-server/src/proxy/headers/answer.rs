@@ -1,7 +1,7 @@
 //! The head of a server's answer, as the client gets it.
 
 use super::{
-    super::http1::{Field, Known, ResponseHead, Version},
+    super::http1::{AnswerFraming, Field, Known, ResponseHead, Version},
     lines::{ConnectionOptions, copy_lines, write_decimal, write_field, write_list},
 };
 
@@ -16,6 +16,28 @@ pub(in crate::proxy) enum ClientFraming {
     Chunked,
     /// By the end of the connection: a client of HTTP/1.0 knows no chunks.
     UntilClose,
+}
+
+impl ClientFraming {
+    /// Of an answer with this status, to a request that was HEAD or not, to a client of this version.
+    pub(in crate::proxy) fn of(
+        framing: AnswerFraming,
+        status: u16,
+        to_head: bool,
+        client: Version,
+    ) -> Self {
+        match framing {
+            // RFC 9110, section 8.6: neither says anything about a length, whatever was asked.
+            AnswerFraming::None { .. } if status < 200 || status == 204 => Self::None,
+            AnswerFraming::None { .. } if to_head || status == 304 => Self::AsGiven,
+            AnswerFraming::None { .. } => Self::None,
+            AnswerFraming::Length(_) => Self::AsGiven,
+            AnswerFraming::Chunked | AnswerFraming::UntilClose => match client {
+                Version::Http11 => Self::Chunked,
+                Version::Http10 => Self::UntilClose,
+            },
+        }
+    }
 }
 
 /// What decides how a head is written.
@@ -195,6 +217,15 @@ mod tests {
         assert!(
             kept.contains("Content-Length: 3\r\n") && kept.contains("Connection: keep-alive\r\n")
         );
+    }
+
+    #[test]
+    fn a_204_says_no_length_even_to_head() {
+        let none = AnswerFraming::None { odd: true };
+        let of = |status, to_head| ClientFraming::of(none, status, to_head, Version::Http11);
+        assert_eq!(of(204, true), ClientFraming::None);
+        assert_eq!(of(200, true), ClientFraming::AsGiven);
+        assert_eq!(of(304, false), ClientFraming::AsGiven);
     }
 
     #[test]

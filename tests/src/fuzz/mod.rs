@@ -1,0 +1,87 @@
+//! Fuzzing without a tool of its own: the cases of the tables, changed at random, from a seed that repeats them.
+//!
+//! [`mutate`] changes, [`readers`] tries the pure readers of the proxy, [`requests`] and [`answers`] try a running
+//! one over sockets. Each says what it found as bytes that show it again.
+
+pub mod answers;
+pub mod mutate;
+pub mod readers;
+pub mod requests;
+
+use crate::conformance::case::{self, Step};
+
+/// Longer cases are about limits, and change nothing when a byte does.
+const LONGEST: usize = 2048;
+
+/// The requests of the tables.
+pub fn corpus_of_requests() -> Vec<Vec<u8>> {
+    let cases = case::requests().into_iter().flat_map(|(_, cases)| cases);
+    let bytes = cases.map(|case| case.send);
+    bytes.filter(|bytes| bytes.len() <= LONGEST).collect()
+}
+
+/// The answers of the tables.
+pub fn corpus_of_answers() -> Vec<Vec<u8>> {
+    let cases = case::responses().into_iter().flat_map(|(_, cases)| cases);
+    let sent = |step: &Step| match step {
+        Step::Send(bytes) => bytes.clone(),
+        _ => Vec::new(),
+    };
+    let bytes = cases.map(|case| case.script.iter().flat_map(sent).collect::<Vec<_>>());
+    bytes.filter(|bytes| bytes.len() <= LONGEST).collect()
+}
+
+/// A word of five letters that no table has, so that it can stand where a case says `hello`, and no two of a run
+/// are alike.
+pub fn mark(number: usize) -> String {
+    const LETTERS: &[u8; 8] = b"qzxjkvwQ";
+    let digit = |place: u32| char::from(LETTERS[(number >> (3 * place)) & 7]);
+    (0..5).map(digit).collect()
+}
+
+/// `bytes` with `mark` for each `hello`.
+fn marked(bytes: &[u8], mark: &str) -> Vec<u8> {
+    let mut marked = bytes.to_vec();
+    for at in 0..marked.len().saturating_sub(4) {
+        if &marked[at..at + 5] == b"hello" {
+            marked[at..at + 5].copy_from_slice(mark.as_bytes());
+        }
+    }
+    marked
+}
+
+fn contains(bytes: &[u8], mark: &str) -> bool {
+    bytes
+        .windows(mark.len())
+        .any(|window| window == mark.as_bytes())
+}
+
+/// `bytes` as a reader sees them that takes any HTTP/1 from 1.1 on for HTTP/1.1 (RFC 9110, section 2.5).
+fn as_http_1_1(bytes: &[u8]) -> Vec<u8> {
+    let mut read = bytes.to_vec();
+    for at in 0..read.len().saturating_sub(7) {
+        if read[at..].starts_with(b"HTTP/1.") && (b'2'..=b'9').contains(&read[at + 7]) {
+            read[at + 7] = b'1';
+        }
+    }
+    read
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_are_words_of_five_letters_that_differ() {
+        let marks: std::collections::BTreeSet<_> = (0..32768).map(mark).collect();
+        assert_eq!(marks.len(), 32768);
+        assert!(marks.iter().all(|mark| mark.len() == 5));
+        assert_eq!(marked(b"hello hell hello", "qqqqq"), b"qqqqq hell qqqqq");
+    }
+
+    #[test]
+    fn the_corpus_is_that_of_the_tables() {
+        assert!(corpus_of_requests().len() > 200);
+        assert!(corpus_of_answers().len() > 100);
+    }
+}

@@ -1,0 +1,147 @@
+//! The pure readers of the proxy, over bytes that have changed.
+
+use weldr::{
+    config::{DesyncMode, HttpPolicy},
+    proxy::fuzzing::{self, Message, Reading},
+};
+
+use super::{as_http_1_1, mutate::Mutator};
+use crate::conformance::{
+    recorder::shortened,
+    wire::{self, End},
+};
+
+/// Whether what the proxy makes of `bytes` as a request is what it must be; how far it came.
+///
+/// However many bytes come at a time, the reading is the same. What is accepted is no longer than what came, is
+/// strictly one request when it is written, and has the same body then and by the strict reading of what came.
+pub fn request(bytes: &[u8], piece: usize, desync_mode: DesyncMode) -> Result<Reading, String> {
+    let strict = desync_mode == DesyncMode::Strict;
+    let policy = HttpPolicy {
+        desync_mode,
+        ..HttpPolicy::default()
+    };
+    let reading = fuzzing::read_request(bytes, bytes.len(), &policy);
+    let Reading::Whole(message) = &reading else {
+        let in_pieces = fuzzing::read_request(bytes, piece, &policy);
+        // What is wrong is seen sooner or later, but never as a message.
+        return match in_pieces {
+            Reading::Whole(_) | Reading::Here if reading != in_pieces => Err(format!(
+                "{reading:?} at once, {in_pieces:?} in pieces of {piece}"
+            )),
+            _ => Ok(reading),
+        };
+    };
+    same_in_pieces(message, fuzzing::read_request(bytes, piece, &policy))?;
+    let again = fuzzing::read_request(
+        &message.written,
+        message.written.len(),
+        &HttpPolicy::default(),
+    );
+    if again == Reading::Here {
+        // The last hop that Max-Forwards allows.
+        return Ok(reading);
+    }
+    written(message, again, wire::request(&message.written))?;
+    if strict {
+        let read = as_http_1_1(bytes);
+        agrees(message, wire::request(&read))?;
+    }
+    Ok(reading)
+}
+
+/// The same of `bytes` as an answer.
+pub fn answer(bytes: &[u8], piece: usize, to_head: bool) -> Result<Reading, String> {
+    let method = if to_head { "HEAD" } else { "GET" };
+    let reading = fuzzing::read_answer(bytes, bytes.len(), to_head);
+    let Reading::Whole(message) = &reading else {
+        return match fuzzing::read_answer(bytes, piece, to_head) {
+            Reading::Whole(_) => Err(format!("{reading:?} at once, whole in pieces of {piece}")),
+            _ => Ok(reading),
+        };
+    };
+    same_in_pieces(message, fuzzing::read_answer(bytes, piece, to_head))?;
+    let again = fuzzing::read_answer(&message.written, message.written.len(), to_head);
+    let end = Some(End::Closed);
+    written(message, again, wire::answer(&message.written, method, end))?;
+    // An answer may have oddities that the proxy mends (RFC 9112, section 5.1), and that no strict reader takes.
+    let strictly = wire::answer(bytes, method, end);
+    if matches!(strictly, wire::Reading::Whole(..)) {
+        agrees(message, strictly)?;
+    }
+    Ok(reading)
+}
+
+fn same_in_pieces(message: &Message, in_pieces: Reading) -> Result<(), String> {
+    match in_pieces {
+        Reading::Whole(other) if other.used == message.used && other.body == message.body => Ok(()),
+        other => Err(format!("{message:?} at once, {other:?} in pieces")),
+    }
+}
+
+fn written(message: &Message, again: Reading, strictly: wire::Reading) -> Result<(), String> {
+    let all = message.written.len();
+    let shown = || shortened(&message.written);
+    match again {
+        Reading::Whole(other) if other.used == all && other.body == message.body => {}
+        other => return Err(format!("written as {}, read again as {other:?}", shown())),
+    }
+    match strictly {
+        wire::Reading::Whole(other, used) if used == all && other.body == message.body => Ok(()),
+        other => Err(format!(
+            "written as {}, which strictly is {other:?}",
+            shown()
+        )),
+    }
+}
+
+fn agrees(message: &Message, strictly: wire::Reading) -> Result<(), String> {
+    match strictly {
+        wire::Reading::Whole(other, used) if used == message.used && other.body == message.body => {
+            Ok(())
+        }
+        other => Err(format!("{message:?} is strictly {other:?}")),
+    }
+}
+
+/// What came of a run.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Tally {
+    /// Cases that were passed on.
+    pub whole: usize,
+    /// Others.
+    pub others: usize,
+}
+
+/// Tries `cases` requests and as many answers from `seed`; the first that is wrong, as bytes that show it.
+pub fn run(seed: u64, cases: usize) -> Result<Tally, String> {
+    let mut requests = Mutator::new(super::corpus_of_requests(), seed);
+    let mut answers = Mutator::new(super::corpus_of_answers(), seed);
+    let mut tally = Tally::default();
+    for case in 0..cases {
+        let modes = [DesyncMode::Strict, DesyncMode::Monitor];
+        let (bytes, piece) = (requests.changed(), 1 + requests.below(40));
+        let found = request(&bytes, piece, modes[case % 2]);
+        tally.count(&found.map_err(|why| shows(seed, case, "request", &bytes, &why))?);
+        let (bytes, piece) = (answers.changed(), 1 + answers.below(40));
+        let found = answer(&bytes, piece, case % 8 == 0);
+        tally.count(&found.map_err(|why| shows(seed, case, "answer", &bytes, &why))?);
+    }
+    Ok(tally)
+}
+
+impl Tally {
+    fn count(&mut self, reading: &Reading) {
+        match reading {
+            Reading::Whole(_) => self.whole += 1,
+            Reading::Refused | Reading::Unfinished | Reading::Here => self.others += 1,
+        }
+    }
+}
+
+fn shows(seed: u64, case: usize, what: &str, bytes: &[u8], why: &str) -> String {
+    format!(
+        "seed {seed}, case {case}: the {what} \"{}\": {why}",
+        bytes.escape_ascii()
+    )
+}

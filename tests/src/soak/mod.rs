@@ -1,0 +1,252 @@
+//! Many requests of mixed kinds, by clients and to servers that misbehave at random, each of them accounted for.
+
+mod clients;
+mod servers;
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use fastrand::Rng;
+use futures_util::future::join_all;
+
+use crate::{
+    process::{Process, Program},
+    wait,
+};
+use clients::Visitor;
+
+/// What became of a request, as its client saw it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fate {
+    /// A whole answer of a server, the one that was meant.
+    Answered,
+    /// The begin of an answer, visibly not all of it.
+    Truncated,
+    /// An answer of the proxy that says what failed.
+    Refused,
+    /// The client went away before the end.
+    Aborted,
+    /// It stood behind one whose answer ended the connection.
+    Behind,
+    /// The connection closed without a word.
+    Lost,
+    /// Something else than the answer that was meant.
+    Wrong,
+}
+
+/// How many requests of each kind had which fate.
+#[derive(Debug, Default, Clone)]
+pub struct Account {
+    fates: BTreeMap<(&'static str, Fate), usize>,
+    /// What was wrong or lost, for the first few.
+    pub notes: Vec<String>,
+}
+
+impl Account {
+    fn book(&mut self, kind: &'static str, fate: Fate) {
+        *self.fates.entry((kind, fate)).or_default() += 1;
+    }
+
+    fn note(&mut self, note: String) {
+        if self.notes.len() < 10 {
+            self.notes.push(note);
+        }
+    }
+
+    /// How many had this fate.
+    pub fn of(&self, fate: Fate) -> usize {
+        let of_it = self.fates.iter().filter(|((_, booked), _)| *booked == fate);
+        of_it.map(|(_, count)| count).sum()
+    }
+
+    /// All that were sent.
+    pub fn sent(&self) -> usize {
+        self.fates.values().sum()
+    }
+
+    fn add(&mut self, other: Self) {
+        for (key, count) in other.fates {
+            *self.fates.entry(key).or_default() += count;
+        }
+        other.notes.into_iter().for_each(|note| self.note(note));
+    }
+}
+
+const FATES: [Fate; 7] = [
+    Fate::Answered,
+    Fate::Truncated,
+    Fate::Refused,
+    Fate::Aborted,
+    Fate::Behind,
+    Fate::Lost,
+    Fate::Wrong,
+];
+
+impl fmt::Display for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:<12}{:>9}", "", "sent")?;
+        for fate in FATES {
+            write!(f, "{:>11}", format!("{fate:?}").to_lowercase())?;
+        }
+        let mut kinds: Vec<_> = self.fates.keys().map(|(kind, _)| *kind).collect();
+        kinds.dedup();
+        for kind in kinds {
+            let count = |fate| self.fates.get(&(kind, fate)).copied().unwrap_or(0);
+            let sent: usize = FATES.into_iter().map(count).sum();
+            write!(f, "\n{kind:<12}{sent:>9}")?;
+            for fate in FATES {
+                write!(f, "{:>11}", count(fate))?;
+            }
+        }
+        write!(f, "\n{:<12}{:>9}", "all", self.sent())?;
+        for fate in FATES {
+            write!(f, "{:>11}", self.of(fate))?;
+        }
+        Ok(())
+    }
+}
+
+/// What a run found.
+#[derive(Debug)]
+pub struct Report {
+    /// What became of each request.
+    pub account: Account,
+    /// Files and sockets that the proxy had open before, and after.
+    pub open_files: (usize, usize),
+    /// Memory that it held after the first of the requests, and after the last, in bytes.
+    pub resident: (u64, u64),
+}
+
+/// How far memory may be from where it began: what an allocator keeps, not what grows with requests.
+pub const MOST_GROWTH: u64 = 24 << 20;
+
+impl Report {
+    /// What must not be.
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        for fate in [Fate::Lost, Fate::Wrong] {
+            if self.account.of(fate) > 0 {
+                problems.push(format!(
+                    "{} are {fate:?}: {:#?}",
+                    self.account.of(fate),
+                    self.account.notes
+                ));
+            }
+        }
+        if self.open_files.1 > self.open_files.0 {
+            problems.push(format!("open files: {:?}", self.open_files));
+        }
+        if self.resident.1 > self.resident.0 + MOST_GROWTH {
+            problems.push(format!("memory: {:?}", self.resident));
+        }
+        problems
+    }
+}
+
+/// Sends `requests` from `seed` by `clients` at once through a proxy of its own.
+pub async fn run(requests: usize, clients: usize, seed: u64) -> Report {
+    let servers: Vec<_> = (0..3).map(|index| servers::fickle(seed + index)).collect();
+    let mut weldr = start(
+        &servers
+            .iter()
+            .map(crate::origin::Origin::address)
+            .collect::<Vec<_>>(),
+    );
+    let proxy = weldr.proxy_address().await;
+    for server in &servers {
+        weldr.logs(&server.address().to_string()).await;
+    }
+    let files_before = at_rest(&weldr).await;
+    let mut account = send(proxy, requests / 4, clients, seed).await;
+    back_at(files_before, &weldr).await;
+    let resident_before = weldr.resident();
+    account.add(send(proxy, requests - requests / 4, clients, seed + 1).await);
+    let files_after = back_at(files_before, &weldr).await;
+    let resident = (resident_before, weldr.resident());
+    weldr.terminate().await;
+    Report {
+        account,
+        open_files: (files_before, files_after),
+        resident,
+    }
+}
+
+fn start(servers: &[SocketAddr]) -> Process {
+    let servers: Vec<_> = servers.iter().map(ToString::to_string).collect();
+    Program::weldr()
+        .args(["--server", &servers.join(",")])
+        .args([
+            "--response-header-timeout",
+            "300ms",
+            "--stream-idle-timeout",
+            "300ms",
+        ])
+        .args(["--server-idle-timeout", "1s", "--client-idle-timeout", "1s"])
+        // They misbehave by design: all of them stay in the pool.
+        .args(["--unhealthy-threshold", "100", "--check-interval", "1h"])
+        .start()
+}
+
+/// Waits until the number of open files stays the same, and says how many there are.
+async fn at_rest(weldr: &Process) -> usize {
+    const LOOKS: usize = 10;
+    let (mut last, mut same) = (0, 0);
+    wait::until("open files to stay the same", async || {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let now = weldr.open_files();
+        same = if now == last { same + 1 } else { 0 };
+        last = now;
+        if same >= LOOKS { Ok(now) } else { Err(now) }
+    })
+    .await
+}
+
+/// Waits until no more than `most` files are open, and says how many are.
+async fn back_at(most: usize, weldr: &Process) -> usize {
+    let patience = tokio::time::timeout(wait::LIMIT, async {
+        while weldr.open_files() > most {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    // A number that is too high says it.
+    let _out_of_patience = patience.await;
+    weldr.open_files()
+}
+
+async fn send(proxy: SocketAddr, requests: usize, clients: usize, seed: u64) -> Account {
+    let left = Arc::new(AtomicUsize::new(requests));
+    let account = Arc::new(Mutex::new(Account::default()));
+    let visits = (0..clients).map(|client| {
+        let (left, account) = (Arc::clone(&left), Arc::clone(&account));
+        let rng = Rng::with_seed(seed << 16 | client as u64);
+        tokio::spawn(async move {
+            let mut visitor = Visitor::new(proxy, rng);
+            while left
+                .fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1))
+                .is_ok()
+            {
+                // A visit may be of several requests.
+                let more = visitor.visit().await - 1;
+                let _ended =
+                    left.fetch_update(Relaxed, Relaxed, |left| Some(left.saturating_sub(more)));
+            }
+            let mut account = account.lock().unwrap_or_else(PoisonError::into_inner);
+            account.add(visitor.account);
+        })
+    });
+    for visit in join_all(visits).await {
+        visit.expect("a client panicked");
+    }
+    account
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone()
+}

@@ -1,0 +1,224 @@
+//! The readers of HTTP without a socket, for a fuzzer: what they make of any bytes, in pieces of any size.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use crate::config::HttpPolicy;
+
+use super::{
+    buffer::{Buffer, Buffers},
+    headers::{AnswerHead, Circumstances, ClientFraming, Ids, Peer, Prepared, prepare},
+    headers::{write_answer, write_interim},
+    http1::{
+        Decoder, Framing, HeadLimits, Step, Version, answer_framing, check_begin, end_of_head,
+        parse_request, parse_response,
+    },
+    trailers::Trailers,
+};
+
+const LIMITS: HeadLimits = HeadLimits {
+    bytes: 32 * 1024,
+    fields: 128,
+};
+
+/// What was made of some bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reading {
+    /// They are no message, or none that is passed on.
+    Refused,
+    /// They may be the begin of a message.
+    Unfinished,
+    /// They are a request that is answered here.
+    Here,
+    /// They begin with a message.
+    Whole(Message),
+}
+
+/// A message that is passed on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// How many of the bytes it is made of.
+    pub used: usize,
+    /// Its body, without framing.
+    pub body: Vec<u8>,
+    /// All of it, as it goes on.
+    pub written: Vec<u8>,
+}
+
+/// Reads a request from the begin of `bytes`, of which `piece` come at a time.
+pub fn read_request(bytes: &[u8], piece: usize, policy: &HttpPolicy) -> Reading {
+    let mut input = Input::new(bytes, piece);
+    let head = match input.head(true) {
+        Ok(Some(head)) => head,
+        Ok(None) => return Reading::Unfinished,
+        Err(()) => return Reading::Refused,
+    };
+    let mut fields = Vec::new();
+    let Ok(request) = parse_request(&head, LIMITS, &mut fields) else {
+        return Reading::Refused;
+    };
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 80));
+    let around = Circumstances {
+        peer: &Peer::new(address, address, policy),
+        policy,
+        ids: Ids::new(1, 1),
+    };
+    match prepare(&head, &request, &fields, &around, Vec::new()) {
+        Err(_) => Reading::Refused,
+        Ok(Prepared::AnswerHere(_)) => Reading::Here,
+        Ok(Prepared::Forward(request)) => {
+            let chunked = request.framing == Framing::Chunked;
+            let decoder = Decoder::from(request.framing);
+            input.body(decoder, request.head, chunked, Trailers::OfRequest)
+        }
+    }
+}
+
+/// Reads an answer from `bytes`, of which `piece` come at a time and after which the server closes. An interim answer
+/// is a message of its own.
+pub fn read_answer(bytes: &[u8], piece: usize, to_head: bool) -> Reading {
+    let mut input = Input::new(bytes, piece);
+    let head = match input.head(false) {
+        Ok(Some(head)) => head,
+        Ok(None) => return Reading::Unfinished,
+        Err(()) => return Reading::Refused,
+    };
+    let mut fields = Vec::new();
+    let Ok(answer) = parse_response(&head, LIMITS, &mut fields) else {
+        return Reading::Refused;
+    };
+    let mut written = Vec::new();
+    if answer.status < 200 && answer.status != 101 {
+        write_interim(&mut written, &head, &answer, &fields);
+        return Reading::Whole(Message {
+            used: input.used(),
+            body: Vec::new(),
+            written,
+        });
+    }
+    let Ok(framing) = answer_framing(&head, &fields, answer.version, answer.status, to_head) else {
+        return Reading::Refused;
+    };
+    let client = ClientFraming::of(framing, answer.status, to_head, Version::Http11);
+    let how = AnswerHead {
+        framing: client,
+        client: Version::Http11,
+        close: false,
+        switches: answer.status == 101,
+        date: None,
+    };
+    let chunked = client == ClientFraming::Chunked;
+    write_answer(&mut written, &head, &answer, &fields, &how);
+    input.body(
+        Decoder::from(framing),
+        written,
+        chunked,
+        Trailers::OfAnswer { wanted: true },
+    )
+}
+
+/// Bytes that come in pieces.
+struct Input<'a> {
+    bytes: &'a [u8],
+    read: usize,
+    piece: usize,
+    buffer: Buffer,
+}
+
+impl<'a> Input<'a> {
+    fn new(bytes: &'a [u8], piece: usize) -> Self {
+        let mut buffer = Buffer::default();
+        Buffers::default().grow(&mut buffer, bytes.len().max(1));
+        Self {
+            bytes,
+            read: 0,
+            piece: piece.max(1),
+            buffer,
+        }
+    }
+
+    fn used(&self) -> usize {
+        self.read - self.buffer.filled().len()
+    }
+
+    /// False when nothing more comes.
+    fn more(&mut self) -> bool {
+        let rest = &self.bytes[self.read..];
+        let piece = &rest[..rest.len().min(self.piece)];
+        self.buffer.space()[..piece.len()].copy_from_slice(piece);
+        self.buffer.filled_more(piece.len());
+        self.read += piece.len();
+        !piece.is_empty()
+    }
+
+    /// Takes a head. `None`: its end does not come.
+    fn head(&mut self, of_request: bool) -> Result<Option<Vec<u8>>, ()> {
+        let mut searched = 0;
+        loop {
+            let filled = self.buffer.filled();
+            let end = end_of_head(filled, &mut searched).map_err(drop)?;
+            if end.unwrap_or(filled.len()) > LIMITS.bytes {
+                return Err(());
+            }
+            if let Some(end) = end {
+                let head = filled[..end].to_vec();
+                self.buffer.consume(end);
+                return Ok(Some(head));
+            }
+            if of_request {
+                check_begin(filled).map_err(drop)?;
+            }
+            if !self.more() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Takes a body, and writes it behind `written`.
+    fn body(
+        mut self,
+        mut decoder: Decoder,
+        mut written: Vec<u8>,
+        chunked: bool,
+        trailers: Trailers,
+    ) -> Reading {
+        let mut body = Vec::new();
+        loop {
+            match decoder.step(&mut self.buffer) {
+                Err(_) => return Reading::Refused,
+                Ok(Step::Data(place)) => {
+                    let data = self.buffer.at(place);
+                    body.extend_from_slice(data);
+                    if chunked {
+                        written.extend_from_slice(format!("{:x}\r\n", data.len()).as_bytes());
+                    }
+                    written.extend_from_slice(data);
+                    if chunked {
+                        written.extend_from_slice(b"\r\n");
+                    }
+                }
+                Ok(Step::NeedsMore) if self.more() => {}
+                Ok(Step::NeedsMore) if !decoder.ends_with_connection() => {
+                    return Reading::Unfinished;
+                }
+                Ok(Step::NeedsMore | Step::End) => break,
+            }
+        }
+        if chunked {
+            let kept = match decoder.trailers() {
+                b"" => Ok(Vec::new()),
+                lines => trailers.kept(lines),
+            };
+            let Ok(kept) = kept else {
+                return Reading::Refused;
+            };
+            written.extend_from_slice(b"0\r\n");
+            written.extend_from_slice(&kept);
+            written.extend_from_slice(b"\r\n");
+        }
+        Reading::Whole(Message {
+            used: self.used(),
+            body,
+            written,
+        })
+    }
+}
