@@ -111,6 +111,8 @@ pub struct Lan {
 pub struct Host {
     namespace: Namespace,
     mac: Mac,
+    /// Its port on the switch.
+    port: String,
 }
 
 impl Lan {
@@ -160,7 +162,11 @@ impl Lan {
         self.switch
             .ip(&["link", "set", &port, "master", "br0", "up"]);
         namespace.ip(&["link", "set", Host::INTERFACE, "up"]);
-        let host = Host { namespace, mac };
+        let host = Host {
+            namespace,
+            mac,
+            port,
+        };
         host.add_address(&format!("10.0.0.{number}/24"));
         host.add_address(&format!("fd00::{number}/64"));
         host
@@ -172,29 +178,34 @@ impl Lan {
     }
 
     /// Records which of `hosts` have `ip`, from now on.
-    pub fn watch(&self, hosts: [&Host; 2], ip: IpAddr) -> Watcher<Sightings> {
-        let places = hosts.map(|host| host.namespace.open());
+    pub fn watch(&self, hosts: &[&Host], ip: IpAddr) -> Watcher<Sightings> {
+        let places: Vec<_> = hosts.iter().map(|host| host.namespace.open()).collect();
         Watcher::start(move |sightings: &Mutex<Sightings>, is_over| {
             let has = |index: usize| {
                 enter(&places[index]);
                 has_address(ip)
             };
+            lock(sightings).last = vec![None; places.len()];
             while !is_over() {
-                // The second look at the first host makes sure that it had the address when the other was
-                // looked at.
-                let (first, second) = (has(0), has(1));
-                let both = first && second && has(0);
+                let mut holders = (0..places.len()).filter(|&index| has(index));
+                let (first, second) = (holders.next(), holders.next());
+                // The second look at the first makes sure that it had the address when the other was looked at.
+                let both = second.is_some() && first.is_some_and(has);
                 let mut sightings = lock(sightings);
                 sightings.overlaps += u64::from(both);
-                for (index, there) in [first, second].into_iter().enumerate() {
-                    if there {
-                        sightings.last[index] = Some(Instant::now());
-                    }
+                for holder in [first, second].into_iter().flatten() {
+                    sightings.last[holder] = Some(Instant::now());
                 }
                 drop(sightings);
                 thread::sleep(LOOK);
             }
         })
+    }
+
+    /// Cuts `host` off the switch, or connects it again.
+    pub fn connect(&self, host: &Host, connected: bool) {
+        let state = if connected { "up" } else { "down" };
+        self.switch.ip(&["link", "set", &host.port, state]);
     }
 }
 
@@ -219,6 +230,18 @@ impl Host {
             args.push("nodad");
         }
         self.namespace.ip(&args);
+    }
+
+    /// Lets `record` run on this machine until the watcher is told to end, which its second argument tells.
+    pub fn record<T: Clone + Default + Send + 'static>(
+        &self,
+        record: impl FnOnce(&Mutex<T>, &dyn Fn() -> bool) + Send + 'static,
+    ) -> Watcher<T> {
+        let place = self.namespace.open();
+        Watcher::start(move |seen, is_over| {
+            enter(&place);
+            record(seen, is_over);
+        })
     }
 
     /// Whether it has `ip`.
@@ -337,10 +360,10 @@ fn claim(frame: &[u8]) -> Option<Claim> {
 /// What [`Lan::watch`] saw.
 #[derive(Debug, Clone, Default)]
 pub struct Sightings {
-    /// How often both hosts had the address at once.
+    /// How often two hosts had the address at once.
     pub overlaps: u64,
     /// When each was last seen with it.
-    pub last: [Option<Instant>; 2],
+    pub last: Vec<Option<Instant>>,
 }
 
 /// A thread that records until it is told to end.

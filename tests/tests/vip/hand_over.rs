@@ -38,7 +38,7 @@ async fn a_planned_move_is_followed_by_the_neighbours() {
     for address in [V4, V6] {
         let ip = ip_of(address);
         let (watcher, sniffer) = (
-            stage.lan.watch([&stage.a, &stage.b], ip),
+            stage.lan.watch(&[&stage.a, &stage.b], ip),
             stage.lan.sniff(ip),
         );
         let mut a = Driver::start(&stage.a, &[address]).await;
@@ -65,7 +65,7 @@ async fn the_next_holder_takes_it_at_the_very_end_of_the_lease() {
     for address in [V4, V6] {
         let ip = ip_of(address);
         let (watcher, sniffer) = (
-            stage.lan.watch([&stage.a, &stage.b], ip),
+            stage.lan.watch(&[&stage.a, &stage.b], ip),
             stage.lan.sniff(ip),
         );
         let mut a = Driver::start(&stage.a, &[address]).await;
@@ -88,7 +88,7 @@ async fn a_node_that_was_stopped_says_nothing_when_it_goes_on() {
     let Some(stage) = Stage::set() else { return };
     let ip = ip_of(V4);
     let (watcher, sniffer) = (
-        stage.lan.watch([&stage.a, &stage.b], ip),
+        stage.lan.watch(&[&stage.a, &stage.b], ip),
         stage.lan.sniff(ip),
     );
     let mut a = Driver::start(&stage.a, &[V4]).await;
@@ -114,7 +114,7 @@ async fn a_short_lease_of_a_stopped_node_ends_in_time() {
     let Some(stage) = Stage::set() else { return };
     let ip = ip_of(V4);
     let (watcher, sniffer) = (
-        stage.lan.watch([&stage.a, &stage.b], ip),
+        stage.lan.watch(&[&stage.a, &stage.b], ip),
         stage.lan.sniff(ip),
     );
     let mut a = Driver::start(&stage.a, &[V4]).await;
@@ -139,7 +139,7 @@ async fn a_node_that_was_killed_does_not_answer_for_it_any_more() {
     let Some(stage) = Stage::set() else { return };
     let ip = ip_of(V4);
     let (watcher, sniffer) = (
-        stage.lan.watch([&stage.a, &stage.b], ip),
+        stage.lan.watch(&[&stage.a, &stage.b], ip),
         stage.lan.sniff(ip),
     );
     let mut a = Driver::start(&stage.a, &[V4]).await;

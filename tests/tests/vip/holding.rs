@@ -57,7 +57,7 @@ async fn it_is_announced_in_every_way_neighbours_listen_for() {
 async fn it_is_gone_before_a_lease_ends_that_nobody_renews() {
     let Some(stage) = Stage::set() else { return };
     for address in [V4, V6] {
-        let watcher = stage.lan.watch([&stage.a, &stage.b], ip_of(address));
+        let watcher = stage.lan.watch(&[&stage.a, &stage.b], ip_of(address));
         let mut driver = Driver::start(&stage.a, &[address]).await;
         let lease = Duration::from_millis(2500);
         driver.leads_for(lease).await;

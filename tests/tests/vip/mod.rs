@@ -1,5 +1,6 @@
 //! Virtual addresses on machines made of network namespaces. Each test says so when it is skipped.
 
+mod cluster;
 mod hand_over;
 mod holding;
 mod hook;
@@ -85,9 +86,8 @@ async fn sees(watcher: &Watcher<Sightings>, machine: usize) {
         format!("machine {machine} to be seen with the address"),
         async || {
             let sightings = watcher.so_far();
-            sightings.last[machine]
-                .map(drop)
-                .ok_or_else(|| format!("{sightings:?}"))
+            let last = sightings.last.get(machine).copied().flatten();
+            last.ok_or_else(|| format!("{sightings:?}"))
         },
     )
     .await;

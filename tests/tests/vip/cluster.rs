@@ -1,0 +1,337 @@
+//! Three machines whose `weldr` form a cluster, and a client that keeps asking through their address while the leader
+//! is killed, cut off, stopped, moved or restarted. What it lost and for how long is printed.
+
+use std::{
+    io::{Read as _, Write as _},
+    path::Path,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+use weldr_tests::netns::Claim;
+
+use super::*;
+
+/// The names of the nodes, which are the machines 10.0.0.2 to 10.0.0.4.
+const NAMES: [&str; 3] = ["a", "b", "c"];
+
+struct Cluster {
+    files: TempDir,
+    _origin: Process,
+    origin_address: String,
+    nodes: Vec<Option<Process>>,
+    machines: Vec<Host>,
+    client: Host,
+    lan: Lan,
+}
+
+impl Cluster {
+    /// Three voters, one of which holds the address and serves through it; `None` without namespaces.
+    async fn start() -> Option<Self> {
+        let lan = Lan::new()?;
+        let client = lan.host(1);
+        let machines = vec![lan.host(2), lan.host(3), lan.host(4)];
+        let mut origin = Program::on(&client, "test-server")
+            .arg("10.0.0.1:0")
+            .start();
+        let origin_address = origin.logged_address("listening").await.to_string();
+        let files = TempDir::new().unwrap();
+        std::fs::write(files.path().join("secret"), "open sesame").unwrap();
+        let mut cluster = Self {
+            files,
+            _origin: origin,
+            origin_address,
+            nodes: vec![None, None, None],
+            machines,
+            client,
+            lan,
+        };
+        for node in 0..NAMES.len() {
+            cluster.run(node).await;
+        }
+        cluster.is_whole().await;
+        answers(&cluster.client).await;
+        Some(cluster)
+    }
+
+    async fn run(&mut self, node: usize) {
+        let machine = &self.machines[node];
+        let address = |node: usize| format!("10.0.0.{}:8688", node + 2);
+        let files = self.files.path();
+        let mut program = Program::on(machine, "weldr")
+            .args(["--listen", "0.0.0.0:8080", "--management", "127.0.0.1:8687"])
+            .args(["--workers", "1", "--server", &self.origin_address])
+            .args([
+                "--node-name",
+                NAMES[node],
+                "--cluster",
+                &address(node),
+                "--cluster-insecure",
+            ])
+            .args(["--vip", V4, "--vip-interface", Host::INTERFACE])
+            .args([Path::new("--cluster-secret-file"), &files.join("secret")])
+            .args([Path::new("--data-dir"), &files.join(NAMES[node])]);
+        if node > 0 {
+            program = program.args(["--join", &address(0)]);
+        }
+        let process = program.start();
+        process.logs("management listening").await;
+        self.nodes[node] = Some(process);
+    }
+
+    async fn ctl(&self, node: usize, args: &[&str]) -> Finished {
+        let program = Program::on(&self.machines[node], "weldrctl");
+        program.arg("cluster").args(args).run().await
+    }
+
+    /// Waits until a leader and two followers are there.
+    async fn is_whole(&self) {
+        let running = self.nodes.iter().position(Option::is_some).unwrap();
+        wait::until("three nodes that vote", async || {
+            let status = self.ctl(running, &["status"]).await;
+            let count = |role: &str| status.stdout.matches(role).count();
+            // The leader is in its row and in the verdict.
+            if status.stdout.contains("quorum, led by") && count(" follower ") == 2 {
+                Ok(())
+            } else {
+                Err(format!("{status:#?}"))
+            }
+        })
+        .await;
+    }
+
+    /// The node that has the address, once one has.
+    async fn holder(&self) -> usize {
+        wait::until("a holder of the address", async || {
+            let mut holders = 0..self.machines.len();
+            holders
+                .find(|node| self.machines[*node].has(ip_of(V4)))
+                .ok_or("nobody has it")
+        })
+        .await
+    }
+
+    /// Waits until a node other than `old` has the address.
+    async fn moves_from(&self, old: usize) -> usize {
+        wait::until(format!("the address to leave {}", NAMES[old]), async || {
+            let mut others = (0..self.machines.len()).filter(|node| *node != old);
+            others
+                .find(|node| self.machines[*node].has(ip_of(V4)))
+                .ok_or("it is there")
+        })
+        .await
+    }
+
+    /// Begins to record, with some answers from before anything happens.
+    async fn observe(&self) -> Observation {
+        let machines: Vec<_> = self.machines.iter().collect();
+        let observation = Observation {
+            sightings: self.lan.watch(&machines, ip_of(V4)),
+            claims: self.lan.sniff(ip_of(V4)),
+            asked: self.client.record(ask_again_and_again),
+        };
+        observation.more_answers().await;
+        observation
+    }
+
+    fn process(&self, node: usize) -> &Process {
+        self.nodes[node].as_ref().unwrap()
+    }
+}
+
+/// Everything that is recorded while an address moves.
+struct Observation {
+    sightings: Watcher<Sightings>,
+    claims: Watcher<Vec<Claim>>,
+    asked: Watcher<Asked>,
+}
+
+impl Observation {
+    async fn more_answers(&self) {
+        let answered = self.asked.so_far().answered.len();
+        wait::until("more answers", async || {
+            let asked = self.asked.so_far();
+            if asked.answered.len() > answered + 20 {
+                Ok(())
+            } else {
+                Err(format!("{asked:?}"))
+            }
+        })
+        .await;
+    }
+
+    /// Ends it after some more answers; asserts that there were never two holders, neither by the tables of the
+    /// kernels nor on the wire; and tells what the client saw.
+    async fn assert_one_at_a_time(self, what: &str, cluster: &Cluster) -> Asked {
+        self.more_answers().await;
+        let asked = self.asked.finish();
+        let sightings = self.sightings.finish();
+        let logs: Vec<_> = cluster
+            .nodes
+            .iter()
+            .flatten()
+            .map(Process::stderr)
+            .collect();
+        let logs = logs.join("\n");
+        assert_eq!(sightings.overlaps, 0, "{sightings:?}\n{logs}");
+        let mut claimants: Vec<_> = self.claims.finish().iter().map(|claim| claim.mac).collect();
+        claimants.dedup();
+        let moves = claimants.len();
+        claimants.sort_unstable();
+        claimants.dedup();
+        assert_eq!(
+            moves,
+            claimants.len(),
+            "who lost it claims it again: {claimants:?}\n{logs}"
+        );
+        println!(
+            "{what}: {} answers, {} failures, longest time without an answer {:?}; {:?}",
+            asked.answered.len(),
+            asked.failed.len(),
+            asked.longest_silence(),
+            asked.failed
+        );
+        asked
+    }
+}
+
+/// What a client saw that asked again and again.
+#[derive(Debug, Clone, Default)]
+struct Asked {
+    answered: Vec<Instant>,
+    failed: Vec<String>,
+}
+
+impl Asked {
+    fn longest_silence(&self) -> Duration {
+        let pairs = self.answered.windows(2);
+        pairs
+            .map(|pair| pair[1] - pair[0])
+            .max()
+            .unwrap_or_default()
+    }
+}
+
+/// How long the client waits for a connection, and for an answer, before it asks anew.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// One request after the other, each on a connection of its own.
+fn ask_again_and_again(asked: &Mutex<Asked>, is_over: &dyn Fn() -> bool) {
+    while !is_over() {
+        let answer = get(PATIENCE);
+        let mut asked = asked.lock().unwrap_or_else(PoisonError::into_inner);
+        match answer {
+            Ok(answer) if answer.starts_with("HTTP/1.1 200") => asked.answered.push(Instant::now()),
+            Ok(answer) => asked.failed.push(answer),
+            Err(error) => asked.failed.push(error.to_string()),
+        }
+    }
+}
+
+fn get(patience: Duration) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&SocketAddr::new(ip_of(V4), 8080), patience)?;
+    stream.set_read_timeout(Some(patience))?;
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: example.com\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+/// Waits until the client gets an answer through the address.
+async fn answers(client: &Host) {
+    wait::until("an answer through the address", async || {
+        let answer = client
+            .namespace()
+            .run(|| get(Duration::from_secs(1)))
+            .join()
+            .unwrap();
+        match answer {
+            Ok(answer) if answer.starts_with("HTTP/1.1 200") => Ok(()),
+            Ok(answer) => Err(answer),
+            Err(error) => Err(error.to_string()),
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_address_leaves_a_leader_that_is_killed() {
+    let Some(mut cluster) = Cluster::start().await else {
+        return;
+    };
+    let old = cluster.holder().await;
+    let observation = cluster.observe().await;
+    cluster.nodes[old].take().unwrap().kill().await;
+    cluster.moves_from(old).await;
+    observation.assert_one_at_a_time("killed", &cluster).await;
+    // And it does not come back with the node.
+    let observation = cluster.observe().await;
+    cluster.run(old).await;
+    cluster.is_whole().await;
+    assert!(!cluster.machines[old].has(ip_of(V4)));
+    let asked = observation
+        .assert_one_at_a_time("back again", &cluster)
+        .await;
+    assert!(asked.failed.is_empty(), "{asked:?}");
+}
+
+#[tokio::test]
+async fn the_address_leaves_a_leader_that_is_cut_off() {
+    let Some(cluster) = Cluster::start().await else {
+        return;
+    };
+    let old = cluster.holder().await;
+    let observation = cluster.observe().await;
+    cluster.lan.connect(&cluster.machines[old], false);
+    cluster.moves_from(old).await;
+    assert!(!cluster.machines[old].has(ip_of(V4)));
+    cluster.lan.connect(&cluster.machines[old], true);
+    cluster.is_whole().await;
+    observation.assert_one_at_a_time("cut off", &cluster).await;
+}
+
+#[tokio::test]
+async fn the_address_leaves_a_leader_that_is_stopped() {
+    let Some(cluster) = Cluster::start().await else {
+        return;
+    };
+    let old = cluster.holder().await;
+    let observation = cluster.observe().await;
+    cluster.process(old).signal(Signal::STOP);
+    cluster.moves_from(old).await;
+    cluster.process(old).signal(Signal::CONT);
+    cluster.is_whole().await;
+    observation.assert_one_at_a_time("stopped", &cluster).await;
+}
+
+#[tokio::test]
+async fn the_address_moves_with_the_leadership() {
+    let Some(cluster) = Cluster::start().await else {
+        return;
+    };
+    let old = cluster.holder().await;
+    let observation = cluster.observe().await;
+    let new = (old + 1) % NAMES.len();
+    let moved = cluster.ctl(old, &["transfer", NAMES[new]]).await;
+    assert_eq!(moved.code(), Some(0), "{moved:?}");
+    assert_eq!(cluster.moves_from(old).await, new);
+    observation
+        .assert_one_at_a_time("transferred", &cluster)
+        .await;
+}
+
+#[tokio::test]
+async fn the_address_moves_before_a_leader_is_upgraded() {
+    let Some(mut cluster) = Cluster::start().await else {
+        return;
+    };
+    let old = cluster.holder().await;
+    let observation = cluster.observe().await;
+    let finished = cluster.nodes[old].take().unwrap().terminate().await;
+    assert_eq!(finished.code(), Some(0), "{finished:?}");
+    cluster.moves_from(old).await;
+    cluster.run(old).await;
+    cluster.is_whole().await;
+    observation.assert_one_at_a_time("upgraded", &cluster).await;
+}
