@@ -5,15 +5,10 @@ use std::{
     io,
     sync::{Arc, Mutex, PoisonError},
     thread,
-    time::Duration,
 };
 
 use openraft::storage::IOFlushed;
-use tokio::{
-    runtime,
-    sync::{mpsc, oneshot},
-    time,
-};
+use tokio::sync::{mpsc, oneshot};
 use tracing::error;
 
 use super::{
@@ -25,10 +20,6 @@ use super::{
 
 /// How many writes may wait; whoever has more waits with them.
 const MOST_WAITING: usize = 1024;
-
-/// How long what is in no hurry waits for a write that is. Then it is written by itself: a node that was killed and
-/// finds no majority when it comes back shows what it knows to be decided, and that is among it.
-const PATIENCE: Duration = Duration::from_millis(50);
 
 /// The way to the thread. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -70,13 +61,9 @@ impl Disk {
             lazy: Vec::new(),
             failure: Arc::clone(&failure),
         };
-        let clock = runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()
-            .map_err(OpenError::Thread)?;
         thread::Builder::new()
             .name("weldr-log".to_owned())
-            .spawn(move || writer.run(waiting, &clock))
+            .spawn(move || writer.run(waiting))
             .map_err(OpenError::Thread)?;
         Ok(Self { jobs, failure })
     }
@@ -142,20 +129,10 @@ struct Writer {
 }
 
 impl Writer {
-    fn run(mut self, mut waiting: mpsc::Receiver<Job>, clock: &runtime::Runtime) {
+    fn run(mut self, mut waiting: mpsc::Receiver<Job>) {
         let mut broken = false;
         let closed = loop {
-            let first = if broken || self.lazy.is_empty() {
-                waiting.blocking_recv()
-            } else {
-                let soon = async { time::timeout(PATIENCE, waiting.recv()).await };
-                let Ok(first) = clock.block_on(soon) else {
-                    broken = !self.settle();
-                    continue;
-                };
-                first
-            };
-            let Some(first) = first else {
+            let Some(first) = waiting.blocking_recv() else {
                 break None;
             };
             let mut batch = Vec::new();
@@ -209,33 +186,22 @@ impl Writer {
         if in_no_hurry {
             return true;
         }
-        match self.write_all() {
+        let changes = std::mem::take(&mut self.lazy);
+        match self.store.write(&self.durable, &changes) {
             Ok(()) => {
+                for change in &changes {
+                    self.durable.apply(change);
+                }
+                *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = None;
                 tell(done, Ok(()));
                 true
             }
-            Err(failure) => {
+            Err(error) => {
+                let failure = self.remember(&changes, Some(error));
                 tell(done, Err(&failure));
                 false
             }
         }
-    }
-
-    /// Writes what was in no hurry. False: nothing more is taken until the recovery.
-    fn settle(&mut self) -> bool {
-        self.write_all().is_ok()
-    }
-
-    fn write_all(&mut self) -> Result<(), Arc<StoreError>> {
-        let changes = std::mem::take(&mut self.lazy);
-        if let Err(error) = self.store.write(&self.durable, &changes) {
-            return Err(self.remember(&changes, Some(error)));
-        }
-        for change in &changes {
-            self.durable.apply(change);
-        }
-        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        Ok(())
     }
 
     /// Keeps in mind which records are not written, and why. Without an error: for the same reason as before.
