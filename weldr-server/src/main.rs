@@ -35,7 +35,10 @@ fn main() -> ExitCode {
         return print_effective(&config);
     }
     if let Some(addresses) = &mut config.vip {
-        addresses.guard = guard_command(config.log_format).ok();
+        match guard_command(config.log_format) {
+            Ok(command) => addresses.guard = Some(command),
+            Err(error) => return fail(&error, 1),
+        }
     }
     if let Err(error) = telemetry::init(config.log_format == LogFormat::Json) {
         return fail(&error, USAGE);
