@@ -8,6 +8,8 @@ use std::{
     time::Duration,
 };
 
+#[cfg(target_os = "linux")]
+use socket2::SockFilter;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::{net::TcpListener, time};
 
@@ -107,17 +109,43 @@ pub(super) async fn accept(worker: Rc<Worker>, listener: TcpListener) {
     accept_the_rest(&worker, &listener).await;
 }
 
-/// Closing a socket resets what waits in its queue. So the kernel is told to queue no more, and the queue is
-/// emptied first. A client whose connection comes now repeats it, and finds the port closed.
+/// Closing a socket resets what waits in its queue. So nothing new is let in, and the queue is emptied first.
+/// A client whose connection comes now repeats it, and finds the port closed.
 async fn accept_the_rest(worker: &Rc<Worker>, listener: &TcpListener) {
-    // A handshake that is under way when the queue is closed needs a moment to reach it.
-    const LAST_ARRIVALS: Duration = Duration::from_millis(20);
-    if let Err(error) = SockRef::from(listener).listen(0) {
-        tracing::debug!(%error, "the queue of a listener cannot be closed");
+    // A handshake that is under way needs a round trip to reach the queue.
+    const LAST_ARRIVALS: Duration = Duration::from_millis(200);
+    if let Err(error) = begin_no_handshake(&SockRef::from(listener)) {
+        tracing::debug!(%error, "a listener cannot be told to let nothing new in");
     }
     while let Ok(Ok((stream, client))) = time::timeout(LAST_ARRIVALS, listener.accept()).await {
         worker.welcome(stream, client).await;
     }
+}
+
+/// Has the kernel drop each SYN that comes from now on, and nothing else: a handshake that has begun ends, and
+/// an accepted connection, which inherits the filter, gets no SYN.
+#[cfg(target_os = "linux")]
+fn begin_no_handshake(listener: &SockRef<'_>) -> io::Result<()> {
+    // Classic BPF over the TCP header, as `linux/bpf_common.h` encodes it. Byte 13 holds the flags.
+    const LOAD_BYTE: u16 = 0x30;
+    const AND: u16 = 0x54;
+    const JUMP_IF_EQUAL: u16 = 0x15;
+    const RETURN: u16 = 0x06;
+    const SYN: u32 = 0x02;
+    const ACK: u32 = 0x10;
+    listener.attach_filter(&[
+        SockFilter::new(LOAD_BYTE, 0, 0, 13),
+        SockFilter::new(AND, 0, 0, SYN | ACK),
+        SockFilter::new(JUMP_IF_EQUAL, 0, 1, SYN),
+        SockFilter::new(RETURN, 0, 0, 0),
+        SockFilter::new(RETURN, 0, 0, u32::MAX),
+    ])
+}
+
+/// The next best thing: a queue without a place.
+#[cfg(not(target_os = "linux"))]
+fn begin_no_handshake(listener: &SockRef<'_>) -> io::Result<()> {
+    listener.listen(0)
 }
 
 /// A listener survives every error: those of one connection are its own, and when descriptors run out, it
