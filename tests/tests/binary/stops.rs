@@ -2,12 +2,36 @@
 
 use tokio::net::TcpStream;
 use weldr_tests::{
+    daemon::{Daemon, TestServer},
+    load::Load,
     process::{Program, Signal},
     raw::{self, Client},
     wait,
 };
 
 use super::busy::Busy;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_under_load_loses_no_request() {
+    let server = TestServer::start().await;
+    for signal in [Signal::TERM, Signal::INT] {
+        let weldr = Daemon::start().await;
+        weldr.add(server.address()).await;
+        let kept = Load::start(weldr.proxy(), 8, "/");
+        let unkept = Load::start_unkept(weldr.proxy(), 8, "/");
+        kept.passes(200).await;
+        unkept.passes(200).await;
+        weldr.process().signal(signal);
+        let finished = weldr.finished().await;
+        assert_eq!(finished.code(), Some(0), "{finished:#?}");
+        for load in [kept, unkept] {
+            let tally = load.stop().await;
+            tally.assert_none_lost();
+            assert!(tally.turned_away > 0, "{tally:?}");
+        }
+    }
+    server.kill().await;
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_runs_is_finished_while_nothing_new_is_accepted() {

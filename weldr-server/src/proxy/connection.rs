@@ -99,6 +99,9 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, address: Socket
 }
 
 /// Waits for a byte. False when none is to be waited for.
+///
+/// Only a connection that is parked is closed for want of a request: one that had a request a moment ago may have the
+/// next one under way, and closing it would lose that.
 fn poll_parked(cx: &mut Context<'_>, worker: &Worker, client: &Client) -> Poll<bool> {
     if client.stream.poll_read_ready(cx).is_ready() {
         return Poll::Ready(true);
@@ -174,9 +177,6 @@ impl Heads {
                 Poll::Ready(Ok(0)) => client.half_closed = true,
                 Poll::Ready(Err(_)) => return Poll::Ready(Awaited::End),
                 Poll::Pending => {
-                    if !self.began && worker.closes_idle() {
-                        return Poll::Ready(Awaited::End);
-                    }
                     ready!(client.deadline.poll(cx));
                     return Poll::Ready(if self.began {
                         Awaited::Failed(ProxyError::HeadTimeout)
