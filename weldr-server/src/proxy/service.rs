@@ -18,7 +18,7 @@ use super::{
     error::ProxyError,
     exchange::{Answer, Behind, Exchange, Parts},
     flow::Flow,
-    headers::{Circumstances, Prepared, Refusal, Request, prepare},
+    headers::{Circumstances, LocalAnswer, Prepared, Refusal, Request, prepare},
     http1::{Decoder, Framing, first_line, parse_request},
     response::{self, Asker},
     retry::{Progress, Replay},
@@ -34,27 +34,23 @@ pub(super) async fn serve(worker: &Rc<Worker>, client: &mut Client, length: usiz
     let line = line_for_log(worker, client);
     let (asker, prepared) = read(worker, client, length);
     let mut tally = RequestTally::begin(worker);
-    match prepared {
-        Ok(Prepared::Forward(request)) => {
-            let after = forward(worker, client, asker, &request, &mut tally).await;
-            tally.log(client.peer.address, asker.version, &request.head);
-            worker.buffers.take_head_back(request.head);
-            after
-        }
-        Ok(Prepared::AnswerHere(answer)) => {
-            let mut out = Vec::new();
-            response::write_local(&mut out, &answer, asker, true, &worker.date());
-            tally.answered_here(200);
-            let after = written(&write_all(worker, client, &out).await);
-            tally.log(client.peer.address, asker.version, &line);
-            after
-        }
-        Err(refusal) => {
-            let after = fail(worker, client, asker, &mut tally, &refusal.into(), true).await;
-            tally.log(client.peer.address, asker.version, &line);
-            after
-        }
-    }
+    let (after, told) = match prepared {
+        Ok(Prepared::Forward(request)) => (
+            forward(worker, client, asker, &request, &mut tally).await,
+            request.head,
+        ),
+        Ok(Prepared::AnswerHere(answer)) => (
+            answer_here(worker, client, asker, &mut tally, &answer).await,
+            line,
+        ),
+        Err(refusal) => (
+            fail(worker, client, asker, &mut tally, &refusal.into(), true).await,
+            line,
+        ),
+    };
+    tally.log(client.peer.address, asker.version, &told);
+    worker.buffers.take_head_back(told);
+    after
 }
 
 /// Answers something that is not a request.
@@ -96,6 +92,19 @@ fn read(worker: &Worker, client: &mut Client, length: usize) -> (Asker, Result<P
         worker.buffers.take_back(&mut client.buffer);
     }
     (asker, prepared)
+}
+
+async fn answer_here(
+    worker: &Worker,
+    client: &mut Client,
+    asker: Asker,
+    tally: &mut RequestTally<'_>,
+    answer: &LocalAnswer,
+) -> After {
+    let mut out = Vec::new();
+    response::write_local(&mut out, answer, asker, true, &worker.date());
+    tally.answered_here(200);
+    written(&write_all(worker, client, &out).await)
 }
 
 /// The one place where a failure becomes an answer, or the end of one.
@@ -158,7 +167,7 @@ async fn forward(
         request,
         upload: upload(worker, request),
         answer: Answer::new(worker.buffers.head()),
-        tried: 0,
+        tried: Vec::new(),
         repeats: 0,
     };
     let outcome = attempts.run(client, tally).await;
@@ -204,8 +213,8 @@ struct Attempts<'a> {
     request: &'a Request,
     upload: Flow,
     answer: Answer,
-    /// Servers that were tried.
-    tried: u32,
+    /// Servers that were tried in vain.
+    tried: Vec<ServerId>,
     /// How often it was sent again on a new connection.
     repeats: usize,
 }
@@ -218,17 +227,15 @@ impl Attempts<'_> {
     ) -> Result<(), ProxyError> {
         let worker = self.worker;
         let replay = self.replay();
-        let mut tried: Vec<ServerId> = Vec::new();
         worker.retries.borrow_mut().earn();
         loop {
-            let upstream = worker.choose(&tried)?;
+            let upstream = worker.choose(&self.tried)?;
             let Err(error) = self.attempt(client, &upstream, replay, tally).await else {
                 return Ok(());
             };
-            tried.push(upstream.id());
-            if self.answer.has_begun()
-                || !worker.may_retry(tried.len(), self.repeats, &error, replay)
-            {
+            self.tried.push(upstream.id());
+            let tried = self.tried.len();
+            if self.answer.has_begun() || !worker.may_retry(tried, self.repeats, &error, replay) {
                 return Err(error);
             }
             self.begin_anew();
@@ -260,12 +267,11 @@ impl Attempts<'_> {
         tally: &mut RequestTally<'_>,
     ) -> Result<(), ProxyError> {
         // The first one begins with the request: the clock need not be asked twice.
-        let begun = if self.tried == 0 {
+        let begun = if self.tried.is_empty() {
             tally.begun()
         } else {
             Instant::now()
         };
-        self.tried += 1;
         tally.attempted(upstream.live.address, begun);
         let mut attempt = AttemptTally::begin(self.worker, upstream, begun);
         client.deadline.wait_for(upstream.id());
