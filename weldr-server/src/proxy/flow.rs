@@ -290,17 +290,30 @@ impl Out {
     }
 }
 
+/// Parts that are so short together are copied into one: for the kernel, a list of them is more work than a copy.
+const SHORT: usize = 2048;
+
 fn poll_write_parts(
     cx: &mut Context<'_>,
     to: &mut TcpStream,
     parts: [&[u8]; 4],
 ) -> Poll<io::Result<usize>> {
-    let mut filled = parts.iter().filter(|part| !part.is_empty());
-    match (filled.next(), filled.next()) {
-        (None, _) => Poll::Ready(Ok(0)),
-        (Some(only), None) => Pin::new(to).poll_write(cx, only),
-        _ => Pin::new(to).poll_write_vectored(cx, &parts.map(IoSlice::new)),
+    let to = Pin::new(to);
+    let length = parts.iter().map(|part| part.len()).sum();
+    if let Some(only) = parts.iter().find(|part| part.len() == length) {
+        return to.poll_write(cx, only);
     }
+    if length > SHORT {
+        return to.poll_write_vectored(cx, &parts.map(IoSlice::new));
+    }
+    let mut one = [0; SHORT];
+    let mut free = &mut one[..];
+    for part in parts {
+        let (place, rest) = free.split_at_mut(part.len());
+        place.copy_from_slice(part);
+        free = rest;
+    }
+    to.poll_write(cx, &one[..length])
 }
 
 /// Reads into `buffer`, which has memory only while there is something in it: who waits costs nothing. It must not be

@@ -6,8 +6,10 @@ use crate::config::HttpPolicy;
 
 use super::{
     buffer::{Buffer, Buffers},
-    headers::{AnswerHead, Circumstances, ClientFraming, Ids, Peer, Prepared, prepare},
-    headers::{write_answer, write_interim},
+    headers::{
+        AnswerHead, Circumstances, ClientFraming, ConnectionOptions, Ids, Peer, Prepared, prepare,
+        write_answer, write_interim,
+    },
     http1::{
         Decoder, Framing, HeadLimits, Step, Version, answer_framing, check_begin, end_of_head,
         parse_request, parse_response,
@@ -100,6 +102,7 @@ pub fn read_answer(bytes: &[u8], piece: usize, to_head: bool) -> Reading {
     };
     let client = ClientFraming::of(framing, answer.status, to_head, Version::Http11);
     let how = AnswerHead {
+        options: &ConnectionOptions::of(&head, &fields),
         framing: client,
         client: Version::Http11,
         close: false,

@@ -26,6 +26,7 @@ mod retry;
 mod select;
 mod service;
 mod tally;
+mod text;
 mod trailers;
 mod upgrade;
 mod upstream;

@@ -12,7 +12,7 @@ use crate::stats::{ClientShard, ServerShard};
 use super::{
     access_log::{Entry, Times},
     error::ProxyError,
-    http1::{Version, first_line, value_of},
+    http1::{Known, Version, fields_of, first_line},
     upstream::Upstream,
     worker::Worker,
 };
@@ -106,6 +106,15 @@ impl<'w> RequestTally<'w> {
             return;
         };
         let story = &self.story;
+        let (mut user_agent, mut referer, mut request_id) = (&b""[..], &b""[..], &b""[..]);
+        for (known, value) in fields_of(head) {
+            match known {
+                Known::UserAgent => user_agent = value,
+                Known::Referer => referer = value,
+                Known::XRequestId => request_id = value,
+                _ => {}
+            }
+        }
         let (time, date) = self.worker.now();
         log.write(&Entry {
             time,
@@ -113,9 +122,9 @@ impl<'w> RequestTally<'w> {
             client,
             request_line: first_line(head),
             version,
-            user_agent: value_of(head, b"user-agent"),
-            referer: value_of(head, b"referer"),
-            request_id: value_of(head, b"x-request-id"),
+            user_agent,
+            referer,
+            request_id,
             status: story.status,
             bytes_received: story.received,
             bytes_sent: story.sent,

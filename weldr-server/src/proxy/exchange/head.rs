@@ -12,7 +12,7 @@ use super::{
     super::{
         error::{AnswerDefect, ProxyError},
         flow::Flow,
-        headers::{AnswerHead, ClientFraming, close_option, write_answer, write_interim},
+        headers::{AnswerHead, ClientFraming, ConnectionOptions, write_answer, write_interim},
         http1::{
             AnswerFraming, Decoder, Field, HeadDefect, HeadLimits, Known, Version, answer_framing,
             elements, end_of_head, parse_response,
@@ -97,7 +97,8 @@ impl Exchange<'_> {
             self.asker.to_head,
         )
         .map_err(|defect| self.invalid(AnswerDefect::Framing(defect)))?;
-        let keeps = !close_option(head, &fields, response.version);
+        let options = ConnectionOptions::of(head, &fields);
+        let keeps = !options.end_connection(response.version);
         let client_framing = ClientFraming::of(
             framing,
             response.status,
@@ -109,6 +110,7 @@ impl Exchange<'_> {
         let is_dated = fields.iter().any(|field| field.known == Known::Date);
         let date = (!is_dated).then(|| self.worker.date());
         let how = AnswerHead {
+            options: &options,
             framing: client_framing,
             client: self.asker.version,
             close: closes,

@@ -1,8 +1,11 @@
 //! The head of a server's answer, as the client gets it.
 
 use super::{
-    super::http1::{AnswerFraming, Field, Known, ResponseHead, Version},
-    lines::{ConnectionOptions, copy_lines, write_decimal, write_field, write_list},
+    super::{
+        http1::{AnswerFraming, Field, Known, ResponseHead, Version},
+        text::write_decimal,
+    },
+    lines::{ConnectionOptions, copy_lines, write_field, write_list},
 };
 
 /// How the body of an answer is framed for the client.
@@ -43,6 +46,8 @@ impl ClientFraming {
 /// What decides how a head is written.
 #[derive(Debug)]
 pub(in crate::proxy) struct AnswerHead<'a> {
+    /// What the server's Connection fields say.
+    pub(in crate::proxy) options: &'a ConnectionOptions<'a>,
     pub(in crate::proxy) framing: ClientFraming,
     /// The client's version.
     pub(in crate::proxy) client: Version,
@@ -52,12 +57,6 @@ pub(in crate::proxy) struct AnswerHead<'a> {
     pub(in crate::proxy) switches: bool,
     /// Now, for an answer without a date: RFC 9110, section 6.6.1.
     pub(in crate::proxy) date: Option<&'a [u8]>,
-}
-
-/// Whether the Connection fields of a message end its connection; in HTTP/1.0 they have to say that it stays.
-pub(in crate::proxy) fn close_option(head: &[u8], fields: &[Field], version: Version) -> bool {
-    let options = ConnectionOptions::of(head, fields);
-    options.close || (version == Version::Http10 && !options.keep_alive)
 }
 
 /// Appends the final head of an answer to `out`.
@@ -72,7 +71,7 @@ pub(in crate::proxy) fn write_answer(
     let passes_length = how.framing == ClientFraming::AsGiven;
     let passes_trailers = how.framing == ClientFraming::Chunked;
     let passes_upgrade = how.switches || response.status == 426;
-    write_end_to_end(out, head, fields, |field| match field.known {
+    write_end_to_end(out, head, fields, how.options, |field| match field.known {
         Known::ContentLength => passes_length,
         Known::Trailer => passes_trailers,
         _ => true,
@@ -113,7 +112,8 @@ pub(in crate::proxy) fn write_interim(
     fields: &[Field],
 ) {
     write_status_line(out, head, response);
-    write_end_to_end(out, head, fields, |field| {
+    let options = ConnectionOptions::of(head, fields);
+    write_end_to_end(out, head, fields, &options, |field| {
         field.known != Known::ContentLength
     });
     write_via(out, head, fields, response.version);
@@ -132,24 +132,21 @@ fn write_end_to_end(
     out: &mut Vec<u8>,
     head: &[u8],
     fields: &[Field],
+    options: &ConnectionOptions<'_>,
     kept: impl Fn(&Field) -> bool,
 ) {
-    let options = ConnectionOptions::of(head, fields);
     copy_lines(out, head, fields, |field| {
         field.known != Known::Via && !options.ends_here(head, field) && kept(field)
     });
 }
 
-/// RFC 9110, section 7.6.3.
-fn write_via(out: &mut Vec<u8>, head: &[u8], fields: &[Field], received: Version) {
-    write_list(out, b"Via", head, fields, Known::Via, &[via(received)]);
-}
-
-pub(super) fn via(received: Version) -> &'static [u8] {
-    match received {
-        Version::Http10 => b"1.0 weldr",
-        Version::Http11 => b"1.1 weldr",
-    }
+/// Appends Via, of a message that was received in this version: RFC 9110, section 7.6.3.
+pub(super) fn write_via(out: &mut Vec<u8>, head: &[u8], fields: &[Field], received: Version) {
+    let here: &[u8] = match received {
+        Version::Http10 => b"1.0 weldr\r\n",
+        Version::Http11 => b"1.1 weldr\r\n",
+    };
+    write_list(out, b"Via: ", head, fields, Known::Via, &[here]);
 }
 
 #[cfg(test)]
@@ -167,6 +164,7 @@ mod tests {
         let mut fields = Vec::new();
         let response = parse_response(answer.as_bytes(), limits, &mut fields).unwrap();
         let how = AnswerHead {
+            options: &ConnectionOptions::of(answer.as_bytes(), &fields),
             framing,
             client,
             close,

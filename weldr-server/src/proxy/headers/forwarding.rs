@@ -81,31 +81,33 @@ impl Peer {
             Treatment::Replace => &[],
         };
         let has = |known| before.iter().any(|field| field.known == known);
-        let ip: &[&[u8]] = &[self.ip.as_bytes()];
         write_list(
             out,
-            b"X-Forwarded-For",
+            b"X-Forwarded-For: ",
             head,
             before,
             Known::XForwardedFor,
-            ip,
+            &[self.ip.as_bytes(), b"\r\n"],
         );
         if !has(Known::XForwardedHost) {
             write_field(out, b"X-Forwarded-Host", host);
         }
         if !has(Known::XForwardedProto) {
-            write_field(out, b"X-Forwarded-Proto", b"http");
+            out.extend_from_slice(b"X-Forwarded-Proto: http\r\n");
         }
-        let quote: &[u8] = if is_token(host) { b"" } else { b"\"" };
-        let element = [
-            b"for=",
-            self.node.as_bytes(),
-            b";host=",
-            quote,
-            host,
-            quote,
-            b";proto=http",
-        ];
-        write_list(out, b"Forwarded", head, before, Known::Forwarded, &element);
+        let (before_host, after_host): (&[u8], &[u8]) = if is_token(host) {
+            (b";host=", b";proto=http\r\n")
+        } else {
+            (b";host=\"", b"\";proto=http\r\n")
+        };
+        let element = [b"for=", self.node.as_bytes(), before_host, host, after_host];
+        write_list(
+            out,
+            b"Forwarded: ",
+            head,
+            before,
+            Known::Forwarded,
+            &element,
+        );
     }
 }

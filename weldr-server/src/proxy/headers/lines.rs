@@ -1,6 +1,6 @@
 //! Copying the lines of a head, and leaving some out.
 
-use super::super::http1::{Field, Known, elements};
+use super::super::http1::{Field, Known, Version, elements};
 
 /// Appends to `out` the lines of `fields` that are to be `kept`; neighbours in one piece.
 pub(super) fn copy_lines(
@@ -33,16 +33,18 @@ pub(super) fn write_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
 }
 
 /// Appends a list field: the elements that its lines in `fields` have, and `last`.
+///
+/// `begin` is its name with the colon and the space, and `last` ends with the end of the line: few parts are written
+/// faster than many.
 pub(super) fn write_list(
     out: &mut Vec<u8>,
-    name: &[u8],
+    begin: &[u8],
     head: &[u8],
     fields: &[Field],
     known: Known,
     last: &[&[u8]],
 ) {
-    out.extend_from_slice(name);
-    out.extend_from_slice(b": ");
+    out.extend_from_slice(begin);
     for field in fields.iter().filter(|field| field.known == known) {
         let value = field.value.of(head);
         if !value.is_empty() {
@@ -53,27 +55,11 @@ pub(super) fn write_list(
     for part in last {
         out.extend_from_slice(part);
     }
-    out.extend_from_slice(b"\r\n");
-}
-
-/// Appends a number.
-pub(super) fn write_decimal(out: &mut Vec<u8>, mut number: u64) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[at..]);
 }
 
 /// What the Connection fields of a message say.
 #[derive(Debug, Default)]
-pub(super) struct ConnectionOptions<'h> {
+pub(in crate::proxy) struct ConnectionOptions<'h> {
     pub(super) close: bool,
     pub(super) keep_alive: bool,
     pub(super) upgrade: bool,
@@ -82,7 +68,7 @@ pub(super) struct ConnectionOptions<'h> {
 }
 
 impl<'h> ConnectionOptions<'h> {
-    pub(super) fn of(head: &'h [u8], fields: &[Field]) -> Self {
+    pub(in crate::proxy) fn of(head: &'h [u8], fields: &[Field]) -> Self {
         let mut options = Self::default();
         let values = fields
             .iter()
@@ -100,6 +86,11 @@ impl<'h> ConnectionOptions<'h> {
             }
         }
         options
+    }
+
+    /// Whether a message of this version with them ends its connection; HTTP/1.0 has to say that it stays.
+    pub(in crate::proxy) fn end_connection(&self, version: Version) -> bool {
+        self.close || (version == Version::Http10 && !self.keep_alive)
     }
 
     /// Whether `field` is about this connection only. Framing and Host never are, whatever Connection names: they say

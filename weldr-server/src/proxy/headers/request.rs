@@ -5,13 +5,16 @@ use std::io::Write as _;
 use crate::config::{DesyncMode, HttpPolicy};
 
 use super::{
-    super::http1::{
-        ChunkDefect, Field, Framing, FramingDefect, HeadDefect, Known, RequestHead, Span,
-        TargetForm, Version, elements, is_host, parse_decimal, request_framing,
+    super::{
+        http1::{
+            ChunkDefect, Field, Framing, FramingDefect, HeadDefect, Known, RequestHead, Span,
+            TargetForm, Version, elements, is_host, parse_decimal, request_framing,
+        },
+        text::write_decimal,
     },
-    answer::via,
+    answer::write_via,
     forwarding::Peer,
-    lines::{ConnectionOptions, copy_lines, write_decimal, write_field, write_list},
+    lines::{ConnectionOptions, copy_lines, write_field},
     trace::{Ids, is_request_id, is_traceparent},
 };
 
@@ -145,10 +148,7 @@ pub(in crate::proxy) fn prepare(
     }
     let takes_trailers = request.version == Version::Http11 && accepts_trailers(head, fields);
     write_connection(&mut out, takes_trailers, &upgrades);
-    let keeps = match request.version {
-        Version::Http11 => !options.close,
-        Version::Http10 => options.keep_alive && !options.close,
-    };
+    let keeps = !options.end_connection(request.version);
     Ok(Prepared::Forward(Request {
         head: out,
         framing,
@@ -369,8 +369,7 @@ impl Writer<'_> {
     /// By which way the request came.
     fn write_way(&self, out: &mut Vec<u8>, host: Host) {
         let (head, fields) = (self.head, self.fields);
-        let via = via(self.request.version);
-        write_list(out, b"Via", head, fields, Known::Via, &[via]);
+        write_via(out, head, fields, self.request.version);
         let local;
         let host = match host {
             Host::Field(host) | Host::Target(host) => host.of(head),
@@ -385,10 +384,10 @@ impl Writer<'_> {
     fn write_ids(&self, out: &mut Vec<u8>) {
         let ids = &self.around.ids;
         if self.request_id().is_none() {
-            write_field(out, b"X-Request-Id", &ids.request_id());
+            ids.write_request_id(out);
         }
         if !self.has_traceparent() {
-            write_field(out, b"traceparent", &ids.traceparent());
+            ids.write_traceparent(out);
         }
     }
 

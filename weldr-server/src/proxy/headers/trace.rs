@@ -16,27 +16,43 @@ impl Ids {
         }
     }
 
-    /// As `X-Request-Id`.
-    pub(in crate::proxy) fn request_id(&self) -> [u8; 32] {
-        hex(self.trace)
+    /// Appends the field `X-Request-Id`.
+    pub(super) fn write_request_id(&self, out: &mut Vec<u8>) {
+        let mut line = *b"X-Request-Id: 00000000000000000000000000000000\r\n";
+        line[14..46].copy_from_slice(&self.trace_digits());
+        out.extend_from_slice(&line);
     }
 
-    /// As `traceparent`, and not sampled: nothing is recorded here.
-    pub(super) fn traceparent(&self) -> [u8; 55] {
-        let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
-        text[3..35].copy_from_slice(&hex::<32>(self.trace));
-        text[36..52].copy_from_slice(&hex::<16>(u128::from(self.parent)));
-        text
+    /// Appends the field `traceparent`, which is not sampled: nothing is recorded here.
+    pub(super) fn write_traceparent(&self, out: &mut Vec<u8>) {
+        let mut line = *b"traceparent: 00-00000000000000000000000000000000-0000000000000000-00\r\n";
+        line[16..48].copy_from_slice(&self.trace_digits());
+        line[49..65].copy_from_slice(hex(self.parent).as_flattened());
+        out.extend_from_slice(&line);
+    }
+
+    fn trace_digits(&self) -> [u8; 32] {
+        #[expect(clippy::cast_possible_truncation, reason = "its lower half")]
+        let halves = [(self.trace >> 64) as u64, self.trace as u64];
+        let mut digits = [0; 32];
+        for (digits, half) in digits.chunks_exact_mut(16).zip(halves) {
+            digits.copy_from_slice(hex(half).as_flattened());
+        }
+        digits
     }
 }
 
-fn hex<const DIGITS: usize>(mut number: u128) -> [u8; DIGITS] {
-    let mut digits = [0; DIGITS];
-    for digit in digits.iter_mut().rev() {
-        *digit = b"0123456789abcdef"[(number & 15) as usize];
-        number >>= 4;
-    }
-    digits
+/// The digits of a number, those of its upper half first. Eight at a time, and not one by one: there are eighty of them
+/// for a request.
+fn hex(number: u64) -> [[u8; 8]; 2] {
+    [number >> 32, number & 0xffff_ffff].map(|half| {
+        let half = (half | half << 16) & 0x0000_ffff_0000_ffff;
+        let half = (half | half << 8) & 0x00ff_00ff_00ff_00ff;
+        let nibbles = (half | half << 4) & 0x0f0f_0f0f_0f0f_0f0f;
+        let is_letter = ((nibbles + 0x0606_0606_0606_0606) >> 4) & 0x0101_0101_0101_0101;
+        let letters = is_letter * u64::from(b'a' - b'0' - 10);
+        (nibbles + 0x3030_3030_3030_3030 + letters).to_be_bytes()
+    })
 }
 
 /// An id that may be passed on and written into logs: visible characters, and not many.
@@ -71,14 +87,26 @@ mod tests {
 
     #[test]
     fn what_is_made_is_valid() {
-        for ids in [
-            Ids::new(0, 0),
-            Ids::new(u128::MAX, u64::MAX),
-            Ids::new(7, 9),
+        for (trace, parent) in [
+            (0, 0),
+            (u128::MAX, u64::MAX),
+            (0x0123_4567_89ab_cdef_fedc_ba98_7654_3210, 0x90a),
         ] {
-            assert!(is_traceparent(&ids.traceparent()));
-            assert!(is_request_id(&ids.request_id()));
-            assert_eq!(ids.traceparent()[3..35], ids.request_id());
+            let (mut id, mut both) = (Vec::new(), Vec::new());
+            let ids = Ids::new(trace, parent);
+            ids.write_request_id(&mut id);
+            ids.write_traceparent(&mut both);
+            let (trace, parent) = (trace.max(1), parent.max(1));
+            assert_eq!(
+                String::from_utf8(id).unwrap(),
+                format!("X-Request-Id: {trace:032x}\r\n")
+            );
+            let traceparent = format!("00-{trace:032x}-{parent:016x}-00");
+            assert!(is_traceparent(traceparent.as_bytes()));
+            assert_eq!(
+                String::from_utf8(both).unwrap(),
+                format!("traceparent: {traceparent}\r\n")
+            );
         }
     }
 

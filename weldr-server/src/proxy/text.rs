@@ -1,0 +1,102 @@
+//! Numbers and addresses as text. For each request, so without the machinery of `write!`, which would cost more than all
+//! else of a line of the access log.
+
+use std::{
+    io::Write as _,
+    net::{IpAddr, SocketAddr},
+};
+
+/// Appends a number.
+pub(super) fn write_decimal(out: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+/// Appends a number with zeros in front, so that it has `digits` of them; more when it does not fit.
+pub(super) fn write_padded(out: &mut Vec<u8>, number: u64, digits: u32) {
+    for place in (1..digits).rev() {
+        if number < 10_u64.pow(place) {
+            out.push(b'0');
+        }
+    }
+    write_decimal(out, number);
+}
+
+/// Appends an address and its port, as its `Display` does.
+pub(super) fn write_address(out: &mut Vec<u8>, address: SocketAddr) {
+    if address.is_ipv4() {
+        write_ip(out, address.ip());
+        out.push(b':');
+        write_decimal(out, address.port().into());
+    } else {
+        // Writing to a vector cannot fail.
+        let _ = write!(out, "{address}");
+    }
+}
+
+/// Appends an address, as its `Display` does.
+pub(super) fn write_ip(out: &mut Vec<u8>, ip: IpAddr) {
+    match ip {
+        IpAddr::V4(ip) => {
+            let [first, rest @ ..] = ip.octets();
+            write_decimal(out, first.into());
+            for octet in rest {
+                out.push(b'.');
+                write_decimal(out, octet.into());
+            }
+        }
+        IpAddr::V6(ip) => {
+            let _ = write!(out, "{ip}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(write: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut out = Vec::new();
+        write(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn numbers() {
+        for number in [0, 7, 10, 1_234_567, u64::MAX] {
+            assert_eq!(text(|out| write_decimal(out, number)), number.to_string());
+        }
+        for number in [0, 7, 10, 99, 100, 1234] {
+            assert_eq!(
+                text(|out| write_padded(out, number, 3)),
+                format!("{number:03}")
+            );
+        }
+    }
+
+    #[test]
+    fn addresses() {
+        for address in [
+            "127.0.0.1:80",
+            "255.10.0.1:65535",
+            "[::1]:0",
+            "[2001:db8::7]:443",
+        ] {
+            let address: SocketAddr = address.parse().unwrap();
+            assert_eq!(text(|out| write_address(out, address)), address.to_string());
+            assert_eq!(
+                text(|out| write_ip(out, address.ip())),
+                address.ip().to_string()
+            );
+        }
+    }
+}
