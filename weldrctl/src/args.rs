@@ -46,12 +46,14 @@ pub(crate) struct Cli {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct GlobalOptions {
-    /// Management port; of several, the first that answers
+    /// Management ports: the first that answers
+    ///
+    /// Several are separated by commas. The variable WELDR_ENDPOINT says the same.
     #[arg(
         long,
         global = true,
         env = "WELDR_ENDPOINT",
-        hide_env_values = true,
+        hide_env = true,
         value_delimiter = ','
     )]
     #[arg(value_name = "URL", default_value = parse::DEFAULT_ENDPOINT, value_parser = parse::endpoint)]
