@@ -111,7 +111,16 @@ impl Node {
         tokio::spawn(stop_control.clone().run_until_cancelled_owned(sample));
         let (vip, serving) = hold_addresses(&config, &handle).await?;
 
-        let workers = start_proxy(&config, listeners, &snapshots, &clients, &stop_proxy)?;
+        let options = management::Options { rest: config.rest };
+        let how_to_add = management::how_to_add(management_address, &options);
+        let workers = start_proxy(
+            &config,
+            listeners,
+            how_to_add,
+            &snapshots,
+            &clients,
+            &stop_proxy,
+        )?;
         for address in &proxy_addresses {
             tracing::info!(%address, workers = config.workers, "proxy listening");
         }
@@ -126,7 +135,6 @@ impl Node {
             rates,
             started_at: SystemTime::now(),
         };
-        let options = management::Options { rest: config.rest };
         let serve = management::serve(
             management,
             parts,
@@ -196,6 +204,7 @@ impl Node {
 fn start_proxy(
     config: &Config,
     listeners: Listeners,
+    how_to_add: String,
     snapshots: &Snapshots,
     clients: &Arc<Sharded<ClientShard>>,
     stop: &CancellationToken,
@@ -207,6 +216,7 @@ fn start_proxy(
         access_log: config.access_log.clone(),
         snapshots: snapshots.clone(),
         clients: Arc::clone(clients),
+        how_to_add,
         stop: stop.clone(),
         stop_timeout: config.shutdown_timeout,
     };

@@ -205,3 +205,25 @@ async fn colours_are_for_terminals_that_want_them() {
     assert!(!plain.contains(ESCAPE), "{plain}");
     assert_eq!(weldr.terminate().await.code(), DONE);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_answer_without_a_server_names_a_command_that_adds_one() {
+    let (weldr, origin) = (Daemon::start().await, Origin::saying("hi"));
+    let told = raw::get(weldr.proxy(), "/").await;
+    assert_eq!(told.status, 503, "{told}");
+    let text = told.text();
+    let command = text
+        .lines()
+        .find_map(|line| line.strip_prefix("  weldrctl "))
+        .unwrap_or_else(|| panic!("no command in {text}"));
+    let command = command.replace("IP:PORT", &origin.address().to_string());
+    let words: Vec<_> = command.split(' ').collect();
+    Program::new("weldrctl")
+        .args(words)
+        .run()
+        .await
+        .expect_success();
+    assert!(weldr.server(origin.address()).await.is_some(), "{command}");
+    let curl = format!("  curl localhost:{}/servers -d ", weldr.management().port());
+    assert!(text.contains(&curl), "{text}");
+}

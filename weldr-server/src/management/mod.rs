@@ -21,7 +21,7 @@ mod rest;
 mod router;
 mod server;
 
-use std::{sync::Arc, time::SystemTime};
+use std::{net::SocketAddr, sync::Arc, time::SystemTime};
 
 pub use readiness::Readiness;
 pub use server::{BindError, Listener, Options, bind, serve};
@@ -45,6 +45,27 @@ pub struct Parts {
     pub rates: Arc<Rates>,
     /// When the process began to count.
     pub started_at: SystemTime,
+}
+
+/// The commands that add a server at the node whose management API listens on `address`, for somebody who found none:
+/// a client of the proxy. So an address that says something about the network is not told.
+pub fn how_to_add(address: SocketAddr, options: &Options) -> String {
+    const DEFAULT_PORT: u16 = 8687;
+    let port = address.port();
+    let ip = address.ip().to_canonical();
+    let is_local = ip.is_loopback() || ip.is_unspecified();
+    let endpoint = match port {
+        DEFAULT_PORT => String::new(),
+        port if is_local => format!("--endpoint localhost:{port} "),
+        _ => "--endpoint HOST:PORT ".to_owned(),
+    };
+    let weldrctl = format!("  weldrctl {endpoint}add IP:PORT\n");
+    if is_local && options.rest {
+        let body = r#"{"ip":"IP", "port":"PORT"}"#;
+        format!("{weldrctl}  curl localhost:{port}/servers -d '{body}'\n")
+    } else {
+        weldrctl
+    }
 }
 
 #[cfg(test)]

@@ -98,6 +98,15 @@ fn quality(parameter: &[u8]) -> Option<u16> {
     Some((quality.clamp(0.0, 1.0) * 1000.0) as u16)
 }
 
+/// What an answer of our own says of the node.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Here<'a> {
+    /// Now, as a Date field has it.
+    pub(super) date: &'a [u8],
+    /// The commands that add a server to it.
+    pub(super) how_to_add: &'a str,
+}
+
 /// Appends to `out` the answer to a request that failed with `error`: its status, `Proxy-Status` (RFC 9209), and a
 /// sentence.
 ///
@@ -107,10 +116,10 @@ pub(super) fn write_failure(
     error: &ProxyError,
     asker: Asker,
     close: bool,
-    date: &[u8],
+    here: Here<'_>,
 ) {
     let verdict = error.verdict();
-    let (sentence, hint) = (sentence(error), hint(error));
+    let (sentence, hint) = (sentence(error), hint(error, here.how_to_add));
     let reason = reason(verdict.status);
     let body = if asker.prefers_json {
         let body = serde_json::json!({
@@ -129,7 +138,7 @@ pub(super) fn write_failure(
     };
     let details = detail(&sentence);
     let proxy_error = verdict.proxy_error;
-    write_head(out, verdict.status, asker, close, date);
+    write_head(out, verdict.status, asker, close, here.date);
     // Writing to a vector cannot fail.
     let _ = write!(
         out,
@@ -190,16 +199,15 @@ fn detail(sentence: &str) -> String {
 }
 
 /// What can be done about it.
-fn hint(error: &ProxyError) -> &'static str {
+fn hint(error: &ProxyError, how_to_add: &str) -> String {
     match error {
         ProxyError::NoServer(Unavailable::Empty) => {
-            ". Add one:\n\n  weldrctl add IP:PORT\n  \
-             curl localhost:8687/servers -d '{\"ip\":\"IP\", \"port\":\"PORT\"}'"
+            format!(". Add one:\n\n{}", how_to_add.trim_end())
         }
         ProxyError::NoServer(Unavailable::NoneReady | Unavailable::NoneHealthy) => {
-            ". See: weldrctl list"
+            ". See: weldrctl list".to_owned()
         }
-        _ => "",
+        _ => String::new(),
     }
 }
 
@@ -240,6 +248,11 @@ fn sentence(error: &ProxyError) -> String {
 mod tests {
     use super::*;
 
+    const HERE: Here<'_> = Here {
+        date: b"now",
+        how_to_add: "  like this\n",
+    };
+
     #[test]
     fn json_is_preferred_when_it_is_named_first() {
         for (accept, json) in [
@@ -263,7 +276,7 @@ mod tests {
     fn a_failure_has_its_status_its_type_and_a_sentence() {
         let mut out = Vec::new();
         let error = ProxyError::NoServer(Unavailable::Empty);
-        write_failure(&mut out, &error, Asker::default(), true, b"now");
+        write_failure(&mut out, &error, Asker::default(), true, HERE);
         let text = String::from_utf8(out).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         assert!(
@@ -280,7 +293,7 @@ mod tests {
             head.ends_with(&format!("Content-Length: {}", body.len())),
             "{head}"
         );
-        assert!(body.contains("weldrctl add"), "{body}");
+        assert!(body.ends_with("Add one:\n\n  like this\n"), "{body}");
     }
 
     #[test]
@@ -291,7 +304,7 @@ mod tests {
             prefers_json: true,
             version: Version::Http10,
         };
-        write_failure(&mut out, &ProxyError::HeadTimeout, asker, false, b"now");
+        write_failure(&mut out, &ProxyError::HeadTimeout, asker, false, HERE);
         let text = String::from_utf8(out).unwrap();
         assert!(
             text.contains("application/json") && text.contains("Connection: keep-alive"),

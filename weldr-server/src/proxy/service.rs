@@ -20,7 +20,7 @@ use super::{
     flow::Flow,
     headers::{Circumstances, LocalAnswer, Prepared, Refusal, Request, prepare},
     http1::{Decoder, Framing, first_line, parse_request},
-    response::{self, Asker},
+    response::{self, Asker, Here},
     retry::{Progress, Replay},
     tally::{AttemptTally, RequestTally},
     trailers::Trailers,
@@ -130,7 +130,11 @@ async fn fail(
     }
     let close = close || error.is_clients_fault() || worker.is_draining();
     let mut out = Vec::new();
-    response::write_failure(&mut out, error, asker, close, &worker.date());
+    let here = Here {
+        date: &worker.date(),
+        how_to_add: &worker.how_to_add,
+    };
+    response::write_failure(&mut out, error, asker, close, here);
     let written = written(&write_all(worker, client, &out).await);
     if written == After::Close && !close {
         After::Keep

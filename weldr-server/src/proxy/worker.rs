@@ -64,6 +64,8 @@ pub struct Parts {
     pub snapshots: Snapshots,
     /// Where to count, a shard for each worker.
     pub clients: Arc<Sharded<ClientShard>>,
+    /// The commands that add a server, for who finds none: each on a line.
+    pub how_to_add: String,
     /// When to stop accepting and finish.
     pub stop: CancellationToken,
     /// How long finishing may take.
@@ -142,6 +144,8 @@ pub(super) struct Worker {
     pub(super) timeouts: Timeouts,
     pub(super) limits: Limits,
     pub(super) http: HttpPolicy,
+    /// The commands that add a server.
+    pub(super) how_to_add: String,
     pub(super) deadlines: Rc<Deadlines>,
     pub(super) buffers: Buffers,
     /// Where the fields of a head are put while it is looked at.
@@ -264,6 +268,7 @@ impl Worker {
             timeouts: parts.timeouts.clone(),
             limits: parts.limits.clone(),
             http: parts.http.clone(),
+            how_to_add: parts.how_to_add.clone(),
             deadlines: Deadlines::new(),
             buffers: Buffers::default(),
             fields: RefCell::default(),

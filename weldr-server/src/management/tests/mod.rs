@@ -26,3 +26,39 @@ async fn soon<T>(future: impl Future<Output = T>) -> T {
         .await
         .expect("it takes too long")
 }
+
+#[test]
+fn who_finds_no_server_is_told_how_to_add_one_and_nothing_of_the_network() {
+    let told = |address: &str, rest| {
+        let address = address.parse().expect("an address");
+        super::how_to_add(address, &super::Options { rest })
+    };
+    let body = r#"-d '{"ip":"IP", "port":"PORT"}'"#;
+    for (address, rest, expected) in [
+        (
+            "127.0.0.1:8687",
+            true,
+            format!("  weldrctl add IP:PORT\n  curl localhost:8687/servers {body}\n"),
+        ),
+        (
+            "[::]:99",
+            true,
+            format!(
+                "  weldrctl --endpoint localhost:99 add IP:PORT\n  curl localhost:99/servers {body}\n"
+            ),
+        ),
+        (
+            "127.0.0.1:8687",
+            false,
+            "  weldrctl add IP:PORT\n".to_owned(),
+        ),
+        ("10.0.0.7:8687", true, "  weldrctl add IP:PORT\n".to_owned()),
+        (
+            "10.0.0.7:99",
+            true,
+            "  weldrctl --endpoint HOST:PORT add IP:PORT\n".to_owned(),
+        ),
+    ] {
+        assert_eq!(told(address, rest), expected, "{address}");
+    }
+}
