@@ -1,6 +1,9 @@
 //! The memory that messages pass through, lent by the worker for as long as there is something in it.
 
-use std::{cell::RefCell, ops::Range};
+use std::{
+    cell::{Cell, RefCell},
+    ops::Range,
+};
 
 /// What a head, or a short message, is read into.
 pub(super) const SMALL: usize = 16 * 1024;
@@ -96,17 +99,16 @@ impl Buffer {
 /// The memory that a worker lends. What comes back is lent again: a request allocates nothing.
 #[derive(Debug, Default)]
 pub(super) struct Buffers {
-    small: RefCell<Vec<Vec<u8>>>,
-    large: RefCell<Vec<Vec<u8>>>,
-    heads: RefCell<Vec<Vec<u8>>>,
+    small: Spare,
+    large: Spare,
+    heads: Spare,
 }
 
 impl Buffers {
     /// Gives `buffer` memory when it has none.
     pub(super) fn lend(&self, buffer: &mut Buffer) {
         if buffer.is_bare() {
-            let spare = self.small.borrow_mut().pop();
-            buffer.memory = spare.unwrap_or_else(|| vec![0; SMALL]);
+            buffer.memory = self.small.take().unwrap_or_else(|| vec![0; SMALL]);
         }
     }
 
@@ -116,7 +118,7 @@ impl Buffers {
             return;
         }
         let spare = if capacity == LARGE {
-            self.large.borrow_mut().pop()
+            self.large.take()
         } else {
             None
         };
@@ -133,30 +135,63 @@ impl Buffers {
     }
 
     fn keep(&self, memory: Vec<u8>) {
-        let spare = match memory.len() {
-            SMALL => &self.small,
-            LARGE => &self.large,
-            _ => return,
-        };
-        let mut spare = spare.borrow_mut();
-        if spare.len() < MOST_SPARE {
-            spare.push(memory);
+        match memory.len() {
+            SMALL => self.small.keep(memory),
+            LARGE => self.large.keep(memory),
+            _ => {}
         }
     }
 
     /// An empty vector to write a head into.
     pub(super) fn head(&self) -> Vec<u8> {
-        let spare = self.heads.borrow_mut().pop();
+        let spare = self.heads.take();
         spare.unwrap_or_else(|| Vec::with_capacity(1024))
     }
 
     /// Takes such a vector back.
     pub(super) fn take_head_back(&self, mut head: Vec<u8>) {
-        let mut heads = self.heads.borrow_mut();
-        if head.capacity() > 0 && head.capacity() <= SMALL && heads.len() < MOST_SPARE {
+        if head.capacity() > 0 && head.capacity() <= SMALL {
             head.clear();
-            heads.push(head);
+            self.heads.keep(head);
         }
+    }
+
+    /// Gives up what nobody has asked for since the last call: after a burst, most of it.
+    pub(super) fn trim(&self) {
+        for spare in [&self.small, &self.large, &self.heads] {
+            spare.trim();
+        }
+    }
+}
+
+/// Memory of one kind that is not lent.
+#[derive(Debug, Default)]
+struct Spare {
+    memory: RefCell<Vec<Vec<u8>>>,
+    /// The fewest that there were since the last [`trim`](Self::trim).
+    fewest: Cell<usize>,
+}
+
+impl Spare {
+    fn take(&self) -> Option<Vec<u8>> {
+        let mut memory = self.memory.borrow_mut();
+        let taken = memory.pop();
+        self.fewest.set(self.fewest.get().min(memory.len()));
+        taken
+    }
+
+    fn keep(&self, taken: Vec<u8>) {
+        let mut memory = self.memory.borrow_mut();
+        if memory.len() < MOST_SPARE {
+            memory.push(taken);
+        }
+    }
+
+    fn trim(&self) {
+        let mut memory = self.memory.borrow_mut();
+        let left = memory.len() - self.fewest.get();
+        memory.truncate(left);
+        self.fewest.set(left);
     }
 }
 
@@ -180,6 +215,35 @@ mod tests {
         assert_eq!(buffer.space().len(), LARGE - 2);
     }
 
+    fn count(spare: &Spare) -> usize {
+        spare.memory.borrow().len()
+    }
+
+    #[test]
+    fn what_nobody_asked_for_is_given_up() {
+        let buffers = Buffers::default();
+        let mut burst: Vec<_> = (0..8).map(|_| Buffer::default()).collect();
+        for buffer in &mut burst {
+            buffers.lend(buffer);
+        }
+        for buffer in &mut burst {
+            buffers.take_back(buffer);
+        }
+        buffers.trim();
+        assert_eq!(count(&buffers.small), 8, "all were lent a moment ago");
+        let [first, second, ..] = &mut burst[..] else {
+            unreachable!("there are eight");
+        };
+        buffers.lend(first);
+        buffers.lend(second);
+        buffers.take_back(first);
+        buffers.take_back(second);
+        buffers.trim();
+        assert_eq!(count(&buffers.small), 2, "never more than two at a time");
+        buffers.trim();
+        assert_eq!(count(&buffers.small), 0);
+    }
+
     #[test]
     fn memory_is_lent_again() {
         let buffers = Buffers::default();
@@ -188,11 +252,8 @@ mod tests {
         buffers.grow(&mut buffer, LARGE);
         buffers.take_back(&mut buffer);
         assert!(buffer.is_bare());
-        assert_eq!(
-            (buffers.small.borrow().len(), buffers.large.borrow().len()),
-            (1, 1)
-        );
+        assert_eq!((count(&buffers.small), count(&buffers.large)), (1, 1));
         buffers.lend(&mut buffer);
-        assert!(buffers.small.borrow().is_empty());
+        assert_eq!(count(&buffers.small), 0);
     }
 }

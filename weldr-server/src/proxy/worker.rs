@@ -46,7 +46,7 @@ use super::{
 /// For how long a draining worker still serves the requests of connections that are open and idle: a client
 /// that sends one just then is told to close by its answer, not by a reset.
 const LAME_DUCK: Duration = Duration::from_millis(200);
-/// How often unused connections to servers are looked through.
+/// How often what is kept for the next request is looked through.
 const SWEEP: Duration = Duration::from_secs(1);
 
 /// What the workers are made of.
@@ -245,13 +245,14 @@ async fn flush_log(worker: Rc<Worker>) {
     }
 }
 
-/// Closes connections to servers that are no longer of use.
+/// Gives up what is no longer of use: connections to servers, and memory.
 async fn sweep(worker: Rc<Worker>) {
     loop {
         time::sleep(SWEEP).await;
         for upstream in worker.upstreams.borrow().values() {
             upstream.sweep(worker.timeouts.server_idle);
         }
+        worker.buffers.trim();
     }
 }
 
