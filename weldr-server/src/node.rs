@@ -111,12 +111,10 @@ impl Node {
         tokio::spawn(stop_control.clone().run_until_cancelled_owned(sample));
         let (vip, serving) = hold_addresses(&config, &handle).await?;
 
-        let options = management::Options { rest: config.rest };
-        let how_to_add = management::how_to_add(management_address, &options);
         let workers = start_proxy(
             &config,
             listeners,
-            how_to_add,
+            management_address,
             &snapshots,
             &clients,
             &stop_proxy,
@@ -138,7 +136,7 @@ impl Node {
         let serve = management::serve(
             management,
             parts,
-            options,
+            management::Options { rest: config.rest },
             stop_control.clone(),
             told_readiness,
         );
@@ -204,7 +202,7 @@ impl Node {
 fn start_proxy(
     config: &Config,
     listeners: Listeners,
-    how_to_add: String,
+    management: SocketAddr,
     snapshots: &Snapshots,
     clients: &Arc<Sharded<ClientShard>>,
     stop: &CancellationToken,
@@ -216,7 +214,7 @@ fn start_proxy(
         access_log: config.access_log.clone(),
         snapshots: snapshots.clone(),
         clients: Arc::clone(clients),
-        how_to_add,
+        how_to_add: management::how_to_add(management, config.rest),
         stop: stop.clone(),
         stop_timeout: config.shutdown_timeout,
     };

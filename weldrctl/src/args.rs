@@ -15,6 +15,10 @@ Examples:
 
 const ADDRESSES: &str = "Servers as ip:port, [ip]:port for IPv6";
 
+const ENDPOINT: &str = "Management ports: the first that answers
+
+Several are separated by commas. The variable WELDR_ENDPOINT says the same.";
+
 const OUTPUT: &str = "\
 How to print
 
@@ -47,14 +51,13 @@ pub(crate) struct Cli {
 #[command(next_help_heading = "Global options")]
 pub(crate) struct GlobalOptions {
     /// Management ports: the first that answers
-    ///
-    /// Several are separated by commas. The variable WELDR_ENDPOINT says the same.
     #[arg(
         long,
         global = true,
         env = "WELDR_ENDPOINT",
         hide_env = true,
-        value_delimiter = ','
+        value_delimiter = ',',
+        long_help = ENDPOINT
     )]
     #[arg(value_name = "URL", default_value = parse::DEFAULT_ENDPOINT, value_parser = parse::endpoint)]
     pub(crate) endpoint: Vec<String>,

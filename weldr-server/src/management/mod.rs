@@ -47,9 +47,9 @@ pub struct Parts {
     pub started_at: SystemTime,
 }
 
-/// The commands that add a server at the node whose management API listens on `address`, for somebody who found none:
-/// a client of the proxy. So an address that says something about the network is not told.
-pub fn how_to_add(address: SocketAddr, options: &Options) -> String {
+/// The commands that add a server at the node whose management API listens on `address`, with REST or without, for
+/// somebody who found none: a client of the proxy. So an address that says something about the network is not told.
+pub fn how_to_add(address: SocketAddr, rest: bool) -> String {
     const DEFAULT_PORT: u16 = 8687;
     let port = address.port();
     let ip = address.ip().to_canonical();
@@ -60,7 +60,7 @@ pub fn how_to_add(address: SocketAddr, options: &Options) -> String {
         _ => "--endpoint HOST:PORT ".to_owned(),
     };
     let weldrctl = format!("  weldrctl {endpoint}add IP:PORT\n");
-    if is_local && options.rest {
+    if is_local && rest {
         let body = r#"{"ip":"IP", "port":"PORT"}"#;
         format!("{weldrctl}  curl localhost:{port}/servers -d '{body}'\n")
     } else {

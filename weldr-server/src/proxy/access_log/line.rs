@@ -205,7 +205,7 @@ fn write_json_string(out: &mut Vec<u8>, text: &[u8]) {
 )]
 fn is_plain(text: &[u8]) -> bool {
     !text.iter().fold(false, |bad, &byte| {
-        bad | (byte < b' ') | (byte > b'~') | (byte == b'"') | (byte == b'\\')
+        bad | !(b' '..=b'~').contains(&byte) | (byte == b'"') | (byte == b'\\')
     })
 }
 
