@@ -126,6 +126,8 @@ impl Node {
         }
         serving.send_replace(true);
         let (readiness, told_readiness) = watch::channel(Readiness::Ready);
+        let outdated = tell_outdated(handle.clone(), readiness.clone());
+        tokio::spawn(stop_control.clone().run_until_cancelled_owned(outdated));
         let cluster = handle.clone();
         cluster.report_servers_with(reporter(snapshots.clone()));
         let parts = management::Parts {
@@ -221,6 +223,20 @@ fn start_proxy(
         stop_timeout: config.shutdown_timeout,
     };
     Workers::start(listeners, &parts)
+}
+
+/// Says so when what operators change no longer reaches this node.
+async fn tell_outdated(cluster: Handle, readiness: watch::Sender<Readiness>) {
+    let mut stopped = cluster.stopped();
+    if stopped.wait_for(Option::is_some).await.is_ok() {
+        readiness.send_if_modified(|readiness| {
+            let was_ready = *readiness == Readiness::Ready;
+            if was_ready {
+                *readiness = Readiness::Outdated;
+            }
+            was_ready
+        });
+    }
 }
 
 /// Tells the other nodes what this one sees of the servers.

@@ -158,7 +158,8 @@ impl Core {
 
     /// Whether this node leads, and a majority has said so of late.
     pub(super) fn leads(&self, metrics: &Metrics) -> bool {
-        if metrics.state != ServerState::Leader {
+        let applies = self.machine.stopped().borrow().is_none();
+        if metrics.state != ServerState::Leader || !applies {
             return false;
         }
         let lease = super::engine::LEADER_LEASE;
@@ -322,6 +323,10 @@ impl Core {
         let Some(Leader::Here(raft)) = self.leader_now() else {
             return Err(not_leader());
         };
+        // Of a newer weldr: in the log it would stop this node, and all that are as old.
+        if let Err(unknown) = record.order() {
+            return Err(Status::failed_precondition(unknown.to_string()));
+        }
         match self.write(&raft, record).await {
             Attempt::Done(done) => Ok(done),
             Attempt::NotTaken => Err(not_leader()),

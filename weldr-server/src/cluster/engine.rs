@@ -373,8 +373,14 @@ impl Running {
             // Nobody else can be elected, so there is nothing to wait for.
             let elected = raft.trigger().elect(false).await;
             elected.map_err(|error| failed(&error))?;
-            let applied = raft.wait_for_recovery(Some(START_PATIENCE)).await;
-            applied.map_err(|error| failed(&error))?;
+            let mut stopped = core.machine.stopped();
+            tokio::select! {
+                applied = raft.wait_for_recovery(Some(START_PATIENCE)) => {
+                    applied.map_err(|error| failed(&error))?;
+                }
+                // It serves what it has.
+                _ = stopped.wait_for(Option::is_some) => {}
+            }
         }
         if core.machine.has_begun() {
             return Ok(false);
@@ -447,7 +453,7 @@ impl Core {
     }
 }
 
-fn settings(is_alone: bool) -> Result<Config, openraft::ConfigError> {
+pub(super) fn settings(is_alone: bool) -> Result<Config, openraft::ConfigError> {
     // Who is alone has nobody to say it to, and is elected without a wait.
     let pace = if is_alone { 10 } else { 1 };
     Config {

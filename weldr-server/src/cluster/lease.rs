@@ -28,6 +28,11 @@ pub(super) async fn watch(core: Arc<Core>) {
             let metrics = raft.metrics().borrow_watched().clone();
             core.note_role(metrics.state);
             log_leader(&core, &metrics, &mut led_by);
+            if core.machine.stopped().borrow().is_some() {
+                // Who applies nothing must not lead.
+                raft.runtime_config().elect(false);
+                return None;
+            }
             lease(&core, &metrics, Instant::now())
         });
         core.lease.send_if_modified(|told| {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use openraft::{
-    LogState, OptionalSend, RaftLogReader,
+    EntryPayload, LogState, OptionalSend, RaftLogReader,
     storage::{IOFlushed, RaftLogStorage},
 };
 
@@ -105,6 +105,13 @@ impl RaftLogReader<Types> for LogStore {
     }
 }
 
+fn is_known(entry: &Entry) -> bool {
+    match &entry.payload {
+        EntryPayload::Normal(record) => record.order().is_ok(),
+        EntryPayload::Blank | EntryPayload::Membership(_) => true,
+    }
+}
+
 /// A map panics when it is asked for such a range.
 fn is_empty((start, end): (Bound<u64>, Bound<u64>)) -> bool {
     let first = match start {
@@ -144,9 +151,12 @@ impl RaftLogStorage<Types> for LogStore {
     }
 
     async fn read_committed(&mut self) -> io::Result<Option<LogId>> {
-        // The hint may be ahead of a log whose end was truncated after it.
+        // The hint may be ahead of a log whose end was truncated after it. And what this program does not know is
+        // met when the engine runs: before, nobody could be told.
         let kept = self.kept();
-        Ok(kept.committed.min(kept.last()))
+        let known = kept.entries.values().take_while(|entry| is_known(entry));
+        let last_known = known.last().map(|entry| entry.log_id).or(kept.purged);
+        Ok(kept.committed.min(last_known))
     }
 
     async fn append<I>(&mut self, entries: I, callback: IOFlushed<Types>) -> io::Result<()>

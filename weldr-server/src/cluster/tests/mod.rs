@@ -11,7 +11,9 @@ mod durability;
 mod failing_disk;
 mod kill;
 mod refused;
+mod simulation;
 mod suite;
+mod unknown;
 
 use std::{io, net::SocketAddr, path::Path};
 
