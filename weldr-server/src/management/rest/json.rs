@@ -123,6 +123,37 @@ impl From<v1::Node> for Node {
     }
 }
 
+/// The last changes, the newest first.
+#[derive(Debug, Serialize)]
+pub(super) struct History {
+    revision: u64,
+    events: Vec<HistoryEvent>,
+}
+
+/// One change.
+#[derive(Debug, Serialize)]
+struct HistoryEvent {
+    revision: u64,
+    time: Option<String>,
+    what: String,
+    from: String,
+}
+
+impl From<v1::GetHistoryResponse> for History {
+    fn from(answer: v1::GetHistoryResponse) -> Self {
+        let events = answer.events.into_iter().map(|event| HistoryEvent {
+            revision: event.revision,
+            time: timestamp(event.at),
+            what: event.what,
+            from: event.from,
+        });
+        Self {
+            revision: answer.revision,
+            events: events.collect(),
+        }
+    }
+}
+
 /// What became of a removal.
 #[derive(Debug, Serialize)]
 pub(super) struct Removal {
