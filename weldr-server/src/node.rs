@@ -359,3 +359,6 @@ async fn sample_rates(rates: Arc<Rates>, clients: Arc<Sharded<ClientShard>>, sna
         rates.sample(Instant::now(), client.success + client.failed, servers);
     }
 }
+
+#[cfg(test)]
+mod tests;

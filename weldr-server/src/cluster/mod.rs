@@ -53,3 +53,5 @@ pub use types::Member;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::newer;

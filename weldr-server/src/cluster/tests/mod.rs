@@ -10,6 +10,7 @@ mod damage;
 mod durability;
 mod failing_disk;
 mod kill;
+pub(crate) mod newer;
 mod refused;
 mod simulation;
 mod suite;
