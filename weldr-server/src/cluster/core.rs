@@ -156,10 +156,14 @@ impl Core {
         client.map_err(|no_way| Status::unavailable(no_way.to_string()))
     }
 
+    /// Whether this node met a record that it does not know, and applies nothing more.
+    pub(super) fn has_stopped(&self) -> bool {
+        self.machine.stopped().borrow().is_some()
+    }
+
     /// Whether this node leads, and a majority has said so of late.
     pub(super) fn leads(&self, metrics: &Metrics) -> bool {
-        let applies = self.machine.stopped().borrow().is_none();
-        if metrics.state != ServerState::Leader || !applies {
+        if metrics.state != ServerState::Leader || self.has_stopped() {
             return false;
         }
         let lease = super::engine::LEADER_LEASE;

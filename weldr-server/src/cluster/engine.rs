@@ -443,7 +443,11 @@ impl Core {
     async fn start_engine(&self) -> Result<(), OpenError> {
         let failed = |error: &dyn std::fmt::Display| OpenError::Engine(error.to_string());
         let is_alone = self.member.address.is_empty();
-        let config = settings(is_alone).map_err(|error| failed(&error))?;
+        let settings = settings(is_alone).map_err(|error| failed(&error))?;
+        let config = Config {
+            enable_elect: !self.log.has_committed_unknown(),
+            ..settings
+        };
         let network = Network(self.peers.clone());
         let (log, machine) = (self.log.clone(), self.machine.clone());
         let raft = Raft::new(self.me(), Arc::new(config), network, log, machine).await;

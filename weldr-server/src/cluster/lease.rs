@@ -7,7 +7,7 @@ use std::{
 
 use openraft::{Instant as _, ServerState, async_runtime::watch::WatchReceiver as _};
 use tokio::time;
-use tracing::info;
+use tracing::{debug, info};
 
 use super::{
     core::{Core, Metrics},
@@ -28,7 +28,7 @@ pub(super) async fn watch(core: Arc<Core>) {
             let metrics = raft.metrics().borrow_watched().clone();
             core.note_role(metrics.state);
             log_leader(&core, &metrics, &mut led_by);
-            if core.machine.stopped().borrow().is_some() {
+            if core.has_stopped() {
                 // Who applies nothing must not lead.
                 raft.runtime_config().elect(false);
                 return None;
@@ -40,12 +40,31 @@ pub(super) async fn watch(core: Arc<Core>) {
             *told = until;
             other
         });
+        if core
+            .stop
+            .run_until_cancelled(give_way(&core))
+            .await
+            .is_none()
+        {
+            break;
+        }
         tokio::select! {
             () = time::sleep(TICK) => {}
             () = core.stop.cancelled() => break,
         }
     }
     core.lease.send_replace(None);
+}
+
+/// Hands the leadership over when this node has it and applies nothing: it met the record only when it led.
+async fn give_way(core: &Core) {
+    let leads = core.has_stopped()
+        && core.metrics().is_some_and(|metrics| {
+            metrics.state == ServerState::Leader && !core.is_alone(&metrics)
+        });
+    if leads && let Err(error) = core.hand_over("").await {
+        debug!(%error, "no other node leads instead of this one yet");
+    }
 }
 
 /// Logs the leader when it is another one than before. A node that is alone has nothing to say.

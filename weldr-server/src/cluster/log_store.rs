@@ -78,6 +78,14 @@ impl LogStore {
         Ok(())
     }
 
+    /// Whether the log holds, for good, a record that this program does not know.
+    pub(super) fn has_committed_unknown(&self) -> bool {
+        let kept = self.kept();
+        let committed = kept.committed.map_or(0, |committed| committed.index);
+        let decided = kept.entries.range(..=committed);
+        decided.into_iter().any(|(_, entry)| !is_known(entry))
+    }
+
     pub(super) fn snapshot(&self) -> Option<KeptSnapshot> {
         self.kept().snapshot.clone()
     }

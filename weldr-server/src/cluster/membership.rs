@@ -196,7 +196,9 @@ impl Core {
             Ok(())
         } else {
             // This term's lease is gone for good; a new term begins a new one.
-            let _ = raft.trigger().elect(true).await;
+            if !self.has_stopped() {
+                let _ = raft.trigger().elect(true).await;
+            }
             Err(Status::unavailable(
                 "the other node has not taken over in time",
             ))
