@@ -11,7 +11,7 @@
 //! * `types` (what is in the log), `replica` (what the log makes, pure), `state_machine` (applies and publishes).
 //! * `history` and `backup` (what can be brought back, pure).
 //! * `log_store` (the log in memory), `disk` (the thread that writes), `store` (the database), `kept` and `rows`
-//!   (what is in it), `data_dir` (its directory, and how it is created whole or not at all).
+//!   (what is in it), `hint` (how far it is decided), `data_dir` (its directory, and how it is created whole or not at all).
 //! * `network` and `service` (the two ends of a call between nodes), `peers` (connections), `security` (who may
 //!   call), `wire` (the proto, pure).
 //! * `membership` (joining, leaving, handing over), `lease` (until when this node surely leads), `status`.
@@ -23,6 +23,7 @@ mod disk;
 mod engine;
 mod error;
 mod handle;
+mod hint;
 mod history;
 mod kept;
 mod lease;
