@@ -337,7 +337,11 @@ async fn add_servers(cluster: &Handle, addresses: &[SocketAddr]) -> Result<(), S
         };
         match cluster.propose(add).await {
             Ok(_) | Err(ProposeError::Rejected(crate::model::Rejection::Exists { .. })) => {}
-            Err(error @ (ProposeError::NoQuorum { .. } | ProposeError::Unknown { .. })) => {
+            Err(
+                error @ (ProposeError::NoQuorum { .. }
+                | ProposeError::Outdated(_)
+                | ProposeError::Unknown { .. }),
+            ) => {
                 tracing::warn!(server = %address, %error, "a server is not added: add it with weldrctl");
             }
             Err(source) => return Err(StartError::Server { address, source }),

@@ -29,7 +29,7 @@ use super::{
     error::StoreError,
     log_store::LogStore,
     peers::{Client, Peers},
-    state_machine::StateMachine,
+    state_machine::{StateMachine, Stopped},
     types::{Answer, Member, Raft, Record, Types},
     wire,
 };
@@ -110,6 +110,8 @@ pub(super) enum Failed {
     Unknown { missing: Vec<String> },
     /// It is not in the log, because the disk failed.
     Disk(Arc<StoreError>),
+    /// Nothing was written: nobody else can lead, and this node applies nothing any more.
+    Stopped(Stopped),
     /// The node stops.
     Stopping,
 }
@@ -182,6 +184,15 @@ impl Core {
             .all(|id| id == self.me())
     }
 
+    /// Why nobody leads where this node is the only one that may.
+    fn stopped_alone(&self) -> Option<Stopped> {
+        let stopped = self.machine.stopped().borrow().clone()?;
+        let alone = self
+            .metrics()
+            .is_some_and(|metrics| self.is_alone(&metrics));
+        alone.then_some(stopped)
+    }
+
     fn leader_now(&self) -> Option<Leader> {
         let raft = self.raft()?;
         let metrics = raft.metrics().borrow_watched().clone();
@@ -202,6 +213,9 @@ impl Core {
             }
             if let Some(leader) = self.leader_now() {
                 return Ok(leader);
+            }
+            if let Some(stopped) = self.stopped_alone() {
+                return Err(Failed::Stopped(stopped));
             }
             let failure = self.log.disk().and_then(super::disk::Disk::failure);
             if let Some(error) = failure.filter(|_| begun.elapsed() >= DISK_PATIENCE) {
@@ -299,7 +313,7 @@ impl Core {
                 Err(Failed::NoQuorum { missing }) if uncertain => {
                     return Err(Failed::Unknown { missing });
                 }
-                Err(Failed::Disk(_) | Failed::Stopping) if uncertain => {
+                Err(Failed::Disk(_) | Failed::Stopped(_) | Failed::Stopping) if uncertain => {
                     return Err(self.no_quorum(true).await);
                 }
                 Err(failed) => return Err(failed),

@@ -58,6 +58,9 @@ pub enum ProposeError {
         /// The nodes that do not answer.
         missing: Vec<String>,
     },
+    /// This node, which is alone, applies nothing any more; nothing changed.
+    #[error("this weldr is older than its log: {0}. Start a newer one")]
+    Outdated(Stopped),
     /// The node is shutting down; nothing changed.
     #[error("the node is shutting down")]
     ShuttingDown,
@@ -94,6 +97,7 @@ impl From<Failed> for ProposeError {
             Failed::NoQuorum { missing } => Self::NoQuorum { missing },
             Failed::Unknown { missing } => Self::Unknown { missing },
             Failed::Disk(error) => Self::NotDurable(error),
+            Failed::Stopped(stopped) => Self::Outdated(stopped),
             Failed::Stopping => Self::ShuttingDown,
         }
     }

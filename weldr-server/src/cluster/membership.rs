@@ -18,6 +18,7 @@ use super::{
     core::{Core, Metrics, QUORUM_PATIENCE},
     error::OpenError,
     peers::Peers,
+    successor::{self, Candidate},
     types::{Member, RECORD_VERSION, Raft},
 };
 
@@ -166,42 +167,81 @@ impl Core {
     }
 
     /// Hands the leadership over to the node of that name, or to the one that is most up to date; returns when
-    /// this node has seen it lead. Only the leader does.
+    /// this node has seen it lead. Only the leader does. Nothing is given up for a node that does not answer.
     pub(super) async fn hand_over(&self, name: &str) -> Result<(), Status> {
         let (raft, metrics) = self.leading()?;
-        let to = if name.is_empty() {
-            successor(&metrics).ok_or_else(|| Status::unavailable("no other node can lead"))?
-        } else {
-            member_named(&metrics, name)?
-        };
-        if to == self.me() {
+        if !name.is_empty() && member_named(&metrics, name)? == self.me() {
             return Ok(());
         }
-        if !metrics.membership_config.voter_ids().any(|id| id == to) {
-            return Err(Status::failed_precondition(format!(
-                "{name} does not vote yet"
-            )));
-        }
+        let next = if name.is_empty() {
+            self.successor(&metrics).await?
+        } else {
+            self.ready_to_lead(voter_named(&metrics, name)?).await?
+        };
         // Before anybody is asked: whoever holds something by the lease lets go of it first.
         self.handed_over
             .fetch_max(metrics.current_term, Ordering::SeqCst);
         self.lease.send_replace(None);
-        let sent = raft.trigger().transfer_leader(to).await;
+        let sent = raft.trigger().transfer_leader(next.id).await;
         sent.map_err(|error| Status::unavailable(error.to_string()))?;
         let wait = raft.wait(Some(TRANSFER_PATIENCE));
+        let me = self.me();
+        // A leader that has handed over takes no more orders: when its successor fails, the others elect another.
         let led = wait
-            .metrics(|now| now.current_leader == Some(to), "the new leader")
+            .metrics(
+                |now| now.current_leader.is_some_and(|leader| leader != me),
+                "the new leader",
+            )
             .await;
-        if led.is_ok() {
-            Ok(())
-        } else {
-            // This term's lease is gone for good; a new term begins a new one.
-            if !self.has_stopped() {
-                let _ = raft.trigger().elect(true).await;
+        let Candidate { id, member, .. } = next;
+        let leader = led.ok().and_then(|now| now.current_leader);
+        if leader == Some(id) {
+            return Ok(());
+        }
+        let metrics = self.metrics();
+        let leader = leader.zip(metrics.as_ref());
+        let leader =
+            leader.and_then(|(leader, metrics)| metrics.membership_config.get_node(&leader));
+        Err(Status::unavailable(match leader {
+            Some(leader) => format!("{} has not taken over; {} leads", member.name, leader.name),
+            None => format!(
+                "{} has not taken over within {} s; the nodes elect a leader",
+                member.name,
+                TRANSFER_PATIENCE.as_secs()
+            ),
+        }))
+    }
+
+    /// The best of those that are ready to lead.
+    async fn successor(&self, metrics: &Metrics) -> Result<Candidate, Status> {
+        let mut last = None;
+        for candidate in successor::in_order(successor::candidates(metrics)) {
+            match self.ready_to_lead(candidate).await {
+                Ok(candidate) => return Ok(candidate),
+                Err(status) => last = Some(status),
             }
-            Err(Status::unavailable(
-                "the other node has not taken over in time",
-            ))
+        }
+        let nobody = || Status::unavailable("no other node that votes answers");
+        Err(last.unwrap_or_else(nobody))
+    }
+
+    /// Asks a node whether it is there and may lead.
+    async fn ready_to_lead(&self, candidate: Candidate) -> Result<Candidate, Status> {
+        let Candidate { id, member, .. } = &candidate;
+        let stays = &self.member.name;
+        match self.report_of(*id, member, false).await {
+            Ok(report) if report.stopped.is_empty() => Ok(candidate),
+            Ok(report) => Err(Status::failed_precondition(format!(
+                "{} cannot lead, because it applies nothing any more: {}. {stays} goes on leading",
+                member.name, report.stopped
+            ))),
+            Err(error) => {
+                tracing::debug!(node = %member.name, %error, "a node that is to lead does not answer");
+                Err(Status::unavailable(format!(
+                    "{} does not answer; {stays} goes on leading",
+                    member.name
+                )))
+            }
         }
     }
 }
@@ -243,15 +283,10 @@ fn member_named(metrics: &Metrics, name: &str) -> Result<u64, Status> {
         .ok_or_else(|| Status::not_found(format!("there is no node {name} in the cluster")))
 }
 
-/// The voter that lacks least of the log.
-fn successor(metrics: &Metrics) -> Option<u64> {
-    let replication = metrics.replication.as_ref()?;
-    let voters = metrics.membership_config.voter_ids();
-    voters
-        .filter(|id| *id != metrics.id)
-        .filter_map(|id| Some((*replication.get(&id)?, id)))
-        .max()
-        .map(|(_, id)| id)
+fn voter_named(metrics: &Metrics, name: &str) -> Result<Candidate, Status> {
+    let mut voters = successor::candidates(metrics).into_iter();
+    let voter = voters.find(|voter| voter.member.name == name);
+    voter.ok_or_else(|| Status::failed_precondition(format!("{name} does not vote yet")))
 }
 
 async fn change_members(raft: &Raft, change: ChangeMembers<u64, Member>) -> Result<(), Status> {

@@ -14,7 +14,8 @@
 //!   (what is in it), `hint` (how far it is decided), `data_dir` (its directory, and how it is created whole or not at all).
 //! * `network` and `service` (the two ends of a call between nodes), `peers` (connections), `security` (who may
 //!   call), `wire` (the proto, pure).
-//! * `membership` (joining, leaving, handing over), `lease` (until when this node surely leads), `status`.
+//! * `membership` (joining, leaving, handing over), `successor` (to whom, pure), `lease` (until when this
+//!   node surely leads), `status`.
 
 mod backup;
 mod core;
@@ -38,6 +39,7 @@ mod service;
 mod state_machine;
 mod status;
 mod store;
+mod successor;
 mod types;
 mod wire;
 

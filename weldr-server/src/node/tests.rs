@@ -98,6 +98,9 @@ async fn a_lone_node_says_that_it_is_older_than_its_log_and_serves() {
     };
     let refused = client.add_server(add).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
+    let said = refused.message();
+    assert!(said.contains("this weldr is older than its log"), "{said}");
+    assert!(!said.contains("quorum"), "{said}");
     let proxied = get(node.proxy_addresses()[0], "/").await;
     assert!(proxied.ends_with("hello"), "{proxied}");
     time::timeout(LIMIT, node.shutdown()).await.unwrap();

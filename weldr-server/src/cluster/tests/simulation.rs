@@ -355,13 +355,14 @@ fn strike(sim: &mut Sim, random: &mut fastrand::Rng, leader: Option<u64>, down: 
                 sim.partition(host(one), host(other));
             }
         }
-        3 => match down.take() {
-            Some(back) => sim.bounce(host(back)),
-            None => {
+        3 => {
+            if let Some(back) = down.take() {
+                sim.bounce(host(back));
+            } else {
                 sim.crash(host(one));
                 *down = Some(one);
             }
-        },
+        }
         // A moment's failure of two, of which one may have just voted, or be the only one with the last write.
         4 | 5 => {
             for one in [one, other] {
@@ -384,7 +385,7 @@ fn repair(sim: &Sim) {
 
 fn simulate(seed: u64) -> (usize, usize) {
     let mut sim = Builder::new()
-        .simulation_duration(Duration::from_secs(600))
+        .simulation_duration(Duration::from_mins(10))
         .tick_duration(TICK)
         .min_message_latency(Duration::from_millis(1))
         .max_message_latency(Duration::from_millis(30))

@@ -19,7 +19,7 @@ async fn a_node_that_does_not_know_a_record_serves_what_it_has() {
     assert_eq!(handle.current().revision, revision(1));
     let refused = handle.propose(add(2)).await.unwrap_err();
     assert!(
-        matches!(refused, ProposeError::NoQuorum { .. }),
+        matches!(refused, ProposeError::Outdated(_)),
         "{refused:?}"
     );
     assert_eq!(handle.current().revision, revision(1));
