@@ -1,5 +1,7 @@
 //! The composition root: builds the parts of a node, wires them, and stops them in order.
 
+mod departure;
+
 use std::{
     net::SocketAddr,
     sync::Arc,
@@ -22,12 +24,13 @@ use crate::{
     config::{Config, ConfigError, Storage},
     management::{self, Readiness},
     model::{Command, PoolName, PoolSettings, ServerSpec, Timestamp},
-    proxy::{self, BindError, Listeners, Workers},
+    proxy::{self, BindError, HandOver, Listeners, Workers},
     reconcile::Reconciler,
     snapshot::{ServerView, Snapshots},
     stats::{ClientShard, Rates, Sharded, Totals},
     vip::{self, Vip},
 };
+use departure::Departure;
 
 /// How often rates are measured.
 const RATE_SAMPLE: Duration = Duration::from_secs(1);
@@ -109,22 +112,21 @@ impl Node {
         let rates = Arc::new(Rates::default());
         let sample = sample_rates(Arc::clone(&rates), Arc::clone(&clients), snapshots.clone());
         tokio::spawn(stop_control.clone().run_until_cancelled_owned(sample));
-        let (vip, serving) = hold_addresses(&config, &handle).await?;
+        let (hand_over, told) = watch::channel(HandOver::None);
+        let (vip, serving) = hold_addresses(&config, &handle, hand_over, &clients).await?;
 
         let options = management::Options { rest: config.rest };
         let how_to_add = management::how_to_add(management_address, &options);
+        let stop = &stop_proxy;
         let workers = start_proxy(
-            &config,
-            listeners,
-            how_to_add,
-            &snapshots,
-            &clients,
-            &stop_proxy,
+            &config, listeners, how_to_add, &snapshots, &clients, told, stop,
         )?;
         for address in &proxy_addresses {
             tracing::info!(%address, workers = config.workers, "proxy listening");
         }
         serving.send_replace(true);
+        let lost = leave_without_data_path(workers.ended(), serving.clone(), handle.clone());
+        tokio::spawn(stop_proxy.clone().run_until_cancelled_owned(lost));
         let (readiness, told_readiness) = watch::channel(Readiness::Ready);
         let outdated = tell_outdated(handle.clone(), readiness.clone());
         tokio::spawn(stop_control.clone().run_until_cancelled_owned(outdated));
@@ -137,13 +139,8 @@ impl Node {
             rates,
             started_at: SystemTime::now(),
         };
-        let serve = management::serve(
-            management,
-            parts,
-            options,
-            stop_control.clone(),
-            told_readiness,
-        );
+        let stop = stop_control.clone();
+        let serve = management::serve(management, parts, options, stop, told_readiness);
         let management = tokio::spawn(serve);
         tracing::info!(address = %management_address, rest = config.rest, "management listening");
         Ok(Self {
@@ -209,6 +206,7 @@ fn start_proxy(
     how_to_add: String,
     snapshots: &Snapshots,
     clients: &Arc<Sharded<ClientShard>>,
+    hand_over: watch::Receiver<HandOver>,
     stop: &CancellationToken,
 ) -> Result<Workers, proxy::StartError> {
     let parts = proxy::Parts {
@@ -219,10 +217,23 @@ fn start_proxy(
         snapshots: snapshots.clone(),
         clients: Arc::clone(clients),
         how_to_add,
+        hand_over,
         stop: stop.clone(),
         stop_timeout: config.shutdown_timeout,
     };
     Workers::start(listeners, &parts)
+}
+
+/// Lets go of the virtual addresses and of the leadership when no worker is left, though nobody stopped them.
+async fn leave_without_data_path(
+    ended: impl Future<Output = ()>,
+    serving: watch::Sender<bool>,
+    cluster: Handle,
+) {
+    ended.await;
+    tracing::error!("no worker is left: nothing is served, and other nodes have to");
+    serving.send_replace(false);
+    cluster.step_down().await;
 }
 
 /// Says so when what operators change no longer reaches this node.
@@ -262,6 +273,8 @@ fn reporter(snapshots: Snapshots) -> Reporter {
 async fn hold_addresses(
     config: &Config,
     cluster: &Handle,
+    hand_over: watch::Sender<HandOver>,
+    clients: &Arc<Sharded<ClientShard>>,
 ) -> Result<(Option<Vip>, watch::Sender<bool>), vip::StartError> {
     let serving = watch::Sender::new(false);
     let Some(addresses) = config.vip.clone() else {
@@ -272,6 +285,11 @@ async fn hold_addresses(
         serving: serving.subscribe(),
     };
     let vip = Vip::start(addresses, inputs).await?;
+    cluster.hold_by_leadership(Arc::new(Departure {
+        hand_over,
+        clients: Arc::clone(clients),
+        addresses: vip.status(),
+    }));
     Ok((Some(vip), serving))
 }
 

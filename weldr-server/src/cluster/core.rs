@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -30,6 +30,7 @@ use super::{
     log_store::LogStore,
     peers::{Client, Peers},
     state_machine::{StateMachine, Stopped},
+    tenant::Tenant,
     types::{Answer, Member, Raft, Record, Types},
     wire,
 };
@@ -56,6 +57,11 @@ pub(super) struct Core {
     pub(super) peers: Peers,
     /// Until when this node is surely the leader.
     pub(super) lease: watch::Sender<Option<std::time::Instant>>,
+    /// A hand-over has begun, and the lease is not told.
+    pub(super) withheld: AtomicBool,
+    /// Held by the one hand-over that may be under way.
+    pub(super) handing_over: tokio::sync::Mutex<()>,
+    pub(super) tenant: Mutex<Option<Arc<dyn Tenant>>>,
     /// The last term in which this node has given the leadership away.
     pub(super) handed_over: AtomicU64,
     pub(super) role: Mutex<Role>,
@@ -511,11 +517,38 @@ impl Core {
             report.leader = metrics.current_leader.unwrap_or_default();
             report.quorum = self.leads(&metrics);
         }
+        if let Some(tenant) = self.tenant() {
+            report.virtual_addresses = tenant.addresses();
+        }
         let reporter = self.reporter.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(reporter) = reporter.as_ref().filter(|_| servers) {
             report.servers = (reporter.0)();
         }
         report
+    }
+
+    pub(super) fn tenant(&self) -> Option<Arc<dyn Tenant>> {
+        let tenant = self.tenant.lock().unwrap_or_else(PoisonError::into_inner);
+        tenant.clone()
+    }
+
+    /// Ends the lease for as long as a hand-over is under way.
+    pub(super) fn withhold_lease(&self, withheld: bool) {
+        self.withheld.store(withheld, Ordering::SeqCst);
+        if withheld {
+            self.lease.send_replace(None);
+        }
+    }
+
+    /// Tells until when this node surely leads.
+    pub(super) fn tell_lease(&self, until: Option<std::time::Instant>) {
+        self.lease.send_if_modified(|told| {
+            // Looked at under the lock of the sender: a hand-over that begins now ends what is told here.
+            let until = until.filter(|_| !self.withheld.load(Ordering::SeqCst));
+            let other = *told != until;
+            *told = until;
+            other
+        });
     }
 
     /// Whether this node has given its leadership of that term away.

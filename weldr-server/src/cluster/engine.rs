@@ -3,7 +3,10 @@
 use std::{
     net::{IpAddr, SocketAddr, TcpListener},
     path::PathBuf,
-    sync::{Arc, Mutex, atomic::AtomicU64},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64},
+    },
     thread,
     time::Duration,
 };
@@ -263,6 +266,9 @@ impl Running {
             log,
             peers,
             lease: watch::Sender::new(None),
+            withheld: AtomicBool::new(false),
+            handing_over: tokio::sync::Mutex::default(),
+            tenant: Mutex::default(),
             handed_over: AtomicU64::new(0),
             role: Mutex::new(Role {
                 state: openraft::ServerState::Learner,

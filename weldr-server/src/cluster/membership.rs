@@ -19,6 +19,7 @@ use super::{
     error::OpenError,
     peers::Peers,
     successor::{self, Candidate},
+    tenant::Notice,
     types::{Member, RECORD_VERSION, Raft},
 };
 
@@ -178,12 +179,20 @@ impl Core {
         } else {
             self.ready_to_lead(voter_named(&metrics, name)?).await?
         };
+        let Ok(_turn) = self.handing_over.try_lock() else {
+            return Err(Status::failed_precondition(
+                "another hand-over is under way",
+            ));
+        };
         // Before anybody is asked: whoever holds something by the lease lets go of it first.
+        let stays = |why| {
+            Status::failed_precondition(format!("{why}; {} goes on leading", self.member.name))
+        };
+        let _notice = Notice::give(self).await.map_err(stays)?;
         self.handed_over
             .fetch_max(metrics.current_term, Ordering::SeqCst);
-        self.lease.send_replace(None);
         let sent = raft.trigger().transfer_leader(next.id).await;
-        sent.map_err(|error| Status::unavailable(error.to_string()))?;
+        sent.map_err(|error| Status::failed_precondition(error.to_string()))?;
         let wait = raft.wait(Some(TRANSFER_PATIENCE));
         let me = self.me();
         // A leader that has handed over takes no more orders: when its successor fails, the others elect another.
@@ -202,7 +211,7 @@ impl Core {
         let leader = leader.zip(metrics.as_ref());
         let leader =
             leader.and_then(|(leader, metrics)| metrics.membership_config.get_node(&leader));
-        Err(Status::unavailable(match leader {
+        Err(Status::failed_precondition(match leader {
             Some(leader) => format!("{} has not taken over; {} leads", member.name, leader.name),
             None => format!(
                 "{} has not taken over within {} s; the nodes elect a leader",
@@ -221,7 +230,7 @@ impl Core {
                 Err(status) => last = Some(status),
             }
         }
-        let nobody = || Status::unavailable("no other node that votes answers");
+        let nobody = || Status::failed_precondition("no other node that votes answers");
         Err(last.unwrap_or_else(nobody))
     }
 
@@ -237,7 +246,7 @@ impl Core {
             ))),
             Err(error) => {
                 tracing::debug!(node = %member.name, %error, "a node that is to lead does not answer");
-                Err(Status::unavailable(format!(
+                Err(Status::failed_precondition(format!(
                     "{} does not answer; {stays} goes on leading",
                     member.name
                 )))

@@ -15,7 +15,7 @@
 //! * `network` and `service` (the two ends of a call between nodes), `peers` (connections), `security` (who may
 //!   call), `wire` (the proto, pure).
 //! * `membership` (joining, leaving, handing over), `successor` (to whom, pure), `lease` (until when this
-//!   node surely leads), `status`.
+//!   node surely leads), `tenant` (who holds something by that), `status`.
 
 mod backup;
 mod core;
@@ -40,6 +40,7 @@ mod state_machine;
 mod status;
 mod store;
 mod successor;
+mod tenant;
 mod types;
 mod wire;
 
@@ -52,6 +53,7 @@ pub use history::{Event, What};
 pub use security::TlsFiles;
 pub use state_machine::Stopped;
 pub use status::{NodeReport, NodeStatus, Status};
+pub use tenant::Tenant;
 pub use types::Member;
 
 #[cfg(test)]

@@ -18,10 +18,7 @@ async fn a_node_that_does_not_know_a_record_serves_what_it_has() {
     assert!(reason.to_string().contains("it has version 2"), "{reason}");
     assert_eq!(handle.current().revision, revision(1));
     let refused = handle.propose(add(2)).await.unwrap_err();
-    assert!(
-        matches!(refused, ProposeError::Outdated(_)),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, ProposeError::Outdated(_)), "{refused:?}");
     assert_eq!(handle.current().revision, revision(1));
     log.stop().await;
     let kept = Store::open(directory.path()).unwrap().kept;
