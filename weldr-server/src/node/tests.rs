@@ -54,6 +54,42 @@ async fn origin() -> SocketAddr {
     address
 }
 
+/// The workers of a data path that does nothing.
+fn idle_workers(stop: &CancellationToken) -> Workers {
+    let (handle, log) = {
+        let opened = cluster::open(StoreOptions::default()).unwrap();
+        (opened.handle, opened.log)
+    };
+    let (_reconciler, snapshots) = Reconciler::start(&handle, 2);
+    let config = Config::default();
+    let listeners = Listeners::bind(&[local()], 2).unwrap();
+    let clients = Arc::new(Sharded::new(2));
+    let told = watch::channel(HandOver::None).1;
+    let how = String::new();
+    let workers = start_proxy(&config, listeners, how, &snapshots, &clients, told, stop).unwrap();
+    drop(log);
+    workers
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_without_workers_serves_no_address() {
+    let stop = CancellationToken::new();
+    let workers = idle_workers(&stop);
+    let ended = workers.ended();
+    let serving = watch::Sender::new(true);
+    let Opened { handle, log, .. } = cluster::open(StoreOptions::default()).unwrap();
+    let lost = tokio::spawn(leave_without_data_path(ended, serving.clone(), handle));
+    let mut told = serving.subscribe();
+    let early = time::timeout(Duration::from_millis(50), told.wait_for(|serving| !serving));
+    assert!(early.await.is_err(), "they are there");
+    stop.cancel();
+    let told = time::timeout(LIMIT, told.wait_for(|serving| !serving)).await;
+    told.unwrap().unwrap();
+    time::timeout(LIMIT, lost).await.unwrap().unwrap();
+    task::spawn_blocking(|| workers.join()).await.unwrap();
+    log.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lone_node_says_that_it_is_older_than_its_log_and_serves() {
     let directory = newer::directory(origin().await).await;
