@@ -271,8 +271,12 @@ const PATIENCE: Duration = Duration::from_millis(100);
 
 /// One request after the other, each on a connection of its own.
 fn ask_again_and_again(asked: &Mutex<Asked>, is_over: &dyn Fn() -> bool) {
+    ask(PATIENCE, asked, is_over);
+}
+
+fn ask(patience: Duration, asked: &Mutex<Asked>, is_over: &dyn Fn() -> bool) {
     while !is_over() {
-        let answer = get(PATIENCE);
+        let answer = get(patience);
         let mut asked = asked.lock().unwrap_or_else(PoisonError::into_inner);
         match answer {
             Ok(answer) if answer.starts_with("HTTP/1.1 200") => asked.answered.push(Instant::now()),
@@ -465,4 +469,61 @@ async fn the_address_moves_before_a_leader_is_upgraded() {
     cluster.is_whole().await;
     assert_none_lost(users, &cluster).await;
     observation.assert_one_at_a_time("upgraded", &cluster).await;
+}
+
+/// The median and the worst, in milliseconds.
+fn median_and_worst(mut times: Vec<Duration>) -> String {
+    times.sort_unstable();
+    let (median, worst) = (times[times.len() / 2], times[times.len() - 1]);
+    format!("{} | {}", median.as_millis(), worst.as_millis())
+}
+
+/// How often each is done for the figures.
+const RUNS: usize = 20;
+
+/// Not a test: prints a table of what a client notices of a leader that is killed, and of one that hands over.
+#[tokio::test]
+#[ignore = "figures, which take two minutes"]
+async fn figures() {
+    let Some(mut cluster) = Cluster::start().await else {
+        return;
+    };
+    let quick = |asked: &Mutex<Asked>, is_over: &dyn Fn() -> bool| {
+        ask(Duration::from_millis(20), asked, is_over);
+    };
+    let (mut moved, mut lost, mut killed) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..RUNS {
+        let old = cluster.holder().await;
+        let users = cluster.users().await;
+        let asked = cluster.client.record(quick);
+        let new = (old + 1) % NAMES.len();
+        let told = cluster.ctl(old, &["transfer", NAMES[new]]).await;
+        assert_eq!(told.code(), Some(0), "{told:?}");
+        assert_eq!(cluster.moves_from(old).await, new);
+        more_use(&users).await;
+        moved.push(asked.finish().longest_silence());
+        lost.extend(users.into_iter().flat_map(|user| user.finish().lost));
+        cluster.is_whole().await;
+    }
+    for _ in 0..RUNS {
+        let old = cluster.holder().await;
+        let asked = cluster.client.record(quick);
+        wait::until("an answer before", async || {
+            let answered = asked.so_far().answered.len();
+            if answered > 20 { Ok(()) } else { Err(answered) }
+        })
+        .await;
+        cluster.nodes[old].take().unwrap().kill().await;
+        cluster.moves_from(old).await;
+        answers(&cluster.client).await;
+        killed.push(asked.finish().longest_silence());
+        cluster.run(old).await;
+        cluster.is_whole().await;
+    }
+    println!("| what | runs | requests lost | median ms without an answer | worst |");
+    println!("|---|---|---|---|---|");
+    let (moved, killed) = (median_and_worst(moved), median_and_worst(killed));
+    println!("| transfer | {RUNS} | {} | {moved} |", lost.len());
+    println!("| leader killed | {RUNS} | not counted | {killed} |");
+    println!("{lost:?}");
 }

@@ -35,6 +35,8 @@ const JOIN_PATIENCE: Duration = Duration::from_mins(1);
 const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between two rounds of asking.
 const JOIN_PAUSE: Duration = Duration::from_millis(250);
+/// How often a new leader is asked whether a majority follows it.
+const QUORUM_LOOK: Duration = Duration::from_millis(10);
 /// How long a hand-over may take.
 const TRANSFER_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -170,7 +172,7 @@ impl Core {
     /// Hands the leadership over to the node of that name, or to the one that is most up to date; returns when
     /// this node has seen it lead. Only the leader does. Nothing is given up for a node that does not answer.
     pub(super) async fn hand_over(&self, name: &str) -> Result<(), Status> {
-        let (raft, metrics) = self.leading()?;
+        let (_, metrics) = self.leading()?;
         if !name.is_empty() && member_named(&metrics, name)? == self.me() {
             return Ok(());
         }
@@ -189,28 +191,33 @@ impl Core {
             Status::failed_precondition(format!("{why}; {} goes on leading", self.member.name))
         };
         let _notice = Notice::give(self).await.map_err(stays)?;
+        self.give_up_for(next).await
+    }
+
+    /// Asks `next` to lead, and returns when it does, with a majority.
+    async fn give_up_for(&self, next: Candidate) -> Result<(), Status> {
+        let Candidate { id, member, .. } = next;
+        let (raft, metrics) = self.leading()?;
         self.handed_over
             .fetch_max(metrics.current_term, Ordering::SeqCst);
-        let sent = raft.trigger().transfer_leader(next.id).await;
+        let deadline = Instant::now() + TRANSFER_PATIENCE;
+        let sent = raft.trigger().transfer_leader(id).await;
         sent.map_err(|error| Status::failed_precondition(error.to_string()))?;
         let wait = raft.wait(Some(TRANSFER_PATIENCE));
-        let me = self.me();
+        let is_other = |leader: u64| leader != self.me();
         // A leader that has handed over takes no more orders: when its successor fails, the others elect another.
         let led = wait
             .metrics(
-                |now| now.current_leader.is_some_and(|leader| leader != me),
+                |now| now.current_leader.is_some_and(is_other),
                 "the new leader",
             )
             .await;
-        let Candidate { id, member, .. } = next;
         let leader = led.ok().and_then(|now| now.current_leader);
         if leader == Some(id) {
+            self.has_quorum(id, &member, deadline).await;
             return Ok(());
         }
-        let metrics = self.metrics();
-        let leader = leader.zip(metrics.as_ref());
-        let leader =
-            leader.and_then(|(leader, metrics)| metrics.membership_config.get_node(&leader));
+        let leader = leader.and_then(|leader| metrics.membership_config.get_node(&leader));
         Err(Status::failed_precondition(match leader {
             Some(leader) => format!("{} has not taken over; {} leads", member.name, leader.name),
             None => format!(
@@ -219,6 +226,17 @@ impl Core {
                 TRANSFER_PATIENCE.as_secs()
             ),
         }))
+    }
+
+    /// Returns when a new leader knows that a majority follows it, and can take writes; at `deadline` at the latest.
+    async fn has_quorum(&self, id: u64, member: &Member, deadline: Instant) {
+        while Instant::now() < deadline {
+            let report = self.report_of(id, member, false).await;
+            if report.is_ok_and(|report| report.quorum) {
+                return;
+            }
+            time::sleep(QUORUM_LOOK).await;
+        }
     }
 
     /// The best of those that are ready to lead.

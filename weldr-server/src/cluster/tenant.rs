@@ -22,7 +22,8 @@ pub trait Tenant: fmt::Debug + Send + Sync {
     /// What it may hold, for those who look at the cluster.
     fn addresses(&self) -> Vec<v1::VirtualAddress>;
 
-    /// The hand-over has ended, whether another node leads or not. May come at any time after `prepare` was called.
+    /// All is released, or the hand-over has ended without. May come more than once, and at any time after `prepare` was
+    /// called.
     fn resume(&self);
 }
 
@@ -43,6 +44,8 @@ impl<'c> Notice<'c> {
         core.withhold_lease(true);
         if let Some(tenant) = &notice.tenant {
             tenant.released().await?;
+            // What is gone need not be left any more; what comes now concerns other addresses.
+            tenant.resume();
         }
         Ok(notice)
     }
