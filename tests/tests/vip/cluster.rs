@@ -515,7 +515,16 @@ async fn figures() {
         .await;
         cluster.nodes[old].take().unwrap().kill().await;
         cluster.moves_from(old).await;
-        answers(&cluster.client).await;
+        let before = asked.so_far().answered.len();
+        wait::until("answers again", async || {
+            let answered = asked.so_far().answered.len();
+            if answered > before + 5 {
+                Ok(())
+            } else {
+                Err(answered)
+            }
+        })
+        .await;
         killed.push(asked.finish().longest_silence());
         cluster.run(old).await;
         cluster.is_whole().await;

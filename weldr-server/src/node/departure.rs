@@ -13,8 +13,10 @@ use crate::{
     vip::{Standing, Status},
 };
 
-/// For how long answers tell clients to close, before connections without a request are closed.
-const CLOSING: Duration = Duration::from_millis(100);
+/// For how long answers tell clients to close, and others still come.
+const CLOSING: Duration = Duration::from_millis(70);
+/// How long those who came last have for their request, before connections without one are closed.
+const SHUT: Duration = Duration::from_millis(40);
 /// How long what still runs may take then.
 const LAST: Duration = Duration::from_millis(100);
 /// Between two looks whether a connection is left.
@@ -32,13 +34,15 @@ pub(super) struct Departure {
 
 impl Departure {
     /// Clients cannot be answered from an address that has left, so they end before: first those that ask, then those
-    /// that are idle. In the end nobody is let in, which costs a new client the time until it repeats its SYN.
+    /// that are idle. Nobody is let in between, which costs a new client the time until it repeats its SYN.
     async fn send_clients_away(&self) {
         if !self.addresses.borrow().iter().any(is_here) {
             return;
         }
         self.hand_over.send_replace(HandOver::Closing);
         time::sleep(CLOSING).await;
+        self.hand_over.send_replace(HandOver::Shut);
+        time::sleep(SHUT).await;
         self.hand_over.send_replace(HandOver::Closed);
         let gone = async {
             while Totals::sum(&self.clients).detail.connections > 0 {
@@ -137,13 +141,17 @@ mod tests {
         let stage = stage(Standing::Holding);
         let begun = Instant::now();
         stage.departure.prepare().await;
-        assert_eq!(begun.elapsed(), CLOSING, "nobody was there");
+        assert_eq!(begun.elapsed(), CLOSING + SHUT, "nobody was there");
         assert_eq!(*stage.told.borrow(), HandOver::Closed);
 
         stage.departure.clients.of(0).connections.rise();
         let begun = Instant::now();
         stage.departure.prepare().await;
-        assert!(begun.elapsed() >= CLOSING + LAST, "{:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() >= CLOSING + SHUT + LAST,
+            "{:?}",
+            begun.elapsed()
+        );
         stage.departure.resume();
         assert_eq!(*stage.told.borrow(), HandOver::None);
     }

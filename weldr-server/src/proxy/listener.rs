@@ -101,8 +101,8 @@ pub(super) async fn accept(worker: Rc<Worker>, listener: TcpListener) {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             Ok(()) = hand_over.changed() => {
-                let closed = *hand_over.borrow_and_update() == HandOver::Closed;
-                let_in(&listener, !closed);
+                let told = *hand_over.borrow_and_update();
+                let_in(&listener, matches!(told, HandOver::None | HandOver::Closing));
                 continue;
             }
             () = worker.stop.cancelled() => break,

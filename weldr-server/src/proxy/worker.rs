@@ -83,7 +83,9 @@ pub enum HandOver {
     None,
     /// Answers say that the connection closes.
     Closing,
-    /// Connections without a request are closed, and none is let in: a SYN is dropped, for its sender to repeat.
+    /// And nobody new is let in: a SYN is dropped, for its sender to repeat.
+    Shut,
+    /// And connections without a request are closed. One that was let in just now has sent its request by then.
     Closed,
 }
 
@@ -273,7 +275,7 @@ async fn follow_hand_over(worker: Rc<Worker>) {
     while hand_over.changed().await.is_ok() && !worker.stop.is_cancelled() {
         worker.drain.set(match *hand_over.borrow_and_update() {
             HandOver::None => Drain::Serving,
-            HandOver::Closing => Drain::LameDuck,
+            HandOver::Closing | HandOver::Shut => Drain::LameDuck,
             HandOver::Closed => Drain::Closing,
         });
         if worker.closes_idle() {
