@@ -97,12 +97,16 @@ fn listen(address: SocketAddr, shared: bool) -> io::Result<net::TcpListener> {
 /// Accepts connections until the worker drains, then those that already wait.
 pub(super) async fn accept(worker: Rc<Worker>, listener: TcpListener) {
     let mut hand_over = worker.hand_over.clone();
+    let mut is_open = true;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             Ok(()) = hand_over.changed() => {
                 let told = *hand_over.borrow_and_update();
-                let_in(&listener, matches!(told, HandOver::None | HandOver::Closing));
+                let opens = matches!(told, HandOver::None | HandOver::Closing);
+                if std::mem::replace(&mut is_open, opens) != opens {
+                    let_in(&listener, opens);
+                }
                 continue;
             }
             () = worker.stop.cancelled() => break,
