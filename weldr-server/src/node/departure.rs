@@ -13,12 +13,13 @@ use crate::{
     vip::{Standing, Status},
 };
 
-/// For how long answers tell clients to close, and others still come.
-const CLOSING: Duration = Duration::from_millis(70);
+/// For how long answers tell clients to close, and others still come: until those that ask nothing are parked, so that
+/// closing them loses no request.
+const CLOSING: Duration = Duration::from_millis(300);
 /// How long those who came last have for their request, before connections without one are closed.
 const SHUT: Duration = Duration::from_millis(40);
 /// How long what still runs may take then.
-const LAST: Duration = Duration::from_millis(100);
+const LAST: Duration = Duration::from_millis(160);
 /// Between two looks whether a connection is left.
 const LOOK: Duration = Duration::from_millis(2);
 /// How long dropping the addresses may take; a lease is shorter.
