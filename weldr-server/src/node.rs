@@ -1,5 +1,7 @@
 //! The composition root: builds the parts of a node, wires them, and stops them in order.
 
+mod departure;
+
 use std::{
     net::SocketAddr,
     sync::Arc,
@@ -22,12 +24,13 @@ use crate::{
     config::{Config, ConfigError, Storage},
     management::{self, Readiness},
     model::{Command, PoolName, PoolSettings, ServerSpec, Timestamp},
-    proxy::{self, BindError, Listeners, Workers},
+    proxy::{self, BindError, HandOver, Listeners, Workers},
     reconcile::Reconciler,
     snapshot::{ServerView, Snapshots},
     stats::{ClientShard, Rates, Sharded, Totals},
     vip::{self, Vip},
 };
+use departure::Departure;
 
 /// How often rates are measured.
 const RATE_SAMPLE: Duration = Duration::from_secs(1);
@@ -106,10 +109,9 @@ impl Node {
         add_servers(&handle, &config.servers).await?;
 
         let clients: Arc<Sharded<ClientShard>> = Arc::new(Sharded::new(config.workers));
-        let rates = Arc::new(Rates::default());
-        let sample = sample_rates(Arc::clone(&rates), Arc::clone(&clients), snapshots.clone());
-        tokio::spawn(stop_control.clone().run_until_cancelled_owned(sample));
-        let (vip, serving) = hold_addresses(&config, &handle).await?;
+        let rates = measure_rates(&clients, &snapshots, &stop_control);
+        let (hand_over, told) = watch::channel(HandOver::None);
+        let (vip, serving) = hold_addresses(&config, &handle, hand_over, &clients).await?;
 
         let workers = start_proxy(
             &config,
@@ -117,13 +119,18 @@ impl Node {
             management_address,
             &snapshots,
             &clients,
+            told,
             &stop_proxy,
         )?;
         for address in &proxy_addresses {
             tracing::info!(%address, workers = config.workers, "proxy listening");
         }
         serving.send_replace(true);
+        let lost = leave_without_data_path(workers.ended(), serving.clone(), handle.clone());
+        tokio::spawn(stop_proxy.clone().run_until_cancelled_owned(lost));
         let (readiness, told_readiness) = watch::channel(Readiness::Ready);
+        let outdated = tell_outdated(handle.clone(), readiness.clone());
+        tokio::spawn(stop_control.clone().run_until_cancelled_owned(outdated));
         let cluster = handle.clone();
         cluster.report_servers_with(reporter(snapshots.clone()));
         let parts = management::Parts {
@@ -133,13 +140,9 @@ impl Node {
             rates,
             started_at: SystemTime::now(),
         };
-        let serve = management::serve(
-            management,
-            parts,
-            management::Options { rest: config.rest },
-            stop_control.clone(),
-            told_readiness,
-        );
+        let options = management::Options { rest: config.rest };
+        let stop = stop_control.clone();
+        let serve = management::serve(management, parts, options, stop, told_readiness);
         let management = tokio::spawn(serve);
         tracing::info!(address = %management_address, rest = config.rest, "management listening");
         Ok(Self {
@@ -205,6 +208,7 @@ fn start_proxy(
     management: SocketAddr,
     snapshots: &Snapshots,
     clients: &Arc<Sharded<ClientShard>>,
+    hand_over: watch::Receiver<HandOver>,
     stop: &CancellationToken,
 ) -> Result<Workers, proxy::StartError> {
     let parts = proxy::Parts {
@@ -215,10 +219,37 @@ fn start_proxy(
         snapshots: snapshots.clone(),
         clients: Arc::clone(clients),
         how_to_add: management::how_to_add(management, config.rest),
+        hand_over,
         stop: stop.clone(),
         stop_timeout: config.shutdown_timeout,
     };
     Workers::start(listeners, &parts)
+}
+
+/// Lets go of the virtual addresses and of the leadership when no worker is left, though nobody stopped them.
+async fn leave_without_data_path(
+    ended: impl Future<Output = ()>,
+    serving: watch::Sender<bool>,
+    cluster: Handle,
+) {
+    ended.await;
+    tracing::error!("no worker is left: nothing is served, and other nodes have to");
+    serving.send_replace(false);
+    cluster.step_down().await;
+}
+
+/// Says so when what operators change no longer reaches this node.
+async fn tell_outdated(cluster: Handle, readiness: watch::Sender<Readiness>) {
+    let mut stopped = cluster.stopped();
+    if stopped.wait_for(Option::is_some).await.is_ok() {
+        readiness.send_if_modified(|readiness| {
+            let was_ready = *readiness == Readiness::Ready;
+            if was_ready {
+                *readiness = Readiness::Outdated;
+            }
+            was_ready
+        });
+    }
 }
 
 /// Tells the other nodes what this one sees of the servers.
@@ -244,6 +275,8 @@ fn reporter(snapshots: Snapshots) -> Reporter {
 async fn hold_addresses(
     config: &Config,
     cluster: &Handle,
+    hand_over: watch::Sender<HandOver>,
+    clients: &Arc<Sharded<ClientShard>>,
 ) -> Result<(Option<Vip>, watch::Sender<bool>), vip::StartError> {
     let serving = watch::Sender::new(false);
     let Some(addresses) = config.vip.clone() else {
@@ -254,6 +287,11 @@ async fn hold_addresses(
         serving: serving.subscribe(),
     };
     let vip = Vip::start(addresses, inputs).await?;
+    cluster.hold_by_leadership(Arc::new(Departure {
+        hand_over,
+        clients: Arc::clone(clients),
+        addresses: vip.status(),
+    }));
     Ok((Some(vip), serving))
 }
 
@@ -319,13 +357,28 @@ async fn add_servers(cluster: &Handle, addresses: &[SocketAddr]) -> Result<(), S
         };
         match cluster.propose(add).await {
             Ok(_) | Err(ProposeError::Rejected(crate::model::Rejection::Exists { .. })) => {}
-            Err(error @ (ProposeError::NoQuorum { .. } | ProposeError::Unknown { .. })) => {
+            Err(
+                error @ (ProposeError::NoQuorum { .. }
+                | ProposeError::Outdated(_)
+                | ProposeError::Unknown { .. }),
+            ) => {
                 tracing::warn!(server = %address, %error, "a server is not added: add it with weldrctl");
             }
             Err(source) => return Err(StartError::Server { address, source }),
         }
     }
     Ok(())
+}
+
+fn measure_rates(
+    clients: &Arc<Sharded<ClientShard>>,
+    snapshots: &Snapshots,
+    stop: &CancellationToken,
+) -> Arc<Rates> {
+    let rates = Arc::new(Rates::default());
+    let sample = sample_rates(Arc::clone(&rates), Arc::clone(clients), snapshots.clone());
+    tokio::spawn(stop.clone().run_until_cancelled_owned(sample));
+    rates
 }
 
 async fn sample_rates(rates: Arc<Rates>, clients: Arc<Sharded<ClientShard>>, snapshots: Snapshots) {
@@ -341,3 +394,6 @@ async fn sample_rates(rates: Arc<Rates>, clients: Arc<Sharded<ClientShard>>, sna
         rates.sample(Instant::now(), client.success + client.failed, servers);
     }
 }
+
+#[cfg(test)]
+mod tests;

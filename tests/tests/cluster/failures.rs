@@ -74,11 +74,16 @@ async fn without_a_quorum_nothing_changes_and_traffic_goes_on() {
     assert!(told.stdout.contains("no answer"), "{}", told.stdout);
     assert!(told.stdout.contains("no quorum"), "{}", told.stdout);
 
-    // It starts without a quorum too, with what it had. After a kill it may not know that the last change was decided:
-    // that is written with the next one, or when it stops.
-    cluster.terminate(2).await;
-    cluster.run(2).await;
-    assert_eq!(cluster.ports(2, true).await.unwrap(), [port]);
+    // It starts without a quorum too, with what it had, however it ended.
+    for killed in [true, false] {
+        if killed {
+            cluster.kill(2).await;
+        } else {
+            cluster.terminate(2).await;
+        }
+        cluster.run(2).await;
+        assert_eq!(cluster.ports(2, true).await.unwrap(), [port]);
+    }
     cluster.run(1).await;
     adds_in_the_end(&cluster, 2, 1003).await;
 }
@@ -155,4 +160,53 @@ async fn a_follower_that_hears_nobody_deposes_nobody() {
     .await;
     let after = cluster.status(leader).await.unwrap();
     assert_eq!((after.leader, after.term), (before.leader, before.term));
+}
+
+/// Whoever is to lead is asked first, and nothing is given up for one that does not answer.
+async fn a_transfer_fails_and_the_leader_goes_on(cluster: &TestCluster, leader: usize, to: usize) {
+    let name = cluster.nodes[to].name.as_str();
+    let own = cluster.nodes[leader].name.as_str();
+    let before = cluster.status(leader).await.unwrap();
+    let told = cluster.weldrctl(leader).args(["cluster", "transfer", name]);
+    let told = told.run().await;
+    assert_eq!(told.code(), Some(1), "{told:?}");
+    let sentence = format!("{name} does not answer; {own} goes on leading");
+    assert!(told.stderr.contains(&sentence), "{told:?}");
+    let after = cluster.status(leader).await.unwrap();
+    assert_eq!((after.leader, after.term), (before.leader, before.term));
+    assert!(after.quorum);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transfer_to_a_node_that_does_not_answer_changes_nothing() {
+    let cluster = TestCluster::start(3).await;
+    cluster.add(0, 1001).await.unwrap();
+    let leader = cluster.leader().await;
+    let [stopped, cut_off] = [(leader + 1) % 3, (leader + 2) % 3];
+    cluster.signal(stopped, Signal::STOP);
+    a_transfer_fails_and_the_leader_goes_on(&cluster, leader, stopped).await;
+    cluster.add(leader, 1002).await.unwrap();
+    cluster.signal(stopped, Signal::CONT);
+    cluster.has_voters(3).await;
+    cluster.isolate(cut_off);
+    a_transfer_fails_and_the_leader_goes_on(&cluster, leader, cut_off).await;
+    cluster.add(leader, 1003).await.unwrap();
+    cluster.heal();
+}
+
+/// Also the successor that nobody named is one that answers.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_stops_hands_over_to_a_node_that_lives() {
+    let mut cluster = TestCluster::start(3).await;
+    cluster.add(0, 1001).await.unwrap();
+    let leader = cluster.leader().await;
+    let [dead, alive] = [(leader + 1) % 3, (leader + 2) % 3];
+    cluster.signal(dead, Signal::STOP);
+    let said = cluster.terminate(leader).await;
+    assert!(!said.contains("not handed over"), "{said}");
+    let next = format!("leader=\"{}\"", cluster.nodes[alive].name);
+    let told = |line: &str| line.contains("another node leads") && line.contains(&next);
+    assert!(said.lines().any(told), "{said}");
+    cluster.signal(dead, Signal::CONT);
+    adds_in_the_end(&cluster, alive, 1002).await;
 }

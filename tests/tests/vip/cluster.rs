@@ -2,7 +2,7 @@
 //! is killed, cut off, stopped, moved or restarted. What it lost and for how long is printed.
 
 use std::{
-    io::{Read as _, Write as _},
+    io::{BufRead, BufReader, Read as _, Write as _},
     path::Path,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
@@ -123,6 +123,24 @@ impl Cluster {
         .await
     }
 
+    /// Clients that use the address, from now on; each has had answers.
+    async fn users(&self) -> Vec<Watcher<Used>> {
+        let users: Vec<_> = (0..4)
+            .map(|_| self.client.record(use_again_and_again))
+            .collect();
+        more_use(&users).await;
+        users
+    }
+
+    /// The nodes that have the address, as the status says.
+    async fn shown_holders(&self, asked: usize) -> Vec<String> {
+        let status = self.ctl(asked, &["status"]).await;
+        let lines = status.stdout.lines().filter(|line| line.contains(V4));
+        lines
+            .map(|line| line.split(' ').next().unwrap().to_owned())
+            .collect()
+    }
+
     /// Begins to record, with some answers from before anything happens.
     async fn observe(&self) -> Observation {
         let machines: Vec<_> = self.machines.iter().collect();
@@ -213,13 +231,52 @@ impl Asked {
     }
 }
 
+/// Waits until each has had some more answers.
+async fn more_use(users: &[Watcher<Used>]) {
+    for user in users {
+        let before = user.so_far().answers;
+        wait::until("more answers on kept connections", async || {
+            let used = user.so_far();
+            if used.answers > before + 20 {
+                Ok(())
+            } else {
+                Err(format!("{used:?}"))
+            }
+        })
+        .await;
+    }
+}
+
+/// Ends them after some more answers, and asserts that they lost no request and were told to move.
+async fn assert_none_lost(users: Vec<Watcher<Used>>, cluster: &Cluster) {
+    more_use(&users).await;
+    for user in users {
+        let used = user.finish();
+        let logs = || cluster.nodes.iter().flatten().map(Process::stderr);
+        assert!(
+            used.lost.is_empty(),
+            "{used:?}\n{}",
+            logs().collect::<String>()
+        );
+        assert!(used.connections > 1, "{used:?}");
+        println!(
+            "{} answers on {} connections",
+            used.answers, used.connections
+        );
+    }
+}
+
 /// How long the client waits for a connection, and for an answer, before it asks anew.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// One request after the other, each on a connection of its own.
 fn ask_again_and_again(asked: &Mutex<Asked>, is_over: &dyn Fn() -> bool) {
+    ask(PATIENCE, asked, is_over);
+}
+
+fn ask(patience: Duration, asked: &Mutex<Asked>, is_over: &dyn Fn() -> bool) {
     while !is_over() {
-        let answer = get(PATIENCE);
+        let answer = get(patience);
         let mut asked = asked.lock().unwrap_or_else(PoisonError::into_inner);
         match answer {
             Ok(answer) if answer.starts_with("HTTP/1.1 200") => asked.answered.push(Instant::now()),
@@ -236,6 +293,73 @@ fn get(patience: Duration) -> std::io::Result<String> {
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     Ok(answer)
+}
+
+/// What clients saw who keep their connections, or wait for one: each failure is a request that was lost.
+#[derive(Debug, Clone, Default)]
+struct Used {
+    answers: u64,
+    /// How often a connection was closed, in order, and another one taken.
+    connections: u64,
+    lost: Vec<String>,
+}
+
+/// One POST after the other, which nobody may repeat, on a connection that is kept until an answer says otherwise.
+fn use_again_and_again(used: &Mutex<Used>, is_over: &dyn Fn() -> bool) {
+    while !is_over() {
+        let result = use_one(used, is_over);
+        let mut used = used.lock().unwrap_or_else(PoisonError::into_inner);
+        used.connections += 1;
+        if let Err(error) = result {
+            used.lost.push(error.to_string());
+        }
+    }
+}
+
+fn use_one(used: &Mutex<Used>, is_over: &dyn Fn() -> bool) -> std::io::Result<()> {
+    let address = SocketAddr::new(ip_of(V4), 8080);
+    let stream = TcpStream::connect_timeout(&address, Duration::from_secs(10))?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    stream.set_nodelay(true)?;
+    let mut reader = BufReader::new(&stream);
+    while !is_over() {
+        (&stream)
+            .write_all(b"POST / HTTP/1.1\r\nHost: example.com\r\nContent-Length: 2\r\n\r\nhi")?;
+        let closes = read_answer(&mut reader)?;
+        used.lock().unwrap_or_else(PoisonError::into_inner).answers += 1;
+        if closes {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Reads a whole answer; says whether it ends the connection.
+fn read_answer(reader: &mut impl BufRead) -> std::io::Result<bool> {
+    let (mut length, mut closes, mut line) = (0, false, String::new());
+    loop {
+        line.clear();
+        if reader.read_line(&mut line)? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        let field = line.trim_end().to_ascii_lowercase();
+        match field.split_once(": ") {
+            Some(("content-length", value)) => length = value.parse().unwrap(),
+            Some(("connection", value)) => closes |= value.contains("close"),
+            _ if field.is_empty() => break,
+            _ => assert!(!field.starts_with("http/1.1 5"), "{field}"),
+        }
+    }
+    reader.read_exact(&mut vec![0; length])?;
+    Ok(closes)
+}
+
+/// A connection that nothing is asked on: how many bytes come before it ends.
+fn connect_and_wait() -> std::io::Result<usize> {
+    let address = SocketAddr::new(ip_of(V4), 8080);
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(10))?;
+    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    stream.read_to_end(&mut Vec::new())
 }
 
 /// Waits until the client gets an answer through the address.
@@ -311,14 +435,23 @@ async fn the_address_moves_with_the_leadership() {
         return;
     };
     let old = cluster.holder().await;
+    assert_eq!(cluster.shown_holders(old).await, [NAMES[old]]);
+    let users = cluster.users().await;
+    let idle = cluster.client.namespace().run(connect_and_wait);
     let observation = cluster.observe().await;
     let new = (old + 1) % NAMES.len();
     let moved = cluster.ctl(old, &["transfer", NAMES[new]]).await;
     assert_eq!(moved.code(), Some(0), "{moved:?}");
     assert_eq!(cluster.moves_from(old).await, new);
+    assert_none_lost(users, &cluster).await;
+    let ended = idle.join().unwrap();
+    assert_eq!(ended.unwrap(), 0, "an idle connection ends, and is not cut");
     observation
         .assert_one_at_a_time("transferred", &cluster)
         .await;
+    for asked in 0..NAMES.len() {
+        assert_eq!(cluster.shown_holders(asked).await, [NAMES[new]]);
+    }
 }
 
 #[tokio::test]
@@ -327,11 +460,79 @@ async fn the_address_moves_before_a_leader_is_upgraded() {
         return;
     };
     let old = cluster.holder().await;
+    let users = cluster.users().await;
     let observation = cluster.observe().await;
     let finished = cluster.nodes[old].take().unwrap().terminate().await;
     assert_eq!(finished.code(), Some(0), "{finished:?}");
     cluster.moves_from(old).await;
     cluster.run(old).await;
     cluster.is_whole().await;
+    assert_none_lost(users, &cluster).await;
     observation.assert_one_at_a_time("upgraded", &cluster).await;
+}
+
+/// The median and the worst, in milliseconds.
+fn median_and_worst(mut times: Vec<Duration>) -> String {
+    times.sort_unstable();
+    let (median, worst) = (times[times.len() / 2], times[times.len() - 1]);
+    format!("{} | {}", median.as_millis(), worst.as_millis())
+}
+
+/// How often each is done for the figures.
+const RUNS: usize = 20;
+
+/// Not a test: prints a table of what a client notices of a leader that is killed, and of one that hands over.
+#[tokio::test]
+#[ignore = "figures, which take two minutes"]
+async fn figures() {
+    let Some(mut cluster) = Cluster::start().await else {
+        return;
+    };
+    let quick = |asked: &Mutex<Asked>, is_over: &dyn Fn() -> bool| {
+        ask(Duration::from_millis(20), asked, is_over);
+    };
+    let (mut moved, mut lost, mut killed) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..RUNS {
+        let old = cluster.holder().await;
+        let users = cluster.users().await;
+        let asked = cluster.client.record(quick);
+        let new = (old + 1) % NAMES.len();
+        let told = cluster.ctl(old, &["transfer", NAMES[new]]).await;
+        assert_eq!(told.code(), Some(0), "{told:?}");
+        assert_eq!(cluster.moves_from(old).await, new);
+        more_use(&users).await;
+        moved.push(asked.finish().longest_silence());
+        lost.extend(users.into_iter().flat_map(|user| user.finish().lost));
+        cluster.is_whole().await;
+    }
+    for _ in 0..RUNS {
+        let old = cluster.holder().await;
+        let asked = cluster.client.record(quick);
+        wait::until("an answer before", async || {
+            let answered = asked.so_far().answered.len();
+            if answered > 20 { Ok(()) } else { Err(answered) }
+        })
+        .await;
+        cluster.nodes[old].take().unwrap().kill().await;
+        cluster.moves_from(old).await;
+        let before = asked.so_far().answered.len();
+        wait::until("answers again", async || {
+            let answered = asked.so_far().answered.len();
+            if answered > before + 5 {
+                Ok(())
+            } else {
+                Err(answered)
+            }
+        })
+        .await;
+        killed.push(asked.finish().longest_silence());
+        cluster.run(old).await;
+        cluster.is_whole().await;
+    }
+    println!("| what | runs | requests lost | median ms without an answer | worst |");
+    println!("|---|---|---|---|---|");
+    let (moved, killed) = (median_and_worst(moved), median_and_worst(killed));
+    println!("| transfer | {RUNS} | {} | {moved} |", lost.len());
+    println!("| leader killed | {RUNS} | not counted | {killed} |");
+    println!("{lost:?}");
 }

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -29,7 +29,8 @@ use super::{
     error::StoreError,
     log_store::LogStore,
     peers::{Client, Peers},
-    state_machine::StateMachine,
+    state_machine::{StateMachine, Stopped},
+    tenant::Tenant,
     types::{Answer, Member, Raft, Record, Types},
     wire,
 };
@@ -56,6 +57,11 @@ pub(super) struct Core {
     pub(super) peers: Peers,
     /// Until when this node is surely the leader.
     pub(super) lease: watch::Sender<Option<std::time::Instant>>,
+    /// A hand-over has begun, and the lease is not told.
+    pub(super) withheld: AtomicBool,
+    /// Held by the one hand-over that may be under way.
+    pub(super) handing_over: tokio::sync::Mutex<()>,
+    pub(super) tenant: Mutex<Option<Arc<dyn Tenant>>>,
     /// The last term in which this node has given the leadership away.
     pub(super) handed_over: AtomicU64,
     pub(super) role: Mutex<Role>,
@@ -110,6 +116,8 @@ pub(super) enum Failed {
     Unknown { missing: Vec<String> },
     /// It is not in the log, because the disk failed.
     Disk(Arc<StoreError>),
+    /// Nothing was written: nobody else can lead, and this node applies nothing any more.
+    Stopped(Stopped),
     /// The node stops.
     Stopping,
 }
@@ -156,9 +164,14 @@ impl Core {
         client.map_err(|no_way| Status::unavailable(no_way.to_string()))
     }
 
+    /// Whether this node met a record that it does not know, and applies nothing more.
+    pub(super) fn has_stopped(&self) -> bool {
+        self.machine.stopped().borrow().is_some()
+    }
+
     /// Whether this node leads, and a majority has said so of late.
     pub(super) fn leads(&self, metrics: &Metrics) -> bool {
-        if metrics.state != ServerState::Leader {
+        if metrics.state != ServerState::Leader || self.has_stopped() {
             return false;
         }
         let lease = super::engine::LEADER_LEASE;
@@ -175,6 +188,15 @@ impl Core {
             .membership_config
             .voter_ids()
             .all(|id| id == self.me())
+    }
+
+    /// Why nobody leads where this node is the only one that may.
+    fn stopped_alone(&self) -> Option<Stopped> {
+        let stopped = self.machine.stopped().borrow().clone()?;
+        let alone = self
+            .metrics()
+            .is_some_and(|metrics| self.is_alone(&metrics));
+        alone.then_some(stopped)
     }
 
     fn leader_now(&self) -> Option<Leader> {
@@ -197,6 +219,9 @@ impl Core {
             }
             if let Some(leader) = self.leader_now() {
                 return Ok(leader);
+            }
+            if let Some(stopped) = self.stopped_alone() {
+                return Err(Failed::Stopped(stopped));
             }
             let failure = self.log.disk().and_then(super::disk::Disk::failure);
             if let Some(error) = failure.filter(|_| begun.elapsed() >= DISK_PATIENCE) {
@@ -294,7 +319,7 @@ impl Core {
                 Err(Failed::NoQuorum { missing }) if uncertain => {
                     return Err(Failed::Unknown { missing });
                 }
-                Err(Failed::Disk(_) | Failed::Stopping) if uncertain => {
+                Err(Failed::Disk(_) | Failed::Stopped(_) | Failed::Stopping) if uncertain => {
                     return Err(self.no_quorum(true).await);
                 }
                 Err(failed) => return Err(failed),
@@ -322,6 +347,10 @@ impl Core {
         let Some(Leader::Here(raft)) = self.leader_now() else {
             return Err(not_leader());
         };
+        // Of a newer weldr: in the log it would stop this node, and all that are as old.
+        if let Err(unknown) = record.order() {
+            return Err(Status::failed_precondition(unknown.to_string()));
+        }
         match self.write(&raft, record).await {
             Attempt::Done(done) => Ok(done),
             Attempt::NotTaken => Err(not_leader()),
@@ -488,11 +517,38 @@ impl Core {
             report.leader = metrics.current_leader.unwrap_or_default();
             report.quorum = self.leads(&metrics);
         }
+        if let Some(tenant) = self.tenant() {
+            report.virtual_addresses = tenant.addresses();
+        }
         let reporter = self.reporter.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(reporter) = reporter.as_ref().filter(|_| servers) {
             report.servers = (reporter.0)();
         }
         report
+    }
+
+    pub(super) fn tenant(&self) -> Option<Arc<dyn Tenant>> {
+        let tenant = self.tenant.lock().unwrap_or_else(PoisonError::into_inner);
+        tenant.clone()
+    }
+
+    /// Ends the lease for as long as a hand-over is under way.
+    pub(super) fn withhold_lease(&self, withheld: bool) {
+        self.withheld.store(withheld, Ordering::SeqCst);
+        if withheld {
+            self.lease.send_replace(None);
+        }
+    }
+
+    /// Tells until when this node surely leads.
+    pub(super) fn tell_lease(&self, until: Option<std::time::Instant>) {
+        self.lease.send_if_modified(|told| {
+            // Looked at under the lock of the sender: a hand-over that begins now ends what is told here.
+            let until = until.filter(|_| !self.withheld.load(Ordering::SeqCst));
+            let other = *told != until;
+            *told = until;
+            other
+        });
     }
 
     /// Whether this node has given its leadership of that term away.

@@ -48,6 +48,11 @@ impl DataDir {
         self.path.join("weldr.redb")
     }
 
+    /// How far the log in the database is decided.
+    pub(super) fn hint(&self) -> PathBuf {
+        self.path.join("decided")
+    }
+
     /// Whether nothing has the name of the database; a directory that cannot be searched is no answer.
     pub(super) fn has_no_database(&self) -> Result<bool, OpenError> {
         let there = self.database().try_exists();

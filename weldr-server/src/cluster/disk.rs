@@ -13,6 +13,7 @@ use tracing::error;
 
 use super::{
     error::{OpenError, StoreError},
+    hint::Hint,
     kept::{Change, Kept},
     store::Store,
     types::Types,
@@ -26,6 +27,7 @@ const MOST_WAITING: usize = 1024;
 pub(super) struct Disk {
     jobs: mpsc::Sender<Job>,
     failure: Arc<Mutex<Option<Failure>>>,
+    hint: Arc<Hint>,
 }
 
 /// What the disk could not do, until it can again.
@@ -55,6 +57,7 @@ impl Disk {
     pub(super) fn start(store: Store, kept: Kept) -> Result<Self, OpenError> {
         let (jobs, waiting) = mpsc::channel(MOST_WAITING);
         let failure = Arc::default();
+        let hint = Arc::new(store.hint(kept.identity.node));
         let writer = Writer {
             store,
             durable: kept,
@@ -65,7 +68,16 @@ impl Disk {
             .name("weldr-log".to_owned())
             .spawn(move || writer.run(waiting))
             .map_err(OpenError::Thread)?;
-        Ok(Self { jobs, failure })
+        Ok(Self {
+            jobs,
+            failure,
+            hint,
+        })
+    }
+
+    /// How far the log is decided, to be noted at once: [`Disk::write`] may take its time for that.
+    pub(super) fn hint(&self) -> &Hint {
+        &self.hint
     }
 
     /// Writes `change`, after all that was given before it.

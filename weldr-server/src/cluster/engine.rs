@@ -3,7 +3,10 @@
 use std::{
     net::{IpAddr, SocketAddr, TcpListener},
     path::PathBuf,
-    sync::{Arc, Mutex, atomic::AtomicU64},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64},
+    },
     thread,
     time::Duration,
 };
@@ -263,6 +266,9 @@ impl Running {
             log,
             peers,
             lease: watch::Sender::new(None),
+            withheld: AtomicBool::new(false),
+            handing_over: tokio::sync::Mutex::default(),
+            tenant: Mutex::default(),
             handed_over: AtomicU64::new(0),
             role: Mutex::new(Role {
                 state: openraft::ServerState::Learner,
@@ -373,8 +379,14 @@ impl Running {
             // Nobody else can be elected, so there is nothing to wait for.
             let elected = raft.trigger().elect(false).await;
             elected.map_err(|error| failed(&error))?;
-            let applied = raft.wait_for_recovery(Some(START_PATIENCE)).await;
-            applied.map_err(|error| failed(&error))?;
+            let mut stopped = core.machine.stopped();
+            tokio::select! {
+                applied = raft.wait_for_recovery(Some(START_PATIENCE)) => {
+                    applied.map_err(|error| failed(&error))?;
+                }
+                // It serves what it has.
+                _ = stopped.wait_for(Option::is_some) => {}
+            }
         }
         if core.machine.has_begun() {
             return Ok(false);
@@ -437,7 +449,11 @@ impl Core {
     async fn start_engine(&self) -> Result<(), OpenError> {
         let failed = |error: &dyn std::fmt::Display| OpenError::Engine(error.to_string());
         let is_alone = self.member.address.is_empty();
-        let config = settings(is_alone).map_err(|error| failed(&error))?;
+        let settings = settings(is_alone).map_err(|error| failed(&error))?;
+        let config = Config {
+            enable_elect: !self.log.has_committed_unknown(),
+            ..settings
+        };
         let network = Network(self.peers.clone());
         let (log, machine) = (self.log.clone(), self.machine.clone());
         let raft = Raft::new(self.me(), Arc::new(config), network, log, machine).await;
@@ -447,7 +463,7 @@ impl Core {
     }
 }
 
-fn settings(is_alone: bool) -> Result<Config, openraft::ConfigError> {
+pub(super) fn settings(is_alone: bool) -> Result<Config, openraft::ConfigError> {
     // Who is alone has nobody to say it to, and is elected without a wait.
     let pace = if is_alone { 10 } else { 1 };
     Config {

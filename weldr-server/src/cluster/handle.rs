@@ -17,6 +17,7 @@ use super::{
     history::Event,
     state_machine::Stopped,
     status::{self, Status},
+    tenant::Tenant,
     types::{Answer, Order, Record},
 };
 
@@ -58,6 +59,9 @@ pub enum ProposeError {
         /// The nodes that do not answer.
         missing: Vec<String>,
     },
+    /// This node, which is alone, applies nothing any more; nothing changed.
+    #[error("this weldr is older than its log: {0}. Start a newer one")]
+    Outdated(Stopped),
     /// The node is shutting down; nothing changed.
     #[error("the node is shutting down")]
     ShuttingDown,
@@ -94,6 +98,7 @@ impl From<Failed> for ProposeError {
             Failed::NoQuorum { missing } => Self::NoQuorum { missing },
             Failed::Unknown { missing } => Self::Unknown { missing },
             Failed::Disk(error) => Self::NotDurable(error),
+            Failed::Stopped(stopped) => Self::Outdated(stopped),
             Failed::Stopping => Self::ShuttingDown,
         }
     }
@@ -245,6 +250,13 @@ impl Handle {
         }
     }
 
+    /// Who is to let go of what it holds by [`leadership`](Self::leadership) before that is handed over.
+    pub fn hold_by_leadership(&self, tenant: Arc<dyn Tenant>) {
+        if let Some(core) = self.core.upgrade() {
+            *core.tenant.lock().unwrap_or_else(PoisonError::into_inner) = Some(tenant);
+        }
+    }
+
     /// Whether this node surely leads now.
     pub fn leads(&self) -> bool {
         let until = *self.lease.borrow();
@@ -279,7 +291,7 @@ impl Handle {
 
     /// Gives the leadership away, when this node has it and another can take it: what a node does before it stops.
     pub async fn step_down(&self) {
-        let stepped_down = self.on_engine(QUORUM_PATIENCE, async |core| {
+        let stepped_down = self.on_engine(LONGEST_CHANGE, async |core| {
             let leads = core.metrics().filter(|metrics| core.leads(metrics));
             match leads.filter(|metrics| !core.is_alone(metrics)) {
                 Some(_) => core.hand_over("").await,

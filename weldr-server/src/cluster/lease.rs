@@ -1,46 +1,98 @@
 //! Until when a node is surely the leader.
 
 use std::{
+    future,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use openraft::{Instant as _, ServerState, async_runtime::watch::WatchReceiver as _};
+use openraft::{
+    Instant as _, ServerState, async_runtime::watch::WatchReceiver as _,
+    type_config::alias::WatchReceiverOf,
+};
 use tokio::time;
-use tracing::info;
+use tracing::{debug, info};
 
 use super::{
     core::{Core, Metrics},
     engine::LEADER_LEASE,
+    types::Types,
 };
 
 /// What clocks may run apart in a lease, and what telling it may take.
 const MARGIN: Duration = Duration::from_millis(100);
 
-/// How often the lease is told while nothing changes.
+/// How often the lease is told while nothing changes, and at most.
 const TICK: Duration = Duration::from_millis(50);
+const LEAST: Duration = Duration::from_millis(5);
+
+/// What the engine says of itself, whichever runs.
+struct Changes(Option<WatchReceiverOf<Types, Metrics>>);
+
+impl Changes {
+    /// Returns when it says something new.
+    async fn next(&mut self, core: &Core) {
+        if self.0.is_none() {
+            self.0 = core.raft().map(|raft| raft.metrics());
+        }
+        match &mut self.0 {
+            None => future::pending().await,
+            Some(metrics) => {
+                if metrics.changed().await.is_err() {
+                    // It has ended; the next one is asked then.
+                    self.0 = None;
+                }
+            }
+        }
+    }
+}
 
 /// Tells the lease until the node stops, and logs who leads.
 pub(super) async fn watch(core: Arc<Core>) {
     let mut led_by = None;
+    let mut changes = Changes(None);
     loop {
         let until = core.raft().and_then(|raft| {
             let metrics = raft.metrics().borrow_watched().clone();
             core.note_role(metrics.state);
             log_leader(&core, &metrics, &mut led_by);
+            if core.has_stopped() {
+                // Who applies nothing must not lead.
+                raft.runtime_config().elect(false);
+                return None;
+            }
             lease(&core, &metrics, Instant::now())
         });
-        core.lease.send_if_modified(|told| {
-            let other = *told != until;
-            *told = until;
-            other
-        });
-        tokio::select! {
-            () = time::sleep(TICK) => {}
-            () = core.stop.cancelled() => break,
+        core.tell_lease(until);
+        if core
+            .stop
+            .run_until_cancelled(give_way(&core))
+            .await
+            .is_none()
+        {
+            break;
+        }
+        let next = async {
+            // Not more often than this, whatever the engine has to tell.
+            time::sleep(LEAST).await;
+            let _ = time::timeout(TICK, changes.next(&core)).await;
+        };
+        if core.stop.run_until_cancelled(next).await.is_none() {
+            break;
         }
     }
     core.lease.send_replace(None);
+}
+
+/// Hands the leadership over when this node has it and applies nothing: it met the record only when it led.
+async fn give_way(core: &Core) {
+    let leads = core.has_stopped()
+        && core.metrics().is_some_and(|metrics| {
+            metrics.state == ServerState::Leader && !core.is_alone(&metrics)
+        });
+    if leads && let Err(error) = core.hand_over("").await {
+        debug!(%error, "no other node leads instead of this one yet");
+    }
 }
 
 /// Logs the leader when it is another one than before. A node that is alone has nothing to say.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use openraft::{
-    LogState, OptionalSend, RaftLogReader,
+    EntryPayload, LogState, OptionalSend, RaftLogReader,
     storage::{IOFlushed, RaftLogStorage},
 };
 
@@ -78,6 +78,20 @@ impl LogStore {
         Ok(())
     }
 
+    /// Whether the log holds, for good, a record that this program does not know.
+    pub(super) fn has_committed_unknown(&self) -> bool {
+        let committed = self.committed().map_or(0, |committed| committed.index);
+        let kept = self.kept();
+        let decided = kept.entries.range(..=committed);
+        decided.into_iter().any(|(_, entry)| !is_known(entry))
+    }
+
+    /// How far the log is known to be decided.
+    fn committed(&self) -> Option<LogId> {
+        let hint = self.disk.as_ref().and_then(|disk| disk.hint().last());
+        self.kept().committed.max(hint)
+    }
+
     pub(super) fn snapshot(&self) -> Option<KeptSnapshot> {
         self.kept().snapshot.clone()
     }
@@ -102,6 +116,13 @@ impl RaftLogReader<Types> for LogStore {
 
     async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
         Ok(self.kept().vote)
+    }
+}
+
+fn is_known(entry: &Entry) -> bool {
+    match &entry.payload {
+        EntryPayload::Normal(record) => record.order().is_ok(),
+        EntryPayload::Blank | EntryPayload::Membership(_) => true,
     }
 }
 
@@ -139,14 +160,21 @@ impl RaftLogStorage<Types> for LogStore {
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
+        if let (Some(disk), Some(committed)) = (&self.disk, committed) {
+            disk.hint().note(committed);
+        }
         self.change(Change::Committed(committed), Done::Nobody)
             .await
     }
 
     async fn read_committed(&mut self) -> io::Result<Option<LogId>> {
-        // The hint may be ahead of a log whose end was truncated after it.
+        // The hint may be ahead of a log whose end has not reached the disk. And what this program does not know is
+        // met when the engine runs: before, nobody could be told.
+        let committed = self.committed();
         let kept = self.kept();
-        Ok(kept.committed.min(kept.last()))
+        let known = kept.entries.values().take_while(|entry| is_known(entry));
+        let last_known = known.last().map(|entry| entry.log_id).or(kept.purged);
+        Ok(committed.min(last_known))
     }
 
     async fn append<I>(&mut self, entries: I, callback: IOFlushed<Types>) -> io::Result<()>

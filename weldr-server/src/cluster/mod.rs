@@ -11,10 +11,11 @@
 //! * `types` (what is in the log), `replica` (what the log makes, pure), `state_machine` (applies and publishes).
 //! * `history` and `backup` (what can be brought back, pure).
 //! * `log_store` (the log in memory), `disk` (the thread that writes), `store` (the database), `kept` and `rows`
-//!   (what is in it), `data_dir` (its directory, and how it is created whole or not at all).
+//!   (what is in it), `hint` (how far it is decided), `data_dir` (its directory, and how it is created whole or not at all).
 //! * `network` and `service` (the two ends of a call between nodes), `peers` (connections), `security` (who may
 //!   call), `wire` (the proto, pure).
-//! * `membership` (joining, leaving, handing over), `lease` (until when this node surely leads), `status`.
+//! * `membership` (joining, leaving, handing over), `successor` (to whom, pure), `lease` (until when this
+//!   node surely leads), `tenant` (who holds something by that), `status`.
 
 mod backup;
 mod core;
@@ -23,6 +24,7 @@ mod disk;
 mod engine;
 mod error;
 mod handle;
+mod hint;
 mod history;
 mod kept;
 mod lease;
@@ -37,6 +39,8 @@ mod service;
 mod state_machine;
 mod status;
 mod store;
+mod successor;
+mod tenant;
 mod types;
 mod wire;
 
@@ -49,7 +53,10 @@ pub use history::{Event, What};
 pub use security::TlsFiles;
 pub use state_machine::Stopped;
 pub use status::{NodeReport, NodeStatus, Status};
+pub use tenant::Tenant;
 pub use types::Member;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::newer;

@@ -108,6 +108,11 @@ impl raft_server::Raft for Service {
         request: Request<v1::TransferLeaderRequest>,
     ) -> Result<Response<v1::TransferLeaderResponse>, Status> {
         let request = wire::from_transfer(of_member(request)?).map_err(malformed)?;
+        if self.0.has_stopped() {
+            return Ok(Response::new(v1::TransferLeaderResponse {
+                accepted: false,
+            }));
+        }
         let handled = self.raft()?.handle_transfer_leader(request).await;
         let accepted = handled.map_err(failed)?.is_ok();
         Ok(Response::new(v1::TransferLeaderResponse { accepted }))

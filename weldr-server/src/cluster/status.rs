@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
-use weldr_proto::raft::v1::ReportResponse;
+use weldr_proto::raft::v1::{ReportResponse, VirtualAddress};
 
 use super::{core::Core, types::Member};
 
@@ -58,6 +58,8 @@ pub struct NodeReport {
     pub program: String,
     /// Why it applies nothing any more.
     pub stopped: Option<String>,
+    /// The virtual addresses that it looks after.
+    pub virtual_addresses: Vec<VirtualAddress>,
 }
 
 /// Asks all members.
@@ -120,5 +122,6 @@ fn node_report(report: ReportResponse, last: Option<u64>) -> NodeReport {
         lag: last.unwrap_or(report.last).saturating_sub(report.applied),
         program: report.program,
         stopped: Some(report.stopped).filter(|stopped| !stopped.is_empty()),
+        virtual_addresses: report.virtual_addresses,
     }
 }

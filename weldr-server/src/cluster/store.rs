@@ -13,6 +13,7 @@ use tracing::{error, info};
 use super::{
     data_dir::DataDir,
     error::{Damage, OpenError, StoreError},
+    hint::Hint,
     kept::{Change, Identity, Kept},
     replica,
     rows::{self, ReadError},
@@ -33,7 +34,7 @@ pub(super) struct Store {
     /// Whether the last write failed: what is logged is the change.
     failing: bool,
     /// Held as long as the database may be written.
-    _data_dir: DataDir,
+    data_dir: DataDir,
 }
 
 /// What opening a store found.
@@ -76,9 +77,14 @@ impl Store {
             open_database,
             database: Some(database),
             failing: false,
-            _data_dir: data_dir,
+            data_dir,
         };
         Ok(OpenedStore { store, kept })
+    }
+
+    /// What is noted beside the database for the node that it belongs to.
+    pub(super) fn hint(&self, node: u64) -> Hint {
+        Hint::open(&self.data_dir.hint(), node)
     }
 
     /// Makes `changes` of what was `before` durable. When it fails, the store goes back to `before`, at the

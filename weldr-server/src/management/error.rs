@@ -15,7 +15,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 
 use crate::{
-    cluster::{ChangeError, ProposeError},
+    cluster::{ChangeError, ProposeError, Stopped},
     model::{Invalid, PoolName, Rejection},
 };
 
@@ -37,6 +37,9 @@ pub(super) enum Error {
         /// The nodes that do not answer.
         missing: Vec<String>,
     },
+    /// This node, which is alone, applies nothing any more.
+    #[error("this weldr is older than its log: {0}. Nothing changed; start a newer one")]
+    Outdated(Stopped),
     /// No answer within the time that the call has.
     #[error(
         "the call ran out of time{}: the change may or may not be made; repeating it is safe",
@@ -129,6 +132,7 @@ impl Error {
             },
             Self::NotDurable(_)
             | Self::NoQuorum { .. }
+            | Self::Outdated(_)
             | Self::ClusterUnavailable(_)
             | Self::Stopping => ("unavailable", Code::Unavailable, Http::SERVICE_UNAVAILABLE),
             Self::NoSuchNode(_) => ("not_found", Code::NotFound, Http::NOT_FOUND),
@@ -207,6 +211,7 @@ impl From<ProposeError> for Error {
             ProposeError::NotDurable(cause) => Self::NotDurable(cause),
             ProposeError::NoQuorum { missing } => Self::NoQuorum { missing },
             ProposeError::Unknown { missing } => Self::Unknown { missing },
+            ProposeError::Outdated(stopped) => Self::Outdated(stopped),
             ProposeError::ShuttingDown => Self::Stopping,
         }
     }

@@ -23,6 +23,8 @@ pub enum Readiness {
     Starting,
     /// Yes.
     Ready,
+    /// It serves, but what operators change no longer reaches it: it met a record of a newer weldr.
+    Outdated,
     /// No more: it finishes what runs.
     Stopping,
 }
@@ -36,7 +38,9 @@ struct Body {
 pub(super) fn readyz(readiness: Readiness) -> Response {
     let code = match readiness {
         Readiness::Ready => StatusCode::OK,
-        Readiness::Starting | Readiness::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+        Readiness::Starting | Readiness::Outdated | Readiness::Stopping => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
     };
     (code, Json(Body { status: readiness })).into_response()
 }
@@ -89,7 +93,9 @@ impl GrpcHealth {
     async fn tell(&self, readiness: Readiness) {
         let status = match readiness {
             Readiness::Ready => ServingStatus::Serving,
-            Readiness::Starting | Readiness::Stopping => ServingStatus::NotServing,
+            Readiness::Starting | Readiness::Outdated | Readiness::Stopping => {
+                ServingStatus::NotServing
+            }
         };
         for service in SERVICES {
             self.0.set_service_status(service, status).await;

@@ -13,7 +13,7 @@ use socket2::SockFilter;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::{net::TcpListener, time};
 
-use super::worker::Worker;
+use super::worker::{HandOver, Worker};
 
 /// Connections that may wait to be accepted; the kernel caps it at `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
@@ -96,9 +96,19 @@ fn listen(address: SocketAddr, shared: bool) -> io::Result<net::TcpListener> {
 
 /// Accepts connections until the worker drains, then those that already wait.
 pub(super) async fn accept(worker: Rc<Worker>, listener: TcpListener) {
+    let mut hand_over = worker.hand_over.clone();
+    let mut is_open = true;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
+            Ok(()) = hand_over.changed() => {
+                let told = *hand_over.borrow_and_update();
+                let opens = matches!(told, HandOver::None | HandOver::Closing);
+                if std::mem::replace(&mut is_open, opens) != opens {
+                    let_in(&listener, opens);
+                }
+                continue;
+            }
             () = worker.stop.cancelled() => break,
         };
         match accepted {
@@ -109,14 +119,25 @@ pub(super) async fn accept(worker: Rc<Worker>, listener: TcpListener) {
     accept_the_rest(&worker, &listener).await;
 }
 
+/// Lets new connections in, or none for a moment: clients repeat what they did not get an answer to.
+fn let_in(listener: &TcpListener, anybody: bool) {
+    let socket = SockRef::from(listener);
+    let told = if anybody {
+        begin_handshakes(&socket)
+    } else {
+        begin_no_handshake(&socket)
+    };
+    if let Err(error) = told {
+        tracing::debug!(%error, anybody, "a listener cannot be told what to let in");
+    }
+}
+
 /// Closing a socket resets what waits in its queue. So nothing new is let in, and the queue is emptied first.
 /// A client whose connection comes now repeats it, and finds the port closed.
 async fn accept_the_rest(worker: &Rc<Worker>, listener: &TcpListener) {
     // A handshake that is under way needs a round trip to reach the queue.
     const LAST_ARRIVALS: Duration = Duration::from_millis(200);
-    if let Err(error) = begin_no_handshake(&SockRef::from(listener)) {
-        tracing::debug!(%error, "a listener cannot be told to let nothing new in");
-    }
+    let_in(listener, false);
     while let Ok(Ok((stream, client))) = time::timeout(LAST_ARRIVALS, listener.accept()).await {
         worker.welcome(stream, client).await;
     }
@@ -140,6 +161,18 @@ fn begin_no_handshake(listener: &SockRef<'_>) -> io::Result<()> {
         SockFilter::new(RETURN, 0, 0, 0),
         SockFilter::new(RETURN, 0, 0, u32::MAX),
     ])
+}
+
+/// Undoes [`begin_no_handshake`].
+#[cfg(target_os = "linux")]
+fn begin_handshakes(listener: &SockRef<'_>) -> io::Result<()> {
+    listener.detach_filter()
+}
+
+/// Undoes [`begin_no_handshake`].
+#[cfg(not(target_os = "linux"))]
+fn begin_handshakes(listener: &SockRef<'_>) -> io::Result<()> {
+    listener.listen(BACKLOG)
 }
 
 /// The next best thing: a queue without a place.

@@ -34,4 +34,4 @@ mod worker;
 
 pub use access_log::OpenError as AccessLogError;
 pub use listener::{BindError, Listeners};
-pub use worker::{Parts, StartError, Workers};
+pub use worker::{HandOver, Parts, StartError, Workers};

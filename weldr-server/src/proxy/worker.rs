@@ -15,7 +15,7 @@ use std::{
 use tokio::{
     net::{TcpListener, TcpStream},
     runtime::{Builder, LocalOptions},
-    sync::{Notify, OwnedSemaphorePermit, Semaphore},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, watch},
     task::{JoinSet, spawn_local},
     time,
 };
@@ -66,10 +66,27 @@ pub struct Parts {
     pub clients: Arc<Sharded<ClientShard>>,
     /// The commands that add a server, for who finds none: each on a line.
     pub how_to_add: String,
+    /// What clients are to be told of an address that leaves this machine.
+    pub hand_over: watch::Receiver<HandOver>,
     /// When to stop accepting and finish.
     pub stop: CancellationToken,
     /// How long finishing may take.
     pub stop_timeout: Duration,
+}
+
+/// What a data path that goes on does for an address that leaves the machine: once it has, nothing can be answered to
+/// who connected to it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum HandOver {
+    /// Nothing: no address leaves.
+    #[default]
+    None,
+    /// Answers say that the connection closes.
+    Closing,
+    /// And nobody new is let in: a SYN is dropped, for its sender to repeat.
+    Shut,
+    /// And connections without a request are closed. One that was let in just now has sent its request by then.
+    Closed,
 }
 
 /// The running workers.
@@ -77,6 +94,8 @@ pub struct Parts {
 pub struct Workers {
     threads: Vec<thread::JoinHandle<()>>,
     access_log: Option<Writer>,
+    /// Closed when the last thread has ended.
+    alive: watch::Receiver<()>,
 }
 
 /// Why the workers cannot be started.
@@ -95,12 +114,16 @@ impl Workers {
     pub fn start(listeners: Listeners, parts: &Parts) -> Result<Self, StartError> {
         let access_log = Writer::open(&parts.access_log)?;
         let connections = Arc::new(Semaphore::new(parts.limits.connections));
+        let (lives, alive) = watch::channel(());
+        let lives = Arc::new(lives);
         let start = |(index, sockets): (usize, Vec<net::TcpListener>)| {
             let (parts, connections) = (parts.clone(), Arc::clone(&connections));
+            let lives = Arc::clone(&lives);
             let log = access_log.as_ref().map(Writer::log);
             thread::Builder::new()
                 .name(format!("weldr-worker-{index}"))
                 .spawn(move || {
+                    let _lives = lives;
                     let runtime = Builder::new_current_thread()
                         .enable_all()
                         .build_local(LocalOptions::default());
@@ -122,7 +145,14 @@ impl Workers {
         Ok(Self {
             threads,
             access_log,
+            alive,
         })
+    }
+
+    /// Returns when no worker is left, for whatever reason.
+    pub fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut alive = self.alive.clone();
+        async move { while alive.changed().await.is_ok() {} }
     }
 
     /// Blocks until every worker has finished; they do after [`Parts::stop`].
@@ -154,6 +184,7 @@ pub(super) struct Worker {
     clock: Clock,
     dice: RefCell<fastrand::Rng>,
     pub(super) retries: RefCell<retry::Budget>,
+    pub(super) hand_over: watch::Receiver<HandOver>,
     pub(super) stop: CancellationToken,
     clients: Arc<Sharded<ClientShard>>,
     snapshots: RefCell<WorkerReader>,
@@ -197,6 +228,7 @@ async fn run(
     spawn_local(async move { deadlines.run().await });
     spawn_local(follow(Rc::clone(&worker), parts.snapshots));
     spawn_local(sweep(Rc::clone(&worker)));
+    spawn_local(follow_hand_over(Rc::clone(&worker)));
     if worker.access_log.is_some() {
         spawn_local(flush_log(Rc::clone(&worker)));
     }
@@ -233,6 +265,21 @@ async fn follow(worker: Rc<Worker>, snapshots: Snapshots) {
         drop(snapshot);
         if published.changed().await.is_err() {
             return; // The control plane is gone; what was published last goes on being served.
+        }
+    }
+}
+
+/// Sends clients away from an address that leaves, and serves on.
+async fn follow_hand_over(worker: Rc<Worker>) {
+    let mut hand_over = worker.hand_over.clone();
+    while hand_over.changed().await.is_ok() && !worker.stop.is_cancelled() {
+        worker.drain.set(match *hand_over.borrow_and_update() {
+            HandOver::None => Drain::Serving,
+            HandOver::Closing | HandOver::Shut => Drain::LameDuck,
+            HandOver::Closed => Drain::Closing,
+        });
+        if worker.closes_idle() {
+            worker.deadlines.wake_all();
         }
     }
 }
@@ -277,6 +324,7 @@ impl Worker {
             clock: Clock::default(),
             dice: RefCell::new(fastrand::Rng::new()),
             retries: RefCell::new(retry::Budget::new()),
+            hand_over: parts.hand_over.clone(),
             stop: parts.stop.clone(),
             clients: Arc::clone(&parts.clients),
             snapshots: RefCell::new(parts.snapshots.reader(index)),

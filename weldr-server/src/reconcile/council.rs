@@ -82,6 +82,7 @@ impl Council {
             Err(
                 error @ (ProposeError::NotDurable(_)
                 | ProposeError::NoQuorum { .. }
+                | ProposeError::Outdated(_)
                 | ProposeError::Unknown { .. }),
             ) => {
                 let error = &error as &(dyn std::error::Error + Sync);

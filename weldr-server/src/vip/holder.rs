@@ -63,6 +63,9 @@ impl<M: Means> Holder<M> {
     }
 
     async fn act(&mut self, action: Action, asked_at: Instant, grounds: Grounds) {
+        if matches!(action, Action::Acquire(_)) {
+            self.report.takes();
+        }
         let result = match action {
             Action::Acquire(lifetime) | Action::Refresh(lifetime) => {
                 tokio::select! {
@@ -128,6 +131,13 @@ impl Report {
             // It is about to be taken.
             Ok(_) => return,
         });
+    }
+
+    /// Before it is here: who looks must not find it absent then.
+    fn takes(&self) {
+        if self.failing.is_none() {
+            self.stands(Standing::Taking);
+        }
     }
 
     fn did(&mut self, action: Action, outcome: Outcome, absence: Option<Absence>) {

@@ -22,6 +22,8 @@ pub struct Status {
 pub enum Standing {
     /// It is.
     Holding,
+    /// It is about to be.
+    Taking,
     /// It is not, and should not be.
     Absent(Absence),
     /// It should be here and is not, or should not and may be; it is tried again.
@@ -45,6 +47,7 @@ impl fmt::Display for Standing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Holding => f.write_str("holding"),
+            Self::Taking => f.write_str("taking"),
             Self::Absent(absence) => absence.fmt(f),
             Self::Failing(what) => f.write_str(what),
         }

@@ -11,7 +11,7 @@ use super::{
     words,
 };
 
-const COLUMNS: [Column; 8] = [
+const COLUMNS: [Column; 9] = [
     table::words("NODE"),
     table::words("ADDRESS"),
     table::words("ROLE"),
@@ -20,6 +20,7 @@ const COLUMNS: [Column; 8] = [
     table::figures("APPLIED"),
     table::figures("LAG"),
     table::figures("REVISION"),
+    table::words("ADDRESS HELD"),
 ];
 
 /// All nodes, and whether there is a quorum.
@@ -29,6 +30,15 @@ pub(crate) fn status(cluster: &GetClusterResponse, paint: Paint) -> String {
     for node in cluster.nodes.iter().filter(|node| !node.stopped.is_empty()) {
         // Writing to a string cannot fail.
         _ = writeln!(text, "{} applies nothing: {}", node.name, node.stopped);
+    }
+    for node in &cluster.nodes {
+        for address in node.virtual_addresses.iter().filter(|told| told.failing) {
+            _ = writeln!(
+                text,
+                "{}, {}: {}",
+                node.name, address.address, address.standing
+            );
+        }
     }
     text.push_str(&verdict(cluster, paint));
     text
@@ -57,7 +67,18 @@ fn row(node: &Node) -> Vec<Cell> {
         node.applied.to_string().into(),
         node.lag.to_string().into(),
         node.revision.to_string().into(),
+        held(node).into(),
     ]
+}
+
+/// The virtual addresses that are at a node.
+fn held(node: &Node) -> String {
+    let held = node.virtual_addresses.iter().filter(|told| told.held);
+    let held: Vec<_> = held.map(|told| told.address.as_str()).collect();
+    if held.is_empty() {
+        return "-".to_owned();
+    }
+    held.join(" ")
 }
 
 fn verdict(cluster: &GetClusterResponse, paint: Paint) -> String {

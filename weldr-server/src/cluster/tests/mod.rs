@@ -10,8 +10,11 @@ mod damage;
 mod durability;
 mod failing_disk;
 mod kill;
+pub(crate) mod newer;
 mod refused;
+mod simulation;
 mod suite;
+mod unknown;
 
 use std::{io, net::SocketAddr, path::Path};
 

@@ -1,9 +1,13 @@
 //! The calls about the cluster.
 
-use std::{collections::HashMap, fmt::Write as _, time::SystemTime};
+use std::{
+    collections::HashMap,
+    fmt::Write as _,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use weldr_proto::{
-    raft::v1::ServerReport,
+    raft::{self, v1::ServerReport},
     v1::{self, NodeRole},
 };
 
@@ -232,7 +236,24 @@ fn node(status: NodeStatus) -> v1::Node {
         since: Some(report.since.into()),
         version: report.program,
         stopped: report.stopped.unwrap_or_default(),
+        virtual_addresses: report
+            .virtual_addresses
+            .into_iter()
+            .map(virtual_address)
+            .collect(),
         ..node
+    }
+}
+
+fn virtual_address(told: raft::v1::VirtualAddress) -> v1::VirtualAddress {
+    let since = UNIX_EPOCH + Duration::from_millis(told.since);
+    v1::VirtualAddress {
+        address: told.address,
+        interface: told.interface,
+        held: told.held,
+        standing: told.standing,
+        since: Some(since.into()),
+        failing: told.failing,
     }
 }
 

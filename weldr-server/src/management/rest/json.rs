@@ -87,6 +87,31 @@ struct Node {
     since: Option<String>,
     version: Option<String>,
     stopped: Option<String>,
+    virtual_addresses: Vec<VirtualAddress>,
+}
+
+/// How a virtual address stands at a node.
+#[derive(Debug, Serialize)]
+struct VirtualAddress {
+    address: String,
+    interface: String,
+    held: bool,
+    standing: String,
+    failing: bool,
+    since: Option<String>,
+}
+
+impl From<v1::VirtualAddress> for VirtualAddress {
+    fn from(told: v1::VirtualAddress) -> Self {
+        Self {
+            address: told.address,
+            interface: told.interface,
+            held: told.held,
+            standing: told.standing,
+            failing: told.failing,
+            since: timestamp(told.since),
+        }
+    }
 }
 
 impl From<v1::GetClusterResponse> for Cluster {
@@ -119,6 +144,42 @@ impl From<v1::Node> for Node {
             since: timestamp(node.since),
             version: said.then_some(node.version),
             stopped: Some(node.stopped).filter(|stopped| !stopped.is_empty()),
+            virtual_addresses: node
+                .virtual_addresses
+                .into_iter()
+                .map(VirtualAddress::from)
+                .collect(),
+        }
+    }
+}
+
+/// The last changes, the newest first.
+#[derive(Debug, Serialize)]
+pub(super) struct History {
+    revision: u64,
+    events: Vec<HistoryEvent>,
+}
+
+/// One change.
+#[derive(Debug, Serialize)]
+struct HistoryEvent {
+    revision: u64,
+    time: Option<String>,
+    what: String,
+    from: String,
+}
+
+impl From<v1::GetHistoryResponse> for History {
+    fn from(answer: v1::GetHistoryResponse) -> Self {
+        let events = answer.events.into_iter().map(|event| HistoryEvent {
+            revision: event.revision,
+            time: timestamp(event.at),
+            what: event.what,
+            from: event.from,
+        });
+        Self {
+            revision: answer.revision,
+            events: events.collect(),
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod body;
 mod cluster;
+mod history;
 mod json;
 mod object;
 mod pool;
@@ -51,6 +52,7 @@ pub(super) fn router(operations: &Arc<Operations>) -> Router {
         ),
         ("/pool", routing::get(pool::get).patch(pool::update)),
         ("/cluster", routing::get(cluster::get)),
+        ("/history", routing::get(history::get)),
         ("/stats", routing::get(stats::summary)),
         ("/stats/detail", routing::get(stats::detail)),
     ];
@@ -116,6 +118,7 @@ async fn links() -> Response {
             link("/servers/{ip}/{port}", &["GET", "PATCH", "DELETE"], "one server"),
             link("/pool", &["GET", "PATCH"], "the settings of the pool"),
             link("/cluster", &["GET"], "the nodes that keep the pool together"),
+            link("/history", &["GET"], "what was changed, when and by whom"),
             link("/stats", &["GET"], "requests that ended well and that failed"),
             link("/stats/detail", &["GET"], "the same for each server, and more"),
             link("/healthz", &["GET"], "200 while the process lives"),

@@ -245,3 +245,48 @@ async fn head_is_get_without_the_body() {
         assert_eq!(head.header("content-length"), get.body.len().to_string());
     }
 }
+
+#[tokio::test]
+async fn the_history_tells_what_was_changed() {
+    let node = Node::start().await;
+    for port in [80, 81] {
+        let body = json!({"ip": "127.0.0.1", "port": port}).to_string();
+        let added = send(node.address, "POST", "/servers", &[], body).await;
+        assert_eq!(added.status, 201);
+    }
+    let told = ask(node.address, "GET", "/history").await;
+    assert_eq!(
+        (told.status.as_u16(), told.header("weldr-revision")),
+        (200, "2")
+    );
+    let history = told.json();
+    assert_eq!(history["revision"], 2);
+    let events = history["events"].as_array().unwrap();
+    let whats: Vec<_> = events.iter().map(|event| &event["what"]).collect();
+    assert_eq!(whats, ["add 127.0.0.1:81", "add 127.0.0.1:80"]);
+    let newest = events[0].as_object().unwrap();
+    let keys: Vec<_> = newest.keys().map(String::as_str).collect();
+    // Those of `weldrctl history --output json`.
+    for key in ["revision", "time", "what", "from"] {
+        assert!(keys.contains(&key), "{keys:?}");
+    }
+    assert_eq!(keys.len(), 4, "{keys:?}");
+    assert_eq!(newest["revision"], 2);
+    let from = newest["from"].as_str().unwrap();
+    assert!(from.starts_with("127.0.0.1:"), "{from}");
+    assert!(newest["time"].as_str().unwrap().ends_with('Z'));
+
+    let last = ask(node.address, "GET", "/history?limit=1&stale=true").await;
+    assert_eq!(last.json()["events"], json!([events[0]]));
+    for (query, field) in [
+        ("limit=0", "limit"),
+        ("limit=1001", "limit"),
+        ("limit=x", "limit"),
+        ("stale=maybe", "stale"),
+        ("since=1", "since"),
+    ] {
+        let refused = ask(node.address, "GET", &format!("/history?{query}")).await;
+        let expected = (400, "invalid_argument".into(), vec![field.to_owned()]);
+        assert_eq!(refused.refused(), expected, "{query}");
+    }
+}

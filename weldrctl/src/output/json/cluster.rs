@@ -33,6 +33,18 @@ pub(crate) struct Node {
     pub(crate) since: Option<String>,
     pub(crate) version: Option<String>,
     pub(crate) stopped: Option<String>,
+    pub(crate) virtual_addresses: Vec<VirtualAddress>,
+}
+
+/// How a virtual address stands at a node.
+#[derive(Debug, Serialize)]
+pub(crate) struct VirtualAddress {
+    pub(crate) address: String,
+    pub(crate) interface: String,
+    pub(crate) held: bool,
+    pub(crate) standing: String,
+    pub(crate) failing: bool,
+    pub(crate) since: Option<String>,
 }
 
 impl From<&v1::GetClusterResponse> for Cluster {
@@ -65,6 +77,18 @@ impl From<&v1::Node> for Node {
             since: node.since.map(|since| since.to_string()),
             version: some(&node.version),
             stopped: some(&node.stopped),
+            virtual_addresses: node
+                .virtual_addresses
+                .iter()
+                .map(|told| VirtualAddress {
+                    address: told.address.clone(),
+                    interface: told.interface.clone(),
+                    held: told.held,
+                    standing: told.standing.clone(),
+                    failing: told.failing,
+                    since: told.since.map(|since| since.to_string()),
+                })
+                .collect(),
         }
     }
 }

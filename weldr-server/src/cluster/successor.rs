@@ -1,0 +1,96 @@
+//! Who may lead next. Pure.
+
+use std::{cmp::Reverse, time::Duration};
+
+use openraft::Instant as _;
+
+use super::{
+    core::Metrics,
+    engine::LEADER_LEASE,
+    types::{LogId, Member},
+};
+
+/// A voter but the leader, as the leader knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Candidate {
+    pub(super) id: u64,
+    pub(super) member: Member,
+    /// How much of the log it is known to have.
+    matching: Option<LogId>,
+    /// How long ago it answered last; `None`: it never has.
+    silent: Option<Duration>,
+}
+
+/// All voters but this node, which leads.
+pub(super) fn candidates(metrics: &Metrics) -> Vec<Candidate> {
+    let voters = metrics.membership_config.voter_ids();
+    let others = voters.filter(|id| *id != metrics.id);
+    let candidate = |id: u64| {
+        let matching = metrics.replication.as_ref().and_then(|all| *all.get(&id)?);
+        let heard = metrics.heartbeat.as_ref().and_then(|all| *all.get(&id)?);
+        let member = metrics.membership_config.get_node(&id)?.clone();
+        Some(Candidate {
+            id,
+            member,
+            matching,
+            silent: heard.map(|heard| heard.elapsed()),
+        })
+    };
+    others.filter_map(candidate).collect()
+}
+
+/// Those that can lead next, the best first: who has most of the log, and of those, who answered last. None that has
+/// not answered within the lease: it is as good as dead.
+pub(super) fn in_order(mut candidates: Vec<Candidate>) -> Vec<Candidate> {
+    let is_there = |silent: Duration| silent < LEADER_LEASE;
+    candidates.retain(|candidate| candidate.silent.is_some_and(is_there));
+    candidates.sort_by_key(|candidate| (Reverse(candidate.matching), candidate.silent));
+    candidates
+}
+
+#[cfg(test)]
+mod tests {
+    use weldr_proto::raft::v1;
+
+    use super::*;
+    use crate::cluster::wire;
+
+    fn candidate(id: u64, index: u64, silent: Option<u64>) -> Candidate {
+        Candidate {
+            id,
+            member: Member::default(),
+            matching: (index > 0).then(|| wire::from_log_id(v1::LogId { term: 1, index })),
+            silent: silent.map(Duration::from_millis),
+        }
+    }
+
+    fn order<const N: usize>(candidates: [Candidate; N]) -> Vec<u64> {
+        let ordered = in_order(candidates.into());
+        ordered.into_iter().map(|candidate| candidate.id).collect()
+    }
+
+    #[test]
+    fn who_has_most_of_the_log_is_first_and_then_who_answered_last() {
+        let candidates = [
+            candidate(1, 8, Some(5)),
+            candidate(2, 9, Some(90)),
+            candidate(3, 9, Some(20)),
+            candidate(4, 0, Some(1)),
+        ];
+        assert_eq!(order(candidates), [3, 2, 1, 4]);
+    }
+
+    #[test]
+    fn who_has_not_answered_within_the_lease_is_none() {
+        let lease = u64::try_from(LEADER_LEASE.as_millis()).unwrap();
+        let candidates = [
+            candidate(1, 9, Some(lease)),
+            candidate(2, 9, Some(lease * 100)),
+            candidate(3, 9, None),
+            candidate(4, 2, Some(lease - 1)),
+        ];
+        assert_eq!(order(candidates), [4]);
+        assert!(order([candidate(1, 9, None)]).is_empty());
+        assert!(order([]).is_empty());
+    }
+}

@@ -1,0 +1,38 @@
+//! A log that a newer weldr has written.
+
+use super::*;
+use crate::cluster::{
+    kept::Change,
+    store::{OpenedStore, Store},
+    types::{Entry, RECORD_VERSION, Record},
+};
+
+/// A directory whose log ends, after `server` was added, with a record that this weldr does not know.
+pub(crate) async fn directory(server: SocketAddr) -> TempDir {
+    let directory = tempdir().unwrap();
+    let Opened { handle, log, .. } = open_in(directory.path());
+    let add = Command::AddServer {
+        pool: PoolName::default(),
+        address: server,
+        spec: ServerSpec::default(),
+        expected: None,
+        at: Timestamp(1),
+    };
+    handle.propose(add).await.unwrap();
+    log.stop().await;
+    let OpenedStore { mut store, kept } = Store::open(directory.path()).unwrap();
+    let mut log_id = kept.last().unwrap();
+    log_id.index += 1;
+    let newer = Record {
+        version: RECORD_VERSION + 1,
+        order: b"{\"teleport\":{}}".as_slice().into(),
+        id: 1,
+    };
+    let entry = Entry {
+        log_id,
+        payload: EntryPayload::Normal(newer),
+    };
+    store.write(&kept, &[Change::Append(vec![entry])]).unwrap();
+    store.close().unwrap();
+    directory
+}

@@ -1,0 +1,35 @@
+//! `/history`.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State, response::IntoResponse as _};
+use http::Uri;
+use weldr_proto::v1;
+
+use crate::management::{error::Error, operations::Operations};
+
+use super::{Answer, in_json, json, of_revision, query};
+
+/// `GET /history`: what was changed, the newest first. `limit` says how many at most.
+pub(super) async fn get(State(operations): State<Arc<Operations>>, uri: Uri) -> Answer {
+    let answer = operations.get_history(asked(&uri)?).await;
+    let answer = answer.map_err(in_json)?;
+    let revision = answer.revision;
+    let body = Json(json::History::from(answer));
+    Ok(of_revision(revision, body.into_response()))
+}
+
+fn asked(uri: &Uri) -> Result<v1::GetHistoryRequest, Error> {
+    let mut query = query::query(uri)?;
+    let limit = query.take("limit", "a whole number from 1 to 1000", |value| {
+        let limit = value.as_str()?.parse().ok()?;
+        (1..=1000).contains(&limit).then_some(limit)
+    });
+    let stale = query::stale(&mut query);
+    let request = v1::GetHistoryRequest {
+        // The call's own default.
+        limit: limit.unwrap_or_default(),
+        stale,
+    };
+    query.finish().settle(Some(request))
+}
