@@ -1,9 +1,9 @@
 //! The thread that writes: what arrives together shares one transaction, and so one wait for the disk.
 
 use std::{
-    collections::HashSet,
+    collections::VecDeque,
     io,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
 };
 
@@ -26,16 +26,40 @@ const MOST_WAITING: usize = 1024;
 #[derive(Debug, Clone)]
 pub(super) struct Disk {
     jobs: mpsc::Sender<Job>,
-    failure: Arc<Mutex<Option<Failure>>>,
+    failures: Arc<Mutex<Failures>>,
     hint: Arc<Hint>,
 }
 
-/// What the disk could not do, until it can again.
-#[derive(Debug, Clone)]
-pub(super) struct Failure {
-    pub(super) error: Arc<StoreError>,
-    /// The records that were to be written and are certainly not: by their ids.
-    refused: HashSet<u64>,
+/// How many refused records are remembered: more than can be under way.
+const MOST_REFUSED: usize = 2 * MOST_WAITING;
+
+/// What the disk could not do.
+#[derive(Debug, Default)]
+struct Failures {
+    /// Why it takes no writes, until it does again.
+    now: Option<Arc<StoreError>>,
+    /// The last records that were to be written and are certainly not, by their ids, and why: who proposed one may look
+    /// for it when the disk works again, or has failed once more.
+    refused: VecDeque<(u64, Arc<StoreError>)>,
+}
+
+impl Failures {
+    fn refuse(&mut self, changes: &[Change], error: &Arc<StoreError>) {
+        let refused = changes.iter().flat_map(record_ids);
+        self.refused
+            .extend(refused.map(|id| (id, Arc::clone(error))));
+        let most = self.refused.len().saturating_sub(MOST_REFUSED);
+        self.refused.drain(..most);
+    }
+
+    /// The disk works. A record that was refused before may be among what is written now.
+    fn written(&mut self, changes: &[Change]) {
+        self.now = None;
+        if !self.refused.is_empty() {
+            let ids: Vec<u64> = changes.iter().flat_map(record_ids).collect();
+            self.refused.retain(|(id, _)| !ids.contains(id));
+        }
+    }
 }
 
 /// Who is told that a write is on disk.
@@ -56,13 +80,13 @@ impl Disk {
     /// Starts the thread, which holds the store until [`Disk::close`].
     pub(super) fn start(store: Store, kept: Kept) -> Result<Self, OpenError> {
         let (jobs, waiting) = mpsc::channel(MOST_WAITING);
-        let failure = Arc::default();
+        let failures = Arc::default();
         let hint = Arc::new(store.hint(kept.identity.node));
         let writer = Writer {
             store,
             durable: kept,
             lazy: Vec::new(),
-            failure: Arc::clone(&failure),
+            failures: Arc::clone(&failures),
         };
         thread::Builder::new()
             .name("weldr-log".to_owned())
@@ -70,7 +94,7 @@ impl Disk {
             .map_err(OpenError::Thread)?;
         Ok(Self {
             jobs,
-            failure,
+            failures,
             hint,
         })
     }
@@ -113,16 +137,15 @@ impl Disk {
 
     /// Why the disk takes no writes, while it takes none.
     pub(super) fn failure(&self) -> Option<Arc<StoreError>> {
-        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
-        failure.as_ref().map(|failure| Arc::clone(&failure.error))
+        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        failures.now.clone()
     }
 
     /// Why the record with this id is certainly not in the log.
     pub(super) fn refusal(&self, record: u64) -> Option<Arc<StoreError>> {
-        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
-        let failure = failure.as_ref()?;
-        let refused = failure.refused.contains(&record);
-        refused.then(|| Arc::clone(&failure.error))
+        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let refused = failures.refused.iter().find(|(id, _)| *id == record);
+        refused.map(|(_, error)| Arc::clone(error))
     }
 }
 
@@ -137,7 +160,7 @@ struct Writer {
     durable: Kept,
     /// Changes that wait for others to be written with.
     lazy: Vec<Change>,
-    failure: Arc<Mutex<Option<Failure>>>,
+    failures: Arc<Mutex<Failures>>,
 }
 
 impl Writer {
@@ -204,7 +227,7 @@ impl Writer {
                 for change in &changes {
                     self.durable.apply(change);
                 }
-                *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                self.failures().written(&changes);
                 tell(done, Ok(()));
                 true
             }
@@ -216,21 +239,20 @@ impl Writer {
         }
     }
 
+    fn failures(&self) -> MutexGuard<'_, Failures> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Keeps in mind which records are not written, and why. Without an error: for the same reason as before.
     fn remember(&self, changes: &[Change], error: Option<StoreError>) -> Arc<StoreError> {
-        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut failures = self.failures();
         if let Some(error) = error {
-            *failure = Some(Failure {
-                error: Arc::new(error),
-                refused: HashSet::new(),
-            });
+            failures.now = Some(Arc::new(error));
         }
-        let failure = failure.get_or_insert_with(|| Failure {
-            error: Arc::new(StoreError::Files(closed())),
-            refused: HashSet::new(),
-        });
-        failure.refused.extend(changes.iter().flat_map(record_ids));
-        Arc::clone(&failure.error)
+        let unknown = || Arc::new(StoreError::Files(closed()));
+        let error = Arc::clone(failures.now.get_or_insert_with(unknown));
+        failures.refuse(changes, &error);
+        error
     }
 
     fn recover(&mut self) -> Result<Kept, Arc<StoreError>> {
