@@ -174,7 +174,7 @@ impl Core {
         if metrics.state != ServerState::Leader || self.has_stopped() {
             return false;
         }
-        let lease = super::engine::LEADER_LEASE;
+        let lease = super::tuning::LEADER_LEASE;
         self.is_alone(metrics)
             || metrics
                 .last_quorum_acked

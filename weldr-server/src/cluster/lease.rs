@@ -15,7 +15,7 @@ use tracing::{debug, info};
 
 use super::{
     core::{Core, Metrics},
-    engine::LEADER_LEASE,
+    tuning::LEADER_LEASE,
     types::Types,
 };
 

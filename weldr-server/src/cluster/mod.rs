@@ -7,7 +7,7 @@
 //! In reading order:
 //!
 //! * `handle` (what callers see), `core` (what a node consists of, and how an order finds the leader), `engine`
-//!   (starts the consensus engine on a runtime of its own, keeps it running, stops it).
+//!   (starts the consensus engine on a runtime of its own, keeps it running, stops it), `tuning` (its settings).
 //! * `types` (what is in the log), `replica` (what the log makes, pure), `state_machine` (applies and publishes).
 //! * `history` and `backup` (what can be brought back, pure).
 //! * `log_store` (the log in memory), `disk` (the thread that writes), `store` (the database), `kept` and `rows`
@@ -41,6 +41,7 @@ mod status;
 mod store;
 mod successor;
 mod tenant;
+mod tuning;
 mod types;
 mod wire;
 

@@ -6,7 +6,7 @@ use openraft::Instant as _;
 
 use super::{
     core::Metrics,
-    engine::LEADER_LEASE,
+    tuning::LEADER_LEASE,
     types::{LogId, Member},
 };
 

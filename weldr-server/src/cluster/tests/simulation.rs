@@ -33,11 +33,11 @@ use weldr_proto::raft::v1;
 
 use super::*;
 use crate::cluster::{
-    engine,
     kept::{Identity, Kept},
     log_store::LogStore,
     replica::Replica,
     state_machine::StateMachine,
+    tuning,
     types::{Answer, Member, Order, Raft, Record, Snapshot, SnapshotMeta, Types, Vote},
     wire,
 };
@@ -218,7 +218,7 @@ async fn node(id: u64, disk: LogStore, shared: Shared) -> Result<(), Box<dyn Err
         // So that snapshots are made, and sent to those who were away.
         snapshot_policy: SnapshotPolicy::LogsSinceLast(40),
         max_in_snapshot_log_to_keep: 10,
-        ..engine::settings(false)?
+        ..tuning::settings(false)?
     };
     // A new process: it knows what is kept, and nothing else.
     let machine = StateMachine::new(disk.clone(), CancellationToken::new());
