@@ -22,6 +22,9 @@ use crate::{
 
 pub use virtual_addresses::VirtualAddresses;
 
+/// The port of the management API, unless another is asked for.
+pub const MANAGEMENT_PORT: u16 = 8687;
+
 /// Everything a node is told when it starts.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
@@ -179,7 +182,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: vec![(Ipv4Addr::UNSPECIFIED, 8080).into()],
-            management: (Ipv4Addr::LOCALHOST, 8687).into(),
+            management: (Ipv4Addr::LOCALHOST, MANAGEMENT_PORT).into(),
             management_insecure: false,
             rest: true,
             storage: Storage::Directory("./weldr-data".into()),

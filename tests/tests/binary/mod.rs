@@ -1,5 +1,6 @@
 //! The real binaries, as users, scripts and init systems run them.
 
+mod access_log;
 mod busy;
 mod changes;
 mod demo;

@@ -28,6 +28,7 @@ pub use server::{BindError, Listener, Options, bind, serve};
 
 use crate::{
     cluster,
+    config::MANAGEMENT_PORT as DEFAULT_PORT,
     snapshot::Snapshots,
     stats::{ClientShard, Rates, Sharded},
 };
@@ -50,14 +51,13 @@ pub struct Parts {
 /// The commands that add a server at the node whose management API listens on `address`, with REST or without, for
 /// somebody who found none: a client of the proxy. So an address that says something about the network is not told.
 pub fn how_to_add(address: SocketAddr, rest: bool) -> String {
-    const DEFAULT_PORT: u16 = 8687;
     let port = address.port();
     let ip = address.ip().to_canonical();
     let is_local = ip.is_loopback() || ip.is_unspecified();
-    let endpoint = match port {
-        DEFAULT_PORT => String::new(),
-        port if is_local => format!("--endpoint localhost:{port} "),
-        _ => "--endpoint HOST:PORT ".to_owned(),
+    let endpoint = match (is_local, port) {
+        (true, DEFAULT_PORT) => String::new(),
+        (true, port) => format!("--endpoint localhost:{port} "),
+        (false, _) => "--endpoint HOST:PORT ".to_owned(),
     };
     let weldrctl = format!("  weldrctl {endpoint}add IP:PORT\n");
     if is_local && rest {

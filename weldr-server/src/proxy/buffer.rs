@@ -9,6 +9,8 @@ use std::{
 pub(super) const SMALL: usize = 16 * 1024;
 /// What a long body is read into: fewer and larger reads.
 pub(super) const LARGE: usize = 64 * 1024;
+/// Room for a head that is written; a longer one grows.
+const HEAD: usize = 1024;
 /// Buffers of each size that a worker keeps for the next that asks.
 const MOST_SPARE: usize = 128;
 
@@ -145,12 +147,12 @@ impl Buffers {
     /// An empty vector to write a head into.
     pub(super) fn head(&self) -> Vec<u8> {
         let spare = self.heads.take();
-        spare.unwrap_or_else(|| Vec::with_capacity(1024))
+        spare.unwrap_or_else(|| Vec::with_capacity(HEAD))
     }
 
-    /// Takes such a vector back.
+    /// Takes such a vector back. One that is shorter would have to grow for each head.
     pub(super) fn take_head_back(&self, mut head: Vec<u8>) {
-        if head.capacity() > 0 && head.capacity() <= SMALL {
+        if (HEAD..=SMALL).contains(&head.capacity()) {
             head.clear();
             self.heads.keep(head);
         }
@@ -189,9 +191,9 @@ impl Spare {
 
     fn trim(&self) {
         let mut memory = self.memory.borrow_mut();
-        let left = memory.len() - self.fewest.get();
-        memory.truncate(left);
-        self.fewest.set(left);
+        // What is taken and kept is at the end: these lay beneath it all the time.
+        memory.drain(..self.fewest.get());
+        self.fewest.set(memory.len());
     }
 }
 
@@ -242,6 +244,19 @@ mod tests {
         assert_eq!(count(&buffers.small), 2, "never more than two at a time");
         buffers.trim();
         assert_eq!(count(&buffers.small), 0);
+    }
+
+    #[test]
+    fn the_memory_that_was_used_last_is_kept_and_not_the_one_beneath() {
+        let spare = Spare::default();
+        for size in [1, 2] {
+            spare.keep(vec![0; size]);
+        }
+        spare.trim();
+        let used = spare.take().unwrap();
+        spare.keep(used);
+        spare.trim();
+        assert_eq!(*spare.memory.borrow(), [[0; 2]]);
     }
 
     #[test]

@@ -106,14 +106,15 @@ impl<'w> RequestTally<'w> {
             return;
         };
         let story = &self.story;
-        let (mut user_agent, mut referer, mut request_id) = (&b""[..], &b""[..], &b""[..]);
+        let (mut user_agent, mut referer, mut request_id) = (None, None, None);
         for (known, value) in fields_of(head) {
-            match known {
-                Known::UserAgent => user_agent = value,
-                Known::Referer => referer = value,
-                Known::XRequestId => request_id = value,
-                _ => {}
-            }
+            let told = match known {
+                Known::UserAgent => &mut user_agent,
+                Known::Referer => &mut referer,
+                Known::XRequestId => &mut request_id,
+                _ => continue,
+            };
+            told.get_or_insert(value);
         }
         let (time, date) = self.worker.now();
         log.write(&Entry {
@@ -122,9 +123,9 @@ impl<'w> RequestTally<'w> {
             client,
             request_line: first_line(head),
             version,
-            user_agent,
-            referer,
-            request_id,
+            user_agent: user_agent.unwrap_or_default(),
+            referer: referer.unwrap_or_default(),
+            request_id: request_id.unwrap_or_default(),
             status: story.status,
             bytes_received: story.received,
             bytes_sent: story.sent,

@@ -52,9 +52,8 @@ fn who_finds_no_server_is_told_how_to_add_one_and_nothing_of_the_network() {
             false,
             "  weldrctl add IP:PORT\n".to_owned(),
         ),
-        ("10.0.0.7:8687", true, "  weldrctl add IP:PORT\n".to_owned()),
         (
-            "10.0.0.7:99",
+            "10.0.0.7:8687",
             true,
             "  weldrctl --endpoint HOST:PORT add IP:PORT\n".to_owned(),
         ),

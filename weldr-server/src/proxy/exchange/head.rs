@@ -14,8 +14,8 @@ use super::{
         flow::Flow,
         headers::{AnswerHead, ClientFraming, ConnectionOptions, write_answer, write_interim},
         http1::{
-            AnswerFraming, Decoder, Field, HeadDefect, HeadLimits, Known, Version, answer_framing,
-            elements, end_of_head, parse_response,
+            AnswerFraming, Decoder, Field, HeadDefect, HeadLimits, Known, ResponseHead, Version,
+            answer_framing, elements, end_of_head, parse_response,
         },
         trailers::Trailers,
     },
@@ -89,22 +89,9 @@ impl Exchange<'_> {
         if switches && !may_switch() {
             return Err(self.invalid(AnswerDefect::UnrequestedUpgrade));
         }
-        let framing = answer_framing(
-            head,
-            &fields,
-            response.version,
-            response.status,
-            self.asker.to_head,
-        )
-        .map_err(|defect| self.invalid(AnswerDefect::Framing(defect)))?;
+        let (framing, client_framing) = self.framing(head, &fields, &response)?;
         let options = ConnectionOptions::of(head, &fields);
         let keeps = !options.end_connection(response.version);
-        let client_framing = ClientFraming::of(
-            framing,
-            response.status,
-            self.asker.to_head,
-            self.asker.version,
-        );
         let until_close = client_framing == ClientFraming::UntilClose;
         let closes = until_close || self.must_close(response.status, keeps);
         let is_dated = fields.iter().any(|field| field.known == Known::Date);
@@ -139,6 +126,20 @@ impl Exchange<'_> {
             (false, false) => Behind::Body,
         };
         Ok(())
+    }
+
+    /// How the body of an answer comes, and how it goes on.
+    fn framing(
+        &self,
+        head: &[u8],
+        fields: &[Field],
+        response: &ResponseHead,
+    ) -> Result<(AnswerFraming, ClientFraming), ProxyError> {
+        let (status, asker) = (response.status, self.asker);
+        let framing = answer_framing(head, fields, response.version, status, asker.to_head)
+            .map_err(|defect| self.invalid(AnswerDefect::Framing(defect)))?;
+        let client = ClientFraming::of(framing, status, asker.to_head, asker.version);
+        Ok((framing, client))
     }
 
     /// Whether an answer changes to a protocol that the client has offered: RFC 9110, section 7.8.

@@ -1,0 +1,116 @@
+//! The access log: a line for each request, and what it tells.
+
+use std::{fs, net::SocketAddr, path::Path};
+
+use serde_json::Value;
+use weldr_tests::{
+    daemon::Daemon,
+    origin::Origin,
+    process::Program,
+    raw::{self, Client},
+    wait,
+};
+
+async fn logging(format: &str) -> Daemon {
+    let options = ["--access-log", format, "--access-log-file", "access.log"];
+    Daemon::run(Program::weldr().args(options)).await
+}
+
+/// The lines of the log, once there are `count`.
+async fn lines(file: &Path, count: usize) -> Vec<String> {
+    wait::until(format!("{count} lines"), async || {
+        let text = fs::read_to_string(file).unwrap_or_default();
+        let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        if lines.len() < count {
+            return Err(text);
+        }
+        Ok(lines)
+    })
+    .await
+}
+
+async fn send(proxy: SocketAddr, request: &str) -> u16 {
+    Client::connect(proxy)
+        .await
+        .exchange("GET", request)
+        .await
+        .status
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn json_tells_who_asked_for_what_and_what_came_of_it() {
+    let (weldr, origin) = (logging("json").await, Origin::saying("hello"));
+    let proxy = weldr.proxy();
+    assert_eq!(
+        send(proxy, "GET /none HTTP/1.1\r\nHost: a\r\n\r\n").await,
+        503
+    );
+    weldr.add(origin.address()).await;
+    let request = "GET /a?b=c HTTP/1.1\r\nHost: a\r\nUser-Agent: first\r\nUser-Agent: \r\n\
+                   Referer: http://r/\r\nX-Request-Id: id-7\r\n\r\n";
+    assert_eq!(send(proxy, request).await, 200);
+    assert_eq!(send(proxy, "GET / HTTP/1.1\r\n\r\n").await, 400);
+
+    let file = weldr.process().directory().join("access.log");
+    let lines = lines(&file, 3).await;
+    let parse = |line: &String| serde_json::from_str::<Value>(line).expect("a line of JSON");
+    let [none, answered, refused] = &lines.iter().map(parse).collect::<Vec<_>>()[..] else {
+        panic!("{lines:#?}");
+    };
+    for (line, target, status) in [
+        (none, "/none", 503),
+        (answered, "/a?b=c", 200),
+        (refused, "/", 400),
+    ] {
+        assert_eq!(line["method"], "GET", "{line}");
+        assert_eq!(line["target"], target, "{line}");
+        assert_eq!(line["status"], status, "{line}");
+        let client = line["client"].as_str().unwrap_or_default();
+        assert!(client.starts_with("127.0.0.1:"), "{line}");
+        assert!(
+            line["total_us"].is_u64() && line["queue_us"].is_u64(),
+            "{line}"
+        );
+    }
+    assert_eq!(answered["server"], origin.address().to_string());
+    assert_eq!(answered["bytes_sent"], 5);
+    assert_eq!(answered["retries"], 0);
+    assert_eq!(answered["termination"], "complete");
+    assert!(
+        answered["connect_us"].is_u64() && answered["first_byte_us"].is_u64(),
+        "{answered}"
+    );
+    assert_eq!(
+        answered["user_agent"], "first",
+        "the first of several counts"
+    );
+    assert_eq!(answered["referer"], "http://r/");
+    assert_eq!(answered["request_id"], "id-7");
+    for line in [none, refused] {
+        assert_eq!(line["server"], Value::Null);
+        assert_ne!(line["termination"], "complete");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_was_moved_away_is_begun_anew() {
+    let weldr = logging("combined").await;
+    let file = weldr.process().directory().join("access.log");
+    raw::get(weldr.proxy(), "/before").await;
+    let before = lines(&file, 1).await;
+    assert!(
+        before[0].contains("\"GET /before HTTP/1.1\" 503 "),
+        "{before:?}"
+    );
+    fs::rename(&file, file.with_extension("old")).expect("to move the log");
+    wait::until("a line in the new file", async || {
+        raw::get(weldr.proxy(), "/after").await;
+        let text = fs::read_to_string(&file).unwrap_or_default();
+        if text.contains("GET /after HTTP/1.1") {
+            Ok(())
+        } else {
+            Err(text)
+        }
+    })
+    .await;
+}
