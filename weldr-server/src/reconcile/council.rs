@@ -66,11 +66,10 @@ impl Council {
     /// Until there may be something to decide.
     async fn pause(&self) {
         let snapshot = self.snapshots.current();
-        let drains = |view: &Arc<ServerView>| view.desired.removal.is_some();
-        let pause = if snapshot.pool.servers.iter().any(drains) {
-            LOOK
-        } else {
+        let pause = if snapshot.pool.leaving().is_empty() {
             PAUSE
+        } else {
+            LOOK
         };
         // A verdict of this node is news at once.
         let _ = time::timeout(pause, self.board.changed()).await;
@@ -101,29 +100,38 @@ fn decide(
     now: Timestamp,
 ) -> Vec<Decision> {
     let reporting = 1 + others.iter().flatten().count();
-    let decide = |server: &Arc<ServerView>| {
+    let end_of = |server: &Arc<ServerView>| {
         let id = server.desired.id.0;
-        if let Some(removal) = server.desired.removal {
-            let finished = |verdicts: &Verdicts| verdicts.finished.contains(&id);
-            // A node that does not answer may still have requests running: they have until the deadline.
-            let everywhere = finished(own)
-                && others
-                    .iter()
-                    .all(|other| other.as_ref().is_some_and(finished));
-            let over = removal.deadline <= now;
-            return (everywhere || over).then_some(End::Gone { cut: !everywhere });
-        }
+        let removal = server.desired.removal?;
+        let finished = |verdicts: &Verdicts| verdicts.finished.contains(&id);
+        // A node that does not answer may still have requests running: they have until the deadline.
+        let everywhere = finished(own)
+            && others
+                .iter()
+                .all(|other| other.as_ref().is_some_and(finished));
+        let over = removal.deadline <= now;
+        (everywhere || over).then_some(End::Gone { cut: !everywhere })
+    };
+    let deregister = |server: &Arc<ServerView>| {
+        let id = server.desired.id.0;
         let overdue = |verdicts: &&Verdicts| verdicts.overdue.contains(&id);
         let seen = std::iter::once(own).chain(others.iter().flatten());
-        let overdue = seen.filter(overdue).count();
-        (2 * overdue > reporting).then_some(End::Deregister)
+        let is_overdue = 2 * seen.filter(overdue).count() > reporting;
+        (is_overdue && server.desired.removal.is_none()).then_some(End::Deregister)
     };
-    let servers = pool.servers.iter();
-    servers
-        .filter_map(|server| {
-            let end = decide(server)?;
+    let ends = pool.leaving().iter().map(|server| (server, end_of(server)));
+    // This comes every few milliseconds while a server drains, and the pool may be large: it is gone through only when
+    // somebody has something to say.
+    let mut verdicts = std::iter::once(own).chain(others.iter().flatten());
+    let has_overdue = verdicts.any(|verdicts| !verdicts.overdue.is_empty());
+    let all = has_overdue
+        .then(|| pool.servers.iter())
+        .into_iter()
+        .flatten();
+    ends.chain(all.map(|server| (server, deregister(server))))
+        .filter_map(|(server, end)| {
             let server = Arc::clone(server);
-            Some(Decision { server, end })
+            Some(Decision { server, end: end? })
         })
         .collect()
 }

@@ -39,6 +39,8 @@ pub struct PoolView {
     healthy: Candidates,
     /// Those that are wanted, healthy or not.
     ready: Candidates,
+    /// Those whose removal has begun: few, and looked for often.
+    leaving: Servers,
 }
 
 /// The servers of a pool, ordered by address.
@@ -46,6 +48,17 @@ pub struct PoolView {
 pub struct Servers(RedBlackTreeMapSync<SocketAddr, Arc<ServerView>>);
 
 impl Servers {
+    fn none() -> Self {
+        Self(RedBlackTreeMapSync::new_sync())
+    }
+
+    fn set(&mut self, address: SocketAddr, server: Option<Arc<ServerView>>) {
+        match server {
+            Some(server) => self.0.insert_mut(address, server),
+            None => _ = self.0.remove_mut(&address),
+        }
+    }
+
     /// The servers, ordered by address.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<ServerView>> {
         self.0.values()
@@ -87,7 +100,8 @@ impl PoolView {
         let mut pool = Self {
             name,
             settings_revision,
-            servers: Servers(RedBlackTreeMapSync::new_sync()),
+            servers: Servers::none(),
+            leaving: Servers::none(),
             healthy: Candidates::new(settings.balancing),
             ready: Candidates::new(settings.balancing),
             settings,
@@ -116,14 +130,18 @@ impl PoolView {
         self.healthy.set(address, is_healthy.then_some(&server));
         self.ready
             .set(address, server.desired.wants_requests().then_some(&server));
-        self.servers.0.insert_mut(address, server);
+        let leaves = server.desired.removal.is_some();
+        self.leaving
+            .set(address, leaves.then(|| Arc::clone(&server)));
+        self.servers.set(address, Some(server));
     }
 
     /// Takes the server at `address` out.
     pub fn take(&mut self, address: SocketAddr) {
         self.healthy.set(address, None);
         self.ready.set(address, None);
-        self.servers.0.remove_mut(&address);
+        self.leaving.set(address, None);
+        self.servers.set(address, None);
     }
 
     /// To be called after changes and before it is published: what is made once for many changes.
@@ -147,6 +165,11 @@ impl PoolView {
         }
     }
 
+    /// The servers whose removal has begun.
+    pub fn leaving(&self) -> &Servers {
+        &self.leaving
+    }
+
     /// The server at `address`.
     pub fn server(&self, address: SocketAddr) -> Option<&Arc<ServerView>> {
         self.servers.0.get(&address)
@@ -168,7 +191,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{AdminState, Balancing, Reason, ServerId, ServerSpec, Timestamp, Weight};
+    use crate::model::{
+        AdminState, Balancing, Reason, Removal, ServerId, ServerSpec, Timestamp, Weight,
+    };
 
     fn view(port: u16, state: HealthState, admin: AdminState, weight: u32) -> Arc<ServerView> {
         let address = SocketAddr::from(([127, 0, 0, 1], port));
@@ -275,17 +300,35 @@ mod tests {
         assert_eq!((at(5), at(2)), (Some(ServerId(5)), None));
     }
 
+    /// The server, whose removal has begun.
+    fn leaving(server: &ServerView) -> Arc<ServerView> {
+        let mut desired = Server::clone(&server.desired);
+        desired.removal = Some(Removal {
+            deadline: Timestamp(1),
+        });
+        let health = Health::of(&desired, &server.health);
+        let desired = Arc::new(desired);
+        Arc::new(ServerView {
+            desired,
+            health,
+            ..server.clone()
+        })
+    }
+
     proptest! {
         #[test]
         fn a_pool_that_changed_is_the_pool_made_anew(
-            changes in prop::collection::vec((0_u16..8, 0_usize..4, 0_u32..3, any::<bool>()), 0..60),
+            changes in prop::collection::vec((0_u16..8, 0_usize..5, 0_u32..3, any::<bool>()), 0..60),
         ) {
             let weighted = PoolSettings { balancing: Balancing::WeightedRoundRobin, ..PoolSettings::default() };
             let mut changed = PoolView::new(PoolName::default(), weighted.clone(), Revision(1), vec![]);
             let mut wanted = BTreeMap::new();
             for (port, state, weight, stays) in changes {
                 if stays {
-                    let server = view(port, [Healthy, Unhealthy, Initial, Healthy][state], Ready, weight);
+                    let server = match [Healthy, Unhealthy, Initial, Healthy].get(state) {
+                        Some(&state) => view(port, state, Ready, weight),
+                        None => leaving(&view(port, Healthy, Ready, weight)),
+                    };
                     changed.put(Arc::clone(&server));
                     wanted.insert(port, server);
                 } else {
@@ -301,6 +344,10 @@ mod tests {
                 );
                 prop_assert!(changed.servers.iter().zip(anew.servers.iter()).all(|(a, b)| Arc::ptr_eq(a, b)));
                 prop_assert_eq!(changed.servers.len(), anew.servers.len());
+                let leave = wanted.values().filter(|server| server.desired.removal.is_some());
+                let ids = |server: &Arc<ServerView>| server.desired.id;
+                let told: Vec<ServerId> = changed.leaving().iter().map(ids).collect();
+                prop_assert_eq!(told, leave.map(ids).collect::<Vec<_>>());
                 match (changed.candidates(), anew.candidates()) {
                     (Ok(_), Ok(_)) => prop_assert_eq!(shares(&changed), shares(&anew)),
                     (changed, anew) => prop_assert_eq!(changed.err(), anew.err()),
