@@ -18,8 +18,8 @@ use weldr_proto::raft::v1::ServerReport;
 
 use crate::{
     cluster::{
-        self, Handle, Log, NetworkOptions, OpenError, Opened, ProposeError, Reporter, StoreOptions,
-        TlsFiles,
+        self, ChangeError, Handle, Log, NetworkOptions, OpenError, Opened, ProposeError, Reporter,
+        StoreOptions, TlsFiles,
     },
     config::{Config, ConfigError, Storage},
     management::{self, Readiness},
@@ -30,12 +30,15 @@ use crate::{
     stats::{ClientShard, Rates, Sharded, Totals},
     vip::{self, Vip},
 };
-use departure::Departure;
+use departure::{Departure, is_here};
 
 /// How often rates are measured.
 const RATE_SAMPLE: Duration = Duration::from_secs(1);
 /// How long calls of the management API may go on when the node stops.
 const LAST_CALLS: Duration = Duration::from_secs(2);
+
+/// Between two attempts of a node without a data path to give the leadership away.
+const STEP_DOWN_PAUSE: Duration = Duration::from_secs(1);
 
 /// A running node.
 #[derive(Debug)]
@@ -182,8 +185,15 @@ impl Node {
     /// of them rest on.
     pub async fn shutdown(self) {
         self.readiness.send_replace(Readiness::Stopping);
-        // First, so that another node leads before anything here is missing.
-        self.cluster.step_down().await;
+        // First, so that another node leads before anything here is missing, and none chooses this one.
+        self.cluster.leave();
+        if let Err(error) = self.cluster.step_down().await {
+            tracing::warn!(%error, "the leadership is not handed over");
+        }
+        if !self.vip.as_ref().is_some_and(holds_an_address) {
+            // None comes here any more. One that could not be handed over stays for those who are being answered.
+            self.serving.send_replace(false);
+        }
         self.stop_proxy.cancel();
         let workers = self.workers;
         if task::spawn_blocking(|| workers.join()).await.is_err() {
@@ -226,6 +236,10 @@ fn start_proxy(
     Workers::start(listeners, &parts)
 }
 
+fn holds_an_address(vip: &Vip) -> bool {
+    vip.status().borrow().iter().any(is_here)
+}
+
 /// Lets go of the virtual addresses and of the leadership when no worker is left, though nobody stopped them.
 async fn leave_without_data_path(
     ended: impl Future<Output = ()>,
@@ -235,7 +249,26 @@ async fn leave_without_data_path(
     ended.await;
     tracing::error!("no worker is left: nothing is served, and other nodes have to");
     serving.send_replace(false);
-    cluster.step_down().await;
+    cluster.leave();
+    give_up_leading(|| cluster.step_down()).await;
+}
+
+/// Steps down whenever this node leads. Whoever is to lead may answer only later. Does not end.
+async fn give_up_leading<S>(mut step_down: impl FnMut() -> S)
+where
+    S: Future<Output = Result<(), ChangeError>>,
+{
+    let mut stands_as = None;
+    loop {
+        let stands = step_down().await.err().map(|error| error.to_string());
+        if stands != stands_as
+            && let Some(why) = &stands
+        {
+            tracing::warn!(why, "the leadership is not handed over; trying again");
+        }
+        stands_as = stands;
+        time::sleep(STEP_DOWN_PAUSE).await;
+    }
 }
 
 /// Says so when what operators change no longer reaches this node.

@@ -57,6 +57,8 @@ pub(super) struct Core {
     pub(super) peers: Peers,
     /// Until when this node is surely the leader.
     pub(super) lease: watch::Sender<Option<std::time::Instant>>,
+    /// The node stops, or serves nothing.
+    pub(super) leaving: AtomicBool,
     /// A hand-over has begun, and the lease is not told.
     pub(super) withheld: AtomicBool,
     /// Held by the one hand-over that may be under way.
@@ -496,6 +498,7 @@ impl Core {
         let mut report = v1::ReportResponse {
             applied: applied.unwrap_or_default(),
             revision: replica.state.revision.0,
+            leaving: self.is_leaving(),
             program: env!("CARGO_PKG_VERSION").to_owned(),
             stopped: stopped
                 .map(|stopped| stopped.to_string())

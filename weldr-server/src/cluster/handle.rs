@@ -289,24 +289,27 @@ impl Handle {
         self.change(Change::Transfer(name)).await
     }
 
-    /// Gives the leadership away, when this node has it and another can take it: what a node does before it stops.
-    pub async fn step_down(&self) {
-        let stepped_down = self.on_engine(LONGEST_CHANGE, async |core| {
-            let leads = core.metrics().filter(|metrics| core.leads(metrics));
-            match leads.filter(|metrics| !core.is_alone(metrics)) {
-                Some(_) => core.hand_over("").await,
-                None => Ok(()),
-            }
-        });
-        match stepped_down.await {
-            Ok(Some(Ok(()))) | Err(_) => {}
-            Ok(Some(Err(error))) => tracing::warn!(%error, "the leadership is not handed over"),
-            Ok(None) => tracing::warn!("the leadership is not handed over in time"),
+    /// From now on and for good, this node is not to lead: it is about to stop, or serves nothing. It keeps what it
+    /// leads until [`step_down`](Self::step_down).
+    pub fn leave(&self) {
+        if let Some(core) = self.core.upgrade() {
+            core.leave();
         }
     }
 
+    /// Gives the leadership away, when this node has it and another can take it; waits for a hand-over that is under
+    /// way.
+    ///
+    /// # Errors
+    /// Why this node goes on leading.
+    pub async fn step_down(&self) -> Result<(), ChangeError> {
+        // One change may have to be waited for.
+        let step_down = self.on_engine(LONGEST_CHANGE * 2, async |core| core.step_down().await);
+        changed(step_down.await)
+    }
+
     async fn change(&self, change: Change) -> Result<(), ChangeError> {
-        let changed = self.on_engine(LONGEST_CHANGE, async move |core| {
+        let work = self.on_engine(LONGEST_CHANGE, async move |core| {
             let here = core.metrics().filter(|metrics| core.leads(metrics));
             if here.is_some() {
                 return match &change {
@@ -327,18 +330,21 @@ impl Handle {
             };
             client.change(request).await.map(drop)
         });
-        let changed = changed
-            .await
-            .map_err(|error| ChangeError::Unavailable(error.to_string()))?;
-        let changed =
-            changed.ok_or_else(|| ChangeError::Unavailable("no answer in time".to_owned()))?;
-        changed.map_err(|status| {
-            let message = status.message().to_owned();
-            match status.code() {
-                Code::NotFound => ChangeError::NoSuchNode(message),
-                Code::FailedPrecondition | Code::InvalidArgument => ChangeError::Refused(message),
-                _ => ChangeError::Unavailable(message),
-            }
-        })
+        changed(work.await)
     }
+}
+
+/// What became of a change that the engine worked on.
+fn changed(worked: Result<Option<Result<(), RpcStatus>>, ProposeError>) -> Result<(), ChangeError> {
+    let changed = worked.map_err(|error| ChangeError::Unavailable(error.to_string()))?;
+    let in_time =
+        changed.ok_or_else(|| ChangeError::Unavailable("no answer in time".to_owned()))?;
+    in_time.map_err(|status| {
+        let message = status.message().to_owned();
+        match status.code() {
+            Code::NotFound => ChangeError::NoSuchNode(message),
+            Code::FailedPrecondition | Code::InvalidArgument => ChangeError::Refused(message),
+            _ => ChangeError::Unavailable(message),
+        }
+    })
 }

@@ -70,8 +70,8 @@ impl Departure {
     }
 }
 
-/// Also one that may be.
-fn is_here(status: &Status) -> bool {
+/// Whether the address is on this node; also one that may be.
+pub(super) fn is_here(status: &Status) -> bool {
     !matches!(status.standing, Standing::Absent(_))
 }
 
