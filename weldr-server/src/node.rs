@@ -324,6 +324,7 @@ async fn hold_addresses(
         hand_over,
         clients: Arc::clone(clients),
         addresses: vip.status(),
+        release: vip.longest_release(),
     }));
     Ok((Some(vip), serving))
 }

@@ -23,8 +23,8 @@ use super::{
 
 /// How long a proposal may take before its fate is called unknown.
 const LONGEST_PROPOSAL: Duration = Duration::from_secs(10);
-/// How long a change of the cluster may take.
-const LONGEST_CHANGE: Duration = Duration::from_secs(8);
+/// How long a change of the cluster may take, without what is let go of for it.
+const LONGEST_CHANGE: Duration = Duration::from_secs(7);
 
 /// Proposes commands, and watches the state that they make. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -59,7 +59,7 @@ pub enum ProposeError {
         /// The nodes that do not answer.
         missing: Vec<String>,
     },
-    /// This node, which is alone, applies nothing any more; nothing changed.
+    /// This node applies nothing any more, so it could not show what it changes or reads; nothing changed.
     #[error("this weldr is older than its log: {0}. Start a newer one")]
     Outdated(Stopped),
     /// The node is shutting down; nothing changed.
@@ -105,6 +105,11 @@ impl From<Failed> for ProposeError {
 }
 
 impl Handle {
+    #[cfg(test)]
+    pub(super) fn core(&self) -> Arc<Core> {
+        self.core.upgrade().unwrap()
+    }
+
     pub(super) fn new(core: &Arc<Core>, runtime: runtime::Handle) -> Self {
         Self {
             core: Arc::downgrade(core),
@@ -304,12 +309,20 @@ impl Handle {
     /// Why this node goes on leading.
     pub async fn step_down(&self) -> Result<(), ChangeError> {
         // One change may have to be waited for.
-        let step_down = self.on_engine(LONGEST_CHANGE * 2, async |core| core.step_down().await);
+        let step_down = self.on_engine(self.longest_change() * 2, async |core| {
+            core.step_down().await
+        });
         changed(step_down.await)
     }
 
+    /// The leader may be another node: what that holds is what this one would hold.
+    fn longest_change(&self) -> Duration {
+        let tenant = self.core.upgrade().and_then(|core| core.tenant());
+        LONGEST_CHANGE + tenant.map_or(Duration::ZERO, |tenant| tenant.longest())
+    }
+
     async fn change(&self, change: Change) -> Result<(), ChangeError> {
-        let work = self.on_engine(LONGEST_CHANGE, async move |core| {
+        let work = self.on_engine(self.longest_change(), async move |core| {
             let here = core.metrics().filter(|metrics| core.leads(metrics));
             if here.is_some() {
                 return match &change {

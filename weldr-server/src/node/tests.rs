@@ -153,7 +153,7 @@ async fn a_lone_node_says_that_it_is_older_than_its_log_and_serves() {
         ..AddServerRequest::default()
     };
     let refused = client.add_server(add).await.unwrap_err();
-    assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
+    assert_eq!(refused.code(), Code::FailedPrecondition, "{refused:?}");
     let said = refused.message();
     assert!(said.contains("this weldr is older than its log"), "{said}");
     assert!(!said.contains("quorum"), "{said}");

@@ -50,6 +50,12 @@ impl Three {
             three.logs.push(opened.log);
         }
         three.is_led_by("a").await;
+        let whole = async {
+            while !three.nodes.iter().all(knows_three_voters) {
+                time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        time::timeout(LIMIT, whole).await.expect("three voters");
         three
     }
 
@@ -75,6 +81,13 @@ impl Three {
             log.stop().await;
         }
     }
+}
+
+/// Not only that the third is about to be one, for which the first two are needed.
+fn knows_three_voters(node: &Handle) -> bool {
+    let config = node.core().metrics().unwrap().committed_membership_config;
+    let sets = config.membership().get_joint_config();
+    matches!(&sets[..], [voters] if voters.len() == 3)
 }
 
 fn refusal(refused: Result<(), ChangeError>) -> String {
@@ -142,6 +155,10 @@ impl Tenant for Slow {
 
     fn released(&self) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(async { Ok(()) })
+    }
+
+    fn longest(&self) -> Duration {
+        LIMIT
     }
 
     fn addresses(&self) -> Vec<VirtualAddress> {
