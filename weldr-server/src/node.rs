@@ -129,15 +129,14 @@ impl Node {
             tracing::info!(%address, workers = config.workers, "proxy listening");
         }
         serving.send_replace(true);
+        let (readiness, told_readiness) = watch::channel(Readiness::Ready);
         let lost = leave_without_data_path(workers.ended(), serving.clone(), handle.clone());
         tokio::spawn(stop_proxy.clone().run_until_cancelled_owned(lost));
-        let (readiness, told_readiness) = watch::channel(Readiness::Ready);
         let outdated = tell_outdated(handle.clone(), readiness.clone());
         tokio::spawn(stop_control.clone().run_until_cancelled_owned(outdated));
-        let cluster = handle.clone();
-        cluster.report_servers_with(reporter(snapshots.clone()));
+        handle.report_servers_with(reporter(snapshots.clone()));
         let parts = management::Parts {
-            cluster: handle,
+            cluster: handle.clone(),
             snapshots: snapshots.clone(),
             clients,
             rates,
@@ -160,7 +159,7 @@ impl Node {
             serving,
             management,
             reconciler,
-            cluster,
+            cluster: handle,
             log,
         })
     }
@@ -180,9 +179,12 @@ impl Node {
         &self.snapshots
     }
 
-    /// Stops: first the data path, which finishes what runs within the shutdown timeout, then the virtual
-    /// addresses that its clients connected to, then management, which shows it until then, and last what all
-    /// of them rest on.
+    /// Stops, in this order:
+    ///
+    /// 1. When it leads and another node can: its clients are sent away from the virtual addresses, those leave, and the
+    ///    other node leads. When it does not lead, it is not asked to any more.
+    /// 2. The data path finishes what runs within the shutdown timeout. Addresses that nobody could take stay until then.
+    /// 3. Management, which shows all this, and last what keeps the state.
     pub async fn shutdown(self) {
         self.readiness.send_replace(Readiness::Stopping);
         // First, so that another node leads before anything here is missing, and none chooses this one.

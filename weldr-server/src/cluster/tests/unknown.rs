@@ -75,13 +75,3 @@ async fn a_follower_that_does_not_know_a_record_neither_reads_nor_writes() {
     leader.propose(add(1)).await.unwrap();
     three.stop().await;
 }
-
-/// Also a read that is under way when the record comes.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_read_ends_when_the_node_meets_a_record_that_it_does_not_know() {
-    let directory = newer::directory(address(1)).await;
-    let Opened { handle, log, .. } = open_in(directory.path());
-    let read = handle.catch_up().await.unwrap_err();
-    assert!(matches!(read, ProposeError::Outdated(_)), "{read:?}");
-    log.stop().await;
-}
