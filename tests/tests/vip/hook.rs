@@ -173,7 +173,9 @@ async fn a_planned_hand_over_waits_for_a_release_that_takes_its_time() {
     let script = Script::new("[ $1 = acquire ] || [ ! -e slow ] || sleep 3");
     let hook = script.path();
     let hook = hook.to_str().unwrap();
-    let options = ["--vip", V4, "--vip-interface", "lo", "--vip-hook", hook];
+    let [vip, listen] = [["--vip", V4], ["--listen", "0.0.0.0:0"]];
+    let moved = ["--vip-interface", "lo", "--vip-hook", hook];
+    let options = [&vip[..], &listen, &moved].concat();
     let cluster = TestCluster::start_with(3, &options).await;
     let leader = cluster.leader().await;
     let acquired = |calls: usize| {
