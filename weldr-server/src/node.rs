@@ -18,8 +18,8 @@ use weldr_proto::raft::v1::ServerReport;
 
 use crate::{
     cluster::{
-        self, Handle, Log, NetworkOptions, OpenError, Opened, ProposeError, Reporter, StoreOptions,
-        TlsFiles,
+        self, ChangeError, Handle, Log, NetworkOptions, OpenError, Opened, ProposeError, Reporter,
+        StoreOptions, TlsFiles,
     },
     config::{Config, ConfigError, Storage},
     management::{self, Readiness},
@@ -30,12 +30,15 @@ use crate::{
     stats::{ClientShard, Rates, Sharded, Totals},
     vip::{self, Vip},
 };
-use departure::Departure;
+use departure::{Departure, is_here};
 
 /// How often rates are measured.
 const RATE_SAMPLE: Duration = Duration::from_secs(1);
 /// How long calls of the management API may go on when the node stops.
 const LAST_CALLS: Duration = Duration::from_secs(2);
+
+/// Between two attempts of a node without a data path to give the leadership away.
+const STEP_DOWN_PAUSE: Duration = Duration::from_secs(1);
 
 /// A running node.
 #[derive(Debug)]
@@ -126,15 +129,14 @@ impl Node {
             tracing::info!(%address, workers = config.workers, "proxy listening");
         }
         serving.send_replace(true);
+        let (readiness, told_readiness) = watch::channel(Readiness::Ready);
         let lost = leave_without_data_path(workers.ended(), serving.clone(), handle.clone());
         tokio::spawn(stop_proxy.clone().run_until_cancelled_owned(lost));
-        let (readiness, told_readiness) = watch::channel(Readiness::Ready);
         let outdated = tell_outdated(handle.clone(), readiness.clone());
         tokio::spawn(stop_control.clone().run_until_cancelled_owned(outdated));
-        let cluster = handle.clone();
-        cluster.report_servers_with(reporter(snapshots.clone()));
+        handle.report_servers_with(reporter(snapshots.clone()));
         let parts = management::Parts {
-            cluster: handle,
+            cluster: handle.clone(),
             snapshots: snapshots.clone(),
             clients,
             rates,
@@ -157,7 +159,7 @@ impl Node {
             serving,
             management,
             reconciler,
-            cluster,
+            cluster: handle,
             log,
         })
     }
@@ -177,13 +179,23 @@ impl Node {
         &self.snapshots
     }
 
-    /// Stops: first the data path, which finishes what runs within the shutdown timeout, then the virtual
-    /// addresses that its clients connected to, then management, which shows it until then, and last what all
-    /// of them rest on.
+    /// Stops, in this order:
+    ///
+    /// 1. When it leads and another node can: its clients are sent away from the virtual addresses, those leave, and the
+    ///    other node leads. When it does not lead, it is not asked to any more.
+    /// 2. The data path finishes what runs within the shutdown timeout. Addresses that nobody could take stay until then.
+    /// 3. Management, which shows all this, and last what keeps the state.
     pub async fn shutdown(self) {
         self.readiness.send_replace(Readiness::Stopping);
-        // First, so that another node leads before anything here is missing.
-        self.cluster.step_down().await;
+        // First, so that another node leads before anything here is missing, and none chooses this one.
+        self.cluster.leave();
+        if let Err(error) = self.cluster.step_down().await {
+            tracing::warn!(%error, "the leadership is not handed over");
+        }
+        if !self.vip.as_ref().is_some_and(holds_an_address) {
+            // None comes here any more. One that could not be handed over stays for those who are being answered.
+            self.serving.send_replace(false);
+        }
         self.stop_proxy.cancel();
         let workers = self.workers;
         if task::spawn_blocking(|| workers.join()).await.is_err() {
@@ -226,6 +238,10 @@ fn start_proxy(
     Workers::start(listeners, &parts)
 }
 
+fn holds_an_address(vip: &Vip) -> bool {
+    vip.status().borrow().iter().any(is_here)
+}
+
 /// Lets go of the virtual addresses and of the leadership when no worker is left, though nobody stopped them.
 async fn leave_without_data_path(
     ended: impl Future<Output = ()>,
@@ -235,7 +251,26 @@ async fn leave_without_data_path(
     ended.await;
     tracing::error!("no worker is left: nothing is served, and other nodes have to");
     serving.send_replace(false);
-    cluster.step_down().await;
+    cluster.leave();
+    give_up_leading(|| cluster.step_down()).await;
+}
+
+/// Steps down whenever this node leads. Whoever is to lead may answer only later. Does not end.
+async fn give_up_leading<S>(mut step_down: impl FnMut() -> S)
+where
+    S: Future<Output = Result<(), ChangeError>>,
+{
+    let mut stands_as = None;
+    loop {
+        let stands = step_down().await.err().map(|error| error.to_string());
+        if stands != stands_as
+            && let Some(why) = &stands
+        {
+            tracing::warn!(why, "the leadership is not handed over; trying again");
+        }
+        stands_as = stands;
+        time::sleep(STEP_DOWN_PAUSE).await;
+    }
 }
 
 /// Says so when what operators change no longer reaches this node.
@@ -291,6 +326,7 @@ async fn hold_addresses(
         hand_over,
         clients: Arc::clone(clients),
         addresses: vip.status(),
+        release: vip.longest_release(),
     }));
     Ok((Some(vip), serving))
 }

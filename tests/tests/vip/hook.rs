@@ -7,6 +7,7 @@ use std::{
 };
 
 use tempfile::TempDir;
+use weldr_tests::cluster::TestCluster;
 
 use super::*;
 
@@ -164,4 +165,41 @@ async fn it_can_do_what_weldr_would() {
     reaches(&stage.client, ip_of(V4)).await;
     driver.stop().await.expect_success();
     assert!(!stage.a.has(ip_of(V4)));
+}
+
+/// Longer than an address may take that the kernel drops.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_planned_hand_over_waits_for_a_release_that_takes_its_time() {
+    let script = Script::new("[ $1 = acquire ] || [ ! -e slow ] || sleep 3");
+    let hook = script.path();
+    let hook = hook.to_str().unwrap();
+    let [vip, listen] = [["--vip", V4], ["--listen", "0.0.0.0:0"]];
+    let moved = ["--vip-interface", "lo", "--vip-hook", hook];
+    let options = [&vip[..], &listen, &moved].concat();
+    let cluster = TestCluster::start_with(3, &options).await;
+    let leader = cluster.leader().await;
+    let acquired = |calls: usize| {
+        let script = &script;
+        async move {
+            wait::until(format!("{calls} acquired"), async || {
+                let made = script.calls();
+                let acquired = made.iter().filter(|call| call.starts_with("acquire"));
+                if acquired.count() == calls {
+                    Ok(())
+                } else {
+                    Err(format!("{made:?}"))
+                }
+            })
+            .await;
+        }
+    };
+    acquired(1).await;
+    fs::write(script.directory.path().join("slow"), "").unwrap();
+    let next = &cluster.nodes[(leader + 1) % 3].name;
+    let transfer = cluster
+        .weldrctl(leader)
+        .args(["--timeout", "20s", "cluster", "transfer", next]);
+    let told = transfer.run().await.expect_success();
+    assert!(told.contains(&format!("quorum, led by {next};")), "{told}");
+    acquired(2).await;
 }

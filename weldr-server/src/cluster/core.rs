@@ -57,6 +57,8 @@ pub(super) struct Core {
     pub(super) peers: Peers,
     /// Until when this node is surely the leader.
     pub(super) lease: watch::Sender<Option<std::time::Instant>>,
+    /// The node stops, or serves nothing.
+    pub(super) leaving: AtomicBool,
     /// A hand-over has begun, and the lease is not told.
     pub(super) withheld: AtomicBool,
     /// Held by the one hand-over that may be under way.
@@ -116,7 +118,7 @@ pub(super) enum Failed {
     Unknown { missing: Vec<String> },
     /// It is not in the log, because the disk failed.
     Disk(Arc<StoreError>),
-    /// Nothing was written: nobody else can lead, and this node applies nothing any more.
+    /// Nothing was written or read: this node applies nothing any more, and could not show it.
     Stopped(Stopped),
     /// The node stops.
     Stopping,
@@ -190,15 +192,6 @@ impl Core {
             .all(|id| id == self.me())
     }
 
-    /// Why nobody leads where this node is the only one that may.
-    fn stopped_alone(&self) -> Option<Stopped> {
-        let stopped = self.machine.stopped().borrow().clone()?;
-        let alone = self
-            .metrics()
-            .is_some_and(|metrics| self.is_alone(&metrics));
-        alone.then_some(stopped)
-    }
-
     fn leader_now(&self) -> Option<Leader> {
         let raft = self.raft()?;
         let metrics = raft.metrics().borrow_watched().clone();
@@ -210,18 +203,19 @@ impl Core {
         Some(Leader::There(leader, member.clone()))
     }
 
-    /// The leader, as soon as there is one.
+    /// The leader, as soon as there is one. None for a node that applies nothing: what is written or read lies beyond
+    /// what it has.
     async fn leader(&self, deadline: Instant) -> Result<Leader, Failed> {
         let begun = Instant::now();
         loop {
             if self.stop.is_cancelled() {
                 return Err(Failed::Stopping);
             }
+            if let Some(stopped) = self.machine.stopped().borrow().clone() {
+                return Err(Failed::Stopped(stopped));
+            }
             if let Some(leader) = self.leader_now() {
                 return Ok(leader);
-            }
-            if let Some(stopped) = self.stopped_alone() {
-                return Err(Failed::Stopped(stopped));
             }
             let failure = self.log.disk().and_then(super::disk::Disk::failure);
             if let Some(error) = failure.filter(|_| begun.elapsed() >= DISK_PATIENCE) {
@@ -440,9 +434,13 @@ impl Core {
             if let (Some(index), Some(raft)) = (index, self.raft()) {
                 let left = deadline.saturating_duration_since(Instant::now());
                 let wait = raft.wait(Some(left));
-                let applied = wait.applied_index_at_least(Some(index), "a read").await;
-                if applied.is_ok() {
-                    return Ok(self.machine.states().borrow().revision);
+                let mut stopped = self.machine.stopped();
+                tokio::select! {
+                    applied = wait.applied_index_at_least(Some(index), "a read") => if applied.is_ok() {
+                        return Ok(self.machine.states().borrow().revision);
+                    },
+                    // The next look for a leader says so.
+                    _ = stopped.wait_for(Option::is_some) => {}
                 }
             }
             if Instant::now() >= deadline {
@@ -496,6 +494,7 @@ impl Core {
         let mut report = v1::ReportResponse {
             applied: applied.unwrap_or_default(),
             revision: replica.state.revision.0,
+            leaving: self.is_leaving(),
             program: env!("CARGO_PKG_VERSION").to_owned(),
             stopped: stopped
                 .map(|stopped| stopped.to_string())

@@ -5,6 +5,7 @@ use std::{
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
+    time::{Duration, Instant},
 };
 
 use openraft::storage::IOFlushed;
@@ -33,6 +34,9 @@ pub(super) struct Disk {
 /// How many refused records are remembered: more than can be under way.
 const MOST_REFUSED: usize = 2 * MOST_WAITING;
 
+/// And for how long: nobody waits longer for what became of a record, or sends it again.
+const REFUSAL_KEPT: Duration = Duration::from_mins(1);
+
 /// What the disk could not do.
 #[derive(Debug, Default)]
 struct Failures {
@@ -40,24 +44,40 @@ struct Failures {
     now: Option<Arc<StoreError>>,
     /// The last records that were to be written and are certainly not, by their ids, and why: who proposed one may look
     /// for it when the disk works again, or has failed once more.
-    refused: VecDeque<(u64, Arc<StoreError>)>,
+    refused: VecDeque<Refused>,
+}
+
+#[derive(Debug)]
+struct Refused {
+    record: u64,
+    error: Arc<StoreError>,
+    at: Instant,
 }
 
 impl Failures {
-    fn refuse(&mut self, changes: &[Change], error: &Arc<StoreError>) {
-        let refused = changes.iter().flat_map(record_ids);
+    fn refuse(&mut self, changes: &[Change], error: &Arc<StoreError>, at: Instant) {
+        let refused = |record| Refused {
+            record,
+            error: Arc::clone(error),
+            at,
+        };
         self.refused
-            .extend(refused.map(|id| (id, Arc::clone(error))));
+            .extend(changes.iter().flat_map(record_ids).map(refused));
         let most = self.refused.len().saturating_sub(MOST_REFUSED);
         self.refused.drain(..most);
     }
 
     /// The disk works. A record that was refused before may be among what is written now.
-    fn written(&mut self, changes: &[Change]) {
+    fn written(&mut self, changes: &[Change], now: Instant) {
         self.now = None;
+        let is_old = |refused: &Refused| now.duration_since(refused.at) >= REFUSAL_KEPT;
+        while self.refused.front().is_some_and(is_old) {
+            self.refused.pop_front();
+        }
         if !self.refused.is_empty() {
             let ids: Vec<u64> = changes.iter().flat_map(record_ids).collect();
-            self.refused.retain(|(id, _)| !ids.contains(id));
+            self.refused
+                .retain(|refused| !ids.contains(&refused.record));
         }
     }
 }
@@ -144,8 +164,11 @@ impl Disk {
     /// Why the record with this id is certainly not in the log.
     pub(super) fn refusal(&self, record: u64) -> Option<Arc<StoreError>> {
         let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        let refused = failures.refused.iter().find(|(id, _)| *id == record);
-        refused.map(|(_, error)| Arc::clone(error))
+        let refused = failures
+            .refused
+            .iter()
+            .find(|refused| refused.record == record);
+        refused.map(|refused| Arc::clone(&refused.error))
     }
 }
 
@@ -227,7 +250,7 @@ impl Writer {
                 for change in &changes {
                     self.durable.apply(change);
                 }
-                self.failures().written(&changes);
+                self.failures().written(&changes, Instant::now());
                 tell(done, Ok(()));
                 true
             }
@@ -251,7 +274,7 @@ impl Writer {
         }
         let unknown = || Arc::new(StoreError::Files(closed()));
         let error = Arc::clone(failures.now.get_or_insert_with(unknown));
-        failures.refuse(changes, &error);
+        failures.refuse(changes, &error, Instant::now());
         error
     }
 
@@ -284,5 +307,47 @@ fn tell(done: Vec<Done>, result: Result<(), &Arc<StoreError>>) {
             Done::Caller(answer) => drop(answer.send(result)),
             Done::Nobody => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use openraft::{EntryPayload, entry::RaftEntry as _};
+    use weldr_proto::raft::v1;
+
+    use super::*;
+    use crate::cluster::{
+        types::{Entry, Record},
+        wire,
+    };
+
+    fn append(record: u64) -> [Change; 1] {
+        let record = Record {
+            version: 1,
+            order: b"{}".as_slice().into(),
+            id: record,
+        };
+        let at = wire::from_log_id(v1::LogId { term: 1, index: 1 });
+        [Change::Append(vec![Entry::new(
+            at,
+            EntryPayload::Normal(record),
+        )])]
+    }
+
+    #[test]
+    fn a_refusal_is_forgotten_when_its_record_is_written_or_nobody_can_ask_any_more() {
+        let mut failures = Failures::default();
+        let kept = |failures: &Failures| {
+            let records = failures.refused.iter().map(|refused| refused.record);
+            records.collect::<Vec<_>>()
+        };
+        let (begun, error) = (Instant::now(), Arc::new(StoreError::Files(closed())));
+        failures.refuse(&append(1), &error, begun);
+        failures.refuse(&append(2), &error, begun);
+        failures.refuse(&append(3), &error, begun + REFUSAL_KEPT / 2);
+        failures.written(&append(2), begun);
+        assert_eq!(kept(&failures), [1, 3]);
+        failures.written(&append(4), begun + REFUSAL_KEPT);
+        assert_eq!(kept(&failures), [3]);
     }
 }

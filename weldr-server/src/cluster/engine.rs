@@ -247,6 +247,7 @@ impl Running {
             log,
             peers,
             lease: watch::Sender::new(None),
+            leaving: AtomicBool::new(false),
             withheld: AtomicBool::new(false),
             handing_over: tokio::sync::Mutex::default(),
             tenant: Mutex::default(),

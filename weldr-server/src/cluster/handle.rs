@@ -23,8 +23,8 @@ use super::{
 
 /// How long a proposal may take before its fate is called unknown.
 const LONGEST_PROPOSAL: Duration = Duration::from_secs(10);
-/// How long a change of the cluster may take.
-const LONGEST_CHANGE: Duration = Duration::from_secs(8);
+/// How long a change of the cluster may take, without what is let go of for it.
+const LONGEST_CHANGE: Duration = Duration::from_secs(7);
 
 /// Proposes commands, and watches the state that they make. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -59,7 +59,7 @@ pub enum ProposeError {
         /// The nodes that do not answer.
         missing: Vec<String>,
     },
-    /// This node, which is alone, applies nothing any more; nothing changed.
+    /// This node applies nothing any more, so it could not show what it changes or reads; nothing changed.
     #[error("this weldr is older than its log: {0}. Start a newer one")]
     Outdated(Stopped),
     /// The node is shutting down; nothing changed.
@@ -105,6 +105,11 @@ impl From<Failed> for ProposeError {
 }
 
 impl Handle {
+    #[cfg(test)]
+    pub(super) fn core(&self) -> Arc<Core> {
+        self.core.upgrade().unwrap()
+    }
+
     pub(super) fn new(core: &Arc<Core>, runtime: runtime::Handle) -> Self {
         Self {
             core: Arc::downgrade(core),
@@ -289,24 +294,35 @@ impl Handle {
         self.change(Change::Transfer(name)).await
     }
 
-    /// Gives the leadership away, when this node has it and another can take it: what a node does before it stops.
-    pub async fn step_down(&self) {
-        let stepped_down = self.on_engine(LONGEST_CHANGE, async |core| {
-            let leads = core.metrics().filter(|metrics| core.leads(metrics));
-            match leads.filter(|metrics| !core.is_alone(metrics)) {
-                Some(_) => core.hand_over("").await,
-                None => Ok(()),
-            }
-        });
-        match stepped_down.await {
-            Ok(Some(Ok(()))) | Err(_) => {}
-            Ok(Some(Err(error))) => tracing::warn!(%error, "the leadership is not handed over"),
-            Ok(None) => tracing::warn!("the leadership is not handed over in time"),
+    /// From now on and for good, this node is not to lead: it is about to stop, or serves nothing. It keeps what it
+    /// leads until [`step_down`](Self::step_down).
+    pub fn leave(&self) {
+        if let Some(core) = self.core.upgrade() {
+            core.leave();
         }
     }
 
+    /// Gives the leadership away, when this node has it and another can take it; waits for a hand-over that is under
+    /// way.
+    ///
+    /// # Errors
+    /// Why this node goes on leading.
+    pub async fn step_down(&self) -> Result<(), ChangeError> {
+        // One change may have to be waited for.
+        let step_down = self.on_engine(self.longest_change() * 2, async |core| {
+            core.step_down().await
+        });
+        changed(step_down.await)
+    }
+
+    /// The leader may be another node: what that holds is what this one would hold.
+    fn longest_change(&self) -> Duration {
+        let tenant = self.core.upgrade().and_then(|core| core.tenant());
+        LONGEST_CHANGE + tenant.map_or(Duration::ZERO, |tenant| tenant.longest())
+    }
+
     async fn change(&self, change: Change) -> Result<(), ChangeError> {
-        let changed = self.on_engine(LONGEST_CHANGE, async move |core| {
+        let work = self.on_engine(self.longest_change(), async move |core| {
             let here = core.metrics().filter(|metrics| core.leads(metrics));
             if here.is_some() {
                 return match &change {
@@ -327,18 +343,21 @@ impl Handle {
             };
             client.change(request).await.map(drop)
         });
-        let changed = changed
-            .await
-            .map_err(|error| ChangeError::Unavailable(error.to_string()))?;
-        let changed =
-            changed.ok_or_else(|| ChangeError::Unavailable("no answer in time".to_owned()))?;
-        changed.map_err(|status| {
-            let message = status.message().to_owned();
-            match status.code() {
-                Code::NotFound => ChangeError::NoSuchNode(message),
-                Code::FailedPrecondition | Code::InvalidArgument => ChangeError::Refused(message),
-                _ => ChangeError::Unavailable(message),
-            }
-        })
+        changed(work.await)
     }
+}
+
+/// What became of a change that the engine worked on.
+fn changed(worked: Result<Option<Result<(), RpcStatus>>, ProposeError>) -> Result<(), ChangeError> {
+    let changed = worked.map_err(|error| ChangeError::Unavailable(error.to_string()))?;
+    let in_time =
+        changed.ok_or_else(|| ChangeError::Unavailable("no answer in time".to_owned()))?;
+    in_time.map_err(|status| {
+        let message = status.message().to_owned();
+        match status.code() {
+            Code::NotFound => ChangeError::NoSuchNode(message),
+            Code::FailedPrecondition | Code::InvalidArgument => ChangeError::Refused(message),
+            _ => ChangeError::Unavailable(message),
+        }
+    })
 }

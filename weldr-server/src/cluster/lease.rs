@@ -56,9 +56,10 @@ pub(super) async fn watch(core: Arc<Core>) {
             let metrics = raft.metrics().borrow_watched().clone();
             core.note_role(metrics.state);
             log_leader(&core, &metrics, &mut led_by);
+            // Again and again: an engine that is started again asks for votes.
+            core.let_others_lead();
             if core.has_stopped() {
                 // Who applies nothing must not lead.
-                raft.runtime_config().elect(false);
                 return None;
             }
             lease(&core, &metrics, Instant::now())

@@ -1,9 +1,9 @@
-//! Who is a member: joining, leaving, and handing the leadership over.
+//! Who is a member: joining and leaving.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::Duration,
 };
 
@@ -18,8 +18,6 @@ use super::{
     core::{Core, Metrics, QUORUM_PATIENCE},
     error::OpenError,
     peers::Peers,
-    successor::{self, Candidate},
-    tenant::Notice,
     types::{Member, RECORD_VERSION, Raft},
 };
 
@@ -35,10 +33,6 @@ const JOIN_PATIENCE: Duration = Duration::from_mins(1);
 const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between two rounds of asking.
 const JOIN_PAUSE: Duration = Duration::from_millis(250);
-/// How often a new leader is asked whether a majority follows it.
-const QUORUM_LOOK: Duration = Duration::from_millis(10);
-/// How long a hand-over may take.
-const TRANSFER_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Asks the nodes at `addresses`, again and again, to let this one join; gives the cluster.
 pub(super) async fn join(
@@ -163,113 +157,10 @@ impl Core {
         Ok(())
     }
 
-    fn leading(&self) -> Result<(Raft, Metrics), Status> {
+    pub(super) fn leading(&self) -> Result<(Raft, Metrics), Status> {
         let both = self.raft().zip(self.metrics());
         both.filter(|(_, metrics)| metrics.state == ServerState::Leader)
             .ok_or_else(|| Status::failed_precondition("this node does not lead"))
-    }
-
-    /// Hands the leadership over to the node of that name, or to the one that is most up to date; returns when
-    /// this node has seen it lead. Only the leader does. Nothing is given up for a node that does not answer.
-    pub(super) async fn hand_over(&self, name: &str) -> Result<(), Status> {
-        let (_, metrics) = self.leading()?;
-        if !name.is_empty() && member_named(&metrics, name)? == self.me() {
-            return Ok(());
-        }
-        let next = if name.is_empty() {
-            self.successor(&metrics).await?
-        } else {
-            self.ready_to_lead(voter_named(&metrics, name)?).await?
-        };
-        let Ok(_turn) = self.handing_over.try_lock() else {
-            return Err(Status::failed_precondition(
-                "another hand-over is under way",
-            ));
-        };
-        // Before anybody is asked: whoever holds something by the lease lets go of it first.
-        let stays = |why| {
-            Status::failed_precondition(format!("{why}; {} goes on leading", self.member.name))
-        };
-        let _notice = Notice::give(self).await.map_err(stays)?;
-        self.give_up_for(next).await
-    }
-
-    /// Asks `next` to lead, and returns when it does, with a majority.
-    async fn give_up_for(&self, next: Candidate) -> Result<(), Status> {
-        let Candidate { id, member, .. } = next;
-        let (raft, metrics) = self.leading()?;
-        self.handed_over
-            .fetch_max(metrics.current_term, Ordering::SeqCst);
-        let deadline = Instant::now() + TRANSFER_PATIENCE;
-        let sent = raft.trigger().transfer_leader(id).await;
-        sent.map_err(|error| Status::failed_precondition(error.to_string()))?;
-        let wait = raft.wait(Some(TRANSFER_PATIENCE));
-        let is_other = |leader: u64| leader != self.me();
-        // A leader that has handed over takes no more orders: when its successor fails, the others elect another.
-        let led = wait
-            .metrics(
-                |now| now.current_leader.is_some_and(is_other),
-                "the new leader",
-            )
-            .await;
-        let leader = led.ok().and_then(|now| now.current_leader);
-        if leader == Some(id) {
-            self.has_quorum(id, &member, deadline).await;
-            return Ok(());
-        }
-        let leader = leader.and_then(|leader| metrics.membership_config.get_node(&leader));
-        Err(Status::failed_precondition(match leader {
-            Some(leader) => format!("{} has not taken over; {} leads", member.name, leader.name),
-            None => format!(
-                "{} has not taken over within {} s; the nodes elect a leader",
-                member.name,
-                TRANSFER_PATIENCE.as_secs()
-            ),
-        }))
-    }
-
-    /// Returns when a new leader knows that a majority follows it, and can take writes; at `deadline` at the latest.
-    async fn has_quorum(&self, id: u64, member: &Member, deadline: Instant) {
-        while Instant::now() < deadline {
-            let report = self.report_of(id, member, false).await;
-            if report.is_ok_and(|report| report.quorum) {
-                return;
-            }
-            time::sleep(QUORUM_LOOK).await;
-        }
-    }
-
-    /// The best of those that are ready to lead.
-    async fn successor(&self, metrics: &Metrics) -> Result<Candidate, Status> {
-        let mut last = None;
-        for candidate in successor::in_order(successor::candidates(metrics)) {
-            match self.ready_to_lead(candidate).await {
-                Ok(candidate) => return Ok(candidate),
-                Err(status) => last = Some(status),
-            }
-        }
-        let nobody = || Status::failed_precondition("no other node that votes answers");
-        Err(last.unwrap_or_else(nobody))
-    }
-
-    /// Asks a node whether it is there and may lead.
-    async fn ready_to_lead(&self, candidate: Candidate) -> Result<Candidate, Status> {
-        let Candidate { id, member, .. } = &candidate;
-        let stays = &self.member.name;
-        match self.report_of(*id, member, false).await {
-            Ok(report) if report.stopped.is_empty() => Ok(candidate),
-            Ok(report) => Err(Status::failed_precondition(format!(
-                "{} cannot lead, because it applies nothing any more: {}. {stays} goes on leading",
-                member.name, report.stopped
-            ))),
-            Err(error) => {
-                tracing::debug!(node = %member.name, %error, "a node that is to lead does not answer");
-                Err(Status::failed_precondition(format!(
-                    "{} does not answer; {stays} goes on leading",
-                    member.name
-                )))
-            }
-        }
     }
 }
 
@@ -302,18 +193,12 @@ fn may_join(metrics: &Metrics, id: u64, joining: &Member) -> Result<(), Status> 
     Ok(())
 }
 
-fn member_named(metrics: &Metrics, name: &str) -> Result<u64, Status> {
+pub(super) fn member_named(metrics: &Metrics, name: &str) -> Result<u64, Status> {
     let mut members = metrics.membership_config.nodes();
     let found = members.find(|(_, member)| member.name == name);
     found
         .map(|(id, _)| *id)
         .ok_or_else(|| Status::not_found(format!("there is no node {name} in the cluster")))
-}
-
-fn voter_named(metrics: &Metrics, name: &str) -> Result<Candidate, Status> {
-    let mut voters = successor::candidates(metrics).into_iter();
-    let voter = voters.find(|voter| voter.member.name == name);
-    voter.ok_or_else(|| Status::failed_precondition(format!("{name} does not vote yet")))
 }
 
 async fn change_members(raft: &Raft, change: ChangeMembers<u64, Member>) -> Result<(), Status> {

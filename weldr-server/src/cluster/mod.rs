@@ -14,8 +14,8 @@
 //!   (what is in it), `hint` (how far it is decided), `data_dir` (its directory, and how it is created whole or not at all).
 //! * `network` and `service` (the two ends of a call between nodes), `peers` (connections), `security` (who may
 //!   call), `wire` (the proto, pure).
-//! * `membership` (joining, leaving, handing over), `successor` (to whom, pure), `lease` (until when this
-//!   node surely leads), `tenant` (who holds something by that), `status`.
+//! * `membership` (joining, leaving), `hand_over` (of the leadership), `successor` (to whom, pure), `lease` (until
+//!   when this node surely leads), `tenant` (who holds something by that), `status`.
 
 mod backup;
 mod core;
@@ -23,6 +23,7 @@ mod data_dir;
 mod disk;
 mod engine;
 mod error;
+mod hand_over;
 mod handle;
 mod hint;
 mod history;

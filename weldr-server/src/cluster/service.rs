@@ -108,7 +108,7 @@ impl raft_server::Raft for Service {
         request: Request<v1::TransferLeaderRequest>,
     ) -> Result<Response<v1::TransferLeaderResponse>, Status> {
         let request = wire::from_transfer(of_member(request)?).map_err(malformed)?;
-        if self.0.has_stopped() {
+        if self.0.has_stopped() || self.0.is_leaving() {
             return Ok(Response::new(v1::TransferLeaderResponse {
                 accepted: false,
             }));

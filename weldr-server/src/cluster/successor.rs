@@ -3,6 +3,7 @@
 use std::{cmp::Reverse, time::Duration};
 
 use openraft::Instant as _;
+use weldr_proto::raft::v1::ReportResponse;
 
 use super::{
     core::Metrics,
@@ -19,6 +20,31 @@ pub(super) struct Candidate {
     matching: Option<LogId>,
     /// How long ago it answered last; `None`: it never has.
     silent: Option<Duration>,
+}
+
+/// How many records a node may lack that is asked to lead: it receives them in a moment.
+const CLOSE: u64 = 100;
+
+impl Candidate {
+    /// How much of the leader's log, which ends at `last`, it is not known to have.
+    pub(super) fn lacking(&self, last: Option<u64>) -> u64 {
+        let matching = self.matching.map_or(0, |matching| matching.index);
+        last.unwrap_or_default().saturating_sub(matching)
+    }
+}
+
+/// Whether a node that lacks so many records may be asked to lead.
+pub(super) fn is_close(lacking: u64) -> bool {
+    lacking <= CLOSE
+}
+
+/// Why a node that says this of itself must not lead, as the end of a sentence.
+pub(super) fn unfit(report: &ReportResponse) -> Option<String> {
+    if report.leaving {
+        return Some("it stops, or has no data path".to_owned());
+    }
+    let stopped = Some(&report.stopped).filter(|stopped| !stopped.is_empty())?;
+    Some(format!("it applies nothing any more: {stopped}"))
 }
 
 /// All voters but this node, which leads.
@@ -62,6 +88,33 @@ mod tests {
             matching: (index > 0).then(|| wire::from_log_id(v1::LogId { term: 1, index })),
             silent: silent.map(Duration::from_millis),
         }
+    }
+
+    #[test]
+    fn who_lacks_more_than_is_sent_in_a_moment_is_not_close() {
+        let lacking = |index| candidate(1, index, None).lacking(Some(1100));
+        assert_eq!(lacking(1100), 0);
+        assert_eq!(lacking(1101), 0, "the metrics of the leader are older");
+        assert_eq!(lacking(0), 1100, "nothing is known");
+        assert!(is_close(lacking(1000)));
+        assert!(!is_close(lacking(999)));
+        assert!(is_close(candidate(1, 0, None).lacking(None)));
+    }
+
+    #[test]
+    fn who_leaves_or_applies_nothing_is_not_fit() {
+        let report = ReportResponse::default();
+        assert_eq!(unfit(&report), None);
+        let leaving = ReportResponse {
+            leaving: true,
+            ..report.clone()
+        };
+        assert!(unfit(&leaving).unwrap().contains("it stops"));
+        let stopped = ReportResponse {
+            stopped: "record 7".to_owned(),
+            ..report
+        };
+        assert!(unfit(&stopped).unwrap().ends_with(": record 7"));
     }
 
     fn order<const N: usize>(candidates: [Candidate; N]) -> Vec<u64> {

@@ -1,6 +1,6 @@
 //! What is held by the leadership, and has to be let go of before that is handed over.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use weldr_proto::raft::v1;
@@ -18,6 +18,9 @@ pub trait Tenant: fmt::Debug + Send + Sync {
     /// # Errors
     /// Why it is still held, as a sentence: the leadership stays.
     fn released(&self) -> BoxFuture<'_, Result<(), String>>;
+
+    /// How long `prepare` and `released` may take together.
+    fn longest(&self) -> Duration;
 
     /// What it may hold, for those who look at the cluster.
     fn addresses(&self) -> Vec<v1::VirtualAddress>;

@@ -37,8 +37,10 @@ pub(super) enum Error {
         /// The nodes that do not answer.
         missing: Vec<String>,
     },
-    /// This node, which is alone, applies nothing any more.
-    #[error("this weldr is older than its log: {0}. Nothing changed; start a newer one")]
+    /// This node applies nothing any more.
+    #[error(
+        "this weldr is older than its log: {0}. Nothing changed; start a newer one, or ask another node"
+    )]
     Outdated(Stopped),
     /// No answer within the time that the call has.
     #[error(
@@ -132,11 +134,10 @@ impl Error {
             },
             Self::NotDurable(_)
             | Self::NoQuorum { .. }
-            | Self::Outdated(_)
             | Self::ClusterUnavailable(_)
             | Self::Stopping => ("unavailable", Code::Unavailable, Http::SERVICE_UNAVAILABLE),
             Self::NoSuchNode(_) => ("not_found", Code::NotFound, Http::NOT_FOUND),
-            Self::ClusterRefused(_) => (
+            Self::ClusterRefused(_) | Self::Outdated(_) => (
                 "failed_precondition",
                 Code::FailedPrecondition,
                 Http::CONFLICT,

@@ -22,8 +22,6 @@ const SHUT: Duration = Duration::from_millis(40);
 const LAST: Duration = Duration::from_millis(160);
 /// Between two looks whether a connection is left.
 const LOOK: Duration = Duration::from_millis(2);
-/// How long dropping the addresses may take; a lease is shorter.
-const RELEASE: Duration = Duration::from_secs(2);
 
 /// Sends clients away from the virtual addresses, and sees them leave.
 #[derive(Debug)]
@@ -31,6 +29,8 @@ pub(super) struct Departure {
     pub(super) hand_over: watch::Sender<HandOver>,
     pub(super) clients: Arc<Sharded<ClientShard>>,
     pub(super) addresses: watch::Receiver<Vec<Status>>,
+    /// How long dropping the addresses may take.
+    pub(super) release: Duration,
 }
 
 impl Departure {
@@ -62,7 +62,7 @@ impl Departure {
     async fn have_left(&self) -> Result<(), String> {
         let mut addresses = self.addresses.clone();
         let left = addresses.wait_for(|addresses| !addresses.iter().any(is_here));
-        match time::timeout(RELEASE, left).await {
+        match time::timeout(self.release, left).await {
             // An error is a thread of the addresses that has ended, and dropped them.
             Ok(_) => Ok(()),
             Err(_) => Err("the virtual addresses are not dropped".to_owned()),
@@ -70,8 +70,8 @@ impl Departure {
     }
 }
 
-/// Also one that may be.
-fn is_here(status: &Status) -> bool {
+/// Whether the address is on this node; also one that may be.
+pub(super) fn is_here(status: &Status) -> bool {
     !matches!(status.standing, Standing::Absent(_))
 }
 
@@ -82,6 +82,10 @@ impl Tenant for Departure {
 
     fn released(&self) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(self.have_left())
+    }
+
+    fn longest(&self) -> Duration {
+        CLOSING + SHUT + LAST + self.release
     }
 
     fn addresses(&self) -> Vec<VirtualAddress> {
@@ -109,6 +113,7 @@ mod tests {
     use super::*;
     use crate::{model::Timestamp, vip::Absence};
 
+    const RELEASE: Duration = Duration::from_secs(11);
     const NOT_LEADER: Standing = Standing::Absent(Absence::NotLeader);
 
     struct Stage {
@@ -132,6 +137,7 @@ mod tests {
                 hand_over,
                 clients: Arc::new(Sharded::new(1)),
                 addresses: board.subscribe(),
+                release: RELEASE,
             },
             board,
         }
@@ -173,6 +179,7 @@ mod tests {
         let begun = Instant::now();
         assert!(stage.departure.released().await.is_err());
         assert_eq!(begun.elapsed(), RELEASE);
+        assert!(stage.departure.longest() > RELEASE);
         let later = async {
             time::sleep(Duration::from_millis(70)).await;
             stage

@@ -88,9 +88,26 @@ async fn a_node_without_workers_serves_no_address() {
     stop.cancel();
     let told = time::timeout(LIMIT, told.wait_for(|serving| !serving)).await;
     told.unwrap().unwrap();
-    time::timeout(LIMIT, lost).await.unwrap().unwrap();
+    // It goes on looking whether it leads, until the node stops.
+    lost.abort();
     task::spawn_blocking(|| workers.join()).await.unwrap();
     log.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_without_workers_steps_down_until_another_leads_and_when_it_leads_again() {
+    let refused = || Err(ChangeError::Refused("b does not answer".to_owned()));
+    let mut answers = [refused(), refused(), Ok(()), refused()].into_iter();
+    let (asked, mut times) = watch::channel(0);
+    let give_up = give_up_leading(|| {
+        asked.send_modify(|times| *times += 1);
+        std::future::ready(answers.next().unwrap_or(Ok(())))
+    });
+    let enough = times.wait_for(|times| *times == 5);
+    tokio::select! {
+        () = give_up => unreachable!("it does not end"),
+        enough = time::timeout(LIMIT, enough) => drop(enough.unwrap().unwrap()),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -136,7 +153,7 @@ async fn a_lone_node_says_that_it_is_older_than_its_log_and_serves() {
         ..AddServerRequest::default()
     };
     let refused = client.add_server(add).await.unwrap_err();
-    assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
+    assert_eq!(refused.code(), Code::FailedPrecondition, "{refused:?}");
     let said = refused.message();
     assert!(said.contains("this weldr is older than its log"), "{said}");
     assert!(!said.contains("quorum"), "{said}");

@@ -18,7 +18,7 @@ use super::{
 use crate::model::VirtualAddress;
 
 /// How long a run of the hook may take.
-const LIMIT: Duration = Duration::from_secs(10);
+pub(super) const LIMIT: Duration = Duration::from_secs(10);
 
 /// One address and the program that moves it.
 #[derive(Debug)]

@@ -58,11 +58,17 @@ use means::Means;
 /// How long dropping the addresses may take when the node stops: three runs of a hook that hangs.
 const LAST_RELEASE: Duration = Duration::from_secs(35);
 
+/// How long an address may take to leave by netlink: that is a call of the kernel.
+const KERNEL_RELEASE: Duration = Duration::from_secs(2);
+/// What the thread, and the end of a hook that is taking the address, may take besides.
+const RELEASE_MARGIN: Duration = Duration::from_secs(1);
+
 /// Looks after the virtual addresses of a node, on a thread of its own: neither a busy control plane nor a busy
 /// data path delays the drop of an address. Dropping it drops the addresses, a moment later.
 #[derive(Debug)]
 pub struct Vip {
     stop: DropGuard,
+    longest_release: Duration,
     status: watch::Receiver<Vec<Status>>,
     finished: oneshot::Receiver<()>,
 }
@@ -72,6 +78,7 @@ impl Vip {
     /// follows `inputs`.
     pub async fn start(addresses: VirtualAddresses, inputs: Inputs) -> Result<Self, StartError> {
         let stop = CancellationToken::new();
+        let longest_release = longest_release(addresses.hook.is_some());
         let standing = Standing::Absent(Absence::NotLeader);
         let entry = |address: &VirtualAddress| Status {
             address: *address,
@@ -103,6 +110,7 @@ impl Vip {
         started.await.map_err(died)??;
         Ok(Self {
             stop: stop.drop_guard(),
+            longest_release,
             status,
             finished,
         })
@@ -113,12 +121,25 @@ impl Vip {
         self.status.clone()
     }
 
+    /// How long after the end of the lease the addresses may still be here, when nothing fails.
+    pub fn longest_release(&self) -> Duration {
+        self.longest_release
+    }
+
     /// Drops the addresses, and returns when they are gone.
     pub async fn stop(self) {
         drop(self.stop);
         if time::timeout(LAST_RELEASE, self.finished).await.is_err() {
             tracing::error!("the virtual addresses cannot be waited for");
         }
+    }
+}
+
+fn longest_release(by_hook: bool) -> Duration {
+    if by_hook {
+        hook::LIMIT + RELEASE_MARGIN
+    } else {
+        KERNEL_RELEASE
     }
 }
 

@@ -9,6 +9,7 @@
 mod damage;
 mod durability;
 mod failing_disk;
+mod hand_over;
 mod kill;
 pub(crate) mod newer;
 mod refused;

@@ -1,7 +1,13 @@
 //! A record of a newer weldr in the log.
 
-use super::*;
-use crate::cluster::{ProposeError, store::Store, types::RECORD_VERSION};
+use openraft::{entry::RaftEntry as _, storage::RaftStateMachine as _};
+
+use super::{hand_over::Three, *};
+use crate::cluster::{
+    Handle, ProposeError,
+    store::Store,
+    types::{Entry, RECORD_VERSION, Record},
+};
 
 /// It stops applying, says so, and serves what it has; nothing of the log is lost.
 #[tokio::test]
@@ -27,4 +33,45 @@ async fn a_node_that_does_not_know_a_record_serves_what_it_has() {
         _ => false,
     });
     assert!(newer, "the record is kept for a newer weldr");
+}
+
+/// Has `node` meet a record of a newer weldr, which the others do not have.
+async fn meets_a_newer_record(node: &Handle) {
+    let mut machine = node.core().machine.clone();
+    let newer = Record {
+        version: RECORD_VERSION + 1,
+        order: b"{}".as_slice().into(),
+        id: 1,
+    };
+    let last = machine.applied_state().await.unwrap().0.unwrap();
+    let entry = Entry::new(last, EntryPayload::Normal(newer));
+    tokio::spawn(async move {
+        let entries = futures_util::stream::iter([Ok((entry, None))]);
+        machine.apply(entries).await
+    });
+    let mut stopped = node.stopped();
+    stopped.wait_for(Option::is_some).await.unwrap();
+}
+
+/// Among others that go on, it says at once why it cannot show anything new, and changes nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_that_does_not_know_a_record_neither_reads_nor_writes() {
+    let three = Three::start().await;
+    let follower = &three.nodes[2];
+    follower.catch_up().await.unwrap();
+    meets_a_newer_record(follower).await;
+    let read = follower.catch_up().await.unwrap_err();
+    assert!(matches!(read, ProposeError::Outdated(_)), "{read:?}");
+    let written = follower.propose(add(1)).await.unwrap_err();
+    assert!(matches!(written, ProposeError::Outdated(_)), "{written:?}");
+    let leader = &three.nodes[0];
+    leader.catch_up().await.unwrap();
+    assert!(
+        leader
+            .current()
+            .server(&PoolName::default(), address(1))
+            .is_err()
+    );
+    leader.propose(add(1)).await.unwrap();
+    three.stop().await;
 }

@@ -1,0 +1,190 @@
+//! Handing the leadership over, by order or because this node leaves.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use tokio::time::{self, Instant};
+use tonic::Status;
+
+use super::{
+    core::{Core, Metrics},
+    membership::member_named,
+    successor::{self, Candidate},
+    tenant::Notice,
+    types::Member,
+};
+
+/// How often a new leader is asked whether a majority follows it.
+const QUORUM_LOOK: Duration = Duration::from_millis(10);
+/// How long a hand-over may take.
+const TRANSFER_PATIENCE: Duration = Duration::from_secs(2);
+/// How long the next leader has to receive what it lacks of the log, before anything is given up for it.
+const LOG_PATIENCE: Duration = Duration::from_secs(2);
+/// Between two looks whether it has.
+const LOG_LOOK: Duration = Duration::from_millis(20);
+
+impl Core {
+    /// From now on and for good: this node stops, or serves nothing. It is not to lead.
+    pub(super) fn leave(&self) {
+        self.leaving.store(true, Ordering::SeqCst);
+        self.let_others_lead();
+    }
+
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::SeqCst)
+    }
+
+    /// Has the engine ask for no votes where this node must not lead. One that is alone goes on: nobody else could.
+    pub(super) fn let_others_lead(&self) {
+        let Some((raft, metrics)) = self.raft().zip(self.metrics()) else {
+            return;
+        };
+        if self.has_stopped() || (self.is_leaving() && !self.is_alone(&metrics)) {
+            raft.runtime_config().elect(false);
+        }
+    }
+
+    /// Gives the leadership away, when this node has it and others vote; after a hand-over that is under way, which
+    /// may be all that is needed.
+    pub(super) async fn step_down(&self) -> Result<(), Status> {
+        let _turn = self.handing_over.lock().await;
+        let leads = self.metrics().filter(|metrics| self.leads(metrics));
+        match leads.filter(|metrics| !self.is_alone(metrics)) {
+            Some(_) => self.hand_over_in_turn("").await,
+            None => Ok(()),
+        }
+    }
+
+    /// Hands the leadership over to the node of that name, or to the one that is most up to date; returns when
+    /// this node has seen it lead. Only the leader does. Nothing is given up for a node that is not ready.
+    pub(super) async fn hand_over(&self, name: &str) -> Result<(), Status> {
+        let Ok(_turn) = self.handing_over.try_lock() else {
+            return Err(Status::failed_precondition(
+                "another hand-over is under way",
+            ));
+        };
+        self.hand_over_in_turn(name).await
+    }
+
+    async fn hand_over_in_turn(&self, name: &str) -> Result<(), Status> {
+        let (_, metrics) = self.leading()?;
+        if !name.is_empty() && member_named(&metrics, name)? == self.me() {
+            return Ok(());
+        }
+        let next = self.next_leader(name).await?;
+        self.receives_the_log(next).await?;
+        // Before anybody is asked to lead: whoever holds something by the lease lets go of it first.
+        let _notice = Notice::give(self).await.map_err(|why| self.stays(&why))?;
+        // That has taken a moment, in which a node may have begun to stop.
+        let next = self.next_leader(name).await?;
+        self.give_up_for(next).await
+    }
+
+    /// Refuses a hand-over.
+    fn stays(&self, why: &str) -> Status {
+        Status::failed_precondition(format!("{why}; {} goes on leading", self.member.name))
+    }
+
+    /// The node of that name, or the best of those that are ready to lead.
+    async fn next_leader(&self, name: &str) -> Result<Candidate, Status> {
+        let (_, metrics) = self.leading()?;
+        if !name.is_empty() {
+            return self.ready_to_lead(voter_named(&metrics, name)?).await;
+        }
+        let mut last = None;
+        for candidate in successor::in_order(successor::candidates(&metrics)) {
+            match self.ready_to_lead(candidate).await {
+                Ok(candidate) => return Ok(candidate),
+                Err(status) => last = Some(status),
+            }
+        }
+        let nobody = || Status::failed_precondition("no other node that votes answers");
+        Err(last.unwrap_or_else(nobody))
+    }
+
+    /// Asks a node whether it is there and may lead.
+    async fn ready_to_lead(&self, candidate: Candidate) -> Result<Candidate, Status> {
+        let Candidate { id, member, .. } = &candidate;
+        match self.report_of(*id, member, false).await {
+            Ok(report) => match successor::unfit(&report) {
+                None => Ok(candidate),
+                Some(why) => {
+                    Err(self.stays(&format!("{} cannot lead, because {why}", member.name)))
+                }
+            },
+            Err(error) => {
+                tracing::debug!(node = %member.name, %error, "a node that is to lead does not answer");
+                Err(self.stays(&format!("{} does not answer", member.name)))
+            }
+        }
+    }
+
+    /// Returns when the next leader has all of the log but what is on its way to any follower.
+    async fn receives_the_log(&self, mut next: Candidate) -> Result<(), Status> {
+        let deadline = Instant::now() + LOG_PATIENCE;
+        loop {
+            let (_, metrics) = self.leading()?;
+            let lacking = next.lacking(metrics.last_log_index);
+            if successor::is_close(lacking) {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                let name = &next.member.name;
+                return Err(self.stays(&format!("{name} lacks {lacking} records")));
+            }
+            time::sleep(LOG_LOOK).await;
+            let (_, metrics) = self.leading()?;
+            next = voter_named(&metrics, &next.member.name)?;
+        }
+    }
+
+    /// Asks `next` to lead, and returns when it does, with a majority.
+    async fn give_up_for(&self, next: Candidate) -> Result<(), Status> {
+        let Candidate { id, member, .. } = next;
+        let (raft, metrics) = self.leading()?;
+        self.handed_over
+            .fetch_max(metrics.current_term, Ordering::SeqCst);
+        let deadline = Instant::now() + TRANSFER_PATIENCE;
+        let sent = raft.trigger().transfer_leader(id).await;
+        sent.map_err(|error| Status::failed_precondition(error.to_string()))?;
+        let wait = raft.wait(Some(TRANSFER_PATIENCE));
+        let is_other = |leader: u64| leader != self.me();
+        // A leader that has handed over takes no more orders: when its successor fails, the others elect another.
+        let led = wait
+            .metrics(
+                |now| now.current_leader.is_some_and(is_other),
+                "the new leader",
+            )
+            .await;
+        let leader = led.ok().and_then(|now| now.current_leader);
+        if leader == Some(id) {
+            self.has_quorum(id, &member, deadline).await;
+            return Ok(());
+        }
+        let leader = leader.and_then(|leader| metrics.membership_config.get_node(&leader));
+        Err(Status::failed_precondition(match leader {
+            Some(leader) => format!("{} has not taken over; {} leads", member.name, leader.name),
+            None => format!(
+                "{} has not taken over within {} s; the nodes elect a leader",
+                member.name,
+                TRANSFER_PATIENCE.as_secs()
+            ),
+        }))
+    }
+
+    /// Returns when a new leader knows that a majority follows it, and can take writes; at `deadline` at the latest.
+    async fn has_quorum(&self, id: u64, member: &Member, deadline: Instant) {
+        while Instant::now() < deadline {
+            let report = self.report_of(id, member, false).await;
+            if report.is_ok_and(|report| report.quorum) {
+                return;
+            }
+            time::sleep(QUORUM_LOOK).await;
+        }
+    }
+}
+
+fn voter_named(metrics: &Metrics, name: &str) -> Result<Candidate, Status> {
+    let mut voters = successor::candidates(metrics).into_iter();
+    let voter = voters.find(|voter| voter.member.name == name);
+    voter.ok_or_else(|| Status::failed_precondition(format!("{name} does not vote yet")))
+}
