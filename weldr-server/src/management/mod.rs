@@ -28,7 +28,6 @@ pub use server::{BindError, Listener, Options, bind, serve};
 
 use crate::{
     cluster,
-    config::MANAGEMENT_PORT as DEFAULT_PORT,
     snapshot::Snapshots,
     stats::{ClientShard, Rates, Sharded},
 };
@@ -49,13 +48,14 @@ pub struct Parts {
 }
 
 /// The commands that add a server at the node whose management API listens on `address`, with REST or without, for
-/// somebody who found none: a client of the proxy. So an address that says something about the network is not told.
-pub fn how_to_add(address: SocketAddr, rest: bool) -> String {
+/// somebody who found none: a client of the proxy. So an address that says something about the network is not told, and
+/// none where `weldrctl` looks at this `default_port` by itself.
+pub fn how_to_add(address: SocketAddr, default_port: u16, rest: bool) -> String {
     let port = address.port();
     let ip = address.ip().to_canonical();
     let is_local = ip.is_loopback() || ip.is_unspecified();
     let endpoint = match (is_local, port) {
-        (true, DEFAULT_PORT) => String::new(),
+        (true, port) if port == default_port => String::new(),
         (true, port) => format!("--endpoint localhost:{port} "),
         (false, _) => "--endpoint HOST:PORT ".to_owned(),
     };

@@ -31,7 +31,7 @@ async fn soon<T>(future: impl Future<Output = T>) -> T {
 fn who_finds_no_server_is_told_how_to_add_one_and_nothing_of_the_network() {
     let told = |address: &str, rest| {
         let address = address.parse().expect("an address");
-        super::how_to_add(address, rest)
+        super::how_to_add(address, 8687, rest)
     };
     let body = r#"-d '{"ip":"IP", "port":"PORT"}'"#;
     for (address, rest, expected) in [

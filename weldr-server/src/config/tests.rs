@@ -1,0 +1,137 @@
+use clap::CommandFactory as _;
+
+use super::*;
+use crate::{
+    args::{Args, Options},
+    model::CheckKind,
+};
+
+fn config(text: &str) -> Result<Config, ConfigError> {
+    Config::from_options(toml::from_str(text).unwrap())
+}
+
+#[test]
+fn what_is_said_beats_the_file_and_the_file_beats_the_default() {
+    let file: Options = toml::from_str("workers = 3\nconnect_timeout = '7s'").unwrap();
+    let said = Options {
+        workers: Some(5),
+        ..Options::default()
+    };
+    let config = Config::from_options(said.over(file)).unwrap();
+    assert_eq!(config.workers, 5);
+    assert_eq!(config.timeouts.connect, Duration::from_secs(7));
+    assert_eq!(
+        config.timeouts.stream_idle,
+        Config::default().timeouts.stream_idle
+    );
+}
+
+#[test]
+fn ephemeral_on_the_command_line_beats_a_directory_in_the_file_and_the_other_way_round() {
+    let directory: Options = toml::from_str("data_dir = '/somewhere'").unwrap();
+    let said = Options {
+        ephemeral: Some(true),
+        ..Options::default()
+    };
+    assert_eq!(
+        Config::from_options(said.over(directory)).unwrap().storage,
+        Storage::Ephemeral
+    );
+    let ephemeral: Options = toml::from_str("ephemeral = true").unwrap();
+    let said = Options {
+        data_dir: Some("/here".into()),
+        ..Options::default()
+    };
+    let config = Config::from_options(said.over(ephemeral)).unwrap();
+    assert_eq!(config.storage, Storage::Directory("/here".into()));
+}
+
+#[test]
+fn the_effective_configuration_is_a_configuration_file() {
+    let text = "listen = ['127.0.0.1:1', '[::1]:2']\nephemeral = true\ncheck_path = '/health'\n\
+                deregister_after = '1h'\nbalancing = 'least_requests'\nmax_headers = 7";
+    let config = config(text).unwrap();
+    let printed = toml::to_string(&Options::from(&config)).unwrap();
+    assert_eq!(
+        super::Config::from_options(toml::from_str(&printed).unwrap()).unwrap(),
+        config
+    );
+}
+
+#[test]
+fn an_http_option_implies_http_checks() {
+    let config = config("check_expect = '200,404'").unwrap();
+    let CheckKind::Http(http) = config.pool.check.kind else {
+        panic!("not an HTTP check")
+    };
+    assert_eq!(
+        (http.path.as_str(), http.expected_status.contains(404)),
+        ("/", true)
+    );
+}
+
+#[test]
+fn what_is_refused_names_its_option() {
+    for (text, option) in [
+        ("workers = 0", "workers"),
+        ("max_header_bytes = 100", "max_header_bytes"),
+        ("connect_timeout = '0s'", "connect_timeout"),
+        ("check_interval = '1ms'", "check_interval"),
+        ("unhealthy_threshold = 0", "unhealthy_threshold"),
+        ("check_path = 'health'", "check_path"),
+        ("check_expect = '999'", "check_expect"),
+        ("check_port = 0", "check_port"),
+        ("deregister_after = '1ms'", "deregister_after"),
+        ("listen = []", "listen"),
+    ] {
+        match config(text) {
+            Err(ConfigError::Invalid(invalid)) => assert_eq!(invalid.field, option, "{text}"),
+            other => panic!("{text}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn contradictions_are_refused() {
+    let tcp_with_path = config("check_type = 'tcp'\ncheck_path = '/health'");
+    assert!(matches!(tcp_with_path, Err(ConfigError::Contradiction(_))));
+    assert!(
+        toml::from_str::<Options>("conect_timeout = '1s'").is_err(),
+        "a typo is not ignored"
+    );
+}
+
+#[test]
+fn management_off_loopback_has_to_be_asked_for() {
+    let open = config("management = '0.0.0.0:8687'");
+    assert!(matches!(open, Err(ConfigError::ManagementOpen(_))));
+    assert!(config("management = '0.0.0.0:8687'\nmanagement_insecure = true").is_ok());
+    assert!(config("management = '[::1]:8687'").is_ok());
+}
+
+#[test]
+fn help_tells_the_defaults_that_are_in_force() {
+    let config = Config::default();
+    let options = toml::Table::try_from(Options::from(&config)).unwrap();
+    for argument in Args::command().get_arguments() {
+        let help = argument.get_help().unwrap().to_string();
+        let Some((_, said)) = help.split_once("[default: ") else {
+            continue;
+        };
+        let said = said.trim_end_matches(']');
+        let Some(value) = options.get(argument.get_id().as_str()) else {
+            continue;
+        };
+        let value = match value {
+            toml::Value::String(text) => text.clone(),
+            toml::Value::Array(values) => values[0].as_str().unwrap().to_owned(),
+            other => other.to_string(),
+        };
+        let in_words = said.starts_with("one ") || said.starts_with("the ");
+        assert!(
+            in_words || said == value,
+            "{}: {said} against {value}",
+            argument.get_id()
+        );
+    }
+}
