@@ -31,8 +31,7 @@ use super::{
 
 /// Answers the request whose head is the first `length` bytes that the client sent.
 pub(super) async fn serve(worker: &Rc<Worker>, client: &mut Client, length: usize) -> After {
-    let line = line_for_log(worker, client);
-    let (asker, prepared) = read(worker, client, length);
+    let (asker, prepared, line) = read(worker, client, length);
     let mut tally = RequestTally::begin(worker);
     let (after, told) = match prepared {
         Ok(Prepared::Forward(request)) => (
@@ -55,7 +54,7 @@ pub(super) async fn serve(worker: &Rc<Worker>, client: &mut Client, length: usiz
 
 /// Answers something that is not a request.
 pub(super) async fn refuse(worker: &Rc<Worker>, client: &mut Client, error: ProxyError) -> After {
-    let line = line_for_log(worker, client);
+    let line = line_for_log(worker, client.buffer.filled());
     let mut tally = RequestTally::begin(worker);
     let asker = Asker::default();
     let after = fail(worker, client, asker, &mut tally, &error, true).await;
@@ -64,21 +63,29 @@ pub(super) async fn refuse(worker: &Rc<Worker>, client: &mut Client, error: Prox
 }
 
 /// The first line of what came, for a request that may not become one to a server.
-fn line_for_log(worker: &Worker, client: &Client) -> Vec<u8> {
+fn line_for_log(worker: &Worker, came: &[u8]) -> Vec<u8> {
     const LONGEST: usize = 1024;
     if worker.access_log.is_none() {
         return Vec::new();
     }
-    let line = first_line(client.buffer.filled());
+    let line = first_line(came);
     line[..line.len().min(LONGEST)].to_vec()
 }
 
-fn read(worker: &Worker, client: &mut Client, length: usize) -> (Asker, Result<Prepared, Refusal>) {
+/// What was asked, and the line for the log where that is not in a head for a server.
+fn read(
+    worker: &Worker,
+    client: &mut Client,
+    length: usize,
+) -> (Asker, Result<Prepared, Refusal>, Vec<u8>) {
     let head = &client.buffer.filled()[..length];
     let mut fields = worker.fields.borrow_mut();
     let request = match parse_request(head, worker.head_limits(), &mut fields) {
         Ok(request) => request,
-        Err(defect) => return (Asker::default(), Err(Refusal::Head(defect))),
+        Err(defect) => {
+            let line = line_for_log(worker, head);
+            return (Asker::default(), Err(Refusal::Head(defect)), line);
+        }
     };
     let asker = Asker::of(head, &request, &fields);
     let around = Circumstances {
@@ -87,11 +94,15 @@ fn read(worker: &Worker, client: &mut Client, length: usize) -> (Asker, Result<P
         ids: worker.new_ids(),
     };
     let prepared = prepare(head, &request, &fields, &around, worker.buffers.head());
+    let line = match &prepared {
+        Ok(Prepared::Forward(_)) => Vec::new(),
+        Ok(Prepared::AnswerHere(_)) | Err(_) => line_for_log(worker, head),
+    };
     client.buffer.consume(length);
     if client.buffer.is_empty() {
         worker.buffers.take_back(&mut client.buffer);
     }
-    (asker, prepared)
+    (asker, prepared, line)
 }
 
 async fn answer_here(
