@@ -4,19 +4,21 @@
 use std::{
     borrow::Cow,
     io::{self, IoSlice},
+    mem::MaybeUninit,
     ops::Range,
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
 use tokio::{
-    io::{AsyncRead as _, AsyncWrite as _, ReadBuf},
+    io::{AsyncWrite as _, ReadBuf},
     net::TcpStream,
 };
 
 use super::{
     buffer::{Buffer, Buffers, LARGE},
     http1::{ChunkDefect, Decoder, Step},
+    socket,
     trailers::Trailers,
 };
 
@@ -298,46 +300,48 @@ fn poll_write_parts(
     to: &mut TcpStream,
     parts: [&[u8]; 4],
 ) -> Poll<io::Result<usize>> {
-    let to = Pin::new(to);
-    let length = parts.iter().map(|part| part.len()).sum();
+    let length: usize = parts.iter().map(|part| part.len()).sum();
     if let Some(only) = parts.iter().find(|part| part.len() == length) {
-        return to.poll_write(cx, only);
+        return socket::poll_write(cx, to, only);
     }
     if length > SHORT {
-        return to.poll_write_vectored(cx, &parts.map(IoSlice::new));
+        return Pin::new(to).poll_write_vectored(cx, &parts.map(IoSlice::new));
     }
-    let mut one = [0; SHORT];
-    let mut free = &mut one[..];
+    let mut one = [MaybeUninit::uninit(); SHORT];
+    let mut one = ReadBuf::uninit(&mut one);
     for part in parts {
-        let (place, rest) = free.split_at_mut(part.len());
-        place.copy_from_slice(part);
-        free = rest;
+        one.put_slice(part);
     }
-    to.poll_write(cx, &one[..length])
+    socket::poll_write(cx, to, one.filled())
 }
 
 /// Reads into `buffer`, which has memory only while there is something in it: who waits costs nothing. It must not be
 /// full: nothing read means that the other side has ended.
 pub(super) fn poll_fill(
     cx: &mut Context<'_>,
-    from: &mut TcpStream,
+    from: &TcpStream,
     buffer: &mut Buffer,
     buffers: &Buffers,
 ) -> Poll<io::Result<usize>> {
-    if buffer.is_empty() {
+    loop {
         if from.poll_read_ready(cx)?.is_pending() {
-            buffers.take_back(buffer);
+            if buffer.is_empty() {
+                buffers.take_back(buffer);
+            }
             return Poll::Pending;
         }
-        buffer.clear();
-        buffers.lend(buffer);
+        if buffer.is_empty() {
+            buffer.clear();
+            buffers.lend(buffer);
+        }
+        match socket::read(from, buffer.space()) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            read => {
+                buffer.filled_more(*read.as_ref().unwrap_or(&0));
+                return Poll::Ready(read);
+            }
+        }
     }
-    let mut space = ReadBuf::new(buffer.space());
-    let read = Pin::new(from).poll_read(cx, &mut space);
-    let length = space.filled().len();
-    buffer.filled_more(length);
-    ready!(read)?;
-    Poll::Ready(Ok(length))
 }
 
 /// Gives a buffer that was just used up more memory, when a long body fills it with each read.

@@ -25,6 +25,7 @@ mod response;
 mod retry;
 mod select;
 mod service;
+mod socket;
 mod tally;
 mod text;
 mod trailers;

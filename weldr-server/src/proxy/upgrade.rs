@@ -13,6 +13,7 @@ use super::{
     buffer::{Buffer, Buffers},
     connection::Client,
     flow::poll_fill,
+    socket,
     tally::{AttemptTally, RequestTally, TunnelTally},
     upstream::Connection,
     worker::Worker,
@@ -102,7 +103,7 @@ impl Direction {
         buffers: &Buffers,
     ) -> Poll<io::Result<()>> {
         if !buffer.is_empty() {
-            let written = ready!(Pin::new(to).poll_write(cx, buffer.filled()))?;
+            let written = ready!(socket::poll_write(cx, to, buffer.filled()))?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }

@@ -1,12 +1,9 @@
 //! The heads of answers: from the server's bytes to the client's.
 
 use std::{
-    pin::Pin,
     task::{Context, Poll},
     time::Instant,
 };
-
-use tokio::io::AsyncWrite as _;
 
 use super::{
     super::{
@@ -17,6 +14,7 @@ use super::{
             AnswerFraming, Decoder, Field, HeadDefect, HeadLimits, Known, ResponseHead, Version,
             answer_framing, elements, end_of_head, parse_response,
         },
+        socket,
         trailers::Trailers,
     },
     Exchange,
@@ -31,7 +29,7 @@ impl Exchange<'_> {
         let answer = &mut *self.answer;
         while answer.interim_written < answer.head.len() {
             let rest = &answer.head[answer.interim_written..];
-            match Pin::new(&mut self.client.stream).poll_write(cx, rest) {
+            match socket::poll_write(cx, &self.client.stream, rest) {
                 Poll::Pending => return Ok(Poll::Pending),
                 Poll::Ready(Ok(written)) if written > 0 => answer.interim_written += written,
                 Poll::Ready(_) => return Err(ProxyError::ClientGone),

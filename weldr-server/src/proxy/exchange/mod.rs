@@ -12,7 +12,7 @@ mod pace;
 use std::{
     io::{self, ErrorKind},
     task::{Context, Poll, ready},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -32,6 +32,10 @@ pub(super) use answer::{Answer, Behind};
 use half_closed::{AnswerState, HalfClosed};
 use pace::Pace;
 
+/// For how long a client is not watched while nothing comes from its server, or after the last that came. Watching is
+/// work, and most answers are here before anybody could lose patience.
+const UNWATCHED: Duration = Duration::from_millis(50);
+
 /// A request under way to one server.
 pub(super) struct Exchange<'a> {
     worker: &'a Worker,
@@ -45,6 +49,7 @@ pub(super) struct Exchange<'a> {
     refused: bool,
     waits: Option<Waits>,
     pace: Pace,
+    watch: Watch,
     half_closed: Option<HalfClosed>,
 }
 
@@ -61,6 +66,15 @@ enum Waits {
     ServerSends,
     /// The client has to take more of it.
     ClientTakes,
+}
+
+/// Whether it is looked whether the client is still there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Watch {
+    Off,
+    /// From the deadline on.
+    Soon,
+    On,
 }
 
 /// What an exchange is made of.
@@ -96,6 +110,7 @@ impl<'a> Exchange<'a> {
             refused: false,
             waits: None,
             pace: Pace::default(),
+            watch: Watch::Off,
             half_closed: None,
         }
     }
@@ -114,10 +129,19 @@ impl<'a> Exchange<'a> {
             }
         }
         let moved = before != (self.upload.taken(), self.answer.bytes());
-        self.poll_client(cx, moved)?;
         let waits = waits.unwrap_or(Waits::Head);
+        if self.watch == Watch::On {
+            self.poll_client(cx, moved)?;
+        }
         self.arm(waits, moved);
-        let reached = ready!(self.client.deadline.poll(cx));
+        let mut reached = ready!(self.client.deadline.poll(cx));
+        if reached == Reached::Expired && self.watch == Watch::Soon {
+            self.watch = Watch::On;
+            self.waits = None;
+            self.poll_client(cx, moved)?;
+            self.arm(waits, moved);
+            reached = ready!(self.client.deadline.poll(cx));
+        }
         Poll::Ready(Err(self.reached(reached, waits)))
     }
 
@@ -150,12 +174,7 @@ impl<'a> Exchange<'a> {
                 }
             }
             grow_for(buffers, &mut self.client.buffer);
-            match poll_fill(
-                cx,
-                &mut self.client.stream,
-                &mut self.client.buffer,
-                buffers,
-            ) {
+            match poll_fill(cx, &self.client.stream, &mut self.client.buffer, buffers) {
                 Poll::Pending => {
                     let asks_first = self.request.expects_continue && self.upload.taken() == 0;
                     let waits = if asks_first {
@@ -199,12 +218,7 @@ impl<'a> Exchange<'a> {
                 }
             }
             let server = &mut *self.server;
-            match poll_fill(
-                cx,
-                &mut server.stream,
-                &mut server.buffer,
-                &self.worker.buffers,
-            ) {
+            match poll_fill(cx, &server.stream, &mut server.buffer, &self.worker.buffers) {
                 Poll::Pending if self.answer.is_here() => {
                     return Ok(Came::Waits(Waits::ServerSends));
                 }
@@ -266,14 +280,14 @@ impl<'a> Exchange<'a> {
             };
             return half_closed.poll(cx, &self.client.stream, answer);
         }
-        if self.client.half_closed || !(self.upload.is_taken() || self.refused) {
+        if self.client.half_closed || !self.may_watch() {
             return Ok(());
         }
         let buffer = &mut self.client.buffer;
         if !buffer.is_bare() && buffer.space().is_empty() {
             return Ok(());
         }
-        match poll_fill(cx, &mut self.client.stream, buffer, &self.worker.buffers) {
+        match poll_fill(cx, &self.client.stream, buffer, &self.worker.buffers) {
             Poll::Pending | Poll::Ready(Ok(1..)) => Ok(()),
             Poll::Ready(Ok(0)) => {
                 self.client.half_closed = true;
@@ -288,6 +302,11 @@ impl<'a> Exchange<'a> {
         }
     }
 
+    /// Whether what the client sends now is no longer a part of the request.
+    fn may_watch(&self) -> bool {
+        self.upload.is_taken() || self.refused
+    }
+
     fn arm(&mut self, waits: Waits, moved: bool) {
         let timeouts = &self.worker.timeouts;
         let changed = self.waits != Some(waits);
@@ -297,9 +316,9 @@ impl<'a> Exchange<'a> {
         self.waits = Some(waits);
         match waits {
             // Interim answers are no reason to wait longer for the real one.
-            Waits::Head if changed => self.client.deadline.arm(timeouts.response_header),
+            Waits::Head if changed => self.arm_for(timeouts.response_header),
             Waits::ServerTakes | Waits::ServerSends | Waits::ClientTakes if changed || moved => {
-                self.client.deadline.arm(timeouts.stream_idle);
+                self.arm_for(timeouts.stream_idle);
             }
             Waits::ClientSends if changed || moved => {
                 let left = self.pace.left(
@@ -308,10 +327,22 @@ impl<'a> Exchange<'a> {
                     self.worker.http.body_min_rate,
                 );
                 self.pace.start();
-                self.client.deadline.arm(left.min(timeouts.stream_idle));
+                self.arm_for(left.min(timeouts.stream_idle));
             }
             _ => {}
         }
+    }
+
+    /// Sets the deadline to `after` from now, or to when the client is to be watched.
+    fn arm_for(&mut self, after: Duration) {
+        let soon = self.watch != Watch::On && self.may_watch() && after > UNWATCHED;
+        if soon {
+            self.watch = Watch::Soon;
+        } else if self.watch == Watch::Soon {
+            self.watch = Watch::Off;
+        }
+        let after = if soon { UNWATCHED } else { after };
+        self.client.deadline.arm(after);
     }
 
     fn reached(&self, reached: Reached, waits: Waits) -> ProxyError {
