@@ -1,7 +1,8 @@
 //! What happens to connections, on both sides.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
+use tokio::sync::Notify;
 use weldr_tests::{http1::Framing, node::TestNode, origin::Origin, raw::Client, serve, wait};
 
 use super::both;
@@ -34,6 +35,35 @@ async fn connection_close_is_honoured() {
         client.closed().await;
     })
     .await;
+}
+
+/// Closing a socket with something unread resets the connection, and a reset can overtake the answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_behind_a_last_request_does_not_cost_its_answer() {
+    let more_is_sent = Arc::new(Notify::new());
+    let gate = Arc::clone(&more_is_sent);
+    let origin = Origin::script(move |mut conversation| {
+        let gate = Arc::clone(&gate);
+        async move {
+            conversation.request().await;
+            gate.notified().await;
+            conversation
+                .write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
+                .await;
+        }
+    });
+    let node = TestNode::start().await;
+    node.add(origin.address()).await;
+    let mut client = Client::connect(node.proxy()).await;
+    client
+        .send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        .await;
+    counts("the request to arrive", 1, || origin.connections()).await;
+    client.send("and more").await;
+    more_is_sent.notify_one();
+    let all = client.until_end().await.expect("an end, and no reset");
+    assert!(all.ends_with(b"\r\n\r\nhi"), "{all:?}");
+    node.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,22 +1,14 @@
-//! One connection of a client: its deadlines, and its requests one after another.
-//!
-//! Most connections wait most of the time. So one that waits is a socket and a deadline and no more: what serving takes
-//! is made when the first byte comes, and given back when nothing has come for a while.
+//! One connection of a client while requests come: its deadlines, and its requests one after another.
 
 use std::{
     future::poll_fn,
     io,
-    net::SocketAddr,
-    pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use tokio::{
-    io::{AsyncWrite, AsyncWriteExt as _},
-    net::TcpStream,
-};
+use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
 use super::{
     buffer::Buffer,
@@ -25,7 +17,8 @@ use super::{
     flow::poll_fill,
     headers::{Peer, Refusal},
     http1::{HeadDefect, check_begin, end_of_head},
-    service,
+    parked::Parked,
+    service, socket,
     worker::Worker,
 };
 
@@ -48,6 +41,13 @@ pub(super) struct Client {
     pub(super) deadline: Deadline,
 }
 
+impl Client {
+    /// Whether it has sent something behind its last request, as far as this thread has been told.
+    fn has_sent_more(&self) -> bool {
+        !self.buffer.is_empty() || matches!(self.stream.try_read(&mut [0]), Ok(1..))
+    }
+}
+
 /// What becomes of a connection after an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum After {
@@ -55,6 +55,8 @@ pub(super) enum After {
     Keep,
     /// It is closed so that the client gets what was written.
     Close,
+    /// The same, of a client that has said that it sends no more (RFC 9112, section 9.6).
+    Leave,
     /// It is closed at once: the answer broke off, or nobody is there to read it.
     Cut,
     /// The same, and so that nobody can take what came for all there is: its end would be the end of the answer.
@@ -73,43 +75,41 @@ enum Awaited {
     Failed(ProxyError),
 }
 
-/// Serves the requests of `stream` until it ends.
-pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, address: SocketAddr) {
-    let Ok(local) = stream.local_addr() else {
-        return; // It is gone already.
-    };
+/// Serves the requests of a connection that has something to read, until nothing comes for a while: then it is parked
+/// once more. `None`: it has ended.
+pub(super) async fn serve(parked: Parked) -> Option<Parked> {
+    let Parked {
+        stream,
+        address,
+        deadline,
+        open,
+    } = parked;
+    let worker = &open.worker;
     let mut client = Client {
         stream,
         buffer: Buffer::default(),
-        peer: Peer::new(address, local, &worker.http),
+        peer: Peer::new(address, &worker.http),
         half_closed: false,
-        deadline: worker.deadlines.register(),
+        deadline,
     };
-    while poll_fn(|cx| poll_parked(cx, &worker, &client)).await {
-        // Apart from the wait, so that who waits does not hold the memory for it.
-        match Box::pin(serve_requests(&worker, &mut client)).await {
-            None => client.deadline.arm(worker.timeouts.client_idle),
-            Some(after) => {
-                end(&worker, &mut client, after).await;
-                break;
-            }
-        }
+    let after = serve_requests(worker, &mut client).await;
+    if let Some(after) = after {
+        end(worker, &mut client, after).await;
     }
     worker.buffers.take_back(&mut client.buffer);
-}
-
-/// Waits for a byte. False when none is to be waited for.
-///
-/// Only a connection that is parked is closed for want of a request: one that had a request a moment ago may have the
-/// next one under way, and closing it would lose that.
-fn poll_parked(cx: &mut Context<'_>, worker: &Worker, client: &Client) -> Poll<bool> {
-    if client.stream.poll_read_ready(cx).is_ready() {
-        return Poll::Ready(true);
+    let Client {
+        stream, deadline, ..
+    } = client;
+    if after.is_some() {
+        return None;
     }
-    if worker.closes_idle() {
-        return Poll::Ready(false);
-    }
-    client.deadline.poll(cx).map(|_| false)
+    deadline.arm(worker.timeouts.client_idle);
+    Some(Parked {
+        stream,
+        address,
+        deadline,
+        open,
+    })
 }
 
 /// Serves requests as long as they come. `None`: none came for a while.
@@ -172,7 +172,7 @@ impl Heads {
                 return Poll::Ready(self.ended(client));
             }
             let buffers = &worker.buffers;
-            match poll_fill(cx, &mut client.stream, &mut client.buffer, buffers) {
+            match poll_fill(cx, &client.stream, &mut client.buffer, buffers) {
                 Poll::Ready(Ok(1..)) => {}
                 Poll::Ready(Ok(0)) => client.half_closed = true,
                 Poll::Ready(Err(_)) => return Poll::Ready(Awaited::End),
@@ -246,7 +246,7 @@ pub(super) async fn write_all(
     let mut written = 0;
     poll_fn(|cx| {
         while written < bytes.len() {
-            match Pin::new(&mut client.stream).poll_write(cx, &bytes[written..]) {
+            match socket::poll_write(cx, &client.stream, &bytes[written..]) {
                 Poll::Ready(Ok(more)) if more > 0 => written += more,
                 Poll::Ready(Ok(_)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
@@ -266,12 +266,14 @@ pub(super) async fn write_all(
 async fn end(worker: &Worker, client: &mut Client, after: After) {
     match after {
         After::Close => linger(worker, client).await,
+        // What is sent all the same would reset the connection, and the answer with it.
+        After::Leave if client.has_sent_more() => linger(worker, client).await,
         After::Reset => {
             if let Err(error) = client.stream.set_zero_linger() {
                 tracing::debug!(%error, "a connection cannot be reset");
             }
         }
-        After::Keep | After::Cut => {}
+        After::Keep | After::Leave | After::Cut => {}
     }
 }
 
@@ -285,7 +287,7 @@ async fn linger(worker: &Worker, client: &mut Client) {
     poll_fn(|cx| {
         while left > 0 {
             client.buffer.clear();
-            match poll_fill(cx, &mut client.stream, &mut client.buffer, &worker.buffers) {
+            match poll_fill(cx, &client.stream, &mut client.buffer, &worker.buffers) {
                 Poll::Ready(Ok(more)) if more > 0 => left = left.saturating_sub(more),
                 Poll::Ready(_) => return Poll::Ready(()),
                 Poll::Pending => return client.deadline.poll(cx).map(drop),

@@ -60,7 +60,8 @@ pub fn read_request(bytes: &[u8], piece: usize, policy: &HttpPolicy) -> Reading 
     };
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 80));
     let around = Circumstances {
-        peer: &Peer::new(address, address, policy),
+        peer: &Peer::new(address, policy),
+        local: Some(address),
         policy,
         ids: Ids::new(1, 1),
     };

@@ -21,6 +21,7 @@ pub mod fuzzing;
 mod headers;
 mod http1;
 mod listener;
+mod parked;
 mod response;
 mod retry;
 mod select;

@@ -19,7 +19,7 @@ use super::{
     exchange::{Answer, Behind, Exchange, Parts},
     flow::Flow,
     headers::{Circumstances, LocalAnswer, Prepared, Refusal, Request, prepare},
-    http1::{Decoder, Framing, first_line, parse_request},
+    http1::{Decoder, Framing, Version, first_line, parse_request},
     response::{self, Asker, Here},
     retry::{Progress, Replay},
     tally::{AttemptTally, RequestTally},
@@ -88,8 +88,10 @@ fn read(
         }
     };
     let asker = Asker::of(head, &request, &fields);
+    let is_old = request.version == Version::Http10;
     let around = Circumstances {
         peer: &client.peer,
+        local: is_old.then(|| client.stream.local_addr().ok()).flatten(),
         policy: &worker.http,
         ids: worker.new_ids(),
     };
@@ -192,6 +194,7 @@ async fn forward(
     let after = match outcome {
         Ok(()) if answer.behind == Behind::Tunnel => After::Cut,
         Ok(()) if keeps => After::Keep,
+        Ok(()) if !request.keep_alive && upload.is_taken() => After::Leave,
         Ok(()) => After::Close,
         Err(error) if answer.has_begun() || answer.is_within_interim() => {
             if !error.is_clients_fault() {

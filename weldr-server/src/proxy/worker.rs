@@ -3,7 +3,6 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
     io,
     net::{self, SocketAddr},
     rc::Rc,
@@ -12,6 +11,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use rustc_hash::FxHashMap;
 use tokio::{
     net::{TcpListener, TcpStream},
     runtime::{Builder, LocalOptions},
@@ -32,12 +32,12 @@ use super::{
     access_log::{self, AccessLog, AccessLogEnd, OpenError as AccessLogError, Writer},
     buffer::Buffers,
     clock::{Clock, HttpDate},
-    connection,
     deadline::Deadlines,
     error::ProxyError,
     headers::Ids,
     http1::{Field, HeadLimits},
     listener::{self, Listeners},
+    parked::ClientConnection,
     retry::{self, Progress, Replay},
     select::Selector,
     upstream::Upstream,
@@ -189,7 +189,8 @@ pub(super) struct Worker {
     clients: Arc<Sharded<ClientShard>>,
     snapshots: RefCell<WorkerReader>,
     selector: Selector,
-    upstreams: RefCell<HashMap<ServerId, Rc<Upstream>>>,
+    /// The ids are our own: nobody can choose them so that they collide.
+    upstreams: RefCell<FxHashMap<ServerId, Rc<Upstream>>>,
     most_idle: usize,
     connections: Arc<Semaphore>,
     open: Cell<usize>,
@@ -420,16 +421,8 @@ impl Worker {
         let Ok(room) = Arc::clone(&self.connections).acquire_owned().await else {
             return;
         };
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "a client is gone already");
-            return;
-        }
         let open = OpenConnection::new(self, room);
-        let worker = Rc::clone(self);
-        spawn_local(async move {
-            connection::serve(worker, stream, client).await;
-            drop(open);
-        });
+        spawn_local(ClientConnection::new(stream, client, open));
     }
 
     /// Whether answers have to end their connections.
@@ -467,8 +460,8 @@ impl Worker {
 }
 
 /// Counts a client's connection for as long as it is open.
-struct OpenConnection {
-    worker: Rc<Worker>,
+pub(super) struct OpenConnection {
+    pub(super) worker: Rc<Worker>,
     _room: OwnedSemaphorePermit,
 }
 

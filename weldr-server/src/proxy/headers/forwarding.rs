@@ -14,12 +14,10 @@ use super::{
 pub(in crate::proxy) struct Peer {
     /// Where it is.
     pub(in crate::proxy) address: SocketAddr,
-    /// Where it connected to.
-    pub(in crate::proxy) local: SocketAddr,
     /// As `X-Forwarded-For` has it.
     ip: String,
-    /// As `Forwarded` has it.
-    node: String,
+    /// What is around that in `Forwarded`.
+    quotes: (&'static [u8], &'static [u8]),
     treatment: Treatment,
 }
 
@@ -35,15 +33,11 @@ enum Treatment {
 }
 
 impl Peer {
-    pub(in crate::proxy) fn new(
-        address: SocketAddr,
-        local: SocketAddr,
-        policy: &HttpPolicy,
-    ) -> Self {
+    pub(in crate::proxy) fn new(address: SocketAddr, policy: &HttpPolicy) -> Self {
         let ip = address.ip().to_canonical();
-        let node = match ip {
-            IpAddr::V4(ip) => ip.to_string(),
-            IpAddr::V6(ip) => format!("\"[{ip}]\""),
+        let quotes: (&[u8], &[u8]) = match ip {
+            IpAddr::V4(_) => (b"", b""),
+            IpAddr::V6(_) => (b"\"[", b"]\""),
         };
         let trusted = policy
             .trusted_proxies
@@ -57,9 +51,8 @@ impl Peer {
         };
         Self {
             address,
-            local,
             ip: ip.to_string(),
-            node,
+            quotes,
             treatment,
         }
     }
@@ -100,7 +93,9 @@ impl Peer {
         } else {
             (b";host=\"", b"\";proto=http\r\n")
         };
-        let element = [b"for=", self.node.as_bytes(), before_host, host, after_host];
+        let (open, close) = self.quotes;
+        let ip = self.ip.as_bytes();
+        let element = [b"for=", open, ip, close, before_host, host, after_host];
         write_list(
             out,
             b"Forwarded: ",

@@ -1,6 +1,6 @@
 //! The head of a client's request, as a server gets it, or why none gets it.
 
-use std::io::Write as _;
+use std::{io::Write as _, net::SocketAddr};
 
 use crate::config::{DesyncMode, HttpPolicy};
 
@@ -45,6 +45,8 @@ pub(in crate::proxy) enum Refusal {
 #[derive(Debug)]
 pub(in crate::proxy) struct Circumstances<'a> {
     pub(in crate::proxy) peer: &'a Peer,
+    /// Where the peer connected to, for a request of HTTP/1.0: it need not say for which host it is.
+    pub(in crate::proxy) local: Option<SocketAddr>,
     pub(in crate::proxy) policy: &'a HttpPolicy,
     /// For a request that has none.
     pub(in crate::proxy) ids: Ids,
@@ -107,7 +109,7 @@ pub(in crate::proxy) fn prepare(
     if let (Some(defect), DesyncMode::Strict) = (objection, around.policy.desync_mode) {
         return Err(Refusal::Framing(defect));
     }
-    let host = host(head, request, fields)?;
+    let host = host(head, request, fields, around.local)?;
     if let (Framing::Length(length), Some(limit)) = (framing, around.policy.max_body_bytes)
         && length > limit
     {
@@ -187,11 +189,16 @@ enum Host {
     /// Its target says so, and beats the field.
     Target(Span),
     /// HTTP/1.0 need not say: the address that it was sent to.
-    Local,
+    Local(SocketAddr),
 }
 
 /// RFC 9112, section 3.2: exactly one valid Host.
-fn host(head: &[u8], request: &RequestHead, fields: &[Field]) -> Result<Host, Refusal> {
+fn host(
+    head: &[u8],
+    request: &RequestHead,
+    fields: &[Field],
+    local: Option<SocketAddr>,
+) -> Result<Host, Refusal> {
     let mut hosts = fields.iter().filter(|field| field.known == Known::Host);
     let field = hosts.next();
     if hosts.next().is_some() {
@@ -202,11 +209,11 @@ fn host(head: &[u8], request: &RequestHead, fields: &[Field]) -> Result<Host, Re
         Some(field) if !is_host(field.value.of(head)) => return Err(Refusal::MalformedHost),
         field => field,
     };
-    Ok(match (request.form, field) {
-        (TargetForm::Absolute { authority, .. }, _) => Host::Target(authority),
-        (_, Some(field)) => Host::Field(field.value),
-        (_, None) => Host::Local,
-    })
+    match (request.form, field) {
+        (TargetForm::Absolute { authority, .. }, _) => Ok(Host::Target(authority)),
+        (_, Some(field)) => Ok(Host::Field(field.value)),
+        (_, None) => local.map(Host::Local).ok_or(Refusal::NoHost),
+    }
 }
 
 /// How often the request may still be passed on; `None`: as often as it likes, as far as we are concerned.
@@ -333,9 +340,9 @@ impl Writer<'_> {
             // Its line is copied.
             Host::Field(_) => {}
             Host::Target(authority) => write_field(out, b"Host", authority.of(self.head)),
-            Host::Local => {
+            Host::Local(address) => {
                 // Writing to a vector cannot fail.
-                let _ = write!(out, "Host: {}\r\n", self.around.peer.local);
+                let _ = write!(out, "Host: {address}\r\n");
             }
         }
     }
@@ -373,8 +380,8 @@ impl Writer<'_> {
         let local;
         let host = match host {
             Host::Field(host) | Host::Target(host) => host.of(head),
-            Host::Local => {
-                local = self.around.peer.local.to_string();
+            Host::Local(address) => {
+                local = address.to_string();
                 local.as_bytes()
             }
         };

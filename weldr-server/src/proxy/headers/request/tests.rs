@@ -13,9 +13,10 @@ fn prepared_with(head: &str, policy: &HttpPolicy) -> Result<Prepared, Refusal> {
     let mut fields = Vec::new();
     let request = parse_request(head.as_bytes(), limits, &mut fields).map_err(Refusal::Head)?;
     let address = ([192, 0, 2, 7], 5000).into();
-    let peer = Peer::new(address, ([192, 0, 2, 1], 80).into(), policy);
+    let peer = Peer::new(address, policy);
     let around = Circumstances {
         peer: &peer,
+        local: Some(([192, 0, 2, 1], 80).into()),
         policy,
         ids: Ids::new(10, 11),
     };
