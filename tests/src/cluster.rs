@@ -1,8 +1,9 @@
-//! Clusters of real `weldr` processes on loopback, with a network between them that can be cut.
+//! Clusters of real `weldr` processes on loopback, with a network between them that can be cut or slow.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
+    time::Duration,
 };
 
 use tempfile::TempDir;
@@ -76,9 +77,14 @@ impl TestCluster {
 
     /// [`Self::start`], and nodes that come back are managed where they were.
     pub async fn start_pinned(size: u8) -> Self {
-        let mut cluster = Self::start(size).await;
-        cluster.pinned = true;
-        cluster
+        Self::start(size).await.pinned()
+    }
+
+    /// From now on, nodes that come back are managed where they were.
+    #[must_use]
+    pub fn pinned(mut self) -> Self {
+        self.pinned = true;
+        self
     }
 
     /// [`Self::start_with`] files that are there already; the one named `secret` has to be.
@@ -119,7 +125,7 @@ impl TestCluster {
     pub fn program(&self, index: usize) -> Program {
         let node = &self.nodes[index];
         let management = node.managed.filter(|_| self.pinned);
-        let management = management.unwrap_or_else(|| ([127, 0, 0, 1], 0).into());
+        let management = management.unwrap_or_else(|| (node.ip, 0).into());
         let cluster = node.clustered.filter(|_| self.direct);
         let cluster = cluster.unwrap_or_else(|| (node.ip, 0).into());
         let mut program = Program::new("weldr")
@@ -274,6 +280,14 @@ impl TestCluster {
         for other in (0..self.nodes.len()).filter(|other| *other != index) {
             self.cut_one_way(index, other);
             self.cut_one_way(other, index);
+        }
+    }
+
+    /// What passes between the node and the others takes longer by this, each way.
+    pub fn slow(&self, index: usize, by: Duration) {
+        for other in (0..self.nodes.len()).filter(|other| *other != index) {
+            self.nodes[other].relay.delay(self.nodes[index].ip, by);
+            self.nodes[index].relay.delay(self.nodes[other].ip, by);
         }
     }
 

@@ -6,6 +6,7 @@
 //! * [`node`]: a Weldr node in this process. [`daemon`]: the same of the real binary. [`process`]: any of
 //!   the real binaries, on a terminal too.
 //! * [`cluster`]: several of them, and [`relay`], the network between them, which can be cut.
+//! * [`chaos`]: a cluster that is harmed at random, and [`linearizable`], the judge of what its clients see.
 //! * [`wait`]: the only place where a test waits for time to pass.
 //! * [`netns`]: machines on a switch, made of network namespaces, for root.
 //! * [`soak`]: many requests, each accounted for. [`stalled`]: bodies that do not move.
@@ -25,6 +26,7 @@
     reason = "a harness fails a test by panicking"
 )]
 
+pub mod chaos;
 pub mod cluster;
 pub mod conformance;
 pub mod daemon;
@@ -32,6 +34,7 @@ pub mod faults;
 pub mod fuzz;
 pub mod greeter;
 pub mod http1;
+pub mod linearizable;
 pub mod load;
 pub mod netns;
 pub mod node;

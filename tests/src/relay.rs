@@ -1,11 +1,13 @@
-//! A stretch of network between nodes that can be cut: for all who come over it or for some, while others go on.
+//! A stretch of network between nodes that can be cut or slow: for all who come over it or for some, while others
+//! go on.
 //!
 //! What is cut is not closed: bytes wait, as they do when a network drops every packet.
 
 use std::{
-    collections::HashSet,
+    collections::HashMap,
     net::{IpAddr, SocketAddr},
     sync::Arc,
+    time::Duration,
 };
 
 use tokio::{
@@ -13,14 +15,26 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
     task::JoinHandle,
+    time,
 };
+
+/// What happens to bytes of connections that come from an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trouble {
+    /// They wait.
+    Cut,
+    /// Each piece comes later by this.
+    Delayed(Duration),
+}
+
+type Troubles = HashMap<IpAddr, Trouble>;
 
 /// A relay in front of one address.
 #[derive(Debug)]
 pub struct Relay {
     address: SocketAddr,
     target: watch::Sender<Option<SocketAddr>>,
-    cut: Arc<watch::Sender<HashSet<IpAddr>>>,
+    troubles: Arc<watch::Sender<Troubles>>,
     accepting: JoinHandle<()>,
 }
 
@@ -30,12 +44,12 @@ impl Relay {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let target = watch::Sender::new(None);
-        let cut = Arc::new(watch::Sender::new(HashSet::new()));
-        let accepting = tokio::spawn(accept(listener, target.subscribe(), Arc::clone(&cut)));
+        let troubles = Arc::new(watch::Sender::new(Troubles::new()));
+        let accepting = tokio::spawn(accept(listener, target.subscribe(), Arc::clone(&troubles)));
         Self {
             address,
             target,
-            cut,
+            troubles,
             accepting,
         }
     }
@@ -52,14 +66,23 @@ impl Relay {
 
     /// Nothing passes any more of connections that come from `from`, in either direction.
     pub fn cut(&self, from: IpAddr) {
-        self.cut.send_modify(|cut| {
-            cut.insert(from);
+        self.trouble(from, Trouble::Cut);
+    }
+
+    /// Everything of connections that come from `from` takes longer by this, in either direction.
+    pub fn delay(&self, from: IpAddr, by: Duration) {
+        self.trouble(from, Trouble::Delayed(by));
+    }
+
+    fn trouble(&self, from: IpAddr, trouble: Trouble) {
+        self.troubles.send_modify(|troubles| {
+            troubles.insert(from, trouble);
         });
     }
 
-    /// Everything passes again.
+    /// Everything passes again, at once.
     pub fn heal(&self) {
-        self.cut.send_modify(HashSet::clear);
+        self.troubles.send_modify(Troubles::clear);
     }
 }
 
@@ -72,14 +95,14 @@ impl Drop for Relay {
 async fn accept(
     listener: TcpListener,
     mut target: watch::Receiver<Option<SocketAddr>>,
-    cut: Arc<watch::Sender<HashSet<IpAddr>>>,
+    troubles: Arc<watch::Sender<Troubles>>,
 ) {
     while let Ok((stream, peer)) = listener.accept().await {
         let known = target.wait_for(Option::is_some).await;
         let Some(target) = known.ok().and_then(|target| *target) else {
             return;
         };
-        tokio::spawn(relay(stream, target, peer.ip(), cut.subscribe()));
+        tokio::spawn(relay(stream, target, peer.ip(), troubles.subscribe()));
     }
 }
 
@@ -87,10 +110,9 @@ async fn relay(
     client: TcpStream,
     target: SocketAddr,
     from: IpAddr,
-    cut: watch::Receiver<HashSet<IpAddr>>,
+    mut troubles: watch::Receiver<Troubles>,
 ) {
-    let mut open = cut.clone();
-    if open.wait_for(|cut| !cut.contains(&from)).await.is_err() {
+    if !passes(from, &mut troubles).await {
         return;
     }
     // Who is not there refuses, and so does the relay: by closing.
@@ -100,8 +122,8 @@ async fn relay(
     let (client_in, client_out) = client.into_split();
     let (server_in, server_out) = server.into_split();
     tokio::select! {
-        () = pump(client_in, server_out, from, cut.clone()) => {}
-        () = pump(server_in, client_out, from, cut) => {}
+        () = pump(client_in, server_out, from, troubles.clone()) => {}
+        () = pump(server_in, client_out, from, troubles) => {}
     }
 }
 
@@ -109,15 +131,25 @@ async fn pump(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     ip: IpAddr,
-    mut cut: watch::Receiver<HashSet<IpAddr>>,
+    mut troubles: watch::Receiver<Troubles>,
 ) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(read @ 1..) = from.read(&mut buffer).await {
-        if cut.wait_for(|cut| !cut.contains(&ip)).await.is_err() {
+        if !passes(ip, &mut troubles).await {
             return;
         }
         if to.write_all(&buffer[..read]).await.is_err() {
             return;
         }
     }
+}
+
+/// Returns when what comes from `from` is let through; whether it ever is.
+async fn passes(from: IpAddr, troubles: &mut watch::Receiver<Troubles>) -> bool {
+    let now = troubles.borrow_and_update().get(&from).copied();
+    if let Some(Trouble::Delayed(by)) = now {
+        time::sleep(by).await;
+    }
+    let open = troubles.wait_for(|troubles| troubles.get(&from) != Some(&Trouble::Cut));
+    open.await.is_ok()
 }

@@ -1,8 +1,7 @@
 //! Clusters of real processes: how they form, what they survive, and whom they refuse.
 
+mod chaos;
 mod failures;
 mod formation;
-mod history;
-mod linearizable;
 mod pool;
 mod security;

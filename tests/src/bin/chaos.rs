@@ -1,0 +1,38 @@
+//! `chaos`: a cluster while nodes are killed, stopped, restarted and cut off, and a judge of what its clients see.
+
+use std::{process::ExitCode, time::Duration};
+
+use clap::Parser;
+use weldr_tests::chaos::{self, Settings};
+
+/// Harm a cluster of real processes at random, and judge what its clients see.
+#[derive(Debug, Parser)]
+struct Args {
+    /// For how long
+    #[arg(long, default_value_t = 1)]
+    minutes: u64,
+
+    /// What chance begins with [default: a random number]
+    #[arg(long)]
+    seed: Option<u64>,
+
+    /// How many nodes
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=7))]
+    nodes: u8,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let args = Args::parse();
+    let seed = args.seed.unwrap_or_else(|| fastrand::u64(..1 << 40));
+    // Said at once: what panics says nothing later.
+    println!("seed {seed}");
+    let report = chaos::run(Settings {
+        duration: Duration::from_secs(args.minutes * 60),
+        seed,
+        nodes: args.nodes,
+    });
+    let report = report.await;
+    println!("{report}");
+    ExitCode::from(u8::from(!report.problems.is_empty()))
+}

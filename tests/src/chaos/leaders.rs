@@ -1,0 +1,50 @@
+//! Who has been seen to lead, by the statuses of all nodes.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
+
+use futures_util::future::join_all;
+use tokio::time;
+use tonic::transport::{Channel, Endpoint};
+use weldr_proto::v1::{GetClusterRequest, NodeRole, cluster_client::ClusterClient};
+
+use super::clients::Record;
+
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// The names of those that said that they lead, by term.
+pub(super) type Leaders = BTreeMap<u64, BTreeSet<String>>;
+
+/// Looks at each node until the run is over.
+pub(super) async fn watch(nodes: Vec<SocketAddr>, record: Arc<Record>) -> Leaders {
+    let looks = nodes.into_iter().map(|node| look(node, &record));
+    let mut all = Leaders::new();
+    for seen in join_all(looks).await {
+        for (term, names) in seen {
+            all.entry(term).or_default().extend(names);
+        }
+    }
+    all
+}
+
+async fn look(node: SocketAddr, record: &Record) -> Leaders {
+    let endpoint = Endpoint::from_shared(format!("http://{node}")).expect("a URL");
+    let channel: Channel = endpoint.timeout(Duration::from_secs(2)).connect_lazy();
+    let mut client = ClusterClient::new(channel);
+    let mut leaders = Leaders::new();
+    while !record.is_over() {
+        if let Ok(status) = client.get_cluster(GetClusterRequest {}).await {
+            let nodes = status.into_inner().nodes;
+            for node in nodes.into_iter().filter(|n| n.role() == NodeRole::Leader) {
+                leaders.entry(node.term).or_default().insert(node.name);
+            }
+        }
+        time::sleep(LOOK).await;
+    }
+    leaders
+}
