@@ -1,6 +1,6 @@
 //! Whether a history of calls to a register could have happened one after another. Pure.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, fmt};
 
 /// What a call did to a register.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +40,17 @@ pub struct Impossible {
     pub before: u32,
     /// The calls, in the order in which they began.
     pub calls: Vec<Call>,
+}
+
+impl fmt::Display for Impossible {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "it held {}", self.before)?;
+        for call in &self.calls {
+            let answered = call.answered.unwrap_or_default();
+            write!(f, "; {:?} from {} to {answered}", call.action, call.begun)?;
+        }
+        Ok(())
+    }
 }
 
 /// Judges a history of any length in which no value is written twice, nor `initial` written: as [`is_linearizable`]

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use fastrand::Rng;
-use tokio::time;
+use tokio::time::{self, Instant};
 use tonic::transport::Endpoint;
 use weldr_proto::v1::{TransferLeadershipRequest, cluster_client::ClusterClient};
 
@@ -44,26 +44,40 @@ const LINKS: [Option<Fault>; 5] = [
     None,
 ];
 
-/// How often each was done.
+/// What was done when, and to which node.
 #[derive(Debug, Default, Clone)]
-pub struct Done(BTreeMap<Fault, usize>);
+pub struct Done(Vec<(Instant, Fault, usize)>);
 
 impl Done {
-    /// All of them.
+    /// How often.
     pub fn all(&self) -> usize {
-        self.0.values().sum()
+        self.0.len()
     }
 
-    /// How many kinds.
-    pub fn kinds(&self) -> usize {
-        self.0.len()
+    /// How often each.
+    pub fn kinds(&self) -> BTreeMap<Fault, usize> {
+        let mut kinds = BTreeMap::new();
+        for (_, fault, _) in &self.0 {
+            *kinds.entry(*fault).or_default() += 1;
+        }
+        kinds
+    }
+
+    /// What began in this time, in seconds of it.
+    pub(super) fn between(&self, begin: Instant, end: Instant) -> String {
+        let during = self.0.iter().filter(|(at, ..)| (begin..end).contains(at));
+        let said = during.map(|(at, fault, victim)| {
+            let node = char::from(b'a' + u8::try_from(*victim).unwrap_or_default());
+            format!("{:.1} {fault:?} {node}", (*at - begin).as_secs_f64())
+        });
+        said.collect::<Vec<_>>().join(", ")
     }
 }
 
 impl fmt::Display for Done {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} faults", self.all())?;
-        for (index, (fault, count)) in self.0.iter().enumerate() {
+        for (index, (fault, count)) in self.kinds().iter().enumerate() {
             let separator = if index == 0 { ":" } else { "," };
             write!(f, "{separator} {fault:?} {count}")?;
         }
@@ -119,12 +133,12 @@ impl<'a> Chaos<'a> {
         time::sleep(Duration::from_millis(self.rng.u64(milliseconds))).await;
     }
 
-    fn count(&mut self, fault: Fault) {
-        *self.done.0.entry(fault).or_default() += 1;
+    fn note(&mut self, fault: Fault, victim: usize) {
+        self.done.0.push((Instant::now(), fault, victim));
     }
 
     fn harm_link(&mut self, fault: Fault, victim: usize) {
-        self.count(fault);
+        self.note(fault, victim);
         let size = self.cluster.nodes.len();
         match fault {
             Fault::CutOneWay => {
@@ -145,7 +159,7 @@ impl<'a> Chaos<'a> {
     }
 
     async fn harm_node(&mut self, fault: Fault, victim: usize) {
-        self.count(fault);
+        self.note(fault, victim);
         match fault {
             Fault::Terminate => {
                 self.cluster.terminate(victim).await;

@@ -49,7 +49,7 @@ pub struct Report {
     /// What was done to the nodes.
     pub faults: Done,
     /// The longest time without an acknowledged write.
-    pub longest_gap: Duration,
+    pub longest_gap: Gap,
     /// In how many terms a leader was seen.
     pub terms: usize,
     /// In how many windows the history was judged.
@@ -57,6 +57,18 @@ pub struct Report {
     /// What must not be.
     pub problems: Vec<String>,
 }
+
+/// A time without an acknowledged write.
+#[derive(Debug)]
+pub struct Gap {
+    /// How long it was.
+    pub length: Duration,
+    /// What was done from two seconds before it to its end, and when in that time, in seconds.
+    pub faults: String,
+}
+
+/// How long before a gap its cause may have begun.
+const BEFORE: Duration = Duration::from_secs(2);
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -69,8 +81,11 @@ impl fmt::Display for Report {
         writeln!(f, "{}", self.account)?;
         writeln!(f, "{}", self.faults)?;
         writeln!(f, "leaders were seen in {} terms", self.terms)?;
-        let gap = self.longest_gap;
-        writeln!(f, "longest time without an acknowledged write: {gap:.2?}")?;
+        let Gap { length, faults } = &self.longest_gap;
+        writeln!(
+            f,
+            "longest time without an acknowledged write: {length:.2?} (from {BEFORE:?} before: {faults})"
+        )?;
         for problem in &self.problems {
             writeln!(f, "VIOLATION: {problem}")?;
         }
@@ -123,8 +138,8 @@ pub async fn run(settings: Settings) -> Report {
     problems.extend(one_leader_a_term(&leaders));
     Report {
         settings,
+        longest_gap: longest_gap(&book.acknowledged, (begun, ended), &faults),
         faults,
-        longest_gap: longest_gap(&book.acknowledged, begun, ended),
         terms: leaders.len(),
         windows: judge(&book, &mut problems),
         account: book.account,
@@ -211,12 +226,17 @@ fn one_leader_a_term(leaders: &Leaders) -> Vec<String> {
         .collect()
 }
 
-fn longest_gap(acknowledged: &[Instant], begun: Instant, ended: Instant) -> Duration {
+fn longest_gap(acknowledged: &[Instant], (begun, ended): (Instant, Instant), done: &Done) -> Gap {
     let mut moments: Vec<Instant> = acknowledged.to_vec();
     moments.extend([begun, ended]);
     moments.sort_unstable();
-    let gaps = moments.windows(2).map(|pair| pair[1] - pair[0]);
-    gaps.max().unwrap_or_default()
+    let gaps = moments.windows(2).map(|pair| (pair[0], pair[1]));
+    let longest = gaps.max_by_key(|(from, to)| *to - *from);
+    let (from, to) = longest.unwrap_or((begun, begun));
+    Gap {
+        length: to - from,
+        faults: done.between(from - BEFORE, to),
+    }
 }
 
 /// Judges each register; gives the number of windows.
@@ -226,7 +246,7 @@ fn judge(book: &Book, problems: &mut Vec<String>) -> usize {
         match linearizable::judge(calls, 0) {
             Ok(judged) => windows += judged,
             Err(impossible) => problems.push(format!(
-                "{} is not linearizable: {impossible:#?}",
+                "{} is not linearizable: {impossible}",
                 address_of(register)
             )),
         }

@@ -471,49 +471,71 @@ async fn the_address_moves_before_a_leader_is_upgraded() {
     observation.assert_one_at_a_time("upgraded", &cluster).await;
 }
 
-/// The median and the worst, in milliseconds.
-fn median_and_worst(mut times: Vec<Duration>) -> String {
-    times.sort_unstable();
-    let (median, worst) = (times[times.len() / 2], times[times.len() - 1]);
-    format!("{} | {}", median.as_millis(), worst.as_millis())
-}
-
 /// How often each is done for the figures.
 const RUNS: usize = 20;
 
-/// Not a test: prints a table of what a client notices of a leader that is killed, and of one that hands over.
-#[tokio::test]
-#[ignore = "figures, which take two minutes"]
-async fn figures() {
-    let Some(mut cluster) = Cluster::start().await else {
-        return;
-    };
-    let quick = |asked: &Mutex<Asked>, is_over: &dyn Fn() -> bool| {
-        ask(Duration::from_millis(20), asked, is_over);
-    };
-    let (mut moved, mut lost, mut killed) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..RUNS {
-        let old = cluster.holder().await;
-        let users = cluster.users().await;
-        let asked = cluster.client.record(quick);
-        let new = (old + 1) % NAMES.len();
-        let told = cluster.ctl(old, &["transfer", NAMES[new]]).await;
-        assert_eq!(told.code(), Some(0), "{told:?}");
-        assert_eq!(cluster.moves_from(old).await, new);
-        more_use(&users).await;
-        moved.push(asked.finish().longest_silence());
-        lost.extend(users.into_iter().flat_map(|user| user.finish().lost));
-        cluster.is_whole().await;
+/// How an address is made to move.
+#[derive(Debug, Clone, Copy)]
+enum Move {
+    /// `cluster transfer`.
+    Transfer,
+    /// SIGTERM of the leader, which is started again.
+    Terminate,
+    /// SIGKILL of the leader, which is started again.
+    Kill,
+}
+
+/// What clients noticed of moves.
+#[derive(Debug, Default)]
+struct Noticed {
+    silences: Vec<Duration>,
+    /// Of requests on kept connections.
+    lost: Vec<String>,
+}
+
+impl Noticed {
+    /// A row of the table.
+    fn row(mut self, how: Move) -> String {
+        self.silences.sort_unstable();
+        let runs = self.silences.len();
+        let [median, worst] = [runs / 2, runs - 1].map(|nth| self.silences[nth].as_millis());
+        let lost = match how {
+            Move::Kill => "not counted".to_owned(),
+            Move::Transfer | Move::Terminate => self.lost.len().to_string(),
+        };
+        format!("| {how:?} | {runs} | {lost} | {median} | {worst} |")
     }
-    for _ in 0..RUNS {
+
+    /// Lets the address move once, and the cluster become whole.
+    async fn one(&mut self, cluster: &mut Cluster, how: Move) {
         let old = cluster.holder().await;
-        let asked = cluster.client.record(quick);
+        let users = match how {
+            // It takes requests with it.
+            Move::Kill => Vec::new(),
+            Move::Transfer | Move::Terminate => cluster.users().await,
+        };
+        let asked = cluster.client.record(|asked, is_over| {
+            ask(Duration::from_millis(20), asked, is_over);
+        });
         wait::until("an answer before", async || {
             let answered = asked.so_far().answered.len();
             if answered > 20 { Ok(()) } else { Err(answered) }
         })
         .await;
-        cluster.nodes[old].take().unwrap().kill().await;
+        match how {
+            Move::Transfer => {
+                let new = NAMES[(old + 1) % NAMES.len()];
+                let told = cluster.ctl(old, &["transfer", new]).await;
+                assert_eq!(told.code(), Some(0), "{told:?}");
+            }
+            Move::Terminate => {
+                let finished = cluster.nodes[old].take().unwrap().terminate().await;
+                assert_eq!(finished.code(), Some(0), "{finished:?}");
+            }
+            Move::Kill => {
+                cluster.nodes[old].take().unwrap().kill().await;
+            }
+        }
         cluster.moves_from(old).await;
         let before = asked.so_far().answered.len();
         wait::until("answers again", async || {
@@ -525,14 +547,31 @@ async fn figures() {
             }
         })
         .await;
-        killed.push(asked.finish().longest_silence());
-        cluster.run(old).await;
+        if cluster.nodes[old].is_none() {
+            cluster.run(old).await;
+        }
         cluster.is_whole().await;
+        more_use(&users).await;
+        self.silences.push(asked.finish().longest_silence());
+        let lost = users.into_iter().flat_map(|user| user.finish().lost);
+        self.lost.extend(lost);
     }
+}
+
+/// Not a test: prints a table of what a client notices of a leader that hands over, stops or is killed.
+#[tokio::test]
+#[ignore = "figures, which take some minutes"]
+async fn figures() {
+    let Some(mut cluster) = Cluster::start().await else {
+        return;
+    };
     println!("| what | runs | requests lost | median ms without an answer | worst |");
     println!("|---|---|---|---|---|");
-    let (moved, killed) = (median_and_worst(moved), median_and_worst(killed));
-    println!("| transfer | {RUNS} | {} | {moved} |", lost.len());
-    println!("| leader killed | {RUNS} | not counted | {killed} |");
-    println!("{lost:?}");
+    for how in [Move::Transfer, Move::Terminate, Move::Kill] {
+        let mut noticed = Noticed::default();
+        for _ in 0..RUNS {
+            noticed.one(&mut cluster, how).await;
+        }
+        println!("{}", noticed.row(how));
+    }
 }
