@@ -23,12 +23,14 @@ use crate::{
     node::{self, connect},
 };
 
-/// How long a client waits for an answer, by chance: who does not wait knows less.
+/// How long a client that moves from node to node waits for an answer, by chance: who does not wait knows less.
 const PATIENCE: [Duration; 3] = [
     Duration::from_secs(1),
     Duration::from_secs(3),
     Duration::from_secs(8),
 ];
+/// One that stays at a node asks anew, so that the time without an acknowledged write is that of the cluster.
+const IMPATIENCE: [Duration; 1] = [Duration::from_millis(400)];
 
 /// What all clients share.
 #[derive(Debug, Default)]
@@ -147,14 +149,30 @@ fn holding(value: u32) -> HealthCheck {
 /// A client that goes on until the run is over.
 pub(super) struct Client {
     nodes: Vec<node::Client>,
+    patience: &'static [Duration],
     rng: Rng,
     record: Arc<Record>,
 }
 
 impl Client {
-    pub(super) fn new(nodes: &[SocketAddr], rng: Rng, record: Arc<Record>) -> Self {
-        let nodes = nodes.iter().map(|node| connect(*node)).collect();
-        Self { nodes, rng, record }
+    /// One that asks any of these nodes.
+    pub(super) fn roaming(nodes: &[SocketAddr], rng: Rng, record: Arc<Record>) -> Self {
+        Self {
+            nodes: nodes.iter().map(|node| connect(*node)).collect(),
+            patience: &PATIENCE,
+            rng,
+            record,
+        }
+    }
+
+    /// One that asks this node and does not wait for long.
+    pub(super) fn staying(node: SocketAddr, rng: Rng, record: Arc<Record>) -> Self {
+        Self {
+            nodes: vec![connect(node)],
+            patience: &IMPATIENCE,
+            rng,
+            record,
+        }
     }
 
     pub(super) async fn work(mut self) {
@@ -172,7 +190,7 @@ impl Client {
 
     fn any_node(&mut self) -> (node::Client, Duration) {
         let node = self.nodes[self.rng.usize(..self.nodes.len())].clone();
-        (node, PATIENCE[self.rng.usize(..PATIENCE.len())])
+        (node, self.patience[self.rng.usize(..self.patience.len())])
     }
 
     async fn read(&mut self, register: usize) {
