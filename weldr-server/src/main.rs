@@ -1,6 +1,6 @@
 //! The binary `weldr`.
 
-use std::{env, error::Error, ffi::OsString, io, process::ExitCode};
+use std::{env, error::Error, ffi::OsString, io, process::ExitCode, time::Duration};
 
 use clap::ValueEnum as _;
 use tokio::runtime::{Builder, Runtime};
@@ -12,9 +12,14 @@ use weldr::{
     shutdown::{self, Signals},
     telemetry, vip,
 };
+use weldr_allocator::{Allocator, give_back_after};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: Allocator = Allocator;
+
+/// How soon memory that a burst of clients took is given back. Pages that come and go more often than that are few: a
+/// worker reuses what it has.
+const GIVE_BACK: Duration = Duration::from_millis(10);
 
 /// Threads of the control plane: one is enough, the second keeps it alert while the first is at work.
 const CONTROL_THREADS: usize = 2;
@@ -23,6 +28,7 @@ const CONTROL_THREADS: usize = 2;
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
+    give_back_after(GIVE_BACK);
     let args = Args::parse_process();
     if let Some(Subcommands::VipGuard) = args.command {
         return guard(args.options.log_format.unwrap_or_default());
