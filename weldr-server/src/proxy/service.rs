@@ -18,7 +18,7 @@ use super::{
     error::ProxyError,
     exchange::{Answer, Behind, Exchange, Parts},
     flow::Flow,
-    headers::{Circumstances, LocalAnswer, Prepared, Refusal, Request, prepare},
+    headers::{Circumstances, LocalAnswer, Marks, Prepared, Refusal, Request, prepare},
     http1::{Decoder, Framing, Version, first_line, parse_request},
     response::{self, Asker, Here},
     retry::{Progress, Replay},
@@ -33,22 +33,21 @@ use super::{
 pub(super) async fn serve(worker: &Rc<Worker>, client: &mut Client, length: usize) -> After {
     let (asker, prepared, line) = read(worker, client, length);
     let mut tally = RequestTally::begin(worker);
-    let (after, told) = match prepared {
-        Ok(Prepared::Forward(request)) => (
-            forward(worker, client, asker, &request, &mut tally).await,
-            request.head,
-        ),
-        Ok(Prepared::AnswerHere(answer)) => (
-            answer_here(worker, client, asker, &mut tally, &answer).await,
-            line,
-        ),
-        Err(refusal) => (
-            fail(worker, client, asker, &mut tally, &refusal.into(), true).await,
-            line,
-        ),
+    let after = match prepared {
+        Ok(Prepared::Forward(request)) => {
+            let after = forward(worker, client, asker, &request, &mut tally).await;
+            let Request { head, marks, .. } = request;
+            tally.log(client.peer.address, asker.version, &head, &marks);
+            worker.buffers.take_head_back(head);
+            return after;
+        }
+        Ok(Prepared::AnswerHere(answer)) => {
+            answer_here(worker, client, asker, &mut tally, &answer).await
+        }
+        Err(refusal) => fail(worker, client, asker, &mut tally, &refusal.into(), true).await,
     };
-    tally.log(client.peer.address, asker.version, &told);
-    worker.buffers.take_head_back(told);
+    let marks = Marks::of_line(&line);
+    tally.log(client.peer.address, asker.version, &line, &marks);
     after
 }
 
@@ -58,7 +57,8 @@ pub(super) async fn refuse(worker: &Rc<Worker>, client: &mut Client, error: Prox
     let mut tally = RequestTally::begin(worker);
     let asker = Asker::default();
     let after = fail(worker, client, asker, &mut tally, &error, true).await;
-    tally.log(client.peer.address, asker.version, &line);
+    let marks = Marks::of_line(&line);
+    tally.log(client.peer.address, asker.version, &line, &marks);
     after
 }
 

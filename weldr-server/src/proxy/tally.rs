@@ -12,7 +12,8 @@ use crate::stats::{ClientShard, ServerShard};
 use super::{
     access_log::{Entry, Times},
     error::ProxyError,
-    http1::{Known, Version, fields_of, first_line},
+    headers::Marks,
+    http1::Version,
     upstream::Upstream,
     worker::Worker,
 };
@@ -100,32 +101,22 @@ impl<'w> RequestTally<'w> {
     }
 
     /// Writes the line of the access log, when there is one. `head`: as it was sent to a server, or what there is of
-    /// it.
-    pub(super) fn log(&self, client: SocketAddr, version: Version, head: &[u8]) {
+    /// it, and `marks` what is told of that.
+    pub(super) fn log(&self, client: SocketAddr, version: Version, head: &[u8], marks: &Marks) {
         let Some(log) = &self.worker.access_log else {
             return;
         };
         let story = &self.story;
-        let (mut user_agent, mut referer, mut request_id) = (None, None, None);
-        for (known, value) in fields_of(head) {
-            let told = match known {
-                Known::UserAgent => &mut user_agent,
-                Known::Referer => &mut referer,
-                Known::XRequestId => &mut request_id,
-                _ => continue,
-            };
-            told.get_or_insert(value);
-        }
         let (time, date) = self.worker.now();
         log.write(&Entry {
             time,
             date,
             client,
-            request_line: first_line(head),
+            request_line: marks.request_line.of(head),
             version,
-            user_agent: user_agent.unwrap_or_default(),
-            referer: referer.unwrap_or_default(),
-            request_id: request_id.unwrap_or_default(),
+            user_agent: marks.user_agent.of(head),
+            referer: marks.referer.of(head),
+            request_id: marks.request_id.of(head),
             status: story.status,
             bytes_received: story.received,
             bytes_sent: story.sent,

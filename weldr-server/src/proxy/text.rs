@@ -8,6 +8,11 @@ use std::{
 
 /// Appends a number.
 pub(super) fn write_decimal(out: &mut Vec<u8>, mut number: u64) {
+    // Most counts of a request are that short.
+    if let Ok(digit @ 0..10) = u8::try_from(number) {
+        out.push(b'0' + digit);
+        return;
+    }
     let mut digits = [0; 20];
     let mut at = digits.len();
     loop {

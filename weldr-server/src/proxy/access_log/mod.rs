@@ -8,7 +8,7 @@ mod writer;
 
 use std::{
     cell::{Cell, RefCell},
-    sync::mpsc::{SyncSender, TrySendError},
+    sync::mpsc::{self, Receiver, SyncSender, TrySendError},
     time::Duration,
 };
 
@@ -20,6 +20,8 @@ pub(super) use writer::{AccessLogEnd, Writer};
 
 /// Bytes of lines that are handed over together.
 const BATCH: usize = 32 * 1024;
+/// Memory of batches that waits to be used again.
+const MOST_SPARE: usize = 4;
 /// How old a line may become in the memory of its worker.
 pub(super) const FLUSH: Duration = Duration::from_millis(200);
 
@@ -30,17 +32,28 @@ pub(super) struct AccessLog {
     lines: RefCell<Vec<u8>>,
     count: Cell<u64>,
     lost: Cell<u64>,
-    batches: SyncSender<Vec<u8>>,
+    batches: SyncSender<Batch>,
+    /// Memory of batches that were written, and the other end of it.
+    spare: (SyncSender<Vec<u8>>, Receiver<Vec<u8>>),
+}
+
+/// Lines that are handed over together.
+#[derive(Debug)]
+struct Batch {
+    lines: Vec<u8>,
+    /// Where their memory goes when they are written.
+    spare: SyncSender<Vec<u8>>,
 }
 
 impl AccessLog {
-    fn new(format: AccessLogFormat, batches: SyncSender<Vec<u8>>) -> Self {
+    fn new(format: AccessLogFormat, batches: SyncSender<Batch>) -> Self {
         Self {
             format,
             lines: RefCell::new(Vec::with_capacity(BATCH)),
             count: Cell::new(0),
             lost: Cell::new(0),
             batches,
+            spare: mpsc::sync_channel(MOST_SPARE),
         }
     }
 
@@ -65,7 +78,13 @@ impl AccessLog {
         if self.lines.borrow().is_empty() {
             return;
         }
-        let batch = self.lines.replace(Vec::with_capacity(BATCH));
+        let (back, spare) = &self.spare;
+        let next = spare.try_recv();
+        let next = next.unwrap_or_else(|_| Vec::with_capacity(BATCH));
+        let batch = Batch {
+            lines: self.lines.replace(next),
+            spare: back.clone(),
+        };
         let lines = self.count.take();
         match self.batches.try_send(batch) {
             Ok(()) => {

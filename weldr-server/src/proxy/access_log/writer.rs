@@ -12,7 +12,7 @@ use std::{
 
 use crate::config::{AccessLogFormat, AccessLogOptions};
 
-use super::AccessLog;
+use super::{AccessLog, Batch};
 
 /// Batches that may wait to be written.
 const MOST_WAITING: usize = 256;
@@ -40,7 +40,7 @@ pub enum OpenError {
 #[derive(Debug)]
 pub(in crate::proxy) struct Writer {
     format: AccessLogFormat,
-    batches: SyncSender<Vec<u8>>,
+    batches: SyncSender<Batch>,
     thread: thread::JoinHandle<()>,
 }
 
@@ -84,7 +84,7 @@ impl Writer {
 #[derive(Debug, Clone)]
 pub(in crate::proxy) struct AccessLogEnd {
     format: AccessLogFormat,
-    batches: SyncSender<Vec<u8>>,
+    batches: SyncSender<Batch>,
 }
 
 impl From<AccessLogEnd> for AccessLog {
@@ -93,12 +93,15 @@ impl From<AccessLogEnd> for AccessLog {
     }
 }
 
-fn write(mut sink: Sink, waiting: &Receiver<Vec<u8>>) {
+fn write(mut sink: Sink, waiting: &Receiver<Batch>) {
     let mut failing = false;
     loop {
         match waiting.recv_timeout(LOOK) {
-            Ok(batch) => {
-                let written = sink.write(&batch);
+            Ok(Batch { mut lines, spare }) => {
+                let written = sink.write(&lines);
+                lines.clear();
+                // When the worker has enough, or has ended, nobody needs it.
+                let _ = spare.try_send(lines);
                 // What is told is the change.
                 match (&written, failing) {
                     (Ok(()), true) => tracing::info!("the access log is written again"),

@@ -52,6 +52,38 @@ pub(in crate::proxy) struct Circumstances<'a> {
     pub(in crate::proxy) ids: Ids,
 }
 
+/// Where a head has what the access log tells of it. Empty where it has nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub(in crate::proxy) struct Marks {
+    pub(in crate::proxy) request_line: Span,
+    pub(in crate::proxy) user_agent: Span,
+    pub(in crate::proxy) referer: Span,
+    pub(in crate::proxy) request_id: Span,
+}
+
+impl Marks {
+    /// Of what is no more than a request line.
+    pub(in crate::proxy) fn of_line(line: &[u8]) -> Self {
+        Self {
+            request_line: Span::new(0, line.len()),
+            ..Self::default()
+        }
+    }
+
+    /// The line of `field` is copied to `place`. Of several, the first is told.
+    fn note(&mut self, field: &Field, place: usize) {
+        let mark = match field.known {
+            Known::UserAgent => &mut self.user_agent,
+            Known::Referer => &mut self.referer,
+            Known::XRequestId => &mut self.request_id,
+            _ => return,
+        };
+        if *mark == Span::default() {
+            *mark = field.value.copied_with(field.line, place);
+        }
+    }
+}
+
 /// A request that may go to a server.
 #[derive(Debug)]
 #[expect(
@@ -61,6 +93,7 @@ pub(in crate::proxy) struct Circumstances<'a> {
 pub(in crate::proxy) struct Request {
     /// The head, as it is written to a server: any server.
     pub(in crate::proxy) head: Vec<u8>,
+    pub(in crate::proxy) marks: Marks,
     pub(in crate::proxy) framing: Framing,
     pub(in crate::proxy) is_idempotent: bool,
     /// Whether the client's connection may carry another request.
@@ -137,12 +170,13 @@ pub(in crate::proxy) fn prepare(
         options: &options,
         around,
     };
-    writer.write_request_line(&mut out);
+    let mut marks = Marks::default();
+    marks.request_line = writer.write_request_line(&mut out);
     writer.write_host(&mut out, host);
-    writer.copy(&mut out, forwards.is_some(), objection);
+    writer.copy(&mut out, &mut marks, forwards.is_some(), objection);
     write_framing(&mut out, framing, objection);
     writer.write_way(&mut out, host);
-    writer.write_ids(&mut out);
+    writer.write_ids(&mut out, &mut marks);
     if let Some(left) = forwards {
         out.extend_from_slice(b"Max-Forwards: ");
         write_decimal(&mut out, left - 1);
@@ -153,6 +187,7 @@ pub(in crate::proxy) fn prepare(
     let keeps = !options.end_connection(request.version);
     Ok(Prepared::Forward(Request {
         head: out,
+        marks,
         framing,
         is_idempotent: is_idempotent(method),
         // RFC 9112, section 6.1: the connection must be closed after a request with both.
@@ -314,7 +349,8 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn write_request_line(&self, out: &mut Vec<u8>) {
+    /// Returns where it is, without the end of the line. `out` is empty before.
+    fn write_request_line(&self, out: &mut Vec<u8>) -> Span {
         out.extend_from_slice(self.request.method.of(self.head));
         out.push(b' ');
         match self.request.form {
@@ -333,6 +369,7 @@ impl Writer<'_> {
             }
         }
         out.extend_from_slice(b" HTTP/1.1\r\n");
+        Span::new(0, out.len() - 2)
     }
 
     fn write_host(&self, out: &mut Vec<u8>, host: Host) {
@@ -347,7 +384,13 @@ impl Writer<'_> {
         }
     }
 
-    fn copy(&self, out: &mut Vec<u8>, forwards: bool, objection: Option<FramingDefect>) {
+    fn copy(
+        &self,
+        out: &mut Vec<u8>,
+        marks: &mut Marks,
+        forwards: bool,
+        objection: Option<FramingDefect>,
+    ) {
         let (head, peer) = (self.head, self.around.peer);
         let drops_length = matches!(
             objection,
@@ -355,7 +398,7 @@ impl Writer<'_> {
         );
         let has_host = !matches!(self.request.form, TargetForm::Absolute { .. });
         let is_traced = self.has_traceparent();
-        copy_lines(out, head, self.fields, |field| {
+        let is_kept = |field: &Field| {
             if self.options.ends_here(head, field) || peer.rewrites(field.known) {
                 return false;
             }
@@ -370,6 +413,15 @@ impl Writer<'_> {
                 Known::Traceparent | Known::Tracestate => is_traced,
                 _ => true,
             }
+        };
+        let mut place = out.len();
+        copy_lines(out, head, self.fields, |field| {
+            let kept = is_kept(field);
+            if kept {
+                marks.note(field, place);
+                place += field.line.range().len();
+            }
+            kept
         });
     }
 
@@ -388,10 +440,10 @@ impl Writer<'_> {
         self.around.peer.write(out, head, fields, host);
     }
 
-    fn write_ids(&self, out: &mut Vec<u8>) {
+    fn write_ids(&self, out: &mut Vec<u8>, marks: &mut Marks) {
         let ids = &self.around.ids;
         if self.request_id().is_none() {
-            ids.write_request_id(out);
+            marks.request_id = ids.write_request_id(out);
         }
         if !self.has_traceparent() {
             ids.write_traceparent(out);

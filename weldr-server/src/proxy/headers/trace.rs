@@ -1,5 +1,7 @@
 //! The ids that a request can be followed by: `X-Request-Id` and `traceparent` (W3C Trace Context, level 1).
 
+use super::super::http1::Span;
+
 /// The ids for a request that has none; both from one number, so that logs of both kinds meet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::proxy) struct Ids {
@@ -17,10 +19,12 @@ impl Ids {
     }
 
     /// Appends the field `X-Request-Id`.
-    pub(super) fn write_request_id(&self, out: &mut Vec<u8>) {
+    pub(super) fn write_request_id(&self, out: &mut Vec<u8>) -> Span {
+        let at = out.len() + 14;
         let mut line = *b"X-Request-Id: 00000000000000000000000000000000\r\n";
         line[14..46].copy_from_slice(&self.trace_digits());
         out.extend_from_slice(&line);
+        Span::new(at, at + 32)
     }
 
     /// Appends the field `traceparent`, which is not sampled: nothing is recorded here.

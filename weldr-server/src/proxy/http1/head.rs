@@ -19,11 +19,17 @@ impl Span {
         clippy::cast_possible_truncation,
         reason = "a head is bounded by configuration, at 1 MiB"
     )]
-    pub(super) fn new(start: usize, end: usize) -> Self {
+    pub(in crate::proxy) fn new(start: usize, end: usize) -> Self {
         Self {
             start: start as u32,
             end: end as u32,
         }
+    }
+
+    /// Where the same part is when `line`, which it is a part of, is copied to `place`.
+    pub(in crate::proxy) fn copied_with(self, line: Self, place: usize) -> Self {
+        let start = place + (self.start - line.start) as usize;
+        Self::new(start, start + self.range().len())
     }
 
     /// The bytes, taken from those that were parsed.
@@ -259,23 +265,6 @@ pub(in crate::proxy) fn first_line(head: &[u8]) -> &[u8] {
     &head[..end.unwrap_or(head.len())]
 }
 
-/// The fields of a head that we have written, or that nobody could read: whatever there is of them. For what is looked
-/// for seldom: a head that comes in is parsed once.
-pub(in crate::proxy) fn fields_of(head: &[u8]) -> impl Iterator<Item = (Known, &[u8])> {
-    let mut rest = head;
-    std::iter::from_fn(move || {
-        let end = memchr(b'\n', rest)?;
-        let line = &rest[..end];
-        rest = &rest[end + 1..];
-        Some(line)
-    })
-    .skip(1)
-    .filter_map(|line| {
-        let colon = memchr(b':', line)?;
-        Some((Known::of(&line[..colon]), line[colon + 1..].trim_ascii()))
-    })
-}
-
 /// Takes the first line of a head: the line, and where the next one begins.
 pub(super) fn take_line(head: &[u8]) -> Result<(&[u8], usize), HeadDefect> {
     let end = memchr(b'\n', head).ok_or(HeadDefect::LineEnd)?;
@@ -423,15 +412,6 @@ mod tests {
             fields,
             expected.map(|(name, value)| (name.into(), value.into()))
         );
-    }
-
-    #[test]
-    fn the_fields_of_a_written_head() {
-        let head = b"GET / HTTP/1.1\r\nUser-Agent: a b\r\nx\r\nHost:c\r\n\r\n";
-        let fields: Vec<_> = fields_of(head).collect();
-        let expected = [(Known::UserAgent, &b"a b"[..]), (Known::Host, b"c")];
-        assert_eq!(fields, expected);
-        assert_eq!(fields_of(b"\x16\x03 no head").count(), 0);
     }
 
     #[test]

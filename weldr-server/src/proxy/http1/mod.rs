@@ -20,7 +20,7 @@ pub(super) use chunked::ChunkDefect;
 pub(super) use framing::{AnswerFraming, Framing, FramingDefect, answer_framing, request_framing};
 pub(super) use grammar::{elements, is_field_value, is_host, is_token, parse_decimal};
 pub(super) use head::{
-    Field, HeadDefect, HeadLimits, Known, Span, end_of_head, fields_of, first_line, parse_fields,
+    Field, HeadDefect, HeadLimits, Known, Span, end_of_head, first_line, parse_fields,
 };
 pub(super) use request::{RequestHead, TargetForm, Version, check_begin, parse_request};
 pub(super) use response::{ResponseHead, parse_response};

@@ -319,3 +319,25 @@ fn a_large_body_is_refused_before_it_comes() {
     let refused = prepared_with(&post(11), &policy).unwrap_err();
     assert_eq!(refused, Refusal::BodyTooLarge { limit: 10 });
 }
+
+#[test]
+fn what_the_log_tells_is_marked_where_it_was_written() {
+    let told = |head: &str| {
+        let (text, request) = forwarded_with(head, &HttpPolicy::default());
+        let Marks {
+            request_line,
+            user_agent,
+            referer,
+            request_id,
+        } = request.marks;
+        [request_line, user_agent, referer, request_id].map(|mark| text[mark.range()].to_owned())
+    };
+    let given = told(
+        "GET http://a/b HTTP/1.1\r\nHost: z\r\nreferer:  there \r\nConnection: X-Hop\r\nX-Hop: 1\r\nA: b\r\n\
+         User-Agent: first\r\nX-Request-Id: mine\r\nUser-Agent: second\r\n\r\n",
+    );
+    assert_eq!(given, ["GET /b HTTP/1.1", "first", "there", "mine"]);
+    let made = told("GET / HTTP/1.0\r\nX-Request-Id: a\r\nX-Request-Id: b\r\n\r\n");
+    assert_eq!(made[..3], ["GET / HTTP/1.1", "", ""]);
+    assert_eq!(made[3], format!("{:032x}", 10), "two are none");
+}
