@@ -1,8 +1,7 @@
 //! Reading from a socket and writing to it, with as little around the system call as it needs.
 //!
 //! A socket that waits has no memory to read into, so it is asked first whether it is readable. tokio's own read would
-//! ask once more, and its system call goes through a wrapper of the C library that a thread can be cancelled in: together
-//! a tenth of what a request costs outside the kernel.
+//! ask once more, and its system call goes through a wrapper of the C library that a thread can be cancelled in.
 
 use std::{
     io,
