@@ -2,7 +2,10 @@
 
 use std::{
     error::Error as _,
+    future::poll_fn,
     mem::{self, Discriminant},
+    pin::pin,
+    task::Poll,
     time::Instant,
 };
 
@@ -68,9 +71,11 @@ impl<M: Means> Holder<M> {
         }
         let result = match action {
             Action::Acquire(lifetime) | Action::Refresh(lifetime) => {
+                let mut sources = self.sources.clone();
+                let holding = while_entitled(&mut sources, self.means.hold(lifetime));
                 tokio::select! {
                     biased;
-                    held = self.means.hold(lifetime) => held.map(outcome_of),
+                    held = holding => held.map(outcome_of),
                     absence = entitlement_ends(&mut self.sources) => Err(MeansError::GivenUp(absence)),
                 }
             }
@@ -96,6 +101,21 @@ fn outcome_of(found: Found) -> Outcome {
         Found::Missing => Outcome::Restored,
         Found::Present => Outcome::Done,
     }
+}
+
+/// Goes on with `holding` as long as this node may hold the address, and looks at the clock before each of its steps:
+/// a process that was stopped between two of them would put the address in place when another node has it. What is on
+/// its way to the kernel already cannot be taken back.
+async fn while_entitled<T>(
+    sources: &mut Sources,
+    holding: impl Future<Output = Result<T, MeansError>>,
+) -> Result<T, MeansError> {
+    let mut holding = pin!(holding);
+    poll_fn(|cx| match sources.grounds().end(now()) {
+        Ok(_) => holding.as_mut().poll(cx),
+        Err(absence) => Poll::Ready(Err(MeansError::GivenUp(absence))),
+    })
+    .await
 }
 
 /// Waits until this node may no longer hold the address, and says why.
@@ -208,6 +228,7 @@ impl Report {
 mod tests {
     use std::{cell::RefCell, collections::VecDeque, future, io, rc::Rc, time::Duration};
 
+    use tokio::sync::Notify;
     use tokio_util::sync::CancellationToken;
 
     use super::*;
@@ -225,6 +246,8 @@ mod tests {
         /// How the next calls of `hold` end; `Some(None)` never ends.
         holds: VecDeque<Option<Result<Found, MeansError>>>,
         drops: VecDeque<Result<(), MeansError>>,
+        /// What a second step of `hold` waits for, when it has one.
+        second_step: Option<Rc<Notify>>,
     }
 
     impl Notebook {
@@ -236,6 +259,11 @@ mod tests {
     impl Means for Notebook {
         async fn hold(&mut self, _lifetime: Duration) -> Result<Found, MeansError> {
             self.write("hold");
+            let second_step = self.0.borrow().second_step.clone();
+            if let Some(second_step) = second_step {
+                second_step.notified().await;
+                self.write("second step");
+            }
             let next = self.0.borrow_mut().holds.pop_front();
             match next {
                 Some(Some(result)) => result,
@@ -363,6 +391,23 @@ mod tests {
                 bench.done(),
                 [(0, "hold"), (0, "announce"), (60_010, "drop")]
             );
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn takes_no_second_step_when_it_was_stopped_after_the_first() {
+        local(async {
+            let second_step = Rc::new(Notify::new());
+            let bench = Bench::start(Notes {
+                second_step: Some(Rc::clone(&second_step)),
+                ..Notes::default()
+            });
+            bench.pass(10).await;
+            second_step.notify_one();
+            time::advance(Duration::from_mins(1)).await;
+            bench.pass(1000).await;
+            assert_eq!(bench.done(), [(0, "hold"), (60_010, "drop")]);
         })
         .await;
     }
