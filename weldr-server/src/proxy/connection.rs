@@ -3,6 +3,7 @@
 use std::{
     future::poll_fn,
     io,
+    net::SocketAddr,
     rc::Rc,
     task::{Context, Poll, ready},
     time::Duration,
@@ -17,9 +18,8 @@ use super::{
     flow::poll_fill,
     headers::{Peer, Refusal},
     http1::{HeadDefect, check_begin, end_of_head},
-    parked::Parked,
     service, socket,
-    worker::Worker,
+    worker::{OpenConnection, Worker},
 };
 
 /// How long a connection that waits keeps what serving takes.
@@ -29,6 +29,15 @@ const PARK_AFTER: Duration = Duration::from_millis(250);
 const LINGER: Duration = Duration::from_secs(1);
 /// Bytes that are thrown away so.
 const MOST_LINGERING: usize = 1024 * 1024;
+
+/// A connection that waits for a request.
+pub(super) struct Parked {
+    pub(super) stream: TcpStream,
+    /// Where the client is.
+    pub(super) address: SocketAddr,
+    pub(super) deadline: Deadline,
+    pub(super) open: OpenConnection,
+}
 
 /// Who sends the requests of a connection.
 pub(super) struct Client {

@@ -12,7 +12,10 @@ use std::{
 
 use tokio::net::TcpStream;
 
-use super::{connection::serve, deadline::Deadline, worker::OpenConnection};
+use super::{
+    connection::{Parked, serve},
+    worker::OpenConnection,
+};
 
 /// A connection of a client, for as long as it is open.
 pub(super) struct ClientConnection(State);
@@ -21,15 +24,6 @@ enum State {
     Waits(Parked),
     Serves(Pin<Box<dyn Future<Output = Option<Parked>>>>),
     Over,
-}
-
-/// A connection that waits for a request.
-pub(super) struct Parked {
-    pub(super) stream: TcpStream,
-    /// Where the client is.
-    pub(super) address: SocketAddr,
-    pub(super) deadline: Deadline,
-    pub(super) open: OpenConnection,
 }
 
 impl ClientConnection {
