@@ -170,8 +170,10 @@ pub(in crate::proxy) fn prepare(
         options: &options,
         around,
     };
-    let mut marks = Marks::default();
-    marks.request_line = writer.write_request_line(&mut out);
+    let mut marks = Marks {
+        request_line: writer.write_request_line(&mut out),
+        ..Marks::default()
+    };
     writer.write_host(&mut out, host);
     writer.copy(&mut out, &mut marks, forwards.is_some(), objection);
     write_framing(&mut out, framing, objection);
