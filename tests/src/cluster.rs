@@ -20,6 +20,13 @@ use crate::{
     wait,
 };
 
+/// A client of the cluster's API at the node that is managed at `management`, which waits so long for each answer.
+pub fn members_of(management: SocketAddr, patience: Duration) -> ClusterClient<Channel> {
+    let endpoint = Endpoint::from_shared(format!("http://{management}"));
+    let endpoint = endpoint.expect("an address is a URL").timeout(patience);
+    ClusterClient::new(endpoint.connect_lazy())
+}
+
 /// Some nodes, by the names `a`, `b`, `c` and so on.
 #[derive(Debug)]
 pub struct TestCluster {
@@ -277,18 +284,22 @@ impl TestCluster {
 
     /// The node reaches no other, and none reaches it.
     pub fn isolate(&self, index: usize) {
-        for other in (0..self.nodes.len()).filter(|other| *other != index) {
-            self.cut_one_way(index, other);
-            self.cut_one_way(other, index);
+        for (from, to) in self.links(index) {
+            self.cut_one_way(from, to);
         }
     }
 
     /// What passes between the node and the others takes longer by this, each way.
     pub fn slow(&self, index: usize, by: Duration) {
-        for other in (0..self.nodes.len()).filter(|other| *other != index) {
-            self.nodes[other].relay.delay(self.nodes[index].ip, by);
-            self.nodes[index].relay.delay(self.nodes[other].ip, by);
+        for (from, to) in self.links(index) {
+            self.nodes[to].relay.delay(self.nodes[from].ip, by);
         }
+    }
+
+    /// From the node to each other one, and back.
+    fn links(&self, index: usize) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let others = (0..self.nodes.len()).filter(move |other| *other != index);
+        others.flat_map(move |other| [(index, other), (other, index)])
     }
 
     /// Everybody reaches everybody.
@@ -309,11 +320,8 @@ impl TestCluster {
 
     /// The cluster as a node sees it.
     pub async fn status(&self, index: usize) -> Result<GetClusterResponse, tonic::Status> {
-        let endpoint = Endpoint::from_shared(format!("http://{}", self.management(index)));
-        let channel: Channel = endpoint.expect("a URL").timeout(wait::LIMIT).connect_lazy();
-        let status = ClusterClient::new(channel)
-            .get_cluster(GetClusterRequest {})
-            .await?;
+        let mut client = members_of(self.management(index), wait::LIMIT);
+        let status = client.get_cluster(GetClusterRequest {}).await?;
         Ok(status.into_inner())
     }
 

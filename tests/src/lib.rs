@@ -9,7 +9,7 @@
 //! * [`chaos`]: a cluster that is harmed at random, and [`linearizable`], the judge of what its clients see.
 //! * [`wait`]: the only place where a test waits for time to pass.
 //! * [`netns`]: machines on a switch, made of network namespaces, for root.
-//! * [`soak`]: many requests, each accounted for. [`stalled`]: bodies that do not move.
+//! * [`soak`]: many requests, each accounted for. [`account`]: the table of that. [`stalled`]: bodies that do not move.
 //! * [`conformance`]: the judge of HTTP/1.1, its tables of cases and what runs them.
 //! * [`faults`]: a link that resets, cuts, delays and corrupts.
 //! * [`fuzz`]: the cases of the tables, changed at random.
@@ -26,6 +26,7 @@
     reason = "a harness fails a test by panicking"
 )]
 
+pub mod account;
 pub mod chaos;
 pub mod cluster;
 pub mod conformance;

@@ -17,8 +17,8 @@ use weldr_proto::v1::{
     UpdateServerRequest, health_check::Type,
 };
 
-use super::account::{Account, Fate};
 use crate::{
+    account::{self, Account},
     linearizable::{Action, Call},
     node::{self, connect},
 };
@@ -31,6 +31,22 @@ const PATIENCE: [Duration; 3] = [
 ];
 /// One that stays at a node asks anew, so that the time without an acknowledged write is that of the cluster.
 const IMPATIENCE: [Duration; 1] = [Duration::from_millis(400)];
+
+/// What a client was told of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fate {
+    /// It was acknowledged, or answered.
+    Ok,
+    /// Nothing happened.
+    Refused,
+    /// It may or may not have happened, or may yet.
+    Unknown,
+}
+
+impl account::Fate for Fate {
+    const ALL: &'static [Self] = &[Self::Ok, Self::Refused, Self::Unknown];
+    const CALLS: &'static str = "calls";
+}
 
 /// What all clients share.
 #[derive(Debug, Default)]
@@ -46,7 +62,7 @@ pub(super) struct Record {
 /// What the clients were told.
 #[derive(Debug, Default)]
 pub(super) struct Book {
-    pub(super) account: Account,
+    pub(super) account: Account<Fate>,
     /// What was called of each register.
     pub(super) registers: Vec<Vec<Call>>,
     /// Servers that were added, with what became of that.

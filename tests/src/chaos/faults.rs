@@ -4,10 +4,13 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 
 use fastrand::Rng;
 use tokio::time::{self, Instant};
-use tonic::transport::Endpoint;
-use weldr_proto::v1::{TransferLeadershipRequest, cluster_client::ClusterClient};
+use weldr_proto::v1::TransferLeadershipRequest;
 
-use crate::{cluster::TestCluster, process::Signal, wait};
+use crate::{
+    cluster::{TestCluster, members_of},
+    process::Signal,
+    wait,
+};
 
 /// What is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -183,12 +186,10 @@ impl<'a> Chaos<'a> {
     /// Asks any node to have the leadership handed over. It may be refused.
     async fn transfer(&mut self, to: usize) {
         let asked = self.rng.usize(..self.cluster.nodes.len());
-        let endpoint = Endpoint::from_shared(format!("http://{}", self.cluster.management(asked)));
-        let endpoint = endpoint.expect("a URL").timeout(wait::LIMIT);
         let request = TransferLeadershipRequest {
             name: self.cluster.nodes[to].name.clone(),
         };
-        let mut client = ClusterClient::new(endpoint.connect_lazy());
+        let mut client = members_of(self.cluster.management(asked), wait::LIMIT);
         let _refused = client.transfer_leadership(request).await;
     }
 }

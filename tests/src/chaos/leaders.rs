@@ -9,13 +9,15 @@ use std::{
 
 use futures_util::future::join_all;
 use tokio::time;
-use tonic::transport::{Channel, Endpoint};
-use weldr_proto::v1::{GetClusterRequest, NodeRole, cluster_client::ClusterClient};
+use weldr_proto::v1::{GetClusterRequest, NodeRole};
 
 use super::clients::Record;
+use crate::cluster::members_of;
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(50);
+/// How long a node may take to answer one.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The names of those that said that they lead, by term.
 pub(super) type Leaders = BTreeMap<u64, BTreeSet<String>>;
@@ -33,9 +35,7 @@ pub(super) async fn watch(nodes: Vec<SocketAddr>, record: Arc<Record>) -> Leader
 }
 
 async fn look(node: SocketAddr, record: &Record) -> Leaders {
-    let endpoint = Endpoint::from_shared(format!("http://{node}")).expect("a URL");
-    let channel: Channel = endpoint.timeout(Duration::from_secs(2)).connect_lazy();
-    let mut client = ClusterClient::new(channel);
+    let mut client = members_of(node, PATIENCE);
     let mut leaders = Leaders::new();
     while !record.is_over() {
         if let Ok(status) = client.get_cluster(GetClusterRequest {}).await {

@@ -2,7 +2,6 @@
 //! clients that write and read at all of them: what they saw could have happened one call after another, and nothing
 //! that was acknowledged is missing at the end.
 
-mod account;
 mod clients;
 mod faults;
 mod leaders;
@@ -14,10 +13,10 @@ use futures_util::future::join_all;
 use tokio::time::{self, Instant};
 use weldr_proto::v1::{ListServersRequest, Server};
 
-pub use account::{Account, Fate};
+pub use clients::Fate;
 pub use faults::{Done, Fault};
 
-use crate::{cluster::TestCluster, linearizable, node::connect, wait};
+use crate::{account::Account, cluster::TestCluster, linearizable, node::connect, wait};
 use clients::{Book, Client, Record, address_of};
 use faults::Chaos;
 use leaders::Leaders;
@@ -45,7 +44,7 @@ pub struct Report {
     /// What the run began with.
     pub settings: Settings,
     /// What became of each call.
-    pub account: Account,
+    pub account: Account<Fate>,
     /// What was done to the nodes.
     pub faults: Done,
     /// The longest time without an acknowledged write.

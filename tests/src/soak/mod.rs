@@ -4,7 +4,6 @@ mod clients;
 mod servers;
 
 use std::{
-    collections::BTreeMap,
     fmt,
     net::SocketAddr,
     sync::{
@@ -18,6 +17,7 @@ use fastrand::Rng;
 use futures_util::future::join_all;
 
 use crate::{
+    account,
     process::{Process, Program},
     wait,
 };
@@ -42,17 +42,30 @@ pub enum Fate {
     Wrong,
 }
 
+impl account::Fate for Fate {
+    const ALL: &'static [Self] = &[
+        Self::Answered,
+        Self::Truncated,
+        Self::Refused,
+        Self::Aborted,
+        Self::Behind,
+        Self::Lost,
+        Self::Wrong,
+    ];
+    const CALLS: &'static str = "sent";
+}
+
 /// How many requests of each kind had which fate.
 #[derive(Debug, Default, Clone)]
 pub struct Account {
-    fates: BTreeMap<(&'static str, Fate), usize>,
+    fates: account::Account<Fate>,
     /// What was wrong or lost, for the first few.
     pub notes: Vec<String>,
 }
 
 impl Account {
     fn book(&mut self, kind: &'static str, fate: Fate) {
-        *self.fates.entry((kind, fate)).or_default() += 1;
+        self.fates.book(kind, fate);
     }
 
     fn note(&mut self, note: String) {
@@ -63,54 +76,23 @@ impl Account {
 
     /// How many had this fate.
     pub fn of(&self, fate: Fate) -> usize {
-        let of_it = self.fates.iter().filter(|((_, booked), _)| *booked == fate);
-        of_it.map(|(_, count)| count).sum()
+        self.fates.of(fate)
     }
 
     /// All that were sent.
     pub fn sent(&self) -> usize {
-        self.fates.values().sum()
+        self.fates.calls()
     }
 
     fn add(&mut self, other: Self) {
-        for (key, count) in other.fates {
-            *self.fates.entry(key).or_default() += count;
-        }
+        self.fates.add(other.fates);
         other.notes.into_iter().for_each(|note| self.note(note));
     }
 }
 
-const FATES: [Fate; 7] = [
-    Fate::Answered,
-    Fate::Truncated,
-    Fate::Refused,
-    Fate::Aborted,
-    Fate::Behind,
-    Fate::Lost,
-    Fate::Wrong,
-];
-
 impl fmt::Display for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:<12}{:>9}", "", "sent")?;
-        for fate in FATES {
-            write!(f, "{:>11}", format!("{fate:?}").to_lowercase())?;
-        }
-        let mut kinds: Vec<_> = self.fates.keys().map(|(kind, _)| *kind).collect();
-        kinds.dedup();
-        for kind in kinds {
-            let count = |fate| self.fates.get(&(kind, fate)).copied().unwrap_or(0);
-            let sent: usize = FATES.into_iter().map(count).sum();
-            write!(f, "\n{kind:<12}{sent:>9}")?;
-            for fate in FATES {
-                write!(f, "{:>11}", count(fate))?;
-            }
-        }
-        write!(f, "\n{:<12}{:>9}", "all", self.sent())?;
-        for fate in FATES {
-            write!(f, "{:>11}", self.of(fate))?;
-        }
-        Ok(())
+        self.fates.fmt(f)
     }
 }
 
