@@ -71,13 +71,10 @@ impl<M: Means> Holder<M> {
         }
         let result = match action {
             Action::Acquire(lifetime) | Action::Refresh(lifetime) => {
-                let mut sources = self.sources.clone();
-                let holding = while_entitled(&mut sources, self.means.hold(lifetime));
-                tokio::select! {
-                    biased;
-                    held = holding => held.map(outcome_of),
-                    absence = entitlement_ends(&mut self.sources) => Err(MeansError::GivenUp(absence)),
-                }
+                let holding = self.means.hold(lifetime);
+                while_entitled(&mut self.sources, holding)
+                    .await
+                    .map(outcome_of)
             }
             Action::Announce => self.means.announce().await.map(|()| Outcome::Done),
             Action::Release => self.means.drop_it().await.map(|()| Outcome::Done),
@@ -111,19 +108,20 @@ async fn while_entitled<T>(
     holding: impl Future<Output = Result<T, MeansError>>,
 ) -> Result<T, MeansError> {
     let mut holding = pin!(holding);
-    poll_fn(|cx| match sources.grounds().end(now()) {
-        Ok(_) => holding.as_mut().poll(cx),
-        Err(absence) => Poll::Ready(Err(MeansError::GivenUp(absence))),
-    })
-    .await
-}
-
-/// Waits until this node may no longer hold the address, and says why.
-async fn entitlement_ends(sources: &mut Sources) -> Absence {
     loop {
-        match sources.grounds().end(now()) {
-            Ok(end) => sources.changed_before(Some(end)).await,
-            Err(absence) => return absence,
+        let end = sources.grounds().end(now()).map_err(MeansError::GivenUp)?;
+        let step = poll_fn(|cx| {
+            if now() >= end {
+                return Poll::Ready(None);
+            }
+            holding.as_mut().poll(cx).map(Some)
+        });
+        tokio::select! {
+            biased;
+            () = sources.changed_before(Some(end)) => {}
+            held = step => if let Some(held) = held {
+                return held;
+            },
         }
     }
 }

@@ -17,7 +17,7 @@ pub struct Inputs {
 }
 
 /// [`Inputs`] and the end of the node, as one value that changes.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Sources {
     lease: Source<Option<Instant>>,
     serving: Source<bool>,
@@ -64,7 +64,7 @@ impl Sources {
 }
 
 /// A watched value that falls back to its default, which entitles to nothing, when nobody sets it any more.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Source<T> {
     watched: watch::Receiver<T>,
     is_open: bool,
