@@ -1,6 +1,6 @@
 //! The task of a client's connection, from its first byte to its last.
 //!
-//! Most connections wait most of the time. So one that waits is a socket, two addresses and a deadline, and no more:
+//! Most connections wait most of the time. So one that waits is a socket, an address and a deadline, and no more:
 //! what serving takes is made when a byte comes, and given back when nothing has come for a while.
 
 use std::{
@@ -51,13 +51,13 @@ impl Future for ClientConnection {
                     Some(parked) => State::Waits(parked),
                     None => State::Over,
                 },
-                State::Waits(parked) if ready!(parked.poll(cx)) => {
+                State::Waits(parked) => {
+                    let has_come = ready!(parked.poll(cx));
                     match mem::replace(&mut self.0, State::Over) {
-                        State::Waits(parked) => State::Serves(Box::pin(serve(parked))),
-                        other => other,
+                        State::Waits(parked) if has_come => State::Serves(Box::pin(serve(parked))),
+                        _ => State::Over,
                     }
                 }
-                State::Waits(_) => State::Over,
                 State::Over => return Poll::Ready(()),
             };
             self.0 = next;

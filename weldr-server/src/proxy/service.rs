@@ -18,7 +18,7 @@ use super::{
     error::ProxyError,
     exchange::{Answer, Behind, Exchange, Parts},
     flow::Flow,
-    headers::{Circumstances, LocalAnswer, Marks, Prepared, Refusal, Request, prepare},
+    headers::{Circumstances, LocalAnswer, Prepared, Refusal, Request, prepare},
     http1::{Decoder, Framing, Version, first_line, parse_request},
     response::{self, Asker, Here},
     retry::{Progress, Replay},
@@ -46,8 +46,7 @@ pub(super) async fn serve(worker: &Rc<Worker>, client: &mut Client, length: usiz
         }
         Err(refusal) => fail(worker, client, asker, &mut tally, &refusal.into(), true).await,
     };
-    let marks = Marks::of_line(&line);
-    tally.log(client.peer.address, asker.version, &line, &marks);
+    tally.log_line(client.peer.address, asker.version, &line);
     after
 }
 
@@ -57,8 +56,7 @@ pub(super) async fn refuse(worker: &Rc<Worker>, client: &mut Client, error: Prox
     let mut tally = RequestTally::begin(worker);
     let asker = Asker::default();
     let after = fail(worker, client, asker, &mut tally, &error, true).await;
-    let marks = Marks::of_line(&line);
-    tally.log(client.peer.address, asker.version, &line, &marks);
+    tally.log_line(client.peer.address, asker.version, &line);
     after
 }
 
@@ -88,10 +86,13 @@ fn read(
         }
     };
     let asker = Asker::of(head, &request, &fields);
-    let is_old = request.version == Version::Http10;
+    let local = match request.version {
+        Version::Http10 => client.stream.local_addr().ok(),
+        Version::Http11 => None,
+    };
     let around = Circumstances {
         peer: &client.peer,
-        local: is_old.then(|| client.stream.local_addr().ok()).flatten(),
+        local,
         policy: &worker.http,
         ids: worker.new_ids(),
     };

@@ -130,6 +130,11 @@ impl<'w> RequestTally<'w> {
         });
     }
 
+    /// The same, of a request of which no more than its line is told.
+    pub(super) fn log_line(&self, client: SocketAddr, version: Version, line: &[u8]) {
+        self.log(client, version, line, &Marks::of_line(line));
+    }
+
     fn counters(&self) -> &ClientShard {
         self.worker.counters()
     }

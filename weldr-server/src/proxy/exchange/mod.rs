@@ -130,19 +130,18 @@ impl<'a> Exchange<'a> {
         }
         let moved = before != (self.upload.taken(), self.answer.bytes());
         let waits = waits.unwrap_or(Waits::Head);
-        if self.watch == Watch::On {
-            self.poll_client(cx, moved)?;
-        }
-        self.arm(waits, moved);
-        let mut reached = ready!(self.client.deadline.poll(cx));
-        if reached == Reached::Expired && self.watch == Watch::Soon {
+        loop {
+            if self.watch == Watch::On {
+                self.poll_client(cx, moved)?;
+            }
+            self.arm(waits, moved);
+            let reached = ready!(self.client.deadline.poll(cx));
+            if reached != Reached::Expired || self.watch != Watch::Soon {
+                return Poll::Ready(Err(self.reached(reached, waits)));
+            }
             self.watch = Watch::On;
             self.waits = None;
-            self.poll_client(cx, moved)?;
-            self.arm(waits, moved);
-            reached = ready!(self.client.deadline.poll(cx));
         }
-        Poll::Ready(Err(self.reached(reached, waits)))
     }
 
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<Option<Waits>, ProxyError> {

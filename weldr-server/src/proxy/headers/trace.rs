@@ -1,5 +1,7 @@
 //! The ids that a request can be followed by: `X-Request-Id` and `traceparent` (W3C Trace Context, level 1).
 
+use std::ops::Range;
+
 use super::super::http1::Span;
 
 /// The ids for a request that has none; both from one number, so that logs of both kinds meet.
@@ -18,13 +20,14 @@ impl Ids {
         }
     }
 
-    /// Appends the field `X-Request-Id`.
+    /// Appends the field `X-Request-Id`, and gives where its value is.
     pub(super) fn write_request_id(&self, out: &mut Vec<u8>) -> Span {
-        let at = out.len() + 14;
+        const ID: Range<usize> = 14..46;
+        let place = out.len();
         let mut line = *b"X-Request-Id: 00000000000000000000000000000000\r\n";
-        line[14..46].copy_from_slice(&self.trace_digits());
+        line[ID].copy_from_slice(&self.trace_digits());
         out.extend_from_slice(&line);
-        Span::new(at, at + 32)
+        Span::new(place + ID.start, place + ID.end)
     }
 
     /// Appends the field `traceparent`, which is not sampled: nothing is recorded here.
