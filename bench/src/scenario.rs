@@ -254,7 +254,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ),
     variants(
         "pool-changes",
-        "keep-alive-128 while the pool is changed 100 times a second",
+        "keep-alive-128 while the pool is changed 100 times a second: weights, or servers that each stay for a second",
         &[
             ("no change", Setup::DEFAULT),
             (

@@ -268,7 +268,7 @@ pub(crate) async fn take(proxy: &Proxy, work: Work, cores: &Cores) -> Result<Tak
         Proxy::Floor | Proxy::Peer(..) => None,
     };
     if let Some(management) = &management {
-        management.fill(&stage.servers[1..setup.servers]).await?;
+        management.fill(&stage.servers[1..setup.at_first()]).await?;
     }
     let (mut memory, mut made) = (0, 0);
     let changes = async {

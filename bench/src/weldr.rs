@@ -49,6 +49,14 @@ impl Setup {
     /// How many ports the origin has to listen on.
     pub(crate) fn listeners(&self) -> usize {
         match self.changes {
+            Changes::Servers => self.servers + COMING_AND_GOING + AWAY,
+            Changes::None | Changes::Weights => self.servers,
+        }
+    }
+
+    /// How many servers are in the pool when the load begins.
+    pub(crate) fn at_first(&self) -> usize {
+        match self.changes {
             Changes::Servers => self.servers + COMING_AND_GOING,
             Changes::None | Changes::Weights => self.servers,
         }
@@ -69,8 +77,11 @@ pub(crate) enum Changes {
 /// Changes a second.
 const CHANGES_A_SECOND: u32 = 100;
 
-/// Servers that are added and removed in turn.
-const COMING_AND_GOING: usize = 8;
+/// Servers that come and go: with one added and one removed every 20 ms, each stays for a second.
+const COMING_AND_GOING: usize = CHANGES_A_SECOND as usize / 2;
+
+/// Servers that were removed and will be added again.
+const AWAY: usize = 8;
 
 /// Calls that run at a time while the pool is filled.
 const CALLS_AT_A_TIME: usize = 32;
@@ -263,12 +274,13 @@ impl Management {
                 Changes::None => Ok(()),
                 Changes::Weights => self.weigh(servers[0], 1 + step % 2).await,
                 Changes::Servers => {
-                    let turn = (step / 2) as usize % COMING_AND_GOING;
-                    let server = servers[setup.servers + turn];
+                    let turn = (step / 2) as usize;
+                    let server =
+                        |turn: usize| servers[setup.servers + turn % (COMING_AND_GOING + AWAY)];
                     if step.is_multiple_of(2) {
-                        self.add(server).await
+                        self.add(server(turn + COMING_AND_GOING)).await
                     } else {
-                        self.remove(server).await
+                        self.remove(server(turn)).await
                     }
                 }
             };

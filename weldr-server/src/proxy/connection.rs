@@ -3,13 +3,11 @@
 use std::{
     future::poll_fn,
     io,
-    net::SocketAddr,
+    net::{Shutdown, SocketAddr},
     rc::Rc,
     task::{Context, Poll, ready},
     time::Duration,
 };
-
-use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
 use super::{
     buffer::Buffer,
@@ -18,7 +16,8 @@ use super::{
     flow::poll_fill,
     headers::{Peer, Refusal},
     http1::{HeadDefect, check_begin, end_of_head},
-    service, socket,
+    service,
+    socket::Socket,
     worker::{OpenConnection, Worker},
 };
 
@@ -32,7 +31,7 @@ const MOST_LINGERING: usize = 1024 * 1024;
 
 /// A connection that waits for a request.
 pub(super) struct Parked {
-    pub(super) stream: TcpStream,
+    pub(super) stream: Socket,
     /// Where the client is.
     pub(super) address: SocketAddr,
     pub(super) deadline: Deadline,
@@ -41,7 +40,7 @@ pub(super) struct Parked {
 
 /// Who sends the requests of a connection.
 pub(super) struct Client {
-    pub(super) stream: TcpStream,
+    pub(super) stream: Socket,
     /// What it sent and nobody has used.
     pub(super) buffer: Buffer,
     pub(super) peer: Peer,
@@ -53,7 +52,7 @@ pub(super) struct Client {
 impl Client {
     /// Whether it has sent something behind its last request, as far as this thread has been told.
     fn has_sent_more(&self) -> bool {
-        !self.buffer.is_empty() || matches!(self.stream.try_read(&mut [0]), Ok(1..))
+        !self.buffer.is_empty() || matches!(self.stream.read(&mut [0]), Ok(1..))
     }
 }
 
@@ -84,9 +83,9 @@ enum Awaited {
     Failed(ProxyError),
 }
 
-/// Serves the requests of a connection that has something to read, until nothing comes for a while: then it is parked
-/// once more. `None`: it has ended.
-pub(super) async fn serve(parked: Parked) -> Option<Parked> {
+/// Serves the requests of a connection, of which `buffer` is the begin of the first, until nothing comes for a while:
+/// then it is parked once more. `None`: it has ended.
+pub(super) async fn serve(parked: Parked, buffer: Buffer) -> Option<Parked> {
     let Parked {
         stream,
         address,
@@ -96,7 +95,7 @@ pub(super) async fn serve(parked: Parked) -> Option<Parked> {
     let worker = &open.worker;
     let mut client = Client {
         stream,
-        buffer: Buffer::default(),
+        buffer,
         peer: Peer::new(address, &worker.http),
         half_closed: false,
         deadline,
@@ -181,7 +180,7 @@ impl Heads {
                 return Poll::Ready(self.ended(client));
             }
             let buffers = &worker.buffers;
-            match poll_fill(cx, &client.stream, &mut client.buffer, buffers) {
+            match poll_fill(cx, &mut client.stream, &mut client.buffer, buffers) {
                 Poll::Ready(Ok(1..)) => {}
                 Poll::Ready(Ok(0)) => client.half_closed = true,
                 Poll::Ready(Err(_)) => return Poll::Ready(Awaited::End),
@@ -255,7 +254,7 @@ pub(super) async fn write_all(
     let mut written = 0;
     poll_fn(|cx| {
         while written < bytes.len() {
-            match socket::poll_write(cx, &client.stream, &bytes[written..]) {
+            match client.stream.poll_write(cx, &bytes[written..]) {
                 Poll::Ready(Ok(more)) if more > 0 => written += more,
                 Poll::Ready(Ok(_)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
@@ -278,7 +277,8 @@ async fn end(worker: &Worker, client: &mut Client, after: After) {
         // What is sent all the same would reset the connection, and the answer with it.
         After::Leave if client.has_sent_more() => linger(worker, client).await,
         After::Reset => {
-            if let Err(error) = client.stream.set_zero_linger() {
+            let told = client.stream.options();
+            if let Err(error) = told.and_then(|socket| socket.set_linger(Some(Duration::ZERO))) {
                 tracing::debug!(%error, "a connection cannot be reset");
             }
         }
@@ -288,7 +288,9 @@ async fn end(worker: &Worker, client: &mut Client, after: After) {
 
 /// Ends our side, and throws away what the client still sends.
 async fn linger(worker: &Worker, client: &mut Client) {
-    if client.half_closed || client.stream.shutdown().await.is_err() {
+    let socket = client.stream.options();
+    let ended = socket.and_then(|socket| socket.shutdown(Shutdown::Write));
+    if client.half_closed || ended.is_err() {
         return;
     }
     client.deadline.arm(LINGER);
@@ -296,7 +298,7 @@ async fn linger(worker: &Worker, client: &mut Client) {
     poll_fn(|cx| {
         while left > 0 {
             client.buffer.clear();
-            match poll_fill(cx, &client.stream, &mut client.buffer, &worker.buffers) {
+            match poll_fill(cx, &mut client.stream, &mut client.buffer, &worker.buffers) {
                 Poll::Ready(Ok(more)) if more > 0 => left = left.saturating_sub(more),
                 Poll::Ready(_) => return Poll::Ready(()),
                 Poll::Pending => return client.deadline.poll(cx).map(drop),

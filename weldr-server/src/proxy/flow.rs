@@ -6,19 +6,15 @@ use std::{
     io::{self, IoSlice},
     mem::MaybeUninit,
     ops::Range,
-    pin::Pin,
     task::{Context, Poll, ready},
 };
 
-use tokio::{
-    io::{AsyncWrite as _, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::ReadBuf;
 
 use super::{
     buffer::{Buffer, Buffers, LARGE},
     http1::{ChunkDefect, Decoder, Step},
-    socket,
+    socket::Socket,
     trailers::Trailers,
 };
 
@@ -144,7 +140,7 @@ impl Flow {
     pub(super) fn advance(
         &mut self,
         cx: &mut Context<'_>,
-        to: &mut TcpStream,
+        to: &mut Socket,
         head: &[u8],
         source: &mut Buffer,
     ) -> Poll<Result<Moved, Stuck>> {
@@ -257,7 +253,7 @@ impl Out {
     fn poll_flush(
         &mut self,
         cx: &mut Context<'_>,
-        to: &mut TcpStream,
+        to: &mut Socket,
         head: &[u8],
         source: &Buffer,
     ) -> Poll<io::Result<()>> {
@@ -297,34 +293,34 @@ const SHORT: usize = 2048;
 
 fn poll_write_parts(
     cx: &mut Context<'_>,
-    to: &mut TcpStream,
+    to: &mut Socket,
     parts: [&[u8]; 4],
 ) -> Poll<io::Result<usize>> {
     let length: usize = parts.iter().map(|part| part.len()).sum();
     if let Some(only) = parts.iter().find(|part| part.len() == length) {
-        return socket::poll_write(cx, to, only);
+        return to.poll_write(cx, only);
     }
     if length > SHORT {
-        return Pin::new(to).poll_write_vectored(cx, &parts.map(IoSlice::new));
+        return to.poll_write_parts(cx, &parts.map(IoSlice::new));
     }
     let mut one = [MaybeUninit::uninit(); SHORT];
     let mut one = ReadBuf::uninit(&mut one);
     for part in parts {
         one.put_slice(part);
     }
-    socket::poll_write(cx, to, one.filled())
+    to.poll_write(cx, one.filled())
 }
 
 /// Reads into `buffer`, which has memory only while there is something in it: who waits costs nothing. It must not be
 /// full: nothing read means that the other side has ended.
 pub(super) fn poll_fill(
     cx: &mut Context<'_>,
-    from: &TcpStream,
+    from: &mut Socket,
     buffer: &mut Buffer,
     buffers: &Buffers,
 ) -> Poll<io::Result<usize>> {
     loop {
-        if from.poll_read_ready(cx)?.is_pending() {
+        if from.poll_readable(cx)?.is_pending() {
             if buffer.is_empty() {
                 buffers.take_back(buffer);
             }
@@ -334,8 +330,8 @@ pub(super) fn poll_fill(
             buffer.clear();
             buffers.lend(buffer);
         }
-        match socket::read(from, buffer.space()) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+        match from.read(buffer.space()) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => from.watch()?,
             read => {
                 buffer.filled_more(*read.as_ref().unwrap_or(&0));
                 return Poll::Ready(read);

@@ -9,9 +9,17 @@ use std::{
 };
 
 #[cfg(target_os = "linux")]
+use rustix::{
+    io::retry_on_intr,
+    net::{SocketFlags, acceptfrom_with},
+};
+#[cfg(target_os = "linux")]
 use socket2::SockFilter;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
-use tokio::{net::TcpListener, time};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    time,
+};
 
 use super::worker::{HandOver, Worker};
 
@@ -97,17 +105,17 @@ fn listen(address: SocketAddr, shared: bool) -> io::Result<net::TcpListener> {
 }
 
 /// Accepts connections until the worker drains, then those that already wait.
-pub(super) async fn accept(worker: Rc<Worker>, listener: TcpListener) {
+pub(super) async fn accept(worker: Rc<Worker>, listener: AsyncFd<net::TcpListener>) {
     let mut hand_over = worker.hand_over.clone();
     let mut is_open = true;
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = next(&listener) => accepted,
             Ok(()) = hand_over.changed() => {
                 let told = *hand_over.borrow_and_update();
                 let opens = matches!(told, HandOver::None | HandOver::Closing);
                 if std::mem::replace(&mut is_open, opens) != opens {
-                    let_in(&listener, opens);
+                    let_in(listener.get_ref(), opens);
                 }
                 continue;
             }
@@ -121,8 +129,32 @@ pub(super) async fn accept(worker: Rc<Worker>, listener: TcpListener) {
     accept_the_rest(&worker, &listener).await;
 }
 
+/// Waits for the next connection.
+async fn next(listener: &AsyncFd<net::TcpListener>) -> io::Result<(net::TcpStream, SocketAddr)> {
+    listener.async_io(Interest::READABLE, take).await
+}
+
+/// Takes a connection that waits.
+#[cfg(target_os = "linux")]
+fn take(listener: &net::TcpListener) -> io::Result<(net::TcpStream, SocketAddr)> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let (stream, client) = retry_on_intr(|| acceptfrom_with(listener, flags))?;
+    let client = client.and_then(|client| SocketAddr::try_from(client).ok());
+    // Such a connection has ended before it was taken.
+    let client = client.ok_or(io::ErrorKind::ConnectionAborted)?;
+    Ok((stream.into(), client))
+}
+
+/// Takes a connection that waits.
+#[cfg(not(target_os = "linux"))]
+fn take(listener: &net::TcpListener) -> io::Result<(net::TcpStream, SocketAddr)> {
+    let (stream, client) = listener.accept()?;
+    stream.set_nonblocking(true)?;
+    Ok((stream, client))
+}
+
 /// Lets new connections in, or none for a moment: clients repeat what they did not get an answer to.
-fn let_in(listener: &TcpListener, anybody: bool) {
+fn let_in(listener: &net::TcpListener, anybody: bool) {
     let socket = SockRef::from(listener);
     let told = if anybody {
         begin_handshakes(&socket)
@@ -136,11 +168,11 @@ fn let_in(listener: &TcpListener, anybody: bool) {
 
 /// Closing a socket resets what waits in its queue. So nothing new is let in, and the queue is emptied first.
 /// A client whose connection comes now repeats it, and finds the port closed.
-async fn accept_the_rest(worker: &Rc<Worker>, listener: &TcpListener) {
+async fn accept_the_rest(worker: &Rc<Worker>, listener: &AsyncFd<net::TcpListener>) {
     // A handshake that is under way needs a round trip to reach the queue.
     const LAST_ARRIVALS: Duration = Duration::from_millis(200);
-    let_in(listener, false);
-    while let Ok(Ok((stream, client))) = time::timeout(LAST_ARRIVALS, listener.accept()).await {
+    let_in(listener.get_ref(), false);
+    while let Ok(Ok((stream, client))) = time::timeout(LAST_ARRIVALS, next(listener)).await {
         worker.welcome(stream, client).await;
     }
 }

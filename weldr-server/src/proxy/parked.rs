@@ -10,10 +10,11 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use tokio::net::TcpStream;
-
 use super::{
+    buffer::Buffer,
     connection::{Parked, serve},
+    flow::poll_fill,
+    socket::Socket,
     worker::OpenConnection,
 };
 
@@ -28,7 +29,7 @@ enum State {
 
 impl ClientConnection {
     /// Begins with a connection that has not been read from.
-    pub(super) fn new(stream: TcpStream, address: SocketAddr, open: OpenConnection) -> Self {
+    pub(super) fn new(stream: Socket, address: SocketAddr, open: OpenConnection) -> Self {
         let worker = &open.worker;
         let deadline = worker.deadlines.register();
         deadline.arm(worker.timeouts.client_idle);
@@ -52,9 +53,11 @@ impl Future for ClientConnection {
                     None => State::Over,
                 },
                 State::Waits(parked) => {
-                    let has_come = ready!(parked.poll(cx));
-                    match mem::replace(&mut self.0, State::Over) {
-                        State::Waits(parked) if has_come => State::Serves(Box::pin(serve(parked))),
+                    let came = ready!(parked.poll(cx));
+                    match (mem::replace(&mut self.0, State::Over), came) {
+                        (State::Waits(parked), Some(buffer)) => {
+                            State::Serves(Box::pin(serve(parked, buffer)))
+                        }
                         _ => State::Over,
                     }
                 }
@@ -66,18 +69,24 @@ impl Future for ClientConnection {
 }
 
 impl Parked {
-    /// Waits for a byte. False when none is to be waited for.
+    /// Waits for bytes, and says which. `None` when none will come, or none is to be waited for.
     ///
     /// Only a connection that is parked is closed for want of a request: one that had a request a moment ago may have the
     /// next one under way, and closing it would lose that.
-    fn poll(&self, cx: &mut Context<'_>) -> Poll<bool> {
-        if self.stream.poll_read_ready(cx).is_ready() {
-            return Poll::Ready(true);
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Buffer>> {
+        let worker = &self.open.worker;
+        let mut buffer = Buffer::default();
+        if let Poll::Ready(read) = poll_fill(cx, &mut self.stream, &mut buffer, &worker.buffers) {
+            let came = matches!(read, Ok(1..));
+            if !came {
+                worker.buffers.take_back(&mut buffer);
+            }
+            return Poll::Ready(came.then_some(buffer));
         }
-        if self.open.worker.closes_idle() {
-            return Poll::Ready(false);
+        if worker.closes_idle() {
+            return Poll::Ready(None);
         }
-        self.deadline.poll(cx).map(|_| false)
+        self.deadline.poll(cx).map(|_| None)
     }
 }
 

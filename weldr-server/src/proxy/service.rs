@@ -87,7 +87,7 @@ fn read(
     };
     let asker = Asker::of(head, &request, &fields);
     let local = match request.version {
-        Version::Http10 => client.stream.local_addr().ok(),
+        Version::Http10 => client.stream.local_address(),
         Version::Http11 => None,
     };
     let around = Circumstances {

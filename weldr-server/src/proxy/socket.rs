@@ -1,10 +1,18 @@
-//! Reading from a socket and writing to it, with as little around the system call as it needs.
+//! A socket, with as little around its system calls as they need.
 //!
-//! A socket that waits has no memory to read into, so it is asked first whether it is readable. tokio's own read would
-//! ask once more, and its system call goes through a wrapper of the C library that a thread can be cancelled in.
+//! It is tried before it is watched. A client that sends its request with the connection, and wants no other answer on
+//! it, never has to be waited for: to tell the runtime of its socket would be two more calls, and a wake-up.
+//!
+//! Nor is anything tried twice. A socket that waits has no memory to read into, so it is asked first whether it is
+//! readable. tokio's own read would ask once more, and its system call goes through a wrapper of the C library that a
+//! thread can be cancelled in.
 
 use std::{
-    io,
+    io::{self, IoSlice},
+    mem,
+    net::{self, SocketAddr},
+    os::fd::{AsFd, BorrowedFd},
+    pin::Pin,
     task::{Context, Poll, ready},
 };
 
@@ -12,56 +20,227 @@ use rustix::{
     io::retry_on_intr,
     net::{RecvFlags, SendFlags, recv, send},
 };
-use tokio::{io::Interest, net::TcpStream};
+use socket2::SockRef;
+use tokio::{
+    io::{AsyncWrite as _, Interest},
+    net::TcpStream,
+};
 
-/// Reads what is there into `space`, which must not be empty. 0: the other side has ended. `WouldBlock`: it turned out
-/// that nothing is there.
-pub(super) fn read(stream: &TcpStream, space: &mut [u8]) -> io::Result<usize> {
-    let wanted = space.len();
-    moved(stream, Interest::READABLE, wanted, || {
-        let (_, read) = retry_on_intr(|| recv(stream, &mut *space, RecvFlags::empty()))?;
-        Ok(read)
-    })
+/// A connected socket that does not block.
+#[derive(Debug)]
+pub(super) enum Socket {
+    /// It did not have to be waited for yet.
+    Unwatched(net::TcpStream),
+    /// The runtime is told when it can be read from, or written to.
+    Watched(TcpStream),
+    /// It could not be watched.
+    Lost,
 }
 
-/// Writes as much of `bytes` as is taken.
-pub(super) fn poll_write(
-    cx: &mut Context<'_>,
-    stream: &TcpStream,
-    bytes: &[u8],
-) -> Poll<io::Result<usize>> {
-    loop {
-        ready!(stream.poll_write_ready(cx))?;
-        let written = moved(stream, Interest::WRITABLE, bytes.len(), || {
+impl Socket {
+    /// Ready when something may be there to be read.
+    pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Watched(stream) => stream.poll_read_ready(cx),
+            Self::Unwatched(_) | Self::Lost => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Reads what is there into `space`, which must not be empty. 0: the other side has ended. `WouldBlock`: nothing is
+    /// there, as far as this thread has been told; who wants to wait for it has to [`watch`](Self::watch) it.
+    pub(super) fn read(&self, space: &mut [u8]) -> io::Result<usize> {
+        let wanted = space.len();
+        self.moved(Interest::READABLE, wanted, |socket| {
+            let (_, read) = retry_on_intr(|| recv(socket, &mut *space, RecvFlags::empty()))?;
+            Ok(read)
+        })
+    }
+
+    /// Writes as much of `bytes` as is taken at once.
+    pub(super) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.moved(Interest::WRITABLE, bytes.len(), |socket| {
             // Without it, a client that is gone would end the process with a signal.
-            Ok(retry_on_intr(|| send(stream, bytes, SendFlags::NOSIGNAL))?)
+            Ok(retry_on_intr(|| send(socket, bytes, SendFlags::NOSIGNAL))?)
+        })
+    }
+
+    /// Writes as much of `bytes` as is taken.
+    pub(super) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            if let Self::Watched(stream) = self {
+                ready!(stream.poll_write_ready(cx))?;
+            }
+            match self.write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.watch()?,
+                written => return Poll::Ready(written),
+            }
+        }
+    }
+
+    /// Writes as much of `parts` as is taken.
+    pub(super) fn poll_write_parts(
+        &mut self,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.watch()?;
+        match self {
+            Self::Watched(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
+            Self::Unwatched(_) | Self::Lost => Poll::Ready(Err(lost())),
+        }
+    }
+
+    /// Has the runtime told when it can be read from, or written to: also when it can be already.
+    pub(super) fn watch(&mut self) -> io::Result<()> {
+        match mem::replace(self, Self::Lost) {
+            Self::Unwatched(stream) => *self = Self::Watched(TcpStream::from_std(stream)?),
+            watched @ Self::Watched(_) => *self = watched,
+            Self::Lost => return Err(lost()),
+        }
+        Ok(())
+    }
+
+    /// What is there to be told of it, and asked.
+    pub(super) fn options(&self) -> io::Result<SockRef<'_>> {
+        match self {
+            Self::Unwatched(stream) => Ok(stream.into()),
+            Self::Watched(stream) => Ok(stream.into()),
+            Self::Lost => Err(lost()),
+        }
+    }
+
+    /// Where this side of it is.
+    pub(super) fn local_address(&self) -> Option<SocketAddr> {
+        self.options().ok()?.local_addr().ok()?.as_socket()
+    }
+
+    /// Moves bytes by `call`. When it moves fewer than `wanted`, the socket is drained, or full, and the runtime will be
+    /// told when that changes: the call that would only find it out is saved.
+    fn moved(
+        &self,
+        direction: Interest,
+        wanted: usize,
+        call: impl FnOnce(BorrowedFd<'_>) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        let stream = match self {
+            Self::Watched(stream) => stream,
+            Self::Unwatched(stream) => return call(stream.as_fd()),
+            Self::Lost => return Err(lost()),
+        };
+        let mut moved = None;
+        let outcome = stream.try_io(direction, || {
+            let bytes = call(stream.as_fd())?;
+            moved = Some(bytes);
+            if (1..wanted).contains(&bytes) {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            Ok(())
         });
-        match written {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            written => return Poll::Ready(written),
+        match moved {
+            Some(bytes) => Ok(bytes),
+            None => outcome.map(|()| 0),
         }
     }
 }
 
-/// Moves bytes by `call`. When it moves fewer than `wanted`, the socket is drained, or full, and epoll will tell when
-/// that changes: the call that would only find it out is saved.
-fn moved(
-    stream: &TcpStream,
-    direction: Interest,
-    wanted: usize,
-    call: impl FnOnce() -> io::Result<usize>,
-) -> io::Result<usize> {
-    let mut moved = None;
-    let outcome = stream.try_io(direction, || {
-        let bytes = call()?;
-        moved = Some(bytes);
-        if (1..wanted).contains(&bytes) {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        Ok(())
-    });
-    match moved {
-        Some(bytes) => Ok(bytes),
-        None => outcome.map(|()| 0),
+/// The error of a socket after the one that made it so.
+fn lost() -> io::Error {
+    io::ErrorKind::NotConnected.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        future::poll_fn,
+        io::{Read as _, Write as _},
+        time::Duration,
+    };
+
+    use tokio::{task::yield_now, time::timeout};
+
+    use super::*;
+
+    const BOUND: Duration = Duration::from_secs(10);
+
+    /// A socket that is not watched, and the other end of it.
+    fn pair() -> (Socket, net::TcpStream) {
+        let listener = net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let other = net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, _) = listener.accept().unwrap();
+        stream.set_nonblocking(true).unwrap();
+        (Socket::Unwatched(stream), other)
+    }
+
+    fn is_watched(socket: &Socket) -> bool {
+        matches!(socket, Socket::Watched(_))
+    }
+
+    async fn wait_for_more(socket: &mut Socket, space: &mut [u8]) -> io::Result<usize> {
+        poll_fn(|cx| {
+            loop {
+                ready!(socket.poll_readable(cx))?;
+                match socket.read(space) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => socket.watch()?,
+                    read => return Poll::Ready(read),
+                }
+            }
+        })
+        .await
+    }
+
+    #[tokio::test]
+    async fn what_need_not_be_waited_for_is_not_watched() {
+        let (mut socket, mut other) = pair();
+        other.write_all(b"ask").unwrap();
+        let mut space = [0; 8];
+        assert_eq!(wait_for_more(&mut socket, &mut space).await.unwrap(), 3);
+        let written = poll_fn(|cx| socket.poll_write(cx, b"tell")).await;
+        assert_eq!(written.unwrap(), 4);
+        other.read_exact(&mut space[..4]).unwrap();
+        assert_eq!(&space[..4], b"tell");
+        assert!(!is_watched(&socket));
+        let nothing = socket.read(&mut space).unwrap_err();
+        assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
+        assert!(!is_watched(&socket), "reading does not begin a watch");
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_bytes_is_woken_by_them() {
+        let (mut socket, mut other) = pair();
+        let waiting = tokio::spawn(async move {
+            let mut space = [0; 8];
+            let read = wait_for_more(&mut socket, &mut space).await;
+            (read.unwrap(), is_watched(&socket))
+        });
+        yield_now().await;
+        assert!(!waiting.is_finished());
+        other.write_all(b"later").unwrap();
+        let (read, watched) = timeout(BOUND, waiting).await.unwrap().unwrap();
+        assert_eq!((read, watched), (5, true));
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_room_is_woken_by_it() {
+        const BYTES: usize = 16 * 1024 * 1024;
+        let (mut socket, mut other) = pair();
+        let writing = tokio::spawn(async move {
+            let bytes = vec![0; BYTES];
+            let mut written = 0;
+            while written < BYTES {
+                written += poll_fn(|cx| socket.poll_write(cx, &bytes[written..]))
+                    .await
+                    .unwrap();
+            }
+            is_watched(&socket)
+        });
+        yield_now().await;
+        assert!(!writing.is_finished(), "more than the kernel takes ahead");
+        let drained = tokio::task::spawn_blocking(move || other.read_exact(&mut vec![0; BYTES]));
+        assert!(timeout(BOUND, writing).await.unwrap().unwrap());
+        timeout(BOUND, drained).await.unwrap().unwrap().unwrap();
     }
 }

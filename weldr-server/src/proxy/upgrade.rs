@@ -3,17 +3,15 @@
 use std::{
     future::poll_fn,
     io,
-    pin::Pin,
+    net::Shutdown,
     task::{Context, Poll, ready},
 };
-
-use tokio::{io::AsyncWrite as _, net::TcpStream};
 
 use super::{
     buffer::{Buffer, Buffers},
     connection::Client,
     flow::poll_fill,
-    socket,
+    socket::Socket,
     tally::{AttemptTally, RequestTally, TunnelTally},
     upstream::Connection,
     worker::Worker,
@@ -82,8 +80,8 @@ impl Direction {
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        (from, buffer): (&mut TcpStream, &mut Buffer),
-        to: &mut TcpStream,
+        (from, buffer): (&mut Socket, &mut Buffer),
+        to: &mut Socket,
         buffers: &Buffers,
     ) -> io::Result<Poll<()>> {
         while !self.closed {
@@ -98,19 +96,19 @@ impl Direction {
     fn step(
         &mut self,
         cx: &mut Context<'_>,
-        (from, buffer): (&mut TcpStream, &mut Buffer),
-        to: &mut TcpStream,
+        (from, buffer): (&mut Socket, &mut Buffer),
+        to: &mut Socket,
         buffers: &Buffers,
     ) -> Poll<io::Result<()>> {
         if !buffer.is_empty() {
-            let written = ready!(socket::poll_write(cx, to, buffer.filled()))?;
+            let written = ready!(to.poll_write(cx, buffer.filled()))?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             buffer.consume(written);
             self.moved += written as u64;
         } else if self.ended {
-            ready!(Pin::new(to).poll_shutdown(cx))?;
+            to.options()?.shutdown(Shutdown::Write)?;
             self.closed = true;
         } else {
             self.ended = ready!(poll_fill(cx, from, buffer, buffers))? == 0;

@@ -14,7 +14,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use crate::{
@@ -24,7 +23,7 @@ use crate::{
     stats::ServerShard,
 };
 
-use super::{buffer::Buffer, retry::Replay};
+use super::{buffer::Buffer, retry::Replay, socket::Socket};
 
 /// The longest that a connection may have been unused when it carries a request that cannot be repeated.
 const FRESH: Duration = Duration::from_millis(500);
@@ -50,7 +49,7 @@ struct IdleConnection {
 /// A connection to a server.
 pub(super) struct Connection {
     pub(super) address: SocketAddr,
-    pub(super) stream: TcpStream,
+    pub(super) stream: Socket,
     /// What the server sent and nobody has used.
     pub(super) buffer: Buffer,
     /// Whether it has carried a request before.
@@ -154,7 +153,7 @@ impl Upstream {
         };
         Ok(Connection {
             address: self.live.address,
-            stream,
+            stream: Socket::Watched(stream),
             buffer: Buffer::default(),
             reused: false,
             _open: open,
@@ -196,13 +195,14 @@ impl Connection {
     /// Whether nothing has come on it, as far as this thread has been told. Between two requests a server has nothing
     /// to say: not even bytes, which nobody asked for.
     fn is_quiet(&self) -> bool {
-        let nothing = self.stream.try_read(&mut [0]);
+        let nothing = self.stream.read(&mut [0]);
         matches!(nothing, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// The same, as far as the kernel knows.
     fn is_quiet_now(&self) -> bool {
-        let nothing = SockRef::from(&self.stream).peek(&mut [MaybeUninit::uninit()]);
+        let kernel = self.stream.options();
+        let nothing = kernel.and_then(|kernel| kernel.peek(&mut [MaybeUninit::uninit()]));
         matches!(nothing, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 }

@@ -13,7 +13,7 @@ use std::{
 
 use rustc_hash::FxHashMap;
 use tokio::{
-    net::{TcpListener, TcpStream},
+    io::{Interest, unix::AsyncFd},
     runtime::{Builder, LocalOptions},
     sync::{Notify, OwnedSemaphorePermit, Semaphore, watch},
     task::{JoinSet, spawn_local},
@@ -40,6 +40,7 @@ use super::{
     parked::ClientConnection,
     retry::{self, Progress, Replay},
     select::Selector,
+    socket::Socket,
     upstream::Upstream,
 };
 
@@ -220,10 +221,12 @@ async fn run(
     let worker = Rc::new(Worker::new(index, &parts, connections, access_log));
     let mut acceptors = JoinSet::new();
     for socket in sockets {
-        acceptors.spawn_local(listener::accept(
-            Rc::clone(&worker),
-            TcpListener::from_std(socket)?,
-        ));
+        #[expect(
+            deprecated,
+            reason = "what is said against it are types whose descriptor changes; that of a listener does not"
+        )]
+        let listener = AsyncFd::with_interest(socket, Interest::READABLE)?;
+        acceptors.spawn_local(listener::accept(Rc::clone(&worker), listener));
     }
     let deadlines = Rc::clone(&worker.deadlines);
     spawn_local(async move { deadlines.run().await });
@@ -417,12 +420,16 @@ impl Worker {
     }
 
     /// Serves a new connection, once there is room for it.
-    pub(super) async fn welcome(self: &Rc<Self>, stream: TcpStream, client: SocketAddr) {
+    pub(super) async fn welcome(self: &Rc<Self>, stream: net::TcpStream, client: SocketAddr) {
         let Ok(room) = Arc::clone(&self.connections).acquire_owned().await else {
             return;
         };
         let open = OpenConnection::new(self, room);
-        spawn_local(ClientConnection::new(stream, client, open));
+        spawn_local(ClientConnection::new(
+            Socket::Unwatched(stream),
+            client,
+            open,
+        ));
     }
 
     /// Whether answers have to end their connections.

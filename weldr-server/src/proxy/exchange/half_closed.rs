@@ -6,11 +6,10 @@
 
 use std::{rc::Rc, task::Context, time::Duration};
 
-use tokio::net::TcpStream;
-
 use super::super::{
     deadline::{Deadline, Deadlines},
     error::ProxyError,
+    socket::Socket,
 };
 
 /// How long after the end of what a client sends it is asked whether it is still there.
@@ -48,7 +47,7 @@ impl HalfClosed {
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        client: &TcpStream,
+        client: &Socket,
         answer: AnswerState,
     ) -> Result<(), ProxyError> {
         if answer == AnswerState::Moved {
@@ -60,12 +59,13 @@ impl HalfClosed {
                 AnswerState::Awaited { can_be_asked: true } if !self.asked => {
                     self.asked = true;
                     // Whether it is taken is seen by the error that follows.
-                    let _ = client.try_write(PROBE);
+                    let _ = client.write(PROBE);
                 }
                 AnswerState::Still => self.still += LOOK,
                 AnswerState::Awaited { .. } | AnswerState::Moved => {}
             }
-            if self.still >= STILL || !matches!(client.take_error(), Ok(None)) {
+            let errors = client.options().map_err(|_| ProxyError::ClientGone)?;
+            if self.still >= STILL || !matches!(errors.take_error(), Ok(None)) {
                 return Err(ProxyError::ClientGone);
             }
         }

@@ -14,7 +14,6 @@ use super::{
             AnswerFraming, Decoder, Field, HeadDefect, HeadLimits, Known, ResponseHead, Version,
             answer_framing, elements, end_of_head, parse_response,
         },
-        socket,
         trailers::Trailers,
     },
     Exchange,
@@ -29,7 +28,7 @@ impl Exchange<'_> {
         let answer = &mut *self.answer;
         while answer.interim_written < answer.head.len() {
             let rest = &answer.head[answer.interim_written..];
-            match socket::poll_write(cx, &self.client.stream, rest) {
+            match self.client.stream.poll_write(cx, rest) {
                 Poll::Pending => return Ok(Poll::Pending),
                 Poll::Ready(Ok(written)) if written > 0 => answer.interim_written += written,
                 Poll::Ready(_) => return Err(ProxyError::ClientGone),

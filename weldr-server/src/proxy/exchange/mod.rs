@@ -173,7 +173,12 @@ impl<'a> Exchange<'a> {
                 }
             }
             grow_for(buffers, &mut self.client.buffer);
-            match poll_fill(cx, &self.client.stream, &mut self.client.buffer, buffers) {
+            match poll_fill(
+                cx,
+                &mut self.client.stream,
+                &mut self.client.buffer,
+                buffers,
+            ) {
                 Poll::Pending => {
                     let asks_first = self.request.expects_continue && self.upload.taken() == 0;
                     let waits = if asks_first {
@@ -217,7 +222,12 @@ impl<'a> Exchange<'a> {
                 }
             }
             let server = &mut *self.server;
-            match poll_fill(cx, &server.stream, &mut server.buffer, &self.worker.buffers) {
+            match poll_fill(
+                cx,
+                &mut server.stream,
+                &mut server.buffer,
+                &self.worker.buffers,
+            ) {
                 Poll::Pending if self.answer.is_here() => {
                     return Ok(Came::Waits(Waits::ServerSends));
                 }
@@ -286,7 +296,7 @@ impl<'a> Exchange<'a> {
         if !buffer.is_bare() && buffer.space().is_empty() {
             return Ok(());
         }
-        match poll_fill(cx, &self.client.stream, buffer, &self.worker.buffers) {
+        match poll_fill(cx, &mut self.client.stream, buffer, &self.worker.buffers) {
             Poll::Pending | Poll::Ready(Ok(1..)) => Ok(()),
             Poll::Ready(Ok(0)) => {
                 self.client.half_closed = true;
