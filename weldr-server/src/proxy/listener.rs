@@ -2,7 +2,7 @@
 //! the connections out.
 
 use std::{
-    io,
+    io, iter,
     net::{self, SocketAddr},
     rc::Rc,
     time::Duration,
@@ -25,6 +25,9 @@ use super::worker::{HandOver, Worker};
 
 /// Connections that may wait to be accepted; the kernel caps it at `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
+
+/// Connections that are taken before anything else is looked at.
+const AT_A_TIME: usize = 64;
 
 /// Bound sockets, one set for each worker.
 #[derive(Debug)]
@@ -109,24 +112,37 @@ pub(super) async fn accept(worker: Rc<Worker>, listener: AsyncFd<net::TcpListene
     let mut hand_over = worker.hand_over.clone();
     let mut is_open = true;
     loop {
-        let accepted = tokio::select! {
-            accepted = next(&listener) => accepted,
+        tokio::select! {
+            accepted = next(&listener) => {
+                let waits = || listener.try_io(Interest::READABLE, take);
+                // Those that came together are taken without looking around each time.
+                let others = iter::from_fn(|| unless_none_waits(waits())).take(AT_A_TIME);
+                for accepted in iter::once(accepted).chain(others) {
+                    match accepted {
+                        Ok((stream, client)) => worker.welcome(stream, client).await,
+                        Err(error) => bear(&error).await,
+                    }
+                }
+            }
             Ok(()) = hand_over.changed() => {
                 let told = *hand_over.borrow_and_update();
                 let opens = matches!(told, HandOver::None | HandOver::Closing);
                 if std::mem::replace(&mut is_open, opens) != opens {
                     let_in(listener.get_ref(), opens);
                 }
-                continue;
             }
             () = worker.stop.cancelled() => break,
-        };
-        match accepted {
-            Ok((stream, client)) => worker.welcome(stream, client).await,
-            Err(error) => bear(&error).await,
         }
     }
     accept_the_rest(&worker, &listener).await;
+}
+
+/// What came of taking a connection, if there was one.
+fn unless_none_waits<T>(taken: io::Result<T>) -> Option<io::Result<T>> {
+    match taken {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+        taken => Some(taken),
+    }
 }
 
 /// Waits for the next connection.

@@ -15,7 +15,7 @@ use rustc_hash::FxHashMap;
 use tokio::{
     io::{Interest, unix::AsyncFd},
     runtime::{Builder, LocalOptions},
-    sync::{Notify, OwnedSemaphorePermit, Semaphore, watch},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, TryAcquireError, watch},
     task::{JoinSet, spawn_local},
     time,
 };
@@ -421,7 +421,12 @@ impl Worker {
 
     /// Serves a new connection, once there is room for it.
     pub(super) async fn welcome(self: &Rc<Self>, stream: net::TcpStream, client: SocketAddr) {
-        let Ok(room) = Arc::clone(&self.connections).acquire_owned().await else {
+        let connections = &self.connections;
+        let room = match Arc::clone(connections).try_acquire_owned() {
+            Err(TryAcquireError::NoPermits) => Arc::clone(connections).acquire_owned().await.ok(),
+            room => room.ok(),
+        };
+        let Some(room) = room else {
             return;
         };
         let open = OpenConnection::new(self, room);

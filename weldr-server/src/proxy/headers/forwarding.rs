@@ -5,9 +5,15 @@ use std::net::{IpAddr, SocketAddr};
 use crate::config::{ForwardedHeaders, HttpPolicy};
 
 use super::{
-    super::http1::{Field, Known, is_token},
+    super::{
+        http1::{Field, Known, is_token},
+        text::write_ip,
+    },
     lines::{write_field, write_list},
 };
+
+/// `255.255.255.255`
+const LONGEST_IPV4: usize = 15;
 
 /// The other end of a client's connection.
 #[derive(Debug)]
@@ -15,7 +21,7 @@ pub(in crate::proxy) struct Peer {
     /// Where it is.
     pub(in crate::proxy) address: SocketAddr,
     /// As `X-Forwarded-For` has it.
-    ip: String,
+    ip: Vec<u8>,
     /// What is around that in `Forwarded`.
     quotes: (&'static [u8], &'static [u8]),
     treatment: Treatment,
@@ -49,9 +55,11 @@ impl Peer {
             ForwardedHeaders::Replace if trusted => Treatment::Append,
             ForwardedHeaders::Replace => Treatment::Replace,
         };
+        let mut text = Vec::with_capacity(LONGEST_IPV4);
+        write_ip(&mut text, ip);
         Self {
             address,
-            ip: ip.to_string(),
+            ip: text,
             quotes,
             treatment,
         }
@@ -80,7 +88,7 @@ impl Peer {
             head,
             before,
             Known::XForwardedFor,
-            &[self.ip.as_bytes(), b"\r\n"],
+            &[&self.ip, b"\r\n"],
         );
         if !has(Known::XForwardedHost) {
             write_field(out, b"X-Forwarded-Host", host);
@@ -94,8 +102,15 @@ impl Peer {
             (b";host=\"", b"\";proto=http\r\n")
         };
         let (open, close) = self.quotes;
-        let ip = self.ip.as_bytes();
-        let element = [b"for=", open, ip, close, before_host, host, after_host];
+        let element = [
+            b"for=",
+            open,
+            &self.ip,
+            close,
+            before_host,
+            host,
+            after_host,
+        ];
         write_list(
             out,
             b"Forwarded: ",
