@@ -17,7 +17,7 @@ use super::{
     headers::{Peer, Refusal},
     http1::{HeadDefect, check_begin, end_of_head},
     service,
-    socket::Socket,
+    socket::{Socket, Then},
     worker::{OpenConnection, Worker},
 };
 
@@ -254,7 +254,10 @@ pub(super) async fn write_all(
     let mut written = 0;
     poll_fn(|cx| {
         while written < bytes.len() {
-            match client.stream.poll_write(cx, &bytes[written..]) {
+            match client
+                .stream
+                .poll_write(cx, &bytes[written..], Then::GoesOn)
+            {
                 Poll::Ready(Ok(more)) if more > 0 => written += more,
                 Poll::Ready(Ok(_)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
@@ -273,26 +276,28 @@ pub(super) async fn write_all(
 
 async fn end(worker: &Worker, client: &mut Client, after: After) {
     match after {
-        After::Close => linger(worker, client).await,
-        // What is sent all the same would reset the connection, and the answer with it.
-        After::Leave if client.has_sent_more() => linger(worker, client).await,
+        After::Close | After::Leave => {
+            // The last of the answer waits for this.
+            let socket = client.stream.options();
+            let ended = socket.and_then(|socket| socket.shutdown(Shutdown::Write));
+            // What is sent all the same would reset the connection, and the answer with it.
+            let may_send = after == After::Close || client.has_sent_more();
+            if ended.is_ok() && may_send && !client.half_closed {
+                linger(worker, client).await;
+            }
+        }
         After::Reset => {
             let told = client.stream.options();
             if let Err(error) = told.and_then(|socket| socket.set_linger(Some(Duration::ZERO))) {
                 tracing::debug!(%error, "a connection cannot be reset");
             }
         }
-        After::Keep | After::Leave | After::Cut => {}
+        After::Keep | After::Cut => {}
     }
 }
 
-/// Ends our side, and throws away what the client still sends.
+/// Throws away what the client still sends.
 async fn linger(worker: &Worker, client: &mut Client) {
-    let socket = client.stream.options();
-    let ended = socket.and_then(|socket| socket.shutdown(Shutdown::Write));
-    if client.half_closed || ended.is_err() {
-        return;
-    }
     client.deadline.arm(LINGER);
     let mut left = MOST_LINGERING;
     poll_fn(|cx| {

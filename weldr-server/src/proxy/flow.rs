@@ -14,7 +14,7 @@ use tokio::io::ReadBuf;
 use super::{
     buffer::{Buffer, Buffers, LARGE},
     http1::{ChunkDefect, Decoder, Step},
-    socket::Socket,
+    socket::{Socket, Then},
     trailers::Trailers,
 };
 
@@ -35,6 +35,8 @@ pub(super) struct Flow {
     limit: u64,
     /// Whether all of the body is taken, and at most waits to be written.
     ended: bool,
+    /// What whoever writes it does behind it.
+    then: Then,
     out: Out,
     /// Bytes of the body that were taken.
     taken: u64,
@@ -82,6 +84,7 @@ impl Flow {
             trailers,
             limit: u64::MAX,
             ended: false,
+            then: Then::GoesOn,
             out: Out::default(),
             taken: 0,
             uncounted: 0,
@@ -94,6 +97,11 @@ impl Flow {
             limit: limit.unwrap_or(u64::MAX),
             ..self
         }
+    }
+
+    /// Nothing comes behind it on its connection: whoever writes it ends that side as soon as it is written.
+    pub(super) fn ends_its_connection(&mut self) {
+        self.then = Then::Ends;
     }
 
     /// How much of the head is written.
@@ -158,7 +166,9 @@ impl Flow {
                     Step::End => self.end().map_err(Stuck::Malformed)?,
                 }
             }
-            ready!(self.out.poll_flush(cx, to, head, source)).map_err(|_| Stuck::Closed)?;
+            let then = if self.ended { self.then } else { Then::GoesOn };
+            let flushed = self.out.poll_flush(cx, to, head, source, then);
+            ready!(flushed).map_err(|_| Stuck::Closed)?;
             if self.ended {
                 return Poll::Ready(Ok(Moved::Ended));
             }
@@ -256,6 +266,7 @@ impl Out {
         to: &mut Socket,
         head: &[u8],
         source: &Buffer,
+        then: Then,
     ) -> Poll<io::Result<()>> {
         while !self.is_empty(head) {
             let parts = [
@@ -264,7 +275,7 @@ impl Out {
                 source.at(self.data.clone()),
                 &self.suffix[self.suffix_written..],
             ];
-            let written = ready!(poll_write_parts(cx, to, parts))?;
+            let written = ready!(poll_write_parts(cx, to, parts, then))?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -295,20 +306,21 @@ fn poll_write_parts(
     cx: &mut Context<'_>,
     to: &mut Socket,
     parts: [&[u8]; 4],
+    then: Then,
 ) -> Poll<io::Result<usize>> {
     let length: usize = parts.iter().map(|part| part.len()).sum();
     if let Some(only) = parts.iter().find(|part| part.len() == length) {
-        return to.poll_write(cx, only);
+        return to.poll_write(cx, only, then);
     }
     if length > SHORT {
-        return to.poll_write_parts(cx, &parts.map(IoSlice::new));
+        return to.poll_write_parts(cx, &parts.map(IoSlice::new), then);
     }
     let mut one = [MaybeUninit::uninit(); SHORT];
     let mut one = ReadBuf::uninit(&mut one);
     for part in parts {
         one.put_slice(part);
     }
-    to.poll_write(cx, one.filled())
+    to.poll_write(cx, one.filled(), then)
 }
 
 /// Reads into `buffer`, which has memory only while there is something in it: who waits costs nothing. It must not be

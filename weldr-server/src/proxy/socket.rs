@@ -12,19 +12,15 @@ use std::{
     mem,
     net::{self, SocketAddr},
     os::fd::{AsFd, BorrowedFd},
-    pin::Pin,
     task::{Context, Poll, ready},
 };
 
 use rustix::{
     io::retry_on_intr,
-    net::{RecvFlags, SendFlags, recv, send},
+    net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg},
 };
 use socket2::SockRef;
-use tokio::{
-    io::{AsyncWrite as _, Interest},
-    net::TcpStream,
-};
+use tokio::{io::Interest, net::TcpStream};
 
 /// A connected socket that does not block.
 #[derive(Debug)]
@@ -35,6 +31,27 @@ pub(super) enum Socket {
     Watched(TcpStream),
     /// It could not be watched.
     Lost,
+}
+
+/// What the writer does when all that it writes is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Then {
+    /// It waits, or writes on.
+    GoesOn,
+    /// It ends its side of the connection at once: the end need not be a packet of its own, so the bytes may wait for
+    /// it. Without an end they would wait for 200 ms.
+    Ends,
+}
+
+impl Then {
+    fn flags(self) -> SendFlags {
+        // A client that is gone is an error, not a signal that ends the process.
+        let always = SendFlags::NOSIGNAL;
+        match self {
+            Self::GoesOn => always,
+            Self::Ends => always | SendFlags::MORE,
+        }
+    }
 }
 
 impl Socket {
@@ -57,10 +74,21 @@ impl Socket {
     }
 
     /// Writes as much of `bytes` as is taken at once.
-    pub(super) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+    pub(super) fn write(&self, bytes: &[u8], then: Then) -> io::Result<usize> {
         self.moved(Interest::WRITABLE, bytes.len(), |socket| {
-            // Without it, a client that is gone would end the process with a signal.
-            Ok(retry_on_intr(|| send(socket, bytes, SendFlags::NOSIGNAL))?)
+            Ok(retry_on_intr(|| send(socket, bytes, then.flags()))?)
+        })
+    }
+
+    /// The same, of `parts` in a row.
+    fn write_parts(&self, parts: &[IoSlice<'_>], then: Then) -> io::Result<usize> {
+        let wanted = parts.iter().map(|part| part.len()).sum();
+        self.moved(Interest::WRITABLE, wanted, |socket| {
+            let mut nothing_beside = SendAncillaryBuffer::default();
+            let flags = then.flags();
+            Ok(retry_on_intr(|| {
+                sendmsg(socket, parts, &mut nothing_beside, flags)
+            })?)
         })
     }
 
@@ -69,28 +97,34 @@ impl Socket {
         &mut self,
         cx: &mut Context<'_>,
         bytes: &[u8],
+        then: Then,
+    ) -> Poll<io::Result<usize>> {
+        self.poll_until_taken(cx, |socket| socket.write(bytes, then))
+    }
+
+    /// The same, of `parts` in a row.
+    pub(super) fn poll_write_parts(
+        &mut self,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+        then: Then,
+    ) -> Poll<io::Result<usize>> {
+        self.poll_until_taken(cx, |socket| socket.write_parts(parts, then))
+    }
+
+    fn poll_until_taken(
+        &mut self,
+        cx: &mut Context<'_>,
+        write: impl Fn(&Self) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         loop {
             if let Self::Watched(stream) = self {
                 ready!(stream.poll_write_ready(cx))?;
             }
-            match self.write(bytes) {
+            match write(self) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.watch()?,
                 written => return Poll::Ready(written),
             }
-        }
-    }
-
-    /// Writes as much of `parts` as is taken.
-    pub(super) fn poll_write_parts(
-        &mut self,
-        cx: &mut Context<'_>,
-        parts: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.watch()?;
-        match self {
-            Self::Watched(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
-            Self::Unwatched(_) | Self::Lost => Poll::Ready(Err(lost())),
         }
     }
 
@@ -198,7 +232,7 @@ mod tests {
         other.write_all(b"ask").unwrap();
         let mut space = [0; 8];
         assert_eq!(wait_for_more(&mut socket, &mut space).await.unwrap(), 3);
-        let written = poll_fn(|cx| socket.poll_write(cx, b"tell")).await;
+        let written = poll_fn(|cx| socket.poll_write(cx, b"tell", Then::GoesOn)).await;
         assert_eq!(written.unwrap(), 4);
         other.read_exact(&mut space[..4]).unwrap();
         assert_eq!(&space[..4], b"tell");
@@ -206,6 +240,22 @@ mod tests {
         let nothing = socket.read(&mut space).unwrap_err();
         assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
         assert!(!is_watched(&socket), "reading does not begin a watch");
+    }
+
+    #[tokio::test]
+    async fn bytes_that_waited_for_the_end_come_with_it() {
+        let (mut socket, mut other) = pair();
+        let parts = [IoSlice::new(b"the "), IoSlice::new(b"last")];
+        let written = poll_fn(|cx| socket.poll_write_parts(cx, &parts, Then::Ends)).await;
+        assert_eq!(written.unwrap(), 8);
+        socket
+            .options()
+            .unwrap()
+            .shutdown(net::Shutdown::Write)
+            .unwrap();
+        let mut all = Vec::new();
+        other.read_to_end(&mut all).unwrap();
+        assert_eq!(all, b"the last");
     }
 
     #[tokio::test]
@@ -231,7 +281,7 @@ mod tests {
             let bytes = vec![0; BYTES];
             let mut written = 0;
             while written < BYTES {
-                written += poll_fn(|cx| socket.poll_write(cx, &bytes[written..]))
+                written += poll_fn(|cx| socket.poll_write(cx, &bytes[written..], Then::GoesOn))
                     .await
                     .unwrap();
             }

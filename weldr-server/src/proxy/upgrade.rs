@@ -11,7 +11,7 @@ use super::{
     buffer::{Buffer, Buffers},
     connection::Client,
     flow::poll_fill,
-    socket::Socket,
+    socket::{Socket, Then},
     tally::{AttemptTally, RequestTally, TunnelTally},
     upstream::Connection,
     worker::Worker,
@@ -101,7 +101,7 @@ impl Direction {
         buffers: &Buffers,
     ) -> Poll<io::Result<()>> {
         if !buffer.is_empty() {
-            let written = ready!(to.poll_write(cx, buffer.filled()))?;
+            let written = ready!(to.poll_write(cx, buffer.filled(), Then::GoesOn))?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }

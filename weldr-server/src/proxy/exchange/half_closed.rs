@@ -9,7 +9,7 @@ use std::{rc::Rc, task::Context, time::Duration};
 use super::super::{
     deadline::{Deadline, Deadlines},
     error::ProxyError,
-    socket::Socket,
+    socket::{Socket, Then},
 };
 
 /// How long after the end of what a client sends it is asked whether it is still there.
@@ -59,7 +59,7 @@ impl HalfClosed {
                 AnswerState::Awaited { can_be_asked: true } if !self.asked => {
                     self.asked = true;
                     // Whether it is taken is seen by the error that follows.
-                    let _ = client.write(PROBE);
+                    let _ = client.write(PROBE, Then::GoesOn);
                 }
                 AnswerState::Still => self.still += LOOK,
                 AnswerState::Awaited { .. } | AnswerState::Moved => {}

@@ -14,6 +14,7 @@ use super::{
             AnswerFraming, Decoder, Field, HeadDefect, HeadLimits, Known, ResponseHead, Version,
             answer_framing, elements, end_of_head, parse_response,
         },
+        socket::Then,
         trailers::Trailers,
     },
     Exchange,
@@ -28,7 +29,7 @@ impl Exchange<'_> {
         let answer = &mut *self.answer;
         while answer.interim_written < answer.head.len() {
             let rest = &answer.head[answer.interim_written..];
-            match self.client.stream.poll_write(cx, rest) {
+            match self.client.stream.poll_write(cx, rest, Then::GoesOn) {
                 Poll::Pending => return Ok(Poll::Pending),
                 Poll::Ready(Ok(written)) if written > 0 => answer.interim_written += written,
                 Poll::Ready(_) => return Err(ProxyError::ClientGone),
@@ -107,6 +108,9 @@ impl Exchange<'_> {
         };
         let chunked = client_framing == ClientFraming::Chunked;
         let mut body = Flow::new(Decoder::from(framing), chunked, trailers);
+        if closes && !switches {
+            body.ends_its_connection();
+        }
         body.head_is_written_up_to(self.answer.interim_written);
         let odd = matches!(
             framing,
