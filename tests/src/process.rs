@@ -265,11 +265,20 @@ impl Process {
 
     /// The memory that it holds, in bytes: its resident set, as Linux counts it.
     pub fn resident(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    /// The same, without what the files are that it runs from.
+    pub fn anonymous(&self) -> u64 {
+        self.memory("RssAnon:")
+    }
+
+    fn memory(&self, kind: &str) -> u64 {
         let path = format!("/proc/{}/status", self.id());
         let status = std::fs::read_to_string(path).expect("a running process on Linux");
-        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+        let line = status.lines().find(|line| line.starts_with(kind));
         let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
-        kib.expect("a resident set") * 1024
+        kib.expect("an amount of memory") * 1024
     }
 
     /// How many files and sockets it has open, on Linux.

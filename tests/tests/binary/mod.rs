@@ -5,6 +5,7 @@ mod busy;
 mod changes;
 mod demo;
 mod failing;
+mod idle;
 mod options;
 mod refusals;
 mod restarts;
