@@ -39,11 +39,11 @@ pub(crate) struct Options {
     #[arg(long)]
     pub(crate) quick: bool,
 
-    /// How often each proxy has its turn [default: 7, or 3 with --quick]
+    /// How often each proxy has its turn [default: 15, or 3 with --quick]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) rounds: Option<u32>,
 
-    /// How long each turn is counted, in seconds [default: 3, or 1 with --quick]
+    /// How long each turn is counted, in seconds [default: 1]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=600))]
     pub(crate) seconds: Option<u64>,
 

@@ -258,7 +258,7 @@ pub struct Options {
     #[arg(long, env = "WELDR_CLIENT_HEADER_TIMEOUT", value_name = "DURATION", global = true, help_heading = TIMEOUTS)]
     pub client_header_timeout: Option<Span>,
 
-    /// How long a client's connection may wait for its next request [default: 1m]
+    /// How long a client's connection may wait for a request, the first or the next [default: 1m]
     #[arg(long, env = "WELDR_CLIENT_IDLE_TIMEOUT", value_name = "DURATION", global = true, help_heading = TIMEOUTS)]
     pub client_idle_timeout: Option<Span>,
 
