@@ -129,6 +129,7 @@ impl Socket {
     }
 
     /// Has the runtime told when it can be read from, or written to: also when it can be already.
+    #[cold]
     pub(super) fn watch(&mut self) -> io::Result<()> {
         match mem::replace(self, Self::Lost) {
             Self::Unwatched(stream) => *self = Self::Watched(TcpStream::from_std(stream)?),
@@ -182,6 +183,7 @@ impl Socket {
 }
 
 /// The error of a socket after the one that made it so.
+#[cold]
 fn lost() -> io::Error {
     io::ErrorKind::NotConnected.into()
 }
