@@ -294,7 +294,7 @@ pub struct Options {
     #[arg(long, env = "WELDR_MAX_SERVER_CONNECTIONS", value_name = "N", value_parser = whole::<usize>, global = true, help_heading = LIMITS)]
     pub max_server_connections: Option<usize>,
 
-    /// Unused connections that are kept to one server [default: 256]
+    /// Unused connections that are kept to one server [default: 1024]
     #[arg(long, env = "WELDR_MAX_SERVER_IDLE_CONNECTIONS", value_name = "N", value_parser = whole::<usize>, global = true, help_heading = LIMITS)]
     pub max_server_idle_connections: Option<usize>,
 

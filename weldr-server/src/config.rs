@@ -212,7 +212,7 @@ impl Default for Config {
                 headers: 128,
                 connections: 20_000,
                 server_connections: 4096,
-                server_idle_connections: 256,
+                server_idle_connections: 1024,
             },
             vip: None,
             http: HttpPolicy::default(),
