@@ -197,7 +197,8 @@ fn holds(request: &Request, mark: &str) -> bool {
 fn in_order(requests: &[Message], arrived: &[&Request]) -> Result<(), String> {
     let mut left = requests.iter();
     for request in arrived {
-        let is_it = |sent: &&Message| sent.method() == request.method && sent.body == request.body;
+        let method = request.method.as_bytes().escape_ascii().to_string();
+        let is_it = |sent: &&Message| sent.method() == method && sent.body == request.body;
         if !left.any(|sent| is_it(&sent)) {
             let all = requests.len();
             return Err(format!(

@@ -143,7 +143,8 @@ fn stated(head: &[u8], fields: &[Field], version: Version) -> Result<Stated, Fra
                 }
                 stated.chunked = true;
             }
-            Known::FramingTwin => stated.objection = Some(FramingDefect::Twin),
+            // It must not hide what makes an answer refused.
+            Known::FramingTwin => _ = stated.objection.get_or_insert(FramingDefect::Twin),
             _ => {}
         }
     }
@@ -225,6 +226,22 @@ mod tests {
         }
         let coding = request("Transfer-Encoding: chunked\r\n", Version::Http10);
         assert_eq!(coding, Err(FramingDefect::CodingInHttp10));
+    }
+
+    #[test]
+    fn a_length_said_twice_by_an_answer_is_refused_whatever_else_it_says() {
+        for (before, after) in [
+            ("", ""),
+            ("Content_Length: 5\r\n", ""),
+            ("", "Transfer_Encoding: x\r\n"),
+        ] {
+            let lines = format!("{before}Content-Length: 5\r\nContent-Length: 5\r\n{after}");
+            assert_eq!(
+                answer(&lines, 200, false),
+                Err(FramingDefect::Lengths),
+                "{lines:?}"
+            );
+        }
     }
 
     #[test]
