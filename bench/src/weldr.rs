@@ -48,10 +48,11 @@ impl Setup {
 
     /// How many ports the origin has to listen on.
     pub(crate) fn listeners(&self) -> usize {
-        match self.changes {
-            Changes::Servers => self.servers + COMING_AND_GOING + AWAY,
-            Changes::None | Changes::Weights => self.servers,
-        }
+        let away = match self.changes {
+            Changes::Servers => AWAY,
+            Changes::None | Changes::Weights => 0,
+        };
+        self.at_first() + away
     }
 
     /// How many servers are in the pool when the load begins.
