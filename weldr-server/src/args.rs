@@ -20,6 +20,8 @@ use serde::{
     de::{self, Unexpected, Visitor},
 };
 
+use crate::policy::{AccessLogFormat, DesyncMode, ForwardedHeaders};
+
 /// The command line of weldr.
 #[derive(Debug, Parser)]
 #[command(
@@ -451,41 +453,6 @@ pub enum LogFormat {
     Text,
     /// A JSON object a line.
     Json,
-}
-
-/// How a line of the access log looks.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AccessLogFormat {
-    /// There is none.
-    #[default]
-    Off,
-    /// A JSON object.
-    Json,
-    /// The Combined Log Format.
-    Combined,
-}
-
-/// What happens to a request that some server might read in another way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DesyncMode {
-    /// It is refused.
-    Strict,
-    /// It is logged, and forwarded when its meaning is certain, in a form that has no other.
-    Monitor,
-}
-
-/// What becomes of the fields that say whose request it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ForwardedHeaders {
-    /// Each peer is believed, and added.
-    Append,
-    /// Only trusted peers are.
-    Replace,
-    /// They pass as they are.
-    Off,
 }
 
 /// What a check does.

@@ -1,5 +1,5 @@
 //! Options from flags, variables and a file become one validated [`Config`]; its `Default` is the one
-//! table of defaults.
+//! table of defaults, together with those of `policy`, which are the data path's.
 
 mod options;
 mod reading;
@@ -15,12 +15,10 @@ use std::{
     time::Duration,
 };
 
-use ipnet::IpNet;
-
-pub use crate::args::{AccessLogFormat, DesyncMode, ForwardedHeaders};
 use crate::{
     args::LogFormat,
     model::{Invalid, PoolSettings},
+    policy::{AccessLogOptions, HttpPolicy, Limits, Timeouts},
 };
 
 pub use virtual_addresses::VirtualAddresses;
@@ -106,81 +104,6 @@ pub struct ClusterTls {
     pub ca: PathBuf,
 }
 
-/// How long the data path waits for what.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Timeouts {
-    /// From the first byte of a request to the end of its head.
-    pub client_header: Duration,
-    /// Between two requests of a connection.
-    pub client_idle: Duration,
-    /// For a connection to a server.
-    pub connect: Duration,
-    /// From the end of a request to the head of its answer.
-    pub response_header: Duration,
-    /// For the next part of a body, in either direction.
-    pub stream_idle: Duration,
-    /// How long an unused connection to a server is kept.
-    pub server_idle: Duration,
-    /// How long a client may be waited for, over a whole body, beyond what its bytes take at the minimum rate.
-    pub client_body: Duration,
-    /// How long nothing may pass through a connection that has changed its protocol.
-    pub tunnel_idle: Duration,
-}
-
-/// How much the data path holds at most.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Limits {
-    /// Bytes of a head.
-    pub header_bytes: usize,
-    /// Fields of a head.
-    pub headers: usize,
-    /// Connections of clients.
-    pub connections: usize,
-    /// Connections to one server.
-    pub server_connections: usize,
-    /// Unused connections to one server.
-    pub server_idle_connections: usize,
-}
-
-/// What the data path makes of messages.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HttpPolicy {
-    /// What happens to a request that some server might read in another way.
-    pub desync_mode: DesyncMode,
-    /// What becomes of the fields that say whose request it is.
-    pub forwarded_headers: ForwardedHeaders,
-    /// Peers whose word is taken for those fields.
-    pub trusted_proxies: Vec<IpNet>,
-    /// Bytes of a request's body; `None`: any number.
-    pub max_body_bytes: Option<u64>,
-    /// Bytes a second that a client has to send of a body; 0: any rate will do.
-    pub body_min_rate: u64,
-    /// How often a request that failed may be sent again.
-    pub retries: usize,
-}
-
-/// What is written of requests, and where.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct AccessLogOptions {
-    /// How a line looks.
-    pub format: AccessLogFormat,
-    /// Where lines go; `None`: standard output.
-    pub file: Option<PathBuf>,
-}
-
-impl Default for HttpPolicy {
-    fn default() -> Self {
-        Self {
-            desync_mode: DesyncMode::Strict,
-            forwarded_headers: ForwardedHeaders::Replace,
-            trusted_proxies: Vec::new(),
-            max_body_bytes: None,
-            body_min_rate: 500,
-            retries: 1,
-        }
-    }
-}
-
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -197,23 +120,8 @@ impl Default for Config {
             log_format: LogFormat::Text,
             shutdown_timeout: Duration::from_secs(30),
             pool: PoolSettings::default(),
-            timeouts: Timeouts {
-                client_header: Duration::from_secs(10),
-                client_idle: Duration::from_mins(1),
-                connect: Duration::from_secs(2),
-                response_header: Duration::from_mins(1),
-                stream_idle: Duration::from_mins(1),
-                server_idle: Duration::from_mins(1),
-                client_body: Duration::from_secs(20),
-                tunnel_idle: Duration::from_hours(1),
-            },
-            limits: Limits {
-                header_bytes: 32 * 1024,
-                headers: 128,
-                connections: 20_000,
-                server_connections: 4096,
-                server_idle_connections: 1024,
-            },
+            timeouts: Timeouts::default(),
+            limits: Limits::default(),
             vip: None,
             http: HttpPolicy::default(),
             access_log: AccessLogOptions::default(),

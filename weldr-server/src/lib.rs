@@ -1,18 +1,15 @@
 //! Weldr, an HTTP load balancer whose pool of servers changes at run time.
 
 pub mod args;
-pub mod balancer;
 pub mod cluster;
 pub mod config;
 pub mod demo;
-pub mod health;
 pub mod management;
-pub mod model;
 pub mod node;
-pub mod proxy;
 pub mod reconcile;
 pub mod shutdown;
-pub mod snapshot;
-pub mod stats;
 pub mod telemetry;
 pub mod vip;
+
+// The rooms of the data plane, so that a path says the room and not in which crate it is.
+pub use weldr_dataplane::{balancer, health, model, policy, proxy, snapshot, stats};

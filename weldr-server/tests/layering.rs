@@ -1,7 +1,7 @@
-//! A room of the crate may be entered from the layers above it and from nowhere else.
+//! A room of the server or of its data plane may be entered from the layers above it and from nowhere else.
 //!
-//! The test reads the sources, finds each path into another room (`crate::room`, or enough `super::` to get
-//! there), and compares it with [`ROOMS`]. Test code counts as well: a test that needs a room above its own
+//! The test reads the sources of both, finds each path into another room (`crate::room`, or enough `super::` to get
+//! there), and compares it with [`ROOMS`]. That the data plane enters no room of the server, the compiler sees. Test code counts as well: a test that needs a room above its own
 //! is an integration test.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -14,31 +14,31 @@ use std::{
 /// The generated code of the gRPC APIs, named as if it were a room.
 const PROTO: &str = "weldr_proto";
 
+/// The crate of the data plane, whose rooms are also reached as the server's own.
+const DATA_PLANE: &str = "weldr_dataplane";
+
 /// Each room, and the rooms that it may enter. `None` means all of them.
 const ROOMS: &[(&str, Option<&[&str]>)] = &[
     // Layer 0.
-    ("args", Some(&[])),
     ("model", Some(&[])),
+    ("policy", Some(&[])),
     ("shutdown", Some(&[])),
-    ("telemetry", Some(&["args"])),
+    ("telemetry", Some(&[])),
     // Layer 1.
+    ("args", Some(&["policy"])),
     ("balancer", Some(&["model"])),
-    ("config", Some(&["args", "model"])),
+    ("config", Some(&["args", "model", "policy"])),
     // Layer 2.
     ("stats", Some(&["balancer", "model"])),
     ("snapshot", Some(&["balancer", "model", "stats"])),
     // Layer 3, data. The proxy would run unchanged from a static file.
     (
         "proxy",
-        Some(&[
-            "balancer", "config", "model", "shutdown", "snapshot", "stats",
-        ]),
+        Some(&["balancer", "model", "policy", "snapshot", "stats"]),
     ),
     (
         "health",
-        Some(&[
-            "balancer", "config", "model", "shutdown", "snapshot", "stats",
-        ]),
+        Some(&["balancer", "model", "policy", "snapshot", "stats"]),
     ),
     // Layer 3, control.
     ("cluster", Some(&["config", "model", "shutdown", PROTO])),
@@ -62,22 +62,25 @@ const ROOMS: &[(&str, Option<&[&str]>)] = &[
 
 #[test]
 fn rooms_are_entered_from_above_only() {
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut files = Vec::new();
-    collect(&sources, &mut files);
-    let mut seen = 0;
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut violations = Vec::new();
-    for file in files {
-        let text = fs::read_to_string(&file).unwrap();
-        let path = file.strip_prefix(&sources).unwrap();
-        let entries = entries(path, &text);
-        seen += entries.len();
-        violations.extend(judge(path, &entries));
+    for member in ["weldr-server", "dataplane"] {
+        let sources = workspace.join(member).join("src");
+        let mut files = Vec::new();
+        collect(&sources, &mut files);
+        let mut seen = 0;
+        for file in files {
+            let text = fs::read_to_string(&file).unwrap();
+            let path = file.strip_prefix(&sources).unwrap();
+            let entries = entries(path, &text);
+            seen += entries.len();
+            violations.extend(judge(path, &entries));
+        }
+        assert!(
+            seen > 30,
+            "only {seen} paths between rooms in {member}: the scanner is blind"
+        );
     }
-    assert!(
-        seen > 30,
-        "only {seen} paths between rooms: the scanner is blind"
-    );
     assert!(violations.is_empty(), "\n{}\n", violations.join("\n"));
 }
 
@@ -131,8 +134,8 @@ fn depth_of(path: &Path) -> usize {
     }
 }
 
-/// Each path in `text` that leads to a room, with its line: `crate::room`, `crate::{room, …}`, as many
-/// `super::` as reach the crate's root, and `weldr_proto`.
+/// Each path in `text` that leads to a room, with its line: `crate::room`, `crate::{room, …}`, the same of the data
+/// plane, as many `super::` as reach the crate's root, and `weldr_proto`.
 fn entries(path: &Path, text: &str) -> Vec<(usize, String)> {
     let tokens = tokens(text);
     let top = depth_of(path);
@@ -149,7 +152,7 @@ fn entries(path: &Path, text: &str) -> Vec<(usize, String)> {
                 braces.pop();
             }
             PROTO => found.push((tokens[at].0, PROTO.to_owned())),
-            "crate" if word(at + 1) == "::" => targets(&tokens, at + 2, &mut found),
+            "crate" | DATA_PLANE if word(at + 1) == "::" => targets(&tokens, at + 2, &mut found),
             "super" if !path_goes_on && word(at + 1) == "::" => {
                 let depth = top + braces.iter().filter(|is_module| **is_module).count();
                 let mut climbed = 0;
@@ -281,7 +284,7 @@ mod scanner {
     fn finds_each_way_into_a_room() {
         let text = "use crate::model::Address;\n\
                     use crate::{config::{self, Config}, stats::{a, b::c}, snapshot};\n\
-                    fn f() -> crate::health::Prober { weldr_proto::v1::f() }\n\
+                    fn f() -> weldr_dataplane::health::Prober { weldr_proto::v1::f() }\n\
                     pub(crate) struct S;";
         let expected = [
             "1 model",

@@ -1,7 +1,7 @@
 //! The pure readers of the proxy, over bytes that have changed.
 
 use weldr::{
-    config::{DesyncMode, HttpPolicy},
+    policy::{DesyncMode, HttpPolicy},
     proxy::fuzzing::{self, Message, Reading},
 };
 

@@ -1,5 +1,6 @@
 //! `--desync-mode`: strict refuses what has two readings, monitor forwards what has one in a form that has no other.
 
+use weldr::policy::DesyncMode;
 use weldr_tests::{node::TestNode, origin::Origin, process::Program, raw::Client};
 
 const TWICE: &str =
@@ -22,7 +23,7 @@ const UNCERTAIN: [&str; 6] = [
     "POST / HTTP/1.1\r\nHost: a\r\nContent-Length : 5\r\n\r\nhello",
 ];
 
-async fn node(origin: &Origin, mode: weldr::config::DesyncMode) -> TestNode {
+async fn node(origin: &Origin, mode: DesyncMode) -> TestNode {
     let node = TestNode::start_with(|config| config.http.desync_mode = mode).await;
     node.add(origin.address()).await;
     node
@@ -31,7 +32,7 @@ async fn node(origin: &Origin, mode: weldr::config::DesyncMode) -> TestNode {
 #[tokio::test(flavor = "multi_thread")]
 async fn strict_refuses_what_monitor_forwards() {
     let origin = Origin::saying("hi");
-    let node = node(&origin, weldr::config::DesyncMode::Strict).await;
+    let node = node(&origin, DesyncMode::Strict).await;
     for request in CERTAIN {
         let mut client = Client::connect(node.proxy()).await;
         let answer = client.exchange("POST", request).await;
@@ -47,7 +48,7 @@ async fn strict_refuses_what_monitor_forwards() {
 async fn monitor_forwards_in_a_form_that_has_one_reading() {
     for request in CERTAIN {
         let origin = Origin::saying("hi");
-        let node = node(&origin, weldr::config::DesyncMode::Monitor).await;
+        let node = node(&origin, DesyncMode::Monitor).await;
         let mut client = Client::connect(node.proxy()).await;
         let answer = client.exchange("POST", request).await;
         assert_eq!(
@@ -73,7 +74,7 @@ async fn monitor_forwards_in_a_form_that_has_one_reading() {
 #[tokio::test(flavor = "multi_thread")]
 async fn monitor_closes_after_a_length_with_a_coding() {
     let origin = Origin::saying("hi");
-    let node = node(&origin, weldr::config::DesyncMode::Monitor).await;
+    let node = node(&origin, DesyncMode::Monitor).await;
     let mut client = Client::connect(node.proxy()).await;
     client.send(BOTH).await;
     client
@@ -90,7 +91,7 @@ async fn monitor_closes_after_a_length_with_a_coding() {
 #[tokio::test(flavor = "multi_thread")]
 async fn monitor_refuses_what_has_no_certain_meaning() {
     let origin = Origin::saying("hi");
-    let node = node(&origin, weldr::config::DesyncMode::Monitor).await;
+    let node = node(&origin, DesyncMode::Monitor).await;
     for request in UNCERTAIN {
         let mut client = Client::connect(node.proxy()).await;
         let answer = client.exchange("POST", request).await;

@@ -1,6 +1,6 @@
 //! `--forwarded-headers` and `--trusted-proxy`: who may say whose request it is (RFC 7239).
 
-use weldr::config::{Config, ForwardedHeaders};
+use weldr::{config::Config, policy::ForwardedHeaders};
 use weldr_tests::{http1::Fields, node::TestNode, origin::Origin, raw::Client};
 
 const CLAIM: &str = "GET / HTTP/1.1\r\nHost: a.example\r\nX-Forwarded-For: 192.0.2.1, 192.0.2.2\r\n\

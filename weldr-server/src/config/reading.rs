@@ -2,13 +2,11 @@
 
 use std::{fs, net::SocketAddr, path::Path, time::Duration};
 
-use super::{
-    AccessLogOptions, Cluster, ClusterTls, Config, ConfigError, HttpPolicy, Limits, Storage,
-    Timeouts, VirtualAddresses,
-};
+use super::{Cluster, ClusterTls, Config, ConfigError, Storage, VirtualAddresses};
 use crate::{
     args::{BalancingName, CheckType, Options, Span},
     model::{Balancing, CheckKind, HttpCheck, Invalid, PoolSettings, server_address},
+    policy::{AccessLogOptions, HttpPolicy, Limits, Timeouts},
 };
 
 impl Config {

@@ -2,8 +2,11 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use super::{AccessLogFormat, Config, ConfigError, Timeouts};
-use crate::model::{Invalid, in_range, server_address};
+use super::{Config, ConfigError};
+use crate::{
+    model::{Invalid, in_range, server_address},
+    policy::{AccessLogFormat, Timeouts},
+};
 
 impl Config {
     /// Accepts the configuration when each value is in its range and none contradicts another.

@@ -1,4 +1,4 @@
-use crate::config::ForwardedHeaders;
+use crate::policy::ForwardedHeaders;
 
 use super::{
     super::super::http1::{HeadLimits, parse_request},

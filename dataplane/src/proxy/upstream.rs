@@ -17,8 +17,8 @@ use std::{
 use tokio::net::TcpStream;
 
 use crate::{
-    config::Limits,
     model::ServerId,
+    policy::Limits,
     snapshot::{ConnectionSlot, LiveServer},
     stats::ServerShard,
 };

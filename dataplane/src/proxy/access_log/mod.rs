@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use crate::config::AccessLogFormat;
+use crate::policy::AccessLogFormat;
 
 pub(super) use line::{Entry, Times};
 pub use writer::OpenError;

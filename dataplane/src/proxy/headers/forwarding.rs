@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::config::{ForwardedHeaders, HttpPolicy};
+use crate::policy::{ForwardedHeaders, HttpPolicy};
 
 use super::{
     super::{

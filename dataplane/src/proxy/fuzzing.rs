@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use crate::config::HttpPolicy;
+use crate::policy::HttpPolicy;
 
 use super::{
     buffer::{Buffer, Buffers},

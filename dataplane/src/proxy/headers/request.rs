@@ -2,7 +2,7 @@
 
 use std::{io::Write as _, net::SocketAddr};
 
-use crate::config::{DesyncMode, HttpPolicy};
+use crate::policy::{DesyncMode, HttpPolicy};
 
 use super::{
     super::{

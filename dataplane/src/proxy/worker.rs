@@ -22,8 +22,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::{AccessLogOptions, HttpPolicy, Limits, Timeouts},
     model::ServerId,
+    policy::{AccessLogOptions, HttpPolicy, Limits, Timeouts},
     snapshot::{Snapshot, Snapshots, Unavailable, WorkerReader},
     stats::{ClientShard, Sharded},
 };

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use crate::config::{AccessLogFormat, AccessLogOptions};
+use crate::policy::{AccessLogFormat, AccessLogOptions};
 
 use super::{AccessLog, Batch};
 

@@ -1,0 +1,145 @@
+//! What the data path is told when it starts: how long it waits, how much it holds, what it makes of messages, and
+//! what it writes of them. Each `Default` is what holds where nobody says otherwise.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::ValueEnum;
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+/// How long the data path waits for what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Timeouts {
+    /// From the first byte of a request to the end of its head.
+    pub client_header: Duration,
+    /// Between two requests of a connection.
+    pub client_idle: Duration,
+    /// For a connection to a server.
+    pub connect: Duration,
+    /// From the end of a request to the head of its answer.
+    pub response_header: Duration,
+    /// For the next part of a body, in either direction.
+    pub stream_idle: Duration,
+    /// How long an unused connection to a server is kept.
+    pub server_idle: Duration,
+    /// How long a client may be waited for, over a whole body, beyond what its bytes take at the minimum rate.
+    pub client_body: Duration,
+    /// How long nothing may pass through a connection that has changed its protocol.
+    pub tunnel_idle: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            client_header: Duration::from_secs(10),
+            client_idle: Duration::from_mins(1),
+            connect: Duration::from_secs(2),
+            response_header: Duration::from_mins(1),
+            stream_idle: Duration::from_mins(1),
+            server_idle: Duration::from_mins(1),
+            client_body: Duration::from_secs(20),
+            tunnel_idle: Duration::from_hours(1),
+        }
+    }
+}
+
+/// How much the data path holds at most.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a head.
+    pub header_bytes: usize,
+    /// Fields of a head.
+    pub headers: usize,
+    /// Connections of clients.
+    pub connections: usize,
+    /// Connections to one server.
+    pub server_connections: usize,
+    /// Unused connections to one server.
+    pub server_idle_connections: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            header_bytes: 32 * 1024,
+            headers: 128,
+            connections: 20_000,
+            server_connections: 4096,
+            server_idle_connections: 1024,
+        }
+    }
+}
+
+/// What the data path makes of messages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpPolicy {
+    /// What happens to a request that some server might read in another way.
+    pub desync_mode: DesyncMode,
+    /// What becomes of the fields that say whose request it is.
+    pub forwarded_headers: ForwardedHeaders,
+    /// Peers whose word is taken for those fields.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Bytes of a request's body; `None`: any number.
+    pub max_body_bytes: Option<u64>,
+    /// Bytes a second that a client has to send of a body; 0: any rate will do.
+    pub body_min_rate: u64,
+    /// How often a request that failed may be sent again.
+    pub retries: usize,
+}
+
+impl Default for HttpPolicy {
+    fn default() -> Self {
+        Self {
+            desync_mode: DesyncMode::Strict,
+            forwarded_headers: ForwardedHeaders::Replace,
+            trusted_proxies: Vec::new(),
+            max_body_bytes: None,
+            body_min_rate: 500,
+            retries: 1,
+        }
+    }
+}
+
+/// What happens to a request that some server might read in another way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DesyncMode {
+    /// It is refused.
+    Strict,
+    /// It is logged, and forwarded when its meaning is certain, in a form that has no other.
+    Monitor,
+}
+
+/// What becomes of the fields that say whose request it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ForwardedHeaders {
+    /// Each peer is believed, and added.
+    Append,
+    /// Only trusted peers are.
+    Replace,
+    /// They pass as they are.
+    Off,
+}
+
+/// What is written of requests, and where.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AccessLogOptions {
+    /// How a line looks.
+    pub format: AccessLogFormat,
+    /// Where lines go; `None`: standard output.
+    pub file: Option<PathBuf>,
+}
+
+/// How a line of the access log looks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AccessLogFormat {
+    /// There is none.
+    #[default]
+    Off,
+    /// A JSON object.
+    Json,
+    /// The Combined Log Format.
+    Combined,
+}
