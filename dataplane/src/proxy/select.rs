@@ -1,14 +1,11 @@
 //! Which server gets a request: the pool's algorithm, with this worker's own position and dice.
 
-use std::{
-    cell::{Cell, RefCell},
-    sync::Arc,
-};
+use std::cell::{Cell, RefCell};
 
 use crate::{
     balancer::{least_requests, round_robin},
     model::{Balancing, ServerId},
-    snapshot::{Candidates, PoolView, ServerView, Unavailable},
+    snapshot::{Candidate, Candidates, PoolView, Unavailable},
 };
 
 /// A worker's place in the rounds.
@@ -34,7 +31,7 @@ impl Selector {
         &self,
         pool: &'p PoolView,
         tried: &[ServerId],
-    ) -> Result<&'p Arc<ServerView>, Unavailable> {
+    ) -> Result<&'p Candidate, Unavailable> {
         let candidates = pool.candidates()?;
         let first = self.pick(pool.settings.balancing, candidates).unwrap_or(0);
         let mut places = (first..candidates.len())
@@ -43,7 +40,7 @@ impl Selector {
         let untried = places.find_map(|place| {
             candidates
                 .get(place)
-                .filter(|server| !tried.contains(&server.desired.id))
+                .filter(|candidate| !tried.contains(&candidate.id))
         });
         // Candidates are at least one, and picks are places of theirs.
         untried
@@ -63,7 +60,7 @@ impl Selector {
                 let load = |place: usize| {
                     candidates
                         .get(place)
-                        .map_or((0, 1), |server| self.load(server))
+                        .map_or((0, 1), |candidate| self.load(candidate))
                 };
                 least_requests(count, |below| dice.usize(..below), load)
             }
@@ -72,7 +69,7 @@ impl Selector {
 
     /// Only what this worker runs: the others' counts would have to be fetched from their cores, and each
     /// worker evens out its own share.
-    fn load(&self, server: &ServerView) -> (u64, u32) {
+    fn load(&self, Candidate { server, .. }: &Candidate) -> (u64, u32) {
         let running = server.live.shards.of(self.worker).in_flight.get();
         (running, server.desired.spec.weight.get())
     }

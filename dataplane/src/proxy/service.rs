@@ -252,7 +252,7 @@ impl Attempts<'_> {
             let Err(error) = self.attempt(client, &upstream, replay, tally).await else {
                 return Ok(());
             };
-            self.tried.push(upstream.id());
+            self.tried.push(upstream.id);
             let tried = self.tried.len();
             if self.answer.has_begun() || !worker.may_retry(tried, self.repeats, &error, replay) {
                 return Err(error);
@@ -291,9 +291,9 @@ impl Attempts<'_> {
         } else {
             Instant::now()
         };
-        tally.attempted(upstream.live.address, begun);
+        tally.attempted(upstream.address, begun);
         let mut attempt = AttemptTally::begin(self.worker, upstream, begun);
-        client.deadline.wait_for(upstream.id());
+        client.deadline.wait_for(upstream.id);
         // Whether a connection was closed in the moment in which it was used again. Then a new one is opened: others that
         // wait may be closed just now as well.
         let mut raced = false;
@@ -333,8 +333,7 @@ impl Attempts<'_> {
                 attempt.failed();
             }
             if let Some(reason) = error.connect_failure() {
-                upstream.counters().connect_failures.add(1);
-                upstream.live.report_connect_failure(reason);
+                upstream.could_not_connect(reason);
             }
             return Err(error);
         }
@@ -392,7 +391,7 @@ async fn connect(
     client: &Client,
     upstream: &Upstream,
 ) -> Result<Connection, ProxyError> {
-    let server = upstream.live.address;
+    let server = upstream.address;
     let slot = upstream
         .slot(&worker.limits)
         .ok_or(ProxyError::ServerFull { server })?;

@@ -163,7 +163,7 @@ pub(super) struct AttemptTally<'w> {
 
 impl<'w> AttemptTally<'w> {
     pub(super) fn begin(worker: &'w Worker, upstream: &Rc<Upstream>, begun: Instant) -> Self {
-        upstream.counters().in_flight.rise();
+        upstream.counters.in_flight.rise();
         Self {
             worker,
             upstream: Rc::clone(upstream),
@@ -175,7 +175,8 @@ impl<'w> AttemptTally<'w> {
     /// The server's head came, `at` this moment.
     pub(super) fn answered(&mut self, status: u16, at: Instant) {
         let counters = self.counters();
-        counters.record_latency(at.saturating_duration_since(self.begun));
+        let took = at.saturating_duration_since(self.begun);
+        counters.latency.record(took);
         counters.statuses.record(status);
         self.failed = status >= 500;
     }
@@ -196,7 +197,7 @@ impl<'w> AttemptTally<'w> {
     }
 
     fn counters(&self) -> &ServerShard {
-        self.upstream.counters()
+        &self.upstream.counters
     }
 }
 

@@ -17,7 +17,7 @@ use std::{
 use tokio::net::TcpStream;
 
 use crate::{
-    model::ServerId,
+    model::{Reason, ServerId},
     policy::Limits,
     snapshot::{ConnectionSlot, LiveServer},
     stats::ServerShard,
@@ -31,57 +31,55 @@ const FRESH: Duration = Duration::from_millis(500);
 const MEMORY: Duration = Duration::from_mins(1);
 
 /// A server as one worker knows it.
+///
+/// A request that finds an unused connection touches nothing of the server but this and its counters.
 pub(super) struct Upstream {
-    pub(super) live: Arc<LiveServer>,
-    worker: usize,
+    pub(super) id: ServerId,
+    pub(super) address: SocketAddr,
+    pub(super) counters: Arc<ServerShard>,
     /// The connection that was used last is used next: those beneath may grow old.
     idle: RefCell<Vec<IdleConnection>>,
     most_idle: usize,
+    live: Arc<LiveServer>,
     /// When a connection was last found closed, and how long it had been unused at the most.
     closes_after: Cell<Option<(Instant, Duration)>>,
 }
 
+/// No bytes lie in it, so it needs no buffer.
 struct IdleConnection {
-    connection: Connection,
+    stream: Socket,
+    open: OpenConnection,
     since: Instant,
 }
 
 /// A connection to a server.
 pub(super) struct Connection {
-    pub(super) address: SocketAddr,
     pub(super) stream: Socket,
     /// What the server sent and nobody has used.
     pub(super) buffer: Buffer,
     /// Whether it has carried a request before.
     pub(super) reused: bool,
-    _open: OpenConnection,
+    open: OpenConnection,
 }
 
 /// Counts the connection for as long as it is open.
 struct OpenConnection {
-    live: Arc<LiveServer>,
-    worker: usize,
-    _slot: ConnectionSlot,
+    counters: Arc<ServerShard>,
+    slot: ConnectionSlot,
 }
 
 impl Upstream {
     /// `most_idle`: how many unused connections this worker may keep.
-    pub(super) fn new(live: Arc<LiveServer>, worker: usize, most_idle: usize) -> Rc<Self> {
+    pub(super) fn new(live: &Arc<LiveServer>, worker: usize, most_idle: usize) -> Rc<Self> {
         Rc::new(Self {
-            live,
-            worker,
+            id: live.id,
+            address: live.address,
+            counters: Arc::clone(live.shards.of(worker)),
             idle: RefCell::default(),
             most_idle,
+            live: Arc::clone(live),
             closes_after: Cell::new(None),
         })
-    }
-
-    pub(super) fn id(&self) -> ServerId {
-        self.live.id
-    }
-
-    pub(super) fn counters(&self) -> &ServerShard {
-        self.live.shards.of(self.worker)
     }
 
     /// An unused connection that the server has not closed.
@@ -95,17 +93,22 @@ impl Upstream {
             if replay == Replay::Never && newest.since.elapsed() > self.fresh() {
                 return None;
             }
+            let fit = match replay {
+                Replay::Possible => newest.is_quiet(),
+                Replay::Never => newest.is_quiet() && newest.is_quiet_now(),
+            };
             let IdleConnection {
-                mut connection,
+                stream,
+                open,
                 since,
             } = idle.pop()?;
-            let fit = match replay {
-                Replay::Possible => connection.is_quiet(),
-                Replay::Never => connection.is_quiet() && connection.is_quiet_now(),
-            };
             if fit {
-                connection.reused = true;
-                return Some(connection);
+                return Some(Connection {
+                    stream,
+                    buffer: Buffer::default(),
+                    reused: true,
+                    open,
+                });
             }
             self.was_closed(since);
         }
@@ -130,6 +133,12 @@ impl Upstream {
             .set(Some((Instant::now(), Duration::ZERO)));
     }
 
+    /// Tells the prober that a request could not connect.
+    pub(super) fn could_not_connect(&self, reason: Reason) {
+        self.counters.connect_failures.add(1);
+        self.live.report_connect_failure(reason);
+    }
+
     /// Room for a new connection, unless there are as many as there may be.
     pub(super) fn slot(&self, limits: &Limits) -> Option<ConnectionSlot> {
         self.live.connection_slot(limits.server_connections)
@@ -137,26 +146,17 @@ impl Upstream {
 
     /// Opens a connection.
     pub(super) async fn connect(&self, slot: ConnectionSlot) -> io::Result<Connection> {
-        let stream = TcpStream::connect(self.live.address).await?;
-        if self.live.address.ip().is_loopback() && stream.local_addr()? == self.live.address {
+        let stream = TcpStream::connect(self.address).await?;
+        if self.address.ip().is_loopback() && stream.local_addr()? == self.address {
             // TCP connects a port to itself when nothing listens there and it is chosen as the local one.
             return Err(io::ErrorKind::ConnectionRefused.into());
         }
         stream.set_nodelay(true)?;
-        let counters = self.counters();
-        counters.connections.rise();
-        counters.connections_total.add(1);
-        let open = OpenConnection {
-            live: Arc::clone(&self.live),
-            worker: self.worker,
-            _slot: slot,
-        };
         Ok(Connection {
-            address: self.live.address,
             stream: Socket::Watched(stream),
             buffer: Buffer::default(),
             reused: false,
-            _open: open,
+            open: OpenConnection::new(&self.counters, slot),
         })
     }
 
@@ -165,7 +165,8 @@ impl Upstream {
         let mut idle = self.idle.borrow_mut();
         if idle.len() < self.most_idle && connection.buffer.is_bare() {
             idle.push(IdleConnection {
-                connection,
+                stream: connection.stream,
+                open: connection.open,
                 since: Instant::now(),
             });
         }
@@ -177,7 +178,7 @@ impl Upstream {
             if idle.since.elapsed() >= longest {
                 return false;
             }
-            let quiet = idle.connection.is_quiet();
+            let quiet = idle.is_quiet();
             if !quiet {
                 self.was_closed(idle.since);
             }
@@ -192,6 +193,13 @@ impl Upstream {
 }
 
 impl Connection {
+    /// The server's.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.open.slot.server().address
+    }
+}
+
+impl IdleConnection {
     /// Whether nothing has come on it, as far as this thread has been told. Between two requests a server has nothing
     /// to say: not even bytes, which nobody asked for.
     fn is_quiet(&self) -> bool {
@@ -207,8 +215,19 @@ impl Connection {
     }
 }
 
+impl OpenConnection {
+    fn new(counters: &Arc<ServerShard>, slot: ConnectionSlot) -> Self {
+        counters.connections.rise();
+        counters.connections_total.add(1);
+        Self {
+            counters: Arc::clone(counters),
+            slot,
+        }
+    }
+}
+
 impl Drop for OpenConnection {
     fn drop(&mut self) {
-        self.live.shards.of(self.worker).connections.fall();
+        self.counters.connections.fall();
     }
 }

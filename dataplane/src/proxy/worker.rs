@@ -187,7 +187,7 @@ pub(super) struct Worker {
     pub(super) retries: RefCell<retry::Budget>,
     pub(super) hand_over: watch::Receiver<HandOver>,
     pub(super) stop: CancellationToken,
-    clients: Arc<Sharded<ClientShard>>,
+    counters: Arc<ClientShard>,
     snapshots: RefCell<WorkerReader>,
     selector: Selector,
     /// The ids are our own: nobody can choose them so that they collide.
@@ -314,7 +314,7 @@ impl Worker {
         connections: Arc<Semaphore>,
         access_log: Option<AccessLogEnd>,
     ) -> Self {
-        let workers = parts.clients.all().len();
+        let workers = parts.clients.workers();
         Self {
             index,
             timeouts: parts.timeouts.clone(),
@@ -330,7 +330,7 @@ impl Worker {
             retries: RefCell::new(retry::Budget::new()),
             hand_over: parts.hand_over.clone(),
             stop: parts.stop.clone(),
-            clients: Arc::clone(&parts.clients),
+            counters: Arc::clone(parts.clients.of(index)),
             snapshots: RefCell::new(parts.snapshots.reader(index)),
             selector: Selector::new(index, fastrand::Rng::new()),
             upstreams: RefCell::default(),
@@ -368,7 +368,7 @@ impl Worker {
 
     /// This worker's counters.
     pub(super) fn counters(&self) -> &ClientShard {
-        self.clients.of(self.index)
+        &self.counters
     }
 
     /// A server for a request that was already `tried` on some.
@@ -377,11 +377,11 @@ impl Worker {
     /// [`Snapshots::seen_by_all_workers`].
     pub(super) fn choose(&self, tried: &[ServerId]) -> Result<Rc<Upstream>, Unavailable> {
         let mut snapshots = self.snapshots.borrow_mut();
-        let server = self.selector.select(&snapshots.current().pool, tried)?;
+        let chosen = self.selector.select(&snapshots.current().pool, tried)?;
         let mut upstreams = self.upstreams.borrow_mut();
         let upstream = upstreams
-            .entry(server.desired.id)
-            .or_insert_with(|| Upstream::new(Arc::clone(&server.live), self.index, self.most_idle));
+            .entry(chosen.id)
+            .or_insert_with(|| Upstream::new(&chosen.server.live, self.index, self.most_idle));
         Ok(Rc::clone(upstream))
     }
 
@@ -457,8 +457,8 @@ impl Worker {
     /// deadline is over.
     fn leave_removed_servers(&self, snapshot: &Snapshot) {
         let remains = |upstream: &Upstream| {
-            let server = snapshot.pool.server(upstream.live.address);
-            server.is_some_and(|server| server.desired.id == upstream.id())
+            let server = snapshot.pool.server(upstream.address);
+            server.is_some_and(|server| server.desired.id == upstream.id)
         };
         self.upstreams.borrow_mut().retain(|id, upstream| {
             let remains = remains(upstream);

@@ -4,7 +4,10 @@ use std::{net::SocketAddr, sync::Arc};
 
 use rpds::{HashTrieMapSync, VectorSync};
 
-use crate::{balancer::Schedule, model::Balancing};
+use crate::{
+    balancer::Schedule,
+    model::{Balancing, ServerId},
+};
 
 use super::ServerView;
 
@@ -13,12 +16,31 @@ use super::ServerView;
 /// A server that leaves gives its place to the last one, so that a change touches two places and not all.
 #[derive(Debug, Clone)]
 pub struct Candidates {
-    servers: VectorSync<Arc<ServerView>>,
+    servers: VectorSync<Candidate>,
     places: HashTrieMapSync<SocketAddr, usize>,
     balancing: Balancing,
     /// The turns by weight, when the pool balances so. Made anew by [`settle`](Self::settle) after a change:
     /// the one thing here that takes longer the more servers there are.
     schedule: Option<Arc<Schedule>>,
+}
+
+/// A server that new requests may go to.
+#[derive(Debug, Clone)]
+pub struct Candidate {
+    /// Its id, so that a worker that knows the server finds it without a look at it: in a pool of thousands, what has
+    /// to be looked at is in no cache.
+    pub id: ServerId,
+    /// The server.
+    pub server: Arc<ServerView>,
+}
+
+impl From<&Arc<ServerView>> for Candidate {
+    fn from(server: &Arc<ServerView>) -> Self {
+        Self {
+            id: server.desired.id,
+            server: Arc::clone(server),
+        }
+    }
 }
 
 impl Candidates {
@@ -42,10 +64,10 @@ impl Candidates {
         let place = self.places.get(&address).copied();
         match (place, server) {
             (None, None) => return,
-            (Some(place), Some(server)) => drop(self.servers.set_mut(place, Arc::clone(server))),
+            (Some(place), Some(server)) => drop(self.servers.set_mut(place, server.into())),
             (None, Some(server)) => {
                 self.places.insert_mut(address, self.servers.len());
-                self.servers.push_back_mut(Arc::clone(server));
+                self.servers.push_back_mut(server.into());
             }
             (Some(place), None) => self.vacate(address, place),
         }
@@ -54,7 +76,7 @@ impl Candidates {
 
     fn vacate(&mut self, address: SocketAddr, place: usize) {
         if let Some(last) = self.servers.last().cloned() {
-            self.places.insert_mut(last.desired.address, place);
+            self.places.insert_mut(last.server.desired.address, place);
             self.servers.set_mut(place, last);
         }
         self.servers.drop_last_mut();
@@ -65,9 +87,8 @@ impl Candidates {
     pub(super) fn settle(&mut self) {
         if self.balancing == Balancing::WeightedRoundRobin && self.schedule.is_none() {
             let weights = self
-                .servers
                 .iter()
-                .map(|server| server.desired.spec.weight.get());
+                .map(|candidate| candidate.server.desired.spec.weight.get());
             self.schedule = Some(Arc::new(Schedule::new(weights)));
         }
     }
@@ -82,13 +103,13 @@ impl Candidates {
         self.servers.is_empty()
     }
 
-    /// The server at `place`.
-    pub fn get(&self, place: usize) -> Option<&Arc<ServerView>> {
+    /// The one at `place`.
+    pub fn get(&self, place: usize) -> Option<&Candidate> {
         self.servers.get(place)
     }
 
     /// All of them, in the order of their places.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<ServerView>> {
+    pub fn iter(&self) -> impl Iterator<Item = &Candidate> {
         self.servers.iter()
     }
 

@@ -71,26 +71,30 @@ impl LiveServer {
 
     /// How its attempts ended, over all workers.
     pub fn outcomes(&self) -> Outcomes {
-        let shards = self.shards.all().iter();
-        shards.fold(Outcomes::default(), |sum, shard| Outcomes {
-            success: sum.success + shard.success.get(),
-            failed: sum.failed + shard.failed.get(),
-        })
+        self.shards
+            .all()
+            .fold(Outcomes::default(), |sum, shard| Outcomes {
+                success: sum.success + shard.success.get(),
+                failed: sum.failed + shard.failed.get(),
+            })
     }
 
     /// Requests that run on it, over all workers.
     pub fn in_flight(&self) -> u64 {
-        self.shards
-            .all()
-            .iter()
-            .map(|shard| shard.in_flight.get())
-            .sum()
+        self.shards.all().map(|shard| shard.in_flight.get()).sum()
     }
 }
 
 /// The right to one connection; given back when dropped.
 #[derive(Debug)]
 pub struct ConnectionSlot(Arc<LiveServer>);
+
+impl ConnectionSlot {
+    /// Whose connection it is.
+    pub fn server(&self) -> &LiveServer {
+        &self.0
+    }
+}
 
 impl Drop for ConnectionSlot {
     fn drop(&mut self) {

@@ -9,7 +9,7 @@ mod live_server;
 mod pool_view;
 mod publisher;
 
-pub use candidates::Candidates;
+pub use candidates::{Candidate, Candidates};
 pub use live_server::{ConnectionSlot, LiveServer};
 pub use pool_view::{PoolView, ServerView, Servers, Unavailable};
 pub use publisher::{Publisher, Snapshots, WorkerReader};

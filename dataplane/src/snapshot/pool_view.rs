@@ -236,7 +236,9 @@ mod tests {
 
     fn ports(pool: &PoolView) -> Vec<u16> {
         let candidates = pool.candidates().unwrap();
-        let ports = candidates.iter().map(|view| view.desired.address.port());
+        let ports = candidates
+            .iter()
+            .map(|candidate| candidate.server.desired.address.port());
         let mut ports: Vec<_> = ports.collect();
         ports.sort_unstable();
         ports
@@ -362,8 +364,10 @@ mod tests {
         let schedule = candidates.schedule().unwrap();
         let mut shares = BTreeMap::new();
         for position in 0..schedule.round() {
-            let server = candidates.get(schedule.pick(position).unwrap()).unwrap();
-            *shares.entry(server.desired.address.port()).or_default() += 1;
+            let candidate = candidates.get(schedule.pick(position).unwrap()).unwrap();
+            *shares
+                .entry(candidate.server.desired.address.port())
+                .or_default() += 1;
         }
         shares
     }

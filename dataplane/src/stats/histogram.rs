@@ -3,7 +3,7 @@
 //! Each power of two of microseconds is cut into eight buckets of equal width, so a quantile is within 7 %
 //! of the true value at any scale. One writer, like every counter of a shard.
 
-use std::time::Duration;
+use std::{sync::OnceLock, time::Duration};
 
 use super::Counter;
 
@@ -14,28 +14,25 @@ const PART_BITS: u32 = PARTS.trailing_zeros();
 const BUCKETS: usize = 240;
 
 /// How often each latency was seen, written by one worker.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Histogram {
-    buckets: [Counter; BUCKETS],
     sum_micros: Counter,
     max_micros: Counter,
+    /// Made at the first one: most servers of a large pool are never asked by most workers.
+    buckets: OnceLock<Box<Buckets>>,
 }
 
-impl Default for Histogram {
-    fn default() -> Self {
-        Self {
-            buckets: std::array::from_fn(|_| Counter::default()),
-            sum_micros: Counter::default(),
-            max_micros: Counter::default(),
-        }
-    }
+type Buckets = [Counter; BUCKETS];
+
+fn no_counts() -> Box<Buckets> {
+    Box::new(std::array::from_fn(|_| Counter::default()))
 }
 
 impl Histogram {
     /// Counts one latency; only the owner of the shard may.
     pub fn record(&self, latency: Duration) {
         let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
-        self.buckets[bucket(micros)].add(1);
+        self.buckets.get_or_init(no_counts)[bucket(micros)].add(1);
         self.sum_micros.add(micros);
         let highest = self.max_micros.get();
         if micros > highest {
@@ -78,8 +75,11 @@ pub struct Latency {
 impl Latency {
     /// Adds what `histogram` has counted.
     pub fn add(&mut self, histogram: &Histogram) {
+        let Some(buckets) = histogram.buckets.get() else {
+            return;
+        };
         self.buckets.resize(BUCKETS, 0);
-        for (sum, bucket) in self.buckets.iter_mut().zip(&histogram.buckets) {
+        for (sum, bucket) in self.buckets.iter_mut().zip(buckets.iter()) {
             let count = bucket.get();
             *sum += count;
             self.count += count;

@@ -88,9 +88,7 @@ impl ServerTotals {
             sum.bytes_sent += shard.bytes_sent.get();
             sum.bytes_received += shard.bytes_received.get();
             add_statuses(&mut sum.statuses, shard.statuses.get());
-            if let Some(histogram) = shard.latency() {
-                sum.latency.add(histogram);
-            }
+            sum.latency.add(&shard.latency);
         }
         sum
     }

@@ -250,7 +250,7 @@ impl<'a> Exchange<'a> {
     }
 
     fn closed(&self, source: io::Error) -> ProxyError {
-        let server = self.server.address;
+        let server = self.server.address();
         if self.answer.is_here() {
             return ProxyError::Truncated { server, source };
         }
@@ -272,7 +272,7 @@ impl<'a> Exchange<'a> {
 
     fn invalid(&self, source: AnswerDefect) -> ProxyError {
         ProxyError::InvalidAnswer {
-            server: self.server.address,
+            server: self.server.address(),
             source,
         }
     }
@@ -355,7 +355,7 @@ impl<'a> Exchange<'a> {
     }
 
     fn reached(&self, reached: Reached, waits: Waits) -> ProxyError {
-        let server = self.server.address;
+        let server = self.server.address();
         match (reached, waits) {
             (Reached::Cut, _) => ProxyError::Removed { server },
             (Reached::Expired, Waits::ClientSends) => ProxyError::BodyTimeout,
