@@ -14,7 +14,7 @@ use tokio::io::ReadBuf;
 use super::{
     buffer::{Buffer, Buffers, LARGE},
     http1::{ChunkDefect, Decoder, Step},
-    socket::{Socket, Then},
+    socket::{Socket, Then, would_block},
     trailers::Trailers,
 };
 
@@ -342,13 +342,12 @@ pub(super) fn poll_fill(
             buffer.clear();
             buffers.lend(buffer);
         }
-        match from.read(buffer.space()) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => from.watch()?,
-            read => {
-                buffer.filled_more(*read.as_ref().unwrap_or(&0));
-                return Poll::Ready(read);
-            }
+        let read = from.read(buffer.space());
+        if !would_block(&read) {
+            buffer.filled_more(*read.as_ref().unwrap_or(&0));
+            return Poll::Ready(read);
         }
+        from.watch()?;
     }
 }
 

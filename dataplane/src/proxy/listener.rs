@@ -2,7 +2,7 @@
 //! the connections out.
 
 use std::{
-    io, iter,
+    io,
     net::{self, SocketAddr},
     rc::Rc,
     time::Duration,
@@ -21,13 +21,19 @@ use tokio::{
     time,
 };
 
-use super::worker::{HandOver, Worker};
+use super::{
+    socket::would_block,
+    worker::{HandOver, Worker},
+};
 
 /// Connections that may wait to be accepted; the kernel caps it at `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
 /// Connections that are taken before anything else is looked at.
 const AT_A_TIME: usize = 64;
+
+/// A connection, and whose it is.
+type Accepted = (net::TcpStream, SocketAddr);
 
 /// Bound sockets, one set for each worker.
 #[derive(Debug)]
@@ -114,15 +120,8 @@ pub(super) async fn accept(worker: Rc<Worker>, listener: AsyncFd<net::TcpListene
     loop {
         tokio::select! {
             accepted = next(&listener) => {
-                let waits = || listener.try_io(Interest::READABLE, take);
-                // Those that came together are taken without looking around each time.
-                let others = iter::from_fn(|| unless_none_waits(waits())).take(AT_A_TIME);
-                for accepted in iter::once(accepted).chain(others) {
-                    match accepted {
-                        Ok((stream, client)) => worker.welcome(stream, client).await,
-                        Err(error) => bear(&error).await,
-                    }
-                }
+                greet(&worker, accepted).await;
+                greet_others(&worker, &listener).await;
             }
             Ok(()) = hand_over.changed() => {
                 let told = *hand_over.borrow_and_update();
@@ -137,22 +136,32 @@ pub(super) async fn accept(worker: Rc<Worker>, listener: AsyncFd<net::TcpListene
     accept_the_rest(&worker, &listener).await;
 }
 
-/// What came of taking a connection, if there was one.
-fn unless_none_waits<T>(taken: io::Result<T>) -> Option<io::Result<T>> {
-    match taken {
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
-        taken => Some(taken),
+/// Serves those that came together with one that was accepted, without looking around after each.
+async fn greet_others(worker: &Rc<Worker>, listener: &AsyncFd<net::TcpListener>) {
+    for _ in 0..AT_A_TIME {
+        let accepted = listener.try_io(Interest::READABLE, take);
+        if would_block(&accepted) {
+            return;
+        }
+        greet(worker, accepted).await;
+    }
+}
+
+async fn greet(worker: &Rc<Worker>, accepted: io::Result<Accepted>) {
+    match accepted {
+        Ok((stream, client)) => worker.welcome(stream, client).await,
+        Err(error) => bear(&error).await,
     }
 }
 
 /// Waits for the next connection.
-async fn next(listener: &AsyncFd<net::TcpListener>) -> io::Result<(net::TcpStream, SocketAddr)> {
+async fn next(listener: &AsyncFd<net::TcpListener>) -> io::Result<Accepted> {
     listener.async_io(Interest::READABLE, take).await
 }
 
 /// Takes a connection that waits.
 #[cfg(target_os = "linux")]
-fn take(listener: &net::TcpListener) -> io::Result<(net::TcpStream, SocketAddr)> {
+fn take(listener: &net::TcpListener) -> io::Result<Accepted> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let (stream, client) = retry_on_intr(|| acceptfrom_with(listener, flags))?;
     let client = client.and_then(|client| SocketAddr::try_from(client).ok());
@@ -163,7 +172,7 @@ fn take(listener: &net::TcpListener) -> io::Result<(net::TcpStream, SocketAddr)>
 
 /// Takes a connection that waits.
 #[cfg(not(target_os = "linux"))]
-fn take(listener: &net::TcpListener) -> io::Result<(net::TcpStream, SocketAddr)> {
+fn take(listener: &net::TcpListener) -> io::Result<Accepted> {
     let (stream, client) = listener.accept()?;
     stream.set_nonblocking(true)?;
     Ok((stream, client))

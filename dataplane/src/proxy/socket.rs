@@ -121,10 +121,11 @@ impl Socket {
             if let Self::Watched(stream) = self {
                 ready!(stream.poll_write_ready(cx))?;
             }
-            match write(self) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.watch()?,
-                written => return Poll::Ready(written),
+            let written = write(self);
+            if !would_block(&written) {
+                return Poll::Ready(written);
             }
+            self.watch()?;
         }
     }
 
@@ -182,6 +183,11 @@ impl Socket {
     }
 }
 
+/// Whether a call found nothing to do, and has to be made again when there is.
+pub(super) fn would_block<T>(outcome: &io::Result<T>) -> bool {
+    matches!(outcome, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+}
+
 /// The error of a socket after the one that made it so.
 #[cold]
 fn lost() -> io::Error {
@@ -219,10 +225,11 @@ mod tests {
         poll_fn(|cx| {
             loop {
                 ready!(socket.poll_readable(cx))?;
-                match socket.read(space) {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => socket.watch()?,
-                    read => return Poll::Ready(read),
+                let read = socket.read(space);
+                if !would_block(&read) {
+                    return Poll::Ready(read);
                 }
+                socket.watch()?;
             }
         })
         .await

@@ -23,7 +23,11 @@ use crate::{
     stats::ServerShard,
 };
 
-use super::{buffer::Buffer, retry::Replay, socket::Socket};
+use super::{
+    buffer::Buffer,
+    retry::Replay,
+    socket::{Socket, would_block},
+};
 
 /// The longest that a connection may have been unused when it carries a request that cannot be repeated.
 const FRESH: Duration = Duration::from_millis(500);
@@ -203,15 +207,13 @@ impl IdleConnection {
     /// Whether nothing has come on it, as far as this thread has been told. Between two requests a server has nothing
     /// to say: not even bytes, which nobody asked for.
     fn is_quiet(&self) -> bool {
-        let nothing = self.stream.read(&mut [0]);
-        matches!(nothing, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+        would_block(&self.stream.read(&mut [0]))
     }
 
     /// The same, as far as the kernel knows.
     fn is_quiet_now(&self) -> bool {
         let kernel = self.stream.options();
-        let nothing = kernel.and_then(|kernel| kernel.peek(&mut [MaybeUninit::uninit()]));
-        matches!(nothing, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+        would_block(&kernel.and_then(|kernel| kernel.peek(&mut [MaybeUninit::uninit()])))
     }
 }
 
