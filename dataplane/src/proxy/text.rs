@@ -7,23 +7,17 @@ use std::{
 };
 
 /// Appends a number.
-pub(super) fn write_decimal(out: &mut Vec<u8>, mut number: u64) {
-    // Most counts of a request are that short.
-    if let Ok(digit @ 0..10) = u8::try_from(number) {
-        out.push(b'0' + digit);
-        return;
-    }
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
+pub(super) fn write_decimal(out: &mut Vec<u8>, number: u64) {
+    let digit = |number: u16| b'0' + (number % 10) as u8;
+    // Most numbers of a request are that short, and so is what it takes to write them.
+    match u16::try_from(number) {
+        Ok(number @ 0..10) => out.push(digit(number)),
+        Ok(number @ 10..100) => out.extend_from_slice(&[digit(number / 10), digit(number)]),
+        Ok(number @ 100..1000) => {
+            out.extend_from_slice(&[digit(number / 100), digit(number / 10), digit(number)]);
         }
+        _ => out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes()),
     }
-    out.extend_from_slice(&digits[at..]);
 }
 
 /// Appends a number with zeros in front, so that it has `digits` of them; more when it does not fit.
@@ -77,7 +71,7 @@ mod tests {
 
     #[test]
     fn numbers() {
-        for number in [0, 7, 10, 1_234_567, u64::MAX] {
+        for number in [0, 7, 10, 99, 100, 999, 1000, 65_536, 1_234_567, u64::MAX] {
             assert_eq!(text(|out| write_decimal(out, number)), number.to_string());
         }
         for number in [0, 7, 10, 99, 100, 1234] {
