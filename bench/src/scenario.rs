@@ -111,6 +111,12 @@ const fn variants(
     }
 }
 
+/// A pool whose servers come and go.
+const COMING_AND_GOING: Setup = Setup {
+    changes: Changes::Servers,
+    ..Setup::DEFAULT
+};
+
 /// A pool whose servers are checked once a minute, so that 10,000 of them are not 2,000 checks a second.
 const POOL: Setup = Setup {
     arguments: &["--check-interval", "1m"],
@@ -254,9 +260,16 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ),
     variants(
         "pool-changes",
-        "keep-alive-128 while the pool is changed 100 times a second: weights, or servers that each stay for a second",
+        "keep-alive-128 while the pool is changed 100 times a second: weights, or 50 servers that each stay for a second",
         &[
             ("no change", Setup::DEFAULT),
+            (
+                "as many servers",
+                Setup {
+                    servers: COMING_AND_GOING.at_first(),
+                    ..Setup::DEFAULT
+                },
+            ),
             (
                 "100 new weights/s",
                 Setup {
@@ -264,13 +277,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
                     ..Setup::DEFAULT
                 },
             ),
-            (
-                "50 added and removed/s",
-                Setup {
-                    changes: Changes::Servers,
-                    ..Setup::DEFAULT
-                },
-            ),
+            ("50 added and removed/s", COMING_AND_GOING),
         ],
         &[
             variant(

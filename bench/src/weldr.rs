@@ -56,7 +56,7 @@ impl Setup {
     }
 
     /// How many servers are in the pool when the load begins.
-    pub(crate) fn at_first(&self) -> usize {
+    pub(crate) const fn at_first(&self) -> usize {
         match self.changes {
             Changes::Servers => self.servers + COMING_AND_GOING,
             Changes::None | Changes::Weights => self.servers,
