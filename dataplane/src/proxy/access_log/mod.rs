@@ -18,8 +18,9 @@ pub(super) use line::{Entry, Times};
 pub use writer::OpenError;
 pub(super) use writer::{AccessLogEnd, Writer};
 
-/// Bytes of lines that are handed over together.
-const BATCH: usize = 32 * 1024;
+/// Bytes of lines that are handed over together. Each time costs the writer a wake-up, and the worker its core where
+/// both have the same: a quarter of this costs a request 4 % more.
+const BATCH: usize = 128 * 1024;
 /// Memory of batches that waits to be used again.
 const MOST_SPARE: usize = 4;
 /// How old a line may become in the memory of its worker.

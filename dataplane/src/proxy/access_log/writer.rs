@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
     sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crate::policy::{AccessLogFormat, AccessLogOptions};
@@ -95,8 +95,9 @@ impl From<AccessLogEnd> for AccessLog {
 
 fn write(mut sink: Sink, waiting: &Receiver<Batch>) {
     let mut failing = false;
+    let mut looked = Instant::now();
     loop {
-        match waiting.recv_timeout(LOOK) {
+        match waiting.recv_timeout(LOOK.saturating_sub(looked.elapsed())) {
             Ok(Batch { mut lines, spare }) => {
                 let written = sink.write(&lines);
                 lines.clear();
@@ -115,7 +116,10 @@ fn write(mut sink: Sink, waiting: &Receiver<Batch>) {
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
-        sink.follow();
+        if looked.elapsed() >= LOOK {
+            sink.follow();
+            looked = Instant::now();
+        }
     }
 }
 
