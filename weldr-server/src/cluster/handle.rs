@@ -13,8 +13,10 @@ use crate::model::{Applied, Command, DesiredState, Rejection, Revision, Timestam
 
 use super::{
     backup::Backup,
-    core::{Core, Failed, QUORUM_PATIENCE, Reporter, Verdicts},
+    core::Core,
     history::Event,
+    orders::{Failed, QUORUM_PATIENCE},
+    reports::{Reporter, Verdicts},
     state_machine::Stopped,
     status::{self, Status},
     tenant::Tenant,

@@ -15,8 +15,9 @@ use uuid::Uuid;
 use weldr_proto::raft::v1;
 
 use super::{
-    core::{Core, Metrics, QUORUM_PATIENCE},
+    core::{Core, Metrics},
     error::OpenError,
+    orders::QUORUM_PATIENCE,
     peers::Peers,
     types::{Member, RECORD_VERSION, Raft},
 };

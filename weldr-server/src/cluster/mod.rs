@@ -6,8 +6,9 @@
 //!
 //! In reading order:
 //!
-//! * `handle` (what callers see), `core` (what a node consists of, and how an order finds the leader), `engine`
-//!   (starts the consensus engine on a runtime of its own, keeps it running, stops it), `tuning` (its settings).
+//! * `handle` (what callers see), `core` (what a node consists of), `orders` (how an order finds the leader), `reports`
+//!   (what nodes tell each other), `engine` (starts the consensus engine on a runtime of its own, keeps it running,
+//!   stops it), `tuning` (its settings).
 //! * `types` (what is in the log), `replica` (what the log makes, pure), `state_machine` (applies and publishes).
 //! * `history` and `backup` (what can be brought back, pure).
 //! * `log_store` (the log in memory), `disk` (the thread that writes), `store` (the database), `kept` and `rows`
@@ -32,8 +33,10 @@ mod lease;
 mod log_store;
 mod membership;
 mod network;
+mod orders;
 mod peers;
 mod replica;
+mod reports;
 mod rows;
 mod security;
 mod service;
@@ -46,12 +49,12 @@ mod tuning;
 mod types;
 mod wire;
 
-pub use self::core::{Reporter, Verdicts};
 pub use backup::{Backup, NoBackup};
 pub use engine::{Log, NetworkOptions, Opened, StoreOptions, open};
 pub use error::{Damage, OpenError, StoreError};
 pub use handle::{ChangeError, Handle, ProposeError};
 pub use history::{Event, What};
+pub use reports::{Reporter, Verdicts};
 pub use security::TlsFiles;
 pub use state_machine::Stopped;
 pub use status::{NodeReport, NodeStatus, Status};

@@ -1,0 +1,311 @@
+//! How an order, or a question for the newest state, finds the leader.
+
+use std::{sync::Arc, time::Duration};
+
+use openraft::{
+    ReadPolicy,
+    async_runtime::watch::WatchReceiver as _,
+    errors::{ClientWriteError, LinearizableReadError, RaftError},
+};
+use tokio::time::{self, Instant};
+use tonic::{Code, Status};
+use weldr_proto::raft::v1;
+
+use crate::model::Revision;
+
+use super::{
+    core::Core,
+    disk::Disk,
+    error::StoreError,
+    state_machine::Stopped,
+    types::{Answer, Member, Raft, Record},
+    wire,
+};
+
+/// How long a call waits for a leader and a quorum before it gives up.
+pub(super) const QUORUM_PATIENCE: Duration = Duration::from_millis(2500);
+/// How long a leader that lost its majority waits for it with an order in its hands, and then for another leader.
+const ORDER_PATIENCE: Duration = Duration::from_millis(1200);
+/// How long a call waits for a disk that fails.
+const DISK_PATIENCE: Duration = Duration::from_secs(1);
+/// Between two looks for a leader.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Where orders go.
+enum Leader {
+    Here(Raft),
+    There(u64, Member),
+}
+
+/// Why an order or a question did not go through.
+#[derive(Debug)]
+pub(super) enum Failed {
+    /// Nothing was written, because there is no leader with a majority.
+    NoQuorum { missing: Vec<String> },
+    /// It may or may not be carried out.
+    Unknown { missing: Vec<String> },
+    /// It is not in the log, because the disk failed.
+    Disk(Arc<StoreError>),
+    /// Nothing was written or read: this node applies nothing any more, and could not show it.
+    Stopped(Stopped),
+    /// The node stops.
+    Stopping,
+}
+
+/// What became of one attempt.
+enum Attempt<T> {
+    Done(T),
+    /// Not taken; another may be asked.
+    NotTaken,
+    /// It may be under way.
+    Uncertain,
+    Refused(Arc<StoreError>),
+}
+
+impl Core {
+    fn leader_now(&self) -> Option<Leader> {
+        let raft = self.raft()?;
+        let metrics = raft.metrics().borrow_watched().clone();
+        if self.leads(&metrics) {
+            return Some(Leader::Here(raft));
+        }
+        let leader = metrics.current_leader.filter(|id| *id != self.me())?;
+        let member = metrics.membership_config.get_node(&leader)?;
+        Some(Leader::There(leader, member.clone()))
+    }
+
+    /// The leader, as soon as there is one. None for a node that applies nothing: what is written or read lies beyond
+    /// what it has.
+    async fn leader(&self, deadline: Instant) -> Result<Leader, Failed> {
+        let begun = Instant::now();
+        loop {
+            if self.stop.is_cancelled() {
+                return Err(Failed::Stopping);
+            }
+            if let Some(stopped) = self.machine.stopped().borrow().clone() {
+                return Err(Failed::Stopped(stopped));
+            }
+            if let Some(leader) = self.leader_now() {
+                return Ok(leader);
+            }
+            let failure = self.log.disk().and_then(Disk::failure);
+            if let Some(error) = failure.filter(|_| begun.elapsed() >= DISK_PATIENCE) {
+                return Err(Failed::Disk(error));
+            }
+            if Instant::now() >= deadline {
+                return Err(self.no_quorum(false).await);
+            }
+            time::sleep(LOOK).await;
+        }
+    }
+
+    /// Says who is missing.
+    async fn no_quorum(&self, uncertain: bool) -> Failed {
+        let missing = self.missing().await;
+        if uncertain {
+            Failed::Unknown { missing }
+        } else {
+            Failed::NoQuorum { missing }
+        }
+    }
+
+    /// Has the record carried out once, by whoever leads; gives its place in the log and its answer.
+    pub(super) async fn submit(&self, record: Record) -> Result<(u64, Answer), Failed> {
+        let mut uncertain = false;
+        let mut deadline = Instant::now() + QUORUM_PATIENCE;
+        loop {
+            let attempt = match self.leader(deadline).await {
+                Ok(Leader::Here(raft)) => self.write(&raft, record.clone()).await,
+                Ok(Leader::There(id, member)) => {
+                    self.pass_on(id, &member, record.clone(), deadline).await
+                }
+                Err(Failed::NoQuorum { missing }) if uncertain => {
+                    return Err(Failed::Unknown { missing });
+                }
+                Err(Failed::Disk(_) | Failed::Stopped(_) | Failed::Stopping) if uncertain => {
+                    return Err(self.no_quorum(true).await);
+                }
+                Err(failed) => return Err(failed),
+            };
+            match attempt {
+                Attempt::Done(done) => return Ok(done),
+                Attempt::Refused(error) if !uncertain => return Err(Failed::Disk(error)),
+                Attempt::Refused(_) | Attempt::NotTaken => {}
+                Attempt::Uncertain => {
+                    // It is carried out once, however often it is sent; a new leader needs a moment.
+                    if !std::mem::replace(&mut uncertain, true) {
+                        deadline = deadline.max(Instant::now() + ORDER_PATIENCE);
+                    }
+                }
+            }
+            if Instant::now() >= deadline {
+                return Err(self.no_quorum(uncertain).await);
+            }
+            time::sleep(LOOK).await;
+        }
+    }
+
+    /// Has the record carried out if this node leads.
+    pub(super) async fn submit_here(&self, record: Record) -> Result<(u64, Answer), Status> {
+        let Some(Leader::Here(raft)) = self.leader_now() else {
+            return Err(not_leader());
+        };
+        // Of a newer weldr: in the log it would stop this node, and all that are as old.
+        if let Err(unknown) = record.order() {
+            return Err(Status::failed_precondition(unknown.to_string()));
+        }
+        match self.write(&raft, record).await {
+            Attempt::Done(done) => Ok(done),
+            Attempt::NotTaken => Err(not_leader()),
+            Attempt::Uncertain | Attempt::Refused(_) => Err(Status::unknown(
+                "the leader cannot tell whether it is written",
+            )),
+        }
+    }
+
+    async fn write(&self, raft: &Raft, record: Record) -> Attempt<(u64, Answer)> {
+        let id = record.id;
+        let written = tokio::select! {
+            written = raft.client_write(record) => written,
+            () = self.quorum_is_gone() => return Attempt::Uncertain,
+        };
+        match written {
+            Ok(response) => Attempt::Done((response.log_id.index, response.data)),
+            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_))) => Attempt::NotTaken,
+            Err(RaftError::APIError(_)) => Attempt::Uncertain,
+            Err(RaftError::Fatal(_)) => {
+                let metrics = raft.metrics().borrow_watched().clone();
+                let refusal = self.log.disk().and_then(|disk| disk.refusal(id));
+                // Where others vote, they may have it.
+                match refusal.filter(|_| self.is_alone(&metrics)) {
+                    Some(error) => Attempt::Refused(error),
+                    None => Attempt::Uncertain,
+                }
+            }
+        }
+    }
+
+    /// Returns when this node has led nobody for a while.
+    async fn quorum_is_gone(&self) {
+        let mut since = None;
+        loop {
+            time::sleep(ORDER_PATIENCE / 12).await;
+            let leads = self.metrics().is_some_and(|metrics| self.leads(&metrics));
+            since = (!leads).then(|| since.unwrap_or_else(Instant::now));
+            if since.is_some_and(|since: Instant| since.elapsed() >= ORDER_PATIENCE) {
+                return;
+            }
+        }
+    }
+
+    async fn pass_on(
+        &self,
+        id: u64,
+        member: &Member,
+        record: Record,
+        deadline: Instant,
+    ) -> Attempt<(u64, Answer)> {
+        let Ok(mut client) = self.client(id, member) else {
+            return Attempt::NotTaken;
+        };
+        let request = v1::ProposeRequest {
+            record: Some(wire::record(record)),
+        };
+        // Once it is sent, giving up makes its fate unknown: rather later than in its middle.
+        let patience = deadline + ORDER_PATIENCE;
+        match time::timeout_at(patience, client.propose(request)).await {
+            Ok(Ok(response)) => {
+                let response = response.into_inner();
+                match serde_json::from_slice(&response.answer) {
+                    Ok(answer) => Attempt::Done((response.index, answer)),
+                    // Written by a newer program, whose answer this one does not know.
+                    Err(_) => Attempt::Uncertain,
+                }
+            }
+            Ok(Err(status)) if was_not_sent(&status) => Attempt::NotTaken,
+            Ok(Err(status)) => {
+                tracing::debug!(leader = %member.name, error = ?status, "the leader does not answer");
+                Attempt::Uncertain
+            }
+            Err(_) => Attempt::Uncertain,
+        }
+    }
+
+    /// Returns when this node has applied everything that was acknowledged anywhere before the call; gives
+    /// the revision then.
+    pub(super) async fn catch_up(&self) -> Result<Revision, Failed> {
+        let deadline = Instant::now() + QUORUM_PATIENCE;
+        loop {
+            let index = match self.leader(deadline).await? {
+                Leader::Here(raft) => self.read_index_at(&raft).await.ok(),
+                Leader::There(id, member) => self.ask_read_index(id, &member, deadline).await,
+            };
+            if let (Some(index), Some(raft)) = (index, self.raft()) {
+                let left = deadline.saturating_duration_since(Instant::now());
+                let wait = raft.wait(Some(left));
+                let mut stopped = self.machine.stopped();
+                tokio::select! {
+                    applied = wait.applied_index_at_least(Some(index), "a read") => if applied.is_ok() {
+                        return Ok(self.machine.states().borrow().revision);
+                    },
+                    // The next look for a leader says so.
+                    _ = stopped.wait_for(Option::is_some) => {}
+                }
+            }
+            if Instant::now() >= deadline {
+                return Err(self.no_quorum(false).await);
+            }
+            time::sleep(LOOK).await;
+        }
+    }
+
+    async fn ask_read_index(&self, id: u64, member: &Member, deadline: Instant) -> Option<u64> {
+        let mut client = self.client(id, member).ok()?;
+        let asked = client.read_index(v1::ReadIndexRequest {});
+        let answer = time::timeout_at(deadline, asked).await.ok()?.ok()?;
+        Some(answer.into_inner().index)
+    }
+
+    /// How far the log must be applied for a linearizable read, if this node leads.
+    pub(super) async fn read_index(&self) -> Result<u64, Status> {
+        match self.leader_now() {
+            Some(Leader::Here(raft)) => self.read_index_at(&raft).await,
+            _ => Err(not_leader()),
+        }
+    }
+
+    async fn read_index_at(&self, raft: &Raft) -> Result<u64, Status> {
+        let read = raft.get_read_log_id(ReadPolicy::ReadIndex);
+        match time::timeout(QUORUM_PATIENCE / 3, read).await {
+            Ok(Ok((read, _applied))) => Ok(read.index()),
+            Ok(Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(_)))) => {
+                Err(not_leader())
+            }
+            Ok(Err(error)) => Err(Status::unavailable(error.to_string())),
+            Err(_) => Err(Status::unavailable("no majority answers")),
+        }
+    }
+}
+
+fn not_leader() -> Status {
+    Status::failed_precondition("this node does not lead")
+}
+
+/// Whether a call has certainly had no effect at the other end.
+fn was_not_sent(status: &Status) -> bool {
+    if matches!(
+        status.code(),
+        Code::FailedPrecondition | Code::PermissionDenied | Code::Unimplemented
+    ) {
+        return true;
+    }
+    let mut source = std::error::Error::source(status);
+    while let Some(error) = source {
+        let canceled = error.downcast_ref::<hyper::Error>();
+        if error.is::<tonic::ConnectError>() || canceled.is_some_and(hyper::Error::is_canceled) {
+            return true;
+        }
+        source = error.source();
+    }
+    false
+}

@@ -1,0 +1,150 @@
+//! What nodes tell each other of themselves and of their servers.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
+
+use futures_util::future::join_all;
+use openraft::ServerState;
+use tokio::time;
+use tonic::Status;
+use weldr_proto::raft::v1;
+
+use super::{core::Core, types::Member};
+
+/// How long a node may take to say that it is there.
+const REPORT_TIMEOUT: Duration = Duration::from_millis(700);
+
+/// Gives what this node sees of the servers.
+#[derive(Clone)]
+pub struct Reporter(pub Arc<dyn Fn() -> Vec<v1::ServerReport> + Send + Sync>);
+
+impl std::fmt::Debug for Reporter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Reporter")
+    }
+}
+
+/// What a node has to say of servers that are on their way out, by their ids.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Verdicts {
+    /// Being removed, and nothing runs on it any more through this node.
+    pub finished: BTreeSet<u64>,
+    /// Unhealthy, as this node sees it, for longer than it may be.
+    pub overdue: BTreeSet<u64>,
+}
+
+impl Core {
+    /// The members that do not answer, as `name (address)`.
+    pub(super) async fn missing(&self) -> Vec<String> {
+        let Some(metrics) = self.metrics() else {
+            return Vec::new();
+        };
+        let others = self.others(&metrics);
+        let asked = others.iter().map(async |(id, member)| {
+            let report = self.report_of(*id, member, false).await;
+            let Member { name, address } = member;
+            report.is_err().then(|| format!("{name} ({address})"))
+        });
+        join_all(asked).await.into_iter().flatten().collect()
+    }
+
+    /// What another node says of itself.
+    pub(super) async fn report_of(
+        &self,
+        id: u64,
+        member: &Member,
+        servers: bool,
+    ) -> Result<v1::ReportResponse, Status> {
+        let mut client = self.client(id, member)?;
+        let report = client.report(v1::ReportRequest { servers });
+        match time::timeout(REPORT_TIMEOUT, report).await {
+            Ok(report) => report.map(tonic::Response::into_inner),
+            Err(_) => Err(Status::deadline_exceeded("no answer in time")),
+        }
+    }
+
+    /// The verdicts of the other members; `None` for each that does not answer.
+    pub(super) async fn verdicts_of_others(&self) -> Vec<Option<Verdicts>> {
+        let Some(metrics) = self.metrics() else {
+            return Vec::new();
+        };
+        let others = self.others(&metrics);
+        let asked = others.iter().map(async |(id, member)| {
+            let report = self.report_of(*id, member, false).await.ok()?;
+            Some(Verdicts {
+                finished: report.finished.into_iter().collect(),
+                overdue: report.overdue.into_iter().collect(),
+            })
+        });
+        join_all(asked).await
+    }
+
+    /// What each member sees of the servers; this one first.
+    pub(super) async fn server_reports(&self) -> Vec<(String, Option<Vec<v1::ServerReport>>)> {
+        let own = (self.member.name.clone(), Some(self.report(true).servers));
+        let Some(metrics) = self.metrics() else {
+            return vec![own];
+        };
+        let others = self.others(&metrics);
+        let asked = others.iter().map(async |(id, member)| {
+            let report = self.report_of(*id, member, true).await.ok();
+            (member.name.clone(), report.map(|report| report.servers))
+        });
+        let mut reports = vec![own];
+        reports.extend(join_all(asked).await);
+        reports.sort_by(|a, b| a.0.cmp(&b.0));
+        reports
+    }
+
+    /// What this node says of itself.
+    pub(super) fn report(&self, servers: bool) -> v1::ReportResponse {
+        let (applied, replica) = self.machine.replica();
+        let stopped = self.machine.stopped().borrow().clone();
+        let mut report = v1::ReportResponse {
+            applied: applied.unwrap_or_default(),
+            revision: replica.state.revision.0,
+            leaving: self.is_leaving(),
+            program: env!("CARGO_PKG_VERSION").to_owned(),
+            stopped: stopped
+                .map(|stopped| stopped.to_string())
+                .unwrap_or_default(),
+            ..v1::ReportResponse::default()
+        };
+        {
+            let verdicts = self.verdicts.lock().unwrap_or_else(PoisonError::into_inner);
+            report.finished = verdicts.finished.iter().copied().collect();
+            report.overdue = verdicts.overdue.iter().copied().collect();
+        }
+        if let Some(metrics) = self.metrics() {
+            let role = self.note_role(metrics.state);
+            report.term = metrics.current_term;
+            role_name(role.state).clone_into(&mut report.role);
+            report.role_for_millis =
+                u64::try_from(role.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+            report.last = metrics.last_log_index.unwrap_or_default();
+            report.leader = metrics.current_leader.unwrap_or_default();
+            report.quorum = self.leads(&metrics);
+        }
+        if let Some(tenant) = self.tenant() {
+            report.virtual_addresses = tenant.addresses();
+        }
+        let reporter = self.reporter.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(reporter) = reporter.as_ref().filter(|_| servers) {
+            report.servers = (reporter.0)();
+        }
+        report
+    }
+}
+
+fn role_name(state: ServerState) -> &'static str {
+    match state {
+        ServerState::Leader => "leader",
+        ServerState::Follower => "follower",
+        ServerState::Candidate => "candidate",
+        ServerState::Learner => "learner",
+        ServerState::Shutdown => "stopped",
+    }
+}
