@@ -36,13 +36,10 @@ const ROOMS: &[(&str, Option<&[&str]>)] = &[
         "proxy",
         Some(&["balancer", "model", "policy", "snapshot", "stats"]),
     ),
-    (
-        "health",
-        Some(&["balancer", "model", "policy", "snapshot", "stats"]),
-    ),
+    ("health", Some(&["balancer", "model", "snapshot", "stats"])),
     // Layer 3, control.
-    ("cluster", Some(&["config", "model", "shutdown", PROTO])),
-    ("vip", Some(&["config", "model", "shutdown"])),
+    ("cluster", Some(&["model", PROTO])),
+    ("vip", Some(&["config", "model"])),
     // Layer 4.
     (
         "management",

@@ -13,5 +13,5 @@ mod totals;
 pub use counter::{Counter, Gauge};
 pub use histogram::{Histogram, Latency};
 pub use rates::{RateMeter, Rates};
-pub use shard::{Attempt, ClientShard, ServerShard, Sharded, Statuses};
+pub use shard::{ClientShard, ServerShard, Sharded, Statuses};
 pub use totals::{ClientTotals, Outcomes, ServerTotals, StatusTotals, Totals};

@@ -84,15 +84,6 @@ pub struct ClientShard {
     pub statuses: Statuses,
 }
 
-/// How an attempt on a server ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Attempt {
-    /// A whole answer that is not 5xx, or the client went away.
-    Success,
-    /// Connect error, timeout, broken answer or 5xx.
-    Failed,
-}
-
 /// What one worker counts of one server. What each attempt touches comes first and is two cache lines: in a pool of
 /// thousands, a server's lines have left the cache when its turn comes again.
 #[derive(Debug, Default)]
@@ -100,7 +91,7 @@ pub enum Attempt {
 pub struct ServerShard {
     /// Requests that run on it.
     pub in_flight: Gauge,
-    /// Attempts that ended well.
+    /// Attempts that ended well: with a whole answer that is not 5xx, or because the client went away.
     pub success: Counter,
     /// Bytes of request bodies.
     pub bytes_sent: Counter,
@@ -110,7 +101,7 @@ pub struct ServerShard {
     pub latency: Histogram,
     /// The statuses that it answered.
     pub statuses: Statuses,
-    /// Attempts that failed.
+    /// Attempts that failed: connect error, timeout, broken answer or 5xx.
     pub failed: Counter,
     /// Connections that are open, idle ones included.
     pub connections: Gauge,
