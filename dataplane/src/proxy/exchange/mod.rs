@@ -16,6 +16,7 @@ use std::{
 };
 
 use super::{
+    bursts::Turn,
     connection::Client,
     deadline::Reached,
     error::{AnswerDefect, ProxyError},
@@ -47,6 +48,8 @@ pub(super) struct Exchange<'a> {
     answer: &'a mut Answer,
     /// The server no longer takes the request; it may have answered it all the same.
     refused: bool,
+    request_turn: Turn,
+    answer_turn: Turn,
     waits: Option<Waits>,
     pace: Pace,
     watch: Watch,
@@ -108,6 +111,8 @@ impl<'a> Exchange<'a> {
             server,
             answer,
             refused: false,
+            request_turn: Turn::default(),
+            answer_turn: Turn::default(),
             waits: None,
             pace: Pace::default(),
             watch: Watch::Off,
@@ -117,10 +122,13 @@ impl<'a> Exchange<'a> {
 
     /// Ready when the whole answer is written to the client, or when that cannot be.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ProxyError>> {
+        // Whoever stands back is polled again at once: nothing need wake it, and no deadline matters.
+        ready!(self.request_turn.poll(cx, &self.worker.bursts));
         let before = (self.upload.taken(), self.answer.bytes());
         let mut waits = self.poll_upload(cx)?;
         match self.poll_answer(cx)? {
             Came::Done => return Poll::Ready(Ok(())),
+            Came::StandsBack => return Poll::Pending,
             Came::Waits(answer) => {
                 let undecided = answer == Waits::Head && waits.is_some();
                 if !undecided {
@@ -200,6 +208,9 @@ impl<'a> Exchange<'a> {
             let server = &mut *self.server;
             let client = &mut self.client.stream;
             if let Some(body) = &mut self.answer.body {
+                if self.answer_turn.poll(cx, &self.worker.bursts).is_pending() {
+                    return Ok(Came::StandsBack);
+                }
                 match body.advance(cx, client, &self.answer.head, &mut server.buffer) {
                     Poll::Pending => return Ok(Came::Waits(Waits::ClientTakes)),
                     Poll::Ready(Ok(Moved::Ended)) => return Ok(Came::Done),
@@ -384,5 +395,7 @@ impl<'a> Exchange<'a> {
 /// How far an answer came.
 enum Came {
     Done,
+    /// Others read first.
+    StandsBack,
     Waits(Waits),
 }
