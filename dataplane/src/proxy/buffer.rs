@@ -33,6 +33,11 @@ impl Buffer {
         self.start == self.end
     }
 
+    /// Whether nothing more can be read into it.
+    pub(super) fn is_full(&self) -> bool {
+        self.end == self.memory.len()
+    }
+
     /// Whether it has no memory.
     pub(super) fn is_bare(&self) -> bool {
         self.memory.is_empty()

@@ -12,6 +12,8 @@ use std::{
     task::{Context, Poll},
 };
 
+use super::buffer::Buffer;
+
 /// Tasks in a row that found nobody to let go first, before it is believed that there is nobody: bursts beget bursts, and
 /// to send out of turn breaks them up.
 const ALONE: u32 = 8;
@@ -42,6 +44,16 @@ pub(super) enum Turn {
 }
 
 impl Turn {
+    /// Of a task that has just read into `buffer`. What fills it is a burst by itself, and who stands back with it keeps
+    /// its memory from others.
+    pub(super) fn with(buffer: &Buffer) -> Self {
+        if buffer.is_full() {
+            Self::Sends
+        } else {
+            Self::New
+        }
+    }
+
     /// Ready when it may send; once it may, it always may.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, bursts: &Bursts) -> Poll<()> {
         match *self {
@@ -133,6 +145,16 @@ mod tests {
         let expected = ["read 0", "read 1", "read 2", "send 0", "send 1", "send 2"];
         assert_eq!(run(3, &bursts), expected);
         assert_eq!(run(3, &bursts), expected);
+    }
+
+    #[test]
+    fn a_full_buffer_is_sent_at_once() {
+        let bursts = Bursts::default();
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut buffer = Buffer::holding(b"all of it");
+        assert!(Turn::with(&buffer).poll(&mut cx, &bursts).is_ready());
+        buffer.clear();
+        assert!(Turn::with(&buffer).poll(&mut cx, &bursts).is_pending());
     }
 
     /// How often a task that is alone lets others go first, of so many times.

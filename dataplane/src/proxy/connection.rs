@@ -234,7 +234,7 @@ impl Heads {
         }
         if end.is_none() {
             check_begin(filled)?;
-            if buffer.space().is_empty() {
+            if buffer.is_full() {
                 buffer.compact();
                 let more = (buffer.capacity() * 2).min(limit + 1);
                 worker.buffers.grow(buffer, more);

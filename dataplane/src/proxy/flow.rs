@@ -353,7 +353,7 @@ pub(super) fn poll_fill(
 
 /// Gives a buffer that was just used up more memory, when a long body fills it with each read.
 pub(super) fn grow_for(buffers: &Buffers, buffer: &mut Buffer) {
-    if buffer.is_empty() && buffer.space().is_empty() && buffer.capacity() < LARGE {
+    if buffer.is_empty() && buffer.is_full() && buffer.capacity() < LARGE {
         buffer.clear();
         buffers.grow(buffer, LARGE);
     }

@@ -7,6 +7,7 @@ use std::{
 
 use super::{
     super::{
+        bursts::Turn,
         error::{AnswerDefect, ProxyError},
         flow::Flow,
         headers::{AnswerHead, ClientFraming, ConnectionOptions, write_answer, write_interim},
@@ -53,7 +54,7 @@ impl Exchange<'_> {
                 return Err(self.invalid(head(HeadDefect::StatusLine)));
             }
             let buffer = &mut self.server.buffer;
-            if !buffer.is_bare() && buffer.space().is_empty() {
+            if !buffer.is_bare() && buffer.is_full() {
                 buffer.compact();
                 let more = (buffer.capacity() * 2).min(limits.bytes + 1);
                 self.worker.buffers.grow(buffer, more);
@@ -117,6 +118,7 @@ impl Exchange<'_> {
             AnswerFraming::None { odd: true } | AnswerFraming::UntilClose
         );
         self.answer.body = Some(body);
+        self.answer_turn = Turn::with(&self.server.buffer);
         self.answer.status = response.status;
         self.answer.first_byte = Some(Instant::now());
         self.answer.server_keeps = keeps && !odd;

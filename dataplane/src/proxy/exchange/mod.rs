@@ -304,7 +304,7 @@ impl<'a> Exchange<'a> {
             return Ok(());
         }
         let buffer = &mut self.client.buffer;
-        if !buffer.is_bare() && buffer.space().is_empty() {
+        if !buffer.is_bare() && buffer.is_full() {
             return Ok(());
         }
         match poll_fill(cx, &mut self.client.stream, buffer, &self.worker.buffers) {
