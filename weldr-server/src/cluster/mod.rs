@@ -6,9 +6,10 @@
 //!
 //! In reading order:
 //!
+//! * `open` (starts it all, on a runtime of its own), `running` (a node at work, from its start to its end), `engine`
+//!   (the consensus engine: started, and started again after its disk failed), `tuning` (its settings).
 //! * `handle` (what callers see), `core` (what a node consists of), `orders` (how an order finds the leader), `reports`
-//!   (what nodes tell each other), `engine` (starts the consensus engine on a runtime of its own, keeps it running,
-//!   stops it), `tuning` (its settings).
+//!   (what nodes tell each other).
 //! * `types` (what is in the log), `replica` (what the log makes, pure), `state_machine` (applies and publishes).
 //! * `history` and `backup` (what can be brought back, pure).
 //! * `log_store` (the log in memory), `disk` (the thread that writes), `store` (the database), `kept` and `rows`
@@ -33,11 +34,13 @@ mod lease;
 mod log_store;
 mod membership;
 mod network;
+mod open;
 mod orders;
 mod peers;
 mod replica;
 mod reports;
 mod rows;
+mod running;
 mod security;
 mod service;
 mod state_machine;
@@ -50,10 +53,10 @@ mod types;
 mod wire;
 
 pub use backup::{Backup, NoBackup};
-pub use engine::{Log, NetworkOptions, Opened, StoreOptions, open};
 pub use error::{Damage, OpenError, StoreError};
 pub use handle::{ChangeError, Handle, ProposeError};
 pub use history::{Event, What};
+pub use open::{Log, NetworkOptions, Opened, StoreOptions, open};
 pub use reports::{Reporter, Verdicts};
 pub use security::TlsFiles;
 pub use state_machine::Stopped;

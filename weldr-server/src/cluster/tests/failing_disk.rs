@@ -14,7 +14,7 @@ use redb::{StorageBackend, backends::FileBackend};
 use super::*;
 use crate::cluster::{
     Handle, Log, ProposeError,
-    engine::open_store,
+    open::open_store,
     store::{OpenedStore, Store, builder},
 };
 

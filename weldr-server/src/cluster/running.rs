@@ -1,0 +1,334 @@
+//! A node at work: what it starts before it can serve, and stops at the end.
+
+use std::{
+    net::{IpAddr, SocketAddr, TcpListener},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::watch,
+    time::{self, Instant},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::transport::{Server, server::TcpIncoming};
+use tracing::{error, info, warn};
+use uuid::Uuid;
+use weldr_proto::raft::v1::raft_server::RaftServer;
+
+use crate::model::PoolSettings;
+
+use super::{
+    core::{Core, Role},
+    disk::Disk,
+    engine,
+    error::OpenError,
+    kept::{Change, Identity, Kept},
+    lease,
+    log_store::LogStore,
+    membership,
+    open::{NetworkOptions, StoreOptions},
+    peers::{LONGEST_MESSAGE, Peers},
+    security::{self, Secret, Tls},
+    service::{Guard, Service},
+    state_machine::StateMachine,
+    store::OpenedStore,
+    types::{Member, Order, Record},
+};
+
+/// How long a start waits for what must be there before it can serve.
+const START_PATIENCE: Duration = Duration::from_secs(30);
+/// How long orders that are under way may take when the node stops.
+const LAST_ORDERS: Duration = Duration::from_secs(2);
+
+/// A node at work.
+pub(super) struct Running {
+    pub(super) core: Arc<Core>,
+    tasks: TaskTracker,
+    /// Whether there was nothing before.
+    pub(super) is_new: bool,
+}
+
+/// The listener of the other nodes, and how they know it.
+struct Door {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Running {
+    pub(super) async fn start(
+        options: StoreOptions,
+        store: Option<OpenedStore>,
+    ) -> Result<Self, OpenError> {
+        let (kept, store) = match store {
+            Some(OpenedStore { store, kept, .. }) => (kept, Some(store)),
+            None => (Kept::new(Identity::random()), None),
+        };
+        let network = options.network.as_ref().map(listen).transpose()?;
+        let peers = peers(&kept.identity, options.network.as_ref())?;
+        let member = Member {
+            name: options.name.clone(),
+            address: network
+                .as_ref()
+                .map(|network| network.address.to_string())
+                .unwrap_or_default(),
+        };
+        let disk = match store {
+            Some(store) => Some(Disk::start(store, kept.clone())?),
+            None => None,
+        };
+        let log = LogStore::new(kept, disk);
+        let begun = Self::begin(&options, network, peers, member, log.clone()).await;
+        if begun.is_err()
+            && let Some(disk) = log.disk()
+        {
+            disk.close().await;
+        }
+        begun
+    }
+
+    async fn begin(
+        options: &StoreOptions,
+        network: Option<Door>,
+        peers: Peers,
+        member: Member,
+        log: LogStore,
+    ) -> Result<Self, OpenError> {
+        let join = options.network.as_ref().map(|network| &network.join[..]);
+        let identity = belong(&log, &peers, &member, join.unwrap_or_default()).await?;
+        // The state machine ends with the engine, not before the last orders are answered.
+        let machine = StateMachine::new(log.clone(), CancellationToken::new());
+        let core = Arc::new(Core {
+            member,
+            raft: watch::Sender::new(None),
+            machine,
+            log,
+            peers,
+            lease: watch::Sender::new(None),
+            leaving: AtomicBool::new(false),
+            withheld: AtomicBool::new(false),
+            handing_over: tokio::sync::Mutex::default(),
+            tenant: Mutex::default(),
+            handed_over: AtomicU64::new(0),
+            role: Mutex::new(Role {
+                state: openraft::ServerState::Learner,
+                since: Instant::now(),
+            }),
+            reporter: Mutex::default(),
+            verdicts: Mutex::default(),
+            under_way: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        });
+        let mut running = Self {
+            core,
+            tasks: TaskTracker::new(),
+            is_new: false,
+        };
+        let begun = async {
+            running.core.start_engine().await?;
+            running.serve(network, options.network.as_ref())?;
+            running.spawn_tasks();
+            running.settle(identity, &options.initial).await
+        };
+        match begun.await {
+            Ok(is_new) => {
+                running.is_new = is_new;
+                Ok(running)
+            }
+            Err(error) => {
+                running.core.stop.cancel();
+                running.stop().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Serves the other nodes.
+    fn serve(
+        &self,
+        network: Option<Door>,
+        options: Option<&NetworkOptions>,
+    ) -> Result<(), OpenError> {
+        let (Some(network), Some(options)) = (network, options) else {
+            return Ok(());
+        };
+        let refused = |source| OpenError::Listen {
+            address: options.listen,
+            source,
+        };
+        network.listener.set_nonblocking(true).map_err(refused)?;
+        let listener = tokio::net::TcpListener::from_std(network.listener).map_err(refused)?;
+        let address = listener.local_addr().map_err(refused)?;
+        let core = &self.core;
+        let service = RaftServer::new(Service(Arc::clone(core)))
+            .max_decoding_message_size(LONGEST_MESSAGE)
+            .max_encoding_message_size(LONGEST_MESSAGE);
+        let guard = Guard::new(core.peers.clone());
+        let mut builder = Server::builder()
+            .http2_keepalive_interval(Some(Duration::from_secs(5)))
+            .http2_keepalive_timeout(Some(Duration::from_secs(5)));
+        if let Some(tls) = core.peers.tls() {
+            builder = builder
+                .tls_config(tls.server.clone())
+                .map_err(OpenError::Tls)?;
+        }
+        let router = builder.add_service(tonic::service::interceptor::InterceptedService::new(
+            service, guard,
+        ));
+        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+        let stop = core.stop.clone();
+        let cluster = core.peers.cluster().map(tracing::field::display);
+        info!(%address, cluster, tls = core.peers.tls().is_some(), "cluster listening");
+        self.tasks.spawn(async move {
+            // Connections of other nodes do not end by themselves.
+            let served = router.serve_with_incoming(incoming);
+            if let Some(Err(error)) = stop.run_until_cancelled(served).await {
+                error!(%error, "the other nodes are not served any more");
+            }
+        });
+        Ok(())
+    }
+
+    fn spawn_tasks(&self) {
+        let core = &self.core;
+        self.tasks.spawn(engine::supervise(Arc::clone(core)));
+        self.tasks.spawn(lease::watch(Arc::clone(core)));
+        if !core.member.address.is_empty() {
+            self.tasks.spawn(membership::promote(Arc::clone(core)));
+        }
+        self.tasks.spawn(membership::announce(Arc::clone(core)));
+    }
+
+    /// Waits until there is a state to serve; says whether it is new.
+    async fn settle(&self, identity: Identity, initial: &PoolSettings) -> Result<bool, OpenError> {
+        let core = &self.core;
+        let failed = |error: &dyn std::fmt::Display| OpenError::Engine(error.to_string());
+        let raft = core.raft().ok_or_else(|| failed(&"it has ended"))?;
+        let is_initialized = raft.is_initialized().await;
+        if identity.founder && !is_initialized.map_err(|error| failed(&error))? {
+            let alone = [(core.me(), core.member.clone())];
+            let founded = raft
+                .initialize(std::collections::BTreeMap::from(alone))
+                .await;
+            founded.map_err(|error| failed(&error))?;
+        }
+        let alone = core
+            .metrics()
+            .is_some_and(|metrics| metrics.membership_config.voter_ids().eq([core.me()]));
+        if alone {
+            // Nobody else can be elected, so there is nothing to wait for.
+            let elected = raft.trigger().elect(false).await;
+            elected.map_err(|error| failed(&error))?;
+            let mut stopped = core.machine.stopped();
+            tokio::select! {
+                applied = raft.wait_for_recovery(Some(START_PATIENCE)) => {
+                    applied.map_err(|error| failed(&error))?;
+                }
+                // It serves what it has.
+                _ = stopped.wait_for(Option::is_some) => {}
+            }
+        }
+        if core.machine.has_begun() {
+            return Ok(false);
+        }
+        if identity.founder {
+            let settings = initial.clone();
+            let record = Record::of(&Order::Begin { settings });
+            let begun = core.submit(record).await;
+            begun.map_err(|failed| OpenError::Begin(failed.into()))?;
+            return Ok(true);
+        }
+        self.caught_up().await.map(|()| false)
+    }
+
+    /// A node that has joined waits until it knows the pool and has a vote.
+    async fn caught_up(&self) -> Result<(), OpenError> {
+        let core = &self.core;
+        let deadline = Instant::now() + START_PATIENCE;
+        while Instant::now() < deadline {
+            let votes = core.metrics().is_some_and(|metrics| {
+                let mut voters = metrics.committed_membership_config.voter_ids();
+                voters.any(|id| id == core.me())
+            });
+            if votes && core.machine.has_begun() {
+                return Ok(());
+            }
+            time::sleep(Duration::from_millis(5)).await;
+        }
+        Err(OpenError::NotCaughtUp(START_PATIENCE))
+    }
+
+    pub(super) async fn stop(self) {
+        let core = &self.core;
+        core.under_way.close();
+        if time::timeout(LAST_ORDERS, core.under_way.wait())
+            .await
+            .is_err()
+        {
+            warn!("orders that are under way are not waited for");
+        }
+        core.stop.cancel();
+        core.machine.stop();
+        let raft = core.raft.send_replace(None);
+        if let Some(raft) = raft {
+            // An error is an engine that ended by a panic, which has been reported.
+            let _ = raft.shutdown().await;
+        }
+        self.tasks.close();
+        if time::timeout(LAST_ORDERS, self.tasks.wait()).await.is_err() {
+            warn!("tasks of the cluster are not waited for");
+        }
+        if let Some(disk) = core.log.disk() {
+            disk.close().await;
+        }
+    }
+}
+
+fn listen(options: &NetworkOptions) -> Result<Door, OpenError> {
+    let refused = |source| OpenError::Listen {
+        address: options.listen,
+        source,
+    };
+    let listener = TcpListener::bind(options.listen).map_err(refused)?;
+    let bound = listener.local_addr().map_err(refused)?;
+    let address = options.advertise.unwrap_or(bound);
+    Ok(Door { listener, address })
+}
+
+fn peers(identity: &Identity, options: Option<&NetworkOptions>) -> Result<Peers, OpenError> {
+    let secret = options.and_then(|options| options.secret_file.as_ref());
+    let secret = secret.map(security::read).transpose()?.unwrap_or_default();
+    let tls = options.and_then(|options| options.tls.as_ref());
+    let tls = tls.map(Tls::load).transpose()?;
+    let from = options.map(|options| options.listen.ip());
+    let from = from.filter(|from: &IpAddr| !from.is_unspecified());
+    let (me, cluster) = (identity.node, identity.cluster);
+    Ok(Peers::new(me, cluster, Secret::new(&secret), tls, from))
+}
+
+/// Founds a cluster or joins one, unless the node belongs to one already.
+async fn belong(
+    log: &LogStore,
+    peers: &Peers,
+    member: &Member,
+    join: &[SocketAddr],
+) -> Result<Identity, OpenError> {
+    let mut identity = log.kept().identity;
+    if identity.cluster.is_some() {
+        return Ok(identity);
+    }
+    identity.founder = join.is_empty();
+    let cluster = if identity.founder {
+        Uuid::new_v4()
+    } else {
+        membership::join(peers, member, join).await?
+    };
+    identity.cluster = Some(cluster);
+    let kept = log.change_durably(Change::Identity(identity)).await;
+    kept.map_err(|error| OpenError::Engine(error.to_string()))?;
+    peers.belongs_to(cluster);
+    Ok(identity)
+}
