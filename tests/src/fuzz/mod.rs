@@ -56,7 +56,14 @@ fn contains(bytes: &[u8], mark: &str) -> bool {
         .any(|window| window == mark.as_bytes())
 }
 
-/// `bytes` as a reader sees them that takes any HTTP/1 from 1.1 on for HTTP/1.1 (RFC 9110, section 2.5).
+/// One request as a reader sees it that takes any HTTP/1 from 1.1 on for HTTP/1.1 (RFC 9110, section 2.5).
+fn request_as_http_1_1(bytes: &[u8]) -> Vec<u8> {
+    let line = bytes.windows(3).position(|at| at.ends_with(b"\r\n"));
+    let (line, rest) = bytes.split_at(line.map_or(bytes.len(), |at| at + 3));
+    [&as_http_1_1(line), rest].concat()
+}
+
+/// The same of several in a row, but for what their bodies say of it.
 fn as_http_1_1(bytes: &[u8]) -> Vec<u8> {
     let mut read = bytes.to_vec();
     for at in 0..read.len().saturating_sub(7) {
@@ -77,6 +84,13 @@ mod tests {
         assert_eq!(marks.len(), 32768);
         assert!(marks.iter().all(|mark| mark.len() == 5));
         assert_eq!(marked(b"hello hell hello", "qqqqq"), b"qqqqq hell qqqqq");
+    }
+
+    #[test]
+    fn versions_are_in_request_lines() {
+        let read = request_as_http_1_1(b"\r\nGET / HTTP/1.4\r\n\r\nGET / HTTP/1.4\r\n");
+        assert_eq!(read, b"\r\nGET / HTTP/1.1\r\n\r\nGET / HTTP/1.4\r\n");
+        assert_eq!(request_as_http_1_1(b"HTTP/1.2"), b"HTTP/1.1");
     }
 
     #[test]

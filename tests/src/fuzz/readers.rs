@@ -5,7 +5,7 @@ use weldr::{
     proxy::fuzzing::{self, Message, Reading},
 };
 
-use super::{as_http_1_1, mutate::Mutator};
+use super::{mutate::Mutator, request_as_http_1_1};
 use crate::conformance::{
     recorder::shortened,
     wire::{self, End},
@@ -44,7 +44,7 @@ pub fn request(bytes: &[u8], piece: usize, desync_mode: DesyncMode) -> Result<Re
     }
     written(message, again, wire::request(&message.written))?;
     if strict {
-        let read = as_http_1_1(bytes);
+        let read = request_as_http_1_1(bytes);
         agrees(message, wire::request(&read))?;
     }
     Ok(reading)
