@@ -16,7 +16,7 @@ use tonic::Status;
 use super::{
     log_store::LogStore,
     peers::{Client, Peers},
-    reports::{Reporter, Verdicts},
+    reporter::{Reporter, Verdicts},
     state_machine::StateMachine,
     tenant::Tenant,
     tuning::LEADER_LEASE,

@@ -1,6 +1,9 @@
 //! Handing the leadership over, by order or because this node leaves.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use tokio::time::{self, Instant};
 use tonic::Status;
@@ -9,7 +12,7 @@ use super::{
     core::{Core, Metrics},
     membership::member_named,
     successor::{self, Candidate},
-    tenant::Notice,
+    tenant::Tenant,
     types::Member,
 };
 
@@ -21,6 +24,39 @@ const TRANSFER_PATIENCE: Duration = Duration::from_secs(2);
 const LOG_PATIENCE: Duration = Duration::from_secs(2);
 /// Between two looks whether it has.
 const LOG_LOOK: Duration = Duration::from_millis(20);
+
+/// Ends a hand-over, also one that nobody waits for any more.
+struct Notice<'c> {
+    core: &'c Core,
+    tenant: Option<Arc<dyn Tenant>>,
+}
+
+impl<'c> Notice<'c> {
+    /// Ends the lease when the tenant has had its time, and returns when it has let go.
+    async fn give(core: &'c Core) -> Result<Self, String> {
+        let tenant = core.tenant();
+        let notice = Self { core, tenant };
+        if let Some(tenant) = &notice.tenant {
+            tenant.prepare().await;
+        }
+        core.withhold_lease(true);
+        if let Some(tenant) = &notice.tenant {
+            tenant.released().await?;
+            // What is gone need not be left any more; what comes now concerns other addresses.
+            tenant.resume();
+        }
+        Ok(notice)
+    }
+}
+
+impl Drop for Notice<'_> {
+    fn drop(&mut self) {
+        self.core.withhold_lease(false);
+        if let Some(tenant) = &self.tenant {
+            tenant.resume();
+        }
+    }
+}
 
 impl Core {
     /// From now on and for good: this node stops, or serves nothing. It is not to lead.

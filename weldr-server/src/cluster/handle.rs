@@ -16,7 +16,7 @@ use super::{
     core::Core,
     history::Event,
     orders::{Failed, QUORUM_PATIENCE},
-    reports::{Reporter, Verdicts},
+    reporter::{Reporter, Verdicts},
     state_machine::Stopped,
     status::{self, Status},
     tenant::Tenant,

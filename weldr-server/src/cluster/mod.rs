@@ -6,10 +6,11 @@
 //!
 //! In reading order:
 //!
-//! * `open` (starts it all, on a runtime of its own), `running` (a node at work, from its start to its end), `engine`
-//!   (the consensus engine: started, and started again after its disk failed), `tuning` (its settings).
-//! * `handle` (what callers see), `core` (what a node consists of), `orders` (how an order finds the leader), `reports`
-//!   (what nodes tell each other).
+//! * `options` (what a node is told), `open` (starts it all, on a runtime of its own), `running` (a node at work, from its
+//!   start to its end), `engine` (the consensus engine: started, and started again after its disk failed), `tuning` (its
+//!   settings).
+//! * `handle` (what callers see), `core` (what a node consists of), `orders` (how an order finds the leader), `reporter`
+//!   and `reports` (what a node has to tell the others of its servers, and what they tell each other).
 //! * `types` (what is in the log), `replica` (what the log makes, pure), `state_machine` (applies and publishes).
 //! * `history` and `backup` (what can be brought back, pure).
 //! * `log_store` (the log in memory), `disk` (the thread that writes), `store` (the database), `kept` and `rows`
@@ -35,9 +36,11 @@ mod log_store;
 mod membership;
 mod network;
 mod open;
+mod options;
 mod orders;
 mod peers;
 mod replica;
+mod reporter;
 mod reports;
 mod rows;
 mod running;
@@ -56,8 +59,9 @@ pub use backup::{Backup, NoBackup};
 pub use error::{Damage, OpenError, StoreError};
 pub use handle::{ChangeError, Handle, ProposeError};
 pub use history::{Event, What};
-pub use open::{Log, NetworkOptions, Opened, StoreOptions, open};
-pub use reports::{Reporter, Verdicts};
+pub use open::{Log, Opened, open};
+pub use options::{NetworkOptions, StoreOptions};
+pub use reporter::{Reporter, Verdicts};
 pub use security::TlsFiles;
 pub use state_machine::Stopped;
 pub use status::{NodeReport, NodeStatus, Status};

@@ -1,51 +1,21 @@
 //! Opens what a node keeps and starts what keeps it, on a runtime of its own.
 
-use std::{net::SocketAddr, path::PathBuf, thread, time::Duration};
+use std::{thread, time::Duration};
 
 use tokio::{runtime, sync::oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::model::PoolSettings;
-
 use super::{
     error::OpenError,
     handle::Handle,
+    options::StoreOptions,
     running::Running,
-    security::TlsFiles,
     store::{OpenedStore, Store},
 };
 
 /// Threads of the engine's runtime: apart from everything else, so that a busy control plane holds up no
 /// heartbeat.
 const THREADS: usize = 2;
-
-/// What a node is told of its cluster.
-#[derive(Debug, Clone, Default)]
-pub struct StoreOptions {
-    /// Created where it is missing; `None` keeps nothing on disk.
-    pub data_dir: Option<PathBuf>,
-    /// The settings of the default pool when the cluster is new.
-    pub initial: PoolSettings,
-    /// What operators call the node.
-    pub name: String,
-    /// How it meets other nodes; `None`: it is alone.
-    pub network: Option<NetworkOptions>,
-}
-
-/// How a node meets others.
-#[derive(Debug, Clone)]
-pub struct NetworkOptions {
-    /// Where it listens for them.
-    pub listen: SocketAddr,
-    /// Where they reach it; `None`: where it listens.
-    pub advertise: Option<SocketAddr>,
-    /// Who lets it join; empty: it founds a cluster.
-    pub join: Vec<SocketAddr>,
-    /// The file of the shared secret.
-    pub secret_file: Option<PathBuf>,
-    /// Certificates.
-    pub tls: Option<TlsFiles>,
-}
 
 /// A desired state that can be proposed to.
 #[derive(Debug)]

@@ -1,10 +1,6 @@
 //! What nodes tell each other of themselves and of their servers.
 
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, PoisonError},
-    time::Duration,
-};
+use std::{sync::PoisonError, time::Duration};
 
 use futures_util::future::join_all;
 use openraft::ServerState;
@@ -12,29 +8,10 @@ use tokio::time;
 use tonic::Status;
 use weldr_proto::raft::v1;
 
-use super::{core::Core, types::Member};
+use super::{core::Core, reporter::Verdicts, types::Member};
 
 /// How long a node may take to say that it is there.
 const REPORT_TIMEOUT: Duration = Duration::from_millis(700);
-
-/// Gives what this node sees of the servers.
-#[derive(Clone)]
-pub struct Reporter(pub Arc<dyn Fn() -> Vec<v1::ServerReport> + Send + Sync>);
-
-impl std::fmt::Debug for Reporter {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Reporter")
-    }
-}
-
-/// What a node has to say of servers that are on their way out, by their ids.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Verdicts {
-    /// Being removed, and nothing runs on it any more through this node.
-    pub finished: BTreeSet<u64>,
-    /// Unhealthy, as this node sees it, for longer than it may be.
-    pub overdue: BTreeSet<u64>,
-}
 
 impl Core {
     /// The members that do not answer, as `name (address)`.

@@ -30,7 +30,7 @@ use super::{
     lease,
     log_store::LogStore,
     membership,
-    open::{NetworkOptions, StoreOptions},
+    options::{NetworkOptions, StoreOptions},
     peers::{LONGEST_MESSAGE, Peers},
     security::{self, Secret, Tls},
     service::{Guard, Service},
