@@ -10,7 +10,7 @@ use weldr_proto::v1::{self, cluster_server::Cluster, management_server::Manageme
 use super::{
     error::Error,
     operations::{Answers, Caller, LONGEST_WRITE, Operations},
-    router::Peer,
+    peer::Peer,
 };
 
 /// The service.

@@ -16,6 +16,7 @@ mod error;
 mod grpc;
 mod guard;
 mod operations;
+mod peer;
 mod readiness;
 mod rest;
 mod router;

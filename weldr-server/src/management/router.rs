@@ -1,6 +1,6 @@
 //! What is at which path, over either protocol.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Router,
@@ -30,10 +30,6 @@ const LONGEST_GRPC_REQUEST: usize = 1 << 20;
 
 /// The longest backup, in bytes: a hundred thousand servers with checks of their own.
 const LONGEST_BACKUP: usize = 48 << 20;
-
-/// The other end of the connection that a request came over; an extension of each request.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Peer(pub(super) SocketAddr);
 
 /// What the router serves.
 pub(super) struct Served<H> {

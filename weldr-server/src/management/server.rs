@@ -31,8 +31,9 @@ use tracing::{debug, warn};
 use super::{
     Parts,
     operations::Operations,
+    peer::Peer,
     readiness::{GrpcHealth, Readiness},
-    router::{Peer, Served, router},
+    router::{Served, router},
 };
 
 /// Connections at a time; more wait in the listener's queue.

@@ -29,7 +29,7 @@ use tracing::debug;
 use super::{
     error::Error,
     operations::{Caller, LONGEST_WRITE, Operations},
-    router::Peer,
+    peer::Peer,
 };
 
 /// How long a request may take, its body included.

@@ -11,7 +11,7 @@ use axum::{
 use http::{HeaderMap, Uri};
 use weldr_proto::v1;
 
-use crate::management::{operations::Operations, router::Peer};
+use crate::management::{operations::Operations, peer::Peer};
 
 use super::{Answer, body, caller, in_json, json, object::Object, of_revision, query};
 

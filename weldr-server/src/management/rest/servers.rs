@@ -17,7 +17,7 @@ use serde_json::Value;
 use weldr_proto::v1;
 
 use crate::{
-    management::{convert::Violations, error::Error, operations::Operations, router::Peer},
+    management::{convert::Violations, error::Error, operations::Operations, peer::Peer},
     model::Invalid,
 };
 
