@@ -13,9 +13,8 @@ const DISK_PAUSE: Duration = Duration::from_millis(100);
 impl Core {
     /// Starts the engine on what is kept.
     pub(super) async fn start_engine(&self) -> Result<(), OpenError> {
-        let failed = |error: &dyn std::fmt::Display| OpenError::Engine(error.to_string());
         let is_alone = self.member.address.is_empty();
-        let settings = settings(is_alone).map_err(|error| failed(&error))?;
+        let settings = settings(is_alone).map_err(OpenError::engine)?;
         let config = Config {
             enable_elect: !self.log.has_committed_unknown(),
             ..settings
@@ -24,14 +23,14 @@ impl Core {
         let (log, machine) = (self.log.clone(), self.machine.clone());
         let raft = Raft::new(self.me(), Arc::new(config), network, log, machine).await;
         self.raft
-            .send_replace(Some(raft.map_err(|error| failed(&error))?));
+            .send_replace(Some(raft.map_err(OpenError::engine)?));
         Ok(())
     }
 
     async fn restart(&self) -> Result<(), OpenError> {
         if let Some(disk) = self.log.disk() {
             let kept = disk.recover().await;
-            let kept = kept.map_err(|error| OpenError::Engine(error.to_string()))?;
+            let kept = kept.map_err(OpenError::engine)?;
             *self.log.kept() = kept;
         }
         self.start_engine().await?;

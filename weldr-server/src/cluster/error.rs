@@ -118,6 +118,13 @@ pub enum OpenError {
     Thread(#[source] io::Error),
 }
 
+impl OpenError {
+    /// The engine cannot start, because of what it says; its errors are of too many types to keep.
+    pub(super) fn engine(why: impl fmt::Display) -> Self {
+        Self::Engine(why.to_string())
+    }
+}
+
 struct Addresses<'a>(&'a [SocketAddr]);
 
 impl fmt::Display for Addresses<'_> {

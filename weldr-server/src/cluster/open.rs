@@ -69,7 +69,7 @@ pub(super) fn open_store(
             let _ = end.send(());
         })
         .map_err(OpenError::Thread)?;
-    let ended_early = || OpenError::Engine("its thread ended".to_owned());
+    let ended_early = || OpenError::engine("its thread ended");
     let (handle, is_new) = start.recv().map_err(|_| ended_early())??;
     let log = Log { stop: guard, ended };
     Ok(Opened {

@@ -205,15 +205,16 @@ impl Running {
     /// Waits until there is a state to serve; says whether it is new.
     async fn settle(&self, identity: Identity, initial: &PoolSettings) -> Result<bool, OpenError> {
         let core = &self.core;
-        let failed = |error: &dyn std::fmt::Display| OpenError::Engine(error.to_string());
-        let raft = core.raft().ok_or_else(|| failed(&"it has ended"))?;
+        let raft = core
+            .raft()
+            .ok_or_else(|| OpenError::engine("it has ended"))?;
         let is_initialized = raft.is_initialized().await;
-        if identity.founder && !is_initialized.map_err(|error| failed(&error))? {
+        if identity.founder && !is_initialized.map_err(OpenError::engine)? {
             let alone = [(core.me(), core.member.clone())];
             let founded = raft
                 .initialize(std::collections::BTreeMap::from(alone))
                 .await;
-            founded.map_err(|error| failed(&error))?;
+            founded.map_err(OpenError::engine)?;
         }
         let alone = core
             .metrics()
@@ -221,11 +222,11 @@ impl Running {
         if alone {
             // Nobody else can be elected, so there is nothing to wait for.
             let elected = raft.trigger().elect(false).await;
-            elected.map_err(|error| failed(&error))?;
+            elected.map_err(OpenError::engine)?;
             let mut stopped = core.machine.stopped();
             tokio::select! {
                 applied = raft.wait_for_recovery(Some(START_PATIENCE)) => {
-                    applied.map_err(|error| failed(&error))?;
+                    applied.map_err(OpenError::engine)?;
                 }
                 // It serves what it has.
                 _ = stopped.wait_for(Option::is_some) => {}
@@ -328,7 +329,7 @@ async fn belong(
     };
     identity.cluster = Some(cluster);
     let kept = log.change_durably(Change::Identity(identity)).await;
-    kept.map_err(|error| OpenError::Engine(error.to_string()))?;
+    kept.map_err(OpenError::engine)?;
     peers.belongs_to(cluster);
     Ok(identity)
 }
