@@ -33,7 +33,7 @@ impl Buffer {
         self.start == self.end
     }
 
-    /// Whether nothing more can be read into it.
+    /// Whether nothing more can be read into it, as when it has no memory.
     pub(super) fn is_full(&self) -> bool {
         self.end == self.memory.len()
     }

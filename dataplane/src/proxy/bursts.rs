@@ -37,7 +37,7 @@ pub(super) enum Turn {
     /// It has just got it.
     #[default]
     New,
-    /// It lets others make theirs, since its step was the last of so many.
+    /// It lets others read. Its own step was the last of so many.
     StandsBack(u32),
     /// It sends.
     Sends,
@@ -60,7 +60,7 @@ impl Turn {
             Self::Sends => return Poll::Ready(()),
             Self::New => {
                 let steps = bursts.step();
-                if bursts.is_worth_it() {
+                if bursts.next_stands_back() {
                     *self = Self::StandsBack(steps);
                     // Behind all that are ready now.
                     cx.waker().wake_by_ref();
@@ -81,7 +81,8 @@ impl Bursts {
         steps
     }
 
-    fn is_worth_it(&self) -> bool {
+    /// Whether the task that is next lets others go first; counts those that do not.
+    fn next_stands_back(&self) -> bool {
         let left = self.pass_over.get();
         self.pass_over.set(left.saturating_sub(1));
         left == 0
@@ -89,10 +90,10 @@ impl Bursts {
 
     /// A task has let others go first since so many steps: was there anyone?
     fn learn(&self, since: u32) {
-        if self.step() != since.wrapping_add(1) {
-            self.alone.set(0);
-        } else if self.alone.get() + 1 < ALONE {
-            self.alone.set(self.alone.get() + 1);
+        let was_alone = self.step() == since.wrapping_add(1);
+        let alone = if was_alone { self.alone.get() + 1 } else { 0 };
+        if alone < ALONE {
+            self.alone.set(alone);
         } else {
             self.pass_over.set(PASSED_OVER);
         }

@@ -1,8 +1,9 @@
 //! The data path. In reading order: a `worker` owns its `listener`s; each accepted socket is `parked` until a byte comes,
 //! and then a `connection`, which waits for heads; `service` takes each request, with what `http1` makes of its bytes and
 //! `headers` of its fields; `select` picks a server, `upstream` has a connection to it, and `exchange` moves the request
-//! and its answer, each a `flow` from `socket` to socket, through `buffer`s that the worker lends, and in `bursts`. `retry` says what may
-//! be sent again, `upgrade` is what comes behind a 101. What fails becomes an `error`, and each error a `response`; `tally` counts, and `access_log` tells.
+//! and its answer, each a `flow` from `socket` to socket, through `buffer`s that the worker lends, and in `bursts`.
+//! `retry` says what may be sent again, `upgrade` is what comes behind a 101. What fails becomes an `error`, and each
+//! error a `response`; `tally` counts, and `access_log` tells.
 //!
 //! Everything here runs on one worker's thread: no lock is taken, no other thread is waited for, and what
 //! is not shared lives in `Rc` and `Cell`. Nothing here may block, and nothing here knows of the management

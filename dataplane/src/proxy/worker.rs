@@ -51,11 +51,11 @@ const LAME_DUCK: Duration = Duration::from_millis(200);
 /// How often what is kept for the next request is looked through.
 const SWEEP: Duration = Duration::from_secs(1);
 
-/// Sockets that are ready and get their turn before it is looked which others are: so many that a burst is worth it, and so
-/// few that what belongs to the first of them is still in the caches when it sends.
-const SOCKETS_AT_A_TIME: usize = 64;
+/// Sockets that are ready and get their turn before it is looked which others are: so many that a burst is worth it, and
+/// so few that what belongs to the first of them is still in the caches when it sends.
+const SOCKETS_AT_A_TIME: u32 = 64;
 /// Turns of tasks before it is looked which sockets are ready: all that the sockets of one look take.
-const TURNS_AT_A_TIME: u32 = 4 * 64;
+const TURNS_AT_A_TIME: u32 = 4 * SOCKETS_AT_A_TIME;
 
 /// What the workers are made of.
 #[derive(Debug, Clone)]
@@ -134,7 +134,7 @@ impl Workers {
                     let _lives = lives;
                     let runtime = Builder::new_current_thread()
                         .enable_all()
-                        .max_io_events_per_tick(SOCKETS_AT_A_TIME)
+                        .max_io_events_per_tick(SOCKETS_AT_A_TIME as usize)
                         .event_interval(TURNS_AT_A_TIME)
                         .build_local(LocalOptions::default());
                     let ran = runtime.and_then(|runtime| {

@@ -118,7 +118,7 @@ impl Exchange<'_> {
             AnswerFraming::None { odd: true } | AnswerFraming::UntilClose
         );
         self.answer.body = Some(body);
-        self.answer_turn = Turn::with(&self.server.buffer);
+        self.turn = Turn::with(&self.server.buffer);
         self.answer.status = response.status;
         self.answer.first_byte = Some(Instant::now());
         self.answer.server_keeps = keeps && !odd;

@@ -48,8 +48,8 @@ pub(super) struct Exchange<'a> {
     answer: &'a mut Answer,
     /// The server no longer takes the request; it may have answered it all the same.
     refused: bool,
-    request_turn: Turn,
-    answer_turn: Turn,
+    /// Of the head that is to be sent next: the request's, then the answer's.
+    turn: Turn,
     waits: Option<Waits>,
     pace: Pace,
     watch: Watch,
@@ -111,8 +111,7 @@ impl<'a> Exchange<'a> {
             server,
             answer,
             refused: false,
-            request_turn: Turn::default(),
-            answer_turn: Turn::default(),
+            turn: Turn::default(),
             waits: None,
             pace: Pace::default(),
             watch: Watch::Off,
@@ -123,7 +122,7 @@ impl<'a> Exchange<'a> {
     /// Ready when the whole answer is written to the client, or when that cannot be.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ProxyError>> {
         // Whoever stands back is polled again at once: nothing need wake it, and no deadline matters.
-        ready!(self.request_turn.poll(cx, &self.worker.bursts));
+        ready!(self.turn.poll(cx, &self.worker.bursts));
         let before = (self.upload.taken(), self.answer.bytes());
         let mut waits = self.poll_upload(cx)?;
         match self.poll_answer(cx)? {
@@ -208,7 +207,7 @@ impl<'a> Exchange<'a> {
             let server = &mut *self.server;
             let client = &mut self.client.stream;
             if let Some(body) = &mut self.answer.body {
-                if self.answer_turn.poll(cx, &self.worker.bursts).is_pending() {
+                if self.turn.poll(cx, &self.worker.bursts).is_pending() {
                     return Ok(Came::StandsBack);
                 }
                 match body.advance(cx, client, &self.answer.head, &mut server.buffer) {
