@@ -132,7 +132,7 @@ pub(crate) fn binary(named: Option<&Path>) -> Result<PathBuf, WeldrError> {
             "--bin",
             "weldr",
         ])
-        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
         .stdin(Stdio::null())
         .status()?;
     // This binary lies in target/PROFILE/.
