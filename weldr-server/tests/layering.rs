@@ -20,6 +20,7 @@ const DATA_PLANE: &str = "weldr_dataplane";
 /// Each room, and the rooms that it may enter. `None` means all of them.
 const ROOMS: &[(&str, Option<&[&str]>)] = &[
     // Layer 0.
+    ("buffer", Some(&[])),
     ("model", Some(&[])),
     ("policy", Some(&[])),
     ("shutdown", Some(&[])),
@@ -28,15 +29,21 @@ const ROOMS: &[(&str, Option<&[&str]>)] = &[
     ("args", Some(&["policy"])),
     ("balancer", Some(&["model"])),
     ("config", Some(&["args", "model", "policy"])),
+    ("http1", Some(&["buffer"])),
     // Layer 2.
     ("stats", Some(&["balancer", "model"])),
     ("snapshot", Some(&["balancer", "model", "stats"])),
     // Layer 3, data. The proxy would run unchanged from a static file.
     (
         "proxy",
-        Some(&["balancer", "model", "policy", "snapshot", "stats"]),
+        Some(&[
+            "balancer", "buffer", "http1", "model", "policy", "snapshot", "stats",
+        ]),
     ),
-    ("health", Some(&["balancer", "model", "snapshot", "stats"])),
+    (
+        "health",
+        Some(&["balancer", "http1", "model", "snapshot", "stats"]),
+    ),
     // Layer 3, control.
     ("cluster", Some(&["model", PROTO])),
     ("vip", Some(&["config", "model"])),

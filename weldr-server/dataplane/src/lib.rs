@@ -3,7 +3,9 @@
 //! It knows neither the management API nor how nodes agree: it would run unchanged from a static file.
 
 pub mod balancer;
+mod buffer;
 pub mod health;
+mod http1;
 pub mod model;
 pub mod policy;
 pub mod proxy;

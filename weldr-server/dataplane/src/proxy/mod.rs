@@ -9,8 +9,10 @@
 //! is not shared lives in `Rc` and `Cell`. Nothing here may block, and nothing here knows of the management
 //! API or of how the desired state is kept.
 
+// Rooms that the health checks use as well; reached as `super::http1` and `super::buffer` from here.
+use crate::{buffer, http1};
+
 mod access_log;
-mod buffer;
 mod bursts;
 mod clock;
 mod connection;
@@ -21,7 +23,6 @@ mod flow;
 #[doc(hidden)]
 pub mod fuzzing;
 mod headers;
-mod http1;
 mod listener;
 mod parked;
 mod response;

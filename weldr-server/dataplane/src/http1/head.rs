@@ -8,7 +8,7 @@ use super::grammar::{is_field_value, token_length};
 
 /// A part of the bytes that a head was parsed from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(in crate::proxy) struct Span {
+pub(crate) struct Span {
     start: u32,
     end: u32,
 }
@@ -19,7 +19,7 @@ impl Span {
         clippy::cast_possible_truncation,
         reason = "a head is bounded by configuration, at 1 MiB"
     )]
-    pub(in crate::proxy) fn new(start: usize, end: usize) -> Self {
+    pub(crate) fn new(start: usize, end: usize) -> Self {
         Self {
             start: start as u32,
             end: end as u32,
@@ -27,35 +27,35 @@ impl Span {
     }
 
     /// Where the same part is when `line`, which it is a part of, is copied to `place`.
-    pub(in crate::proxy) fn copied_with(self, line: Self, place: usize) -> Self {
+    pub(crate) fn copied_with(self, line: Self, place: usize) -> Self {
         let start = place + (self.start - line.start) as usize;
         Self::new(start, start + self.range().len())
     }
 
     /// The bytes, taken from those that were parsed.
-    pub(in crate::proxy) fn of(self, head: &[u8]) -> &[u8] {
+    pub(crate) fn of(self, head: &[u8]) -> &[u8] {
         &head[self.start as usize..self.end as usize]
     }
 
-    pub(in crate::proxy) fn range(self) -> std::ops::Range<usize> {
+    pub(crate) fn range(self) -> std::ops::Range<usize> {
         self.start as usize..self.end as usize
     }
 }
 
 /// One field line.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::proxy) struct Field {
-    pub(in crate::proxy) known: Known,
-    pub(in crate::proxy) name: Span,
+pub(crate) struct Field {
+    pub(crate) known: Known,
+    pub(crate) name: Span,
     /// Without the white space around it.
-    pub(in crate::proxy) value: Span,
+    pub(crate) value: Span,
     /// All of it, with the end of the line.
-    pub(in crate::proxy) line: Span,
+    pub(crate) line: Span,
 }
 
 /// The fields that mean something to a proxy. One look at each name when it is parsed, and none later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::proxy) enum Known {
+pub(crate) enum Known {
     /// Passed on as it is.
     Other,
     Accept,
@@ -176,7 +176,7 @@ const fn lower(word: u64) -> u64 {
 }
 
 impl Known {
-    pub(in crate::proxy) fn of(name: &[u8]) -> Self {
+    pub(crate) fn of(name: &[u8]) -> Self {
         let Some(candidates) = BY_LENGTH.get(name.len()) else {
             return Self::Other;
         };
@@ -193,7 +193,7 @@ impl Known {
 
 /// What is wrong with the lines of a head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(in crate::proxy) enum HeadDefect {
+pub(crate) enum HeadDefect {
     #[error("a line does not end with CR LF")]
     LineEnd,
     #[error("the first line is not a request-line")]
@@ -222,9 +222,9 @@ pub(in crate::proxy) enum HeadDefect {
 
 /// How large a head may be.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::proxy) struct HeadLimits {
-    pub(in crate::proxy) bytes: usize,
-    pub(in crate::proxy) fields: usize,
+pub(crate) struct HeadLimits {
+    pub(crate) bytes: usize,
+    pub(crate) fields: usize,
 }
 
 /// Where the head at the begin of `bytes` ends, after its empty line. `searched`: how many bytes an earlier call
@@ -232,10 +232,7 @@ pub(in crate::proxy) struct HeadLimits {
 ///
 /// A head that can no longer become valid is refused before its end: a client that waits for an answer to it
 /// would wait for its deadline.
-pub(in crate::proxy) fn end_of_head(
-    bytes: &[u8],
-    searched: &mut usize,
-) -> Result<Option<usize>, HeadDefect> {
+pub(crate) fn end_of_head(bytes: &[u8], searched: &mut usize) -> Result<Option<usize>, HeadDefect> {
     /// Made once: making it takes longer than the search.
     static END: LazyLock<memmem::Finder<'static>> =
         LazyLock::new(|| memmem::Finder::new(b"\r\n\r\n"));
@@ -260,7 +257,7 @@ pub(in crate::proxy) fn end_of_head(
 }
 
 /// The first line of a head, for people: whatever there is of one.
-pub(in crate::proxy) fn first_line(head: &[u8]) -> &[u8] {
+pub(crate) fn first_line(head: &[u8]) -> &[u8] {
     let end = head.iter().position(|byte| b"\r\n".contains(byte));
     &head[..end.unwrap_or(head.len())]
 }
@@ -273,7 +270,7 @@ pub(super) fn take_line(head: &[u8]) -> Result<(&[u8], usize), HeadDefect> {
 }
 
 /// Parses the field lines of `head` from `at` to its empty line into `fields`, which is emptied first.
-pub(in crate::proxy) fn parse_fields(
+pub(crate) fn parse_fields(
     head: &[u8],
     mut at: usize,
     limits: HeadLimits,

@@ -8,16 +8,16 @@ use super::{
 
 /// An answer without its fields.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::proxy) struct ResponseHead {
+pub(crate) struct ResponseHead {
     /// From 100 to 599.
-    pub(in crate::proxy) status: u16,
+    pub(crate) status: u16,
     /// May be empty.
-    pub(in crate::proxy) reason: Span,
-    pub(in crate::proxy) version: Version,
+    pub(crate) reason: Span,
+    pub(crate) version: Version,
 }
 
 /// Parses the head of an answer, whole as [`end_of_head`](super::end_of_head) found it, and its fields into `fields`.
-pub(in crate::proxy) fn parse_response(
+pub(crate) fn parse_response(
     head: &[u8],
     limits: HeadLimits,
     fields: &mut Vec<Field>,

@@ -7,7 +7,7 @@ use super::{
 
 /// The minor versions of HTTP/1 that make a difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::proxy) enum Version {
+pub(crate) enum Version {
     Http10,
     /// And each later minor version, which is read as this one: RFC 9110, section 6.2.
     Http11,
@@ -15,7 +15,7 @@ pub(in crate::proxy) enum Version {
 
 /// The forms of a request-target: RFC 9112, section 3.2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::proxy) enum TargetForm {
+pub(crate) enum TargetForm {
     /// `/path?query`
     Origin,
     /// `http://authority/path?query`, as its authority and the rest.
@@ -32,15 +32,15 @@ pub(in crate::proxy) enum TargetForm {
 
 /// A request without its fields.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::proxy) struct RequestHead {
-    pub(in crate::proxy) method: Span,
-    pub(in crate::proxy) target: Span,
-    pub(in crate::proxy) form: TargetForm,
-    pub(in crate::proxy) version: Version,
+pub(crate) struct RequestHead {
+    pub(crate) method: Span,
+    pub(crate) target: Span,
+    pub(crate) form: TargetForm,
+    pub(crate) version: Version,
 }
 
 /// Parses the head of a request, whole as [`end_of_head`](super::end_of_head) found it, and its fields into `fields`.
-pub(in crate::proxy) fn parse_request(
+pub(crate) fn parse_request(
     head: &[u8],
     limits: HeadLimits,
     fields: &mut Vec<Field>,
@@ -53,7 +53,7 @@ pub(in crate::proxy) fn parse_request(
 
 /// Whether the bytes at the begin of a head that is not all here can still become a request: whoever sends something
 /// else is told at once, and not when its time is over.
-pub(in crate::proxy) fn check_begin(begin: &[u8]) -> Result<(), HeadDefect> {
+pub(crate) fn check_begin(begin: &[u8]) -> Result<(), HeadDefect> {
     if let Ok((line, _)) = take_line(begin) {
         return parse_request_line(line).map(drop);
     }

@@ -16,7 +16,7 @@ const MOST_TRAILERS: usize = 8192;
 
 /// What is wrong with chunks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(in crate::proxy) enum ChunkDefect {
+pub(crate) enum ChunkDefect {
     #[error("the size of a chunk is not a hexadecimal number")]
     Size,
     #[error("a chunk is larger than a body can be")]
@@ -66,7 +66,7 @@ enum State {
 
 /// The decoder of one body.
 #[derive(Debug)]
-pub(in crate::proxy) struct Chunked {
+pub(crate) struct Chunked {
     state: State,
     extension: u32,
     /// The lines after the last chunk, with the empty one.

@@ -54,7 +54,7 @@ fn all_are(bytes: &[u8], class: u8) -> bool {
 }
 
 /// `token`: a method, or the name of a field.
-pub(in crate::proxy) fn is_token(bytes: &[u8]) -> bool {
+pub(crate) fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && all_are(bytes, TOKEN)
 }
 
@@ -72,7 +72,7 @@ pub(super) fn is_target(bytes: &[u8]) -> bool {
 }
 
 /// `field-value`, without the white space around it: visible characters, space, tab, and the bytes above ASCII.
-pub(in crate::proxy) fn is_field_value(bytes: &[u8]) -> bool {
+pub(crate) fn is_field_value(bytes: &[u8]) -> bool {
     let is_text = |&byte: &u8| (byte >= b' ' || byte == b'\t') && byte != 0x7f;
     let (words, rest) = bytes.as_chunks::<8>();
     // Eight at a time; those with a tab, which is rare, one by one.
@@ -93,7 +93,7 @@ const fn has_control(word: u64) -> bool {
 }
 
 /// `uri-host [ ":" port ]` of RFC 9110, section 7.2, with a host that is not empty.
-pub(in crate::proxy) fn is_host(bytes: &[u8]) -> bool {
+pub(crate) fn is_host(bytes: &[u8]) -> bool {
     let (host, rest) = if bytes.first() == Some(&b'[') {
         let Some(end) = bytes.iter().position(|&byte| byte == b']') else {
             return false;
@@ -132,7 +132,7 @@ fn is_encoded_host(bytes: &[u8]) -> bool {
 }
 
 /// `1*DIGIT` that fits: no sign, no space, nothing else.
-pub(in crate::proxy) fn parse_decimal(digits: &[u8]) -> Option<u64> {
+pub(crate) fn parse_decimal(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {
         return None;
     }
@@ -145,7 +145,7 @@ pub(in crate::proxy) fn parse_decimal(digits: &[u8]) -> Option<u64> {
 /// The elements of a list field (RFC 9110, section 5.6.1), empty ones left out.
 ///
 /// Not for lists whose elements may be quoted strings with commas in them.
-pub(in crate::proxy) fn elements(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn elements(list: &[u8]) -> impl Iterator<Item = &[u8]> {
     list.split(|&byte| byte == b',')
         .map(<[u8]>::trim_ascii)
         .filter(|element| !element.is_empty())

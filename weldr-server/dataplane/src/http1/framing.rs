@@ -8,7 +8,7 @@ use super::{
 
 /// Where the body of a request ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::proxy) enum Framing {
+pub(crate) enum Framing {
     /// There is none.
     None,
     /// After so many bytes.
@@ -19,7 +19,7 @@ pub(in crate::proxy) enum Framing {
 
 /// Where the body of an answer ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::proxy) enum AnswerFraming {
+pub(crate) enum AnswerFraming {
     /// There is none. `odd`: the fields promise one all the same, so nobody knows what comes next.
     None { odd: bool },
     /// After so many bytes.
@@ -32,7 +32,7 @@ pub(in crate::proxy) enum AnswerFraming {
 
 /// Why nobody can say where a body ends, or why two parties could say different things.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(in crate::proxy) enum FramingDefect {
+pub(crate) enum FramingDefect {
     #[error("the Content-Length is not a number")]
     Length,
     #[error("there is more than one Content-Length")]
@@ -50,10 +50,10 @@ pub(in crate::proxy) enum FramingDefect {
 }
 
 /// The framing of a request, and what a strict reader holds against it though its meaning is certain.
-pub(in crate::proxy) type Judged = (Framing, Option<FramingDefect>);
+pub(crate) type Judged = (Framing, Option<FramingDefect>);
 
 /// The framing of a request: RFC 9112, section 6.3, and without its leniency towards codings and lists.
-pub(in crate::proxy) fn request_framing(
+pub(crate) fn request_framing(
     head: &[u8],
     fields: &[Field],
     version: Version,
@@ -74,7 +74,7 @@ pub(in crate::proxy) fn request_framing(
 }
 
 /// The framing of an answer to a request whose method was HEAD or not.
-pub(in crate::proxy) fn answer_framing(
+pub(crate) fn answer_framing(
     head: &[u8],
     fields: &[Field],
     version: Version,

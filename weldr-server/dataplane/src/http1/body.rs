@@ -10,7 +10,7 @@ use super::{
 
 /// Takes one body out of its framing.
 #[derive(Debug)]
-pub(in crate::proxy) enum Decoder {
+pub(crate) enum Decoder {
     /// So many bytes are still to come.
     Length(u64),
     Chunked(Chunked),
@@ -20,7 +20,7 @@ pub(in crate::proxy) enum Decoder {
 
 /// What a decoder found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::proxy) enum Step {
+pub(crate) enum Step {
     /// Data at this place of the buffer, which is used up there.
     Data(Range<usize>),
     /// Nothing: more has to be read.
@@ -52,7 +52,7 @@ impl From<AnswerFraming> for Decoder {
 
 impl Decoder {
     /// Takes what `buffer` holds of the body.
-    pub(in crate::proxy) fn step(&mut self, buffer: &mut Buffer) -> Result<Step, ChunkDefect> {
+    pub(crate) fn step(&mut self, buffer: &mut Buffer) -> Result<Step, ChunkDefect> {
         let data = match self {
             Self::Length(0) => return Ok(Step::End),
             Self::Length(left) => {
@@ -79,7 +79,7 @@ impl Decoder {
     }
 
     /// Whether the body is over, as far as has been taken.
-    pub(in crate::proxy) fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         match self {
             Self::Length(left) => *left == 0,
             Self::Chunked(chunked) => chunked.is_done(),
@@ -88,12 +88,12 @@ impl Decoder {
     }
 
     /// Whether the end of the connection ends the body as it should.
-    pub(in crate::proxy) fn ends_with_connection(&self) -> bool {
+    pub(crate) fn ends_with_connection(&self) -> bool {
         matches!(self, Self::UntilClose)
     }
 
     /// The lines of the trailers, with the empty one; nothing when there cannot be any.
-    pub(in crate::proxy) fn trailers(&self) -> &[u8] {
+    pub(crate) fn trailers(&self) -> &[u8] {
         match self {
             Self::Chunked(chunked) => chunked.trailers(),
             Self::Length(_) | Self::UntilClose => b"",
