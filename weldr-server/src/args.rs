@@ -316,6 +316,10 @@ pub struct Options {
     #[arg(long, env = "WELDR_CLIENT_BODY_TIMEOUT", value_name = "DURATION", global = true, help_heading = TIMEOUTS)]
     pub client_body_timeout: Option<Span>,
 
+    /// How long a request may try servers that accept no connection, one after another [default: 10s]
+    #[arg(long, env = "WELDR_SERVER_SELECTION_TIMEOUT", value_name = "DURATION", global = true, help_heading = TIMEOUTS)]
+    pub server_selection_timeout: Option<Span>,
+
     /// How long a WebSocket or another upgraded connection may stand still [default: 1h]
     #[arg(long, env = "WELDR_TUNNEL_IDLE_TIMEOUT", value_name = "DURATION", global = true, help_heading = TIMEOUTS)]
     pub tunnel_idle_timeout: Option<Span>,

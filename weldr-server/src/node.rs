@@ -223,7 +223,7 @@ fn start_proxy(
     hand_over: watch::Receiver<HandOver>,
     stop: &CancellationToken,
 ) -> Result<Workers, proxy::StartError> {
-    let parts = proxy::Parts {
+    let parts = proxy::WorkerParts {
         timeouts: config.timeouts.clone(),
         limits: config.limits.clone(),
         http: config.http.clone(),

@@ -1,11 +1,12 @@
-//! Retries: once, inside a budget, and only of what may be sent again.
+//! Retries: as many as the option allows, inside a budget, and only of what may be sent again.
 
 use std::collections::BTreeMap;
 
 use weldr_tests::{
     node::TestNode,
     origin::{Origin, ReservedPort},
-    raw::Client,
+    raw::{self, Client},
+    wait,
 };
 
 /// Reads a request and closes without a word.
@@ -169,24 +170,91 @@ async fn are_as_many_as_the_option_says() {
     }
 }
 
-/// With no retries at all, nothing finds another server either.
+/// A pool in which nobody has noticed that most of its servers are gone.
+async fn node_that_notices_nothing(retries: usize) -> TestNode {
+    TestNode::start_with(|config| {
+        config.http.retries = retries;
+        config.pool.check.unhealthy_threshold = 100;
+    })
+    .await
+}
+
+/// An attempt of which nothing was sent is no retry: a request goes on to other servers while there are any.
 #[tokio::test(flavor = "multi_thread")]
-async fn none_are_made_for_connect_failures_when_there_are_none() {
-    let origin = Origin::saying("hi");
-    let refusing = ReservedPort::new();
+async fn servers_that_refuse_are_passed_over_whatever_the_number_of_retries() {
+    let origins = [Origin::saying("hi"), Origin::saying("hi")];
+    let refusing: Vec<_> = (0..6).map(|_| ReservedPort::new()).collect();
+    for retries in [0, 1] {
+        let node = node_that_notices_nothing(retries).await;
+        for address in refusing.iter().map(ReservedPort::address) {
+            node.add(address).await;
+        }
+        for origin in &origins {
+            node.add(origin.address()).await;
+        }
+        for number in 0..40 {
+            let answer = raw::get(node.proxy(), &format!("/{number}")).await;
+            assert_eq!(answer.status, 200, "{retries} retries: {answer}");
+        }
+        node.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_refuses_is_asked_once_when_there_is_no_other() {
+    let refusing = [ReservedPort::new(), ReservedPort::new()];
+    let node = node_that_notices_nothing(5).await;
+    for address in refusing.iter().map(ReservedPort::address) {
+        node.add(address).await;
+    }
+    assert_eq!(raw::get(node.proxy(), "/").await.status, 502);
+    let stats = node.stats().await;
+    assert_eq!(
+        stats.client_detail.unwrap().retries,
+        1,
+        "from one to the other"
+    );
+    node.shutdown().await;
+}
+
+/// A server at its connection limit is no reason to fail while another has room.
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_without_room_are_passed_over() {
+    let busy: Vec<_> = (0..3)
+        .map(|_| {
+            Origin::script(|mut conversation| async move {
+                conversation.request().await;
+                conversation.stall().await;
+            })
+        })
+        .collect();
     let node = TestNode::start_with(|config| {
         config.http.retries = 0;
-        config.pool.check.unhealthy_threshold = 10;
+        config.workers = 1;
+        config.limits.server_connections = 1;
     })
     .await;
-    node.add(refusing.address()).await;
-    node.add(origin.address()).await;
-    let mut client = Client::connect(node.proxy()).await;
-    let mut failed = 0;
-    for _ in 0..4 {
-        let answer = client.get("/").await;
-        failed += usize::from(answer.status == 502);
+    let mut waiting = Vec::new();
+    for origin in &busy {
+        node.add(origin.address()).await;
+        // The servers before it are full, so this request finds its way to it.
+        let mut client = Client::connect(node.proxy()).await;
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        wait::until("the server to be busy", || async {
+            let open = origin.connections();
+            if open == 1 { Ok(()) } else { Err(open) }
+        })
+        .await;
+        waiting.push(client);
     }
-    assert!(failed > 0, "a request that found no server was sent again");
+    let full = raw::get(node.proxy(), "/").await;
+    assert_eq!(full.status, 503, "{full}");
+    let free = Origin::saying("hi");
+    node.add(free.address()).await;
+    for _ in 0..10 {
+        let answer = raw::get(node.proxy(), "/").await;
+        assert_eq!(answer.status, 200, "{answer}");
+    }
+    drop(waiting);
     node.shutdown().await;
 }

@@ -16,6 +16,8 @@ pub struct Timeouts {
     pub client_idle: Duration,
     /// For a connection to a server.
     pub connect: Duration,
+    /// How long a request may try servers that accept no connection.
+    pub server_selection: Duration,
     /// From the end of a request to the head of its answer.
     pub response_header: Duration,
     /// For the next part of a body, in either direction.
@@ -34,6 +36,7 @@ impl Default for Timeouts {
             client_header: Duration::from_secs(10),
             client_idle: Duration::from_mins(1),
             connect: Duration::from_secs(2),
+            server_selection: Duration::from_secs(10),
             response_header: Duration::from_mins(1),
             stream_idle: Duration::from_mins(1),
             server_idle: Duration::from_mins(1),

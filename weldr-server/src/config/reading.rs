@@ -55,6 +55,10 @@ impl Config {
                 stream_idle: span(options.stream_idle_timeout, default.timeouts.stream_idle),
                 server_idle: span(options.server_idle_timeout, default.timeouts.server_idle),
                 client_body: span(options.client_body_timeout, default.timeouts.client_body),
+                server_selection: span(
+                    options.server_selection_timeout,
+                    default.timeouts.server_selection,
+                ),
                 tunnel_idle: span(options.tunnel_idle_timeout, default.timeouts.tunnel_idle),
             },
             http,

@@ -86,6 +86,7 @@ impl Config {
             stream_idle,
             server_idle,
             client_body,
+            server_selection,
             tunnel_idle,
         } = self.timeouts;
         in_range(
@@ -101,6 +102,7 @@ impl Config {
             ("stream_idle_timeout", stream_idle),
             ("server_idle_timeout", server_idle),
             ("client_body_timeout", client_body),
+            ("server_selection_timeout", server_selection),
             ("tunnel_idle_timeout", tunnel_idle),
         ] {
             in_range(option, timeout, SHORTEST..=LONGEST)?;

@@ -2,15 +2,15 @@
 
 use std::{io, net::SocketAddr};
 
-use crate::{model::Reason, snapshot::Unavailable};
-
-use super::{
-    headers::Refusal,
+use crate::{
     http1::{ChunkDefect, FramingDefect, HeadDefect},
-    retry::Progress,
+    model::Reason,
+    snapshot::Unavailable,
 };
 
-/// Why a request has no answer of a server, or not all of one.
+use super::{headers::Refusal, retry::Progress};
+
+/// Why a request has no response of a server, or not all of one.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ProxyError {
     #[error(transparent)]
@@ -47,9 +47,9 @@ pub(super) enum ProxyError {
         source: io::Error,
     },
     #[error("the answer of server {server} is not valid HTTP")]
-    InvalidAnswer {
+    InvalidResponse {
         server: SocketAddr,
-        source: AnswerDefect,
+        source: ResponseDefect,
     },
     #[error("server {server} closed the connection in the middle of its answer")]
     Truncated {
@@ -64,9 +64,9 @@ pub(super) enum ProxyError {
     Removed { server: SocketAddr },
 }
 
-/// What is wrong with an answer.
+/// What is wrong with a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum AnswerDefect {
+pub(super) enum ResponseDefect {
     #[error("its head is malformed")]
     Head(#[source] HeadDefect),
     #[error("nobody can say for certain where its body ends")]
@@ -157,7 +157,7 @@ impl ProxyError {
             Self::ResponseTimeout { .. } => servers(504, "http_response_timeout"),
             Self::UploadTimeout { .. } => servers(504, "connection_write_timeout"),
             Self::Closed { progress, .. } => servers(502, "connection_terminated").after(*progress),
-            Self::InvalidAnswer { source, .. } => servers(502, answer_error_type(*source)),
+            Self::InvalidResponse { source, .. } => servers(502, response_error_type(*source)),
             Self::Truncated { .. } => servers(502, "http_response_incomplete"),
             Self::StreamTimeout { .. } => servers(504, "connection_read_timeout"),
             Self::Removed { .. } => ours(502, "connection_terminated"),
@@ -197,7 +197,7 @@ impl ProxyError {
             | Self::ResponseTimeout { .. }
             | Self::UploadTimeout { .. }
             | Self::Closed { .. }
-            | Self::InvalidAnswer { .. }
+            | Self::InvalidResponse { .. }
             | Self::Truncated { .. }
             | Self::StreamTimeout { .. }
             | Self::Removed { .. } => None,
@@ -239,16 +239,16 @@ fn refused(refusal: Refusal) -> Verdict {
     }
 }
 
-fn answer_error_type(defect: AnswerDefect) -> &'static str {
+fn response_error_type(defect: ResponseDefect) -> &'static str {
     match defect {
-        AnswerDefect::Head(HeadDefect::TooManyFields | HeadDefect::TooLarge) => {
+        ResponseDefect::Head(HeadDefect::TooManyFields | HeadDefect::TooLarge) => {
             "http_response_header_section_size"
         }
-        AnswerDefect::UnrequestedUpgrade => "http_upgrade_failed",
-        AnswerDefect::Head(_)
-        | AnswerDefect::Framing(_)
-        | AnswerDefect::Chunks(_)
-        | AnswerDefect::TooManyInterim => "http_protocol_error",
+        ResponseDefect::UnrequestedUpgrade => "http_upgrade_failed",
+        ResponseDefect::Head(_)
+        | ResponseDefect::Framing(_)
+        | ResponseDefect::Chunks(_)
+        | ResponseDefect::TooManyInterim => "http_protocol_error",
     }
 }
 

@@ -12,10 +12,12 @@ use std::{
 use tokio::io::ReadBuf;
 
 use super::{
+    trailers::Trailers,
+    transport::{Cork, Transport, would_block},
+};
+use crate::{
     buffer::{Buffer, Buffers, LARGE},
     http1::{ChunkDefect, Decoder, Step},
-    socket::{Socket, Then, would_block},
-    trailers::Trailers,
 };
 
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
@@ -36,7 +38,7 @@ pub(super) struct Flow {
     /// Whether all of the body is taken, and at most waits to be written.
     ended: bool,
     /// What whoever writes it does behind it.
-    then: Then,
+    cork: Cork,
     out: Out,
     /// Bytes of the body that were taken.
     taken: u64,
@@ -84,7 +86,7 @@ impl Flow {
             trailers,
             limit: u64::MAX,
             ended: false,
-            then: Then::GoesOn,
+            cork: Cork::Off,
             out: Out::default(),
             taken: 0,
             uncounted: 0,
@@ -101,7 +103,7 @@ impl Flow {
 
     /// Nothing comes behind it on its connection: whoever writes it ends that side as soon as it is written.
     pub(super) fn ends_its_connection(&mut self) {
-        self.then = Then::Ends;
+        self.cork = Cork::UntilFinish;
     }
 
     /// How much of the head is written.
@@ -148,7 +150,7 @@ impl Flow {
     pub(super) fn advance(
         &mut self,
         cx: &mut Context<'_>,
-        to: &mut Socket,
+        to: &mut Transport,
         head: &[u8],
         source: &mut Buffer,
     ) -> Poll<Result<Moved, Stuck>> {
@@ -166,8 +168,8 @@ impl Flow {
                     Step::End => self.end().map_err(Stuck::Malformed)?,
                 }
             }
-            let then = if self.ended { self.then } else { Then::GoesOn };
-            let flushed = self.out.poll_flush(cx, to, head, source, then);
+            let cork = if self.ended { self.cork } else { Cork::Off };
+            let flushed = self.out.poll_flush(cx, to, head, source, cork);
             ready!(flushed).map_err(|_| Stuck::Closed)?;
             if self.ended {
                 return Poll::Ready(Ok(Moved::Ended));
@@ -263,10 +265,10 @@ impl Out {
     fn poll_flush(
         &mut self,
         cx: &mut Context<'_>,
-        to: &mut Socket,
+        to: &mut Transport,
         head: &[u8],
         source: &Buffer,
-        then: Then,
+        cork: Cork,
     ) -> Poll<io::Result<()>> {
         while !self.is_empty(head) {
             let parts = [
@@ -275,7 +277,7 @@ impl Out {
                 source.at(self.data.clone()),
                 &self.suffix[self.suffix_written..],
             ];
-            let written = ready!(poll_write_parts(cx, to, parts, then))?;
+            let written = ready!(poll_write_parts(cx, to, parts, cork))?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -304,30 +306,30 @@ const SHORT: usize = 2048;
 
 fn poll_write_parts(
     cx: &mut Context<'_>,
-    to: &mut Socket,
+    to: &mut Transport,
     parts: [&[u8]; 4],
-    then: Then,
+    cork: Cork,
 ) -> Poll<io::Result<usize>> {
     let length: usize = parts.iter().map(|part| part.len()).sum();
     if let Some(only) = parts.iter().find(|part| part.len() == length) {
-        return to.poll_write(cx, only, then);
+        return to.poll_write(cx, only, cork);
     }
     if length > SHORT {
-        return to.poll_write_parts(cx, &parts.map(IoSlice::new), then);
+        return to.poll_write_parts(cx, &parts.map(IoSlice::new), cork);
     }
     let mut one = [MaybeUninit::uninit(); SHORT];
     let mut one = ReadBuf::uninit(&mut one);
     for part in parts {
         one.put_slice(part);
     }
-    to.poll_write(cx, one.filled(), then)
+    to.poll_write(cx, one.filled(), cork)
 }
 
 /// Reads into `buffer`, which has memory only while there is something in it: who waits costs nothing. It must not be
 /// full: nothing read means that the other side has ended.
 pub(super) fn poll_fill(
     cx: &mut Context<'_>,
-    from: &mut Socket,
+    from: &mut Transport,
     buffer: &mut Buffer,
     buffers: &Buffers,
 ) -> Poll<io::Result<usize>> {

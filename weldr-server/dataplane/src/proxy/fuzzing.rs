@@ -2,17 +2,19 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use crate::policy::HttpPolicy;
-
-use super::{
+use crate::{
     buffer::{Buffer, Buffers},
-    headers::{
-        AnswerHead, Circumstances, ClientFraming, ConnectionOptions, Ids, Peer, Prepared, prepare,
-        write_answer, write_interim,
-    },
     http1::{
         Decoder, Framing, HeadLimits, Step, Version, answer_framing, check_begin, end_of_head,
         parse_request, parse_response,
+    },
+    policy::HttpPolicy,
+};
+
+use super::{
+    headers::{
+        AnswerHead, Circumstances, ClientFraming, ConnectionOptions, Ids, Peer, Prepared, prepare,
+        write_answer, write_interim,
     },
     trailers::Trailers,
 };

@@ -1,67 +1,128 @@
 //! When a request may be sent again. Pure.
 //!
-//! RFC 9110, section 9.2.2: a proxy must not repeat a request whose method is not idempotent unless it
-//! knows that the first was never acted on.
+//! RFC 9110, section 9.2.2: a proxy must not repeat a request whose method is not idempotent unless it knows that the
+//! first was never acted on.
 
 /// How far an attempt came before it failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Progress {
     /// Nothing of the request was sent.
     Unsent,
-    /// Some of it may have been sent; nothing of an answer has come.
+    /// A part of the request may have been sent; nothing of a response has come.
     Sent,
 }
 
-/// Whether a request can be sent once more when it is not known what became of it.
+/// Whether a request can be repeated when it is not known whether a server acted on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Replay {
     /// Its method is idempotent, and it has no body.
     Possible,
-    /// A server may act on it twice, or its body is gone.
+    /// A server may act on it twice, or its body is no longer here.
     Never,
 }
 
-/// Retries are a share of the requests, so that servers in trouble do not get more of them just then.
+/// What follows a failed attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    /// The failure is the result.
+    GiveUp,
+    /// A server that was not tried yet, if there is one.
+    UntriedServer,
+    /// A server that was not tried yet, or else any.
+    AnyServer,
+}
+
+/// The retries of one request.
+#[derive(Debug)]
+pub(super) struct Retries {
+    allowed: usize,
+    replay: Replay,
+    /// How often the request was sent again.
+    resent: usize,
+}
+
+impl Retries {
+    /// `allowed`: how often the request may be sent again when a server may already have it.
+    pub(super) fn new(allowed: usize, replay: Replay) -> Self {
+        Self {
+            allowed,
+            replay,
+            resent: 0,
+        }
+    }
+
+    /// Whether the request can be repeated when a server may already have it.
+    pub(super) fn replay(&self) -> Replay {
+        self.replay
+    }
+
+    /// Decides what follows an attempt on a server that failed after it came as far as `progress`. `None`: it must
+    /// not be repeated, whatever else holds.
+    ///
+    /// An attempt of which nothing was sent costs the servers nothing: neither the number of retries nor `budget`
+    /// limits it, only the number of servers does.
+    pub(super) fn after_failure(
+        &mut self,
+        progress: Option<Progress>,
+        budget: &mut Budget,
+    ) -> Next {
+        match progress {
+            Some(Progress::Unsent) => Next::UntriedServer,
+            Some(Progress::Sent) if self.resent < self.allowed && self.resend(budget) => {
+                Next::AnyServer
+            }
+            Some(Progress::Sent) | None => Next::GiveUp,
+        }
+    }
+
+    /// Decides whether the request goes to the same server again, on a new connection, because the server closed the
+    /// reused connection in the moment in which the request was written to it.
+    pub(super) fn after_reuse_race(&mut self, progress: Progress, budget: &mut Budget) -> bool {
+        match progress {
+            Progress::Unsent => true,
+            Progress::Sent => self.allowed > 0 && self.resend(budget),
+        }
+    }
+
+    fn resend(&mut self, budget: &mut Budget) -> bool {
+        let resends = self.replay == Replay::Possible && budget.spend();
+        self.resent += usize::from(resends);
+        resends
+    }
+}
+
+/// The retries of all requests of a worker, as a share of the requests: servers in trouble must not get more requests
+/// just then.
 ///
-/// Each request earns a fifth of a retry; what is earned is kept up to a bound, with which a worker also
-/// begins, so that the loss of a server under load is covered at once.
+/// Each request earns a fifth of a retry. Earned retries are saved up to a bound, with which a worker also begins, so
+/// that the loss of a server under load is covered at once.
 #[derive(Debug)]
 pub(super) struct Budget {
     fifths: u32,
 }
 
-/// The price of one retry.
+/// The price of one retry, in fifths.
 const RETRY: u32 = 5;
 /// Retries that can be saved up.
-const MOST_SAVED: u32 = 100;
+const MAX_SAVED: u32 = 100;
 
 impl Budget {
     pub(super) fn new() -> Self {
         Self {
-            fifths: MOST_SAVED * RETRY,
+            fifths: MAX_SAVED * RETRY,
         }
     }
 
     /// A request begins.
     pub(super) fn earn(&mut self) {
-        self.fifths = (self.fifths + 1).min(MOST_SAVED * RETRY);
+        self.fifths = (self.fifths + 1).min(MAX_SAVED * RETRY);
     }
 
-    /// Pays for a retry; false when there is nothing left.
-    pub(super) fn spend(&mut self) -> bool {
+    /// Pays for a retry; false when too little is left.
+    fn spend(&mut self) -> bool {
         let left = self.fifths.checked_sub(RETRY);
         self.fifths = left.unwrap_or(self.fifths);
         left.is_some()
-    }
-}
-
-/// Whether a request may be sent again after an attempt that came as far as `progress` says.
-///
-/// What was never sent costs the servers nothing, so it is not charged to the budget.
-pub(super) fn may_retry(progress: Progress, replay: Replay, budget: &mut Budget) -> bool {
-    match progress {
-        Progress::Unsent => true,
-        Progress::Sent => replay == Replay::Possible && budget.spend(),
     }
 }
 
@@ -69,38 +130,65 @@ pub(super) fn may_retry(progress: Progress, replay: Replay, budget: &mut Budget)
 mod tests {
     use super::*;
 
+    fn empty_budget() -> Budget {
+        Budget { fifths: 0 }
+    }
+
     #[test]
-    fn what_may_be_sent_again() {
-        use Replay::{Never, Possible};
-        let cases = [
-            (Progress::Unsent, Never, true),
-            (Progress::Unsent, Possible, true),
-            (Progress::Sent, Possible, true),
-            (Progress::Sent, Never, false),
-        ];
-        for (progress, replay, expected) in cases {
-            let retried = may_retry(progress, replay, &mut Budget::new());
-            assert_eq!(retried, expected, "{progress:?} {replay:?}");
+    fn an_attempt_of_which_nothing_was_sent_is_always_followed_by_another_server() {
+        let mut retries = Retries::new(0, Replay::Never);
+        for _ in 0..100 {
+            let next = retries.after_failure(Some(Progress::Unsent), &mut empty_budget());
+            assert_eq!(next, Next::UntriedServer);
         }
+    }
+
+    #[test]
+    fn unsent_attempts_do_not_consume_retries() {
+        let mut budget = Budget::new();
+        let mut retries = Retries::new(1, Replay::Possible);
+        for _ in 0..7 {
+            retries.after_failure(Some(Progress::Unsent), &mut budget);
+        }
+        let sent = Some(Progress::Sent);
+        assert_eq!(retries.after_failure(sent, &mut budget), Next::AnyServer);
+        assert_eq!(retries.after_failure(sent, &mut budget), Next::GiveUp);
+    }
+
+    #[test]
+    fn a_request_that_a_server_may_have_is_repeated_only_when_that_is_safe() {
+        let sent = Some(Progress::Sent);
+        let mut never = Retries::new(5, Replay::Never);
+        assert_eq!(never.after_failure(sent, &mut Budget::new()), Next::GiveUp);
+        let mut poor = Retries::new(5, Replay::Possible);
+        assert_eq!(poor.after_failure(sent, &mut empty_budget()), Next::GiveUp);
+        let mut possible = Retries::new(5, Replay::Possible);
+        let next = possible.after_failure(None, &mut Budget::new());
+        assert_eq!(next, Next::GiveUp, "the failure itself forbids it");
+    }
+
+    #[test]
+    fn a_race_on_a_reused_connection_is_repeated_and_counts_as_a_retry() {
+        let mut budget = Budget::new();
+        let mut retries = Retries::new(1, Replay::Possible);
+        assert!(retries.after_reuse_race(Progress::Sent, &mut budget));
+        let next = retries.after_failure(Some(Progress::Sent), &mut budget);
+        assert_eq!(next, Next::GiveUp);
+        assert!(retries.after_reuse_race(Progress::Unsent, &mut empty_budget()));
+        assert!(!Retries::new(0, Replay::Possible).after_reuse_race(Progress::Sent, &mut budget));
+        assert!(!Retries::new(1, Replay::Never).after_reuse_race(Progress::Sent, &mut budget));
     }
 
     #[test]
     fn retries_are_a_fifth_of_the_requests_in_the_long_run() {
-        let mut budget = Budget::new();
-        while budget.spend() {}
-        let mut retries = 0;
+        let mut budget = empty_budget();
+        let mut resent = 0;
         for _ in 0..1000 {
             budget.earn();
-            retries += u32::from(may_retry(Progress::Sent, Replay::Possible, &mut budget));
+            let mut retries = Retries::new(1, Replay::Possible);
+            let next = retries.after_failure(Some(Progress::Sent), &mut budget);
+            resent += u32::from(next == Next::AnyServer);
         }
-        assert_eq!(retries, 200);
-    }
-
-    #[test]
-    fn what_was_never_sent_is_retried_with_an_empty_budget() {
-        let mut budget = Budget::new();
-        while budget.spend() {}
-        assert!(may_retry(Progress::Unsent, Replay::Never, &mut budget));
-        assert!(!may_retry(Progress::Sent, Replay::Possible, &mut budget));
+        assert_eq!(resent, 200);
     }
 }

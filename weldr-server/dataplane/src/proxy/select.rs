@@ -1,6 +1,8 @@
-//! Which server gets a request: the pool's algorithm, with this worker's own position and dice.
+//! Which server gets a request: the algorithm of the pool, with the position and the random numbers of this worker.
 
 use std::cell::{Cell, RefCell};
+
+use rustc_hash::FxHashSet;
 
 use crate::{
     balancer::{least_requests, round_robin},
@@ -8,39 +10,52 @@ use crate::{
     snapshot::{Candidate, Candidates, PoolView, Unavailable},
 };
 
+/// The servers that a request was already tried on.
+#[derive(Debug, Default)]
+pub(super) struct Tried(FxHashSet<ServerId>);
+
+impl Tried {
+    pub(super) fn insert(&mut self, server: ServerId) {
+        self.0.insert(server);
+    }
+
+    pub(super) fn contains(&self, server: ServerId) -> bool {
+        self.0.contains(&server)
+    }
+}
+
 /// A worker's place in the rounds.
 pub(super) struct Selector {
     worker: usize,
     position: Cell<u64>,
-    dice: RefCell<fastrand::Rng>,
+    rng: RefCell<fastrand::Rng>,
 }
 
 impl Selector {
     /// Begins at a random place, so that workers do not walk in step.
-    pub(super) fn new(worker: usize, mut dice: fastrand::Rng) -> Self {
+    pub(super) fn new(worker: usize, mut rng: fastrand::Rng) -> Self {
         Self {
             worker,
-            position: Cell::new(u64::from(dice.u32(..))),
-            dice: RefCell::new(dice),
+            position: Cell::new(u64::from(rng.u32(..))),
+            rng: RefCell::new(rng),
         }
     }
 
-    /// A server for a request that was already `tried` on some. A server is tried twice only when there are
-    /// not more of them.
+    /// Chooses a server for a request that was already `tried` on some: one of those again only when there is no other.
     pub(super) fn select<'p>(
         &self,
         pool: &'p PoolView,
-        tried: &[ServerId],
+        tried: &Tried,
     ) -> Result<&'p Candidate, Unavailable> {
         let candidates = pool.candidates()?;
         let first = self.pick(pool.settings.balancing, candidates).unwrap_or(0);
         let mut places = (first..candidates.len())
             .chain(0..first)
-            .take(tried.len() + 1);
+            .take(tried.0.len() + 1);
         let untried = places.find_map(|place| {
             candidates
                 .get(place)
-                .filter(|candidate| !tried.contains(&candidate.id))
+                .filter(|candidate| !tried.contains(candidate.id))
         });
         // Candidates are at least one, and picks are places of theirs.
         untried
@@ -56,13 +71,13 @@ impl Selector {
                 round_robin(count, self.turn())
             }
             (Balancing::LeastRequests, _) => {
-                let mut dice = self.dice.borrow_mut();
+                let mut rng = self.rng.borrow_mut();
                 let load = |place: usize| {
                     candidates
                         .get(place)
                         .map_or((0, 1), |candidate| self.load(candidate))
                 };
-                least_requests(count, |below| dice.usize(..below), load)
+                least_requests(count, |below| rng.usize(..below), load)
             }
         }
     }

@@ -7,28 +7,30 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::stats::{ClientShard, ServerShard};
+use crate::{
+    http1::Version,
+    stats::{ClientShard, ServerShard},
+};
 
 use super::{
     access_log::{Entry, Times},
+    context::WorkerContext,
     error::ProxyError,
     headers::Marks,
-    http1::Version,
     upstream::Upstream,
-    worker::Worker,
 };
 
-/// A client's request from its head to the end of its answer.
+/// A client's request from its head to the end of its response.
 pub(super) struct RequestTally<'w> {
-    worker: &'w Worker,
+    context: &'w WorkerContext,
     failed: bool,
     begun: Instant,
-    story: Story,
+    log_fields: LogFields,
 }
 
-/// What is told of a request when it has ended.
+/// What the access log says of a request, as far as it is known.
 #[derive(Debug, Default)]
-struct Story {
+struct LogFields {
     status: u16,
     received: u64,
     sent: u64,
@@ -39,13 +41,13 @@ struct Story {
 }
 
 impl<'w> RequestTally<'w> {
-    pub(super) fn begin(worker: &'w Worker) -> Self {
-        worker.counters().in_flight.rise();
+    pub(super) fn begin(context: &'w WorkerContext) -> Self {
+        context.counters().in_flight.rise();
         Self {
-            worker,
+            context,
             failed: false,
             begun: Instant::now(),
-            story: Story::default(),
+            log_fields: LogFields::default(),
         }
     }
 
@@ -54,11 +56,16 @@ impl<'w> RequestTally<'w> {
         self.begun
     }
 
+    /// Whether it was sent to no server yet.
+    pub(super) fn is_first_attempt(&self) -> bool {
+        self.log_fields.attempts == 0
+    }
+
     /// It is sent to `server`, from `at` on.
     pub(super) fn attempted(&mut self, server: SocketAddr, at: Instant) {
-        self.story.attempts += 1;
-        self.story.server = Some(server);
-        self.story.times = Times {
+        self.log_fields.attempts += 1;
+        self.log_fields.server = Some(server);
+        self.log_fields.times = Times {
             queue: at.saturating_duration_since(self.begun),
             ..Times::default()
         };
@@ -66,48 +73,48 @@ impl<'w> RequestTally<'w> {
 
     /// A connection for it was opened.
     pub(super) fn connected(&mut self, took: Duration) {
-        self.story.times.connect = Some(took);
+        self.log_fields.times.connect = Some(took);
     }
 
-    /// The head of the answer came, `at` this moment, and goes out.
+    /// The head of the response came, `at` this moment, and goes out.
     pub(super) fn answered(&mut self, status: u16, at: Instant) {
-        self.story.times.first_byte = Some(at.saturating_duration_since(self.begun));
+        self.log_fields.times.first_byte = Some(at.saturating_duration_since(self.begun));
         self.answered_here(status);
     }
 
-    /// An answer of our own goes out.
+    /// A response of our own goes out.
     pub(super) fn answered_here(&mut self, status: u16) {
         self.counters().statuses.record(status);
         self.failed = status >= 500;
-        self.story.status = status;
+        self.log_fields.status = status;
     }
 
     /// It ends because of `error`.
     pub(super) fn ended_by(&mut self, error: &ProxyError) {
-        self.story.termination = Some(error.termination());
+        self.log_fields.termination = Some(error.termination());
     }
 
-    /// The answer breaks off, and not because of the client.
+    /// The response breaks off, and not because of the client.
     pub(super) fn broken_off(&mut self) {
         self.failed = true;
     }
 
-    /// Bytes of its body, and of the body of its answer.
+    /// Bytes of its body, and of the body of its response.
     pub(super) fn passed(&mut self, sent: u64, received: u64) {
         self.counters().bytes_received.add(sent);
         self.counters().bytes_sent.add(received);
-        self.story.received += sent;
-        self.story.sent += received;
+        self.log_fields.received += sent;
+        self.log_fields.sent += received;
     }
 
     /// Writes the line of the access log, when there is one. `head`: as it was sent to a server, or what there is of
     /// it, and `marks` what is told of that.
     pub(super) fn log(&self, client: SocketAddr, version: Version, head: &[u8], marks: &Marks) {
-        let Some(log) = &self.worker.access_log else {
+        let Some(log) = &self.context.access_log else {
             return;
         };
-        let story = &self.story;
-        let (time, date) = self.worker.now();
+        let log_fields = &self.log_fields;
+        let (time, date) = self.context.now();
         log.write(&Entry {
             time,
             date,
@@ -117,16 +124,16 @@ impl<'w> RequestTally<'w> {
             user_agent: marks.user_agent.of(head),
             referer: marks.referer.of(head),
             request_id: marks.request_id.of(head),
-            status: story.status,
-            bytes_received: story.received,
-            bytes_sent: story.sent,
-            server: story.server,
-            retries: story.attempts.saturating_sub(1),
+            status: log_fields.status,
+            bytes_received: log_fields.received,
+            bytes_sent: log_fields.sent,
+            server: log_fields.server,
+            retries: log_fields.attempts.saturating_sub(1),
             times: Times {
                 total: self.begun.elapsed(),
-                ..story.times
+                ..log_fields.times
             },
-            termination: story.termination.unwrap_or("complete"),
+            termination: log_fields.termination.unwrap_or("complete"),
         });
     }
 
@@ -136,7 +143,7 @@ impl<'w> RequestTally<'w> {
     }
 
     fn counters(&self) -> &ClientShard {
-        self.worker.counters()
+        self.context.counters()
     }
 }
 
@@ -155,17 +162,21 @@ impl Drop for RequestTally<'_> {
 
 /// One attempt on one server.
 pub(super) struct AttemptTally<'w> {
-    worker: &'w Worker,
+    context: &'w WorkerContext,
     upstream: Rc<Upstream>,
     begun: Instant,
     failed: bool,
 }
 
 impl<'w> AttemptTally<'w> {
-    pub(super) fn begin(worker: &'w Worker, upstream: &Rc<Upstream>, begun: Instant) -> Self {
+    pub(super) fn begin(
+        context: &'w WorkerContext,
+        upstream: &Rc<Upstream>,
+        begun: Instant,
+    ) -> Self {
         upstream.counters.in_flight.rise();
         Self {
-            worker,
+            context,
             upstream: Rc::clone(upstream),
             begun,
             failed: false,
@@ -181,7 +192,7 @@ impl<'w> AttemptTally<'w> {
         self.failed = status >= 500;
     }
 
-    /// The server failed to answer, or broke off.
+    /// The server sent no response, or not a whole one.
     pub(super) fn failed(&mut self) {
         self.failed = true;
     }
@@ -203,7 +214,7 @@ impl<'w> AttemptTally<'w> {
 
 impl Drop for AttemptTally<'_> {
     fn drop(&mut self) {
-        let (server, all) = (self.counters(), self.worker.counters());
+        let (server, all) = (self.counters(), self.context.counters());
         server.in_flight.fall();
         if self.failed {
             server.failed.add(1);
@@ -216,13 +227,13 @@ impl Drop for AttemptTally<'_> {
 }
 
 /// A connection that has changed its protocol, for as long as it is open.
-pub(super) struct TunnelTally<'w>(&'w Worker);
+pub(super) struct TunnelTally<'w>(&'w WorkerContext);
 
 impl<'w> TunnelTally<'w> {
-    pub(super) fn begin(worker: &'w Worker) -> Self {
-        worker.counters().tunnels.rise();
-        worker.counters().tunnels_total.add(1);
-        Self(worker)
+    pub(super) fn begin(context: &'w WorkerContext) -> Self {
+        context.counters().tunnels.rise();
+        context.counters().tunnels_total.add(1);
+        Self(context)
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! They are never made header fields: whoever checks a head must be able to rely on it.
 
-use super::http1::{ChunkDefect, HeadLimits, Known, parse_fields};
+use crate::http1::{ChunkDefect, HeadLimits, Known, parse_fields};
 
 const LIMITS: HeadLimits = HeadLimits {
     bytes: usize::MAX,
@@ -33,13 +33,13 @@ const FORBIDDEN: [&[u8]; 14] = [
 pub(super) enum Trailers {
     /// Those of a request go on to the server. One that frames or routes a message is an attack.
     OfRequest,
-    /// Those of an answer go on to a client that takes them. What must not be there is left out.
+    /// Those of a response go on to a client that takes them. What must not be there is left out.
     OfAnswer { wanted: bool },
 }
 
 impl Trailers {
     /// The lines that go on, of `lines` as they came with the empty one that ends them. They are looked at in any case:
-    /// behind a last chunk that is none, an answer could hide.
+    /// behind a last chunk that is none, a response could hide.
     pub(super) fn kept(self, lines: &[u8]) -> Result<Vec<u8>, ChunkDefect> {
         match self {
             Self::OfRequest => safe(lines, true),

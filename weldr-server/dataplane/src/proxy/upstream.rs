@@ -7,27 +7,21 @@
 use std::{
     cell::{Cell, RefCell},
     io,
-    mem::MaybeUninit,
     net::SocketAddr,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use tokio::net::TcpStream;
-
 use crate::{
+    buffer::Buffer,
     model::{Reason, ServerId},
     policy::Limits,
     snapshot::{ConnectionSlot, LiveServer},
     stats::ServerShard,
 };
 
-use super::{
-    buffer::Buffer,
-    retry::Replay,
-    socket::{Socket, would_block},
-};
+use super::{retry::Replay, transport::Transport};
 
 /// The longest that a connection may have been unused when it carries a request that cannot be repeated.
 const FRESH: Duration = Duration::from_millis(500);
@@ -43,7 +37,7 @@ pub(super) struct Upstream {
     pub(super) counters: Arc<ServerShard>,
     /// The connection that was used last is used next: those beneath may grow old.
     idle: RefCell<Vec<IdleConnection>>,
-    most_idle: usize,
+    max_idle: usize,
     live: Arc<LiveServer>,
     /// When a connection was last found closed, and how long it had been unused at the most.
     closes_after: Cell<Option<(Instant, Duration)>>,
@@ -51,36 +45,36 @@ pub(super) struct Upstream {
 
 /// No bytes lie in it, so it needs no buffer.
 struct IdleConnection {
-    stream: Socket,
-    open: OpenConnection,
+    transport: Transport,
+    count: ConnectionCount,
     since: Instant,
 }
 
 /// A connection to a server.
 pub(super) struct Connection {
-    pub(super) stream: Socket,
+    pub(super) transport: Transport,
     /// What the server sent and nobody has used.
     pub(super) buffer: Buffer,
     /// Whether it has carried a request before.
     pub(super) reused: bool,
-    open: OpenConnection,
+    count: ConnectionCount,
 }
 
 /// Counts the connection for as long as it is open.
-struct OpenConnection {
+struct ConnectionCount {
     counters: Arc<ServerShard>,
     slot: ConnectionSlot,
 }
 
 impl Upstream {
-    /// `most_idle`: how many unused connections this worker may keep.
-    pub(super) fn new(live: &Arc<LiveServer>, worker: usize, most_idle: usize) -> Rc<Self> {
+    /// `max_idle`: how many unused connections this worker may keep.
+    pub(super) fn new(live: &Arc<LiveServer>, worker: usize, max_idle: usize) -> Rc<Self> {
         Rc::new(Self {
             id: live.id,
             address: live.address,
             counters: Arc::clone(live.shards.of(worker)),
             idle: RefCell::default(),
-            most_idle,
+            max_idle,
             live: Arc::clone(live),
             closes_after: Cell::new(None),
         })
@@ -98,20 +92,20 @@ impl Upstream {
                 return None;
             }
             let fit = match replay {
-                Replay::Possible => newest.is_quiet(),
-                Replay::Never => newest.is_quiet() && newest.is_quiet_now(),
+                Replay::Possible => newest.transport.is_idle(),
+                Replay::Never => newest.transport.is_idle() && newest.transport.is_idle_in_kernel(),
             };
             let IdleConnection {
-                stream,
-                open,
+                transport,
+                count,
                 since,
             } = idle.pop()?;
             if fit {
                 return Some(Connection {
-                    stream,
+                    transport,
                     buffer: Buffer::default(),
                     reused: true,
-                    open,
+                    count,
                 });
             }
             self.was_closed(since);
@@ -150,27 +144,22 @@ impl Upstream {
 
     /// Opens a connection.
     pub(super) async fn connect(&self, slot: ConnectionSlot) -> io::Result<Connection> {
-        let stream = TcpStream::connect(self.address).await?;
-        if self.address.ip().is_loopback() && stream.local_addr()? == self.address {
-            // TCP connects a port to itself when nothing listens there and it is chosen as the local one.
-            return Err(io::ErrorKind::ConnectionRefused.into());
-        }
-        stream.set_nodelay(true)?;
+        let transport = Transport::connect(self.address).await?;
         Ok(Connection {
-            stream: Socket::Watched(stream),
+            transport,
             buffer: Buffer::default(),
             reused: false,
-            open: OpenConnection::new(&self.counters, slot),
+            count: ConnectionCount::new(&self.counters, slot),
         })
     }
 
     /// Keeps a connection for the next request, when there is room. Its buffer has to be empty, and bare.
     pub(super) fn release(&self, connection: Connection) {
         let mut idle = self.idle.borrow_mut();
-        if idle.len() < self.most_idle && connection.buffer.is_bare() {
+        if idle.len() < self.max_idle && connection.buffer.is_bare() {
             idle.push(IdleConnection {
-                stream: connection.stream,
-                open: connection.open,
+                transport: connection.transport,
+                count: connection.count,
                 since: Instant::now(),
             });
         }
@@ -182,7 +171,7 @@ impl Upstream {
             if idle.since.elapsed() >= longest {
                 return false;
             }
-            let quiet = idle.is_quiet();
+            let quiet = idle.transport.is_idle();
             if !quiet {
                 self.was_closed(idle.since);
             }
@@ -199,25 +188,11 @@ impl Upstream {
 impl Connection {
     /// The server's.
     pub(super) fn address(&self) -> SocketAddr {
-        self.open.slot.server().address
+        self.count.slot.server().address
     }
 }
 
-impl IdleConnection {
-    /// Whether nothing has come on it, as far as this thread has been told. Between two requests a server has nothing
-    /// to say: not even bytes, which nobody asked for.
-    fn is_quiet(&self) -> bool {
-        would_block(&self.stream.read(&mut [0]))
-    }
-
-    /// The same, as far as the kernel knows.
-    fn is_quiet_now(&self) -> bool {
-        let kernel = self.stream.options();
-        would_block(&kernel.and_then(|kernel| kernel.peek(&mut [MaybeUninit::uninit()])))
-    }
-}
-
-impl OpenConnection {
+impl ConnectionCount {
     fn new(counters: &Arc<ServerShard>, slot: ConnectionSlot) -> Self {
         counters.connections.rise();
         counters.connections_total.add(1);
@@ -228,7 +203,7 @@ impl OpenConnection {
     }
 }
 
-impl Drop for OpenConnection {
+impl Drop for ConnectionCount {
     fn drop(&mut self) {
         self.counters.connections.fall();
     }

@@ -8,9 +8,9 @@ use std::{
 
 use super::super::{
     clock::HttpDate,
-    http1::Version,
     text::{write_address, write_decimal, write_ip, write_padded},
 };
+use crate::http1::Version;
 
 /// All that is told of a request.
 #[derive(Debug)]

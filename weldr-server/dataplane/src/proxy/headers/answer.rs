@@ -1,12 +1,10 @@
 //! The head of a server's answer, as the client gets it.
 
 use super::{
-    super::{
-        http1::{AnswerFraming, Field, Known, ResponseHead, Version},
-        text::write_decimal,
-    },
+    super::text::write_decimal,
     lines::{ConnectionOptions, copy_lines, write_field, write_list},
 };
+use crate::http1::{AnswerFraming, Field, Known, ResponseHead, Version};
 
 /// How the body of an answer is framed for the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,10 +149,8 @@ pub(super) fn write_via(out: &mut Vec<u8>, head: &[u8], fields: &[Field], receiv
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        super::super::http1::{HeadLimits, parse_response},
-        *,
-    };
+    use super::*;
+    use crate::http1::{HeadLimits, parse_response};
 
     fn written(answer: &str, framing: ClientFraming, client: Version, close: bool) -> String {
         let limits = HeadLimits {

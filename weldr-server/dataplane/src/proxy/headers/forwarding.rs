@@ -2,13 +2,13 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::policy::{ForwardedHeaders, HttpPolicy};
+use crate::{
+    http1::{Field, Known, is_token},
+    policy::{ForwardedHeaders, HttpPolicy},
+};
 
 use super::{
-    super::{
-        http1::{Field, Known, is_token},
-        text::write_ip,
-    },
+    super::text::write_ip,
     lines::{write_field, write_list},
 };
 

@@ -1,6 +1,6 @@
 //! Copying the lines of a head, and leaving some out.
 
-use super::super::http1::{Field, Known, Version, elements};
+use crate::http1::{Field, Known, Version, elements};
 
 /// Appends to `out` the lines of `fields` that are to be `kept`; neighbours in one piece.
 pub(super) fn copy_lines(

@@ -2,16 +2,16 @@
 
 use std::{io::Write as _, net::SocketAddr};
 
-use crate::policy::{DesyncMode, HttpPolicy};
+use crate::{
+    http1::{
+        ChunkDefect, Field, Framing, FramingDefect, HeadDefect, Known, RequestHead, Span,
+        TargetForm, Version, elements, is_host, parse_decimal, request_framing,
+    },
+    policy::{DesyncMode, HttpPolicy},
+};
 
 use super::{
-    super::{
-        http1::{
-            ChunkDefect, Field, Framing, FramingDefect, HeadDefect, Known, RequestHead, Span,
-            TargetForm, Version, elements, is_host, parse_decimal, request_framing,
-        },
-        text::write_decimal,
-    },
+    super::text::write_decimal,
     answer::write_via,
     forwarding::Peer,
     lines::{ConnectionOptions, copy_lines, write_field},

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::super::http1::Span;
+use crate::http1::Span;
 
 /// The ids for a request that has none; both from one number, so that logs of both kinds meet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,9 +1,9 @@
-use crate::policy::ForwardedHeaders;
-
-use super::{
-    super::super::http1::{HeadLimits, parse_request},
-    *,
+use crate::{
+    http1::{HeadLimits, parse_request},
+    policy::ForwardedHeaders,
 };
+
+use super::*;
 
 fn prepared_with(head: &str, policy: &HttpPolicy) -> Result<Prepared, Refusal> {
     let limits = HeadLimits {

@@ -1,15 +1,15 @@
-//! The answer to a request, as far as it has come.
+//! The response to a request, as far as it has come.
 
 use std::time::Instant;
 
-use super::super::flow::Flow;
+use crate::proxy::flow::Flow;
 
-/// What is known of an answer.
+/// What is known of a response.
 #[derive(Debug, Default)]
-pub(in crate::proxy) struct Answer {
-    /// What the client gets before the body: interim answers, and the head.
+pub(in crate::proxy) struct Response {
+    /// What the client gets before the body: interim responses, and the head.
     pub(in crate::proxy) head: Vec<u8>,
-    /// How much of interim answers is written.
+    /// How much of interim responses is written.
     pub(super) interim_written: usize,
     pub(super) interims: u32,
     /// Bytes that were searched for the end of a head.
@@ -27,7 +27,7 @@ pub(in crate::proxy) struct Answer {
     pub(in crate::proxy) behind: Behind,
 }
 
-impl Answer {
+impl Response {
     /// None yet. `head`: where it is written to.
     pub(in crate::proxy) fn new(mut head: Vec<u8>) -> Self {
         head.clear();
@@ -37,7 +37,7 @@ impl Answer {
         }
     }
 
-    /// Whether the head of the server's answer is here.
+    /// Whether the head of the server's response is here.
     pub(super) fn is_here(&self) -> bool {
         self.body.is_some()
     }
@@ -48,7 +48,7 @@ impl Answer {
         written > self.interim_written
     }
 
-    /// Whether the client has got a part of an interim answer, and waits for the rest.
+    /// Whether the client has got a part of an interim response, and waits for the rest.
     pub(in crate::proxy) fn is_within_interim(&self) -> bool {
         self.body.is_none() && self.interim_written < self.head.len() && self.interim_written > 0
     }
@@ -59,7 +59,7 @@ impl Answer {
     }
 }
 
-/// What comes behind the head of an answer.
+/// What comes behind the head of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(in crate::proxy) enum Behind {
     /// A body whose end is marked, or none.

@@ -1,18 +1,20 @@
-//! A socket, with as little around its system calls as they need.
+//! A TCP connection, with as few system calls as possible.
 //!
-//! It is tried before it is watched. A client that sends its request with the connection, and wants no other answer on
-//! it, never has to be waited for: to tell the runtime of its socket would be two more calls, and a wake-up.
+//! A socket is registered with the runtime only when something has to be waited for. A client that sends its request
+//! together with the connection, and no second request, never has to be waited for: registering its socket would cost
+//! two more system calls and a wake-up.
 //!
-//! Nor is anything tried twice. A socket that waits has no memory to read into, so it is asked first whether it is
-//! readable. tokio's own read would ask once more, and its system call goes through a wrapper of the C library that a
-//! thread can be cancelled in.
+//! Nothing is tried twice either. A connection that waits has no memory to read into, so readiness is asked for before
+//! memory is lent. tokio's own read would ask again, and its system call goes through a wrapper of the C library that is
+//! a cancellation point.
 
 use std::{
     io::{self, IoSlice},
-    mem,
+    mem::{self, MaybeUninit},
     net::{self, SocketAddr},
     os::fd::{AsFd, BorrowedFd},
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use rustix::{
@@ -22,40 +24,32 @@ use rustix::{
 use socket2::SockRef;
 use tokio::{io::Interest, net::TcpStream};
 
+use super::{Cork, would_block};
+
 /// A connected socket that does not block.
 #[derive(Debug)]
-pub(super) enum Socket {
-    /// It did not have to be waited for yet.
+pub(in crate::proxy) enum TcpTransport {
+    /// Not registered with the runtime: nothing had to be waited for yet.
     Unwatched(net::TcpStream),
-    /// The runtime is told when it can be read from, or written to.
+    /// Registered with the runtime for reading and writing.
     Watched(TcpStream),
-    /// It could not be watched.
+    /// Registering failed.
     Lost,
 }
 
-/// What the writer does when all that it writes is taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Then {
-    /// It waits, or writes on.
-    GoesOn,
-    /// It ends its side of the connection at once: the end need not be a packet of its own, so the bytes may wait for
-    /// it. Without an end they would wait for 200 ms.
-    Ends,
-}
-
-impl Then {
-    fn flags(self) -> SendFlags {
-        // A client that is gone is an error, not a signal that ends the process.
-        let always = SendFlags::NOSIGNAL;
-        match self {
-            Self::GoesOn => always,
-            Self::Ends => always | SendFlags::MORE,
+impl TcpTransport {
+    /// Opens a connection to `address`.
+    pub(super) async fn connect(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(address).await?;
+        if address.ip().is_loopback() && stream.local_addr()? == address {
+            // TCP connects a port to itself when nothing listens there and it is chosen as the local one.
+            return Err(io::ErrorKind::ConnectionRefused.into());
         }
+        stream.set_nodelay(true)?;
+        Ok(Self::Watched(stream))
     }
-}
 
-impl Socket {
-    /// Ready when something may be there to be read.
+    /// Ready when something may be readable.
     pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Watched(stream) => stream.poll_read_ready(cx),
@@ -63,8 +57,8 @@ impl Socket {
         }
     }
 
-    /// Reads what is there into `space`, which must not be empty. 0: the other side has ended. `WouldBlock`: nothing is
-    /// there, as far as this thread has been told; who wants to wait for it has to [`watch`](Self::watch) it.
+    /// Reads into `space`, which must not be empty. 0: the peer has ended its side. `WouldBlock`: nothing is readable as
+    /// far as this thread has been told; to wait for more, call [`watch`](Self::watch).
     pub(super) fn read(&self, space: &mut [u8]) -> io::Result<usize> {
         let wanted = space.len();
         self.moved(Interest::READABLE, wanted, |socket| {
@@ -73,33 +67,33 @@ impl Socket {
         })
     }
 
-    /// Writes as much of `bytes` as is taken at once.
-    pub(super) fn write(&self, bytes: &[u8], then: Then) -> io::Result<usize> {
+    /// Writes as much of `bytes` as the kernel takes at once.
+    pub(super) fn write(&self, bytes: &[u8], cork: Cork) -> io::Result<usize> {
         self.moved(Interest::WRITABLE, bytes.len(), |socket| {
-            Ok(retry_on_intr(|| send(socket, bytes, then.flags()))?)
+            Ok(retry_on_intr(|| send(socket, bytes, cork_flags(cork)))?)
         })
     }
 
     /// The same, of `parts` in a row.
-    fn write_parts(&self, parts: &[IoSlice<'_>], then: Then) -> io::Result<usize> {
+    fn write_parts(&self, parts: &[IoSlice<'_>], cork: Cork) -> io::Result<usize> {
         let wanted = parts.iter().map(|part| part.len()).sum();
         self.moved(Interest::WRITABLE, wanted, |socket| {
             let mut nothing_beside = SendAncillaryBuffer::default();
-            let flags = then.flags();
+            let flags = cork_flags(cork);
             Ok(retry_on_intr(|| {
                 sendmsg(socket, parts, &mut nothing_beside, flags)
             })?)
         })
     }
 
-    /// Writes as much of `bytes` as is taken.
+    /// Writes as much of `bytes` as the kernel takes; pending while it takes nothing.
     pub(super) fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
         bytes: &[u8],
-        then: Then,
+        cork: Cork,
     ) -> Poll<io::Result<usize>> {
-        self.poll_until_taken(cx, |socket| socket.write(bytes, then))
+        self.poll_until_taken(cx, |socket| socket.write(bytes, cork))
     }
 
     /// The same, of `parts` in a row.
@@ -107,9 +101,9 @@ impl Socket {
         &mut self,
         cx: &mut Context<'_>,
         parts: &[IoSlice<'_>],
-        then: Then,
+        cork: Cork,
     ) -> Poll<io::Result<usize>> {
-        self.poll_until_taken(cx, |socket| socket.write_parts(parts, then))
+        self.poll_until_taken(cx, |socket| socket.write_parts(parts, cork))
     }
 
     fn poll_until_taken(
@@ -129,7 +123,7 @@ impl Socket {
         }
     }
 
-    /// Has the runtime told when it can be read from, or written to: also when it can be already.
+    /// Registers the socket with the runtime, which then also reports what is ready already.
     #[cold]
     pub(super) fn watch(&mut self) -> io::Result<()> {
         match mem::replace(self, Self::Lost) {
@@ -140,8 +134,7 @@ impl Socket {
         Ok(())
     }
 
-    /// What is there to be told of it, and asked.
-    pub(super) fn options(&self) -> io::Result<SockRef<'_>> {
+    fn socket(&self) -> io::Result<SockRef<'_>> {
         match self {
             Self::Unwatched(stream) => Ok(stream.into()),
             Self::Watched(stream) => Ok(stream.into()),
@@ -149,13 +142,34 @@ impl Socket {
         }
     }
 
-    /// Where this side of it is.
-    pub(super) fn local_address(&self) -> Option<SocketAddr> {
-        self.options().ok()?.local_addr().ok()?.as_socket()
+    /// Ends this side of the connection.
+    pub(super) fn finish(&self) -> io::Result<()> {
+        self.socket()?.shutdown(net::Shutdown::Write)
     }
 
-    /// Moves bytes by `call`. When it moves fewer than `wanted`, the socket is drained, or full, and the runtime will be
-    /// told when that changes: the call that would only find it out is saved.
+    /// Has the connection reset, not ended, when it is dropped.
+    pub(super) fn reset_on_close(&self) -> io::Result<()> {
+        self.socket()?.set_linger(Some(Duration::ZERO))
+    }
+
+    /// The error that the connection has met, if any.
+    pub(super) fn take_error(&self) -> io::Result<Option<io::Error>> {
+        self.socket()?.take_error()
+    }
+
+    /// Whether the kernel has nothing to be read, not even an end.
+    pub(super) fn is_idle_in_kernel(&self) -> bool {
+        let socket = self.socket();
+        would_block(&socket.and_then(|socket| socket.peek(&mut [MaybeUninit::uninit()])))
+    }
+
+    /// The address of this side.
+    pub(super) fn local_address(&self) -> Option<SocketAddr> {
+        self.socket().ok()?.local_addr().ok()?.as_socket()
+    }
+
+    /// Moves bytes by `call`. When it moves fewer than `wanted`, the socket is drained or full, and the runtime reports
+    /// when that changes: this saves the call that would only find it out.
     fn moved(
         &self,
         direction: Interest,
@@ -183,12 +197,15 @@ impl Socket {
     }
 }
 
-/// Whether a call found nothing to do, and has to be made again when there is.
-pub(super) fn would_block<T>(outcome: &io::Result<T>) -> bool {
-    matches!(outcome, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+fn cork_flags(cork: Cork) -> SendFlags {
+    // A peer that is gone is an error, not a signal that ends the process.
+    match cork {
+        Cork::Off => SendFlags::NOSIGNAL,
+        Cork::UntilFinish => SendFlags::NOSIGNAL | SendFlags::MORE,
+    }
 }
 
-/// The error of a socket after the one that made it so.
+/// The error of a socket whose registration has failed.
 #[cold]
 fn lost() -> io::Error {
     io::ErrorKind::NotConnected.into()
@@ -209,19 +226,19 @@ mod tests {
     const BOUND: Duration = Duration::from_secs(10);
 
     /// A socket that is not watched, and the other end of it.
-    fn pair() -> (Socket, net::TcpStream) {
+    fn pair() -> (TcpTransport, net::TcpStream) {
         let listener = net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let other = net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (stream, _) = listener.accept().unwrap();
         stream.set_nonblocking(true).unwrap();
-        (Socket::Unwatched(stream), other)
+        (TcpTransport::Unwatched(stream), other)
     }
 
-    fn is_watched(socket: &Socket) -> bool {
-        matches!(socket, Socket::Watched(_))
+    fn is_watched(socket: &TcpTransport) -> bool {
+        matches!(socket, TcpTransport::Watched(_))
     }
 
-    async fn wait_for_more(socket: &mut Socket, space: &mut [u8]) -> io::Result<usize> {
+    async fn wait_for_more(socket: &mut TcpTransport, space: &mut [u8]) -> io::Result<usize> {
         poll_fn(|cx| {
             loop {
                 ready!(socket.poll_readable(cx))?;
@@ -241,7 +258,7 @@ mod tests {
         other.write_all(b"ask").unwrap();
         let mut space = [0; 8];
         assert_eq!(wait_for_more(&mut socket, &mut space).await.unwrap(), 3);
-        let written = poll_fn(|cx| socket.poll_write(cx, b"tell", Then::GoesOn)).await;
+        let written = poll_fn(|cx| socket.poll_write(cx, b"tell", Cork::Off)).await;
         assert_eq!(written.unwrap(), 4);
         other.read_exact(&mut space[..4]).unwrap();
         assert_eq!(&space[..4], b"tell");
@@ -255,13 +272,9 @@ mod tests {
     async fn bytes_that_waited_for_the_end_come_with_it() {
         let (mut socket, mut other) = pair();
         let parts = [IoSlice::new(b"the "), IoSlice::new(b"last")];
-        let written = poll_fn(|cx| socket.poll_write_parts(cx, &parts, Then::Ends)).await;
+        let written = poll_fn(|cx| socket.poll_write_parts(cx, &parts, Cork::UntilFinish)).await;
         assert_eq!(written.unwrap(), 8);
-        socket
-            .options()
-            .unwrap()
-            .shutdown(net::Shutdown::Write)
-            .unwrap();
+        socket.finish().unwrap();
         let mut all = Vec::new();
         other.read_to_end(&mut all).unwrap();
         assert_eq!(all, b"the last");
@@ -290,7 +303,7 @@ mod tests {
             let bytes = vec![0; BYTES];
             let mut written = 0;
             while written < BYTES {
-                written += poll_fn(|cx| socket.poll_write(cx, &bytes[written..], Then::GoesOn))
+                written += poll_fn(|cx| socket.poll_write(cx, &bytes[written..], Cork::Off))
                     .await
                     .unwrap();
             }

@@ -1,13 +1,13 @@
-//! One request on one connection to a server, until the answer has passed.
+//! One request on one connection to a server, until the response has passed.
 //!
-//! Both directions move in the task of the client's connection: whatever socket has something, this task is woken and
-//! moves all that can be moved. What is read is written before more is read, so each direction holds one buffer at the
-//! most, however slow the other side is.
+//! Both directions move in the task of the client connection: whichever socket is ready, this task is woken and moves all
+//! that can be moved. What is read is written before more is read, so each direction holds at most one buffer, however
+//! slow the other side is.
 
-mod answer;
 mod half_closed;
 mod head;
 mod pace;
+mod response;
 
 use std::{
     io::{self, ErrorKind},
@@ -15,63 +15,63 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{
-    bursts::Turn,
-    connection::Client,
+use crate::http1::Version;
+use crate::proxy::{
+    batching::DeferredWrite,
+    client::Client,
+    context::WorkerContext,
     deadline::Reached,
-    error::{AnswerDefect, ProxyError},
+    error::{ProxyError, ResponseDefect},
     flow::{Flow, Moved, Stuck, grow_for, poll_fill},
     headers::{Refusal, Request},
-    http1::Version,
-    response::Asker,
+    message::ClientAccepts,
     retry::Progress,
     upstream::Connection,
-    worker::Worker,
 };
 
-pub(super) use answer::{Answer, Behind};
-use half_closed::{AnswerState, HalfClosed};
+use half_closed::{HalfClosed, ResponseState};
 use pace::Pace;
+pub(super) use response::{Behind, Response};
 
-/// For how long a client is not watched while nothing comes from its server, or after the last that came. Watching is
-/// work, and most answers are here before anybody could lose patience.
+/// How long after the last progress the exchange begins to watch whether the client is still there. Watching costs a
+/// registration, and most responses are complete before a client would give up.
 const UNWATCHED: Duration = Duration::from_millis(50);
 
 /// A request under way to one server.
 pub(super) struct Exchange<'a> {
-    worker: &'a Worker,
+    context: &'a WorkerContext,
     client: &'a mut Client,
-    asker: Asker,
+    accepts: ClientAccepts,
     request: &'a Request,
     upload: &'a mut Flow,
     server: &'a mut Connection,
-    answer: &'a mut Answer,
-    /// The server no longer takes the request; it may have answered it all the same.
+    response: &'a mut Response,
+    /// Whether the server no longer takes the request. It may have responded all the same.
     refused: bool,
-    /// Of the head that is to be sent next: the request's, then the answer's.
-    turn: Turn,
+    /// The write of the head that comes next: the request's, then the response's.
+    deferred: DeferredWrite,
     waits: Option<Waits>,
     pace: Pace,
     watch: Watch,
     half_closed: Option<HalfClosed>,
 }
 
-/// Who has to move next.
+/// What the exchange waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Waits {
-    /// The client has to send more of its body.
+    /// The client sends more of its body.
     ClientSends,
-    /// The server has to take more of it.
+    /// The server takes more of it.
     ServerTakes,
-    /// The server has to answer.
+    /// The server sends a head.
     Head,
-    /// The server has to send more of its body.
+    /// The server sends more of its body.
     ServerSends,
-    /// The client has to take more of it.
+    /// The client takes more of it.
     ClientTakes,
 }
 
-/// Whether it is looked whether the client is still there.
+/// Whether the exchange watches that the client is still there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Watch {
     Off,
@@ -81,37 +81,37 @@ enum Watch {
 }
 
 /// What an exchange is made of.
-pub(super) struct Parts<'a> {
-    pub(super) worker: &'a Worker,
+pub(super) struct ExchangeParts<'a> {
+    pub(super) context: &'a WorkerContext,
     pub(super) client: &'a mut Client,
-    pub(super) asker: Asker,
+    pub(super) accepts: ClientAccepts,
     pub(super) request: &'a Request,
     pub(super) upload: &'a mut Flow,
     pub(super) server: &'a mut Connection,
-    pub(super) answer: &'a mut Answer,
+    pub(super) response: &'a mut Response,
 }
 
 impl<'a> Exchange<'a> {
-    pub(super) fn new(parts: Parts<'a>) -> Self {
-        let Parts {
-            worker,
+    pub(super) fn new(parts: ExchangeParts<'a>) -> Self {
+        let ExchangeParts {
+            context,
             client,
-            asker,
+            accepts,
             request,
             upload,
             server,
-            answer,
+            response,
         } = parts;
         Self {
-            worker,
+            context,
             client,
-            asker,
+            accepts,
             request,
             upload,
             server,
-            answer,
+            response,
             refused: false,
-            turn: Turn::default(),
+            deferred: DeferredWrite::default(),
             waits: None,
             pace: Pace::default(),
             watch: Watch::Off,
@@ -119,23 +119,23 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// Ready when the whole answer is written to the client, or when that cannot be.
+    /// Ready when the whole response is written to the client, or the exchange has failed.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ProxyError>> {
-        // Whoever stands back is polled again at once: nothing need wake it, and no deadline matters.
-        ready!(self.turn.poll(cx, &self.worker.bursts));
-        let before = (self.upload.taken(), self.answer.bytes());
+        // A deferred write is polled again at once: nothing need wake it, and no deadline matters.
+        ready!(self.deferred.poll(cx, &self.context.batching));
+        let before = (self.upload.taken(), self.response.bytes());
         let mut waits = self.poll_upload(cx)?;
-        match self.poll_answer(cx)? {
-            Came::Done => return Poll::Ready(Ok(())),
-            Came::StandsBack => return Poll::Pending,
-            Came::Waits(answer) => {
+        match self.poll_response(cx)? {
+            Progressed::Done => return Poll::Ready(Ok(())),
+            Progressed::Deferred => return Poll::Pending,
+            Progressed::Waits(answer) => {
                 let undecided = answer == Waits::Head && waits.is_some();
                 if !undecided {
                     waits = Some(answer);
                 }
             }
         }
-        let moved = before != (self.upload.taken(), self.answer.bytes());
+        let moved = before != (self.upload.taken(), self.response.bytes());
         let waits = waits.unwrap_or(Waits::Head);
         loop {
             if self.watch == Watch::On {
@@ -156,12 +156,12 @@ impl<'a> Exchange<'a> {
         if self.refused || self.upload.is_over(head) {
             return Ok(None);
         }
-        let buffers = &self.worker.buffers;
+        let buffers = &self.context.buffers;
         loop {
-            let stream = &mut self.server.stream;
+            let transport = &mut self.server.transport;
             match self
                 .upload
-                .advance(cx, stream, head, &mut self.client.buffer)
+                .advance(cx, transport, head, &mut self.client.buffer)
             {
                 Poll::Pending => return Ok(Some(Waits::ServerTakes)),
                 Poll::Ready(Ok(Moved::Ended)) => return Ok(None),
@@ -170,11 +170,11 @@ impl<'a> Exchange<'a> {
                     return Err(Refusal::Chunks(defect).into());
                 }
                 Poll::Ready(Err(Stuck::TooLarge)) => {
-                    let limit = self.worker.http.max_body_bytes.unwrap_or(u64::MAX);
+                    let limit = self.context.http.max_body_bytes.unwrap_or(u64::MAX);
                     return Err(Refusal::BodyTooLarge { limit }.into());
                 }
                 Poll::Ready(Err(Stuck::Closed)) => {
-                    // What it had to say may be here: it is read, and says how this ends.
+                    // A response may be here already. It is read, and says how the exchange ends.
                     self.refused = true;
                     return Ok(None);
                 }
@@ -182,7 +182,7 @@ impl<'a> Exchange<'a> {
             grow_for(buffers, &mut self.client.buffer);
             match poll_fill(
                 cx,
-                &mut self.client.stream,
+                &mut self.client.transport,
                 &mut self.client.buffer,
                 buffers,
             ) {
@@ -202,30 +202,30 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Result<Came, ProxyError> {
+    fn poll_response(&mut self, cx: &mut Context<'_>) -> Result<Progressed, ProxyError> {
         loop {
             let server = &mut *self.server;
-            let client = &mut self.client.stream;
-            if let Some(body) = &mut self.answer.body {
-                if self.turn.poll(cx, &self.worker.bursts).is_pending() {
-                    return Ok(Came::StandsBack);
+            let client = &mut self.client.transport;
+            if let Some(body) = &mut self.response.body {
+                if self.deferred.poll(cx, &self.context.batching).is_pending() {
+                    return Ok(Progressed::Deferred);
                 }
-                match body.advance(cx, client, &self.answer.head, &mut server.buffer) {
-                    Poll::Pending => return Ok(Came::Waits(Waits::ClientTakes)),
-                    Poll::Ready(Ok(Moved::Ended)) => return Ok(Came::Done),
+                match body.advance(cx, client, &self.response.head, &mut server.buffer) {
+                    Poll::Pending => return Ok(Progressed::Waits(Waits::ClientTakes)),
+                    Poll::Ready(Ok(Moved::Ended)) => return Ok(Progressed::Done),
                     Poll::Ready(Ok(Moved::NeedsMore)) => {}
                     Poll::Ready(Err(Stuck::Malformed(defect))) => {
-                        return Err(self.invalid(AnswerDefect::Chunks(defect)));
+                        return Err(self.invalid(ResponseDefect::Chunks(defect)));
                     }
-                    // The answer of a server has no limit.
+                    // The response of a server has no limit.
                     Poll::Ready(Err(Stuck::Closed | Stuck::TooLarge)) => {
                         return Err(ProxyError::ClientGone);
                     }
                 }
-                grow_for(&self.worker.buffers, &mut server.buffer);
+                grow_for(&self.context.buffers, &mut server.buffer);
             } else {
                 if self.poll_interim(cx)?.is_pending() {
-                    return Ok(Came::Waits(Waits::ClientTakes));
+                    return Ok(Progressed::Waits(Waits::ClientTakes));
                 }
                 if self.take_head()? {
                     continue;
@@ -234,14 +234,14 @@ impl<'a> Exchange<'a> {
             let server = &mut *self.server;
             match poll_fill(
                 cx,
-                &mut server.stream,
+                &mut server.transport,
                 &mut server.buffer,
-                &self.worker.buffers,
+                &self.context.buffers,
             ) {
-                Poll::Pending if self.answer.is_here() => {
-                    return Ok(Came::Waits(Waits::ServerSends));
+                Poll::Pending if self.response.is_here() => {
+                    return Ok(Progressed::Waits(Waits::ServerSends));
                 }
-                Poll::Pending => return Ok(Came::Waits(Waits::Head)),
+                Poll::Pending => return Ok(Progressed::Waits(Waits::Head)),
                 Poll::Ready(Ok(0)) => self.server_ended(ErrorKind::UnexpectedEof.into())?,
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(error)) => return Err(self.closed(error)),
@@ -249,10 +249,10 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// The server sends no more: the end of the answer, where that is how it ends.
+    /// The server sends no more: the end of the response, where that is how it ends.
     fn server_ended(&mut self, error: io::Error) -> Result<(), ProxyError> {
-        self.answer.server_keeps = false;
-        let body = self.answer.body.as_mut();
+        self.response.server_keeps = false;
+        let body = self.response.body.as_mut();
         if body.is_some_and(Flow::ends_with_connection) {
             return Ok(());
         }
@@ -261,11 +261,11 @@ impl<'a> Exchange<'a> {
 
     fn closed(&self, source: io::Error) -> ProxyError {
         let server = self.server.address();
-        if self.answer.is_here() {
+        if self.response.is_here() {
             return ProxyError::Truncated { server, source };
         }
-        // A head that was begun is not an answer that never came: the server has acted on the request.
-        if !self.server.buffer.is_empty() || self.answer.interims > 0 {
+        // A head that was begun is not a response that never came: the server has acted on the request.
+        if !self.server.buffer.is_empty() || self.response.interims > 0 {
             return ProxyError::Truncated { server, source };
         }
         let progress = if self.upload.is_unsent() {
@@ -280,24 +280,24 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    fn invalid(&self, source: AnswerDefect) -> ProxyError {
-        ProxyError::InvalidAnswer {
+    fn invalid(&self, source: ResponseDefect) -> ProxyError {
+        ProxyError::InvalidResponse {
             server: self.server.address(),
             source,
         }
     }
 
-    /// Looks whether the client is still there, and takes what it sends ahead, as far as there is room.
+    /// Checks that the client is still there, and reads what it sends ahead, as far as there is room.
     fn poll_client(&mut self, cx: &mut Context<'_>, moved: bool) -> Result<(), ProxyError> {
         if let Some(half_closed) = &mut self.half_closed {
-            let answer = match (self.answer.is_here(), moved) {
-                (false, _) => AnswerState::Awaited {
-                    can_be_asked: self.asker.version == Version::Http11,
+            let response = match (self.response.is_here(), moved) {
+                (false, _) => ResponseState::Awaited {
+                    can_be_probed: self.accepts.version == Version::Http11,
                 },
-                (true, true) => AnswerState::Moved,
-                (true, false) => AnswerState::Still,
+                (true, true) => ResponseState::Moved,
+                (true, false) => ResponseState::Still,
             };
-            return half_closed.poll(cx, &self.client.stream, answer);
+            return half_closed.poll(cx, &self.client.transport, response);
         }
         if self.client.half_closed || !self.may_watch() {
             return Ok(());
@@ -306,14 +306,19 @@ impl<'a> Exchange<'a> {
         if !buffer.is_bare() && buffer.is_full() {
             return Ok(());
         }
-        match poll_fill(cx, &mut self.client.stream, buffer, &self.worker.buffers) {
+        match poll_fill(
+            cx,
+            &mut self.client.transport,
+            buffer,
+            &self.context.buffers,
+        ) {
             Poll::Pending | Poll::Ready(Ok(1..)) => Ok(()),
             Poll::Ready(Ok(0)) => {
                 self.client.half_closed = true;
-                let mut half_closed = HalfClosed::new(&self.worker.deadlines);
-                // Nothing is known yet, but whom to wake has to be.
-                let state = AnswerState::Moved;
-                half_closed.poll(cx, &self.client.stream, state)?;
+                let mut half_closed = HalfClosed::new(&self.context.deadlines);
+                // Nothing is known yet; this poll registers the task.
+                let state = ResponseState::Moved;
+                half_closed.poll(cx, &self.client.transport, state)?;
                 self.half_closed = Some(half_closed);
                 Ok(())
             }
@@ -327,14 +332,14 @@ impl<'a> Exchange<'a> {
     }
 
     fn arm(&mut self, waits: Waits, moved: bool) {
-        let timeouts = &self.worker.timeouts;
+        let timeouts = &self.context.timeouts;
         let changed = self.waits != Some(waits);
         if self.waits == Some(Waits::ClientSends) && (changed || moved) {
             self.pace.stop();
         }
         self.waits = Some(waits);
         match waits {
-            // Interim answers are no reason to wait longer for the real one.
+            // Interim responses are no reason to wait longer for the real one.
             Waits::Head if changed => self.arm_for(timeouts.response_header),
             Waits::ServerTakes | Waits::ServerSends | Waits::ClientTakes if changed || moved => {
                 self.arm_for(timeouts.stream_idle);
@@ -343,7 +348,7 @@ impl<'a> Exchange<'a> {
                 let left = self.pace.left(
                     self.upload.taken(),
                     timeouts.client_body,
-                    self.worker.http.body_min_rate,
+                    self.context.http.body_min_rate,
                 );
                 self.pace.start();
                 self.arm_for(left.min(timeouts.stream_idle));
@@ -352,7 +357,7 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// Sets the deadline to `after` from now, or to when the client is to be watched.
+    /// Sets the deadline to `after` from now, or to when watching the client begins.
     fn arm_for(&mut self, after: Duration) {
         let soon = self.watch != Watch::On && self.may_watch() && after > UNWATCHED;
         if soon {
@@ -376,25 +381,25 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// The status of the answer, once there is one, and when it came.
+    /// The status of the response, once there is one, and when it came.
     pub(super) fn answered(&self) -> Option<(u16, Instant)> {
-        Some((self.answer.status, self.answer.first_byte?))
+        Some((self.response.status, self.response.first_byte?))
     }
 
-    /// Counts what has passed since the last call: of the request, and of the answer.
+    /// Counts what has passed since the last call: of the request, and of the response.
     pub(super) fn take_uncounted(&mut self) -> (u64, u64) {
-        let answer = self.answer.body.as_mut();
+        let response = self.response.body.as_mut();
         (
             self.upload.take_uncounted(),
-            answer.map_or(0, Flow::take_uncounted),
+            response.map_or(0, Flow::take_uncounted),
         )
     }
 }
 
-/// How far an answer came.
-enum Came {
+/// How far a response came.
+enum Progressed {
     Done,
-    /// Others read first.
-    StandsBack,
+    /// The head is not written yet: other tasks read first.
+    Deferred,
     Waits(Waits),
 }

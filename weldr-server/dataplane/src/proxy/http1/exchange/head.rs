@@ -1,38 +1,36 @@
-//! The heads of answers: from the server's bytes to the client's.
+//! The heads of responses, from the server's bytes to the client's.
 
 use std::{
     task::{Context, Poll},
     time::Instant,
 };
 
-use super::{
-    super::{
-        bursts::Turn,
-        error::{AnswerDefect, ProxyError},
-        flow::Flow,
-        headers::{AnswerHead, ClientFraming, ConnectionOptions, write_answer, write_interim},
-        http1::{
-            AnswerFraming, Decoder, Field, HeadDefect, HeadLimits, Known, ResponseHead, Version,
-            answer_framing, elements, end_of_head, parse_response,
-        },
-        socket::Then,
-        trailers::Trailers,
-    },
-    Exchange,
-    answer::Behind,
+use crate::http1::{
+    AnswerFraming, Decoder, Field, HeadDefect, HeadLimits, Known, ResponseHead, Version,
+    answer_framing, elements, end_of_head, parse_response,
+};
+use crate::proxy::{
+    batching::DeferredWrite,
+    error::{ProxyError, ResponseDefect},
+    flow::Flow,
+    headers::{AnswerHead, ClientFraming, ConnectionOptions, write_answer, write_interim},
+    trailers::Trailers,
+    transport::Cork,
 };
 
-/// Interim answers to one request; nobody has use for more.
-const MOST_INTERIM: u32 = 32;
+use super::{Exchange, response::Behind};
+
+/// Interim responses that a server may send to one request.
+const MAX_INTERIM: u32 = 32;
 
 impl Exchange<'_> {
     pub(super) fn poll_interim(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, ProxyError> {
-        let answer = &mut *self.answer;
-        while answer.interim_written < answer.head.len() {
-            let rest = &answer.head[answer.interim_written..];
-            match self.client.stream.poll_write(cx, rest, Then::GoesOn) {
+        let response = &mut *self.response;
+        while response.interim_written < response.head.len() {
+            let rest = &response.head[response.interim_written..];
+            match self.client.transport.poll_write(cx, rest, Cork::Off) {
                 Poll::Pending => return Ok(Poll::Pending),
-                Poll::Ready(Ok(written)) if written > 0 => answer.interim_written += written,
+                Poll::Ready(Ok(written)) if written > 0 => response.interim_written += written,
                 Poll::Ready(_) => return Err(ProxyError::ClientGone),
             }
         }
@@ -41,10 +39,10 @@ impl Exchange<'_> {
 
     /// Takes a head from what the server sent; false when it is not all there.
     pub(super) fn take_head(&mut self) -> Result<bool, ProxyError> {
-        let limits = self.worker.head_limits();
+        let limits = self.context.head_limits();
         let filled = self.server.buffer.filled();
-        let head = |defect| AnswerDefect::Head(defect);
-        let end = end_of_head(filled, &mut self.answer.searched)
+        let head = |defect| ResponseDefect::Head(defect);
+        let end = end_of_head(filled, &mut self.response.searched)
             .map_err(|defect| self.invalid(head(defect)))?;
         if end.unwrap_or(filled.len()) > limits.bytes {
             return Err(self.invalid(head(HeadDefect::TooLarge)));
@@ -57,11 +55,11 @@ impl Exchange<'_> {
             if !buffer.is_bare() && buffer.is_full() {
                 buffer.compact();
                 let more = (buffer.capacity() * 2).min(limits.bytes + 1);
-                self.worker.buffers.grow(buffer, more);
+                self.context.buffers.grow(buffer, more);
             }
             return Ok(false);
         };
-        self.answer.searched = 0;
+        self.response.searched = 0;
         self.receive(end, limits)?;
         self.server.buffer.consume(end);
         Ok(true)
@@ -69,24 +67,24 @@ impl Exchange<'_> {
 
     fn receive(&mut self, end: usize, limits: HeadLimits) -> Result<(), ProxyError> {
         let head = &self.server.buffer.filled()[..end];
-        let mut fields = self.worker.fields.borrow_mut();
+        let mut fields = self.context.fields.borrow_mut();
         let response = parse_response(head, limits, &mut fields)
-            .map_err(|defect| self.invalid(AnswerDefect::Head(defect)))?;
+            .map_err(|defect| self.invalid(ResponseDefect::Head(defect)))?;
         if response.status < 200 && response.status != 101 {
-            self.answer.interims += 1;
-            if self.answer.interims > MOST_INTERIM {
-                return Err(self.invalid(AnswerDefect::TooManyInterim));
+            self.response.interims += 1;
+            if self.response.interims > MAX_INTERIM {
+                return Err(self.invalid(ResponseDefect::TooManyInterim));
             }
             // RFC 9110, section 15.2: HTTP/1.0 has none.
-            if self.asker.version == Version::Http11 {
-                write_interim(&mut self.answer.head, head, &response, &fields);
+            if self.accepts.version == Version::Http11 {
+                write_interim(&mut self.response.head, head, &response, &fields);
             }
             return Ok(());
         }
         let switches = response.status == 101;
         let may_switch = || self.upload.is_over(&self.request.head) && self.offered(head, &fields);
         if switches && !may_switch() {
-            return Err(self.invalid(AnswerDefect::UnrequestedUpgrade));
+            return Err(self.invalid(ResponseDefect::UnrequestedUpgrade));
         }
         let (framing, client_framing) = self.framing(head, &fields, &response)?;
         let options = ConnectionOptions::of(head, &fields);
@@ -94,16 +92,16 @@ impl Exchange<'_> {
         let until_close = client_framing == ClientFraming::UntilClose;
         let closes = until_close || self.must_close(response.status, keeps);
         let is_dated = fields.iter().any(|field| field.known == Known::Date);
-        let date = (!is_dated).then(|| self.worker.date());
+        let date = (!is_dated).then(|| self.context.date());
         let how = AnswerHead {
             options: &options,
             framing: client_framing,
-            client: self.asker.version,
+            client: self.accepts.version,
             close: closes,
             switches,
             date: date.as_ref().map(<[u8; 29]>::as_slice),
         };
-        write_answer(&mut self.answer.head, head, &response, &fields, &how);
+        write_answer(&mut self.response.head, head, &response, &fields, &how);
         let trailers = Trailers::OfAnswer {
             wanted: self.request.takes_trailers,
         };
@@ -112,18 +110,18 @@ impl Exchange<'_> {
         if closes && !switches {
             body.ends_its_connection();
         }
-        body.head_is_written_up_to(self.answer.interim_written);
+        body.head_is_written_up_to(self.response.interim_written);
         let odd = matches!(
             framing,
             AnswerFraming::None { odd: true } | AnswerFraming::UntilClose
         );
-        self.answer.body = Some(body);
-        self.turn = Turn::with(&self.server.buffer);
-        self.answer.status = response.status;
-        self.answer.first_byte = Some(Instant::now());
-        self.answer.server_keeps = keeps && !odd;
-        self.answer.closes = closes;
-        self.answer.behind = match (switches, until_close) {
+        self.response.body = Some(body);
+        self.deferred = DeferredWrite::of(&self.server.buffer);
+        self.response.status = response.status;
+        self.response.first_byte = Some(Instant::now());
+        self.response.server_keeps = keeps && !odd;
+        self.response.closes = closes;
+        self.response.behind = match (switches, until_close) {
             (true, _) => Behind::Tunnel,
             (false, true) => Behind::UntilClose,
             (false, false) => Behind::Body,
@@ -131,21 +129,21 @@ impl Exchange<'_> {
         Ok(())
     }
 
-    /// How the body of an answer comes, and how it goes on.
+    /// How the body of a response comes, and how it goes on.
     fn framing(
         &self,
         head: &[u8],
         fields: &[Field],
         response: &ResponseHead,
     ) -> Result<(AnswerFraming, ClientFraming), ProxyError> {
-        let (status, asker) = (response.status, self.asker);
-        let framing = answer_framing(head, fields, response.version, status, asker.to_head)
-            .map_err(|defect| self.invalid(AnswerDefect::Framing(defect)))?;
-        let client = ClientFraming::of(framing, status, asker.to_head, asker.version);
+        let (status, accepts) = (response.status, self.accepts);
+        let framing = answer_framing(head, fields, response.version, status, accepts.is_head)
+            .map_err(|defect| self.invalid(ResponseDefect::Framing(defect)))?;
+        let client = ClientFraming::of(framing, status, accepts.is_head, accepts.version);
         Ok((framing, client))
     }
 
-    /// Whether an answer changes to a protocol that the client has offered: RFC 9110, section 7.8.
+    /// Whether a response changes to a protocol that the client has offered: RFC 9110, section 7.8.
     fn offered(&self, head: &[u8], fields: &[Field]) -> bool {
         let mut chosen = fields
             .iter()
@@ -158,11 +156,11 @@ impl Exchange<'_> {
         chosen.peek().is_some() && chosen.all(is_offered)
     }
 
-    /// Whether the client has to be told that its connection ends: also when the server has lost interest in a body
-    /// that is still coming, because nobody could say where the next request begins.
+    /// Whether the response must say that the connection closes: also when the server does not read a request body that
+    /// is still coming, because the position of the next request would be unknown.
     fn must_close(&self, status: u16, server_keeps: bool) -> bool {
-        let lost_interest = !self.upload.is_taken()
+        let body_is_unwanted = !self.upload.is_taken()
             && (status >= 300 || !server_keeps || self.request.expects_continue);
-        !self.request.keep_alive || lost_interest || self.worker.is_draining()
+        !self.request.keep_alive || body_is_unwanted || self.context.is_draining()
     }
 }

@@ -1,0 +1,84 @@
+//! A client connection, whatever it is doing.
+
+use std::{future::poll_fn, io, rc::Rc, task::Poll};
+
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{
+    context::WorkerContext,
+    deadline::Deadline,
+    headers::Peer,
+    transport::{Cork, Transport},
+};
+use crate::buffer::Buffer;
+
+/// The client of a connection, while its requests are served.
+pub(super) struct Client {
+    pub(super) transport: Transport,
+    /// Bytes that the client sent and that no request has consumed.
+    pub(super) buffer: Buffer,
+    pub(super) peer: Peer,
+    /// Whether the client has ended its side of the connection.
+    pub(super) half_closed: bool,
+    pub(super) deadline: Deadline,
+}
+
+impl Client {
+    /// Whether the client has sent something after its last request, as far as this thread has been told.
+    pub(super) fn has_sent_more(&self) -> bool {
+        !self.buffer.is_empty() || matches!(self.transport.read(&mut [0]), Ok(1..))
+    }
+
+    /// Writes all of `bytes`. Fails when the client takes nothing for as long as a body may stand still.
+    pub(super) async fn write_all(
+        &mut self,
+        context: &WorkerContext,
+        bytes: &[u8],
+    ) -> io::Result<()> {
+        self.deadline.arm(context.timeouts.stream_idle);
+        let mut written = 0;
+        poll_fn(|cx| {
+            while written < bytes.len() {
+                let rest = &bytes[written..];
+                match self.transport.poll_write(cx, rest, Cork::Off) {
+                    Poll::Ready(Ok(more)) if more > 0 => written += more,
+                    Poll::Ready(Ok(_)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending => {
+                        let expired = self.deadline.poll(cx);
+                        return expired.map(|_| Err(io::ErrorKind::TimedOut.into()));
+                    }
+                }
+            }
+            Poll::Ready(Ok(()))
+        })
+        .await
+    }
+}
+
+/// Counts a client connection for as long as it is open.
+pub(super) struct ClientSlot {
+    pub(super) context: Rc<WorkerContext>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl ClientSlot {
+    /// Waits until one more connection may be open. `None` when none may be any more.
+    pub(super) async fn acquire(context: &Rc<WorkerContext>) -> Option<Self> {
+        let permit = context.admission.admit().await?;
+        context.counters().connections.rise();
+        context.counters().connections_total.add(1);
+        context.admission.opened();
+        Some(Self {
+            context: Rc::clone(context),
+            _permit: permit,
+        })
+    }
+}
+
+impl Drop for ClientSlot {
+    fn drop(&mut self) {
+        self.context.counters().connections.fall();
+        self.context.admission.closed();
+    }
+}

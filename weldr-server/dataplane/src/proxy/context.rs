@@ -1,0 +1,213 @@
+//! What the code that serves a request borrows from its worker: clocks, buffers, counters, budgets, and the servers of the
+//! current snapshot. Workers share nothing that is written for each request.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use rustc_hash::FxHashMap;
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    buffer::Buffers,
+    http1::{Field, HeadLimits},
+    model::ServerId,
+    policy::{AccessLogOptions, HttpPolicy, Limits, Timeouts},
+    snapshot::{Snapshot, Snapshots, Unavailable, WorkerReader},
+    stats::{ClientShard, Sharded},
+};
+
+use super::{
+    access_log::{AccessLog, AccessLogEnd},
+    admission::Admission,
+    batching::WriteBatching,
+    clock::{Clock, HttpDate},
+    deadline::Deadlines,
+    drain::{Drain, HandOver},
+    headers::Ids,
+    retry,
+    select::{Selector, Tried},
+    upstream::Upstream,
+};
+
+/// What all workers are made of.
+#[derive(Debug, Clone)]
+pub struct WorkerParts {
+    /// How long the data path waits, and for what.
+    pub timeouts: Timeouts,
+    /// How much the data path holds.
+    pub limits: Limits,
+    /// How messages are read and changed.
+    pub http: HttpPolicy,
+    /// What is written of requests.
+    pub access_log: AccessLogOptions,
+    /// Where the servers come from.
+    pub snapshots: Snapshots,
+    /// Where requests are counted, a shard for each worker.
+    pub clients: Arc<Sharded<ClientShard>>,
+    /// The commands that add a server, one on a line: a response says them when the pool is empty.
+    pub how_to_add: String,
+    /// How far clients are sent away from an address that leaves this machine.
+    pub hand_over: watch::Receiver<HandOver>,
+    /// Cancelled when the workers stop accepting connections and finish what runs.
+    pub stop: CancellationToken,
+    /// How long finishing may take.
+    pub stop_timeout: Duration,
+}
+
+/// What the tasks of one worker share.
+pub(super) struct WorkerContext {
+    index: usize,
+    pub(super) timeouts: Timeouts,
+    pub(super) limits: Limits,
+    pub(super) http: HttpPolicy,
+    pub(super) how_to_add: String,
+    pub(super) deadlines: Rc<Deadlines>,
+    pub(super) buffers: Buffers,
+    pub(super) batching: WriteBatching,
+    /// Scratch memory for the fields of the head that is being read.
+    pub(super) fields: RefCell<Vec<Field>>,
+    pub(super) access_log: Option<AccessLog>,
+    pub(super) retries: RefCell<retry::Budget>,
+    pub(super) admission: Admission,
+    pub(super) hand_over: watch::Receiver<HandOver>,
+    pub(super) stop: CancellationToken,
+    drain: Cell<Drain>,
+    clock: Clock,
+    rng: RefCell<fastrand::Rng>,
+    counters: Arc<ClientShard>,
+    snapshots: RefCell<WorkerReader>,
+    selector: Selector,
+    /// The keys are our own ids, so nobody can choose them to collide.
+    upstreams: RefCell<FxHashMap<ServerId, Rc<Upstream>>>,
+    max_idle_connections: usize,
+}
+
+impl WorkerContext {
+    pub(super) fn new(
+        index: usize,
+        parts: &WorkerParts,
+        permits: Arc<Semaphore>,
+        access_log: Option<AccessLogEnd>,
+    ) -> Self {
+        let workers = parts.clients.workers();
+        Self {
+            index,
+            timeouts: parts.timeouts.clone(),
+            limits: parts.limits.clone(),
+            http: parts.http.clone(),
+            how_to_add: parts.how_to_add.clone(),
+            deadlines: Deadlines::new(),
+            buffers: Buffers::default(),
+            batching: WriteBatching::default(),
+            fields: RefCell::default(),
+            access_log: access_log.map(AccessLog::from),
+            retries: RefCell::new(retry::Budget::new()),
+            admission: Admission::new(permits),
+            hand_over: parts.hand_over.clone(),
+            stop: parts.stop.clone(),
+            drain: Cell::new(Drain::Serving),
+            clock: Clock::default(),
+            rng: RefCell::new(fastrand::Rng::new()),
+            counters: Arc::clone(parts.clients.of(index)),
+            snapshots: RefCell::new(parts.snapshots.reader(index)),
+            selector: Selector::new(index, fastrand::Rng::new()),
+            upstreams: RefCell::default(),
+            max_idle_connections: parts.limits.server_idle_connections.div_ceil(workers),
+        }
+    }
+
+    /// How large a head may be.
+    pub(super) fn head_limits(&self) -> HeadLimits {
+        HeadLimits {
+            bytes: self.limits.header_bytes,
+            fields: self.limits.headers,
+        }
+    }
+
+    /// The current time as a Date field has it.
+    pub(super) fn date(&self) -> HttpDate {
+        self.clock.date()
+    }
+
+    /// The current time, and the same as a Date field has it.
+    pub(super) fn now(&self) -> (SystemTime, HttpDate) {
+        self.clock.now()
+    }
+
+    /// Ids for a request that has none.
+    pub(super) fn new_ids(&self) -> Ids {
+        let mut rng = self.rng.borrow_mut();
+        Ids::new(rng.u128(..), rng.u64(..))
+    }
+
+    /// This worker's counters.
+    pub(super) fn counters(&self) -> &ClientShard {
+        &self.counters
+    }
+
+    /// Chooses a server for a request that was already `tried` on some.
+    ///
+    /// The attempt must be counted before anything is waited for: see [`Snapshots::seen_by_all_workers`].
+    pub(super) fn choose(&self, tried: &Tried) -> Result<Rc<Upstream>, Unavailable> {
+        let mut snapshots = self.snapshots.borrow_mut();
+        let chosen = self.selector.select(&snapshots.current().pool, tried)?;
+        let mut upstreams = self.upstreams.borrow_mut();
+        let upstream = upstreams.entry(chosen.id).or_insert_with(|| {
+            Upstream::new(&chosen.server.live, self.index, self.max_idle_connections)
+        });
+        Ok(Rc::clone(upstream))
+    }
+
+    /// Acknowledges the newest snapshot, so that the control plane knows that this worker chooses by it.
+    pub(super) fn acknowledge_snapshot(&self) -> Arc<Snapshot> {
+        self.snapshots.borrow_mut().acknowledge()
+    }
+
+    /// Ends what still runs on servers that `snapshot` no longer has. A removed server stays in the pool until its
+    /// requests have ended or its deadline is over.
+    pub(super) fn leave_removed_servers(&self, snapshot: &Snapshot) {
+        let remains = |upstream: &Upstream| {
+            let server = snapshot.pool.server(upstream.address);
+            server.is_some_and(|server| server.desired.id == upstream.id)
+        };
+        self.upstreams.borrow_mut().retain(|id, upstream| {
+            let remains = remains(upstream);
+            if !remains {
+                upstream.close_idle();
+                self.deadlines.cut(*id);
+            }
+            remains
+        });
+    }
+
+    /// Closes unused connections to servers that are closed or old, and gives up spare memory.
+    pub(super) fn sweep(&self) {
+        for upstream in self.upstreams.borrow().values() {
+            upstream.sweep(self.timeouts.server_idle);
+        }
+        self.buffers.trim();
+    }
+
+    /// Sets how far clients are sent away.
+    pub(super) fn set_drain(&self, drain: Drain) {
+        self.drain.set(drain);
+        if self.closes_idle() {
+            self.deadlines.wake_all();
+        }
+    }
+
+    /// Whether responses must say that their connections close.
+    pub(super) fn is_draining(&self) -> bool {
+        self.drain.get() != Drain::Serving
+    }
+
+    /// Whether connections without a request must close.
+    pub(super) fn closes_idle(&self) -> bool {
+        self.drain.get() == Drain::Closing
+    }
+}

@@ -1,0 +1,180 @@
+//! A request on its way to a server: which servers are tried, on which connections, until one responds or none is left.
+//!
+//! How a request is written and its response read is the business of the protocols on both sides: see [`Attempt`].
+
+use std::{
+    future::{Future as _, poll_fn},
+    io,
+    net::SocketAddr,
+    pin::pin,
+    rc::Rc,
+    task::Poll,
+    time::Instant,
+};
+
+use super::{
+    context::WorkerContext,
+    deadline::{Deadline, Reached},
+    error::ProxyError,
+    retry::{Next, Progress, Replay, Retries},
+    select::Tried,
+    tally::{AttemptTally, RequestTally},
+    upstream::{Connection, Upstream},
+};
+
+/// A request that can be sent to one server after another, with what the client sees of the response.
+pub(super) trait Attempt {
+    /// The deadline of the client's connection or stream.
+    fn deadline(&self) -> &Deadline;
+
+    /// Whether the request can be repeated when a server may already have it.
+    fn replay(&self) -> Replay;
+
+    /// Whether the client has seen a part of a response, so that it cannot get another.
+    fn has_responded(&self) -> bool;
+
+    /// Makes everything ready for being sent once more, from the beginning.
+    fn begin_again(&mut self);
+
+    /// Sends the request on `connection` and passes the response on to the client.
+    async fn exchange(
+        &mut self,
+        connection: Connection,
+        attempt: &mut AttemptTally<'_>,
+        request: &mut RequestTally<'_>,
+    ) -> Result<(), ProxyError>;
+}
+
+/// Tries servers until one has responded, or none is left that may be tried.
+pub(super) async fn forward(
+    context: &Rc<WorkerContext>,
+    attempt: &mut impl Attempt,
+    tally: &mut RequestTally<'_>,
+) -> Result<(), ProxyError> {
+    let mut retries = Retries::new(context.http.retries, attempt.replay());
+    let mut tried = Tried::default();
+    context.retries.borrow_mut().earn();
+    let mut upstream = context.choose(&tried)?;
+    loop {
+        let outcome = try_server(context, attempt, &upstream, &mut retries, tally).await;
+        let Err(error) = outcome else {
+            return Ok(());
+        };
+        if attempt.has_responded() {
+            return Err(error);
+        }
+        tried.insert(upstream.id);
+        let progress = error.verdict().progress;
+        let next = retries.after_failure(progress, &mut context.retries.borrow_mut());
+        // A choice fails where no server is left: then the last failure says more than its absence.
+        upstream = match (next, context.choose(&tried)) {
+            (Next::GiveUp, _) | (_, Err(_)) => return Err(error),
+            (Next::UntriedServer, Ok(chosen))
+                if tried.contains(chosen.id) || is_selection_over(context, tally) =>
+            {
+                return Err(error);
+            }
+            (Next::UntriedServer | Next::AnyServer, Ok(chosen)) => chosen,
+        };
+        context.counters().retries.add(1);
+        attempt.begin_again();
+    }
+}
+
+/// Whether the request has looked long enough for a server that accepts a connection.
+fn is_selection_over(context: &WorkerContext, tally: &RequestTally<'_>) -> bool {
+    tally.begun().elapsed() >= context.timeouts.server_selection
+}
+
+/// Tries one server. A reused connection that the server closed in the meantime is not an attempt of its own: a new
+/// one is opened.
+async fn try_server(
+    context: &Rc<WorkerContext>,
+    request: &mut impl Attempt,
+    upstream: &Rc<Upstream>,
+    retries: &mut Retries,
+    tally: &mut RequestTally<'_>,
+) -> Result<(), ProxyError> {
+    // The first attempt begins with the request, so the clock need not be read twice.
+    let begun = if tally.is_first_attempt() {
+        tally.begun()
+    } else {
+        Instant::now()
+    };
+    tally.attempted(upstream.address, begun);
+    let mut attempt = AttemptTally::begin(context, upstream, begun);
+    request.deadline().wait_for(upstream.id);
+    // After one connection was found closed by a request on it, no other unused one is taken: they may be closed too.
+    let mut raced = false;
+    loop {
+        let unused = if raced {
+            None
+        } else {
+            upstream.checkout(retries.replay())
+        };
+        let outcome = if let Some(connection) = unused {
+            Ok(connection)
+        } else {
+            let since = Instant::now();
+            let connected = connect(context, request.deadline(), upstream).await;
+            tally.connected(since.elapsed());
+            connected
+        };
+        let reused = matches!(&outcome, Ok(connection) if connection.reused);
+        let outcome = match outcome {
+            Ok(connection) => request.exchange(connection, &mut attempt, tally).await,
+            Err(error) => Err(error),
+        };
+        let Err(error) = outcome else {
+            return Ok(());
+        };
+        if let (true, ProxyError::Closed { progress, .. }) = (reused, &error) {
+            upstream.closed_under_a_request();
+            let mut budget = context.retries.borrow_mut();
+            if retries.after_reuse_race(*progress, &mut budget) {
+                let resent = *progress == Progress::Sent;
+                context.counters().retries.add(u64::from(resent));
+                raced = true;
+                request.begin_again();
+                continue;
+            }
+        }
+        // A client that breaks off its request says nothing about the server.
+        if !error.is_clients_fault() {
+            attempt.failed();
+        }
+        if let Some(reason) = error.connect_failure() {
+            upstream.could_not_connect(reason);
+        }
+        return Err(error);
+    }
+}
+
+async fn connect(
+    context: &WorkerContext,
+    deadline: &Deadline,
+    upstream: &Upstream,
+) -> Result<Connection, ProxyError> {
+    let server = upstream.address;
+    let slot = upstream
+        .slot(&context.limits)
+        .ok_or(ProxyError::ServerFull { server })?;
+    deadline.arm(context.timeouts.connect);
+    let mut connecting = pin!(upstream.connect(slot));
+    poll_fn(|cx| {
+        if let Poll::Ready(connected) = connecting.as_mut().poll(cx) {
+            return Poll::Ready(connected.map_err(|source| ProxyError::Connect { server, source }));
+        }
+        deadline.poll(cx).map(|reached| match reached {
+            Reached::Expired => Err(ProxyError::ConnectTimeout { server }),
+            Reached::Cut => Err(removed(server)),
+        })
+    })
+    .await
+}
+
+/// The server was removed before a request was on its way to it: another can take it.
+fn removed(server: SocketAddr) -> ProxyError {
+    let source = io::Error::new(io::ErrorKind::ConnectionAborted, "the server was removed");
+    ProxyError::Connect { server, source }
+}

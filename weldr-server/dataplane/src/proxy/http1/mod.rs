@@ -1,0 +1,8 @@
+//! HTTP/1.1 on the side of the client: `server` is a client connection, `exchange` a request on a connection to a server
+//! that speaks HTTP/1.1 too, and `tunnel` what follows a change of protocol. Bytes are parsed by [`crate::http1`].
+
+mod exchange;
+mod server;
+mod tunnel;
+
+pub(super) use server::ClientConnection;

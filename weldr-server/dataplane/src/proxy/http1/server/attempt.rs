@@ -1,0 +1,165 @@
+//! A request of an HTTP/1.1 client on connections to servers that speak HTTP/1.1.
+
+use std::{future::poll_fn, rc::Rc, task::Poll};
+
+use crate::{
+    http1::{Decoder, Framing},
+    proxy::{
+        client::Client,
+        context::WorkerContext,
+        deadline::Deadline,
+        error::ProxyError,
+        flow::Flow,
+        forward::{self, Attempt},
+        headers::Request,
+        message::ClientAccepts,
+        outcome::Outcome,
+        retry::Replay,
+        tally::{AttemptTally, RequestTally},
+        trailers::Trailers,
+        upstream::Connection,
+    },
+};
+
+use super::{
+    super::{
+        exchange::{Behind, Exchange, ExchangeParts, Response},
+        tunnel,
+    },
+    after::Exchanged,
+};
+
+/// A request, with what the client has seen of the response.
+pub(super) struct Http1Attempt<'a> {
+    context: &'a Rc<WorkerContext>,
+    client: &'a mut Client,
+    accepts: ClientAccepts,
+    request: &'a Request,
+    upload: Flow,
+    response: Response,
+}
+
+impl<'a> Http1Attempt<'a> {
+    pub(super) fn new(
+        context: &'a Rc<WorkerContext>,
+        client: &'a mut Client,
+        accepts: ClientAccepts,
+        request: &'a Request,
+    ) -> Self {
+        let chunked = request.framing == Framing::Chunked;
+        let upload = Flow::new(Decoder::from(request.framing), chunked, Trailers::OfRequest);
+        Self {
+            context,
+            client,
+            accepts,
+            request,
+            upload: upload.limited_to(context.http.max_body_bytes),
+            response: Response::new(context.buffers.head()),
+        }
+    }
+
+    /// Tries servers until one has responded, or none is left that may be tried.
+    pub(super) async fn run(mut self, tally: &mut RequestTally<'_>) -> (Outcome, Exchanged) {
+        let context = self.context;
+        let forwarded = forward::forward(context, &mut self, tally).await;
+        let Self {
+            request,
+            upload,
+            response,
+            ..
+        } = self;
+        let outcome = match forwarded {
+            Ok(()) if response.behind == Behind::Tunnel => Outcome::Tunnelled,
+            Ok(()) => Outcome::Complete,
+            Err(error) if response.has_begun() || response.is_within_interim() => {
+                Outcome::BrokenOff(error)
+            }
+            Err(error) => Outcome::Failed(error),
+        };
+        let exchanged = Exchanged {
+            client_keeps: request.keep_alive,
+            request_is_read: upload.is_taken(),
+            said_close: response.closes,
+            ends_with_connection: response.behind == Behind::UntilClose,
+        };
+        context.buffers.take_head_back(response.head);
+        (outcome, exchanged)
+    }
+
+    /// Keeps the connection for another request, when both messages on it have ended.
+    fn release(&self, mut connection: Connection, attempt: &AttemptTally<'_>) {
+        let nothing_follows = connection.buffer.is_empty();
+        self.context.buffers.take_back(&mut connection.buffer);
+        let is_over = self.upload.is_over(&self.request.head);
+        if nothing_follows && self.response.server_keeps && is_over {
+            attempt.upstream().release(connection);
+        }
+    }
+}
+
+impl Attempt for Http1Attempt<'_> {
+    fn deadline(&self) -> &Deadline {
+        &self.client.deadline
+    }
+
+    fn replay(&self) -> Replay {
+        let has_body = !self.upload.is_taken();
+        if self.request.is_idempotent && !has_body {
+            Replay::Possible
+        } else {
+            Replay::Never
+        }
+    }
+
+    fn has_responded(&self) -> bool {
+        self.response.has_begun()
+    }
+
+    fn begin_again(&mut self) {
+        if !self.upload.is_unsent() {
+            self.upload.rewind();
+        }
+        self.response = Response::new(std::mem::take(&mut self.response.head));
+    }
+
+    async fn exchange(
+        &mut self,
+        mut connection: Connection,
+        attempt: &mut AttemptTally<'_>,
+        tally: &mut RequestTally<'_>,
+    ) -> Result<(), ProxyError> {
+        let context: &WorkerContext = self.context;
+        let mut has_head = false;
+        let mut exchange = Exchange::new(ExchangeParts {
+            context,
+            client: self.client,
+            accepts: self.accepts,
+            request: self.request,
+            upload: &mut self.upload,
+            server: &mut connection,
+            response: &mut self.response,
+        });
+        let outcome = poll_fn(|cx| {
+            let polled = exchange.poll(cx);
+            let failed = matches!(polled, Poll::Ready(Err(_)));
+            if let (Some((status, at)), false, false) = (exchange.answered(), has_head, failed) {
+                has_head = true;
+                attempt.answered(status, at);
+                tally.answered(status, at);
+            }
+            let (sent, received) = exchange.take_uncounted();
+            attempt.passed(sent, received);
+            tally.passed(sent, received);
+            polled
+        })
+        .await;
+        drop(exchange);
+        outcome?;
+        if self.response.behind == Behind::Tunnel {
+            tunnel::run(context, self.client, &mut connection, attempt, tally).await;
+        } else {
+            self.release(connection, attempt);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,42 @@
+//! A client connection between two requests.
+
+use std::{
+    net::SocketAddr,
+    task::{Context, Poll},
+};
+
+use crate::buffer::Buffer;
+
+use crate::proxy::{client::ClientSlot, deadline::Deadline, flow::poll_fill, transport::Transport};
+
+/// A client connection that waits for a request.
+pub(super) struct IdleClient {
+    pub(super) transport: Transport,
+    /// The client's address.
+    pub(super) address: SocketAddr,
+    pub(super) deadline: Deadline,
+    pub(super) slot: ClientSlot,
+}
+
+impl IdleClient {
+    /// Waits for bytes, and returns the first. `None` when none will come, or the connection must close.
+    ///
+    /// Only an idle connection is closed for want of a request: after a request, the next one may be under way already,
+    /// and closing the connection would lose it.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Buffer>> {
+        let context = &self.slot.context;
+        let mut buffer = Buffer::default();
+        if let Poll::Ready(read) = poll_fill(cx, &mut self.transport, &mut buffer, &context.buffers)
+        {
+            let came = matches!(read, Ok(1..));
+            if !came {
+                context.buffers.take_back(&mut buffer);
+            }
+            return Poll::Ready(came.then_some(buffer));
+        }
+        if context.closes_idle() {
+            return Poll::Ready(None);
+        }
+        self.deadline.poll(cx).map(|_| None)
+    }
+}

@@ -1,0 +1,78 @@
+//! Writing a local reply as a response of HTTP/1.1.
+
+use std::io::Write as _;
+
+use crate::http1::Version;
+
+use crate::proxy::{
+    local_reply::{LocalReply, reason_phrase},
+    message::ClientAccepts,
+};
+
+/// Appends `reply` to `out`. `close`: the connection closes after it; `date`: the current time as a Date field has it.
+pub(super) fn write_reply(
+    out: &mut Vec<u8>,
+    reply: &LocalReply,
+    accepts: ClientAccepts,
+    close: bool,
+    date: &[u8],
+) {
+    // Writing to a vector cannot fail.
+    let _ = write!(
+        out,
+        "HTTP/1.1 {} {}\r\nDate: ",
+        reply.status,
+        reason_phrase(reply.status)
+    );
+    out.extend_from_slice(date);
+    out.extend_from_slice(b"\r\n");
+    if close {
+        out.extend_from_slice(b"Connection: close\r\n");
+    } else if accepts.version == Version::Http10 {
+        out.extend_from_slice(b"Connection: keep-alive\r\n");
+    }
+    for (name, value) in &reply.fields {
+        let _ = write!(out, "{name}: {value}\r\n");
+    }
+    let _ = write!(out, "Content-Length: {}\r\n\r\n", reply.body.len());
+    if !accepts.is_head {
+        out.extend_from_slice(&reply.body);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(accepts: ClientAccepts, close: bool) -> String {
+        let reply = LocalReply {
+            status: 503,
+            fields: vec![("Cache-Control", "no-store".into())],
+            body: b"sorry".to_vec(),
+        };
+        let mut out = Vec::new();
+        write_reply(&mut out, &reply, accepts, close, b"now");
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_reply_is_framed_by_its_length() {
+        assert_eq!(
+            written(ClientAccepts::default(), true),
+            "HTTP/1.1 503 Service Unavailable\r\nDate: now\r\nConnection: close\r\nCache-Control: no-store\r\n\
+             Content-Length: 5\r\n\r\nsorry"
+        );
+    }
+
+    #[test]
+    fn a_reply_to_head_has_no_body_and_http_1_0_is_told_that_the_connection_stays() {
+        let accepts = ClientAccepts {
+            version: Version::Http10,
+            is_head: true,
+            prefers_json: false,
+        };
+        let text = written(accepts, false);
+        assert!(text.contains("\r\nConnection: keep-alive\r\n"), "{text}");
+        assert!(text.ends_with("Content-Length: 5\r\n\r\n"), "{text}");
+    }
+}

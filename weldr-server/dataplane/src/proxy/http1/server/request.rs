@@ -1,0 +1,194 @@
+//! One request of a client that speaks HTTP/1.1: from its head to the end of its response.
+
+use std::{io, rc::Rc};
+
+use crate::{
+    http1::{Version, first_line, parse_request},
+    proxy::{
+        client::Client,
+        context::WorkerContext,
+        error::ProxyError,
+        headers::{Circumstances, Prepared, Refusal, Request, prepare},
+        local_reply::LocalReply,
+        message::ClientAccepts,
+        outcome::Outcome,
+        tally::RequestTally,
+    },
+};
+
+use super::{
+    after::{After, after},
+    attempt::Http1Attempt,
+    reply::write_reply,
+};
+
+/// Serves the request whose head is the first `length` bytes that the client sent.
+pub(super) async fn serve(
+    context: &Rc<WorkerContext>,
+    client: &mut Client,
+    length: usize,
+) -> After {
+    let (accepts, prepared, line) = read(context, client, length);
+    let mut tally = RequestTally::begin(context);
+    let after = match prepared {
+        Ok(Prepared::Forward(request)) => {
+            let after = forward(context, client, accepts, &request, &mut tally).await;
+            let Request { head, marks, .. } = request;
+            tally.log(client.peer.address, accepts.version, &head, &marks);
+            context.buffers.take_head_back(head);
+            return after;
+        }
+        Ok(Prepared::AnswerHere(answer)) => {
+            let reply = LocalReply::to_proxy_request(answer);
+            send_reply(context, client, accepts, &mut tally, &reply, true).await
+        }
+        Err(refusal) => fail(context, client, accepts, &mut tally, &refusal.into(), true).await,
+    };
+    tally.log_line(client.peer.address, accepts.version, &line);
+    after
+}
+
+/// Replies to something that is not a request.
+pub(super) async fn refuse(
+    context: &Rc<WorkerContext>,
+    client: &mut Client,
+    error: ProxyError,
+) -> After {
+    let line = line_for_log(context, client.buffer.filled());
+    let mut tally = RequestTally::begin(context);
+    let accepts = ClientAccepts::default();
+    let after = fail(context, client, accepts, &mut tally, &error, true).await;
+    tally.log_line(client.peer.address, accepts.version, &line);
+    after
+}
+
+/// The first line of what came, for the log of a request that was not made into one to a server.
+fn line_for_log(context: &WorkerContext, came: &[u8]) -> Vec<u8> {
+    const MAX_LENGTH: usize = 1024;
+    if context.access_log.is_none() {
+        return Vec::new();
+    }
+    let line = first_line(came);
+    line[..line.len().min(MAX_LENGTH)].to_vec()
+}
+
+/// What the client asks for, and the line for the log where a head for a server does not have it.
+fn read(
+    context: &WorkerContext,
+    client: &mut Client,
+    length: usize,
+) -> (ClientAccepts, Result<Prepared, Refusal>, Vec<u8>) {
+    let head = &client.buffer.filled()[..length];
+    let mut fields = context.fields.borrow_mut();
+    let request = match parse_request(head, context.head_limits(), &mut fields) {
+        Ok(request) => request,
+        Err(defect) => {
+            let line = line_for_log(context, head);
+            return (ClientAccepts::default(), Err(Refusal::Head(defect)), line);
+        }
+    };
+    let accepts = ClientAccepts::of(head, &request, &fields);
+    let local = match request.version {
+        Version::Http10 => client.transport.local_address(),
+        Version::Http11 => None,
+    };
+    let around = Circumstances {
+        peer: &client.peer,
+        local,
+        policy: &context.http,
+        ids: context.new_ids(),
+    };
+    let prepared = prepare(head, &request, &fields, &around, context.buffers.head());
+    let line = match &prepared {
+        Ok(Prepared::Forward(_)) => Vec::new(),
+        Ok(Prepared::AnswerHere(_)) | Err(_) => line_for_log(context, head),
+    };
+    client.buffer.consume(length);
+    if client.buffer.is_empty() {
+        context.buffers.take_back(&mut client.buffer);
+    }
+    (accepts, prepared, line)
+}
+
+async fn forward(
+    context: &Rc<WorkerContext>,
+    client: &mut Client,
+    accepts: ClientAccepts,
+    request: &Request,
+    tally: &mut RequestTally<'_>,
+) -> After {
+    if let Some(objection) = request.objection {
+        tracing::warn!(
+            client = %client.peer.address,
+            objection = %objection,
+            "request forwarded that strict mode would refuse"
+        );
+    }
+    let attempt = Http1Attempt::new(context, client, accepts, request);
+    let (outcome, exchanged) = attempt.run(tally).await;
+    client.deadline.wait_for_none();
+    let after = after(&outcome, exchanged);
+    match (outcome, after) {
+        (Outcome::BrokenOff(error), _) => {
+            if !error.is_clients_fault() {
+                tally.broken_off();
+            }
+            tally.ended_by(&error);
+            tracing::debug!(
+                client = %client.peer.address,
+                error = &error as &dyn std::error::Error,
+                "response broken off"
+            );
+            after.unwrap_or(After::Cut)
+        }
+        (Outcome::Failed(error), _) => {
+            let close = !exchanged.keeps();
+            fail(context, client, accepts, tally, &error, close).await
+        }
+        (Outcome::Complete | Outcome::Tunnelled, after) => after.unwrap_or(After::Cut),
+    }
+}
+
+/// The one place where a failure becomes a response.
+async fn fail(
+    context: &Rc<WorkerContext>,
+    client: &mut Client,
+    accepts: ClientAccepts,
+    tally: &mut RequestTally<'_>,
+    error: &ProxyError,
+    close: bool,
+) -> After {
+    tracing::debug!(
+        client = %client.peer.address,
+        status = error.verdict().status,
+        error = error as &dyn std::error::Error,
+        "request failed"
+    );
+    tally.ended_by(error);
+    if matches!(error, ProxyError::ClientGone | ProxyError::ClientStalled) {
+        tally.answered_here(error.verdict().status);
+        return After::Cut;
+    }
+    let close = close || error.is_clients_fault() || context.is_draining();
+    let reply = LocalReply::to_failure(error, accepts, &context.how_to_add);
+    send_reply(context, client, accepts, tally, &reply, close).await
+}
+
+async fn send_reply(
+    context: &WorkerContext,
+    client: &mut Client,
+    accepts: ClientAccepts,
+    tally: &mut RequestTally<'_>,
+    reply: &LocalReply,
+    close: bool,
+) -> After {
+    let mut out = Vec::new();
+    write_reply(&mut out, reply, accepts, close, &context.date());
+    tally.answered_here(reply.status);
+    let written: io::Result<()> = client.write_all(context, &out).await;
+    match written {
+        Ok(()) if close => After::Close,
+        Ok(()) => After::Keep,
+        Err(_) => After::Cut,
+    }
+}

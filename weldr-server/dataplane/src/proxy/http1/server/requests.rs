@@ -1,0 +1,70 @@
+//! The requests of a client connection, one after another.
+
+use std::rc::Rc;
+
+use crate::{
+    buffer::Buffer,
+    proxy::{client::Client, context::WorkerContext, headers::Peer},
+};
+
+use super::{
+    after::After,
+    closing::close,
+    head::{Awaited, next_head},
+    idle::IdleClient,
+    request,
+};
+
+/// Serves the requests of a connection; `buffer` holds the first bytes of the first. Returns the connection when it has
+/// been idle for a while, and `None` when it has ended.
+pub(super) async fn serve(idle: IdleClient, buffer: Buffer) -> Option<IdleClient> {
+    let IdleClient {
+        transport,
+        address,
+        deadline,
+        slot,
+    } = idle;
+    let context = &slot.context;
+    let mut client = Client {
+        transport,
+        buffer,
+        peer: Peer::new(address, &context.http),
+        half_closed: false,
+        deadline,
+    };
+    let after = serve_until_idle(context, &mut client).await;
+    if let Some(after) = after {
+        close(context, &mut client, after).await;
+    }
+    context.buffers.take_back(&mut client.buffer);
+    let Client {
+        transport,
+        deadline,
+        ..
+    } = client;
+    if after.is_some() {
+        return None;
+    }
+    deadline.arm(context.timeouts.client_idle);
+    Some(IdleClient {
+        transport,
+        address,
+        deadline,
+        slot,
+    })
+}
+
+/// Serves requests for as long as they come. `None`: none came for a while.
+async fn serve_until_idle(context: &Rc<WorkerContext>, client: &mut Client) -> Option<After> {
+    loop {
+        let after = match next_head(context, client).await {
+            Awaited::Head(length) => request::serve(context, client, length).await,
+            Awaited::Nothing => return None,
+            Awaited::End => After::Cut,
+            Awaited::Failed(error) => request::refuse(context, client, error).await,
+        };
+        if after != After::Keep {
+            return Some(after);
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Responses that no server made: a failure, or a response to a request for the proxy itself. Pure.
+//!
+//! A reply is made here as a value; the protocol of the client writes it.
+
+use std::{borrow::Cow, error::Error as _};
+
+use http::StatusCode;
+
+use crate::snapshot::Unavailable;
+
+use super::{error::ProxyError, headers::LocalAnswer, message::ClientAccepts};
+
+/// A response that no server made. The fields of its framing and of its connection are not part of it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct LocalReply {
+    pub(super) status: u16,
+    /// Names and values, in their order.
+    pub(super) fields: Vec<(&'static str, Cow<'static, str>)>,
+    pub(super) body: Vec<u8>,
+}
+
+impl LocalReply {
+    /// The reply to a request that failed with `error`: its status, `Proxy-Status` (RFC 9209), and a sentence.
+    ///
+    /// The client reads what happened, not where: addresses of servers stay in the log. `how_to_add`: the commands
+    /// that add a server, for an empty pool.
+    pub(super) fn to_failure(error: &ProxyError, accepts: ClientAccepts, how_to_add: &str) -> Self {
+        let verdict = error.verdict();
+        let (sentence, hint) = (sentence(error), hint(error, how_to_add));
+        let (kind, body) = if accepts.prefers_json {
+            let body = serde_json::json!({
+                "status": verdict.status,
+                "error": verdict.proxy_error,
+                "message": format!("{sentence}{hint}"),
+            });
+            ("application/json", format!("{body}\n"))
+        } else {
+            let (status, reason) = (verdict.status, reason_phrase(verdict.status));
+            let body = format!("{status} {reason}: {sentence}{hint}\n");
+            ("text/plain; charset=utf-8", body)
+        };
+        let proxy_status = format!(
+            "weldr; error={}; details=\"{}\"",
+            verdict.proxy_error,
+            detail(&sentence)
+        );
+        Self {
+            status: verdict.status,
+            fields: vec![
+                ("Proxy-Status", Cow::Owned(proxy_status)),
+                ("Content-Type", Cow::Borrowed(kind)),
+                ("Cache-Control", Cow::Borrowed("no-store")),
+            ],
+            body: body.into_bytes(),
+        }
+    }
+
+    /// The reply to a request for the proxy itself.
+    pub(super) fn to_proxy_request(answer: LocalAnswer) -> Self {
+        let (field, body) = match answer {
+            LocalAnswer::Options => {
+                let methods = "GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS, TRACE";
+                (("Allow", Cow::Borrowed(methods)), Vec::new())
+            }
+            LocalAnswer::Trace(seen) => (("Content-Type", Cow::Borrowed("message/http")), seen),
+        };
+        Self {
+            status: 200,
+            fields: vec![field],
+            body,
+        }
+    }
+}
+
+/// The reason phrase of a status, empty where the registry has none.
+pub(super) fn reason_phrase(status: u16) -> &'static str {
+    StatusCode::from_u16(status)
+        .ok()
+        .and_then(|status| status.canonical_reason())
+        .unwrap_or_default()
+}
+
+/// The characters of `sentence` that a string of RFC 8941 may have without escapes.
+fn detail(sentence: &str) -> String {
+    sentence
+        .chars()
+        .filter(|c| c.is_ascii() && !c.is_ascii_control() && !matches!(c, '"' | '\\'))
+        .collect()
+}
+
+/// What the reader can do about the failure.
+fn hint(error: &ProxyError, how_to_add: &str) -> String {
+    match error {
+        ProxyError::NoServer(Unavailable::Empty) => {
+            format!(". Add one:\n\n{}", how_to_add.trim_end())
+        }
+        ProxyError::NoServer(Unavailable::NoneReady | Unavailable::NoneHealthy) => {
+            ". See: weldrctl list".to_owned()
+        }
+        _ => String::new(),
+    }
+}
+
+fn sentence(error: &ProxyError) -> String {
+    match error {
+        ProxyError::Refused(refusal) => match refusal.source() {
+            Some(defect) => format!("{refusal}: {defect}"),
+            None => refusal.to_string(),
+        },
+        ProxyError::NoServer(unavailable) => unavailable.to_string(),
+        ProxyError::ServerFull { .. } => {
+            "the servers have as many connections as they may have".to_owned()
+        }
+        ProxyError::Connect { .. } => "no connection to a server".to_owned(),
+        ProxyError::ConnectTimeout { .. } => "connecting to a server took too long".to_owned(),
+        ProxyError::ResponseTimeout { .. } => "the server did not answer in time".to_owned(),
+        ProxyError::UploadTimeout { .. } => "the server stopped taking the request".to_owned(),
+        ProxyError::Closed { .. } => {
+            "the server closed the connection before it answered".to_owned()
+        }
+        ProxyError::InvalidResponse { source, .. } => {
+            format!("the answer of the server is not valid HTTP: {source}")
+        }
+        ProxyError::Truncated { .. } => {
+            "the server closed the connection in the middle of its answer".to_owned()
+        }
+        ProxyError::StreamTimeout { .. } => "the server stopped sending its answer".to_owned(),
+        ProxyError::Removed { .. } => "the server was removed while the request ran".to_owned(),
+        ProxyError::HeadTimeout
+        | ProxyError::BodyTimeout
+        | ProxyError::BodyBroken
+        | ProxyError::ClientGone
+        | ProxyError::ClientStalled => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn field<'r>(reply: &'r LocalReply, name: &str) -> &'r str {
+        let mut fields = reply.fields.iter();
+        fields
+            .find(|(n, _)| *n == name)
+            .map_or("", |(_, value)| value)
+    }
+
+    #[test]
+    fn a_failure_has_its_status_its_type_and_a_sentence() {
+        let error = ProxyError::NoServer(Unavailable::Empty);
+        let reply = LocalReply::to_failure(&error, ClientAccepts::default(), "  like this\n");
+        assert_eq!(reply.status, 503);
+        assert_eq!(
+            field(&reply, "Proxy-Status"),
+            "weldr; error=destination_unavailable; details=\"the pool has no server\""
+        );
+        let body = String::from_utf8(reply.body).unwrap();
+        assert!(body.ends_with("Add one:\n\n  like this\n"), "{body}");
+    }
+
+    #[test]
+    fn a_failure_is_json_for_a_client_that_prefers_it() {
+        let accepts = ClientAccepts {
+            prefers_json: true,
+            ..ClientAccepts::default()
+        };
+        let reply = LocalReply::to_failure(&ProxyError::HeadTimeout, accepts, "");
+        assert_eq!(field(&reply, "Content-Type"), "application/json");
+        let body: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();
+        assert_eq!(body["status"], 408);
+    }
+}
