@@ -10,5 +10,6 @@ mod options;
 mod refusals;
 mod restarts;
 mod stops;
+mod visibility;
 mod watching;
 mod weldrctl;

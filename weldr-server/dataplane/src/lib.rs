@@ -11,3 +11,4 @@ pub mod policy;
 pub mod proxy;
 pub mod snapshot;
 pub mod stats;
+pub mod warnings;

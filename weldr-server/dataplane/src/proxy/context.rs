@@ -28,6 +28,7 @@ use super::{
     clock::{Clock, HttpDate},
     deadline::Deadlines,
     drain::{Drain, HandOver},
+    failure_log::FailureLog,
     headers::Ids,
     retry,
     select::{Selector, Tried},
@@ -74,6 +75,7 @@ pub(super) struct WorkerContext {
     pub(super) access_log: Option<AccessLog>,
     pub(super) retries: RefCell<retry::Budget>,
     pub(super) admission: Admission,
+    pub(super) failures: FailureLog,
     pub(super) hand_over: watch::Receiver<HandOver>,
     pub(super) stop: CancellationToken,
     drain: Cell<Drain>,
@@ -108,6 +110,7 @@ impl WorkerContext {
             access_log: access_log.map(AccessLog::from),
             retries: RefCell::new(retry::Budget::new()),
             admission: Admission::new(permits),
+            failures: FailureLog::default(),
             hand_over: parts.hand_over.clone(),
             stop: parts.stop.clone(),
             drain: Cell::new(Drain::Serving),
@@ -185,12 +188,14 @@ impl WorkerContext {
         });
     }
 
-    /// Closes unused connections to servers that are closed or old, and gives up spare memory.
+    /// Closes unused connections to servers that are closed or old, gives up spare memory, and logs how many failures were
+    /// left out of the log. Called about once a second.
     pub(super) fn sweep(&self) {
         for upstream in self.upstreams.borrow().values() {
             upstream.sweep(self.timeouts.server_idle);
         }
         self.buffers.trim();
+        self.failures.summarise();
     }
 
     /// Sets how far clients are sent away.

@@ -6,6 +6,7 @@ use crate::{
     http1::{ChunkDefect, FramingDefect, HeadDefect},
     model::Reason,
     snapshot::Unavailable,
+    stats::FailureReason,
 };
 
 use super::{headers::Refusal, retry::Progress};
@@ -93,35 +94,34 @@ pub(super) enum Fault {
 pub(super) struct Verdict {
     /// What the client is told; 499, which nobody is told, stands for a client that is gone.
     pub(super) status: u16,
-    /// The error type of RFC 9209, section 2.3.
-    pub(super) proxy_error: &'static str,
+    pub(super) reason: FailureReason,
     pub(super) fault: Fault,
     /// How far the request came; `None` when sending it again is out of the question.
     pub(super) progress: Option<Progress>,
 }
 
-const fn clients(status: u16) -> Verdict {
+const fn clients(status: u16, reason: FailureReason) -> Verdict {
     Verdict {
         status,
-        proxy_error: "http_request_error",
+        reason,
         fault: Fault::Client,
         progress: None,
     }
 }
 
-const fn servers(status: u16, proxy_error: &'static str) -> Verdict {
+const fn servers(status: u16, reason: FailureReason) -> Verdict {
     Verdict {
         status,
-        proxy_error,
+        reason,
         fault: Fault::Server,
         progress: None,
     }
 }
 
-const fn ours(status: u16, proxy_error: &'static str) -> Verdict {
+const fn ours(status: u16, reason: FailureReason) -> Verdict {
     Verdict {
         status,
-        proxy_error,
+        reason,
         fault: Fault::Ours,
         progress: None,
     }
@@ -141,35 +141,52 @@ impl ProxyError {
     pub(super) fn verdict(&self) -> Verdict {
         match self {
             Self::Refused(refusal) => refused(*refusal),
-            Self::HeadTimeout | Self::BodyTimeout => clients(408),
-            Self::BodyBroken => clients(400),
-            Self::ClientGone | Self::ClientStalled => clients(499),
-            Self::NoServer(_) => ours(503, "destination_unavailable"),
+            Self::HeadTimeout | Self::BodyTimeout => clients(408, FailureReason::ClientTimeout),
+            Self::BodyBroken => clients(400, FailureReason::HttpRequestError),
+            Self::ClientGone => clients(499, FailureReason::ClientClosed),
+            Self::ClientStalled => clients(499, FailureReason::ClientTimeout),
+            Self::NoServer(_) => ours(503, FailureReason::DestinationUnavailable),
             Self::ServerFull { .. } => {
-                ours(503, "connection_limit_reached").after(Progress::Unsent)
+                ours(503, FailureReason::ConnectionLimitReached).after(Progress::Unsent)
             }
             Self::Connect { source, .. } => {
                 servers(502, connect_error_type(source)).after(Progress::Unsent)
             }
             Self::ConnectTimeout { .. } => {
-                servers(504, "connection_timeout").after(Progress::Unsent)
+                servers(504, FailureReason::ConnectionTimeout).after(Progress::Unsent)
             }
-            Self::ResponseTimeout { .. } => servers(504, "http_response_timeout"),
-            Self::UploadTimeout { .. } => servers(504, "connection_write_timeout"),
-            Self::Closed { progress, .. } => servers(502, "connection_terminated").after(*progress),
+            Self::ResponseTimeout { .. } => servers(504, FailureReason::HttpResponseTimeout),
+            Self::UploadTimeout { .. } => servers(504, FailureReason::ConnectionWriteTimeout),
+            Self::Closed { progress, .. } => {
+                servers(502, FailureReason::ConnectionTerminated).after(*progress)
+            }
             Self::InvalidResponse { source, .. } => servers(502, response_error_type(*source)),
-            Self::Truncated { .. } => servers(502, "http_response_incomplete"),
-            Self::StreamTimeout { .. } => servers(504, "connection_read_timeout"),
-            Self::Removed { .. } => ours(502, "connection_terminated"),
+            Self::Truncated { .. } => servers(502, FailureReason::HttpResponseIncomplete),
+            Self::StreamTimeout { .. } => servers(504, FailureReason::ConnectionReadTimeout),
+            Self::Removed { .. } => ours(502, FailureReason::ConnectionTerminated),
         }
     }
 
-    /// How the access log calls it.
-    pub(super) fn termination(&self) -> &'static str {
+    /// The server that failed; none when no server could be chosen, or the client failed.
+    pub(super) fn server(&self) -> Option<SocketAddr> {
         match self {
-            Self::ClientGone => "client_closed",
-            Self::HeadTimeout | Self::BodyTimeout | Self::ClientStalled => "client_timeout",
-            other => other.verdict().proxy_error,
+            Self::ServerFull { server }
+            | Self::Connect { server, .. }
+            | Self::ConnectTimeout { server }
+            | Self::ResponseTimeout { server }
+            | Self::UploadTimeout { server }
+            | Self::Closed { server, .. }
+            | Self::InvalidResponse { server, .. }
+            | Self::Truncated { server, .. }
+            | Self::StreamTimeout { server }
+            | Self::Removed { server } => Some(*server),
+            Self::Refused(_)
+            | Self::HeadTimeout
+            | Self::BodyTimeout
+            | Self::BodyBroken
+            | Self::ClientGone
+            | Self::ClientStalled
+            | Self::NoServer(_) => None,
         }
     }
 
@@ -212,9 +229,11 @@ impl ProxyError {
 
 fn refused(refusal: Refusal) -> Verdict {
     match refusal {
-        Refusal::Head(HeadDefect::TargetTooLong) => clients(414),
-        Refusal::Head(HeadDefect::TooManyFields | HeadDefect::TooLarge) => clients(431),
-        Refusal::Head(HeadDefect::Version) => clients(505),
+        Refusal::Head(HeadDefect::TargetTooLong) => clients(414, FailureReason::HttpRequestError),
+        Refusal::Head(HeadDefect::TooManyFields | HeadDefect::TooLarge) => {
+            clients(431, FailureReason::HttpRequestError)
+        }
+        Refusal::Head(HeadDefect::Version) => clients(505, FailureReason::HttpRequestError),
         Refusal::Head(
             HeadDefect::LineEnd
             | HeadDefect::RequestLine
@@ -230,34 +249,31 @@ fn refused(refusal: Refusal) -> Verdict {
         | Refusal::NoHost
         | Refusal::SeveralHosts
         | Refusal::MalformedHost
-        | Refusal::TraceContent => clients(400),
-        Refusal::BodyTooLarge { .. } => clients(413),
-        Refusal::Connect => Verdict {
-            proxy_error: "http_request_denied",
-            ..clients(501)
-        },
+        | Refusal::TraceContent => clients(400, FailureReason::HttpRequestError),
+        Refusal::BodyTooLarge { .. } => clients(413, FailureReason::HttpRequestError),
+        Refusal::Connect => clients(501, FailureReason::HttpRequestDenied),
     }
 }
 
-fn response_error_type(defect: ResponseDefect) -> &'static str {
+fn response_error_type(defect: ResponseDefect) -> FailureReason {
     match defect {
         ResponseDefect::Head(HeadDefect::TooManyFields | HeadDefect::TooLarge) => {
-            "http_response_header_section_size"
+            FailureReason::HttpResponseHeaderSectionSize
         }
-        ResponseDefect::UnrequestedUpgrade => "http_upgrade_failed",
+        ResponseDefect::UnrequestedUpgrade => FailureReason::HttpUpgradeFailed,
         ResponseDefect::Head(_)
         | ResponseDefect::Framing(_)
         | ResponseDefect::Chunks(_)
-        | ResponseDefect::TooManyInterim => "http_protocol_error",
+        | ResponseDefect::TooManyInterim => FailureReason::HttpProtocolError,
     }
 }
 
-fn connect_error_type(error: &io::Error) -> &'static str {
+fn connect_error_type(error: &io::Error) -> FailureReason {
     match error.kind() {
-        io::ErrorKind::ConnectionRefused => "connection_refused",
+        io::ErrorKind::ConnectionRefused => FailureReason::ConnectionRefused,
         io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
-            "destination_ip_unroutable"
+            FailureReason::DestinationIpUnroutable
         }
-        _ => "destination_unavailable",
+        _ => FailureReason::DestinationUnavailable,
     }
 }

@@ -2,13 +2,15 @@
 //!
 //! A reply is made here as a value; the protocol of the client writes it.
 
-use std::{borrow::Cow, error::Error as _};
+use std::borrow::Cow;
 
 use http::StatusCode;
 
 use crate::snapshot::Unavailable;
 
-use super::{error::ProxyError, headers::LocalAnswer, message::ClientAccepts};
+use super::{
+    error::ProxyError, failure_log::with_causes, headers::LocalAnswer, message::ClientAccepts,
+};
 
 /// A response that no server made. The fields of its framing and of its connection are not part of it.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,7 +32,7 @@ impl LocalReply {
         let (kind, body) = if accepts.prefers_json {
             let body = serde_json::json!({
                 "status": verdict.status,
-                "error": verdict.proxy_error,
+                "error": verdict.reason.proxy_error(),
                 "message": format!("{sentence}{hint}"),
             });
             ("application/json", format!("{body}\n"))
@@ -41,7 +43,7 @@ impl LocalReply {
         };
         let proxy_status = format!(
             "weldr; error={}; details=\"{}\"",
-            verdict.proxy_error,
+            verdict.reason.proxy_error(),
             detail(&sentence)
         );
         Self {
@@ -103,10 +105,7 @@ fn hint(error: &ProxyError, how_to_add: &str) -> String {
 
 fn sentence(error: &ProxyError) -> String {
     match error {
-        ProxyError::Refused(refusal) => match refusal.source() {
-            Some(defect) => format!("{refusal}: {defect}"),
-            None => refusal.to_string(),
-        },
+        ProxyError::Refused(refusal) => with_causes(refusal),
         ProxyError::NoServer(unavailable) => unavailable.to_string(),
         ProxyError::ServerFull { .. } => {
             "the servers have as many connections as they may have".to_owned()
@@ -119,7 +118,10 @@ fn sentence(error: &ProxyError) -> String {
             "the server closed the connection before it answered".to_owned()
         }
         ProxyError::InvalidResponse { source, .. } => {
-            format!("the answer of the server is not valid HTTP: {source}")
+            format!(
+                "the response of the server is not valid HTTP: {}",
+                with_causes(source)
+            )
         }
         ProxyError::Truncated { .. } => {
             "the server closed the connection in the middle of its answer".to_owned()

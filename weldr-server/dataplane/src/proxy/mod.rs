@@ -18,6 +18,7 @@ mod context;
 mod deadline;
 mod drain;
 mod error;
+mod failure_log;
 mod flow;
 mod forward;
 #[doc(hidden)]

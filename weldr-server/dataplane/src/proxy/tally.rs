@@ -16,6 +16,7 @@ use super::{
     access_log::{Entry, Times},
     context::WorkerContext,
     error::ProxyError,
+    failure_log::with_causes,
     headers::Marks,
     upstream::Upstream,
 };
@@ -38,6 +39,8 @@ struct LogFields {
     server: Option<SocketAddr>,
     times: Times,
     termination: Option<&'static str>,
+    /// The failure with its causes; empty when there is none, or nobody reads it.
+    error: String,
 }
 
 impl<'w> RequestTally<'w> {
@@ -91,7 +94,12 @@ impl<'w> RequestTally<'w> {
 
     /// It ends because of `error`.
     pub(super) fn ended_by(&mut self, error: &ProxyError) {
-        self.log_fields.termination = Some(error.termination());
+        let reason = error.verdict().reason;
+        self.counters().failures.record(reason);
+        self.log_fields.termination = Some(reason.name());
+        if self.context.access_log.is_some() {
+            self.log_fields.error = with_causes(error);
+        }
     }
 
     /// The response breaks off, and not because of the client.
@@ -134,6 +142,7 @@ impl<'w> RequestTally<'w> {
                 ..log_fields.times
             },
             termination: log_fields.termination.unwrap_or("complete"),
+            error: log_fields.error.as_bytes(),
         });
     }
 

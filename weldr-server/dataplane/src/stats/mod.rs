@@ -5,12 +5,14 @@
 //! place, `totals`, when somebody asks.
 
 mod counter;
+mod failures;
 mod histogram;
 mod rates;
 mod shard;
 mod totals;
 
 pub use counter::{Counter, Gauge};
+pub use failures::{FailureReason, FailureTotals, Failures};
 pub use histogram::{Histogram, Latency};
 pub use rates::{RateMeter, Rates};
 pub use shard::{ClientShard, ServerShard, Sharded, Statuses};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Counter, Gauge, Histogram};
+use super::{Counter, Failures, Gauge, Histogram};
 
 /// One shard for each worker.
 #[derive(Debug)]
@@ -52,7 +52,7 @@ impl Statuses {
     }
 }
 
-/// What one worker counts of clients. Two cache lines of its own, so that no worker slows another.
+/// What one worker counts of clients. Its cache lines are its own, so that no worker slows another.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct ClientShard {
@@ -82,6 +82,8 @@ pub struct ClientShard {
     pub tunnels_total: Counter,
     /// The statuses that clients saw.
     pub statuses: Statuses,
+    /// Requests that failed, by reason.
+    pub failures: Failures,
 }
 
 /// What one worker counts of one server. What each attempt touches comes first and is two cache lines: in a pool of

@@ -1,6 +1,6 @@
 //! The one place that sums the shards.
 
-use super::{ClientShard, Latency, ServerShard, Sharded};
+use super::{ClientShard, FailureTotals, Latency, ServerShard, Sharded};
 
 /// What ended well and what failed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -36,6 +36,7 @@ pub struct ClientTotals {
     pub bytes_sent: u64,
     pub retries: u64,
     pub statuses: StatusTotals,
+    pub failures: FailureTotals,
 }
 
 impl Totals {
@@ -53,7 +54,8 @@ impl Totals {
             sum.detail.bytes_received += shard.bytes_received.get();
             sum.detail.bytes_sent += shard.bytes_sent.get();
             sum.detail.retries += shard.retries.get();
-            add_statuses(&mut sum.detail.statuses, shard.statuses.get());
+            add(&mut sum.detail.statuses, shard.statuses.get());
+            add(&mut sum.detail.failures, shard.failures.get());
         }
         sum
     }
@@ -87,15 +89,15 @@ impl ServerTotals {
             sum.connect_failures += shard.connect_failures.get();
             sum.bytes_sent += shard.bytes_sent.get();
             sum.bytes_received += shard.bytes_received.get();
-            add_statuses(&mut sum.statuses, shard.statuses.get());
+            add(&mut sum.statuses, shard.statuses.get());
             sum.latency.add(&shard.latency);
         }
         sum
     }
 }
 
-fn add_statuses(sum: &mut StatusTotals, statuses: StatusTotals) {
-    for (sum, count) in sum.iter_mut().zip(statuses) {
+fn add<const N: usize>(sum: &mut [u64; N], counts: [u64; N]) {
+    for (sum, count) in sum.iter_mut().zip(counts) {
         *sum += count;
     }
 }

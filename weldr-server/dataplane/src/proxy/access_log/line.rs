@@ -35,6 +35,8 @@ pub(in crate::proxy) struct Entry<'a> {
     pub(in crate::proxy) times: Times,
     /// `complete`, or why not.
     pub(in crate::proxy) termination: &'static str,
+    /// The failure with its causes; empty when there is none.
+    pub(in crate::proxy) error: &'a [u8],
 }
 
 /// What took how long, each from the begin of the request, but for the connect.
@@ -89,7 +91,12 @@ impl Entry<'_> {
         write_json_time(out, b",\"total_us\":", Some(times.total));
         out.extend_from_slice(b",\"termination\":\"");
         out.extend_from_slice(self.termination.as_bytes());
-        out.extend_from_slice(b"\",\"request_id\":");
+        out.push(b'"');
+        if !self.error.is_empty() {
+            out.extend_from_slice(b",\"error\":");
+            write_json_string(out, self.error);
+        }
+        out.extend_from_slice(b",\"request_id\":");
         write_json_string(out, self.request_id);
         out.extend_from_slice(b",\"user_agent\":");
         write_json_string(out, self.user_agent);
@@ -268,6 +275,7 @@ mod tests {
                 total: Duration::from_millis(5),
             },
             termination: "complete",
+            error: b"",
         }
     }
 

@@ -164,6 +164,10 @@ async fn fail(
         error = error as &dyn std::error::Error,
         "request failed"
     );
+    // A failure on a server is logged by the attempt that met it.
+    if error.server().is_none() {
+        context.failures.report(error);
+    }
     tally.ended_by(error);
     if matches!(error, ProxyError::ClientGone | ProxyError::ClientStalled) {
         tally.answered_here(error.verdict().status);
@@ -187,8 +191,12 @@ async fn send_reply(
     tally.answered_here(reply.status);
     let written: io::Result<()> = client.write_all(context, &out).await;
     match written {
-        Ok(()) if close => After::Close,
-        Ok(()) => After::Keep,
+        Ok(()) => {
+            if !accepts.is_head {
+                tally.passed(0, reply.body.len() as u64);
+            }
+            if close { After::Close } else { After::Keep }
+        }
         Err(_) => After::Cut,
     }
 }

@@ -1,0 +1,116 @@
+//! What an operator sees of failures without asking for more.
+
+use std::fs;
+
+use serde_json::Value;
+use weldr_tests::{
+    daemon::Daemon,
+    origin::{Origin, ReservedPort},
+    process::Program,
+    raw, wait,
+};
+
+/// A server whose responses have two different lengths.
+fn ambiguous() -> Origin {
+    Origin::script(|mut conversation| async move {
+        while conversation.request().await.is_some() {
+            let lengths = "Content-Length: 3\r\nContent-Length: 4\r\n";
+            conversation
+                .write(format!("HTTP/1.1 200 OK\r\n{lengths}\r\nabcd"))
+                .await;
+        }
+    })
+}
+
+fn failure_lines(log: &str) -> Vec<&str> {
+    log.lines()
+        .filter(|line| line.contains("request failed"))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_malformed_response_is_logged_with_the_server_and_the_cause() {
+    const CAUSE: &str = "Content-Length";
+    let origin = ambiguous();
+    let options = [
+        "--access-log",
+        "json",
+        "--access-log-file",
+        "access.log",
+        "--workers",
+        "1",
+    ];
+    let weldr = Daemon::run(Program::weldr().args(options)).await;
+    weldr.add(origin.address()).await;
+    for _ in 0..20 {
+        let response = raw::get(weldr.proxy(), "/").await;
+        assert_eq!(response.status, 502, "{response}");
+        let details = response.fields.get("proxy-status").unwrap_or_default();
+        assert!(
+            details.contains(CAUSE),
+            "the client reads the cause: {response}"
+        );
+    }
+    let file = weldr.process().directory().join("access.log");
+    let line = wait::until("a line of the access log", async || {
+        let text = fs::read_to_string(&file).unwrap_or_default();
+        text.lines().next().map(str::to_owned).ok_or(text)
+    })
+    .await;
+    let line: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(line["termination"], "http_protocol_error", "{line}");
+    assert!(
+        line["bytes_sent"].as_u64() > Some(0),
+        "the body of the reply: {line}"
+    );
+    let error = line["error"].as_str().unwrap_or_default();
+    assert!(error.contains(CAUSE), "{line}");
+
+    let log = weldr.terminate().await.stderr;
+    let failures = failure_lines(&log);
+    let [failure] = failures[..] else {
+        panic!("20 equal failures are one line: {failures:?}");
+    };
+    for part in [
+        "WARN",
+        &origin.address().to_string(),
+        "http_protocol_error",
+        CAUSE,
+    ] {
+        assert!(failure.contains(part), "{part} is not in {failure}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_refuses_is_logged_also_when_another_one_responds() {
+    let (refusing, origin) = (ReservedPort::new(), Origin::saying("hi"));
+    let port = origin.address().port().to_string();
+    let options = ["--check-port", &port, "--unhealthy-threshold", "100"];
+    let weldr = Daemon::run(Program::weldr().args(options)).await;
+    weldr.add(refusing.address()).await;
+    weldr.add(origin.address()).await;
+    for _ in 0..10 {
+        assert_eq!(raw::get(weldr.proxy(), "/").await.status, 200);
+    }
+    let log = weldr.terminate().await.stderr;
+    let server = refusing.address().to_string();
+    let failures = failure_lines(&log);
+    let is_told = failures
+        .iter()
+        .any(|line| line.contains(&server) && line.contains("connection_refused"));
+    assert!(is_told, "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_pool_is_logged() {
+    let weldr = Daemon::start().await;
+    assert_eq!(raw::get(weldr.proxy(), "/").await.status, 503);
+    let log = weldr.terminate().await.stderr;
+    let failures = failure_lines(&log);
+    assert!(
+        failures
+            .iter()
+            .any(|line| line.contains("destination_unavailable")),
+        "{log}"
+    );
+}
