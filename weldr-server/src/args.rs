@@ -320,6 +320,11 @@ pub struct Options {
     #[arg(long, env = "WELDR_SERVER_SELECTION_TIMEOUT", value_name = "DURATION", global = true, help_heading = TIMEOUTS)]
     pub server_selection_timeout: Option<Span>,
 
+    /// How long what a client still sends after its last response is read and dropped, so that it can read the response
+    /// [default: 1m]
+    #[arg(long, env = "WELDR_LINGERING_TIMEOUT", value_name = "DURATION", global = true, help_heading = TIMEOUTS)]
+    pub lingering_timeout: Option<Span>,
+
     /// How long a WebSocket or another upgraded connection may stand still [default: 1h]
     #[arg(long, env = "WELDR_TUNNEL_IDLE_TIMEOUT", value_name = "DURATION", global = true, help_heading = TIMEOUTS)]
     pub tunnel_idle_timeout: Option<Span>,

@@ -2,6 +2,7 @@
 
 mod desync;
 mod drips;
+mod early;
 mod expect;
 mod faults;
 mod following;

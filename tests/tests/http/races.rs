@@ -103,3 +103,31 @@ async fn a_close_that_has_arrived_is_seen_before_anything_is_sent() {
     assert_eq!(origin.requests().await.len(), 50);
     node.shutdown().await;
 }
+
+/// The end of a response to HEAD without a length is not proven: the server may close the connection behind it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_is_not_reused_after_a_response_to_head_without_a_length() {
+    const POST: &str = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab";
+    let origin = Origin::script(|mut conversation| async move {
+        while let Some(request) = conversation.request().await {
+            if request.method == "HEAD" {
+                conversation.write("HTTP/1.1 200 OK\r\n\r\n").await;
+                // As a server that closes at the moment in which the next request comes.
+                conversation.until_end().await;
+                return;
+            }
+            conversation.write(OK).await;
+        }
+    });
+    let node = TestNode::start_with(|config| config.workers = 1).await;
+    node.add(origin.address()).await;
+    let mut client = Client::connect(node.proxy()).await;
+    for _ in 0..5 {
+        let head = client
+            .exchange("HEAD", "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n")
+            .await;
+        assert_eq!(head.status, 200, "{head}");
+        assert_eq!(client.exchange("POST", POST).await.status, 200);
+    }
+    node.shutdown().await;
+}

@@ -26,6 +26,8 @@ pub struct Timeouts {
     pub server_idle: Duration,
     /// How long a client may be waited for, over a whole body, beyond what its bytes take at the minimum rate.
     pub client_body: Duration,
+    /// How long what a client still sends after its last response is read and dropped.
+    pub lingering: Duration,
     /// How long nothing may pass through a connection that has changed its protocol.
     pub tunnel_idle: Duration,
 }
@@ -41,6 +43,7 @@ impl Default for Timeouts {
             stream_idle: Duration::from_mins(1),
             server_idle: Duration::from_mins(1),
             client_body: Duration::from_secs(20),
+            lingering: Duration::from_mins(1),
             tunnel_idle: Duration::from_hours(1),
         }
     }

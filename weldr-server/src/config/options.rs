@@ -78,6 +78,7 @@ impl From<&Config> for Options {
             vip_hook: config.vip.as_ref().and_then(|vip| vip.hook.clone()),
             client_body_timeout: span(config.timeouts.client_body),
             server_selection_timeout: span(config.timeouts.server_selection),
+            lingering_timeout: span(config.timeouts.lingering),
             tunnel_idle_timeout: span(config.timeouts.tunnel_idle),
             desync_mode: Some(config.http.desync_mode),
             forwarded_headers: Some(config.http.forwarded_headers),
@@ -147,7 +148,7 @@ impl Options {
             healthy_threshold unhealthy_threshold client_header_timeout client_idle_timeout
             connect_timeout response_header_timeout stream_idle_timeout server_idle_timeout
             max_header_bytes max_headers max_connections max_server_connections
-            max_server_idle_connections vip vip_interface vip_hook client_body_timeout server_selection_timeout tunnel_idle_timeout desync_mode
+            max_server_idle_connections vip vip_interface vip_hook client_body_timeout server_selection_timeout lingering_timeout tunnel_idle_timeout desync_mode
             forwarded_headers trusted_proxy max_body_bytes body_min_rate retries access_log access_log_file
         }
     }

@@ -59,6 +59,7 @@ impl Config {
                     options.server_selection_timeout,
                     default.timeouts.server_selection,
                 ),
+                lingering: span(options.lingering_timeout, default.timeouts.lingering),
                 tunnel_idle: span(options.tunnel_idle_timeout, default.timeouts.tunnel_idle),
             },
             http,

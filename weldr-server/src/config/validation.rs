@@ -87,6 +87,7 @@ impl Config {
             server_idle,
             client_body,
             server_selection,
+            lingering,
             tunnel_idle,
         } = self.timeouts;
         in_range(
@@ -103,6 +104,7 @@ impl Config {
             ("server_idle_timeout", server_idle),
             ("client_body_timeout", client_body),
             ("server_selection_timeout", server_selection),
+            ("lingering_timeout", lingering),
             ("tunnel_idle_timeout", tunnel_idle),
         ] {
             in_range(option, timeout, SHORTEST..=LONGEST)?;

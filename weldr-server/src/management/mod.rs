@@ -15,6 +15,7 @@ mod convert;
 mod error;
 mod grpc;
 mod guard;
+mod lingering;
 mod operations;
 mod peer;
 mod readiness;

@@ -30,6 +30,7 @@ use tracing::{debug, warn};
 
 use super::{
     Parts,
+    lingering::Lingering,
     operations::Operations,
     peer::Peer,
     readiness::{GrpcHealth, Readiness},
@@ -195,7 +196,8 @@ async fn connection(stream: TcpStream, peer: Peer, router: Router, shutdown: Can
         router.clone().call(request)
     });
     let builder = builder();
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut connection =
+        pin!(builder.serve_connection(TokioIo::new(Lingering::new(stream)), service));
     let mut silence = pin!(time::sleep(LONGEST_SILENCE));
     let mut watch_silence = true;
     let result = loop {

@@ -80,21 +80,19 @@ impl Upstream {
         })
     }
 
-    /// An unused connection that the server has not closed.
+    /// An unused connection on which nothing has come, neither bytes nor an end, as far as the kernel knows.
     ///
-    /// A server may close one in the moment in which a request is written to it. Where the request can be repeated,
-    /// nobody notices. Where it cannot be, only a connection is taken that was in use just now, and more so when the
-    /// server is known to close connections soon; and the kernel is asked, not the last event that it sent.
+    /// Bytes that no request asked for would be taken for the response of the next request, so the kernel is asked for
+    /// every method; the last event that it reported is older. A server may still close a connection in the moment in
+    /// which a request is written to it. A request that can be repeated then is. One that cannot takes only a connection
+    /// that was in use just now, and within less time when the server is known to close connections soon.
     pub(super) fn checkout(&self, replay: Replay) -> Option<Connection> {
         let mut idle = self.idle.borrow_mut();
         while let Some(newest) = idle.last() {
             if replay == Replay::Never && newest.since.elapsed() > self.fresh() {
                 return None;
             }
-            let fit = match replay {
-                Replay::Possible => newest.transport.is_idle(),
-                Replay::Never => newest.transport.is_idle() && newest.transport.is_idle_in_kernel(),
-            };
+            let fit = newest.transport.is_idle_in_kernel();
             let IdleConnection {
                 transport,
                 count,
@@ -206,5 +204,31 @@ impl ConnectionCount {
 impl Drop for ConnectionCount {
     fn drop(&mut self) {
         self.counters.connections.fall();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io::Write as _, net::TcpListener};
+
+    use super::*;
+
+    /// The runtime learns of the bytes only when it asks the kernel, which may be after the connection is taken.
+    #[tokio::test]
+    async fn a_connection_on_which_something_has_come_is_not_reused_for_any_request() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (live, _failures) = LiveServer::new(ServerId(1), address, 1);
+        let upstream = Upstream::new(&live, 0, 8);
+        for replay in [Replay::Possible, Replay::Never] {
+            let slot = upstream.slot(&Limits::default()).unwrap();
+            let connection = upstream.connect(slot).await.unwrap();
+            let (mut server, _) = listener.accept().unwrap();
+            upstream.release(connection);
+            let unused = upstream.checkout(replay);
+            upstream.release(unused.unwrap());
+            server.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+            assert!(upstream.checkout(replay).is_none(), "{replay:?}");
+        }
     }
 }

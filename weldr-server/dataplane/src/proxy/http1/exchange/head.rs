@@ -119,7 +119,7 @@ impl Exchange<'_> {
         self.deferred = DeferredWrite::of(&self.server.buffer);
         self.response.status = response.status;
         self.response.first_byte = Some(Instant::now());
-        self.response.server_keeps = keeps && !odd;
+        self.response.server_keeps = keeps && !odd && !self.ends_with_get_connection(&fields);
         self.response.closes = closes;
         self.response.behind = match (switches, until_close) {
             (true, _) => Behind::Tunnel,
@@ -127,6 +127,14 @@ impl Exchange<'_> {
             (false, false) => Behind::Body,
         };
         Ok(())
+    }
+
+    /// Whether the response to the same request with GET would end with the connection. Servers close the connection after
+    /// the response to HEAD too, a moment later, when the next request may already be on it.
+    fn ends_with_get_connection(&self, fields: &[Field]) -> bool {
+        let says_its_length =
+            |field: &Field| matches!(field.known, Known::ContentLength | Known::TransferEncoding);
+        self.accepts.is_head && !fields.iter().any(says_its_length)
     }
 
     /// How the body of a response comes, and how it goes on.

@@ -1,16 +1,17 @@
 //! How a client connection is closed.
 
-use std::{future::poll_fn, task::Poll, time::Duration};
+use std::{
+    future::poll_fn,
+    task::Poll,
+    time::{Duration, Instant},
+};
 
 use crate::proxy::{client::Client, context::WorkerContext, flow::poll_fill};
 
 use super::after::After;
 
-/// How long what a client still sends is read and dropped after its last response. Closing a socket with unread bytes
-/// resets the connection, and the client might lose the response.
-const LINGER: Duration = Duration::from_secs(1);
-/// How many bytes are dropped so.
-const MAX_LINGERING_BYTES: usize = 1024 * 1024;
+/// How long a client that still sends may pause while its bytes are read and dropped.
+const MAX_PAUSE: Duration = Duration::from_secs(5);
 
 /// Prepares the connection for being closed in the way that `after` says.
 pub(super) async fn close(context: &WorkerContext, client: &mut Client, after: After) {
@@ -33,25 +34,31 @@ pub(super) async fn close(context: &WorkerContext, client: &mut Client, after: A
     }
 }
 
-/// Reads and drops what the client still sends.
+/// Reads and drops what the client still sends (RFC 9112, section 9.6). Closing a socket with unread bytes resets the
+/// connection, and a client that reads only when it has written everything would lose the response.
+///
+/// Ends when the client ends its side, pauses, or goes on for longer than the lingering timeout, whatever the number of
+/// its bytes.
 async fn linger(context: &WorkerContext, client: &mut Client) {
-    client.deadline.arm(LINGER);
-    let mut left = MAX_LINGERING_BYTES;
+    let begun = Instant::now();
+    let lingering = context.timeouts.lingering;
+    client.deadline.arm(lingering.min(MAX_PAUSE));
     poll_fn(|cx| {
-        while left > 0 {
+        loop {
             client.buffer.clear();
-            match poll_fill(
-                cx,
-                &mut client.transport,
-                &mut client.buffer,
-                &context.buffers,
-            ) {
-                Poll::Ready(Ok(more)) if more > 0 => left = left.saturating_sub(more),
+            let (from, buffer) = (&mut client.transport, &mut client.buffer);
+            match poll_fill(cx, from, buffer, &context.buffers) {
+                Poll::Ready(Ok(1..)) => {
+                    let left = lingering.saturating_sub(begun.elapsed());
+                    if left.is_zero() {
+                        return Poll::Ready(());
+                    }
+                    client.deadline.arm(left.min(MAX_PAUSE));
+                }
                 Poll::Ready(_) => return Poll::Ready(()),
                 Poll::Pending => return client.deadline.poll(cx).map(drop),
             }
         }
-        Poll::Ready(())
     })
     .await;
 }
