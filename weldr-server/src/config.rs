@@ -1,6 +1,7 @@
-//! Options from flags, variables and a file become one validated [`Config`]; its `Default` is the one
-//! table of defaults, together with those of `policy`, which are the data path's.
+//! Options from flags, environment variables and a file become one validated [`Config`]. Its `Default` is the only
+//! place with defaults, together with the defaults in `policy` and `model`.
 
+mod fields;
 mod options;
 mod reading;
 mod validation;
@@ -23,51 +24,51 @@ use crate::{
 
 pub use virtual_addresses::VirtualAddresses;
 
-/// The port of the management API, unless another is asked for.
+/// The default port of the management API.
 pub const MANAGEMENT_PORT: u16 = 8687;
 
-/// Everything a node is told when it starts.
+/// The configuration of a node.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
-    /// Where to proxy.
+    /// The addresses on which to accept requests.
     pub listen: Vec<SocketAddr>,
-    /// Where to serve the management API.
+    /// The address of the management API.
     pub management: SocketAddr,
-    /// Allow `management` off loopback without authentication.
+    /// Whether `management` may be an address that is not loopback, without authentication.
     pub management_insecure: bool,
-    /// Serve REST beside gRPC.
+    /// Whether to serve REST in addition to gRPC.
     pub rest: bool,
-    /// Where the pool is kept.
+    /// Where the pool is stored.
     pub storage: Storage,
-    /// What to call the node.
+    /// The name of the node.
     pub node_name: String,
-    /// How the node meets others; `None`: it is alone.
+    /// The connections to other nodes; `None` for a single node.
     pub cluster: Option<Cluster>,
-    /// Threads that proxy.
+    /// The number of threads that proxy requests.
     pub workers: usize,
-    /// Servers to add at the start.
+    /// The servers to add at the start.
     pub servers: Vec<SocketAddr>,
-    /// Run the demonstration.
+    /// Whether to run the demonstration.
     pub demo: bool,
-    /// How the log is written.
+    /// The format of the log.
     pub log_format: LogFormat,
-    /// How long running requests may go on when the node stops.
+    /// The time that running requests get to finish when the node stops.
     pub shutdown_timeout: Duration,
-    /// The settings of the default pool when it is new.
+    /// The settings with which the default pool is created.
     pub pool: PoolSettings,
-    /// How long the data path waits.
+    /// The timeouts of the data path.
     pub timeouts: Timeouts,
-    /// How much the data path holds.
+    /// The limits of the data path.
     pub limits: Limits,
-    /// The addresses that the node holds while it leads.
+    /// The addresses that the node holds while it leads the cluster.
     pub vip: Option<VirtualAddresses>,
-    /// What the data path makes of messages.
+    /// How the data path treats messages.
     pub http: HttpPolicy,
-    /// What is written of requests.
+    /// The access log.
     pub access_log: AccessLogOptions,
 }
 
-/// Where the pool is kept.
+/// Where the pool is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Storage {
     /// In this directory.
@@ -76,31 +77,31 @@ pub enum Storage {
     Ephemeral,
 }
 
-/// How a node meets others.
+/// The connections of a node to other nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cluster {
-    /// Where it listens for them.
+    /// The address on which the node accepts connections.
     pub listen: SocketAddr,
-    /// Where they reach it; `None`: where it listens.
+    /// The address to which other nodes connect; `None` if it is `listen`.
     pub advertise: Option<SocketAddr>,
-    /// Who lets it join; empty: it founds a cluster.
+    /// Nodes of the cluster that it joins; if empty, it creates a cluster.
     pub join: Vec<SocketAddr>,
-    /// The file of the shared secret.
+    /// The file that contains the shared secret.
     pub secret_file: Option<PathBuf>,
-    /// Certificate, key and authority.
+    /// The files for mutual TLS.
     pub tls: Option<ClusterTls>,
-    /// Allow it off loopback without TLS.
+    /// Whether `listen` may be an address that is not loopback, without TLS.
     pub insecure: bool,
 }
 
 /// The PEM files of mutual TLS between nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClusterTls {
-    /// What the node shows.
+    /// The certificate of the node.
     pub cert: PathBuf,
-    /// Its key.
+    /// The private key of the certificate.
     pub key: PathBuf,
-    /// Who signs the certificates of all nodes.
+    /// The certificate authority of all nodes.
     pub ca: PathBuf,
 }
 
@@ -135,19 +136,19 @@ pub enum ConfigError {
     /// The file cannot be read.
     #[error("the configuration file {} cannot be read", path.display())]
     Unreadable {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// The file is not what it should be.
+    /// The file is not valid.
     #[error("line {line} of the configuration file {} is not valid", path.display())]
     Malformed {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Where, from 1.
+        /// The line, from 1.
         line: usize,
-        /// What was expected.
+        /// The cause, with what is accepted.
         source: Box<toml::de::Error>,
     },
     /// A value is out of range.
@@ -156,21 +157,21 @@ pub enum ConfigError {
     /// Two options contradict each other.
     #[error("{0}")]
     Contradiction(&'static str),
-    /// Management would be open to the network.
+    /// The management API would be reachable from the network without authentication.
     #[error(
-        "management = {0} is not a loopback address, and management has no authentication yet: whoever \
-         reaches that port could change the pool. Use 127.0.0.1 or [::1], or say --management-insecure"
+        "management = {0} is not a loopback address, and the management API has no authentication: everybody who can \
+         connect to it could change the pool. Use 127.0.0.1 or [::1], or allow it with --management-insecure"
     )]
     ManagementOpen(SocketAddr),
-    /// Nodes would talk in the clear over the network.
+    /// Nodes would communicate over the network without TLS.
     #[error(
-        "cluster = {0} is not a loopback address: give certificates with --cluster-cert, --cluster-key and \
-         --cluster-ca, or a secret with --cluster-secret-file and say --cluster-insecure"
+        "cluster = {0} is not a loopback address, so nodes need certificates (--cluster-cert, --cluster-key and \
+         --cluster-ca), or a shared secret (--cluster-secret-file) together with --cluster-insecure"
     )]
     ClusterOpen(SocketAddr),
 }
 
-/// The name of this machine.
+/// The host name, without characters that a node name cannot have.
 fn host_name() -> String {
     let name = rustix::system::uname();
     let name = name.nodename().to_string_lossy();

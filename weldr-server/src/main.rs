@@ -29,7 +29,7 @@ const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     give_back_after(GIVE_BACK);
-    let args = Args::parse_process();
+    let args = Args::parse_process(&Options::from(&Config::default()));
     if let Some(Subcommands::VipGuard) = args.command {
         return guard(args.options.log_format.unwrap_or_default());
     }

@@ -26,7 +26,7 @@ const ROOMS: &[(&str, Option<&[&str]>)] = &[
     ("shutdown", Some(&[])),
     ("telemetry", Some(&[])),
     // Layer 1.
-    ("args", Some(&["policy"])),
+    ("args", Some(&["model", "policy"])),
     ("balancer", Some(&["model"])),
     ("config", Some(&["args", "model", "policy"])),
     ("http1", Some(&["buffer"])),

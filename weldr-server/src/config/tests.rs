@@ -1,13 +1,13 @@
-use clap::CommandFactory as _;
+use clap::FromArgMatches as _;
 
 use super::*;
 use crate::{
-    args::{Args, Options},
+    args::{Args, Options, Subcommands},
     model::CheckKind,
 };
 
 fn config(text: &str) -> Result<Config, ConfigError> {
-    Config::from_options(toml::from_str(text).unwrap())
+    Config::from_options(&toml::from_str(text).unwrap())
 }
 
 #[test]
@@ -17,7 +17,7 @@ fn what_is_said_beats_the_file_and_the_file_beats_the_default() {
         workers: Some(5),
         ..Options::default()
     };
-    let config = Config::from_options(said.over(file)).unwrap();
+    let config = Config::from_options(&said.over(file)).unwrap();
     assert_eq!(config.workers, 5);
     assert_eq!(config.timeouts.connect, Duration::from_secs(7));
     assert_eq!(
@@ -34,7 +34,7 @@ fn ephemeral_on_the_command_line_beats_a_directory_in_the_file_and_the_other_way
         ..Options::default()
     };
     assert_eq!(
-        Config::from_options(said.over(directory)).unwrap().storage,
+        Config::from_options(&said.over(directory)).unwrap().storage,
         Storage::Ephemeral
     );
     let ephemeral: Options = toml::from_str("ephemeral = true").unwrap();
@@ -42,7 +42,7 @@ fn ephemeral_on_the_command_line_beats_a_directory_in_the_file_and_the_other_way
         data_dir: Some("/here".into()),
         ..Options::default()
     };
-    let config = Config::from_options(said.over(ephemeral)).unwrap();
+    let config = Config::from_options(&said.over(ephemeral)).unwrap();
     assert_eq!(config.storage, Storage::Directory("/here".into()));
 }
 
@@ -53,7 +53,7 @@ fn the_effective_configuration_is_a_configuration_file() {
     let config = config(text).unwrap();
     let printed = toml::to_string(&Options::from(&config)).unwrap();
     assert_eq!(
-        super::Config::from_options(toml::from_str(&printed).unwrap()).unwrap(),
+        super::Config::from_options(&toml::from_str(&printed).unwrap()).unwrap(),
         config
     );
 }
@@ -110,28 +110,53 @@ fn management_off_loopback_has_to_be_asked_for() {
 }
 
 #[test]
-fn help_tells_the_defaults_that_are_in_force() {
-    let config = Config::default();
-    let options = toml::Table::try_from(Options::from(&config)).unwrap();
-    for argument in Args::command().get_arguments() {
+fn help_shows_the_defaults_in_effect() {
+    let defaults = Options::from(&Config::default());
+    let help = Args::described(&defaults).render_long_help().to_string();
+    let options: Vec<String> = help
+        .split("\n      --")
+        .map(|option| option.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
+    for (flag, default) in [
+        ("listen", "0.0.0.0:8080"),
+        ("management", "127.0.0.1:8687"),
+        ("data-dir", "./weldr-data"),
+        ("workers", "one per CPU core"),
+        ("fail-open", "true"),
+        ("balancing", "round_robin"),
+        ("check-path", "/"),
+        ("healthy-threshold", "2"),
+        ("deregister-after", "0s"),
+        ("connect-timeout", "2s"),
+        ("max-body-bytes", "0"),
+        ("desync-mode", "strict"),
+        ("access-log", "off"),
+    ] {
+        let about = options
+            .iter()
+            .find(|option| option.starts_with(&format!("{flag} ")))
+            .unwrap();
+        assert!(about.contains(&format!("[default: {default}]")), "{about}");
+    }
+    for argument in Args::described(&defaults).get_arguments() {
         let help = argument.get_help().unwrap().to_string();
-        let Some((_, said)) = help.split_once("[default: ") else {
-            continue;
-        };
-        let said = said.trim_end_matches(']');
-        let Some(value) = options.get(argument.get_id().as_str()) else {
-            continue;
-        };
-        let value = match value {
-            toml::Value::String(text) => text.clone(),
-            toml::Value::Array(values) => values[0].as_str().unwrap().to_owned(),
-            other => other.to_string(),
-        };
-        let in_words = said.starts_with("one ") || said.starts_with("the ");
-        assert!(
-            in_words || said == value,
-            "{}: {said} against {value}",
-            argument.get_id()
-        );
+        assert!(help.matches("[default: ").count() <= 1, "{help}");
+    }
+}
+
+#[test]
+fn a_switch_needs_no_value_and_takes_no_word_that_follows() {
+    let defaults = Options::default();
+    let parse = |line: &[&str]| {
+        let matches = Args::described(&defaults)
+            .try_get_matches_from(line)
+            .unwrap();
+        Args::from_arg_matches(&matches).unwrap()
+    };
+    for switch in ["--ephemeral", "--cluster-insecure", "--no-rest"] {
+        let args = parse(&["weldr", switch, "check-config"]);
+        assert_eq!(args.command, Some(Subcommands::CheckConfig), "{switch}");
+        let off = parse(&["weldr", &format!("{switch}=false")]);
+        assert_ne!(args.options, off.options, "{switch}");
     }
 }

@@ -12,28 +12,28 @@ use crate::{
     model::{Invalid, VirtualAddress},
 };
 
-/// The most addresses of a node.
+/// The maximum number of addresses of a node.
 const MOST: usize = 64;
-/// The longest name of an interface: `IFNAMSIZ` less the byte that ends it.
+/// The maximum length of the name of an interface: `IFNAMSIZ` without the terminating byte.
 const LONGEST_NAME: usize = 15;
 
-/// The addresses that a node holds while it leads, and how.
+/// The addresses that a node holds while it leads the cluster, and how it does so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VirtualAddresses {
     /// The addresses, at least one.
     pub addresses: Vec<VirtualAddress>,
-    /// The network interface that gets them.
+    /// The network interface to which they are added.
     pub interface: String,
-    /// The program that moves them, instead of netlink.
+    /// The program that adds and removes them, instead of netlink.
     pub hook: Option<PathBuf>,
-    /// The command that runs `vip::guard`, for when this process cannot drop them any more.
+    /// The command that runs `vip::guard`, which removes them if this process cannot.
     pub guard: Option<Vec<OsString>>,
 }
 
 impl VirtualAddresses {
     pub(super) fn from_options(options: &Options) -> Result<Option<Self>, ConfigError> {
-        let (said, interface) = (options.vip.iter().flatten(), options.vip_interface.clone());
-        let addresses = said
+        let (given, interface) = (options.vip.iter().flatten(), options.vip_interface.clone());
+        let addresses = given
             .map(|text| text.parse())
             .collect::<Result<Vec<_>, Invalid>>()?;
         let contradiction = match (addresses.is_empty(), interface) {
@@ -46,8 +46,12 @@ impl VirtualAddresses {
                 }));
             }
             (true, None) if options.vip_hook.is_none() => return Ok(None),
-            (true, _) => "vip_interface and vip_hook say how, but vip says no address to hold",
-            (false, None) => "vip needs vip_interface: the network interface that gets the address",
+            (true, _) => {
+                "vip_interface or vip_hook is given, but vip is not: give the address to hold, for example --vip 10.0.0.100/24"
+            }
+            (false, None) => {
+                "vip is given, but vip_interface is not: give the network interface to which the address is added"
+            }
         };
         Err(ConfigError::Contradiction(contradiction))
     }
@@ -60,7 +64,7 @@ impl VirtualAddresses {
                 .all(|byte| byte.is_ascii_graphic() && byte != b'/')
             && !matches!(name, "." | "..");
         if !is_name {
-            let accepted = "the name of a network interface, as in eth0";
+            let accepted = "the name of a network interface, for example eth0";
             return Err(Invalid::new("vip_interface", name, accepted).into());
         }
         if !(1..=MOST).contains(&self.addresses.len()) {
@@ -84,7 +88,7 @@ impl VirtualAddresses {
                     "[::]"
                 };
                 let accepted = format!(
-                    "an address that the proxy listens on whenever it is here: say --listen {all}:PORT too"
+                    "an address on which weldr accepts requests as soon as it is there: give --listen {all}:PORT too"
                 );
                 return Err(Invalid::new("vip", address, accepted).into());
             }
@@ -97,7 +101,8 @@ impl VirtualAddresses {
     }
 }
 
-/// Whether a listener on `listen` serves `address`, which comes and goes: only one on all addresses does.
+/// Whether a listener on `listen` accepts connections to `address`, which is not always there: only a listener on all
+/// addresses does.
 fn serves(listen: IpAddr, address: IpAddr) -> bool {
     listen.is_unspecified() && listen.is_ipv4() == address.is_ipv4()
 }
@@ -108,7 +113,7 @@ mod tests {
     use super::*;
 
     fn config(text: &str) -> Result<Config, ConfigError> {
-        Config::from_options(toml::from_str(text).unwrap())
+        Config::from_options(&toml::from_str(text).unwrap())
     }
 
     #[test]
@@ -122,7 +127,7 @@ mod tests {
             ("eth0", Some("/bin/move".into()))
         );
         let printed = toml::to_string(&Options::from(&config)).unwrap();
-        let read = Config::from_options(toml::from_str(&printed).unwrap()).unwrap();
+        let read = Config::from_options(&toml::from_str(&printed).unwrap()).unwrap();
         assert_eq!(read, config);
     }
 

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use clap::ValueEnum;
 use rpds::RedBlackTreeMapSync;
 use serde::{Deserialize, Serialize};
 
@@ -116,15 +117,19 @@ impl PoolPatch {
 }
 
 /// How the server of a request is chosen.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
 pub enum Balancing {
     /// Each in turn.
     #[default]
+    #[value(alias = "round-robin")]
     RoundRobin,
     /// Each in turn, as often as its weight says.
+    #[value(alias = "weighted-round-robin")]
     WeightedRoundRobin,
     /// Of two picked at random, the one with fewer running requests for its weight.
+    #[value(alias = "least-requests")]
     LeastRequests,
 }
 

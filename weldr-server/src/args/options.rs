@@ -1,0 +1,286 @@
+//! The list of options. Each is written here once: its name, its help, its type, and what clap has to know besides.
+//!
+//! The name gives the flag (`--connect-timeout`), the key in the configuration file (`connect_timeout`) and the
+//! environment variable (`WELDR_CONNECT_TIMEOUT`). The default in the help comes from `Config::default()`; an option
+//! whose default is not one value says it in its help. `config::fields` says which field an option sets and which
+//! range it accepts.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use super::values::{CheckType, LogFormat, Span, address, network, whole};
+use crate::{
+    model::Balancing,
+    policy::{AccessLogFormat, DesyncMode, ForwardedHeaders},
+};
+
+const HTTP: &str = "HTTP";
+const POOL: &str = "Settings of a new pool (to change them later: weldrctl pool set)";
+const CLUSTER: &str = "Cluster";
+const TIMEOUTS: &str = "Timeouts";
+const LIMITS: &str = "Limits";
+const VIP: &str = "Virtual addresses";
+
+/// Makes a struct of the list: what clap needs for every option is written here once, and an option that is added
+/// cannot be forgotten where the flags and the file are combined.
+macro_rules! options {
+    ($($(#[$attribute:meta])* $name:ident: $type:ty,)*) => {
+        /// The values that were given for the options. `None` means that the option was not given.
+        #[derive(Debug, Clone, Default, PartialEq, clap::Args, Serialize, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct Options {
+            $($(#[$attribute])* #[arg(long, global = true)] pub $name: Option<$type>,)*
+        }
+
+        impl Options {
+            /// These options, with the values of `lower` for those that are not given here.
+            #[must_use]
+            pub fn or(self, lower: Self) -> Self {
+                Self { $($name: self.$name.or(lower.$name),)* }
+            }
+        }
+    };
+}
+
+options! {
+    /// Address on which to accept requests; may be repeated
+    #[arg(value_name = "ADDR", value_delimiter = ',', value_parser = address)]
+    listen: Vec<SocketAddr>,
+
+    /// Address of the management API (gRPC and REST)
+    #[arg(value_name = "ADDR", value_parser = address)]
+    management: SocketAddr,
+
+    /// Allow a management address that is not loopback, although the management API has no authentication
+    #[arg(require_equals = true)]
+    management_insecure: bool,
+
+    /// Serve only gRPC, not REST, on the management address
+    #[arg(require_equals = true)]
+    no_rest: bool,
+
+    /// Directory in which the pool is stored
+    #[arg(value_name = "DIR")]
+    data_dir: PathBuf,
+
+    /// Store nothing on disk: the pool is lost when weldr stops
+    #[arg(require_equals = true)]
+    ephemeral: bool,
+
+    /// Number of threads that proxy requests [default: one per CPU core]
+    #[arg(value_name = "N", value_parser = whole::<usize>)]
+    workers: usize,
+
+    /// Server to add to the pool at the start if it is not in it; may be repeated
+    #[arg(value_name = "ADDR", value_delimiter = ',', value_parser = address)]
+    server: Vec<SocketAddr>,
+
+    /// Proxy to three built-in servers and print commands to try; stores nothing on disk
+    #[arg(require_equals = true)]
+    demo: bool,
+
+    /// Format of the log, which is written to standard error
+    #[arg(value_name = "FORMAT")]
+    log_format: LogFormat,
+
+    /// Format of the access log, which has one line per request; combined is the format of Apache and nginx
+    #[arg(value_name = "FORMAT")]
+    access_log: AccessLogFormat,
+
+    /// File to which the access log is appended; it is opened again after log rotation [default: standard output]
+    #[arg(value_name = "FILE")]
+    access_log_file: PathBuf,
+
+    /// Time that running requests get to finish after SIGTERM or SIGINT
+    #[arg(value_name = "DURATION")]
+    shutdown_timeout: Span,
+
+    /// Name of this node in the cluster [default: the host name]
+    #[arg(value_name = "NAME", help_heading = CLUSTER)]
+    node_name: String,
+
+    /// Address on which to accept connections of other nodes, for example 10.0.0.1:8688 [default: none, a single node]
+    #[arg(value_name = "ADDR", value_parser = address, help_heading = CLUSTER)]
+    cluster: SocketAddr,
+
+    /// Address at which other nodes connect to this one [default: the address of --cluster]
+    #[arg(value_name = "ADDR", value_parser = address, help_heading = CLUSTER)]
+    cluster_advertise: SocketAddr,
+
+    /// Address of a node whose cluster this node joins; may be repeated
+    #[arg(value_name = "ADDR", value_delimiter = ',', value_parser = address, help_heading = CLUSTER)]
+    join: Vec<SocketAddr>,
+
+    /// File that contains the secret shared by all nodes
+    #[arg(value_name = "FILE", help_heading = CLUSTER)]
+    cluster_secret_file: PathBuf,
+
+    /// Certificate of this node, valid for its address (PEM); together with key and CA it turns on mutual TLS
+    #[arg(value_name = "FILE", help_heading = CLUSTER)]
+    cluster_cert: PathBuf,
+
+    /// Private key of the certificate (PEM)
+    #[arg(value_name = "FILE", help_heading = CLUSTER)]
+    cluster_key: PathBuf,
+
+    /// Certificate authority that signs the certificates of all nodes (PEM)
+    #[arg(value_name = "FILE", help_heading = CLUSTER)]
+    cluster_ca: PathBuf,
+
+    /// Allow connections between nodes without TLS on an address that is not loopback
+    #[arg(require_equals = true, help_heading = CLUSTER)]
+    cluster_insecure: bool,
+
+    /// Algorithm that chooses the server of a request
+    #[arg(value_name = "ALGORITHM", help_heading = POOL)]
+    balancing: Balancing,
+
+    /// If no server is healthy: true sends requests to all servers that are ready, false answers 503
+    #[arg(value_name = "BOOL", help_heading = POOL)]
+    fail_open: bool,
+
+    /// Time that running requests get to finish when their server is removed
+    #[arg(value_name = "DURATION", help_heading = POOL)]
+    drain_deadline: Span,
+
+    /// Remove a server from the pool after it has been unhealthy for this time; 0s means never
+    #[arg(value_name = "DURATION", help_heading = POOL)]
+    deregister_after: Span,
+
+    /// Type of the health check: tcp opens a connection, http sends a GET request
+    #[arg(value_name = "TYPE", help_heading = POOL)]
+    check_type: CheckType,
+
+    /// Path that an HTTP health check requests [default: /]
+    #[arg(value_name = "PATH", help_heading = POOL)]
+    check_path: String,
+
+    /// Status codes that pass an HTTP health check, for example 200-299,401 [default: 200-399]
+    #[arg(value_name = "CODES", help_heading = POOL)]
+    check_expect: String,
+
+    /// Host field of an HTTP health check [default: the address of the server]
+    #[arg(value_name = "HOST", help_heading = POOL)]
+    check_host: String,
+
+    /// Port to which health checks connect [default: the port of the server]
+    #[arg(value_name = "PORT", help_heading = POOL)]
+    check_port: u16,
+
+    /// Time between two health checks of a server
+    #[arg(value_name = "DURATION", help_heading = POOL)]
+    check_interval: Span,
+
+    /// Time limit for one health check
+    #[arg(value_name = "DURATION", help_heading = POOL)]
+    check_timeout: Span,
+
+    /// Number of consecutive passed checks after which an unhealthy server is healthy
+    #[arg(value_name = "N", value_parser = whole::<u32>, help_heading = POOL)]
+    healthy_threshold: u32,
+
+    /// Number of consecutive failed checks after which a server is unhealthy
+    #[arg(value_name = "N", value_parser = whole::<u32>, help_heading = POOL)]
+    unhealthy_threshold: u32,
+
+    /// Time limit for receiving the head of a request from a client
+    #[arg(value_name = "DURATION", help_heading = TIMEOUTS)]
+    client_header_timeout: Span,
+
+    /// Time after which a client connection without a request is closed
+    #[arg(value_name = "DURATION", help_heading = TIMEOUTS)]
+    client_idle_timeout: Span,
+
+    /// Time limit for receiving a request body, in addition to the time it takes at --body-min-rate
+    #[arg(value_name = "DURATION", help_heading = TIMEOUTS)]
+    client_body_timeout: Span,
+
+    /// Time limit for connecting to a server
+    #[arg(value_name = "DURATION", help_heading = TIMEOUTS)]
+    connect_timeout: Span,
+
+    /// Time limit for a request to find a server that accepts a connection, trying one after the other
+    #[arg(value_name = "DURATION", help_heading = TIMEOUTS)]
+    server_selection_timeout: Span,
+
+    /// Time limit for reading and dropping what a client still sends after its last response, so that it can read the
+    /// response
+    #[arg(value_name = "DURATION", help_heading = TIMEOUTS)]
+    lingering_timeout: Span,
+
+    /// Time limit for a server to send the head of its response after it has received the request
+    #[arg(value_name = "DURATION", help_heading = TIMEOUTS)]
+    response_header_timeout: Span,
+
+    /// Time without data, in either direction, after which the transfer of a body is aborted
+    #[arg(value_name = "DURATION", help_heading = TIMEOUTS)]
+    stream_idle_timeout: Span,
+
+    /// Time after which an idle connection to a server is closed
+    #[arg(value_name = "DURATION", help_heading = TIMEOUTS)]
+    server_idle_timeout: Span,
+
+    /// Time without data after which a WebSocket or other upgraded connection is closed
+    #[arg(value_name = "DURATION", help_heading = TIMEOUTS)]
+    tunnel_idle_timeout: Span,
+
+    /// Maximum size of the head of a request or response, in bytes; at least 8192
+    #[arg(value_name = "BYTES", value_parser = whole::<usize>, help_heading = LIMITS)]
+    max_header_bytes: usize,
+
+    /// Maximum number of fields in the head of a request or response
+    #[arg(value_name = "N", value_parser = whole::<usize>, help_heading = LIMITS)]
+    max_headers: usize,
+
+    /// Maximum number of client connections; more wait in the queue of the kernel
+    #[arg(value_name = "N", value_parser = whole::<usize>, help_heading = LIMITS)]
+    max_connections: usize,
+
+    /// Maximum number of connections to one server
+    #[arg(value_name = "N", value_parser = whole::<usize>, help_heading = LIMITS)]
+    max_server_connections: usize,
+
+    /// Maximum number of idle connections kept open to one server
+    #[arg(value_name = "N", value_parser = whole::<usize>, help_heading = LIMITS)]
+    max_server_idle_connections: usize,
+
+    /// Maximum size of a request body, in bytes; 0 means no limit
+    #[arg(value_name = "BYTES", value_parser = whole::<u64>, help_heading = LIMITS)]
+    max_body_bytes: u64,
+
+    /// Requests that servers could interpret differently: strict refuses all of them, monitor logs and forwards those
+    /// with one certain meaning
+    #[arg(value_name = "MODE", help_heading = HTTP)]
+    desync_mode: DesyncMode,
+
+    /// X-Forwarded-* and Forwarded fields of clients: replace removes them except from trusted proxies, append keeps
+    /// them and adds ours, off forwards them unchanged
+    #[arg(value_name = "MODE", help_heading = HTTP)]
+    forwarded_headers: ForwardedHeaders,
+
+    /// Network of proxies whose X-Forwarded-* and Forwarded fields are trusted, for example 10.0.0.0/8; may be repeated
+    #[arg(value_name = "NETWORK", value_parser = network, value_delimiter = ',', help_heading = HTTP)]
+    trusted_proxy: Vec<IpNet>,
+
+    /// Minimum rate at which a client has to send a request body, in bytes per second; 0 means no minimum
+    #[arg(value_name = "BYTES", value_parser = whole::<u64>, help_heading = HTTP)]
+    body_min_rate: u64,
+
+    /// Maximum number of times that a failed request is sent again, if that is safe
+    #[arg(value_name = "N", value_parser = whole::<usize>, help_heading = HTTP)]
+    retries: usize,
+
+    /// Address that this node holds while it leads the cluster, for example 10.0.0.100/24; may be repeated
+    #[arg(value_name = "ADDR/PREFIX", value_delimiter = ',', help_heading = VIP)]
+    vip: Vec<String>,
+
+    /// Network interface to which the virtual addresses are added
+    #[arg(value_name = "IFACE", help_heading = VIP)]
+    vip_interface: String,
+
+    /// Program to run as `CMD acquire|release ADDR/PREFIX IFACE`, instead of changing the interface
+    #[arg(value_name = "CMD", help_heading = VIP)]
+    vip_hook: PathBuf,
+}
