@@ -1,4 +1,4 @@
-//! Compiles the `.proto` files with protox, so that no `protoc` is needed on the machine.
+//! Compiles the `.proto` files with protox, so that `protoc` need not be installed.
 
 use std::{env, error::Error, fs, path::PathBuf};
 

@@ -1,17 +1,19 @@
-//! Generated code of Weldr's gRPC APIs, and nothing else.
-//!
-//! The `.proto` files beside this crate are the documentation of the API.
+//! Weldr's APIs: the code that is generated from the `.proto` files beside this crate, which describe the APIs, and the
+//! form of the messages for people and scripts, which is the same in REST and in `weldrctl`.
+
+pub mod json;
+pub mod words;
 
 /// The operators' API: package `weldr.v1`.
-#[allow(clippy::all, clippy::pedantic)] // generated
+#[allow(clippy::all, clippy::pedantic, missing_docs, reason = "generated")]
 pub mod v1 {
     tonic::include_proto!("weldr.v1");
 }
 
-/// Node to node: package `weldr.raft.v1`.
+/// The API between nodes: package `weldr.raft.v1`.
 pub mod raft {
     /// Version 1.
-    #[allow(clippy::all, clippy::pedantic)] // generated
+    #[allow(clippy::all, clippy::pedantic, missing_docs, reason = "generated")]
     pub mod v1 {
         tonic::include_proto!("weldr.raft.v1");
     }

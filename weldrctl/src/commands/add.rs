@@ -21,7 +21,7 @@ pub(super) fn validate(args: &AddArgs) -> Result<(), CtlError> {
         );
     if args.wait && !in_use {
         return Err(CtlError::Usage(
-            "--wait would wait for nothing: a server that is not ready, or of weight 0, never becomes healthy"
+            "--wait cannot be used here: a server that is not ready, or whose weight is 0, does not become healthy"
                 .to_owned(),
         ));
     }
@@ -30,7 +30,7 @@ pub(super) fn validate(args: &AddArgs) -> Result<(), CtlError> {
 
 pub(super) async fn run(session: &Session, args: AddArgs) -> Result<Exit, CtlError> {
     let check = (!args.check.is_empty()).then(|| args.check.onto(HealthCheck::default()));
-    // The condition is on the set of servers, which the first add changes: the next one goes by its answer.
+    // The condition is on the set of servers, which each add changes. So the next add uses the revision of the response.
     let mut expected_revision = args.condition.expected_revision;
     let mut batch = Batch::new();
     for address in args.addresses {

@@ -15,7 +15,7 @@ pub(super) async fn run(session: &Session) -> Result<Exit, CtlError> {
     let answer = session.client.list_health(request).await?;
     let output = &session.output;
     if output.is_json() {
-        output.document(&json::AllNodes::from(&answer))?;
+        output.document(&json::HealthOnNodes::from(&answer))?;
     } else {
         output.text(&cluster::all_nodes(&answer.servers, output.paint()))?;
     }

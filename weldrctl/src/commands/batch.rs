@@ -1,4 +1,4 @@
-//! Writes to several servers: each is tried, each result is told, the worst one is the exit code.
+//! Writes to several servers: each write is tried and reported, and the worst result is the exit code.
 
 use std::net::SocketAddr;
 
@@ -10,7 +10,7 @@ use crate::{
     output::{self, event, json},
 };
 
-/// What came of the write to one server.
+/// The result of the write to one server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
     Added,
@@ -47,8 +47,8 @@ pub(super) struct Batch {
     exit: Exit,
 }
 
-/// What came of one address: a write, an error, or both when a write was acknowledged and what was waited
-/// for did not happen.
+/// The result for one address: a write, an error, or both if a write was acknowledged and the condition of `--wait` did
+/// not come true.
 #[derive(Debug)]
 struct Entry {
     address: SocketAddr,
@@ -64,7 +64,7 @@ impl Batch {
         }
     }
 
-    /// Takes the result for one address, and tells it to a person at once.
+    /// Records the result for one address, and prints it at once unless the output is JSON.
     pub(super) fn push(
         &mut self,
         session: &Session,
@@ -93,25 +93,25 @@ impl Batch {
         Ok(())
     }
 
-    /// The acknowledged writes, to wait for what comes of them.
+    /// The acknowledged writes, for `--wait`.
     pub(super) fn written(&mut self) -> impl Iterator<Item = (SocketAddr, &mut Written)> {
         self.entries
             .iter_mut()
             .filter_map(|entry| Some((entry.address, entry.written.as_mut()?)))
     }
 
-    /// Tells what went wrong with one address, and keeps it as its result.
+    /// Reports the error of one address on stderr, and records it as the result.
     pub(super) fn fail(&mut self, address: SocketAddr, sentence: String, exit: Exit) {
         output::complain(&format!("{address}: {sentence}"));
         self.exit = self.exit.max(exit);
-        // From the end: an address may be named twice.
+        // Searched from the end, because an address may be given twice.
         let mut latest = self.entries.iter_mut().rev();
         if let Some(entry) = latest.find(|entry| entry.address == address) {
             entry.error = Some(sentence);
         }
     }
 
-    /// Ends the command.
+    /// Prints the results if the output is JSON, and returns the exit code.
     pub(super) fn finish(self, session: &Session) -> Result<Exit, CtlError> {
         if session.output.is_json() {
             let results = self.entries.into_iter().map(document).collect();
@@ -129,7 +129,7 @@ fn line(session: &Session, written: &Written) -> String {
     match written.outcome {
         Outcome::Added => format!("{address} added: {now}, revision {revision}\n"),
         Outcome::Unchanged => {
-            format!("{address} was there with these settings, nothing changed: {now}\n")
+            format!("{address} was already there with these settings, nothing changed: {now}\n")
         }
         Outcome::Updated => format!("{address} updated: {now}, revision {revision}\n"),
         Outcome::Draining => format!("{address} is being removed: {now}, revision {revision}\n"),

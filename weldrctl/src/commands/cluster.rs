@@ -35,7 +35,7 @@ pub(super) async fn run(session: &Session, command: ClusterCommand) -> Result<Ex
     }
 }
 
-/// Standard input or output, as a file.
+/// The file name that means standard input or output.
 const DASH: &str = "-";
 
 async fn backup(session: &Session, file: &Path) -> Result<Exit, CtlError> {
@@ -74,7 +74,7 @@ async fn restore(session: &Session, file: &Path) -> Result<Exit, CtlError> {
         output.document(&json::Made { revision })?;
     } else {
         output.text(&format!(
-            "the pool is as in the backup, by revision {revision}\n"
+            "the servers and pool settings of the backup were restored, revision {revision}\n"
         ))?;
     }
     Ok(Exit::Done)

@@ -1,4 +1,4 @@
-//! `completions`: the script that a shell loads.
+//! `completions`: the completion script for a shell.
 
 use clap::CommandFactory as _;
 
@@ -9,7 +9,7 @@ use crate::{
 };
 
 pub(super) fn run(args: &CompletionsArgs, output: &Output) -> Result<Exit, CtlError> {
-    // Into memory first: the generator panics when it cannot write.
+    // Written to memory first, because the generator panics if it cannot write.
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "weldrctl", &mut script);
     output.text(&String::from_utf8_lossy(&script))?;

@@ -34,7 +34,7 @@ pub(super) async fn roll_back(session: &Session, args: &RollbackArgs) -> Result<
         output.document(&json::Made { revision })?;
     } else {
         output.text(&format!(
-            "the pool is as it was at revision {to}, by revision {revision}\n"
+            "the servers and pool settings of revision {to} were restored, revision {revision}\n"
         ))?;
     }
     Ok(Exit::Done)

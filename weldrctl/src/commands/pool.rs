@@ -35,7 +35,7 @@ pub(super) async fn run(session: &Session, command: PoolCommand) -> Result<Exit,
     let pool = pool.unwrap_or_default();
     let output = &session.output;
     if output.is_json() {
-        output.document(&json::Pool::new(&pool, revision))?;
+        output.document(&json::pool(&pool, revision))?;
     } else {
         output.text(&card::pool(&pool, output.paint()))?;
     }
@@ -79,7 +79,7 @@ async fn set_once(session: &Session, args: &PoolSetArgs) -> Result<(u64, Option<
     Ok((answer.revision, answer.pool))
 }
 
-/// How the pool checks now, and the revision at which it does.
+/// The type of the pool's present check, and the revision of the response.
 async fn check_kind(session: &Session) -> Result<(u64, Option<Type>), CtlError> {
     let answer = get(session).await?;
     let kind = answer

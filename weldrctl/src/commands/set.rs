@@ -15,7 +15,7 @@ use crate::{
     error::{CtlError, Exit, Refusal},
 };
 
-/// How often a read and its write are repeated when another writer came between them.
+/// How often a read and its write are tried if other writers change the server in between.
 pub(super) const ATTEMPTS: usize = 5;
 
 pub(super) fn validate(args: &SetArgs) -> Result<(), CtlError> {
@@ -81,7 +81,7 @@ async fn set_once(
     })
 }
 
-/// What the server overrides now, and the revision at which it does.
+/// What the server overrides at present, and the revision of the response.
 async fn overrides(session: &Session, address: SocketAddr) -> Result<(u64, HealthCheck), CtlError> {
     let request = GetServerRequest {
         pool: session.pool.clone(),
@@ -93,7 +93,7 @@ async fn overrides(session: &Session, address: SocketAddr) -> Result<(u64, Healt
     Ok((answer.revision, check.unwrap_or_default()))
 }
 
-/// Whether another writer came first.
+/// Whether another writer changed the object first.
 pub(super) fn is_aborted(error: &CtlError) -> bool {
     matches!(
         error,

@@ -1,4 +1,4 @@
-//! `stats`, once or again and again.
+//! `stats`, once or repeatedly.
 
 use tokio::signal::unix::{SignalKind, signal};
 use weldr_proto::v1::{GetStatsRequest, Stats, StreamStatsRequest, StreamStatsResponse};
@@ -49,7 +49,7 @@ async fn watch(session: &Session, args: StatsArgs) -> Result<Exit, CtlError> {
     if !session.output.is_live() {
         return sample(session, &args, updates, None).await;
     }
-    // These end the program without a word to the terminal unless they are taken.
+    // Without handlers, these signals would end the program without restoring the terminal.
     let taken = |source| CtlError::Local {
         what: "take signals",
         source,

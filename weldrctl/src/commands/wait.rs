@@ -1,4 +1,4 @@
-//! `--wait`: after the write, until what it asks for is true, or its time is over.
+//! `--wait`: after the write, waits until its condition is true or its time limit is reached.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -18,13 +18,14 @@ use crate::{
     output::{Progress, event, figures, style::Paint},
 };
 
-/// How often a draining server is looked at.
+/// The time between two reads of a draining server.
 const POLL: Duration = Duration::from_millis(200);
 
-/// What a removal may take beyond its deadline: the cut, its write to disk, clocks that differ a little.
+/// The time that a removal may take beyond its deadline: for aborting requests, for the write to disk, and for small
+/// differences between clocks.
 const MARGIN: Duration = Duration::from_secs(5);
 
-/// Longer than any deadline that is accepted, and near enough to be added to a clock.
+/// Longer than any accepted deadline, and short enough to be added to a clock.
 const LONGEST: Duration = Duration::from_hours(365 * 24);
 
 /// Waits until every server that was written is healthy.
@@ -57,7 +58,7 @@ pub(super) async fn until_healthy(
     Ok(())
 }
 
-/// The servers that are not healthy yet, as they were seen last.
+/// The servers that are not healthy yet, with their last known state.
 #[derive(Debug)]
 struct Waiting {
     left: Vec<(SocketAddr, Server)>,
@@ -138,7 +139,7 @@ impl Waiting {
         Ok(())
     }
 
-    /// Gives up on the servers of which `is_gone` is true.
+    /// Stops waiting for the servers for which `is_gone` is true.
     fn gone(&mut self, batch: &mut Batch, is_gone: impl Fn(u64) -> bool) {
         self.left.retain(|(address, server)| {
             let gone = is_gone(server.id);
@@ -161,8 +162,7 @@ fn is_healthy(server: &Server) -> bool {
         .is_some_and(|health| health.state() == HealthState::Healthy)
 }
 
-/// Waits until every server that was written is gone. `requested` is the deadline of the removal, where the
-/// command names one.
+/// Waits until every server is removed. `requested` is the deadline of the removal, if the command has one.
 pub(super) async fn until_gone(
     session: &Session,
     batch: &mut Batch,
@@ -189,8 +189,8 @@ pub(super) async fn until_gone(
     Ok(())
 }
 
-/// How long the removal of a server may take: by the server's deadline or by ours, whichever is later, so
-/// that a clock that is behind does not end the wait too soon.
+/// How long the removal of a server may take: until the deadline in the response or the requested one, whichever is
+/// later, so that a clock that is behind does not end the wait too soon.
 fn longest_removal(written: &Written, requested: Option<Duration>) -> Duration {
     let left = written
         .server
@@ -201,7 +201,7 @@ fn longest_removal(written: &Written, requested: Option<Duration>) -> Duration {
     left.max(requested.unwrap_or_default()).min(LONGEST) + MARGIN
 }
 
-/// The revision at which a server was found gone.
+/// The revision at which a server was found to be removed.
 async fn drained(
     session: &Session,
     address: SocketAddr,
@@ -223,13 +223,13 @@ async fn drained(
             Err(error) => return Err(error),
             Ok(GetServerResponse { revision, server }) => match server {
                 Some(server) if server.id == id => server,
-                // Another one, added at the same address after this one was gone.
+                // Another server that was added with the same address after the removal.
                 _ => return Ok(Some(revision)),
             },
         };
         let Some(deadline) = server.removal_deadline else {
             return Err(CtlError::NotDone(
-                "is not being removed any more: it was added again".to_owned(),
+                "is no longer being removed: it was added again".to_owned(),
             ));
         };
         if Instant::now() >= until {
@@ -240,14 +240,14 @@ async fn drained(
         }
         let left = figures::age(figures::elapsed(figures::now(), deadline));
         progress.show(&format!(
-            "{address} is draining: {} in flight, cut in {left}",
+            "{address} is draining: {} in flight, aborted in {left}",
             server.in_flight
         ));
         tokio::time::sleep(POLL).await;
     }
 }
 
-/// Writes down that a server is gone, and tells it.
+/// Records that a server is removed, and prints it.
 fn settle(
     session: &Session,
     batch: &mut Batch,

@@ -1,4 +1,4 @@
-//! `watch`: the servers as they are, then each change.
+//! `watch`: the servers in their present state, then each change.
 
 use prost_types::Timestamp;
 use weldr_proto::v1::{
@@ -42,7 +42,7 @@ fn show(session: &Session, message: WatchServersResponse) -> Result<(), CtlError
         Some(Event::Settings(settings)) => {
             show_settings(session, figures::now(), revision, &settings)?;
         }
-        // An event of a newer weldr.
+        // An event that only a newer weldr knows.
         None => {}
     }
     Ok(())
@@ -58,7 +58,7 @@ fn show_server(
     let output = &session.output;
     if output.is_json() {
         output.record(&json::Event {
-            time: time.to_string(),
+            time: json::time(Some(time)),
             revision,
             event: event.to_owned(),
             server: Some(json::Server::new(server, None)),
@@ -79,11 +79,11 @@ fn show_settings(
     let output = &session.output;
     if output.is_json() {
         output.record(&json::Event {
-            time: time.to_string(),
+            time: json::time(Some(time)),
             revision,
             event: "settings".to_owned(),
             server: None,
-            settings: Some(json::Settings::from(settings)),
+            settings: Some(json::PoolSettings::from(settings)),
         })?;
     } else {
         output.text(&event::settings(time, settings))?;

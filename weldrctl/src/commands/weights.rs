@@ -1,12 +1,12 @@
-//! The note that a weight makes no difference where the pool gives each server its turn.
+//! The note that a weight has no effect if the pool chooses servers by `round_robin`.
 
 use weldr_proto::v1::{Balancing, GetPoolRequest};
 
 use super::Session;
 use crate::output;
 
-/// Says so on stderr when `weight` is one that `round_robin` ignores and the pool has it. A note and no
-/// more: when the pool cannot be read, nothing is said.
+/// Prints a note on stderr if the pool uses `round_robin`, which ignores `weight`. Errors of reading the pool are
+/// ignored.
 pub(super) async fn note(session: &Session, weight: Option<u32>) {
     if matches!(weight, None | Some(0 | 1)) {
         return;

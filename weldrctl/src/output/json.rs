@@ -1,39 +1,115 @@
-//! The JSON that `--output json` prints. Stable: fields are added, never renamed nor removed.
+//! The JSON that `--output json` prints. Stable: fields are added, never renamed or removed.
 //!
-//! Field names are `snake_case`; durations are numbers of seconds (`*_seconds`), rates are per second
-//! (`*_per_second`), times are RFC 3339 in UTC, states and reasons are words of the API in lowercase, and
-//! `null` is what is not set. The types are our own, so that a change of the API is a change here on purpose.
+//! The messages of the API have the form that [`weldr_proto::json`] gives them, which is also that of REST and where
+//! the rules are. The types here add what only `weldrctl` knows.
 //!
 //! | command | prints |
 //! |---|---|
 //! | `list`, `get` | one [`Servers`] |
-//! | `add`, `remove`, `set`, `drain`, `ready`, `maintenance` | one [`Results`], also when some are refused |
+//! | `add`, `remove`, `set`, `drain`, `ready`, `maintenance` | one [`Results`], also if some are refused |
 //! | `pool get`, `pool set` | one [`Pool`] |
-//! | `stats` | one [`Stats`]; with `--watch` one a line |
-//! | `watch` | one [`Event`] a line |
+//! | `stats` | one [`Stats`]; with `--watch` one per line |
+//! | `watch` | one [`Event`] per line |
 //! | `cluster status`, `cluster remove`, `cluster transfer` | one [`Cluster`] |
-//! | `list --all-nodes` | one [`AllNodes`] |
+//! | `list --all-nodes` | one [`HealthOnNodes`] |
 //! | `history` | one [`History`] |
 //! | `rollback`, `cluster restore` | one [`Made`] |
 #![expect(
     clippy::struct_field_names,
-    reason = "the names are those of the JSON, which say what they are without their type"
+    reason = "the names of the fields are those of the JSON"
 )]
 
-mod cluster;
-mod event;
-mod pool;
-mod server;
 mod stats;
-mod write;
 
-pub(crate) use cluster::{AllNodes, Cluster, History, Made};
-pub(crate) use event::Event;
-pub(crate) use pool::{Pool, Settings};
-pub(crate) use server::{Check, Health, Server, Servers};
 pub(crate) use stats::{ServerStats, Stats};
-pub(crate) use write::{Results, WriteResult};
+pub(crate) use weldr_proto::json::{Cluster, HealthOnNodes, History, Pool, PoolSettings, time};
 
-fn time(time: Option<prost_types::Timestamp>) -> Option<String> {
-    time.map(|time| time.to_string())
+use serde::Serialize;
+use weldr_proto::{json, v1};
+
+use crate::rates::by_id;
+
+/// Servers of a pool.
+#[derive(Debug, Serialize)]
+pub(crate) struct Servers {
+    pub(crate) pool: String,
+    /// The revision of the response; of several responses the lowest. Can be given as `--expected-revision`.
+    pub(crate) revision: u64,
+    pub(crate) servers: Vec<Server>,
 }
+
+/// One server.
+#[derive(Debug, Serialize)]
+pub(crate) struct Server {
+    #[serde(flatten)]
+    server: json::Server,
+    /// `null` where the command does not ask for statistics.
+    stats: Option<ServerStats>,
+}
+
+impl Server {
+    /// A server, with its statistics if these are asked for.
+    pub(crate) fn new(server: &v1::Server, stats: Option<&v1::ServerStats>) -> Self {
+        Self {
+            server: server.into(),
+            stats: stats.map(|stats| ServerStats::new(stats, None)),
+        }
+    }
+
+    /// Servers, each with its statistics.
+    pub(crate) fn with_stats(servers: &[v1::Server], stats: &v1::Stats) -> Vec<Self> {
+        let by_id = by_id(&stats.servers);
+        servers
+            .iter()
+            .map(|server| Self::new(server, by_id.get(&server.id).copied()))
+            .collect()
+    }
+}
+
+/// A pool, at the revision of the response that contained it.
+pub(crate) fn pool(pool: &v1::Pool, revision: u64) -> Pool {
+    Pool {
+        revision,
+        ..pool.into()
+    }
+}
+
+/// One line of `watch`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Event {
+    pub(crate) time: Option<String>,
+    pub(crate) revision: u64,
+    /// `present` (a server that was in the pool when the watch began), `added`, `updated`, `health`, `removed`, or
+    /// `settings`.
+    pub(crate) event: String,
+    pub(crate) server: Option<Server>,
+    pub(crate) settings: Option<PoolSettings>,
+}
+
+/// The results of a write, one for each address in the order of the command line.
+#[derive(Debug, Serialize)]
+pub(crate) struct Results {
+    pub(crate) results: Vec<WriteResult>,
+}
+
+/// The result of a write to one server.
+#[derive(Debug, Serialize)]
+pub(crate) struct WriteResult {
+    pub(crate) address: String,
+    /// `added`, `unchanged`, `updated`, `draining` (the removal goes on), `removed`, or `failed`.
+    pub(crate) outcome: &'static str,
+    /// `null` if the write failed.
+    pub(crate) revision: Option<u64>,
+    pub(crate) server: Option<Server>,
+    /// Why the write failed; or, after a write, why the condition of `--wait` did not come true.
+    pub(crate) error: Option<String>,
+}
+
+/// The revision that a change made.
+#[derive(Debug, Serialize)]
+pub(crate) struct Made {
+    pub(crate) revision: u64,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,4 @@
-//! Bodies of requests.
+//! The bodies of requests.
 
 use axum::body::Body;
 use http::{HeaderMap, header};
@@ -8,13 +8,13 @@ use serde_json::{Map, Value};
 
 use crate::{management::error::Error, model::Invalid};
 
-/// The longest body that is accepted, in bytes.
+/// The maximum size of a body, in bytes.
 const LONGEST_BODY: usize = 64 * 1024;
-/// How much of a longer one is read all the same: a client that is cut off while it sends often does not
-/// read why.
+/// How much of a longer body is read nevertheless, in bytes: a client whose connection is closed while it sends often
+/// does not read the response.
 const LONGEST_READ: usize = 2 * 1024 * 1024;
 
-/// The JSON object that a body holds, whatever its content type says: `curl -d` calls it a form.
+/// The JSON object in a body. The content type is ignored, because `curl -d` says that it is a form.
 pub(super) async fn object(headers: &HeaderMap, body: Body) -> Result<Map<String, Value>, Error> {
     let bytes = bounded(headers, body).await?;
     match serde_json::from_slice(&bytes).map_err(Error::Json)? {
@@ -27,7 +27,7 @@ async fn bounded(headers: &HeaderMap, mut body: Body) -> Result<Vec<u8>, Error> 
     let too_large = || Error::TooLarge {
         limit: LONGEST_BODY,
     };
-    // Who asks before sending is told before sending.
+    // A client that waits for 100 Continue gets the error before it sends the body.
     let announced = body.size_hint().lower();
     if announced > LONGEST_BODY as u64 && headers.contains_key(header::EXPECT) {
         return Err(too_large());
@@ -51,7 +51,7 @@ async fn bounded(headers: &HeaderMap, mut body: Body) -> Result<Vec<u8>, Error> 
     Ok(bytes)
 }
 
-/// A value as an error names it.
+/// The type of a value, for an error.
 fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",

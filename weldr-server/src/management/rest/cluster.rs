@@ -4,16 +4,17 @@ use std::sync::Arc;
 
 use axum::{Json, extract::State, response::IntoResponse as _};
 use http::Uri;
+use weldr_proto::json;
 
 use crate::management::operations::Operations;
 
-use super::{Answer, json, of_revision, query};
+use super::{Answer, of_revision, query};
 
 /// `GET /cluster`: every node, and whether there is a quorum.
 pub(super) async fn get(State(operations): State<Arc<Operations>>, uri: Uri) -> Answer {
     query::none(&uri)?;
     let answer = operations.get_cluster().await?;
     let revision = answer.revision;
-    let body = Json(json::Cluster::from(answer));
+    let body = Json(json::Cluster::from(&answer));
     Ok(of_revision(revision, body.into_response()))
 }

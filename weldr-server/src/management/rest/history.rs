@@ -4,18 +4,18 @@ use std::sync::Arc;
 
 use axum::{Json, extract::State, response::IntoResponse as _};
 use http::Uri;
-use weldr_proto::v1;
+use weldr_proto::{json, v1};
 
 use crate::management::{error::Error, operations::Operations};
 
-use super::{Answer, in_json, json, of_revision, query};
+use super::{Answer, in_json, of_revision, query};
 
-/// `GET /history`: what was changed, the newest first. `limit` says how many at most.
+/// `GET /history`: the last changes, the newest first. `limit` is the maximum number.
 pub(super) async fn get(State(operations): State<Arc<Operations>>, uri: Uri) -> Answer {
     let answer = operations.get_history(asked(&uri)?).await;
     let answer = answer.map_err(in_json)?;
     let revision = answer.revision;
-    let body = Json(json::History::from(answer));
+    let body = Json(json::History::from(&answer));
     Ok(of_revision(revision, body.into_response()))
 }
 
@@ -27,7 +27,7 @@ fn asked(uri: &Uri) -> Result<v1::GetHistoryRequest, Error> {
     });
     let stale = query::stale(&mut query);
     let request = v1::GetHistoryRequest {
-        // The call's own default.
+        // 0 is the default of the call.
         limit: limit.unwrap_or_default(),
         stale,
     };

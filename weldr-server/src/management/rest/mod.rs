@@ -1,12 +1,11 @@
 //! REST: the calls of the proto, in JSON, for curl and scripts.
 //!
-//! Each handler makes the proto's request of a path, a query and a body, calls the same [`Operations`] as
-//! gRPC, and shows the proto's answer. Every answer has the field `Weldr-Revision`.
+//! Each handler makes a request of the proto from a path, a query and a body, calls the same [`Operations`] as
+//! gRPC, and shows the response in the form of [`weldr_proto::json`]. Every response has the field `Weldr-Revision`.
 
 mod body;
 mod cluster;
 mod history;
-mod json;
 mod object;
 mod pool;
 mod query;
@@ -28,19 +27,19 @@ use tracing::debug;
 
 use super::{
     error::Error,
-    operations::{Caller, LONGEST_WRITE, Operations},
+    operations::{ApiCaller, LONGEST_WRITE, Operations},
     peer::Peer,
 };
 
-/// How long a request may take, its body included.
+/// The time limit for a request, including its body.
 const LONGEST_REQUEST: Duration = Duration::from_secs(20);
 
 const REVISION: HeaderName = HeaderName::from_static("weldr-revision");
 
-/// What a handler gives.
+/// The result of a handler.
 type Answer = Result<Response, Error>;
 
-/// The paths of REST. A slash at the end makes no difference.
+/// The paths of REST. A slash at the end is ignored.
 pub(super) fn router(operations: &Arc<Operations>) -> Router {
     let paths = [
         ("/servers", routing::get(servers::list).post(servers::add)),
@@ -70,7 +69,7 @@ pub(super) fn router(operations: &Arc<Operations>) -> Router {
         .with_state(Arc::clone(operations))
 }
 
-/// The frame of every call: bounded in time, and answered with the revision.
+/// Gives every call a time limit, and every response the revision.
 async fn framed(
     State(operations): State<Arc<Operations>>,
     Extension(Peer(peer)): Extension<Peer>,
@@ -92,22 +91,22 @@ async fn framed(
     response
 }
 
-/// Marks an answer with the revision that it describes.
+/// Adds the revision that a response describes.
 fn of_revision(revision: u64, mut response: Response) -> Response {
     let value = HeaderValue::from(revision);
     response.headers_mut().insert(REVISION, value);
     response
 }
 
-/// A caller waits as long as a write may take; when curl is interrupted, the write goes on.
-fn caller(peer: SocketAddr) -> Caller {
-    Caller {
+/// The caller of a REST request waits for the maximum time of a write. If curl is interrupted, the write continues.
+fn caller(peer: SocketAddr) -> ApiCaller {
+    ApiCaller {
         peer,
         patience: LONGEST_WRITE,
     }
 }
 
-/// `GET /`: what there is.
+/// `GET /`: the paths.
 async fn links() -> Response {
     let link = |href: &str, methods: &[&str], about: &str| serde_json::json!({"href": href, "methods": methods, "about": about});
     Json(serde_json::json!({
@@ -117,18 +116,18 @@ async fn links() -> Response {
             link("/servers", &["GET", "POST"], "the servers of the pool; POST adds one"),
             link("/servers/{ip}/{port}", &["GET", "PATCH", "DELETE"], "one server"),
             link("/pool", &["GET", "PATCH"], "the settings of the pool"),
-            link("/cluster", &["GET"], "the nodes that keep the pool together"),
-            link("/history", &["GET"], "what was changed, when and by whom"),
-            link("/stats", &["GET"], "requests that ended well and that failed"),
-            link("/stats/detail", &["GET"], "the same for each server, and more"),
-            link("/healthz", &["GET"], "200 while the process lives"),
-            link("/readyz", &["GET"], "200 while it wants traffic"),
+            link("/cluster", &["GET"], "the nodes of the cluster"),
+            link("/history", &["GET"], "the last changes: what, when and by whom"),
+            link("/stats", &["GET"], "the numbers of successful and failed requests"),
+            link("/stats/detail", &["GET"], "the statistics of each server"),
+            link("/healthz", &["GET"], "200 while the process runs"),
+            link("/readyz", &["GET"], "200 while the node is ready for traffic"),
         ],
     }))
     .into_response()
 }
 
-/// The refusal of a call, with its fields under the names that they have in JSON.
+/// The error of a call, with the names that the fields have in JSON.
 fn in_json(error: Error) -> Error {
     let Error::Invalid(violations) = error else {
         return error;
@@ -140,8 +139,8 @@ fn in_json(error: Error) -> Error {
     Error::Invalid(renamed.collect())
 }
 
-/// The JSON key of the proto field at `path`: JSON has no `settings` and no `http` level, and says the unit
-/// of a duration in the key.
+/// The JSON key of the proto field at `path`: JSON has no `settings` and no `http` level, and the unit
+/// of a duration is part of its key.
 fn json_key(path: &str) -> String {
     const DURATIONS: [&str; 5] = [
         "interval",
@@ -160,6 +159,9 @@ fn json_key(path: &str) -> String {
         _ => key,
     }
 }
+
+#[cfg(test)]
+mod compatible;
 
 #[cfg(test)]
 mod tests {

@@ -1,5 +1,5 @@
-//! Reads a JSON object key by key, and tells everything that is wrong with it at once: wrong types, words
-//! that do not exist, and keys that nobody asked for. A typo must not be a setting that is silently ignored.
+//! Reads a JSON object key by key, and collects all violations: wrong types, words
+//! that do not exist, and unknown keys. A key with a typo must not be ignored silently.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use weldr_proto::v1;
 
 use crate::{management::convert::Violations, model::Invalid};
 
-/// An object whose keys are taken one after the other.
+/// An object from which keys are taken one after the other.
 #[derive(Debug)]
 pub(super) struct Object {
     left: Map<String, Value>,
@@ -26,7 +26,7 @@ impl Object {
         }
     }
 
-    /// What is wrong with it: what was noted, and each key that was not taken.
+    /// All violations, including each key that was not taken.
     pub(super) fn finish(mut self) -> Violations {
         let accepted = format!("one of the keys {}", self.known.join(", "));
         for (key, value) in self.left {
@@ -36,7 +36,7 @@ impl Object {
         self.violations
     }
 
-    /// Takes `key` and reads it; what `read` does not take is refused as not `accepted`.
+    /// Takes `key` and reads it. If `read` returns `None`, the value is refused, and the error says what is `accepted`.
     pub(super) fn take<T>(
         &mut self,
         key: &'static str,
@@ -49,7 +49,7 @@ impl Object {
         self.violations.take(result)
     }
 
-    /// The same for a key that has to be there.
+    /// The same for a required key.
     pub(super) fn require<T>(
         &mut self,
         key: &'static str,
@@ -78,7 +78,7 @@ impl Object {
         self.take(key, "true or false", Value::as_bool)
     }
 
-    /// A number of seconds; fractions are fine.
+    /// A number of seconds, possibly with a fraction.
     pub(super) fn seconds(&mut self, key: &'static str) -> Option<ProtoDuration> {
         self.take(key, "a number of seconds that is not negative", |value| {
             let duration = Duration::try_from_secs_f64(value.as_f64()?).ok()?;
@@ -109,8 +109,8 @@ impl Object {
         })
     }
 
-    /// A word of an enum of the proto, without the enum's name and in lower case. Its default, which means
-    /// "unspecified", when the key is absent; that one has no word.
+    /// A value of an enum of the proto: the name without that of the enum, in lower case. If the key is absent, the default,
+    /// which means "unspecified" and cannot be given as a word.
     fn word<T: Default + PartialEq>(
         &mut self,
         key: &'static str,
@@ -126,9 +126,11 @@ impl Object {
         .unwrap_or_default()
     }
 
-    /// A health check; fields of HTTP make it an HTTP check when no type is given.
+    /// A health check; fields of HTTP make it an HTTP check when no type is given. A key that is `null` counts as
+    /// absent, so that a check can be sent as it was received.
     pub(super) fn check(&mut self) -> Option<v1::HealthCheck> {
-        let map = self.take("check", "an object", |value| value.as_object().cloned())?;
+        let mut map = self.take("check", "an object", |value| value.as_object().cloned())?;
+        map.retain(|_, value| !value.is_null());
         let mut object = Self::new(map);
         let kind = object.take("type", "http or tcp", |value| {
             value
@@ -141,7 +143,7 @@ impl Object {
             "expected_status",
             "codes and ranges, such as \"200-299,401\"",
             |value| {
-                // One code may be written as the number that it is.
+                // A single code may be a number.
                 value
                     .as_str()
                     .map(str::to_owned)
@@ -177,7 +179,7 @@ impl Object {
     }
 }
 
-/// A value as an error repeats it: a string without its quotes.
+/// A value as an error shows it: a string without its quotes.
 fn shown(value: &Value) -> String {
     value
         .as_str()

@@ -9,11 +9,11 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use http::{HeaderMap, Uri};
-use weldr_proto::v1;
+use weldr_proto::{json, v1};
 
 use crate::management::{operations::Operations, peer::Peer};
 
-use super::{Answer, body, caller, in_json, json, object::Object, of_revision, query};
+use super::{Answer, body, caller, in_json, object::Object, of_revision, query};
 
 /// `GET /pool`.
 pub(super) async fn get(State(operations): State<Arc<Operations>>, uri: Uri) -> Answer {
@@ -23,7 +23,7 @@ pub(super) async fn get(State(operations): State<Arc<Operations>>, uri: Uri) -> 
     Ok(of_revision(answer.revision, shown(answer.pool)))
 }
 
-/// `PATCH /pool`: changes what the body names.
+/// `PATCH /pool`: changes the settings that the body contains.
 pub(super) async fn update(
     State(operations): State<Arc<Operations>>,
     Extension(Peer(peer)): Extension<Peer>,
@@ -54,5 +54,5 @@ pub(super) async fn update(
 }
 
 fn shown(pool: Option<v1::Pool>) -> Response {
-    Json(json::Pool::from(pool.unwrap_or_default())).into_response()
+    Json(json::Pool::from(&pool.unwrap_or_default())).into_response()
 }

@@ -1,4 +1,4 @@
-//! Queries of requests: `?pool=default&now=true`. Keys that nobody asked for are refused, as in a body.
+//! The queries of requests: `?pool=default&now=true`. Unknown keys are refused, as in a body.
 
 use axum::extract::Query as Pairs;
 use http::Uri;
@@ -11,7 +11,7 @@ use crate::{
 
 use super::object::Object;
 
-/// The pairs of the query, as the strings that they are.
+/// The pairs of the query, as strings.
 pub(super) fn query(uri: &Uri) -> Result<Object, Error> {
     let unreadable = || {
         Invalid::new(
@@ -29,14 +29,14 @@ pub(super) fn query(uri: &Uri) -> Result<Object, Error> {
     Ok(Object::new(map))
 }
 
-/// A query that may name the pool, and nothing else.
+/// A query that may contain the pool, and nothing else.
 pub(super) fn pool(uri: &Uri) -> Result<String, Error> {
     let mut query = query(uri)?;
     let pool = query.pool();
     query.finish().settle(Some(pool))
 }
 
-/// A query that may name the pool, and say that a read need not be linearizable.
+/// A query that may contain the pool, and whether the read need not be linearizable.
 pub(super) fn pool_and_stale(uri: &Uri) -> Result<(String, bool), Error> {
     let mut query = query(uri)?;
     let pool = query.pool();
@@ -54,12 +54,12 @@ pub(super) fn stale(query: &mut Object) -> bool {
     stale.unwrap_or(false)
 }
 
-/// No query at all: what is written is in the body.
+/// Refuses a query: the settings of a write are in the body.
 pub(super) fn none(uri: &Uri) -> Result<(), Error> {
     match uri.query() {
         None | Some("") => Ok(()),
         Some(query) => {
-            let accepted = "no query here: every key belongs into the body";
+            let accepted = "no query; keys belong in the body";
             let mut violations = Violations::default();
             violations.add(Invalid::new("query", query, accepted));
             violations.settle(Some(()))

@@ -13,15 +13,24 @@ use axum::{
 };
 use http::{HeaderMap, StatusCode, Uri, header};
 use prost_types::Duration as ProtoDuration;
+use serde::Serialize;
 use serde_json::Value;
-use weldr_proto::v1;
+use weldr_proto::{json, v1};
 
 use crate::{
     management::{convert::Violations, error::Error, operations::Operations, peer::Peer},
     model::Invalid,
 };
 
-use super::{Answer, body, caller, in_json, json, object::Object, of_revision, query};
+use super::{Answer, body, caller, in_json, object::Object, of_revision, query};
+
+/// The result of a removal.
+#[derive(Debug, Serialize)]
+struct Removal {
+    /// False while running requests finish.
+    removed: bool,
+    server: Option<json::Server>,
+}
 
 type Address = Result<Path<(String, String)>, PathRejection>;
 
@@ -33,11 +42,11 @@ pub(super) async fn list(State(operations): State<Arc<Operations>>, uri: Uri) ->
     let (pool, stale) = query::pool_and_stale(&uri)?;
     let request = v1::ListServersRequest { pool, stale };
     let answer = operations.list_servers(&request).await.map_err(in_json)?;
-    let servers: Vec<json::Server> = answer.servers.into_iter().map(Into::into).collect();
+    let servers: Vec<json::Server> = answer.servers.iter().map(json::Server::in_rest).collect();
     Ok(of_revision(answer.revision, Json(servers).into_response()))
 }
 
-/// `POST /servers`: 201 with the server, 200 when it was there with the same settings.
+/// `POST /servers`: 201 with the server, or 200 if it was already there with the same settings.
 pub(super) async fn add(
     State(operations): State<Arc<Operations>>,
     Extension(Peer(peer)): Extension<Peer>,
@@ -75,7 +84,7 @@ pub(super) async fn add(
     };
     let server = answer.server.unwrap_or_default();
     let location = location(&server.address);
-    let body = Json(json::Server::from(server));
+    let body = Json(json::Server::in_rest(&server));
     let response = (status, location, body).into_response();
     Ok(of_revision(answer.revision, response))
 }
@@ -97,7 +106,7 @@ pub(super) async fn get(
     Ok(of_revision(answer.revision, shown(answer.server)))
 }
 
-/// `PATCH /servers/{ip}/{port}`: changes what the body names.
+/// `PATCH /servers/{ip}/{port}`: changes the settings that the body contains.
 pub(super) async fn update(
     State(operations): State<Arc<Operations>>,
     Extension(Peer(peer)): Extension<Peer>,
@@ -125,7 +134,7 @@ pub(super) async fn update(
     Ok(of_revision(answer.revision, shown(answer.server)))
 }
 
-/// `DELETE /servers/{ip}/{port}`: drains it until the pool's deadline, or the one in the query.
+/// `DELETE /servers/{ip}/{port}`: drains the server until the deadline of the pool or of the query, and removes it.
 pub(super) async fn remove(
     State(operations): State<Arc<Operations>>,
     Extension(Peer(peer)): Extension<Peer>,
@@ -169,12 +178,15 @@ pub(super) async fn remove(
         .remove_server(caller(peer), request)
         .await
         .map_err(in_json)?;
-    let body = Json(json::Removal::new(answer.removed, answer.server));
+    let body = Json(Removal {
+        removed: answer.removed,
+        server: answer.server.as_ref().map(json::Server::in_rest),
+    });
     Ok(of_revision(answer.revision, body.into_response()))
 }
 
 fn shown(server: Option<v1::Server>) -> Response {
-    Json(json::Server::from(server.unwrap_or_default())).into_response()
+    Json(json::Server::in_rest(&server.unwrap_or_default())).into_response()
 }
 
 fn location(address: &str) -> Option<[(header::HeaderName, String); 1]> {
@@ -183,7 +195,7 @@ fn location(address: &str) -> Option<[(header::HeaderName, String); 1]> {
     Some([(header::LOCATION, path)])
 }
 
-/// The address in a path; an IPv6 address may stand in brackets there.
+/// The address in a path. An IPv6 address may be in brackets.
 fn read_address(address: Address) -> Result<String, Error> {
     let mut violations = Violations::default();
     let Ok(Path((ip, port))) = address else {
@@ -203,7 +215,7 @@ fn read_ip(text: &str) -> Option<IpAddr> {
     bare.parse().ok()
 }
 
-/// Digits only: `+80` and ` 80` are typos.
+/// Accepts digits only: `+80` and ` 80` are typos.
 fn read_port(text: &str) -> Option<u16> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|port| digits && *port != 0)

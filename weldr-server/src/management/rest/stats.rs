@@ -4,23 +4,23 @@ use std::sync::Arc;
 
 use axum::{Json, extract::State, response::IntoResponse as _};
 use http::Uri;
-use weldr_proto::v1;
+use weldr_proto::{json, v1};
 
 use crate::management::{error::Error, operations::Operations};
 
-use super::{Answer, in_json, json, of_revision, query};
+use super::{Answer, in_json, of_revision, query};
 
-/// `GET /stats`: what ended well and what failed, and nothing else.
+/// `GET /stats`: the numbers of successes and failures, and nothing else.
 pub(super) async fn summary(State(operations): State<Arc<Operations>>, uri: Uri) -> Answer {
     let (revision, stats) = read(&operations, &uri)?;
-    let body = Json(json::Summary::from(stats));
+    let body = Json(json::Totals::from(&stats));
     Ok(of_revision(revision, body.into_response()))
 }
 
-/// `GET /stats/detail`: an array, one object a server, ordered by address.
+/// `GET /stats/detail`: an array with one object per server, ordered by address.
 pub(super) async fn detail(State(operations): State<Arc<Operations>>, uri: Uri) -> Answer {
     let (revision, stats) = read(&operations, &uri)?;
-    let servers: Vec<json::ServerStats> = stats.servers.into_iter().map(Into::into).collect();
+    let servers: Vec<json::ServerStats> = stats.servers.iter().map(Into::into).collect();
     Ok(of_revision(revision, Json(servers).into_response()))
 }
 

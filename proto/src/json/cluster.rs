@@ -1,0 +1,198 @@
+//! The nodes of a cluster, what each of them sees, and what was changed.
+
+use serde::Serialize;
+
+use super::{Health, set, time};
+use crate::{v1, words};
+
+/// The cluster.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs, reason = "the .proto files describe the fields")]
+#[allow(
+    clippy::struct_field_names,
+    reason = "the names of the fields are those of the JSON"
+)]
+pub struct Cluster {
+    pub cluster: String,
+    pub quorum: bool,
+    pub term: u64,
+    pub leader: Option<String>,
+    pub answered_by: String,
+    pub nodes: Vec<Node>,
+    pub revision: u64,
+}
+
+impl From<&v1::GetClusterResponse> for Cluster {
+    fn from(response: &v1::GetClusterResponse) -> Self {
+        Self {
+            cluster: response.cluster.clone(),
+            quorum: response.quorum,
+            term: response.term,
+            leader: set(&response.leader),
+            answered_by: response.answered_by.clone(),
+            nodes: response.nodes.iter().map(Node::from).collect(),
+            revision: response.revision,
+        }
+    }
+}
+
+/// A node. What only the node itself knows is `null` if it does not respond.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs, reason = "the .proto files describe the fields")]
+pub struct Node {
+    pub id: String,
+    pub name: String,
+    pub address: String,
+    pub reachable: bool,
+    pub role: Option<String>,
+    pub term: Option<u64>,
+    pub applied: Option<u64>,
+    pub revision: Option<u64>,
+    pub lag: Option<u64>,
+    pub since: Option<String>,
+    pub version: Option<String>,
+    pub stopped: Option<String>,
+    pub virtual_addresses: Vec<VirtualAddress>,
+}
+
+impl From<&v1::Node> for Node {
+    fn from(node: &v1::Node) -> Self {
+        let responds = node.reachable;
+        let virtual_addresses = node.virtual_addresses.iter();
+        Self {
+            id: node.id.clone(),
+            name: node.name.clone(),
+            address: node.address.clone(),
+            reachable: responds,
+            role: responds.then(|| words::node_role(node.role)),
+            term: responds.then_some(node.term),
+            applied: responds.then_some(node.applied),
+            revision: responds.then_some(node.revision),
+            lag: responds.then_some(node.lag),
+            since: time(node.since),
+            version: set(&node.version),
+            stopped: set(&node.stopped),
+            virtual_addresses: virtual_addresses.map(VirtualAddress::from).collect(),
+        }
+    }
+}
+
+/// The state of a virtual address at a node.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs, reason = "the .proto files describe the fields")]
+pub struct VirtualAddress {
+    pub address: String,
+    pub interface: String,
+    pub held: bool,
+    pub standing: String,
+    pub failing: bool,
+    pub since: Option<String>,
+}
+
+impl From<&v1::VirtualAddress> for VirtualAddress {
+    fn from(address: &v1::VirtualAddress) -> Self {
+        Self {
+            address: address.address.clone(),
+            interface: address.interface.clone(),
+            held: address.held,
+            standing: address.standing.clone(),
+            failing: address.failing,
+            since: time(address.since),
+        }
+    }
+}
+
+/// What every node sees of every server.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs, reason = "the .proto files describe the fields")]
+pub struct HealthOnNodes {
+    pub revision: u64,
+    pub servers: Vec<ServerHealth>,
+}
+
+impl From<&v1::ListHealthResponse> for HealthOnNodes {
+    fn from(response: &v1::ListHealthResponse) -> Self {
+        Self {
+            revision: response.revision,
+            servers: response.servers.iter().map(ServerHealth::from).collect(),
+        }
+    }
+}
+
+/// What every node sees of one server.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs, reason = "the .proto files describe the fields")]
+pub struct ServerHealth {
+    pub address: String,
+    pub id: u64,
+    pub in_flight: u64,
+    pub nodes: Vec<NodeHealth>,
+}
+
+impl From<&v1::ServerHealth> for ServerHealth {
+    fn from(server: &v1::ServerHealth) -> Self {
+        Self {
+            address: server.address.clone(),
+            id: server.id,
+            in_flight: server.in_flight,
+            nodes: server.nodes.iter().map(NodeHealth::from).collect(),
+        }
+    }
+}
+
+/// What one node sees of one server. `health` is `null` if the node does not respond.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs, reason = "the .proto files describe the fields")]
+pub struct NodeHealth {
+    pub node: String,
+    pub health: Option<Health>,
+    pub in_flight: u64,
+}
+
+impl From<&v1::NodeHealth> for NodeHealth {
+    fn from(node: &v1::NodeHealth) -> Self {
+        Self {
+            node: node.node.clone(),
+            health: node.health.as_ref().map(Health::from),
+            in_flight: node.in_flight,
+        }
+    }
+}
+
+/// The last changes, the newest first.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs, reason = "the .proto files describe the fields")]
+pub struct History {
+    pub revision: u64,
+    pub events: Vec<HistoryEvent>,
+}
+
+impl From<&v1::GetHistoryResponse> for History {
+    fn from(response: &v1::GetHistoryResponse) -> Self {
+        Self {
+            revision: response.revision,
+            events: response.events.iter().map(HistoryEvent::from).collect(),
+        }
+    }
+}
+
+/// A change.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs, reason = "the .proto files describe the fields")]
+pub struct HistoryEvent {
+    pub revision: u64,
+    pub time: Option<String>,
+    pub what: String,
+    pub from: String,
+}
+
+impl From<&v1::HistoryEvent> for HistoryEvent {
+    fn from(event: &v1::HistoryEvent) -> Self {
+        Self {
+            revision: event.revision,
+            time: time(event.at),
+            what: event.what.clone(),
+            from: event.from.clone(),
+        }
+    }
+}

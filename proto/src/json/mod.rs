@@ -1,0 +1,65 @@
+//! The JSON form of the API's messages, for the REST API and for `weldrctl --output json`: one type for each message
+//! that is shown, so that both show the same and a new field of a message is added in one place.
+//!
+//! The JSON is stable: fields are added, and never renamed or removed. Its rules:
+//!
+//! - Field names are `snake_case`, as in the `.proto` files.
+//! - Durations are numbers of seconds, and their names end with `_seconds`. Rates end with `_per_second`.
+//! - Times are RFC 3339, in UTC, with milliseconds.
+//! - Values of enumerations are the [words](crate::words) for them.
+//! - What is not set is `null`.
+//!
+//! The two APIs had JSON before they shared it, so some facts are here under both of their names: the health of a
+//! server as `health` and as `state`, `reason`, `description` and `since`; the address as `address` and as `ip` and
+//! `port`; the settings of a pool as `settings` and beside it. Two fields mean different things in the two APIs, see
+//! [`Server::check`] and [`Pool::revision`]; the fields named there mean the same in both.
+
+mod cluster;
+mod pool;
+mod server;
+mod stats;
+
+pub use cluster::{
+    Cluster, HealthOnNodes, History, HistoryEvent, Node, NodeHealth, ServerHealth, VirtualAddress,
+};
+pub use pool::{Pool, PoolCounts, PoolSettings};
+pub use server::{Health, HealthCheck, Server};
+pub use stats::{ClientStats, Latency, Outcomes, ServerStats, Stats, StatusClasses, Totals};
+
+use std::{net::SocketAddr, time::SystemTime};
+
+use serde::{Serialize, Serializer};
+
+/// A duration as a number of seconds: a whole number if there is no fraction.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Seconds(pub prost_types::Duration);
+
+impl Serialize for Seconds {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let prost_types::Duration { seconds, nanos } = self.0;
+        if nanos == 0 {
+            return serializer.serialize_i64(seconds);
+        }
+        serializer.serialize_f64(seconds as f64 + f64::from(nanos) / 1e9)
+    }
+}
+
+/// A time as RFC 3339, in UTC, with milliseconds. `None` if there is none, or if it is outside of what the system can
+/// represent.
+pub fn time(time: Option<prost_types::Timestamp>) -> Option<String> {
+    let time = SystemTime::try_from(time?).ok()?;
+    Some(humantime::format_rfc3339_millis(time).to_string())
+}
+
+/// The text, or `None` if it is empty: an empty string in a message means that the field is not set.
+fn set(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+/// The IP address and the port of `address`. An address that is neither is returned whole, with an empty port.
+fn ip_and_port(address: &str) -> (String, String) {
+    match address.parse::<SocketAddr>() {
+        Ok(address) => (address.ip().to_string(), address.port().to_string()),
+        Err(_) => (address.to_owned(), String::new()),
+    }
+}

@@ -1,0 +1,83 @@
+//! Pools and their settings.
+
+use serde::Serialize;
+
+use super::{HealthCheck, Seconds};
+use crate::{v1, words};
+
+/// A pool.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs, reason = "the .proto files describe the fields")]
+pub struct Pool {
+    pub name: String,
+    /// The settings, as in `settings`.
+    #[serde(flatten)]
+    pub flat: PoolSettings,
+    /// In REST, the revision of the last change of the settings; in `weldrctl`, the revision of the response. Both can
+    /// be given as the expected revision of a change. `settings_revision` means the former in both.
+    pub revision: u64,
+    pub counts: PoolCounts,
+    pub settings: PoolSettings,
+    pub settings_revision: u64,
+}
+
+impl From<&v1::Pool> for Pool {
+    fn from(pool: &v1::Pool) -> Self {
+        let settings = PoolSettings::from(&pool.settings.clone().unwrap_or_default());
+        Self {
+            name: pool.name.clone(),
+            flat: settings.clone(),
+            revision: pool.revision,
+            counts: pool.counts.unwrap_or_default().into(),
+            settings,
+            settings_revision: pool.revision,
+        }
+    }
+}
+
+/// The settings of a pool.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs, reason = "the .proto files describe the fields")]
+pub struct PoolSettings {
+    pub check: Option<HealthCheck>,
+    pub balancing: String,
+    pub fail_open: Option<bool>,
+    pub drain_deadline_seconds: Option<Seconds>,
+    /// 0 means never.
+    pub deregister_after_seconds: Option<Seconds>,
+}
+
+impl From<&v1::PoolSettings> for PoolSettings {
+    fn from(settings: &v1::PoolSettings) -> Self {
+        Self {
+            check: settings.check.as_ref().map(HealthCheck::from),
+            balancing: words::balancing(settings.balancing),
+            fail_open: settings.fail_open,
+            drain_deadline_seconds: settings.drain_deadline.map(Seconds),
+            deregister_after_seconds: settings.deregister_after.map(Seconds),
+        }
+    }
+}
+
+/// The number of servers in each state.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[allow(missing_docs, reason = "the names are those of the states")]
+pub struct PoolCounts {
+    pub initial: u32,
+    pub healthy: u32,
+    pub unhealthy: u32,
+    pub draining: u32,
+    pub unused: u32,
+}
+
+impl From<v1::PoolCounts> for PoolCounts {
+    fn from(counts: v1::PoolCounts) -> Self {
+        Self {
+            initial: counts.initial,
+            healthy: counts.healthy,
+            unhealthy: counts.unhealthy,
+            draining: counts.draining,
+            unused: counts.unused,
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Servers, their health and their health checks.
+
+use serde::Serialize;
+
+use super::{Seconds, ip_and_port, time};
+use crate::{
+    v1::{self, health_check::Type},
+    words,
+};
+
+/// A server of a pool.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs, reason = "the .proto files describe the fields")]
+pub struct Server {
+    pub id: u64,
+    pub pool: String,
+    pub ip: String,
+    pub port: String,
+    pub address: String,
+    pub weight: u32,
+    pub admin_state: String,
+    pub state: String,
+    pub reason: String,
+    pub description: String,
+    pub since: Option<String>,
+    pub in_flight: u64,
+    /// In `weldrctl`, what the server overrides; in REST, the check in effect. `check_override` and `effective_check`
+    /// mean the same in both.
+    pub check: Option<HealthCheck>,
+    pub check_override: Option<HealthCheck>,
+    pub effective_check: Option<HealthCheck>,
+    pub removal_deadline: Option<String>,
+    pub added_at: Option<String>,
+    pub revision: u64,
+    pub health: Option<Health>,
+}
+
+impl From<&v1::Server> for Server {
+    fn from(server: &v1::Server) -> Self {
+        let (ip, port) = ip_and_port(&server.address);
+        let health = Health::from(&server.health.clone().unwrap_or_default());
+        let check_override = server.check.as_ref().map(HealthCheck::from);
+        Self {
+            id: server.id,
+            pool: server.pool.clone(),
+            ip,
+            port,
+            address: server.address.clone(),
+            weight: server.weight,
+            admin_state: words::admin_state(server.admin_state),
+            state: health.state.clone(),
+            reason: health.reason.clone(),
+            description: health.description.clone(),
+            since: health.since.clone(),
+            in_flight: server.in_flight,
+            check: check_override.clone(),
+            check_override,
+            effective_check: server.effective_check.as_ref().map(HealthCheck::from),
+            removal_deadline: time(server.removal_deadline),
+            added_at: time(server.added_at),
+            revision: server.revision,
+            health: server.health.is_some().then_some(health),
+        }
+    }
+}
+
+impl Server {
+    /// The server as REST shows it: `check` is the check in effect.
+    #[must_use]
+    pub fn in_rest(server: &v1::Server) -> Self {
+        let server = Self::from(server);
+        Self {
+            check: server.effective_check.clone(),
+            ..server
+        }
+    }
+}
+
+/// What a node sees of a server.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs, reason = "the .proto files describe the fields")]
+pub struct Health {
+    pub state: String,
+    pub reason: String,
+    pub description: String,
+    pub since: Option<String>,
+}
+
+impl From<&v1::Health> for Health {
+    fn from(health: &v1::Health) -> Self {
+        Self {
+            state: words::state(health.state),
+            reason: words::reason(health.reason),
+            description: health.description.clone(),
+            since: time(health.since),
+        }
+    }
+}
+
+/// A health check. In an override, `null` is what is inherited from the pool.
+#[derive(Debug, Clone, Default, Serialize)]
+#[allow(missing_docs, reason = "the .proto files describe the fields")]
+pub struct HealthCheck {
+    /// `http` or `tcp`.
+    pub r#type: Option<&'static str>,
+    pub path: Option<String>,
+    pub expected_status: Option<String>,
+    pub host: Option<String>,
+    pub interval_seconds: Option<Seconds>,
+    pub timeout_seconds: Option<Seconds>,
+    pub healthy_threshold: Option<u32>,
+    pub unhealthy_threshold: Option<u32>,
+    pub port: Option<u32>,
+}
+
+impl From<&v1::HealthCheck> for HealthCheck {
+    fn from(check: &v1::HealthCheck) -> Self {
+        let of_type = match &check.r#type {
+            None => Self::default(),
+            Some(Type::Tcp(_)) => Self {
+                r#type: Some("tcp"),
+                ..Self::default()
+            },
+            Some(Type::Http(http)) => Self {
+                r#type: Some("http"),
+                path: Some(http.path.clone()),
+                expected_status: Some(http.expected_status.clone()),
+                host: Some(http.host.clone()),
+                ..Self::default()
+            },
+        };
+        Self {
+            interval_seconds: check.interval.map(Seconds),
+            timeout_seconds: check.timeout.map(Seconds),
+            healthy_threshold: check.healthy_threshold,
+            unhealthy_threshold: check.unhealthy_threshold,
+            port: check.port,
+            ..of_type
+        }
+    }
+}
