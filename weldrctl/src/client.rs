@@ -1,4 +1,5 @@
-//! The connection to the nodes: to the first that answers, and to the next when it does no more. Each call bounded in time, each failure turned into a [`CtlError`].
+//! The connection to a node: to the first one that responds, and to the next one if that stops responding. Each call has a
+//! time limit, and each failure becomes a [`CtlError`].
 
 use std::{
     future::Future,
@@ -27,13 +28,13 @@ use crate::{
     error::{CtlError, Obstacle},
 };
 
-/// An answer with ten thousand servers is about 5 MB; tonic's own limit is 4.
+/// The maximum size of a response. One with ten thousand servers has about 5 MB; tonic's default limit is 4 MiB.
 const MAX_ANSWER_BYTES: usize = 256 * 1024 * 1024;
 
-/// How often a quiet connection is probed, so that a stream notices a node that went away without a word.
+/// The interval of keep-alive probes on an idle connection, by which a stream detects a node that is lost.
 const KEEPALIVE: Duration = Duration::from_secs(10);
 
-/// How long a node may take to accept a connection while there are others to ask.
+/// The time limit for connecting to a node if there are other nodes to try.
 const IMPATIENCE: Duration = Duration::from_secs(1);
 
 /// A client of the management API.
@@ -41,11 +42,11 @@ const IMPATIENCE: Duration = Duration::from_secs(1);
 pub(crate) struct Client {
     endpoints: Vec<String>,
     timeout: Duration,
-    /// The node in use, and which of the endpoints it is.
+    /// The node in use, and its index in the endpoints.
     node: Mutex<(usize, Channel)>,
 }
 
-/// One method a unary call: the request in, the answer or the reason why there is none out.
+/// Makes a method for each unary call: it takes the request and returns the response or an error.
 macro_rules! unary {
     ($([$service:ident] $($name:ident($request:ty) -> $answer:ty;)*)*) => {
         impl Client {
@@ -81,7 +82,7 @@ unary! {
 }
 
 impl Client {
-    /// Connects to the first of the endpoints that answers, each within the timeout.
+    /// Connects to the first endpoint that responds. Each has the timeout.
     pub(crate) async fn connect(options: &GlobalOptions) -> Result<Self, CtlError> {
         let endpoints = options.endpoint.clone();
         let timeout = options.timeout;
@@ -102,7 +103,7 @@ impl Client {
         Err(first_error.unwrap_or_else(|| CtlError::Usage("no endpoint is given".to_owned())))
     }
 
-    /// The endpoint in use, for what is shown of it.
+    /// The endpoint in use.
     pub(crate) fn endpoint(&self) -> &str {
         &self.endpoints[self.node().0]
     }
@@ -112,7 +113,7 @@ impl Client {
         node.clone()
     }
 
-    /// The servers of a pool and their changes. Its beginning is bounded in time, its length is not.
+    /// The servers of a pool and their changes. The timeout is for the first message only.
     pub(crate) async fn watch_servers(
         &self,
         request: WatchServersRequest,
@@ -121,7 +122,7 @@ impl Client {
         self.stream(grpc.watch_servers(request)).await
     }
 
-    /// Statistics again and again. The beginning is bounded in time, the length is not.
+    /// Statistics at an interval. The timeout is for the first message only.
     pub(crate) async fn stream_stats(
         &self,
         request: StreamStatsRequest,
@@ -135,7 +136,7 @@ impl Client {
         ManagementClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES)
     }
 
-    /// The answer of the node in use, or of the next that gives one. Calls may be repeated: the API says so.
+    /// The response of the node in use, or of the next one that responds. All calls of the API may be repeated.
     async fn of_any<T>(
         &self,
         call: impl AsyncFn(Channel) -> Result<Response<T>, Status>,
@@ -213,20 +214,20 @@ async fn dial(endpoint: &str, timeout: Duration, is_last: bool) -> Result<Channe
         .map_err(failed)
 }
 
-/// The messages of a stream that has no end of its own.
+/// The messages of a stream that ends only if weldr stops.
 #[derive(Debug)]
 pub(crate) struct Updates<T> {
     stream: Streaming<T>,
     endpoint: String,
     timeout: Duration,
-    /// What is left of the timeout for the first message; `None` after it came.
+    /// The rest of the timeout for the first message; `None` after it was received.
     first_within: Option<Duration>,
 }
 
 impl<T> Updates<T> {
-    /// The next message. The end of the stream is an error: weldr went away.
+    /// The next message. The end of the stream is an error, because weldr has stopped.
     ///
-    /// May be dropped before it is ready: no message is lost by it.
+    /// Cancel safe: no message is lost if the future is dropped.
     pub(crate) async fn next(&mut self) -> Result<T, CtlError> {
         let message = match self.first_within {
             Some(left) => tokio::time::timeout(left, self.stream.message())

@@ -1,4 +1,4 @@
-//! One file a command, or a family of them: arguments in, calls of the API, results out.
+//! One module per command or group of commands: it makes calls of the API from arguments, and prints the results.
 
 use crate::{
     args::{Cli, Command, GlobalOptions},
@@ -24,12 +24,12 @@ mod wait;
 mod watch;
 mod weights;
 
-/// What every command works with.
+/// What every command uses.
 #[derive(Debug)]
 struct Session {
     client: Client,
     pool: String,
-    /// Whether reads may be answered by the node alone.
+    /// Whether reads may be answered by the node alone, without asking the leader.
     stale: bool,
     output: Output,
 }
@@ -45,7 +45,7 @@ impl Session {
     }
 }
 
-/// Runs one command. What is wrong with the command line is found before anything is dialled.
+/// Runs one command. The command line is checked before a connection is made.
 pub(crate) async fn run(cli: Cli) -> Result<Exit, CtlError> {
     let command = match cli.command {
         Command::Completions(args) => {

@@ -1,4 +1,4 @@
-//! What can go wrong, as the operator reads it and as the exit code tells it.
+//! The errors of commands, with their text for the operator and their exit code.
 //!
 //! Two texts: `Display` names the level of the error alone, for a log; [`CtlError::sentence`] is the one
 //! line that goes to stderr, with the cause and what to do about it.
@@ -9,16 +9,16 @@ use thiserror::Error;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-/// How the program ends. Ordered: of several results the worst one is the exit code.
+/// The exit codes, in order: of several results the worst one is the exit code of the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Exit {
-    /// What was asked for is done.
+    /// Success.
     Done = 0,
-    /// Weldr answered, and the answer is no; or it did not come true in the time given to wait.
+    /// Weldr refused the call, or the condition of `--wait` did not come true in time.
     Refused = 1,
     /// The command line is wrong.
     Usage = 2,
-    /// No answer of weldr.
+    /// Weldr did not respond.
     Unreachable = 3,
 }
 
@@ -28,7 +28,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Why a command did not do what it was asked.
+/// Why a command failed.
 #[derive(Debug, Error)]
 pub(crate) enum CtlError {
     /// The arguments contradict each other in a way that clap cannot see.
@@ -37,48 +37,48 @@ pub(crate) enum CtlError {
     /// Weldr refused the call.
     #[error("weldr refused the call")]
     Refused(#[from] Refusal),
-    /// Weldr accepted the call, and what was waited for did not happen.
+    /// Weldr accepted the call, but the condition of `--wait` did not come true.
     #[error("not done: {0}")]
     NotDone(String),
-    /// Weldr did not answer, or what answered is not weldr.
+    /// Weldr did not respond, or the response is not from weldr.
     #[error("cannot reach weldr at {endpoint}")]
     Unreachable {
-        /// The endpoint as it was dialled.
+        /// The endpoint.
         endpoint: String,
-        /// What stood in the way.
+        /// The kind of failure.
         why: Obstacle,
-        /// The error under it, when there is one.
+        /// The cause, if there is one.
         #[source]
         source: Option<Box<dyn Error + Send + Sync>>,
     },
-    /// Something of this machine failed, most often the writing to stdout.
+    /// A local operation failed, most often writing to stdout.
     #[error("cannot {what}")]
     Local {
-        /// What was tried, as a verb and its object.
+        /// The operation, as a verb and its object.
         what: &'static str,
-        /// The error of the system.
+        /// The cause.
         source: io::Error,
     },
 }
 
-/// What stood between us and an answer.
+/// Why there was no response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Obstacle {
-    /// Nothing listens there.
+    /// The connection was refused.
     ConnectionRefused,
-    /// Nothing came back in this time.
+    /// There was no response within this time.
     NoAnswer(Duration),
-    /// The connection ended before the answer, or in the middle of a stream.
+    /// The connection was closed before the response, or during a stream.
     ConnectionLost,
-    /// Something answers, and it is no management port of weldr.
+    /// The response is not from a management API of weldr.
     NotManagement,
-    /// Weldr itself says that it cannot answer now.
+    /// Weldr responded that it is not available.
     Unavailable(String),
-    /// Another error of the network; its text is the source's.
+    /// Another network error, which the source describes.
     Network,
 }
 
-/// An answer that says no.
+/// A refusal by weldr.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{}: {message}", code_name(*code))]
 pub(crate) struct Refusal {
@@ -86,12 +86,12 @@ pub(crate) struct Refusal {
     pub(crate) code: Code,
     /// Weldr's message.
     pub(crate) message: String,
-    /// What is wrong with which field, of `google.rpc.BadRequest`.
+    /// The fields that were refused and why, from `google.rpc.BadRequest`.
     pub(crate) violations: Vec<(String, String)>,
 }
 
 impl CtlError {
-    /// An error of the connection: of connecting, or of a call whose connection broke.
+    /// A failure to connect, or a call whose connection was lost.
     pub(crate) fn network(
         endpoint: &str,
         timeout: Duration,
@@ -116,7 +116,7 @@ impl CtlError {
         }
     }
 
-    /// What the status of a call means.
+    /// The error for the status of a call.
     pub(crate) fn from_status(endpoint: &str, timeout: Duration, status: Status) -> Self {
         if let Some(why) = obstacle(&status, timeout) {
             return Self::Unreachable {
@@ -145,11 +145,11 @@ impl CtlError {
         }
     }
 
-    /// Whether a write that ended so may have been made all the same.
+    /// Whether a write that ended with this error may have been made.
     pub(crate) fn leaves_open(&self) -> bool {
         match self {
             Self::Unreachable { why, .. } => match why {
-                // Weldr says so itself, either way.
+                // The message of weldr says whether the change was made.
                 Obstacle::Unavailable(said) => {
                     !said.contains(NOTHING_CHANGED) && !said.contains(SAFE)
                 }
@@ -160,12 +160,12 @@ impl CtlError {
         }
     }
 
-    /// Whether the reader of our output went away (`weldrctl list | head -1`), which is no error.
+    /// Whether the reader of the output has closed it (`weldrctl list | head -1`), which is not an error.
     pub(crate) fn is_closed_output(&self) -> bool {
         matches!(self, Self::Local { source, .. } if source.kind() == io::ErrorKind::BrokenPipe)
     }
 
-    /// What the operator reads: the cause, and what to do about it.
+    /// The text for the operator: the cause, and what to do about it.
     pub(crate) fn sentence(&self) -> String {
         match self {
             Self::Usage(text) => format!("{text}; see --help"),
@@ -187,21 +187,21 @@ impl Obstacle {
         endpoint: &str,
         source: Option<&(dyn Error + Send + Sync + 'static)>,
     ) -> String {
-        const OTHER: &str = "--endpoint (or WELDR_ENDPOINT) names another";
+        const OTHER: &str = "to use another address: --endpoint or WELDR_ENDPOINT";
         match self {
             Self::ConnectionRefused => format!(
                 "cannot reach weldr at {endpoint}: connection refused; is it running? {OTHER}"
             ),
             Self::NoAnswer(timeout) => format!(
-                "no answer from weldr at {endpoint} within {}; --timeout gives it longer, {OTHER}",
+                "no response from weldr at {endpoint} within {}; to wait longer: --timeout; {OTHER}",
                 humantime::format_duration(*timeout)
             ),
             Self::ConnectionLost => format!(
-                "the connection to weldr at {endpoint} was closed before its answer; is it shutting down, \
+                "the connection to weldr at {endpoint} was closed before the response; is it shutting down, \
                  and is it weldr's management port? {OTHER}"
             ),
             Self::NotManagement => format!(
-                "what answers at {endpoint} is not weldr's management port, by default 8687; {OTHER}"
+                "{endpoint} is not weldr's management port, which is 8687 by default; {OTHER}"
             ),
             Self::Unavailable(message) => {
                 format!("weldr at {endpoint} is not available now: {message}; {OTHER}")
@@ -216,7 +216,7 @@ impl Obstacle {
 }
 
 impl Refusal {
-    /// Weldr's message, and what it says of single fields as far as the message does not say it.
+    /// Weldr's message, and the refused fields that it does not contain.
     fn sentence(&self) -> String {
         let mut text = if self.message.is_empty() {
             format!("refused with {}", code_name(self.code))
@@ -235,20 +235,20 @@ impl Refusal {
     }
 }
 
-/// How weldr says what became of a write.
+/// The parts of weldr's messages that say whether a change was made.
 const NOTHING_CHANGED: &str = "nothing changed";
 const SAFE: &str = "repeating it is safe";
 
-/// Whether a status says that nobody of weldr answered, and why.
+/// Why there was no response, if that is what a status means.
 fn obstacle(status: &Status, timeout: Duration) -> Option<Obstacle> {
     let broken = status.source().is_some();
     match status.code() {
-        // What tonic makes of an HTTP/2 answer that is no gRPC, and of bytes that are no HTTP/2.
+        // The status that tonic makes of a response that is HTTP/2 but not gRPC.
         _ if status.message().starts_with("grpc-status header missing") => {
             Some(Obstacle::NotManagement)
         }
         Code::Unimplemented => Some(Obstacle::NotManagement),
-        // Weldr has waited for others, and says for whom.
+        // Weldr has waited for other nodes, and its message names them.
         Code::DeadlineExceeded if !broken && status.message().contains(SAFE) => {
             Some(Obstacle::Unavailable(status.message().to_owned()))
         }
@@ -268,7 +268,7 @@ fn violations(status: &Status) -> Vec<(String, String)> {
         .collect()
 }
 
-/// The name of a code as the API's documentation writes it.
+/// The name of a code as in the documentation of the API.
 pub(crate) fn code_name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",
@@ -291,12 +291,12 @@ pub(crate) fn code_name(code: Code) -> &'static str {
     }
 }
 
-/// The kind of the first error of the system in a chain of causes.
+/// The kind of the first I/O error in a chain of causes.
 fn io_kind(error: &(dyn Error + 'static)) -> Option<io::ErrorKind> {
     causes(error).find_map(|cause| cause.downcast_ref::<io::Error>().map(io::Error::kind))
 }
 
-/// Whether our side of HTTP/2 could make nothing of what the other side sent, an HTTP/1 answer for example.
+/// Whether the HTTP/2 library could not parse what the other side sent, for example an HTTP/1 response.
 fn speaks_no_http2(error: &(dyn Error + 'static)) -> bool {
     causes(error)
         .filter_map(|cause| cause.downcast_ref::<h2::Error>())
@@ -393,7 +393,7 @@ mod tests {
             (io::ErrorKind::TimedOut, "within 5s"),
             (
                 io::ErrorKind::ConnectionReset,
-                "was closed before its answer",
+                "was closed before the response",
             ),
             (io::ErrorKind::HostUnreachable, "host unreachable"),
         ] {

@@ -1,6 +1,6 @@
 //! `weldrctl`: the command line of Weldr's management API.
 //!
-//! One call of the API, or a few, per command; what the API means is written in
+//! Each command makes one or a few calls of the API, which is described in
 //! `proto/weldr/v1/management.proto`. Exit codes: 0 done, 1 refused, 2 usage, 3 unreachable.
 
 mod args;
@@ -40,7 +40,7 @@ fn run(cli: Cli) -> Result<Exit, CtlError> {
             source,
         })?;
     let exit = runtime.block_on(commands::run(cli));
-    // A name that is still being resolved must not hold the process after its time is over.
+    // The resolution of a host name, which cannot be cancelled, must not delay the exit.
     runtime.shutdown_background();
     exit
 }

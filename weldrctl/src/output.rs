@@ -1,4 +1,4 @@
-//! Where results go: stdout as tables or JSON; stderr for complaints and progress.
+//! Output: results as tables or JSON on stdout, errors and progress on stderr.
 
 use std::io::{self, IsTerminal as _, Write as _};
 
@@ -30,7 +30,7 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// Output to stdout in the format that was asked for.
+    /// Output to stdout in the given format.
     pub(crate) fn new(format: Format) -> Self {
         let stdout = io::stdout();
         let terminal = stdout.is_terminal();
@@ -47,29 +47,29 @@ impl Output {
         self.format == Format::Json
     }
 
-    /// Whether tables have all their columns.
+    /// Whether tables have all columns.
     pub(crate) fn is_wide(&self) -> bool {
         self.format == Format::Wide
     }
 
-    /// Whether what is shown can be redrawn: text, on a terminal that can do it.
+    /// Whether the output can be redrawn in place: text, on a terminal that supports it.
     pub(crate) fn is_live(&self) -> bool {
         self.terminal && !self.is_json() && !style::is_dumb()
     }
 
-    /// How text is coloured.
+    /// The colours of text.
     pub(crate) fn paint(&self) -> Paint {
         self.paint
     }
 
-    /// Prints text as it is. The text ends its own lines.
+    /// Prints text as it is. It contains its line ends.
     pub(crate) fn text(&self, text: &str) -> io::Result<()> {
         let mut stdout = self.stdout.lock();
         stdout.write_all(text.as_bytes())?;
         stdout.flush()
     }
 
-    /// Prints a document over several lines.
+    /// Prints a document on several lines.
     pub(crate) fn document(&self, document: &impl Serialize) -> io::Result<()> {
         let mut text = serde_json::to_string_pretty(document)?;
         text.push('\n');
@@ -84,12 +84,12 @@ impl Output {
     }
 }
 
-/// Says on stderr what went wrong. That stderr is closed is not worth a word.
+/// Prints an error on stderr. Errors of stderr itself are ignored.
 pub(crate) fn complain(sentence: &str) {
     _ = writeln!(io::stderr().lock(), "weldrctl: {sentence}");
 }
 
-/// A line on stderr that is written over itself; nothing where stderr is no terminal.
+/// A progress line on stderr that is overwritten in place. Prints nothing if stderr is not a terminal.
 #[derive(Debug)]
 pub(crate) struct Progress {
     shown: bool,
@@ -97,7 +97,7 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Progress that shows nothing yet.
+    /// Progress that has not been shown yet.
     pub(crate) fn new() -> Self {
         Self {
             shown: false,

@@ -1,39 +1,39 @@
-//! Rates from two samples of the statistics. Pure.
+//! Rates from two samples of the statistics.
 
 use std::collections::HashMap;
 
 use prost_types::Timestamp;
 use weldr_proto::v1::{Outcomes, ServerStats, Stats};
 
-/// What happened per second between two samples.
+/// Rates per second between two samples.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Rates {
     /// Requests of clients.
     pub(crate) client: f64,
-    /// Of these, the failed ones.
+    /// Failed requests of clients.
     pub(crate) client_failed: f64,
     /// Attempts on servers.
     pub(crate) server: f64,
-    /// Of these, the failed ones.
+    /// Failed attempts on servers.
     pub(crate) server_failed: f64,
     /// Attempts after the first one of a request.
     pub(crate) retries: f64,
-    /// Bytes of bodies that came from clients.
+    /// Bytes of bodies received from clients.
     pub(crate) bytes_received: f64,
-    /// Bytes of bodies that went to clients.
+    /// Bytes of bodies sent to clients.
     pub(crate) bytes_sent: f64,
 }
 
-/// What happened per second on one server between two samples.
+/// Rates per second of one server between two samples.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct ServerRates {
     /// Attempts.
     pub(crate) requests: f64,
-    /// Of these, the failed ones.
+    /// Failed attempts.
     pub(crate) failed: f64,
 }
 
-/// The rates between two samples of one run of weldr; `None` when it was restarted between them, or when
+/// The rates between two samples. `None` if weldr was restarted between them, or if
 /// no time passed.
 pub(crate) fn between(earlier: &Stats, later: &Stats) -> Option<Rates> {
     let seconds = seconds_between(earlier, later)?;

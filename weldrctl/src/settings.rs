@@ -1,8 +1,8 @@
-//! Options of the command line to settings of the API.
+//! Converts options of the command line to settings of the API.
 //!
-//! The API replaces the overrides of a server as a whole, and the parameters of an HTTP check as a whole.
-//! An operator who types `--check-path /health` means to change the path alone, so what is typed is laid
-//! onto what is there, and the write carries the revision that was read.
+//! The API replaces all overrides of a server at once, and all parameters of an HTTP check at once. An operator who
+//! types `--check-path /health` means to change only the path. So the options are combined with the present settings,
+//! and the write has the revision that was read as its expected revision.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ impl CheckOptions {
         *self == Self::default()
     }
 
-    /// Whether they say something of an HTTP check, which cannot be written without its other parameters.
+    /// Whether an option of an HTTP check is given, which can only be written together with the other parameters.
     pub(crate) fn touches_http(&self) -> bool {
         self.check_path.is_some() || self.check_expect.is_some() || self.check_host.is_some()
     }
@@ -37,7 +37,7 @@ impl CheckOptions {
         Ok(())
     }
 
-    /// The check that comes of laying these options onto `base`.
+    /// `base` with the changes of these options.
     pub(crate) fn onto(&self, base: HealthCheck) -> HealthCheck {
         HealthCheck {
             r#type: self.kind_onto(base.r#type),
@@ -77,8 +77,8 @@ impl PoolSetArgs {
             && self.check.is_empty()
     }
 
-    /// The settings to write. `kind` is the kind of check that the pool has, for the parameters of an HTTP
-    /// check that are not given.
+    /// The settings to write. `kind` is the type of the pool's present check, for the parameters of an HTTP check that are
+    /// not given.
     pub(crate) fn settings(&self, kind: Option<Type>) -> PoolSettings {
         let check = (!self.check.is_empty()).then(|| {
             self.check.onto(HealthCheck {
@@ -119,7 +119,7 @@ impl From<BalancingChoice> for Balancing {
     }
 }
 
-/// A duration of the API. The command line accepts none that it cannot carry; beyond that it saturates.
+/// A duration of the API. Durations that are too long for it, which the command line does not accept, saturate.
 pub(crate) fn proto_duration(duration: Duration) -> prost_types::Duration {
     prost_types::Duration::try_from(duration).unwrap_or(prost_types::Duration {
         seconds: i64::MAX,

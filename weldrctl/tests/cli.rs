@@ -169,7 +169,7 @@ fn wrong_usage_exits_with_2_and_dials_nothing() {
         ),
         (
             &["add", "127.0.0.1:80", "--wait", "--weight", "0"],
-            "never becomes healthy",
+            "does not become healthy",
         ),
         (
             &["remove", "127.0.0.1:80", "--now", "--deadline", "3s"],
@@ -210,7 +210,7 @@ fn nothing_listening_is_one_sentence_and_3() {
             stderr(&output),
             format!(
                 "weldrctl: cannot reach weldr at http://{endpoint}: connection refused; is it running? \
-                 --endpoint (or WELDR_ENDPOINT) names another\n"
+                 to use another address: --endpoint or WELDR_ENDPOINT\n"
             )
         );
     }
@@ -347,7 +347,7 @@ fn a_write_without_an_answer_leaves_open_whether_it_was_made() {
     let text = stderr(&output);
     let first = text.lines().next().unwrap();
     assert!(
-        first.starts_with("weldrctl: 127.0.0.1:9408: no answer from weldr at http://"),
+        first.starts_with("weldrctl: 127.0.0.1:9408: no response from weldr at http://"),
         "{text}"
     );
     assert!(

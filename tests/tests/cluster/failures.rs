@@ -71,7 +71,7 @@ async fn without_a_quorum_nothing_changes_and_traffic_goes_on() {
     assert_eq!(answer.status, 200);
     let told = cluster.weldrctl(2).args(["cluster", "status"]).run().await;
     assert_eq!(told.code(), Some(1));
-    assert!(told.stdout.contains("no answer"), "{}", told.stdout);
+    assert!(told.stdout.contains("no response"), "{}", told.stdout);
     assert!(told.stdout.contains("no quorum"), "{}", told.stdout);
 
     // It starts without a quorum too, with what it had, however it ended.

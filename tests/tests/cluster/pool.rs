@@ -53,7 +53,7 @@ async fn an_earlier_revision_is_brought_back_by_a_new_one() {
         .await;
     let said = back.expect_success();
     assert!(
-        said.starts_with("the pool is as it was at revision 2, by revision"),
+        said.starts_with("the servers and pool settings of revision 2 were restored, revision"),
         "{said}"
     );
     wait::until("1003 to be gone", async || {
@@ -194,7 +194,7 @@ async fn every_node_says_what_it_sees() {
         .run()
         .await
         .expect_success();
-    assert!(table.contains("no answer"), "{table}");
+    assert!(table.contains("no response"), "{table}");
 }
 
 /// A server that only one of three nodes cannot reach stays; one that all see dead goes.

@@ -1,4 +1,4 @@
-//! Everything about one thing, a field a line: `get` and `pool get`.
+//! All details of one object, one field per line: `get` and `pool get`.
 
 use std::fmt::Write as _;
 
@@ -12,7 +12,7 @@ use super::{
     words,
 };
 
-/// A server, with what was counted of it.
+/// A server and its statistics.
 pub(crate) fn server(
     server: &Server,
     stats: Option<&ServerStats>,
@@ -74,7 +74,7 @@ fn counted(card: &mut Card, stats: &ServerStats) {
     );
 }
 
-/// The settings of a pool and how many of its servers are in which state.
+/// The settings of a pool, and the number of its servers in each state.
 pub(crate) fn pool(pool: &Pool, paint: Paint) -> String {
     let settings = pool.settings.clone().unwrap_or_default();
     let counts = pool.counts.unwrap_or_default();

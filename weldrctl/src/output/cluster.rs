@@ -1,4 +1,4 @@
-//! The nodes of a cluster, side by side.
+//! The nodes of a cluster, and the history.
 
 use std::fmt::Write as _;
 
@@ -40,14 +40,14 @@ pub(crate) fn status(cluster: &GetClusterResponse, paint: Paint) -> String {
             );
         }
     }
-    text.push_str(&verdict(cluster, paint));
+    text.push_str(&quorum(cluster, paint));
     text
 }
 
 fn row(node: &Node) -> Vec<Cell> {
     if !node.reachable {
         let mut cells: Vec<Cell> = vec![node.name.as_str().into(), node.address.as_str().into()];
-        cells.push(Cell::tinted("no answer", Some(Tint::Bad)));
+        cells.push(Cell::tinted("no response", Some(Tint::Bad)));
         cells.extend((3..COLUMNS.len()).map(|_| Cell::from("-")));
         return cells;
     }
@@ -71,7 +71,7 @@ fn row(node: &Node) -> Vec<Cell> {
     ]
 }
 
-/// The virtual addresses that are at a node.
+/// The virtual addresses that a node holds.
 fn held(node: &Node) -> String {
     let held = node.virtual_addresses.iter().filter(|told| told.held);
     let held: Vec<_> = held.map(|told| told.address.as_str()).collect();
@@ -81,7 +81,7 @@ fn held(node: &Node) -> String {
     held.join(" ")
 }
 
-fn verdict(cluster: &GetClusterResponse, paint: Paint) -> String {
+fn quorum(cluster: &GetClusterResponse, paint: Paint) -> String {
     let id = &cluster.cluster;
     if cluster.quorum {
         return format!(
@@ -133,7 +133,7 @@ pub(crate) fn all_nodes(servers: &[ServerHealth], paint: Paint) -> String {
 fn view(address: &str, node: &NodeHealth) -> Vec<Cell> {
     let mut cells: Vec<Cell> = vec![address.into(), node.node.as_str().into()];
     let Some(health) = &node.health else {
-        cells.push(Cell::tinted("no answer", Some(Tint::Bad)));
+        cells.push(Cell::tinted("no response", Some(Tint::Bad)));
         cells.extend((3..6).map(|_| Cell::from("-")));
         return cells;
     };

@@ -1,4 +1,4 @@
-//! What happens, a line each.
+//! Events, one line each.
 
 use std::fmt::Write as _;
 
@@ -12,7 +12,7 @@ use super::{
     words,
 };
 
-/// A line of `watch` about a server: time, event, address, and what it is now.
+/// A line of `watch` about a server: time, event, address, and the present state.
 pub(crate) fn server(time: Timestamp, event: &str, server: &Server, paint: Paint) -> String {
     format!(
         "{}  {event:<8}  {:<21}  {}\n",
@@ -35,7 +35,7 @@ pub(crate) fn settings(time: Timestamp, settings: &PoolSettings) -> String {
     )
 }
 
-/// A server in a few words: its state and why, and what the operator set when that is not the usual.
+/// A short description of a server: its state and the reason, and the settings that differ from the defaults.
 pub(crate) fn summary(server: &Server, paint: Paint) -> String {
     let mut text = state(server, paint);
     let admin = words::admin_state(server.admin_state);
@@ -52,7 +52,7 @@ pub(crate) fn summary(server: &Server, paint: Paint) -> String {
     text
 }
 
-/// The state of a server and why.
+/// The state of a server and the reason.
 pub(crate) fn state(server: &Server, paint: Paint) -> String {
     server.health.as_ref().map_or_else(
         || "unknown".to_owned(),
@@ -79,7 +79,7 @@ fn or_none(duration: Option<prost_types::Duration>) -> String {
     duration.map_or_else(|| figures::NONE.to_owned(), figures::setting)
 }
 
-/// What a peer wrote, without the characters that steer a terminal.
+/// Text from a peer, without control characters, which could change the terminal.
 fn printable(text: &str) -> String {
     text.replace(char::is_control, " ")
 }

@@ -1,10 +1,10 @@
-//! Figures for people: short, with a unit, never more exact than they are of use.
+//! Numbers for people: short, with a unit, and no more exact than useful.
 
 use std::time::{Duration, SystemTime};
 
 use prost_types::Timestamp;
 
-/// What stands where there is nothing to show.
+/// The text for a value that is not known.
 pub(crate) const NONE: &str = "-";
 
 /// A duration of the API in seconds. Negative ones do not occur.
@@ -12,19 +12,19 @@ pub(crate) fn seconds(duration: prost_types::Duration) -> f64 {
     duration.seconds as f64 + f64::from(duration.nanos) / 1e9
 }
 
-/// How long `since` is past at `now`; nothing when the clocks disagree.
+/// The time from `since` to `now`; zero if the clocks of the machines disagree.
 pub(crate) fn elapsed(since: Timestamp, now: Timestamp) -> Duration {
     let nanos = |time: Timestamp| i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanos);
     let passed = nanos(now).saturating_sub(nanos(since)).max(0);
     Duration::from_nanos(u64::try_from(passed).unwrap_or(u64::MAX))
 }
 
-/// The clock of this machine.
+/// The present time by the clock of this machine.
 pub(crate) fn now() -> Timestamp {
     SystemTime::now().into()
 }
 
-/// How long something lasts, in its largest unit: `12s`, `3m`, `5h`, `9d`.
+/// A duration in its largest unit: `12s`, `3m`, `5h`, `9d`.
 pub(crate) fn age(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match seconds {
@@ -35,12 +35,12 @@ pub(crate) fn age(duration: Duration) -> String {
     }
 }
 
-/// How long ago `since` is at `now`.
+/// The time from `since` to `now`, in its largest unit.
 pub(crate) fn since(since: Option<Timestamp>, now: Timestamp) -> String {
     since.map_or_else(|| NONE.to_owned(), |since| age(elapsed(since, now)))
 }
 
-/// A time of an event: RFC 3339 in UTC, to the millisecond.
+/// A point in time: RFC 3339 in UTC, with milliseconds.
 pub(crate) fn instant(time: Timestamp) -> String {
     // The `Timestamp` formats to the second, the milli-, micro- or nanosecond, as its value needs. Columns
     // stay in line when it never needs less than the milliseconds.
@@ -65,7 +65,7 @@ pub(crate) fn rate(per_second: f64) -> String {
     }
 }
 
-/// A time that a request takes: `240µs`, `1.2ms`, `35ms`, `1.20s`.
+/// The latency of a request: `240µs`, `1.2ms`, `35ms`, `1.20s`.
 pub(crate) fn latency(duration: prost_types::Duration) -> String {
     let micros = seconds(duration) * 1e6;
     match micros {
@@ -76,7 +76,7 @@ pub(crate) fn latency(duration: prost_types::Duration) -> String {
     }
 }
 
-/// A setting of the API: `5s`, `1m 30s`, `100ms`.
+/// A duration that is a setting: `5s`, `1m 30s`, `100ms`.
 pub(crate) fn setting(duration: prost_types::Duration) -> String {
     Duration::try_from(duration).map_or_else(
         |_negative| NONE.to_owned(),

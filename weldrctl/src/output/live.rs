@@ -1,4 +1,4 @@
-//! A terminal that is redrawn in place, and given back as it was.
+//! A terminal that is redrawn in place, and restored at the end.
 
 use std::{
     fmt::Write as _,
@@ -7,19 +7,18 @@ use std::{
 
 use terminal_size::{Height, terminal_size};
 
-/// To the alternate screen, the cursor hidden, long lines cut off and not wrapped.
+/// Switches to the alternate screen, hides the cursor, and turns off line wrapping.
 const ENTER: &str = "\x1b[?1049h\x1b[?25l\x1b[?7l";
 const LEAVE: &str = "\x1b[?7h\x1b[?25h\x1b[?1049l";
 
-/// The whole terminal. When it is dropped, the terminal shows what it showed before, and the last frame
-/// under it.
+/// The whole terminal. When it is dropped, the terminal shows its former content again, and the last frame below it.
 #[derive(Debug)]
 pub(crate) struct Screen {
     last: String,
 }
 
 impl Screen {
-    /// Takes the terminal of stdout.
+    /// Takes over the terminal of stdout.
     pub(crate) fn enter() -> io::Result<Self> {
         write(ENTER)?;
         Ok(Self {
@@ -27,9 +26,9 @@ impl Screen {
         })
     }
 
-    /// Replaces what is shown. Lines that have no place at the bottom are counted, not scrolled.
+    /// Replaces the shown text. Lines that do not fit at the bottom are not shown, only their number.
     pub(crate) fn draw(&mut self, frame: String) -> io::Result<()> {
-        // A pseudo-terminal that nobody gave a size says 0.
+        // The size of a pseudo-terminal is 0 until it is set.
         let height = terminal_size()
             .map(|(_, Height(rows))| usize::from(rows))
             .filter(|rows| *rows > 0);
@@ -41,14 +40,14 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        // A terminal that is gone needs nothing back.
+        // A terminal that is closed need not be restored.
         _ = write(LEAVE);
         _ = write(&self.last);
     }
 }
 
-/// From the top left corner: each line and what is left of the old one cleared, then the rest cleared. What
-/// is there is written over and never blanked before, so nothing flickers.
+/// The control sequences that draw `frame` from the top left corner. Each line overwrites the old one and clears its
+/// rest, and at the end the rest of the screen is cleared. Nothing is cleared before it is drawn, so nothing flickers.
 fn paint_over(frame: &str, height: usize) -> String {
     let lines: Vec<&str> = frame.lines().collect();
     let height = height.max(2);

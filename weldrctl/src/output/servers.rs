@@ -1,4 +1,4 @@
-//! The table of servers: for `list` from the settings and the statistics, for `stats` from the statistics.
+//! The table of servers: for `list` from the servers and the statistics, for `stats` from the statistics.
 
 use prost_types::Timestamp;
 use weldr_proto::v1::{
@@ -62,7 +62,7 @@ const DETAIL_WIDE: [Column; 9] = [
     figure("P99.9"),
 ];
 
-/// The servers of a pool, each with what `stats` counted of it.
+/// The servers of a pool, each with its statistics.
 pub(crate) fn list(servers: &[Server], stats: &Stats, wide: bool, paint: Paint) -> String {
     let now = stats.at.unwrap_or_else(figures::now);
     let by_id = crate::rates::by_id(&stats.servers);
@@ -103,8 +103,7 @@ fn list_row(server: &Server, stats: Option<&ServerStats>, now: Timestamp, wide: 
     row
 }
 
-/// The statistics of each server. With `earlier`, rates are those between the two samples; without, those
-/// that weldr tells.
+/// The statistics of each server. Rates are those between `earlier` and `stats`, or without `earlier` those from weldr.
 pub(crate) fn detail(stats: &Stats, earlier: Option<&Stats>, wide: bool, paint: Paint) -> String {
     let now = stats.at.unwrap_or_else(figures::now);
     let mut columns = DETAIL.to_vec();
@@ -171,7 +170,7 @@ fn health(health: Option<&Health>, now: Timestamp) -> [Cell; 3] {
     ]
 }
 
-/// A check in a few words: `http /health 200-299 every 5s`.
+/// A short description of a check: `http /health 200-299 every 5s`.
 pub(crate) fn check(check: Option<&HealthCheck>) -> String {
     let Some(check) = check else {
         return NONE.to_owned();
@@ -221,7 +220,7 @@ fn or_none(stats: Option<&ServerStats>, show: impl Fn(&ServerStats) -> String) -
     stats.map_or_else(|| NONE.to_owned(), show).into()
 }
 
-/// A percentile of a server that has answered at least once.
+/// A percentile of the latency, if at least one response was measured.
 fn percentile(
     stats: Option<&ServerStats>,
     pick: impl Fn(&Latency) -> Option<prost_types::Duration>,

@@ -1,4 +1,4 @@
-//! Colours, by hand: four of them, on a terminal only.
+//! The colours of text on a terminal.
 
 use std::{env, fmt::Display};
 
@@ -7,22 +7,22 @@ use weldr_proto::v1::HealthState;
 /// A colour with a meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tint {
-    /// As it should be.
+    /// Healthy, or as it should be.
     Good,
-    /// Broken.
+    /// Failed.
     Bad,
-    /// On its way out.
+    /// Draining.
     Leaving,
     /// Not yet decided.
     Undecided,
     /// The head of a table.
     Head,
-    /// Of no weight now.
+    /// Not in use.
     Dim,
 }
 
 impl Tint {
-    /// The colour of a health state; a state that this program does not know has none.
+    /// The colour of a health state. A state that this program does not know has none.
     pub(crate) fn of_state(state: i32) -> Option<Self> {
         match HealthState::try_from(state).unwrap_or_default() {
             HealthState::Healthy => Some(Self::Good),
@@ -34,7 +34,7 @@ impl Tint {
         }
     }
 
-    /// The control sequence that begins it.
+    /// The control sequence that begins this colour.
     pub(crate) fn begin(self) -> &'static str {
         match self {
             Self::Good => "\x1b[32m",
@@ -47,10 +47,10 @@ impl Tint {
     }
 }
 
-/// The control sequence that ends any of them.
+/// The control sequence that ends a colour.
 pub(crate) const END: &str = "\x1b[0m";
 
-/// Whether the terminal says that it understands no control sequence.
+/// Whether the terminal does not support control sequences.
 pub(crate) fn is_dumb() -> bool {
     env::var_os("TERM").is_some_and(|value| value == "dumb")
 }
@@ -66,9 +66,9 @@ impl Paint {
         Self(terminal && !refused && !is_dumb())
     }
 
-    /// Paints nothing.
+    /// Uses no colours.
     pub(crate) const PLAIN: Self = Self(false);
-    /// Paints always.
+    /// Always uses colours.
     #[cfg(test)]
     pub(crate) const COLOURED: Self = Self(true);
 

@@ -1,4 +1,4 @@
-//! Plain columns, aligned: a head in capitals, two spaces between, no lines.
+//! Tables of aligned columns: a head in capitals, two spaces between columns, and no lines.
 
 use tabled::{
     builder::Builder,
@@ -22,7 +22,7 @@ pub(crate) const fn words(title: &'static str) -> Column {
     }
 }
 
-/// A column of figures, aligned to the right.
+/// A column of numbers, aligned to the right.
 pub(crate) const fn figures(title: &'static str) -> Column {
     Column {
         title,
@@ -40,7 +40,7 @@ pub(crate) struct Cell {
 impl Cell {
     /// Text with the colour of its meaning.
     pub(crate) fn tinted(text: impl Into<String>, tint: Option<Tint>) -> Self {
-        // A control character of a peer's text must not reach the terminal, nor break a row.
+        // A control character in a peer's text must not reach the terminal or break a row.
         let text = text.into().replace(|letter: char| letter.is_control(), " ");
         Self { text, tint }
     }

@@ -1,4 +1,4 @@
-//! The statistics of the node: as a table, as the lines of a pipe, and as the frame of a terminal.
+//! The statistics of a node: as a table, as lines for a pipe, and as a frame for a terminal.
 
 use std::fmt::Write as _;
 
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::rates::{Rates, between, per_server};
 
-/// Success and failed of both sides, since weldr started.
+/// Successes and failures of clients and servers since weldr started.
 pub(crate) fn table(stats: &Stats, paint: Paint) -> String {
     let columns = [word("SIDE"), figure("SUCCESS"), figure("FAILED")];
     let rows = [("client", stats.client), ("server", stats.server)]
@@ -31,7 +31,7 @@ pub(crate) fn table(stats: &Stats, paint: Paint) -> String {
     table::render(&columns, rows, paint)
 }
 
-/// The side of the clients in a few words, since weldr started.
+/// A summary of the connections and requests of clients since weldr started.
 pub(crate) fn clients(stats: &Stats) -> String {
     let clients = stats.client_detail.unwrap_or_default();
     format!(
@@ -103,13 +103,13 @@ fn server_lines(time: &str, stats: &Stats, earlier: Option<&Stats>) -> String {
     text
 }
 
-/// Of a server that has answered at least once.
+/// The median or another percentile, if at least one response was measured.
 fn p99(server: &ServerStats) -> Option<prost_types::Duration> {
     let latency = server.latency.as_ref()?;
     latency.p99.filter(|_| latency.count > 0)
 }
 
-/// One sample as what a terminal shows: where from, the clients, and each server.
+/// One sample as a frame for a terminal: the endpoint, the clients, and each server.
 pub(crate) fn frame(
     endpoint: &str,
     stats: &Stats,

@@ -1,0 +1,47 @@
+//! The commands about the cluster and about its history.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClusterCommand {
+    /// Show all nodes: role, term and log position; and whether there is a quorum
+    Status,
+    /// Remove a node; it can only join again as a new one, without its data
+    Remove(NodeArgs),
+    /// Make a node the leader
+    Transfer(NodeArgs),
+    /// Write the servers and the settings of the pool to a file
+    Backup(FileArgs),
+    /// Replace the servers and settings of the pool by those in a backup, by a new change
+    Restore(FileArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FileArgs {
+    /// File, in JSON; - means standard output or input
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HistoryArgs {
+    /// Maximum number of changes to show, the newest first
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) limit: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RollbackArgs {
+    /// Revision to restore, as shown by history
+    #[arg(long, value_name = "N")]
+    pub(crate) to_revision: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NodeArgs {
+    /// Name of the node, as shown by cluster status
+    #[arg(value_name = "NODE")]
+    pub(crate) name: String,
+}

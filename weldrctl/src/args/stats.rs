@@ -1,0 +1,31 @@
+//! The command about statistics.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use super::parse;
+
+const WATCH: &str = "\
+Repeat: on a terminal in place, otherwise one line per sample
+
+A line is the time and name=value pairs: client_rps, client_failed_ps, client_in_flight, server_rps, \
+server_failed_ps, healthy=N/M, and client_success, client_failed, server_success, server_failed since the start. \
+With --detail there is one more line per server. A rate is per second since the sample before, and - in the first \
+sample.";
+
+#[derive(Debug, Args)]
+pub(crate) struct StatsArgs {
+    /// Also show each server
+    #[arg(long)]
+    pub(crate) detail: bool,
+    /// Repeat: on a terminal in place, otherwise one line per sample
+    #[arg(long, long_help = WATCH)]
+    pub(crate) watch: bool,
+    /// Time between two samples, from 100ms to 1h
+    #[arg(long, value_name = "TIME", default_value = "1s", requires = "watch", value_parser = parse::positive)]
+    pub(crate) interval: Duration,
+    /// Stop after this many samples [default: never]
+    #[arg(long, value_name = "N", requires = "watch", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+}
