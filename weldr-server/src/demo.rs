@@ -1,4 +1,4 @@
-//! `weldr --demo`: three servers in this process, added through the management API as a user would.
+//! `weldr --demo`: three servers in this process, which are added through the management API.
 
 use std::{convert::Infallible, error::Error, future, net::Ipv4Addr};
 
@@ -14,11 +14,11 @@ use crate::node::Node;
 
 const NAMES: [&str; 3] = ["Alpha", "Bravo", "Charlie"];
 
-/// The servers of the demonstration; they end when this is dropped.
+/// The servers of the demonstration. They stop when this is dropped.
 #[derive(Debug)]
 pub struct Demo(#[expect(dead_code, reason = "held for its drop")] JoinSet<()>);
 
-/// Starts the servers, adds them to the pool of `node`, and prints what to try.
+/// Starts the servers, adds them to the pool of `node`, and prints commands to try.
 pub async fn run(node: &Node) -> Result<Demo, Box<dyn Error + Send + Sync>> {
     let mut servers = JoinSet::new();
     let management = node.management_address();
@@ -58,7 +58,9 @@ fn print_what_to_try(node: &Node, servers: &[String]) {
         "weldr proxies http://{proxy} to three servers: {}",
         servers.join(", ")
     );
-    println!("It is managed at http://{management}. Nothing is kept on disk; Ctrl-C ends it.");
+    println!(
+        "The management API is at http://{management}. Nothing is stored on disk. Ctrl-C stops weldr."
+    );
     println!("\nTry:");
     println!("  curl http://{proxy}");
     println!("  curl http://{management}/servers");

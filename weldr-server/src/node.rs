@@ -135,14 +135,14 @@ impl Node {
         let outdated = tell_outdated(handle.clone(), readiness.clone());
         tokio::spawn(stop_control.clone().run_until_cancelled_owned(outdated));
         handle.report_servers_with(reporter(snapshots.clone()));
-        let parts = management::Parts {
+        let parts = management::ManagementContext {
             cluster: handle.clone(),
             snapshots: snapshots.clone(),
             clients,
             rates,
             started_at: SystemTime::now(),
         };
-        let options = management::Options { rest: config.rest };
+        let options = management::ServeOptions { rest: config.rest };
         let stop = stop_control.clone();
         let serve = management::serve(management, parts, options, stop, told_readiness);
         let management = tokio::spawn(serve);

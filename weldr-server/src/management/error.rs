@@ -1,18 +1,11 @@
-//! Why a call is refused, and how that is told: the one place that maps errors to gRPC and to HTTP.
+//! Why a call is refused.
 //!
-//! The client reads [`Error`]'s own level, in words that help who called. The causes below it (a disk that
-//! failed) are for the log of this node.
+//! The client reads the text of [`Error`] itself. The causes below it (a disk that failed) are for the log of this node.
+//! `response` maps errors to gRPC and to HTTP.
+
+mod response;
 
 use std::{fmt, sync::Arc};
-
-use axum::{
-    Json,
-    response::{IntoResponse, Response},
-};
-use http::{HeaderMap, StatusCode, header};
-use serde::Serialize;
-use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 
 use crate::{
     cluster::{ChangeError, ProposeError, Stopped},
@@ -22,51 +15,51 @@ use crate::{
 /// Why a call is refused.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
-    /// Values that are not accepted; at least one.
+    /// Values that are not accepted, at least one.
     #[error("{}", Sentences(.0))]
     Invalid(Vec<Invalid>),
-    /// The change does not fit the state.
-    #[error("{}", Refused(.0))]
+    /// The state does not allow the change.
+    #[error("{}", RejectionText(.0))]
     Rejected(Rejection),
     /// The change could not be written to disk.
     #[error("the change could not be written to disk; nothing changed")]
     NotDurable(#[source] Arc<dyn std::error::Error + Send + Sync>),
-    /// No leader that a majority of the nodes follows.
-    #[error("the cluster has no quorum{}; nothing changed", Missing(.missing))]
+    /// There is no leader that a majority of the nodes follows.
+    #[error("the cluster has no quorum{}; nothing changed", MissingNodes(.missing))]
     NoQuorum {
-        /// The nodes that do not answer.
+        /// The nodes that do not respond.
         missing: Vec<String>,
     },
-    /// This node applies nothing any more.
+    /// This node does not apply changes any more.
     #[error(
-        "this weldr is older than its log: {0}. Nothing changed; start a newer one, or ask another node"
+        "this weldr is older than its log: {0}. Nothing changed; start a newer version, or use another node"
     )]
     Outdated(Stopped),
-    /// No answer within the time that the call has.
+    /// The time limit of the call was reached.
     #[error(
-        "the call ran out of time{}: the change may or may not be made; repeating it is safe",
-        Missing(.missing)
+        "the call reached its time limit{}: the change may or may not be made; repeating it is safe",
+        MissingNodes(.missing)
     )]
     Unknown {
-        /// The nodes that do not answer.
+        /// The nodes that do not respond.
         missing: Vec<String>,
     },
     /// There is no node of that name.
     #[error("{0}")]
     NoSuchNode(String),
-    /// The cluster cannot be changed in this way, or not now.
+    /// The cluster cannot be changed in this way, or not at present.
     #[error("{0}")]
     ClusterRefused(String),
-    /// Nobody can change the cluster now.
+    /// The cluster cannot be changed at present.
     #[error("{0}")]
     ClusterUnavailable(String),
-    /// A change was made, and another call undid it before it could be shown.
-    #[error("the change was made, and undone by another call at once")]
+    /// The change was made, but another call undid it before the response could be made.
+    #[error("the change was made, but another call has undone it")]
     Overtaken,
-    /// The node stops.
+    /// The node is stopping.
     #[error("the node is shutting down")]
     Stopping,
-    /// The whole of a REST request took too long.
+    /// The time limit of a REST request was reached.
     #[error("the request took too long")]
     TooSlow,
     /// The body is not JSON.
@@ -78,125 +71,36 @@ pub(super) enum Error {
     /// The body is too long.
     #[error("the body is longer than {limit} bytes")]
     TooLarge {
-        /// What is accepted.
+        /// The maximum size, in bytes.
         limit: usize,
     },
-    /// No such path.
-    #[error("there is nothing at {path}; GET / lists what there is")]
+    /// The path does not exist.
+    #[error("{path} does not exist; GET / lists the paths")]
     NoSuchPath {
-        /// What was asked for.
+        /// The path of the request.
         path: String,
     },
-    /// The path is there, the method is not.
-    #[error("{method} is not possible here; the Allow header lists what is")]
+    /// The path does not support the method.
+    #[error("{method} is not supported here; the Allow field lists the supported methods")]
     WrongMethod {
-        /// What was asked for.
+        /// The method of the request.
         method: http::Method,
     },
-    /// A page of another site asks, through the operator's browser.
-    #[error("requests of web pages from {origin} are not accepted")]
+    /// The request is from a web page of another site, in the operator's browser.
+    #[error("requests from web pages of {origin} are not accepted")]
     ForeignOrigin {
-        /// Its `Origin`.
+        /// The `Origin` of the request.
         origin: String,
     },
-    /// A name that may have been rebound to this address.
+    /// The host is a name that DNS may have redirected to this address.
     #[error(
         "requests for host {host} are not accepted on a loopback address; \
          accepted: an IP address or localhost"
     )]
     ForeignHost {
-        /// Its `Host`.
+        /// The `Host` of the request.
         host: String,
     },
-}
-
-impl Error {
-    /// The word, the gRPC code and the HTTP status of each error.
-    fn codes(&self) -> (&'static str, Code, StatusCode) {
-        use StatusCode as Http;
-        match self {
-            Self::Invalid(_) | Self::Json(_) | Self::BrokenBody => {
-                ("invalid_argument", Code::InvalidArgument, Http::BAD_REQUEST)
-            }
-            Self::Rejected(rejection) => match rejection {
-                Rejection::NoSuchPool { .. }
-                | Rejection::NoSuchServer { .. }
-                | Rejection::NoSuchRevision { .. } => {
-                    ("not_found", Code::NotFound, Http::NOT_FOUND)
-                }
-                Rejection::Exists { .. } => ("already_exists", Code::AlreadyExists, Http::CONFLICT),
-                Rejection::Changed { .. } => ("aborted", Code::Aborted, Http::CONFLICT),
-                Rejection::PoolFull { .. } => (
-                    "resource_exhausted",
-                    Code::ResourceExhausted,
-                    Http::INSUFFICIENT_STORAGE,
-                ),
-            },
-            Self::NotDurable(_)
-            | Self::NoQuorum { .. }
-            | Self::ClusterUnavailable(_)
-            | Self::Stopping => ("unavailable", Code::Unavailable, Http::SERVICE_UNAVAILABLE),
-            Self::NoSuchNode(_) => ("not_found", Code::NotFound, Http::NOT_FOUND),
-            Self::ClusterRefused(_) | Self::Outdated(_) => (
-                "failed_precondition",
-                Code::FailedPrecondition,
-                Http::CONFLICT,
-            ),
-            Self::Unknown { .. } => (
-                "deadline_exceeded",
-                Code::DeadlineExceeded,
-                Http::GATEWAY_TIMEOUT,
-            ),
-            Self::Overtaken => ("aborted", Code::Aborted, Http::CONFLICT),
-            Self::TooSlow => (
-                "deadline_exceeded",
-                Code::DeadlineExceeded,
-                Http::REQUEST_TIMEOUT,
-            ),
-            Self::TooLarge { .. } => (
-                "too_large",
-                Code::ResourceExhausted,
-                Http::PAYLOAD_TOO_LARGE,
-            ),
-            Self::NoSuchPath { .. } => ("not_found", Code::Unimplemented, Http::NOT_FOUND),
-            Self::WrongMethod { .. } => (
-                "method_not_allowed",
-                Code::Unimplemented,
-                Http::METHOD_NOT_ALLOWED,
-            ),
-            Self::ForeignOrigin { .. } => {
-                ("permission_denied", Code::PermissionDenied, Http::FORBIDDEN)
-            }
-            Self::ForeignHost { .. } => (
-                "permission_denied",
-                Code::PermissionDenied,
-                Http::MISDIRECTED_REQUEST,
-            ),
-        }
-    }
-
-    /// What is wrong with the input, when that is the reason.
-    fn violations(&self) -> &[Invalid] {
-        match self {
-            Self::Invalid(violations) => violations,
-            _ => &[],
-        }
-    }
-
-    /// The answer to a request with these headers: gRPC to who speaks gRPC, JSON to everybody else.
-    pub(super) fn answer(self, request: &HeaderMap) -> Response {
-        if speaks_grpc(request) {
-            return Status::from(self).into_http();
-        }
-        self.into_response()
-    }
-}
-
-/// Whether a request with these headers is gRPC.
-pub(super) fn speaks_grpc(request: &HeaderMap) -> bool {
-    request
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
 impl From<Rejection> for Error {
@@ -234,91 +138,13 @@ impl From<Invalid> for Error {
     }
 }
 
-impl From<Error> for Status {
-    fn from(error: Error) -> Self {
-        let (_, code, _) = error.codes();
-        let violations: Vec<FieldViolation> = error
-            .violations()
-            .iter()
-            .map(
-                |Invalid {
-                     field,
-                     value,
-                     accepted,
-                 }| {
-                    FieldViolation::new(field, format!("{value:?} is not accepted: {accepted}"))
-                },
-            )
-            .collect();
-        if violations.is_empty() {
-            return Self::new(code, error.to_string());
-        }
-        let details = ErrorDetails::with_bad_request(violations);
-        Self::with_error_details(code, error.to_string(), details)
-    }
-}
+struct MissingNodes<'a>(&'a [String]);
 
-/// `{"error":{"code":…,"message":…,"violations":[{"field":…,"value":…,"accepted":…}]}}`.
-impl IntoResponse for Error {
-    fn into_response(self) -> Response {
-        let (code, _, status) = self.codes();
-        let violations = self.violations().iter();
-        let body = ErrorBody {
-            error: ErrorObject {
-                code,
-                message: self.to_string(),
-                violations: violations
-                    .map(
-                        |Invalid {
-                             field,
-                             value,
-                             accepted,
-                         }| Violation {
-                            field,
-                            value,
-                            accepted,
-                        },
-                    )
-                    .collect(),
-            },
-        };
-        let mut response = (status, Json(body)).into_response();
-        // What is left of a body that was refused must not be read as the next request.
-        if matches!(self, Self::TooLarge { .. } | Self::TooSlow) {
-            let close = http::HeaderValue::from_static("close");
-            response.headers_mut().insert(header::CONNECTION, close);
-        }
-        response
-    }
-}
-
-#[derive(Serialize)]
-struct ErrorBody<'a> {
-    error: ErrorObject<'a>,
-}
-
-#[derive(Serialize)]
-struct ErrorObject<'a> {
-    code: &'static str,
-    message: String,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    violations: Vec<Violation<'a>>,
-}
-
-#[derive(Serialize)]
-struct Violation<'a> {
-    field: &'a str,
-    value: &'a str,
-    accepted: &'a str,
-}
-
-struct Missing<'a>(&'a [String]);
-
-impl fmt::Display for Missing<'_> {
+impl fmt::Display for MissingNodes<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             [] => Ok(()),
-            missing => write!(f, " (no answer from {})", missing.join(", ")),
+            missing => write!(f, " (no response from {})", missing.join(", ")),
         }
     }
 }
@@ -335,9 +161,9 @@ impl fmt::Display for Sentences<'_> {
     }
 }
 
-struct Refused<'a>(&'a Rejection);
+struct RejectionText<'a>(&'a Rejection);
 
-impl fmt::Display for Refused<'_> {
+impl fmt::Display for RejectionText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)?;
         match self.0 {
@@ -354,150 +180,5 @@ impl fmt::Display for Refused<'_> {
             | Rejection::PoolFull { .. }
             | Rejection::NoSuchRevision { .. } => Ok(()),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io;
-
-    use http_body_util::BodyExt as _;
-    use serde_json::{Value, json};
-
-    use super::*;
-    use crate::model::Revision;
-
-    fn json_of(error: Error) -> (u16, Value) {
-        let response = error.into_response();
-        let status = response.status().as_u16();
-        let body = futures_util::FutureExt::now_or_never(response.into_body().collect());
-        let bytes = body.unwrap().unwrap().to_bytes();
-        (status, serde_json::from_slice(&bytes).unwrap())
-    }
-
-    #[test]
-    fn each_rejection_has_its_codes_on_either_side() {
-        let pool = PoolName::default;
-        let address = ([127, 0, 0, 1], 80).into();
-        let missing = Rejection::NoSuchServer {
-            pool: pool(),
-            address,
-        };
-        let exists = Rejection::Exists {
-            address,
-            differences: vec![],
-        };
-        let changed = Rejection::Changed {
-            object: "x".into(),
-            expected: Revision(1),
-            actual: Revision(2),
-        };
-        let full = Rejection::PoolFull {
-            pool: pool(),
-            limit: 1,
-        };
-        for (rejection, code, status, word) in [
-            (
-                Rejection::NoSuchPool { pool: pool() },
-                Code::NotFound,
-                404,
-                "not_found",
-            ),
-            (missing, Code::NotFound, 404, "not_found"),
-            (exists, Code::AlreadyExists, 409, "already_exists"),
-            (changed, Code::Aborted, 409, "aborted"),
-            (full, Code::ResourceExhausted, 507, "resource_exhausted"),
-        ] {
-            let error = || Error::from(ProposeError::Rejected(rejection.clone()));
-            assert_eq!(Status::from(error()).code(), code);
-            let (told, body) = json_of(error());
-            assert_eq!((told, &body["error"]["code"]), (status, &json!(word)));
-        }
-    }
-
-    #[test]
-    fn a_change_that_did_not_go_through_says_whether_to_repeat_it() {
-        type Make = fn() -> ProposeError;
-        let cases: [(Make, Code, u16, &str); 3] = [
-            (
-                || ProposeError::NoQuorum {
-                    missing: vec!["b (127.0.0.1:8698)".to_owned()],
-                },
-                Code::Unavailable,
-                503,
-                "no answer from b (127.0.0.1:8698)); nothing changed",
-            ),
-            (
-                || ProposeError::ShuttingDown,
-                Code::Unavailable,
-                503,
-                "shutting down",
-            ),
-            (
-                || ProposeError::Unknown { missing: vec![] },
-                Code::DeadlineExceeded,
-                504,
-                "repeating it is safe",
-            ),
-        ];
-        for (error, code, status, words) in cases {
-            assert_eq!(Status::from(Error::from(error())).code(), code);
-            let (told, body) = json_of(error().into());
-            assert_eq!(told, status);
-            assert!(body.to_string().contains(words), "{body}");
-        }
-        let disk = || ProposeError::NotDurable(Arc::new(io::Error::other("sector 7 is gone")));
-        assert_eq!(Status::from(Error::from(disk())).code(), Code::Unavailable);
-        let (status, body) = json_of(disk().into());
-        assert_eq!(status, 503);
-        assert!(
-            !body.to_string().contains("sector"),
-            "causes are for the log: {body}"
-        );
-    }
-
-    #[test]
-    fn violations_are_told_to_programs_and_to_people() {
-        let error = || {
-            Error::Invalid(vec![
-                Invalid::new("address", "x", "`ip:port`"),
-                Invalid::new("check.interval", "0s", "more"),
-            ])
-        };
-        let status = Status::from(error());
-        assert_eq!(status.code(), Code::InvalidArgument);
-        let details = status.get_details_bad_request().unwrap();
-        let violation = &details.field_violations[1];
-        assert_eq!(violation.field, "check.interval");
-        assert_eq!(violation.description, r#""0s" is not accepted: more"#);
-
-        let (status, body) = json_of(error());
-        assert_eq!(status, 400);
-        let message = r#"address: "x" is not accepted: `ip:port`; check.interval: "0s" is not accepted: more"#;
-        assert_eq!(
-            body,
-            json!({"error": {
-                "code": "invalid_argument",
-                "message": message,
-                "violations": [
-                    {"field": "address", "value": "x", "accepted": "`ip:port`"},
-                    {"field": "check.interval", "value": "0s", "accepted": "more"},
-                ],
-            }})
-        );
-    }
-
-    #[test]
-    fn who_speaks_grpc_is_answered_in_grpc() {
-        let asks = |content_type: &str| {
-            let value = content_type.parse().unwrap();
-            let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, value)]);
-            let path = "/x".to_owned();
-            Error::NoSuchPath { path }.answer(&headers)
-        };
-        let grpc = asks("application/grpc+proto");
-        assert_eq!(grpc.status(), 200);
-        assert_eq!(grpc.headers()["grpc-status"], "12");
-        assert_eq!(asks("application/json").status(), 404);
     }
 }

@@ -1,4 +1,4 @@
-//! `weldr.v1.Management` and `weldr.v1.Cluster` over gRPC: each method hands its request to [`Operations`].
+//! `weldr.v1.Management` and `weldr.v1.Cluster` over gRPC: each method passes its request to [`Operations`].
 
 use std::{net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
@@ -9,17 +9,17 @@ use weldr_proto::v1::{self, cluster_server::Cluster, management_server::Manageme
 
 use super::{
     error::Error,
-    operations::{Answers, Caller, LONGEST_WRITE, Operations},
+    operations::{Answers, ApiCaller, LONGEST_WRITE, Operations},
     peer::Peer,
 };
 
 /// The service.
 #[derive(Debug, Clone)]
-pub(super) struct Service(pub(super) Arc<Operations>);
+pub(super) struct GrpcService(pub(super) Arc<Operations>);
 
 type StatusStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-/// Calls an operation with a request, and makes its result an answer.
+/// Calls an operation with a request, and makes a response of its result.
 macro_rules! answer {
     ($request:ident, $caller:ident => $result:expr) => {{
         let $caller = caller_of(&$request);
@@ -29,7 +29,7 @@ macro_rules! answer {
 }
 
 #[tonic::async_trait]
-impl Management for Service {
+impl Management for GrpcService {
     async fn add_server(
         &self,
         request: Request<v1::AddServerRequest>,
@@ -106,7 +106,7 @@ impl Management for Service {
 }
 
 #[tonic::async_trait]
-impl Cluster for Service {
+impl Cluster for GrpcService {
     async fn get_cluster(
         &self,
         request: Request<v1::GetClusterRequest>,
@@ -168,19 +168,19 @@ fn statuses<T: 'static>(answers: Answers<T>) -> StatusStream<T> {
     Box::pin(answers.map(|answer| answer.map_err(Status::from)))
 }
 
-fn told<T>(caller: Caller, result: Result<T, Error>) -> Result<T, Status> {
+fn told<T>(caller: ApiCaller, result: Result<T, Error>) -> Result<T, Status> {
     result.map_err(|error| {
         debug!(peer = %caller.peer, %error, "grpc call refused");
         Status::from(error)
     })
 }
 
-fn caller_of<T>(request: &Request<T>) -> Caller {
+fn caller_of<T>(request: &Request<T>) -> ApiCaller {
     let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
     let peer = request.extensions().get::<Peer>();
     let timeout = request.metadata().get("grpc-timeout");
     let timeout = timeout.and_then(|value| grpc_timeout(value.to_str().ok()?));
-    Caller {
+    ApiCaller {
         peer: peer.map_or(unknown, |peer| peer.0),
         patience: timeout.unwrap_or(LONGEST_WRITE).min(LONGEST_WRITE),
     }

@@ -1,22 +1,22 @@
-//! Who may ask at all, as long as there is no authentication.
+//! Which requests are accepted, as long as there is no authentication.
 //!
-//! Whoever reaches the port may change the pool; on loopback that is everybody on this machine. But a web
-//! page that an operator happens to look at also reaches it, through the operator's browser:
+//! Everybody who can connect to the port may change the pool; on loopback, everybody on this machine. But a web
+//! page that an operator visits can also send requests to it, through the operator's browser:
 //!
-//! * **Cross-site requests.** A page may send a `POST` with a plain body to any address, without asking
-//!   first. The browser says so in `Origin`, which a page cannot change: a request whose `Origin` is not
-//!   the very host and port that it asks is refused. curl, `weldrctl` and gRPC clients send no `Origin`.
-//! * **DNS rebinding.** A page of `evil.example` may have that name resolve to 127.0.0.1 a moment later;
-//!   then its requests are of the same origin. But they still name the host `evil.example`: on a
-//!   loopback listener a request must name an IP address or localhost, which no one else's DNS can give.
+//! * **Cross-site requests.** A page may send a `POST` with a plain body to any address, without permission.
+//!   The browser adds `Origin`, which a page cannot change: a request whose `Origin` is not
+//!   the host and port of the request is refused. curl, `weldrctl` and gRPC clients send no `Origin`.
+//! * **DNS rebinding.** The owner of `evil.example` may let that name resolve to 127.0.0.1 later;
+//!   then requests of its pages have the same origin. But their host is still `evil.example`: on a
+//!   loopback listener, the host of a request must be an IP address or localhost, which DNS cannot change.
 //!
-//! Both rules hold for gRPC as well: a page can send anything that looks like it over HTTP/1.1.
+//! Both rules hold for gRPC as well, because a page can send requests that look like gRPC over HTTP/1.1.
 
 use http::{HeaderMap, Uri, header, uri::Authority};
 
 use super::error::Error;
 
-/// Accepts or refuses a request by what it says of its origin and of the host it asks.
+/// Accepts or refuses a request by its origin and its host.
 pub(super) fn admit(headers: &HeaderMap, uri: &Uri, loopback: bool) -> Result<(), Error> {
     let asked = Asked::of(headers, uri);
     if loopback {
@@ -45,12 +45,12 @@ pub(super) fn admit(headers: &HeaderMap, uri: &Uri, loopback: bool) -> Result<()
     }
 }
 
-/// The host that a request asks.
+/// The host of a request.
 enum Asked {
-    /// HTTP/1.0 may name none, which a browser never does.
+    /// There is none, which HTTP/1.0 allows and no browser sends.
     Nobody,
     Host(Authority),
-    /// What it says is not one host.
+    /// The field is not one valid host.
     Unreadable,
 }
 
@@ -67,7 +67,7 @@ impl Asked {
     }
 }
 
-/// An IP address, `localhost`, or a name below it, which never leave this machine.
+/// Whether the host is an IP address, `localhost`, or a name below it, which DNS cannot redirect.
 fn is_local(authority: &Authority) -> bool {
     let host = authority.host();
     let ip = host.trim_start_matches('[').trim_end_matches(']');
@@ -88,7 +88,7 @@ fn is_of(origin: &Uri, host: &Authority) -> bool {
         .is_some_and(|of| of.host().eq_ignore_ascii_case(host.host()) && port(of) == port(host))
 }
 
-/// The value of a field that is there once.
+/// The value of a field that occurs once.
 fn only<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> Option<&'a str> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
@@ -97,7 +97,7 @@ fn only<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> Option<&'a str
     }
 }
 
-/// What a field says, for an error; a little of it is enough.
+/// The beginning of a field's value, for an error.
 fn text(headers: &HeaderMap, name: &header::HeaderName) -> String {
     let values = headers.get_all(name).iter();
     let text: Vec<_> = values

@@ -1,15 +1,16 @@
-//! The operators' side: gRPC and REST on one port.
+//! The management API: gRPC and REST on one port.
 //!
 //! ```text
 //!  server   listener, connections, shutdown
-//!    └ router   guard (who may ask at all), readiness, what is not there
-//!        ├ grpc   one thin method a call ─┐
+//!    └ router   guard (which requests are accepted), readiness, unknown paths
+//!        ├ grpc   a method per call      ─┐
 //!        └ rest   JSON to and from proto ─┴► operations ─► cluster.propose, snapshots, stats
 //!                                              └ convert   proto ↔ model
 //! ```
 //!
-//! The proto is the contract; REST says the same calls in JSON and has no logic of its own, so the two
-//! cannot disagree. A write is answered from the snapshot that holds it: the caller's next request sees it.
+//! The proto defines the API. REST has the same calls in JSON and no logic of its own, so the two
+//! cannot differ. The response to a write is made from the snapshot that contains it, so the next request that this node
+//! proxies sees the change.
 
 mod convert;
 mod error;
@@ -26,7 +27,7 @@ mod server;
 use std::{net::SocketAddr, sync::Arc, time::SystemTime};
 
 pub use readiness::Readiness;
-pub use server::{BindError, Listener, Options, bind, serve};
+pub use server::{BindError, Listener, ServeOptions, bind, serve};
 
 use crate::{
     cluster,
@@ -34,24 +35,24 @@ use crate::{
     stats::{ClientShard, Rates, Sharded},
 };
 
-/// What the management API reads and writes. Cheap to clone.
+/// The parts of the node that the management API reads and writes. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Parts {
-    /// Where changes go.
+pub struct ManagementContext {
+    /// The cluster, to which changes are proposed.
     pub cluster: cluster::Handle,
-    /// What every answer describes.
+    /// The snapshots from which responses are made.
     pub snapshots: Snapshots,
-    /// What the workers count of clients.
+    /// The statistics of clients, counted by the workers.
     pub clients: Arc<Sharded<ClientShard>>,
-    /// Requests per second, of the process and of each server.
+    /// Requests per second, of the node and of each server.
     pub rates: Arc<Rates>,
-    /// When the process began to count.
+    /// The time at which the statistics began.
     pub started_at: SystemTime,
 }
 
-/// The commands that add a server at the node whose management API listens on `address`, with REST or without, for
-/// somebody who found none: a client of the proxy. So an address that says something about the network is not told, and
-/// none where `weldrctl` looks at this `default_port` by itself.
+/// The commands that add a server through the management API at `address`, with REST or without it, to be shown to a
+/// client of the proxy when the pool is empty. Addresses that reveal something about the network are not shown, and no
+/// endpoint is shown if the port is `default_port`, which `weldrctl` uses by itself.
 pub fn how_to_add(address: SocketAddr, default_port: u16, rest: bool) -> String {
     let port = address.port();
     let ip = address.ip().to_canonical();

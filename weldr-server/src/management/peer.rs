@@ -1,7 +1,7 @@
-//! Who asks.
+//! The address of the client.
 
 use std::net::SocketAddr;
 
-/// The other end of the connection that a request came over; an extension of each request.
+/// The client's address of the connection, an extension of each request.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Peer(pub(super) SocketAddr);

@@ -1,4 +1,4 @@
-//! What is at which path, over either protocol.
+//! The paths of the management port, in gRPC and in REST.
 
 use std::sync::Arc;
 
@@ -25,10 +25,10 @@ use super::{
     rest,
 };
 
-/// The longest request of a gRPC call, in bytes; the largest that makes sense is a thousandth of it.
+/// The maximum size of the request of a gRPC call, in bytes. Useful requests are about a thousand times smaller.
 const LONGEST_GRPC_REQUEST: usize = 1 << 20;
 
-/// The longest backup, in bytes: a hundred thousand servers with checks of their own.
+/// The maximum size of a backup, in bytes: enough for a hundred thousand servers with checks of their own.
 const LONGEST_BACKUP: usize = 48 << 20;
 
 /// What the router serves.
@@ -37,9 +37,9 @@ pub(super) struct Served<H> {
     pub(super) health: HealthServer<H>,
     pub(super) readiness: watch::Receiver<Readiness>,
     pub(super) stop: CancellationToken,
-    /// Whether REST is served beside gRPC.
+    /// Whether REST is served in addition to gRPC.
     pub(super) rest: bool,
-    /// Whether the port is on loopback.
+    /// Whether the listener's address is loopback.
     pub(super) loopback: bool,
 }
 
@@ -73,8 +73,8 @@ pub(super) fn router<H: Health>(served: Served<H>) -> Router {
 }
 
 fn grpc_services<H: Health>(operations: Arc<Operations>, health: HealthServer<H>) -> Router {
-    let cluster = ClusterServer::new(grpc::Service(Arc::clone(&operations)));
-    let management = ManagementServer::new(grpc::Service(operations));
+    let cluster = ClusterServer::new(grpc::GrpcService(Arc::clone(&operations)));
+    let management = ManagementServer::new(grpc::GrpcService(operations));
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(weldr_proto::FILE_DESCRIPTOR_SET)
@@ -87,7 +87,7 @@ fn grpc_services<H: Health>(operations: Arc<Operations>, health: HealthServer<H>
         (Ok(v1), Ok(v1alpha)) => routes
             .add_service(v1.max_decoding_message_size(LONGEST_GRPC_REQUEST))
             .add_service(v1alpha.max_decoding_message_size(LONGEST_GRPC_REQUEST)),
-        // The descriptors are compiled in, and a test reads them; the API works without.
+        // The descriptors are compiled in, so this cannot fail; without reflection, the API still works.
         (Err(error), _) | (_, Err(error)) => {
             tracing::error!(%error, "grpc reflection is not served");
             routes

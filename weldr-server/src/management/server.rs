@@ -1,4 +1,4 @@
-//! The listener, its connections, and their end.
+//! The listener of the management port, its connections, and their shutdown.
 
 use std::{
     io,
@@ -29,72 +29,76 @@ use tower::Service as _;
 use tracing::{debug, warn};
 
 use super::{
-    Parts,
     lingering::Lingering,
+    ManagementContext,
     operations::Operations,
     peer::Peer,
     readiness::{GrpcHealth, Readiness},
     router::{Served, router},
 };
 
-/// Connections at a time; more wait in the listener's queue.
+/// The maximum number of connections; more wait in the listener's queue.
 const MOST_CONNECTIONS: usize = 1024;
-/// Calls at a time on one HTTP/2 connection.
+/// The maximum number of concurrent calls on one HTTP/2 connection.
 const MOST_STREAMS: u32 = 256;
-/// The time until the first request of a connection, and until the head of each HTTP/1 request.
+/// The time limit for the first request of a connection, and for the head of each HTTP/1 request.
 const LONGEST_SILENCE: Duration = Duration::from_secs(30);
-/// How often an HTTP/2 peer is asked whether it is still there, and how long it may think about it.
+/// The interval of keep-alive probes on an HTTP/2 connection, and the time limit for the response to one.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
-/// The longest head of a request, in bytes.
+/// The maximum size of the head of a request, in bytes.
 const LONGEST_HEAD: u32 = 64 * 1024;
-/// The wait after the listener failed for want of a resource.
+/// The time before the next `accept` after one failed for lack of a resource.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
-/// How long running calls may go on when the node stops.
+/// The time that running calls get to finish when the node stops.
 const LONGEST_GOODBYE: Duration = Duration::from_secs(5);
 
-/// What can be chosen.
+/// The options of the management API.
 #[derive(Debug, Clone, Copy)]
-pub struct Options {
-    /// Serve REST beside gRPC. Without, only gRPC, `/healthz` and `/readyz` are there.
+pub struct ServeOptions {
+    /// Whether to serve REST in addition to gRPC, `/healthz` and `/readyz`.
     pub rest: bool,
 }
 
-/// A bound socket that is not served yet.
+/// A bound socket on which no connection is accepted yet.
 #[derive(Debug)]
 pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
 }
 
-/// The address cannot be listened on.
+/// The listener could not be bound.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address} for management{}", hint(.source))]
 pub struct BindError {
     /// The address.
     pub address: SocketAddr,
-    /// Why.
+    /// The cause.
     #[source]
     pub source: io::Error,
 }
 
 fn hint(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::AddrInUse => ": another process listens there; stop it, or say --management",
+        io::ErrorKind::AddrInUse => {
+            ": another process listens on it; stop that process, or use another address with --management"
+        }
         io::ErrorKind::AddrNotAvailable => ": this machine has no such address",
-        io::ErrorKind::PermissionDenied => ": ports below 1024 need a privilege",
+        io::ErrorKind::PermissionDenied => {
+            ": ports below 1024 need the capability CAP_NET_BIND_SERVICE"
+        }
         _ => "",
     }
 }
 
 impl Listener {
-    /// The address it is bound to; its port is the real one when 0 was asked for.
+    /// The address of the socket, with the port that the system chose if 0 was given.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 }
 
-/// Binds `address`; connections wait until [`serve`] accepts them.
+/// Binds `address`. Connections wait until [`serve`] accepts them.
 pub async fn bind(address: SocketAddr) -> Result<Listener, BindError> {
     let failed = |source| BindError { address, source };
     let socket = TcpListener::bind(address).await.map_err(failed)?;
@@ -102,22 +106,22 @@ pub async fn bind(address: SocketAddr) -> Result<Listener, BindError> {
     Ok(Listener { socket, address })
 }
 
-/// Serves the API until `shutdown`: then streams end, running calls may finish, and it returns after a few
-/// seconds at the latest. Nothing else ends it.
+/// Serves the API until `shutdown`. Then streams end, running calls may finish, and the function returns after
+/// [`LONGEST_GOODBYE`] at the latest. Nothing else ends it.
 ///
-/// `readiness` is what `/readyz` and `grpc.health.v1` tell. A node that stops says so there first, lets its
-/// data path finish, and ends the API last: operators can watch it drain.
+/// `readiness` is what `/readyz` and `grpc.health.v1` show. A node that stops first becomes unready, then lets its
+/// data path finish, and ends the API last, so that operators can watch it drain.
 pub async fn serve(
     listener: Listener,
-    parts: Parts,
-    options: Options,
+    context: ManagementContext,
+    options: ServeOptions,
     shutdown: CancellationToken,
     readiness: watch::Receiver<Readiness>,
 ) {
     let (grpc_health, health) = GrpcHealth::new().await;
     let follow = grpc_health.follow(readiness.clone(), shutdown.clone());
     let router = router(Served {
-        operations: Arc::new(Operations::new(parts, shutdown.clone())),
+        operations: Arc::new(Operations::new(context, shutdown.clone())),
         health,
         readiness,
         stop: shutdown.clone(),
@@ -134,7 +138,7 @@ pub async fn serve(
     tasks.shutdown().await;
 }
 
-/// Accepts until `shutdown`, whatever happens to single connections.
+/// Accepts connections until `shutdown`. Failures of single connections are ignored.
 async fn accept(
     listener: Listener,
     router: &Router,
@@ -173,7 +177,7 @@ async fn accept(
     }
 }
 
-/// Errors of `accept` that are about the connection that was accepted; the next one may be well.
+/// Whether an error of `accept` concerns only the connection that was accepted.
 fn ends_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind as Kind;
     matches!(
@@ -185,9 +189,9 @@ fn ends_one_connection(error: &io::Error) -> bool {
     )
 }
 
-/// One connection, until it ends or says nothing, or `shutdown`.
+/// Serves one connection until it ends, sends no request in time, or `shutdown`.
 async fn connection(stream: TcpStream, peer: Peer, router: Router, shutdown: CancellationToken) {
-    // Only latency is lost without it.
+    // A failure only increases the latency.
     let _ = stream.set_nodelay(true);
     let asked = AtomicBool::new(false);
     let service = service_fn(|mut request: Request<Incoming>| {

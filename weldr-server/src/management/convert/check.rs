@@ -6,8 +6,8 @@ use crate::model::{CheckKind, CheckOverride, ExpectedStatus, HealthCheck, HttpCh
 
 use super::{Violations, duration, proto_duration};
 
-/// What `given` changes of another check. `path` is its own path in the request. Each value is held to its
-/// range, so whatever check it is resolved on, the result is one that can be made.
+/// The changes of a check that `given` contains. `path` is its path in the request. Each value is validated by itself,
+/// so the result is valid whatever check the changes are applied to.
 pub(in crate::management) fn check_override(
     path: &str,
     given: v1::HealthCheck,
@@ -67,7 +67,7 @@ fn port(given: u32) -> Result<Option<u16>, Invalid> {
     }
 }
 
-/// Every setting that is out of its range: [`HealthCheck::validate`] tells the first one, so each is tried
+/// Every setting that is out of its range. [`HealthCheck::validate`] returns the first one only, so each is validated
 /// with all others at their defaults.
 fn out_of_range(check: &CheckOverride) -> Violations {
     let none = CheckOverride::default;
@@ -100,7 +100,7 @@ fn out_of_range(check: &CheckOverride) -> Violations {
     violations
 }
 
-/// A complete check: every field is set.
+/// A complete check, in which every field is set.
 pub(super) fn full_check(check: &HealthCheck) -> v1::HealthCheck {
     v1::HealthCheck {
         r#type: Some(proto_kind(&check.kind)),
@@ -112,7 +112,7 @@ pub(super) fn full_check(check: &HealthCheck) -> v1::HealthCheck {
     }
 }
 
-/// What a server overrides; `None` when it overrides nothing.
+/// The overrides of a server; `None` if it overrides nothing.
 pub(super) fn overrides(check: &CheckOverride) -> Option<v1::HealthCheck> {
     (!check.is_empty()).then(|| v1::HealthCheck {
         r#type: check.kind.as_ref().map(proto_kind),

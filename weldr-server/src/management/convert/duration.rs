@@ -1,4 +1,4 @@
-//! Durations that come in.
+//! Durations in requests.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::model::Invalid;
 
 const NANOS_PER_SECOND: i32 = 1_000_000_000;
 
-/// Accepts a duration that is not negative and is written as the proto says: nanoseconds below a second.
+/// Accepts a duration that is not negative and whose nanoseconds are less than a second.
 pub(in crate::management) fn duration(
     field: &str,
     given: ProtoDuration,

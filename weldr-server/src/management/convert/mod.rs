@@ -1,5 +1,5 @@
-//! Between the proto and the model. What comes in is checked here, each violation named by its path in the
-//! proto; what goes out cannot fail.
+//! Conversions between the proto and the model. Requests are validated here, and each violation has the path of its field
+//! in the proto. Conversions to the proto cannot fail.
 
 mod check;
 mod duration;
@@ -30,7 +30,7 @@ fn proto_timestamp(at: impl Into<SystemTime>) -> ProtoTimestamp {
     ProtoTimestamp::from(at.into())
 }
 
-/// What does not fit has no meaning as a setting either; every duration of ours does.
+/// `None` if the duration is too long for the proto, which no setting accepts.
 fn proto_duration(duration: std::time::Duration) -> Option<ProtoDuration> {
     ProtoDuration::try_from(duration).ok()
 }

@@ -16,7 +16,7 @@ pub(in crate::management) fn pool_name(given: &str) -> Result<PoolName, Invalid>
     given.parse()
 }
 
-/// What `given` changes of a pool's settings.
+/// The changes of a pool's settings that `given` contains.
 pub(in crate::management) fn pool_patch(
     given: v1::PoolSettings,
     violations: &mut Violations,
@@ -55,7 +55,7 @@ fn balancing(given: i32) -> Result<Option<Balancing>, Invalid> {
     }
 }
 
-/// Every setting that is out of its range, each tried with all others at their defaults.
+/// Every setting that is out of its range. Each is validated with all others at their defaults.
 fn out_of_range(patch: &PoolPatch) -> Violations {
     let alone = [
         PoolPatch {

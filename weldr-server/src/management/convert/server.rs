@@ -9,12 +9,12 @@ use crate::{
 
 use super::{check, proto_timestamp};
 
-/// The weight, when one is given.
+/// The weight, if one is given.
 pub(in crate::management) fn weight(given: Option<u32>) -> Result<Option<Weight>, Invalid> {
     given.map(Weight::new).transpose()
 }
 
-/// The admin state, when one is given.
+/// The admin state, if one is given.
 pub(in crate::management) fn admin_state(given: i32) -> Result<Option<AdminState>, Invalid> {
     match v1::AdminState::try_from(given) {
         Ok(v1::AdminState::Unspecified) => Ok(None),
@@ -29,7 +29,7 @@ pub(in crate::management) fn admin_state(given: i32) -> Result<Option<AdminState
     }
 }
 
-/// A server as a snapshot shows it, with what runs on it now.
+/// A server as a snapshot shows it, with the number of requests that run on it.
 pub(in crate::management) fn server(pool: &PoolName, view: &ServerView) -> v1::Server {
     let desired = &view.desired;
     v1::Server {
@@ -127,7 +127,7 @@ mod tests {
         assert_eq!(weight(Some(257)).unwrap_err().field, "weight");
     }
 
-    /// The words of the model and of the proto are one vocabulary: REST shows the proto's, logs the model's.
+    /// The model and the proto use the same words: REST shows those of the proto, logs those of the model.
     #[test]
     fn states_and_reasons_have_one_name() {
         for state in [

@@ -5,23 +5,23 @@ use std::time::SystemTime;
 use weldr_proto::v1;
 
 use crate::{
-    management::Parts,
+    management::ManagementContext,
     snapshot::{PoolView, ServerView},
     stats::{Latency, Outcomes, Rates, StatusTotals, Totals},
 };
 
 use super::{proto_duration, proto_timestamp, server};
 
-/// The counts as they are now.
-pub(in crate::management) fn stats(parts: &Parts, pool: &PoolView) -> v1::Stats {
+/// The present statistics.
+pub(in crate::management) fn stats(context: &ManagementContext, pool: &PoolView) -> v1::Stats {
     let Totals {
         client,
         server,
         detail,
-    } = Totals::sum(&parts.clients);
+    } = Totals::sum(&context.clients);
     v1::Stats {
         at: Some(proto_timestamp(SystemTime::now())),
-        started_at: Some(proto_timestamp(parts.started_at)),
+        started_at: Some(proto_timestamp(context.started_at)),
         client: Some(outcomes(client)),
         server: Some(outcomes(server)),
         client_detail: Some(v1::ClientStats {
@@ -32,12 +32,12 @@ pub(in crate::management) fn stats(parts: &Parts, pool: &PoolView) -> v1::Stats 
             bytes_sent: detail.bytes_sent,
             statuses: Some(statuses(detail.statuses)),
             retries: detail.retries,
-            requests_per_second: parts.rates.client(),
+            requests_per_second: context.rates.client(),
         }),
         servers: pool
             .servers
             .iter()
-            .map(|view| server_stats(view, &parts.rates))
+            .map(|view| server_stats(view, &context.rates))
             .collect(),
     }
 }

@@ -1,10 +1,10 @@
-//! Collects what is wrong with a request, so that the caller hears all of it at once.
+//! Collects all violations of a request, so that the caller learns them at once.
 
 use crate::{management::error::Error, model::Invalid};
 
-/// More of them help nobody, and an error travels in a header of bounded size.
+/// The maximum number of violations in an error, because gRPC sends an error in a header of limited size.
 const MOST_VIOLATIONS: usize = 8;
-/// How much of a value, or of a field's name, is repeated in an error.
+/// The maximum length of a value, or of the name of a field, in an error.
 const LONGEST_ECHO: usize = 64;
 
 /// The violations so far.
@@ -12,7 +12,7 @@ const LONGEST_ECHO: usize = 64;
 pub(in crate::management) struct Violations(Vec<Invalid>);
 
 impl Violations {
-    /// Notes a violation.
+    /// Adds a violation.
     pub(in crate::management) fn add(&mut self, mut invalid: Invalid) {
         if self.0.len() < MOST_VIOLATIONS {
             shorten(&mut invalid.field);
@@ -21,25 +21,25 @@ impl Violations {
         }
     }
 
-    /// Notes what was found in the part of the request that is at `path`.
+    /// Adds the violations of the part of the request that is at `path`.
     pub(in crate::management) fn add_within(&mut self, path: &str, found: Self) {
         for invalid in found.0 {
             self.add(invalid.within(path));
         }
     }
 
-    /// Whether nothing was wrong so far.
+    /// Whether there is no violation so far.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The value, or notes why there is none.
+    /// Returns the value of `Ok`, or adds the violation.
     pub(in crate::management) fn take<T>(&mut self, result: Result<T, Invalid>) -> Option<T> {
         result.map_err(|invalid| self.add(invalid)).ok()
     }
 
-    /// The value when nothing was wrong, every violation otherwise. `None` without a violation cannot be:
-    /// what is missing was noted when it was taken.
+    /// Returns the value if there is no violation, and all violations otherwise. `None` without a violation cannot occur:
+    /// a violation was added when the value was missing.
     pub(in crate::management) fn settle<T>(self, value: Option<T>) -> Result<T, Error> {
         match value {
             Some(value) if self.0.is_empty() => Ok(value),

@@ -1,4 +1,4 @@
-//! What changed between two snapshots, as `WatchServers` tells it. Pure.
+//! The differences between two snapshots, which `WatchServers` sends as events.
 
 use std::{cmp::Ordering, sync::Arc, time::SystemTime};
 
@@ -6,23 +6,23 @@ use weldr_proto::v1::server_change::Kind;
 
 use crate::snapshot::{PoolView, ServerView};
 
-/// One change of one server.
+/// One event of one server.
 #[derive(Debug)]
-pub(super) struct Change {
+pub(super) struct ServerEvent {
     pub(super) kind: Kind,
-    /// The server after it; when it is gone, its last state.
+    /// The server after the change; if it was removed, its last state.
     pub(super) server: Arc<ServerView>,
-    /// When, where the snapshots know it; when they were compared otherwise.
+    /// The time of the change if the snapshots contain it, otherwise the time of the comparison.
     pub(super) at: SystemTime,
 }
 
-/// The changes that make `after` of `before`, ordered by address. Costs little for what did not change:
-/// snapshots share the views of those servers.
-pub(super) fn changes(before: &PoolView, after: &PoolView, now: SystemTime) -> Vec<Change> {
+/// The events that lead from `before` to `after`, ordered by address. Servers that did not change cost little, because
+/// the snapshots share their views.
+pub(super) fn changes(before: &PoolView, after: &PoolView, now: SystemTime) -> Vec<ServerEvent> {
     let mut changes = Vec::new();
     let mut add = |kind, server: &Arc<ServerView>, at| {
         let server = Arc::clone(server);
-        changes.push(Change { kind, server, at });
+        changes.push(ServerEvent { kind, server, at });
     };
     let (mut old, mut new) = (
         before.servers.iter().peekable(),
@@ -62,7 +62,7 @@ pub(super) fn changes(before: &PoolView, after: &PoolView, now: SystemTime) -> V
     }
 }
 
-/// The check that is made may change without the server: with the pool's.
+/// Also compares the check in effect, which changes with the check of the pool.
 fn settings_differ(old: &ServerView, new: &ServerView) -> bool {
     old.desired != new.desired || old.check != new.check
 }
@@ -110,7 +110,7 @@ mod tests {
     fn told(before: &PoolView, after: &PoolView) -> Vec<(Kind, u16, u64)> {
         changes(before, after, NOW)
             .into_iter()
-            .map(|Change { kind, server, .. }| {
+            .map(|ServerEvent { kind, server, .. }| {
                 (kind, server.desired.address.port(), server.desired.id.0)
             })
             .collect()

@@ -18,11 +18,11 @@ use crate::{
     snapshot::ServerView,
 };
 
-use super::{Caller, Operations};
+use super::{ApiCaller, Operations};
 
 impl Operations {
     pub(in crate::management) async fn get_cluster(&self) -> Result<v1::GetClusterResponse, Error> {
-        let status = self.parts.cluster.status().await?;
+        let status = self.context.cluster.status().await?;
         Ok(v1::GetClusterResponse {
             revision: self.snapshot().revision.0,
             cluster: status.cluster,
@@ -36,11 +36,11 @@ impl Operations {
 
     pub(in crate::management) async fn remove_node(
         &self,
-        caller: Caller,
+        caller: ApiCaller,
         request: v1::RemoveNodeRequest,
     ) -> Result<v1::RemoveNodeResponse, Error> {
         let node = request.name.clone();
-        self.parts.cluster.remove_node(request.name).await?;
+        self.context.cluster.remove_node(request.name).await?;
         tracing::info!(peer = %caller.peer, node, "node removed from the cluster");
         Ok(v1::RemoveNodeResponse {
             revision: self.snapshot().revision.0,
@@ -49,11 +49,11 @@ impl Operations {
 
     pub(in crate::management) async fn transfer_leadership(
         &self,
-        caller: Caller,
+        caller: ApiCaller,
         request: v1::TransferLeadershipRequest,
     ) -> Result<v1::TransferLeadershipResponse, Error> {
         let node = request.name.clone();
-        self.parts.cluster.transfer(request.name).await?;
+        self.context.cluster.transfer(request.name).await?;
         tracing::info!(peer = %caller.peer, node, "leadership transferred");
         Ok(v1::TransferLeadershipResponse {
             revision: self.snapshot().revision.0,
@@ -67,7 +67,7 @@ impl Operations {
         request: v1::ListHealthRequest,
     ) -> Result<v1::ListHealthResponse, Error> {
         let snapshot = self.snapshot_with(&request.pool)?;
-        let reports = self.parts.cluster.server_reports().await;
+        let reports = self.context.cluster.server_reports().await;
         let reports: Vec<_> = reports
             .into_iter()
             .map(|(node, servers)| (node, by_id(servers.unwrap_or_default())))
@@ -89,7 +89,7 @@ impl Operations {
             0 => DEFAULT_HISTORY,
             limit => usize::try_from(limit).unwrap_or(usize::MAX),
         };
-        let events = self.parts.cluster.history(limit).into_iter();
+        let events = self.context.cluster.history(limit).into_iter();
         Ok(v1::GetHistoryResponse {
             revision: snapshot.revision.0,
             events: events.map(event).collect(),
@@ -98,10 +98,10 @@ impl Operations {
 
     pub(in crate::management) async fn rollback(
         &self,
-        caller: Caller,
+        caller: ApiCaller,
         request: v1::RollbackRequest,
     ) -> Result<v1::RollbackResponse, Error> {
-        let cluster = self.parts.cluster.clone();
+        let cluster = self.context.cluster.clone();
         let to = Revision(request.to_revision);
         let order = async move { cluster.roll_back(to, &caller.peer.to_string()).await };
         let revision = self.made(caller, "rollback", order).await?;
@@ -110,7 +110,7 @@ impl Operations {
 
     pub(in crate::management) async fn backup(&self) -> Result<v1::BackupResponse, Error> {
         self.read(false).await?;
-        let state = self.parts.cluster.current();
+        let state = self.context.cluster.current();
         let file = Backup::of(&state).to_file();
         let file = file.map_err(|error| Error::ClusterUnavailable(error.to_string()))?;
         Ok(v1::BackupResponse {
@@ -121,19 +121,19 @@ impl Operations {
 
     pub(in crate::management) async fn restore(
         &self,
-        caller: Caller,
+        caller: ApiCaller,
         request: v1::RestoreRequest,
     ) -> Result<v1::RestoreResponse, Error> {
         let backup = Backup::parse(&request.file)
             .map_err(|no_backup| Error::ClusterRefused(no_backup.to_string()))?;
-        let cluster = self.parts.cluster.clone();
+        let cluster = self.context.cluster.clone();
         let order = async move { cluster.restore(backup, &caller.peer.to_string()).await };
         let revision = self.made(caller, "restore", order).await?;
         Ok(v1::RestoreResponse { revision })
     }
 }
 
-/// How many changes are told when nobody says how many.
+/// The default of `limit`.
 const DEFAULT_HISTORY: usize = 50;
 
 fn by_id(reports: Vec<ServerReport>) -> HashMap<u64, ServerReport> {
@@ -186,7 +186,7 @@ fn event(event: Event) -> v1::HistoryEvent {
     }
 }
 
-/// A change as a sentence.
+/// A change in words.
 fn what(what: &What) -> String {
     let command = match what {
         What::Command(command) => command,

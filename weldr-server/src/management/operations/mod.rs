@@ -1,8 +1,9 @@
-//! What the API does, once, for gRPC and REST alike: each call takes the proto's request and gives its
-//! answer or an [`Error`].
+//! The calls of the API, for gRPC and REST: each call takes a request of the proto and returns its
+//! response or an [`Error`].
 
 mod changes;
 mod cluster;
+mod logged_write;
 mod pool;
 mod servers;
 mod settling;
@@ -14,28 +15,29 @@ use std::{net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 use futures_util::Stream;
 use tokio::time;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::{
     cluster::ProposeError,
-    model::{Applied, Command, Outcome, PoolName, Rejection},
+    model::{Applied, Command, PoolName, Rejection},
     snapshot::Snapshot,
 };
 
-use super::{Parts, convert, error::Error};
+use super::{ManagementContext, convert, error::Error};
+use logged_write::LoggedWrite;
 
-/// How long a write may take in all.
+/// The time limit for a write.
 pub(super) const LONGEST_WRITE: Duration = Duration::from_secs(10);
 
-/// How long a read may take in all.
+/// The time limit for a read.
 const LONGEST_READ: Duration = Duration::from_secs(8);
 
-/// A stream of answers. Ends with an error when the node stops.
+/// A stream of responses. Ends with an error when the node stops.
 pub(super) type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Error>> + Send>>;
 
-/// Who asks, and how long they wait for the answer.
+/// The client of a call, and how long it waits for the response.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Caller {
+pub(super) struct ApiCaller {
     pub(super) peer: SocketAddr,
     pub(super) patience: Duration,
 }
@@ -43,22 +45,22 @@ pub(super) struct Caller {
 /// The calls of the API.
 #[derive(Debug)]
 pub(super) struct Operations {
-    parts: Parts,
+    context: ManagementContext,
     stop: CancellationToken,
 }
 
 impl Operations {
-    /// Streams end when `stop` says so.
-    pub(super) fn new(parts: Parts, stop: CancellationToken) -> Self {
-        Self { parts, stop }
+    /// Streams end when `stop` is cancelled.
+    pub(super) fn new(context: ManagementContext, stop: CancellationToken) -> Self {
+        Self { context, stop }
     }
 
-    /// What every answer describes.
+    /// The newest snapshot.
     pub(super) fn snapshot(&self) -> Arc<Snapshot> {
-        self.parts.snapshots.current()
+        self.context.snapshots.current()
     }
 
-    /// The newest snapshot, when it has the pool that `name` names.
+    /// The newest snapshot, if it contains the pool `name`.
     fn snapshot_with(&self, name: &str) -> Result<Arc<Snapshot>, Error> {
         let name = convert::pool_name(name)?;
         let snapshot = self.snapshot();
@@ -66,15 +68,15 @@ impl Operations {
         Ok(snapshot)
     }
 
-    /// A snapshot for a read: one that holds every write that returned before, at whichever node, unless
-    /// `stale`.
+    /// A snapshot for a read. Unless `stale`, it contains every write that returned before, at any
+    /// node.
     async fn read(&self, stale: bool) -> Result<Arc<Snapshot>, Error> {
         if stale {
             return Ok(self.snapshot());
         }
-        let Parts {
+        let ManagementContext {
             cluster, snapshots, ..
-        } = &self.parts;
+        } = &self.context;
         let published = async {
             let revision = cluster.catch_up().await?;
             snapshots.wait_for(revision).await.ok_or(Error::Stopping)
@@ -85,46 +87,46 @@ impl Operations {
         }
     }
 
-    /// Proposes `command`, and waits until requests see what it did.
+    /// Proposes `command`, and waits until requests see the change.
     ///
-    /// The work goes on when the caller does not wait for it: a change that is made is also logged.
+    /// The work continues if the caller stops waiting, so that a change that is made is also logged.
     async fn write(
         &self,
-        caller: Caller,
+        caller: ApiCaller,
         command: Command,
     ) -> Result<(Applied, Arc<Snapshot>), Error> {
-        let Parts {
+        let ManagementContext {
             cluster, snapshots, ..
-        } = self.parts.clone();
+        } = self.context.clone();
         let work = tokio::spawn(time::timeout(LONGEST_WRITE, async move {
-            let change = Change::of(&command);
+            let write = LoggedWrite::of(&command);
             let from = caller.peer.to_string();
             let applied = cluster
                 .propose_from(command, &from)
                 .await
                 .map_err(Error::from);
-            change.log(caller, &applied);
+            write.log(caller, &applied);
             let applied = applied?;
             let snapshot = snapshots.wait_for(applied.revision).await;
             Ok((applied, snapshot.ok_or(Error::Stopping)?))
         }));
         match time::timeout(caller.patience, work).await {
             Ok(Ok(Ok(answer))) => answer,
-            // Too slow for us, a panic below us, or too slow for the caller.
+            // The time limit was reached, the task panicked, or the caller stopped waiting.
             Ok(Ok(Err(_)) | Err(_)) | Err(_) => Err(Error::Unknown { missing: vec![] }),
         }
     }
 }
 
 impl Operations {
-    /// Waits for an order of the whole pool, and until requests see what it did; gives its revision.
+    /// Waits for a change of the whole state, and until requests see it. Returns its revision.
     async fn made(
         &self,
-        caller: Caller,
+        caller: ApiCaller,
         call: &'static str,
         order: impl Future<Output = Result<Applied, ProposeError>> + Send + 'static,
     ) -> Result<u64, Error> {
-        let snapshots = self.parts.snapshots.clone();
+        let snapshots = self.context.snapshots.clone();
         let work = tokio::spawn(time::timeout(LONGEST_WRITE, async move {
             let applied = order.await?;
             info!(peer = %caller.peer, call, revision = %applied.revision, "write applied");
@@ -139,60 +141,10 @@ impl Operations {
     }
 }
 
-/// There is only the default pool in a snapshot.
+/// Refuses a pool that the snapshot does not contain. It contains only the default pool.
 fn expect_pool(snapshot: &Snapshot, name: &PoolName) -> Result<(), Error> {
     if snapshot.pool.name == *name {
         return Ok(());
     }
     Err(Rejection::NoSuchPool { pool: name.clone() }.into())
-}
-
-/// A write, as the log tells it.
-struct Change {
-    call: &'static str,
-    pool: PoolName,
-    address: Option<SocketAddr>,
-}
-
-impl Change {
-    fn of(command: &Command) -> Self {
-        let (call, pool, address) = match command {
-            Command::AddServer { pool, address, .. } => ("add_server", pool, Some(*address)),
-            Command::UpdateServer { pool, address, .. } => ("update_server", pool, Some(*address)),
-            Command::BeginRemoval { pool, address, .. } => ("remove_server", pool, Some(*address)),
-            Command::EndRemoval { pool, address, .. } => ("end_removal", pool, Some(*address)),
-            Command::UpdatePool { pool, .. } => ("update_pool", pool, None),
-        };
-        Self {
-            call,
-            pool: pool.clone(),
-            address,
-        }
-    }
-
-    fn log(&self, caller: Caller, applied: &Result<Applied, Error>) {
-        let Self {
-            call,
-            pool,
-            address,
-        } = self;
-        let address = address.map(tracing::field::display);
-        let peer = caller.peer;
-        match applied {
-            Ok(Applied { revision, outcome }) => {
-                let outcome = match outcome {
-                    Outcome::Created => "created",
-                    Outcome::Changed => "changed",
-                    Outcome::Removed => "removed",
-                    Outcome::Unchanged => "unchanged",
-                };
-                info!(%peer, call, %pool, address, outcome, %revision, "write applied");
-            }
-            Err(Error::NotDurable(cause)) => {
-                warn!(%peer, call, %pool, address, error = %cause, "write failed");
-            }
-            // The callers log what they refuse.
-            Err(_) => {}
-        }
-    }
 }

@@ -10,7 +10,7 @@ use crate::{
     model::Command,
 };
 
-use super::{Caller, Operations, expect_pool};
+use super::{ApiCaller, Operations, expect_pool};
 
 impl Operations {
     pub(in crate::management) async fn get_pool(
@@ -28,7 +28,7 @@ impl Operations {
 
     pub(in crate::management) async fn update_pool(
         &self,
-        caller: Caller,
+        caller: ApiCaller,
         request: v1::UpdatePoolRequest,
     ) -> Result<v1::UpdatePoolResponse, Error> {
         let mut violations = Violations::default();

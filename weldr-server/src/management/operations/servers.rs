@@ -16,15 +16,15 @@ use crate::{
     snapshot::{ServerView, Snapshot},
 };
 
-use super::{Caller, Operations, expect_pool, settling::settled};
+use super::{ApiCaller, Operations, expect_pool, settling::settled};
 
-/// The longest deadline of a removal; the longest that a pool may have, too.
+/// The maximum deadline of a removal, which is also the maximum for a pool.
 const LONGEST_DEADLINE: Duration = Duration::from_hours(24);
 
 impl Operations {
     pub(in crate::management) async fn add_server(
         &self,
-        caller: Caller,
+        caller: ApiCaller,
         request: v1::AddServerRequest,
     ) -> Result<v1::AddServerResponse, Error> {
         let mut violations = Violations::default();
@@ -63,7 +63,7 @@ impl Operations {
 
     pub(in crate::management) async fn update_server(
         &self,
-        caller: Caller,
+        caller: ApiCaller,
         request: v1::UpdateServerRequest,
     ) -> Result<v1::UpdateServerResponse, Error> {
         let mut violations = Violations::default();
@@ -95,7 +95,7 @@ impl Operations {
 
     pub(in crate::management) async fn remove_server(
         &self,
-        caller: Caller,
+        caller: ApiCaller,
         request: v1::RemoveServerRequest,
     ) -> Result<v1::RemoveServerResponse, Error> {
         let mut violations = Violations::default();
@@ -122,7 +122,7 @@ impl Operations {
             return Ok(removal(&snapshot, before.pool.server(address), true));
         };
         let draining = Arc::clone(draining);
-        let snapshot = settled(&self.parts.snapshots, &snapshot, &draining).await;
+        let snapshot = settled(&self.context.snapshots, &snapshot, &draining).await;
         let present = snapshot.pool.server(address);
         match present.filter(|view| view.desired.id == draining.desired.id) {
             Some(view) => Ok(removal(&snapshot, Some(view), false)),
@@ -163,7 +163,7 @@ impl Operations {
 }
 
 impl Violations {
-    /// The pool and the address that a request is about.
+    /// The pool and the address of a request.
     fn target(&mut self, pool: &str, address: &str) -> Option<(PoolName, SocketAddr)> {
         let pool = self.take(convert::pool_name(pool));
         let address = self.take(parse_server_address(address));
@@ -180,7 +180,7 @@ pub(super) fn servers(snapshot: &Snapshot) -> Vec<v1::Server> {
         .collect()
 }
 
-/// The server that was just written, unless somebody has removed it since.
+/// The server that was just written, unless another call has removed it since.
 fn shown(snapshot: &Snapshot, address: SocketAddr) -> Result<v1::Server, Error> {
     let view = snapshot.pool.server(address).ok_or(Error::Overtaken)?;
     Ok(convert::server(&snapshot.pool.name, view))

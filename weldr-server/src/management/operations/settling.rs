@@ -1,4 +1,4 @@
-//! What becomes of a removal in its first moments.
+//! The first moments of a removal.
 
 use std::{future, sync::Arc, time::Duration};
 
@@ -6,15 +6,15 @@ use tokio::time;
 
 use crate::snapshot::{ServerView, Snapshot, Snapshots};
 
-/// How long a removal waits to learn whether something runs on the server.
+/// The time limit for learning whether requests run on the server.
 const LONGEST_SETTLING: Duration = Duration::from_secs(2);
 
-/// Waits until the removal of `server` is over, or is known to wait for running requests, and gives the
-/// newest snapshot then. `begun` is one in which the server takes no requests.
+/// Waits until the removal of `server` has ended, or is known to wait for running requests, and returns the
+/// newest snapshot. `begun` is a snapshot in which the server gets no new requests.
 ///
-/// Whoever removes an idle server hears that it is gone, and not that it drains and will be gone in a
-/// millisecond. Only when each worker has seen `begun`, "nothing runs" means that nothing will. When neither
-/// is known in time, the server is told as draining, which it is until a snapshot says otherwise.
+/// So the caller who removes an idle server is told that it is removed, and not that it drains for another
+/// millisecond. That nothing runs on the server is final only after every worker has seen `begun`. If neither
+/// is known in time, the response says that the server is draining.
 pub(super) async fn settled(
     snapshots: &Snapshots,
     begun: &Snapshot,
@@ -38,7 +38,7 @@ pub(super) async fn settled(
     snapshots.current()
 }
 
-/// Whether `snapshot` shows `server` on its way out; not when it is gone, or was kept by another call.
+/// Whether `server` is being removed in `snapshot`; not if it is removed already, or another call has kept it.
 fn removes(snapshot: &Snapshot, server: &ServerView) -> bool {
     let there = snapshot.pool.server(server.desired.address);
     there.is_some_and(|view| view.desired.id == server.desired.id && view.desired.removal.is_some())

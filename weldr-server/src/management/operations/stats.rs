@@ -25,11 +25,11 @@ impl Operations {
         let snapshot = self.snapshot_with(&request.pool)?;
         Ok(v1::GetStatsResponse {
             revision: snapshot.revision.0,
-            stats: Some(convert::stats(&self.parts, &snapshot.pool)),
+            stats: Some(convert::stats(&self.context, &snapshot.pool)),
         })
     }
 
-    /// At once, and then each interval. A reader that is late gets the newest counts, not all it missed.
+    /// Sends the statistics at once, and then at each interval. A slow reader gets the newest ones, not those it missed.
     pub(in crate::management) fn stream_stats(
         self: Arc<Self>,
         request: v1::StreamStatsRequest,

@@ -1,7 +1,7 @@
-//! `WatchServers`: the full state, then what changed since the reader last took something.
+//! `WatchServers`: the full state, then the changes since the reader's last message.
 //!
-//! Level based: nothing is queued while the reader is slow. When it takes its next message, the newest
-//! snapshot is compared with the one it was told last, and changes in between are folded into one.
+//! Nothing is queued while the reader is slow. When it takes its next message, the newest
+//! snapshot is compared with the last one that was sent, so that several changes become one.
 
 use std::{collections::VecDeque, sync::Arc, time::SystemTime};
 
@@ -17,7 +17,7 @@ use crate::{
 
 use super::{
     Answers, Operations,
-    changes::{Change, changes},
+    changes::{ServerEvent, changes},
     servers::servers,
 };
 
@@ -28,7 +28,7 @@ impl Operations {
     ) -> Result<Answers<v1::WatchServersResponse>, Error> {
         self.snapshot_with(&request.pool)?;
         let watcher = Watcher {
-            published: self.parts.snapshots.subscribe(),
+            published: self.context.snapshots.subscribe(),
             stop: self.stop.clone(),
             told: None,
             waiting: VecDeque::new(),
@@ -48,19 +48,19 @@ impl Operations {
 struct Watcher {
     published: watch::Receiver<Arc<Snapshot>>,
     stop: CancellationToken,
-    /// The snapshot that the reader knows once it has taken what is waiting.
+    /// The snapshot that the reader knows after the waiting messages.
     told: Option<Arc<Snapshot>>,
-    /// What is left of telling it.
+    /// The messages that lead to `told`.
     waiting: VecDeque<Waiting>,
 }
 
 enum Waiting {
     Settings,
-    Server(Change),
+    Server(ServerEvent),
 }
 
 impl Watcher {
-    /// The next message; `None` when the node stops.
+    /// The next message; `None` if the node stops.
     async fn message(&mut self) -> Option<v1::WatchServersResponse> {
         let Some(told) = &self.told else {
             let first = Arc::clone(&self.published.borrow_and_update());
@@ -79,7 +79,7 @@ impl Watcher {
         }
         let event = match self.waiting.pop_front()? {
             Waiting::Settings => Event::Settings(convert::pool_settings(&told.pool.settings)),
-            Waiting::Server(Change { kind, server, at }) => Event::Change(v1::ServerChange {
+            Waiting::Server(ServerEvent { kind, server, at }) => Event::Change(v1::ServerChange {
                 kind: kind.into(),
                 server: Some(convert::server(&told.pool.name, &server)),
                 at: Some(at.into()),

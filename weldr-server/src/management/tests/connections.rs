@@ -6,19 +6,19 @@ use tokio::{
 };
 use weldr_proto::v1;
 
-use super::{http::ask, node::Node, soon};
+use super::{http::ask, node::TestNode, soon};
 use crate::management::bind;
 
 #[tokio::test]
 async fn an_address_in_use_is_named() {
-    let node = Node::start().await;
+    let node = TestNode::start().await;
     let error = bind(node.address).await.unwrap_err();
     assert_eq!(error.address, node.address);
     assert_eq!(error.source.kind(), std::io::ErrorKind::AddrInUse);
     assert_eq!(
         error.to_string(),
         format!(
-            "cannot listen on {} for management: another process listens there; stop it, or say --management",
+            "cannot listen on {} for management: another process listens on it; stop that process, or use another address with --management",
             node.address
         )
     );
@@ -26,7 +26,7 @@ async fn an_address_in_use_is_named() {
 
 #[tokio::test]
 async fn connections_that_say_nothing_or_nonsense_disturb_nobody() {
-    let node = Node::start().await;
+    let node = TestNode::start().await;
     let mut open = Vec::new();
     for text in [
         "",
@@ -46,7 +46,7 @@ async fn connections_that_say_nothing_or_nonsense_disturb_nobody() {
 
 #[tokio::test]
 async fn when_the_node_stops_a_running_call_may_finish_and_idle_connections_end() {
-    let node = Node::start().await;
+    let node = TestNode::start().await;
     let mut idle = TcpStream::connect(node.address).await.unwrap();
     let request = "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
     idle.write_all(request.as_bytes()).await.unwrap();

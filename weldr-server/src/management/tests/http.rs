@@ -14,13 +14,13 @@ use super::soon;
 
 /// An answer, read to its end.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct HttpResponse {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
 }
 
-impl Answer {
+impl HttpResponse {
     pub(super) fn json(&self) -> Value {
         let text = String::from_utf8_lossy(&self.body);
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text:?}"))
@@ -52,7 +52,7 @@ pub(super) async fn send(
     target: &str,
     fields: &[(&str, &str)],
     body: impl Into<Bytes>,
-) -> Answer {
+) -> HttpResponse {
     let mut request = Request::builder().method(method).uri(target);
     if !fields.iter().any(|(name, _)| *name == "host") {
         request = request.header("host", address.to_string());
@@ -66,7 +66,7 @@ pub(super) async fn send(
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
         let (parts, body) = sender.send_request(request).await.unwrap().into_parts();
-        Answer {
+        HttpResponse {
             status: parts.status,
             headers: parts.headers,
             body: body.collect().await.unwrap().to_bytes(),
@@ -76,6 +76,6 @@ pub(super) async fn send(
 }
 
 /// The same without fields or a body.
-pub(super) async fn ask(address: SocketAddr, method: &str, target: &str) -> Answer {
+pub(super) async fn ask(address: SocketAddr, method: &str, target: &str) -> HttpResponse {
     send(address, method, target, &[], "").await
 }

@@ -14,7 +14,7 @@ use weldr_proto::v1::management_client::ManagementClient;
 
 use crate::{
     cluster::{self, Handle, Log, Opened, StoreOptions},
-    management::{Options, Parts, Readiness, bind, serve},
+    management::{ManagementContext, Readiness, ServeOptions, bind, serve},
     model::{
         Command, DesiredState, Health, HealthState, PoolName, PoolSettings, Reason, Server,
         ServerId,
@@ -26,29 +26,29 @@ use crate::{
 const WORKERS: usize = 1;
 
 /// A running API, and the strings that pull what is behind it.
-pub(super) struct Node {
+pub(super) struct TestNode {
     pub(super) address: SocketAddr,
     pub(super) clients: Arc<Sharded<ClientShard>>,
     pub(super) readiness: watch::Sender<Readiness>,
     pub(super) shutdown: CancellationToken,
     pub(super) served: JoinHandle<()>,
     pub(super) snapshots: Snapshots,
-    observed: Arc<Observed>,
+    observed: Arc<FakeHealth>,
     _log: Log,
 }
 
 /// What checks would see, said by the test.
-struct Observed {
+struct FakeHealth {
     healthy: Mutex<HashMap<SocketAddr, SystemTime>>,
     changed: watch::Sender<()>,
 }
 
-impl Node {
+impl TestNode {
     pub(super) async fn start() -> Self {
-        Self::with(Options { rest: true }).await
+        Self::with(ServeOptions { rest: true }).await
     }
 
-    pub(super) async fn with(options: Options) -> Self {
+    pub(super) async fn with(options: ServeOptions) -> Self {
         let initial = PoolSettings::default();
         let Opened { handle, log, .. } = cluster::open(StoreOptions {
             data_dir: None,
@@ -56,7 +56,7 @@ impl Node {
             ..StoreOptions::default()
         })
         .unwrap();
-        let observed = Arc::new(Observed {
+        let observed = Arc::new(FakeHealth {
             healthy: Mutex::default(),
             changed: watch::Sender::default(),
         });
@@ -71,7 +71,7 @@ impl Node {
             Arc::clone(&observed),
         ));
         let clients = Arc::new(Sharded::new(WORKERS));
-        let parts = Parts {
+        let context = ManagementContext {
             cluster: handle,
             snapshots: snapshots.clone(),
             clients: Arc::clone(&clients),
@@ -84,7 +84,7 @@ impl Node {
         let readiness = watch::Sender::new(Readiness::Ready);
         let served = tokio::spawn(serve(
             listener,
-            parts,
+            context,
             options,
             shutdown.clone(),
             readiness.subscribe(),
@@ -144,7 +144,7 @@ async fn reconcile(
     publisher: Publisher,
     snapshots: Snapshots,
     mut lives: Lives,
-    observed: Arc<Observed>,
+    observed: Arc<FakeHealth>,
 ) {
     let mut states = handle.watch();
     let mut checks = observed.changed.subscribe();
@@ -180,7 +180,7 @@ fn snapshot(
     version: u64,
     state: &DesiredState,
     lives: &mut Lives,
-    observed: &Observed,
+    observed: &FakeHealth,
 ) -> Snapshot {
     let name = PoolName::default();
     let pool = state.pool(&name).unwrap();
@@ -202,7 +202,7 @@ fn view(
     desired: &Arc<Server>,
     settings: &PoolSettings,
     lives: &mut Lives,
-    observed: &Observed,
+    observed: &FakeHealth,
 ) -> Arc<ServerView> {
     let known = lives.get(&desired.id).map(|(_, view)| Arc::clone(view));
     let live = known.as_ref().map_or_else(

@@ -6,12 +6,12 @@ use tonic_health::pb::{
     health_client::HealthClient,
 };
 
-use super::{http::ask, node::Node, soon};
+use super::{http::ask, node::TestNode, soon};
 use crate::management::Readiness;
 
 #[tokio::test]
 async fn readyz_says_which() {
-    let node = Node::start().await;
+    let node = TestNode::start().await;
     for (readiness, status, word) in [
         (Readiness::Starting, 503, "starting"),
         (Readiness::Ready, 200, "ready"),
@@ -29,7 +29,7 @@ async fn readyz_says_which() {
 
 #[tokio::test]
 async fn grpc_health_follows_and_its_watchers_hear_the_end() {
-    let node = Node::start().await;
+    let node = TestNode::start().await;
     let mut client = HealthClient::new(node.channel());
     for service in ["", "weldr.v1.Management"] {
         let request = HealthCheckRequest {

@@ -3,11 +3,11 @@
 use prost_types::Duration as ProtoDuration;
 use weldr_proto::v1;
 
-use super::{node::Node, soon};
+use super::{node::TestNode, soon};
 
 const ADDRESS: &str = "127.0.0.1:80";
 
-async fn added(node: &Node) {
+async fn added(node: &TestNode) {
     let request = v1::AddServerRequest {
         address: ADDRESS.into(),
         ..v1::AddServerRequest::default()
@@ -15,7 +15,7 @@ async fn added(node: &Node) {
     node.client().add_server(request).await.unwrap();
 }
 
-async fn remove(node: &Node, deadline: Option<i64>) -> v1::RemoveServerResponse {
+async fn remove(node: &TestNode, deadline: Option<i64>) -> v1::RemoveServerResponse {
     let request = v1::RemoveServerRequest {
         address: ADDRESS.into(),
         deadline: deadline.map(|seconds| ProtoDuration { seconds, nanos: 0 }),
@@ -28,7 +28,7 @@ async fn remove(node: &Node, deadline: Option<i64>) -> v1::RemoveServerResponse 
 
 #[tokio::test]
 async fn an_idle_server_is_gone_when_the_call_returns() {
-    let node = Node::start().await;
+    let node = TestNode::start().await;
     added(&node).await;
     let answer = remove(&node, None).await;
     assert!(answer.removed);
@@ -39,7 +39,7 @@ async fn an_idle_server_is_gone_when_the_call_returns() {
 
 #[tokio::test]
 async fn a_busy_server_drains_and_says_what_runs() {
-    let node = Node::start().await;
+    let node = TestNode::start().await;
     added(&node).await;
     let live = node.live(ADDRESS);
     live.shards.of(0).in_flight.rise();
@@ -60,7 +60,7 @@ async fn a_busy_server_drains_and_says_what_runs() {
 
 #[tokio::test]
 async fn without_a_deadline_a_busy_server_is_gone_at_once() {
-    let node = Node::start().await;
+    let node = TestNode::start().await;
     added(&node).await;
     node.live(ADDRESS).shards.of(0).in_flight.rise();
     let answer = remove(&node, Some(0)).await;
@@ -71,7 +71,7 @@ async fn without_a_deadline_a_busy_server_is_gone_at_once() {
 /// "Nothing runs" means nothing before each worker has given up its older snapshot.
 #[tokio::test]
 async fn a_worker_that_has_not_seen_the_removal_may_still_choose_the_server() {
-    let node = Node::start().await;
+    let node = TestNode::start().await;
     added(&node).await;
     let mut worker = node.worker();
     let answer = remove(&node, None).await;
@@ -83,7 +83,7 @@ async fn a_worker_that_has_not_seen_the_removal_may_still_choose_the_server() {
 
 #[tokio::test]
 async fn a_server_that_is_added_again_is_kept() {
-    let node = Node::start().await;
+    let node = TestNode::start().await;
     added(&node).await;
     node.live(ADDRESS).shards.of(0).in_flight.rise();
     let draining = remove(&node, None).await.server.unwrap();

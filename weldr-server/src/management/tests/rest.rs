@@ -4,14 +4,14 @@ use serde_json::json;
 
 use super::{
     http::{ask, send},
-    node::Node,
+    node::TestNode,
 };
 
 const CURL: &[(&str, &str)] = &[("content-type", "application/x-www-form-urlencoded")];
 
 #[tokio::test]
 async fn a_server_is_added_shown_and_removed() {
-    let node = Node::start().await;
+    let node = TestNode::start().await;
     let tour = r#"{"ip":"127.0.0.1", "port":"12345"}"#;
 
     let added = send(node.address, "POST", "/servers", CURL, tour).await;
@@ -37,7 +37,7 @@ async fn a_server_is_added_shown_and_removed() {
     }
     assert_eq!(server["check"]["type"], "tcp");
     assert!(server["since"].as_str().unwrap().ends_with('Z'));
-    assert!(server.get("check_override").is_none());
+    assert_eq!(server["check_override"], json!(null));
 
     let again = send(node.address, "POST", "/servers", &[], tour).await;
     assert_eq!((again.status.as_u16(), again.json()), (200, server.clone()));
@@ -62,7 +62,7 @@ async fn a_server_is_added_shown_and_removed() {
 
 #[tokio::test]
 async fn a_server_is_there_with_other_settings() {
-    let node = Node::start().await;
+    let node = TestNode::start().await;
     let body = r#"{"ip":"127.0.0.1","port":80}"#;
     assert_eq!(
         send(node.address, "POST", "/servers", &[], body)
@@ -79,7 +79,7 @@ async fn a_server_is_there_with_other_settings() {
 
 #[tokio::test]
 async fn every_setting_of_a_server_can_be_given_and_changed() {
-    let node = Node::start().await;
+    let node = TestNode::start().await;
     let body = json!({
         "ip": "127.0.0.1", "port": 80, "weight": 3, "admin_state": "drain", "pool": "default",
         "check": {"type": "http", "path": "/health", "expected_status": "200-299,401",
@@ -102,16 +102,29 @@ async fn every_setting_of_a_server_can_be_given_and_changed() {
     assert_eq!(server["weight"], 0);
     assert_eq!(server["state"], "unused");
     assert_eq!(server["check"]["type"], "tcp");
-    assert!(
-        server.get("check_override").is_none(),
+    assert_eq!(
+        server["check_override"],
+        json!(null),
         "an empty check inherits all"
     );
 
     let patch = r#"{"check":{"path":"/up","expected_status":204}}"#;
     let server = send(node.address, "PATCH", target, &[], patch).await.json();
-    let given = json!({"type": "http", "path": "/up", "expected_status": "204"});
+    let given = json!({
+        "type": "http", "path": "/up", "expected_status": "204", "host": "",
+        "interval_seconds": null, "timeout_seconds": null,
+        "healthy_threshold": null, "unhealthy_threshold": null, "port": null,
+    });
     assert_eq!(server["check_override"], given);
+    assert_eq!(server["check"], server["effective_check"]);
     assert_eq!(server["weight"], 0, "what is not named stays");
+
+    let patch = json!({"check": given}).to_string();
+    let again = send(node.address, "PATCH", target, &[], patch).await.json();
+    assert_eq!(
+        again["check_override"], given,
+        "a check can be sent as it was received"
+    );
 
     let stale = r#"{"weight":5,"expected_revision":1}"#;
     let refused = send(node.address, "PATCH", target, &[], stale).await;
@@ -120,7 +133,7 @@ async fn every_setting_of_a_server_can_be_given_and_changed() {
 
 #[tokio::test]
 async fn ipv6_is_said_in_any_way() {
-    let node = Node::start().await;
+    let node = TestNode::start().await;
     for ip in ["::1", "[::1]"] {
         let body = json!({"ip": ip, "port": "80"}).to_string();
         let answer = send(node.address, "POST", "/servers", &[], body).await;
@@ -151,17 +164,29 @@ async fn ipv6_is_said_in_any_way() {
 
 #[tokio::test]
 async fn the_pool_is_shown_and_changed() {
-    let node = Node::start().await;
+    let node = TestNode::start().await;
     let pool = ask(node.address, "GET", "/pool").await.json();
+    let check = json!({
+        "type": "tcp", "path": null, "expected_status": null, "host": null,
+        "interval_seconds": 5, "timeout_seconds": 2,
+        "healthy_threshold": 2, "unhealthy_threshold": 3, "port": 0,
+    });
     let expected = json!({
         "name": "default",
-        "check": {"type": "tcp", "interval_seconds": 5, "timeout_seconds": 2,
-                  "healthy_threshold": 2, "unhealthy_threshold": 3, "port": 0},
+        "check": check,
         "balancing": "round_robin",
         "fail_open": true,
         "drain_deadline_seconds": 30,
         "deregister_after_seconds": 0,
+        "settings": {
+            "check": check,
+            "balancing": "round_robin",
+            "fail_open": true,
+            "drain_deadline_seconds": 30,
+            "deregister_after_seconds": 0,
+        },
         "revision": 0,
+        "settings_revision": 0,
         "counts": {"initial": 0, "healthy": 0, "unhealthy": 0, "draining": 0, "unused": 0},
     });
     assert_eq!(pool, expected);
@@ -189,7 +214,7 @@ async fn the_pool_is_shown_and_changed() {
 
 #[tokio::test]
 async fn the_counts_are_shown_as_scripts_know_them() {
-    let node = Node::start().await;
+    let node = TestNode::start().await;
     node.clients.of(0).success.add(3);
     node.clients.of(0).failed.add(1);
     node.clients.of(0).server_success.add(4);
@@ -214,7 +239,7 @@ async fn the_counts_are_shown_as_scripts_know_them() {
 
 #[tokio::test]
 async fn the_root_lists_what_there_is() {
-    let node = Node::start().await;
+    let node = TestNode::start().await;
     let links = ask(node.address, "GET", "/").await.json();
     for link in links["links"].as_array().unwrap() {
         let path = link["href"].as_str().unwrap();
@@ -237,7 +262,7 @@ async fn the_root_lists_what_there_is() {
 
 #[tokio::test]
 async fn head_is_get_without_the_body() {
-    let node = Node::start().await;
+    let node = TestNode::start().await;
     for path in ["/", "/servers", "/stats", "/healthz"] {
         let get = ask(node.address, "GET", path).await;
         let head = ask(node.address, "HEAD", path).await;
@@ -248,7 +273,7 @@ async fn head_is_get_without_the_body() {
 
 #[tokio::test]
 async fn the_history_tells_what_was_changed() {
-    let node = Node::start().await;
+    let node = TestNode::start().await;
     for port in [80, 81] {
         let body = json!({"ip": "127.0.0.1", "port": port}).to_string();
         let added = send(node.address, "POST", "/servers", &[], body).await;

@@ -8,13 +8,13 @@ use tokio::{
 
 use super::{
     http::{ask, send},
-    node::Node,
+    node::TestNode,
     soon,
 };
-use crate::management::Options;
+use crate::management::ServeOptions;
 
 /// Sends `body` and expects that it is refused for `field`.
-async fn refused_for(node: &Node, body: String, fields: &[&str]) {
+async fn refused_for(node: &TestNode, body: String, fields: &[&str]) {
     let refused = send(node.address, "POST", "/servers", &[], body.clone()).await;
     let fields = fields.iter().map(|&field| field.to_owned()).collect();
     assert_eq!(
@@ -26,7 +26,7 @@ async fn refused_for(node: &Node, body: String, fields: &[&str]) {
 
 #[tokio::test]
 async fn a_bad_body_is_told_by_its_keys() {
-    let node = Node::start().await;
+    let node = TestNode::start().await;
     for (body, fields) in [
         ("{}", &["ip", "port"][..]),
         ("[]", &["body"]),
@@ -67,7 +67,7 @@ async fn a_bad_body_is_told_by_its_keys() {
 
 #[tokio::test]
 async fn a_bad_check_is_told_by_its_keys() {
-    let node = Node::start().await;
+    let node = TestNode::start().await;
     for (check, field) in [
         (json!({"type": "icmp"}), "check.type"),
         (json!({"type": "tcp", "path": "/"}), "check.type"),
@@ -88,7 +88,7 @@ async fn a_bad_check_is_told_by_its_keys() {
 
 #[tokio::test]
 async fn a_typo_is_told_with_what_is_accepted() {
-    let node = Node::start().await;
+    let node = TestNode::start().await;
     let body = r#"{"ip":"127.0.0.1","port":80,"wait":1}"#;
     let refused = send(node.address, "POST", "/servers", &[], body).await;
     let accepted = &refused.json()["error"]["violations"][0]["accepted"];
@@ -100,7 +100,7 @@ async fn a_typo_is_told_with_what_is_accepted() {
 
 #[tokio::test]
 async fn bad_json_is_told_by_line_and_column() {
-    let node = Node::start().await;
+    let node = TestNode::start().await;
     for (body, place) in [
         ("", "line 1 column 0"),
         ("ip=1", "line 1 column 1"),
@@ -124,7 +124,7 @@ async fn bad_json_is_told_by_line_and_column() {
 
 #[tokio::test]
 async fn bad_paths_and_queries_are_told() {
-    let node = Node::start().await;
+    let node = TestNode::start().await;
     for (method, target, fields) in [
         ("GET", "/servers/localhost/80", vec!["ip"]),
         ("GET", "/servers/127.0.0.1/http", vec!["port"]),
@@ -183,7 +183,7 @@ async fn bad_paths_and_queries_are_told() {
 
 #[tokio::test]
 async fn what_is_not_there_is_told_in_json() {
-    let node = Node::start().await;
+    let node = TestNode::start().await;
     for target in [
         "/nothing",
         "/servers/127.0.0.1",
@@ -215,7 +215,7 @@ async fn what_is_not_there_is_told_in_json() {
 
 #[tokio::test]
 async fn a_body_of_a_mebibyte_is_answered() {
-    let node = Node::start().await;
+    let node = TestNode::start().await;
     for size in [64 * 1024 + 1, 1 << 20] {
         let refused = send(node.address, "POST", "/servers", &[], vec![b' '; size]).await;
         assert_eq!(refused.refused(), (413, "too_large".into(), vec![]));
@@ -234,7 +234,7 @@ async fn a_body_of_a_mebibyte_is_answered() {
 /// Many clients write all they have before they read; one that is cut off meanwhile never learns why.
 #[tokio::test]
 async fn who_sends_too_much_is_not_cut_off() {
-    let node = Node::start().await;
+    let node = TestNode::start().await;
     let mut stream = TcpStream::connect(node.address).await.unwrap();
     let head = "POST /servers HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1048576\r\n\r\n";
     stream.write_all(head.as_bytes()).await.unwrap();
@@ -250,7 +250,7 @@ async fn who_sends_too_much_is_not_cut_off() {
 
 #[tokio::test]
 async fn who_asks_before_sending_too_much_is_told_before() {
-    let node = Node::start().await;
+    let node = TestNode::start().await;
     let head = "POST /servers HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2000000\r\n\
                 Expect: 100-continue\r\n\r\n";
     let mut stream = TcpStream::connect(node.address).await.unwrap();
@@ -262,7 +262,7 @@ async fn who_asks_before_sending_too_much_is_told_before() {
 
 #[tokio::test]
 async fn pages_of_other_origins_are_refused_over_either_protocol() {
-    let node = Node::start().await;
+    let node = TestNode::start().await;
     let own = format!("http://{}", node.address);
     let same = send(node.address, "GET", "/servers", &[("origin", &own)], "").await;
     assert_eq!(same.status, 200);
@@ -293,7 +293,7 @@ async fn pages_of_other_origins_are_refused_over_either_protocol() {
 
 #[tokio::test]
 async fn without_rest_only_health_is_left() {
-    let node = Node::with(Options { rest: false }).await;
+    let node = TestNode::with(ServeOptions { rest: false }).await;
     for (target, status) in [
         ("/", 404),
         ("/servers", 404),

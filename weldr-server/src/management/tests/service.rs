@@ -6,7 +6,7 @@ use tonic_reflection::pb::v1 as reflection;
 use tonic_types::StatusExt as _;
 use weldr_proto::v1;
 
-use super::{node::Node, soon};
+use super::{node::TestNode, soon};
 
 const ADDRESS: &str = "127.0.0.1:80";
 
@@ -25,7 +25,7 @@ fn fields(status: &Status) -> Vec<String> {
 
 #[tokio::test]
 async fn a_write_is_seen_by_the_next_call() {
-    let node = Node::start().await;
+    let node = TestNode::start().await;
     let mut client = node.client();
     for n in 1..=50_u64 {
         let address = format!("127.0.0.1:{n}");
@@ -53,7 +53,7 @@ async fn a_write_is_seen_by_the_next_call() {
 
 #[tokio::test]
 async fn a_server_is_changed_where_it_is_asked() {
-    let node = Node::start().await;
+    let node = TestNode::start().await;
     let mut client = node.client();
     client.add_server(add(ADDRESS)).await.unwrap();
     node.make_healthy(ADDRESS);
@@ -83,7 +83,7 @@ async fn a_server_is_changed_where_it_is_asked() {
 
 #[tokio::test]
 async fn pools_are_changed_and_counted() {
-    let node = Node::start().await;
+    let node = TestNode::start().await;
     let mut client = node.client();
     for address in ["127.0.0.1:1", "127.0.0.1:2"] {
         client.add_server(add(address)).await.unwrap();
@@ -121,7 +121,7 @@ async fn pools_are_changed_and_counted() {
 
 #[tokio::test]
 async fn bad_input_is_named_field_by_field() {
-    let node = Node::start().await;
+    let node = TestNode::start().await;
     let mut client = node.client();
     let request = v1::AddServerRequest {
         pool: "a b".into(),
@@ -183,7 +183,7 @@ async fn bad_input_is_named_field_by_field() {
 
 #[tokio::test]
 async fn what_does_not_fit_the_state_has_its_code() {
-    let node = Node::start().await;
+    let node = TestNode::start().await;
     let mut client = node.client();
     let get = v1::GetServerRequest {
         address: ADDRESS.into(),
@@ -236,7 +236,7 @@ async fn what_does_not_fit_the_state_has_its_code() {
 
 #[tokio::test]
 async fn a_request_is_bounded_and_an_unknown_one_is_unimplemented() {
-    let node = Node::start().await;
+    let node = TestNode::start().await;
     let mut client = node.client();
     let huge = v1::AddServerRequest {
         pool: "x".repeat(1 << 20),
@@ -260,7 +260,7 @@ async fn reflection_names_the_services() {
         ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
         server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
     };
-    let node = Node::start().await;
+    let node = TestNode::start().await;
     let request = ServerReflectionRequest {
         host: String::new(),
         message_request: Some(MessageRequest::ListServices(String::new())),

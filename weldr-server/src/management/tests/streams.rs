@@ -6,7 +6,7 @@ use weldr_proto::v1::{
     self, management_client::ManagementClient, server_change::Kind, watch_servers_response::Event,
 };
 
-use super::{node::Node, soon};
+use super::{node::TestNode, soon};
 
 fn add(address: &str) -> v1::AddServerRequest {
     v1::AddServerRequest {
@@ -15,7 +15,7 @@ fn add(address: &str) -> v1::AddServerRequest {
     }
 }
 
-async fn watch(node: &Node) -> Streaming<v1::WatchServersResponse> {
+async fn watch(node: &TestNode) -> Streaming<v1::WatchServersResponse> {
     let request = v1::WatchServersRequest::default();
     node.client()
         .watch_servers(request)
@@ -41,7 +41,7 @@ async fn change(stream: &mut Streaming<v1::WatchServersResponse>) -> (u64, Kind,
 
 #[tokio::test]
 async fn a_watcher_is_told_the_state_and_then_each_change() {
-    let node = Node::start().await;
+    let node = TestNode::start().await;
     let mut client = node.client();
     client.add_server(add("127.0.0.1:1")).await.unwrap();
     let mut stream = watch(&node).await;
@@ -108,7 +108,7 @@ async fn a_watcher_is_told_the_state_and_then_each_change() {
 #[tokio::test]
 async fn a_watcher_that_does_not_read_costs_nothing_and_misses_nothing() {
     const CHANGES: u32 = 400;
-    let node = Node::start().await;
+    let node = TestNode::start().await;
     let mut client = node.client();
     client.add_server(add("127.0.0.1:1")).await.unwrap();
     let slow = node.endpoint().initial_stream_window_size(65_535);
@@ -152,7 +152,7 @@ async fn a_watcher_that_does_not_read_costs_nothing_and_misses_nothing() {
 
 #[tokio::test]
 async fn statistics_come_at_once_and_again() {
-    let node = Node::start().await;
+    let node = TestNode::start().await;
     node.clients.of(0).success.add(1);
     let request = v1::StreamStatsRequest {
         interval: Some(ProtoDuration {
@@ -195,7 +195,7 @@ async fn statistics_come_at_once_and_again() {
 
 #[tokio::test]
 async fn an_interval_out_of_range_or_an_unknown_pool_is_refused() {
-    let node = Node::start().await;
+    let node = TestNode::start().await;
     let mut client = node.client();
     for (seconds, nanos) in [(0, 99_999_999), (3600, 1), (-1, 0), (0, 0)] {
         let request = v1::StreamStatsRequest {
@@ -224,7 +224,7 @@ async fn an_interval_out_of_range_or_an_unknown_pool_is_refused() {
 
 #[tokio::test]
 async fn streams_end_with_the_node() {
-    let node = Node::start().await;
+    let node = TestNode::start().await;
     let mut changes = watch(&node).await;
     next(&mut changes).await;
     let hourly = v1::StreamStatsRequest {
