@@ -106,25 +106,25 @@ impl Default for HttpPolicy {
     }
 }
 
-/// What happens to a request that some server might read in another way.
+/// How requests are treated that servers could interpret differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DesyncMode {
-    /// It is refused.
+    /// Refuses them.
     Strict,
-    /// It is logged, and forwarded when its meaning is certain, in a form that has no other.
+    /// Logs them, and forwards those with one certain meaning, in a form that is not ambiguous.
     Monitor,
 }
 
-/// What becomes of the fields that say whose request it is.
+/// How the `X-Forwarded-*` and `Forwarded` fields of clients are treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ForwardedHeaders {
-    /// Each peer is believed, and added.
+    /// Keeps them, and adds the client's address.
     Append,
-    /// Only trusted peers are.
+    /// Keeps those from trusted proxies only, and adds the client's address.
     Replace,
-    /// They pass as they are.
+    /// Forwards them unchanged, and adds nothing.
     Off,
 }
 
@@ -137,15 +137,15 @@ pub struct AccessLogOptions {
     pub file: Option<PathBuf>,
 }
 
-/// How a line of the access log looks.
+/// The format of the access log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AccessLogFormat {
-    /// There is none.
+    /// Writes no access log.
     #[default]
     Off,
-    /// A JSON object.
+    /// One JSON object per line.
     Json,
-    /// The Combined Log Format.
+    /// The Combined Log Format of Apache and nginx.
     Combined,
 }

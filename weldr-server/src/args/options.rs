@@ -85,7 +85,7 @@ options! {
     #[arg(value_name = "FORMAT")]
     log_format: LogFormat,
 
-    /// Format of the access log, which has one line per request; combined is the format of Apache and nginx
+    /// Format of the access log, which has one line per request
     #[arg(value_name = "FORMAT")]
     access_log: AccessLogFormat,
 
@@ -149,7 +149,7 @@ options! {
     #[arg(value_name = "DURATION", help_heading = POOL)]
     deregister_after: Span,
 
-    /// Type of the health check: tcp opens a connection, http sends a GET request
+    /// Type of the health check
     #[arg(value_name = "TYPE", help_heading = POOL)]
     check_type: CheckType,
 
@@ -250,13 +250,11 @@ options! {
     #[arg(value_name = "BYTES", value_parser = whole::<u64>, help_heading = LIMITS)]
     max_body_bytes: u64,
 
-    /// Requests that servers could interpret differently: strict refuses all of them, monitor logs and forwards those
-    /// with one certain meaning
+    /// How to treat requests that servers could interpret differently
     #[arg(value_name = "MODE", help_heading = HTTP)]
     desync_mode: DesyncMode,
 
-    /// X-Forwarded-* and Forwarded fields of clients: replace removes them except from trusted proxies, append keeps
-    /// them and adds ours, off forwards them unchanged
+    /// How to treat the X-Forwarded-* and Forwarded fields of clients
     #[arg(value_name = "MODE", help_heading = HTTP)]
     forwarded_headers: ForwardedHeaders,
 

@@ -125,9 +125,9 @@ impl From<ProposeError> for Error {
 impl From<ChangeError> for Error {
     fn from(error: ChangeError) -> Self {
         match error {
-            ChangeError::NoSuchNode(said) => Self::NoSuchNode(said),
-            ChangeError::Refused(said) => Self::ClusterRefused(said),
-            ChangeError::Unavailable(said) => Self::ClusterUnavailable(said),
+            ChangeError::NoSuchNode(message) => Self::NoSuchNode(message),
+            ChangeError::Refused(message) => Self::ClusterRefused(message),
+            ChangeError::Unavailable(message) => Self::ClusterUnavailable(message),
         }
     }
 }

@@ -9,7 +9,7 @@ use weldr_proto::v1::{self, cluster_server::Cluster, management_server::Manageme
 
 use super::{
     error::Error,
-    operations::{Answers, ApiCaller, LONGEST_WRITE, Operations},
+    operations::{ApiCaller, Operations, ResponseStream, WRITE_TIMEOUT},
     peer::Peer,
 };
 
@@ -20,11 +20,11 @@ pub(super) struct GrpcService(pub(super) Arc<Operations>);
 type StatusStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// Calls an operation with a request, and makes a response of its result.
-macro_rules! answer {
+macro_rules! respond {
     ($request:ident, $caller:ident => $result:expr) => {{
         let $caller = caller_of(&$request);
         let $request = $request.into_inner();
-        told($caller, $result).map(Response::new)
+        to_status($caller, $result).map(Response::new)
     }};
 }
 
@@ -34,35 +34,35 @@ impl Management for GrpcService {
         &self,
         request: Request<v1::AddServerRequest>,
     ) -> Result<Response<v1::AddServerResponse>, Status> {
-        answer!(request, caller => self.0.add_server(caller, request).await)
+        respond!(request, caller => self.0.add_server(caller, request).await)
     }
 
     async fn update_server(
         &self,
         request: Request<v1::UpdateServerRequest>,
     ) -> Result<Response<v1::UpdateServerResponse>, Status> {
-        answer!(request, caller => self.0.update_server(caller, request).await)
+        respond!(request, caller => self.0.update_server(caller, request).await)
     }
 
     async fn remove_server(
         &self,
         request: Request<v1::RemoveServerRequest>,
     ) -> Result<Response<v1::RemoveServerResponse>, Status> {
-        answer!(request, caller => self.0.remove_server(caller, request).await)
+        respond!(request, caller => self.0.remove_server(caller, request).await)
     }
 
     async fn get_server(
         &self,
         request: Request<v1::GetServerRequest>,
     ) -> Result<Response<v1::GetServerResponse>, Status> {
-        answer!(request, caller => self.0.get_server(&request).await)
+        respond!(request, caller => self.0.get_server(&request).await)
     }
 
     async fn list_servers(
         &self,
         request: Request<v1::ListServersRequest>,
     ) -> Result<Response<v1::ListServersResponse>, Status> {
-        answer!(request, caller => self.0.list_servers(&request).await)
+        respond!(request, caller => self.0.list_servers(&request).await)
     }
 
     type WatchServersStream = StatusStream<v1::WatchServersResponse>;
@@ -71,14 +71,14 @@ impl Management for GrpcService {
         &self,
         request: Request<v1::WatchServersRequest>,
     ) -> Result<Response<Self::WatchServersStream>, Status> {
-        answer!(request, caller => self.0.watch_servers(&request).map(statuses))
+        respond!(request, caller => self.0.watch_servers(&request).map(statuses))
     }
 
     async fn get_stats(
         &self,
         request: Request<v1::GetStatsRequest>,
     ) -> Result<Response<v1::GetStatsResponse>, Status> {
-        answer!(request, caller => self.0.get_stats(&request))
+        respond!(request, caller => self.0.get_stats(&request))
     }
 
     type StreamStatsStream = StatusStream<v1::StreamStatsResponse>;
@@ -87,21 +87,21 @@ impl Management for GrpcService {
         &self,
         request: Request<v1::StreamStatsRequest>,
     ) -> Result<Response<Self::StreamStatsStream>, Status> {
-        answer!(request, caller => Arc::clone(&self.0).stream_stats(request).map(statuses))
+        respond!(request, caller => Arc::clone(&self.0).stream_stats(request).map(statuses))
     }
 
     async fn get_pool(
         &self,
         request: Request<v1::GetPoolRequest>,
     ) -> Result<Response<v1::GetPoolResponse>, Status> {
-        answer!(request, caller => self.0.get_pool(&request).await)
+        respond!(request, caller => self.0.get_pool(&request).await)
     }
 
     async fn update_pool(
         &self,
         request: Request<v1::UpdatePoolRequest>,
     ) -> Result<Response<v1::UpdatePoolResponse>, Status> {
-        answer!(request, caller => self.0.update_pool(caller, request).await)
+        respond!(request, caller => self.0.update_pool(caller, request).await)
     }
 }
 
@@ -111,64 +111,64 @@ impl Cluster for GrpcService {
         &self,
         request: Request<v1::GetClusterRequest>,
     ) -> Result<Response<v1::GetClusterResponse>, Status> {
-        told(caller_of(&request), self.0.get_cluster().await).map(Response::new)
+        to_status(caller_of(&request), self.0.get_cluster().await).map(Response::new)
     }
 
     async fn remove_node(
         &self,
         request: Request<v1::RemoveNodeRequest>,
     ) -> Result<Response<v1::RemoveNodeResponse>, Status> {
-        answer!(request, caller => self.0.remove_node(caller, request).await)
+        respond!(request, caller => self.0.remove_node(caller, request).await)
     }
 
     async fn transfer_leadership(
         &self,
         request: Request<v1::TransferLeadershipRequest>,
     ) -> Result<Response<v1::TransferLeadershipResponse>, Status> {
-        answer!(request, caller => self.0.transfer_leadership(caller, request).await)
+        respond!(request, caller => self.0.transfer_leadership(caller, request).await)
     }
 
     async fn list_health(
         &self,
         request: Request<v1::ListHealthRequest>,
     ) -> Result<Response<v1::ListHealthResponse>, Status> {
-        answer!(request, caller => self.0.list_health(request).await)
+        respond!(request, caller => self.0.list_health(request).await)
     }
 
     async fn get_history(
         &self,
         request: Request<v1::GetHistoryRequest>,
     ) -> Result<Response<v1::GetHistoryResponse>, Status> {
-        answer!(request, caller => self.0.get_history(request).await)
+        respond!(request, caller => self.0.get_history(request).await)
     }
 
     async fn rollback(
         &self,
         request: Request<v1::RollbackRequest>,
     ) -> Result<Response<v1::RollbackResponse>, Status> {
-        answer!(request, caller => self.0.rollback(caller, request).await)
+        respond!(request, caller => self.0.rollback(caller, request).await)
     }
 
     async fn backup(
         &self,
         request: Request<v1::BackupRequest>,
     ) -> Result<Response<v1::BackupResponse>, Status> {
-        told(caller_of(&request), self.0.backup().await).map(Response::new)
+        to_status(caller_of(&request), self.0.backup().await).map(Response::new)
     }
 
     async fn restore(
         &self,
         request: Request<v1::RestoreRequest>,
     ) -> Result<Response<v1::RestoreResponse>, Status> {
-        answer!(request, caller => self.0.restore(caller, request).await)
+        respond!(request, caller => self.0.restore(caller, request).await)
     }
 }
 
-fn statuses<T: 'static>(answers: Answers<T>) -> StatusStream<T> {
-    Box::pin(answers.map(|answer| answer.map_err(Status::from)))
+fn statuses<T: 'static>(responses: ResponseStream<T>) -> StatusStream<T> {
+    Box::pin(responses.map(|response| response.map_err(Status::from)))
 }
 
-fn told<T>(caller: ApiCaller, result: Result<T, Error>) -> Result<T, Status> {
+fn to_status<T>(caller: ApiCaller, result: Result<T, Error>) -> Result<T, Status> {
     result.map_err(|error| {
         debug!(peer = %caller.peer, %error, "grpc call refused");
         Status::from(error)
@@ -182,7 +182,7 @@ fn caller_of<T>(request: &Request<T>) -> ApiCaller {
     let timeout = timeout.and_then(|value| grpc_timeout(value.to_str().ok()?));
     ApiCaller {
         peer: peer.map_or(unknown, |peer| peer.0),
-        patience: timeout.unwrap_or(LONGEST_WRITE).min(LONGEST_WRITE),
+        timeout: timeout.unwrap_or(WRITE_TIMEOUT).min(WRITE_TIMEOUT),
     }
 }
 

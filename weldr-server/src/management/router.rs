@@ -29,7 +29,7 @@ use super::{
 const LONGEST_GRPC_REQUEST: usize = 1 << 20;
 
 /// The maximum size of a backup, in bytes: enough for a hundred thousand servers with checks of their own.
-const LONGEST_BACKUP: usize = 48 << 20;
+const MAX_BACKUP_BYTES: usize = 48 << 20;
 
 /// What the router serves.
 pub(super) struct Served<H> {
@@ -81,7 +81,7 @@ fn grpc_services<H: Health>(operations: Arc<Operations>, health: HealthServer<H>
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let routes = Routes::new(management.max_decoding_message_size(LONGEST_GRPC_REQUEST))
-        .add_service(cluster.max_decoding_message_size(LONGEST_BACKUP))
+        .add_service(cluster.max_decoding_message_size(MAX_BACKUP_BYTES))
         .add_service(health.max_decoding_message_size(LONGEST_GRPC_REQUEST));
     let routes = match (reflection().build_v1(), reflection().build_v1alpha()) {
         (Ok(v1), Ok(v1alpha)) => routes
@@ -102,12 +102,14 @@ async fn guarded(State(loopback): State<bool>, request: Request, next: Next) -> 
         Ok(()) => next.run(request).await,
         Err(error) => {
             debug!(%error, path = request.uri().path(), "management request refused");
-            error.answer(request.headers())
+            error.into_response_to(request.headers())
         }
     }
 }
 
 async fn nothing_there(uri: http::Uri, headers: HeaderMap) -> Response {
     let path = uri.path().chars().take(100).collect();
-    Error::NoSuchPath { path }.answer(&headers).into_response()
+    Error::NoSuchPath { path }
+        .into_response_to(&headers)
+        .into_response()
 }

@@ -38,20 +38,20 @@ use super::{
 };
 
 /// The maximum number of connections; more wait in the listener's queue.
-const MOST_CONNECTIONS: usize = 1024;
+const MAX_CONNECTIONS: usize = 1024;
 /// The maximum number of concurrent calls on one HTTP/2 connection.
-const MOST_STREAMS: u32 = 256;
+const MAX_STREAMS: u32 = 256;
 /// The time limit for the first request of a connection, and for the head of each HTTP/1 request.
-const LONGEST_SILENCE: Duration = Duration::from_secs(30);
+const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// The interval of keep-alive probes on an HTTP/2 connection, and the time limit for the response to one.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// The maximum size of the head of a request, in bytes.
-const LONGEST_HEAD: u32 = 64 * 1024;
+const MAX_HEAD_BYTES: u32 = 64 * 1024;
 /// The time before the next `accept` after one failed for lack of a resource.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 /// The time that running calls get to finish when the node stops.
-const LONGEST_GOODBYE: Duration = Duration::from_secs(5);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The options of the management API.
 #[derive(Debug, Clone, Copy)]
@@ -107,7 +107,7 @@ pub async fn bind(address: SocketAddr) -> Result<Listener, BindError> {
 }
 
 /// Serves the API until `shutdown`. Then streams end, running calls may finish, and the function returns after
-/// [`LONGEST_GOODBYE`] at the latest. Nothing else ends it.
+/// [`SHUTDOWN_TIMEOUT`] at the latest. Nothing else ends it.
 ///
 /// `readiness` is what `/readyz` and `grpc.health.v1` show. A node that stops first becomes unready, then lets its
 /// data path finish, and ends the API last, so that operators can watch it drain.
@@ -131,8 +131,8 @@ pub async fn serve(
     let mut tasks = JoinSet::new();
     tasks.spawn(follow);
     accept(listener, &router, &shutdown, &mut tasks).await;
-    let goodbye = async { while tasks.join_next().await.is_some() {} };
-    if time::timeout(LONGEST_GOODBYE, goodbye).await.is_err() {
+    let finished = async { while tasks.join_next().await.is_some() {} };
+    if time::timeout(SHUTDOWN_TIMEOUT, finished).await.is_err() {
         debug!(connections = tasks.len(), "management connections cut");
     }
     tasks.shutdown().await;
@@ -148,7 +148,7 @@ async fn accept(
     let mut failing = false;
     loop {
         let accepted = tokio::select! {
-            accepted = listener.socket.accept(), if tasks.len() <= MOST_CONNECTIONS => accepted,
+            accepted = listener.socket.accept(), if tasks.len() <= MAX_CONNECTIONS => accepted,
             Some(_) = tasks.join_next() => continue,
             () = shutdown.cancelled() => return,
         };
@@ -193,25 +193,25 @@ fn ends_one_connection(error: &io::Error) -> bool {
 async fn connection(stream: TcpStream, peer: Peer, router: Router, shutdown: CancellationToken) {
     // A failure only increases the latency.
     let _ = stream.set_nodelay(true);
-    let asked = AtomicBool::new(false);
+    let has_request = AtomicBool::new(false);
     let service = service_fn(|mut request: Request<Incoming>| {
-        asked.store(true, Relaxed);
+        has_request.store(true, Relaxed);
         request.extensions_mut().insert(peer);
         router.clone().call(request)
     });
     let builder = builder();
-    let mut connection =
-        pin!(builder.serve_connection(TokioIo::new(Lingering::new(stream)), service));
-    let mut silence = pin!(time::sleep(LONGEST_SILENCE));
-    let mut watch_silence = true;
+    let stream = TokioIo::new(Lingering::new(stream));
+    let mut connection = pin!(builder.serve_connection(stream, service));
+    let mut timeout = pin!(time::sleep(REQUEST_HEAD_TIMEOUT));
+    let mut waits_for_request = true;
     let result = loop {
         tokio::select! {
             result = connection.as_mut() => break result,
-            () = silence.as_mut(), if watch_silence => {
-                if !asked.load(Relaxed) {
+            () = timeout.as_mut(), if waits_for_request => {
+                if !has_request.load(Relaxed) {
                     return;
                 }
-                watch_silence = false;
+                waits_for_request = false;
             }
             () = shutdown.cancelled() => {
                 connection.as_mut().graceful_shutdown();
@@ -229,13 +229,13 @@ fn builder() -> auto::Builder<TokioExecutor> {
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(LONGEST_SILENCE)
-        .max_buf_size(LONGEST_HEAD as usize);
+        .header_read_timeout(REQUEST_HEAD_TIMEOUT)
+        .max_buf_size(MAX_HEAD_BYTES as usize);
     builder
         .http2()
         .timer(TokioTimer::new())
-        .max_concurrent_streams(MOST_STREAMS)
-        .max_header_list_size(LONGEST_HEAD)
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(MAX_HEAD_BYTES)
         .keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT);
     builder

@@ -116,19 +116,19 @@ impl PoolPatch {
     }
 }
 
-/// How the server of a request is chosen.
+/// The algorithm that chooses the server of a request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[value(rename_all = "snake_case")]
 pub enum Balancing {
-    /// Each in turn.
+    /// The servers in turn.
     #[default]
     #[value(alias = "round-robin")]
     RoundRobin,
-    /// Each in turn, as often as its weight says.
+    /// The servers in turn, in proportion to their weights.
     #[value(alias = "weighted-round-robin")]
     WeightedRoundRobin,
-    /// Of two picked at random, the one with fewer running requests for its weight.
+    /// Of two servers picked at random, the one with fewer running requests relative to its weight.
     #[value(alias = "least-requests")]
     LeastRequests,
 }

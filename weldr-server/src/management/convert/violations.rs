@@ -3,9 +3,9 @@
 use crate::{management::error::Error, model::Invalid};
 
 /// The maximum number of violations in an error, because gRPC sends an error in a header of limited size.
-const MOST_VIOLATIONS: usize = 8;
+const MAX_VIOLATIONS: usize = 8;
 /// The maximum length of a value, or of the name of a field, in an error.
-const LONGEST_ECHO: usize = 64;
+const MAX_ECHO_BYTES: usize = 64;
 
 /// The violations so far.
 #[derive(Debug, Default)]
@@ -14,7 +14,7 @@ pub(in crate::management) struct Violations(Vec<Invalid>);
 impl Violations {
     /// Adds a violation.
     pub(in crate::management) fn add(&mut self, mut invalid: Invalid) {
-        if self.0.len() < MOST_VIOLATIONS {
+        if self.0.len() < MAX_VIOLATIONS {
             shorten(&mut invalid.field);
             shorten(&mut invalid.value);
             self.0.push(invalid);
@@ -49,7 +49,7 @@ impl Violations {
 }
 
 fn shorten(text: &mut String) {
-    if let Some((end, _)) = text.char_indices().nth(LONGEST_ECHO) {
+    if let Some((end, _)) = text.char_indices().nth(MAX_ECHO_BYTES) {
         text.truncate(end);
         text.push('…');
     }
@@ -68,10 +68,10 @@ mod tests {
         let Err(Error::Invalid(kept)) = violations.settle(Some(())) else {
             panic!("violations are an error");
         };
-        assert_eq!(kept.len(), MOST_VIOLATIONS);
+        assert_eq!(kept.len(), MAX_VIOLATIONS);
         for invalid in kept {
-            assert_eq!(invalid.field.chars().count(), LONGEST_ECHO + 1);
-            assert_eq!(invalid.value, "ö".repeat(LONGEST_ECHO) + "…");
+            assert_eq!(invalid.field.chars().count(), MAX_ECHO_BYTES + 1);
+            assert_eq!(invalid.value, "ö".repeat(MAX_ECHO_BYTES) + "…");
         }
     }
 

@@ -86,7 +86,7 @@ impl Error {
     }
 
     /// The response to a request with these headers: gRPC if the request is gRPC, and JSON otherwise.
-    pub(in crate::management) fn answer(self, request: &HeaderMap) -> Response {
+    pub(in crate::management) fn into_response_to(self, request: &HeaderMap) -> Response {
         if speaks_grpc(request) {
             return Status::from(self).into_http();
         }
@@ -318,7 +318,7 @@ mod tests {
             let value = content_type.parse().unwrap();
             let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, value)]);
             let path = "/x".to_owned();
-            Error::NoSuchPath { path }.answer(&headers)
+            Error::NoSuchPath { path }.into_response_to(&headers)
         };
         let grpc = asks("application/grpc+proto");
         assert_eq!(grpc.status(), 200);

@@ -103,8 +103,8 @@ impl Operations {
     ) -> Result<v1::RollbackResponse, Error> {
         let cluster = self.context.cluster.clone();
         let to = Revision(request.to_revision);
-        let order = async move { cluster.roll_back(to, &caller.peer.to_string()).await };
-        let revision = self.made(caller, "rollback", order).await?;
+        let change = async move { cluster.roll_back(to, &caller.peer.to_string()).await };
+        let revision = self.propose_change(caller, "rollback", change).await?;
         Ok(v1::RollbackResponse { revision })
     }
 
@@ -127,8 +127,8 @@ impl Operations {
         let backup = Backup::parse(&request.file)
             .map_err(|no_backup| Error::ClusterRefused(no_backup.to_string()))?;
         let cluster = self.context.cluster.clone();
-        let order = async move { cluster.restore(backup, &caller.peer.to_string()).await };
-        let revision = self.made(caller, "restore", order).await?;
+        let change = async move { cluster.restore(backup, &caller.peer.to_string()).await };
+        let revision = self.propose_change(caller, "restore", change).await?;
         Ok(v1::RestoreResponse { revision })
     }
 }
@@ -197,20 +197,20 @@ fn what(what: &What) -> String {
         Command::AddServer { address, .. } => format!("add {address}"),
         Command::UpdateServer { address, patch, .. } => {
             // Writing to a string cannot fail.
-            let mut said = format!("set {address}");
+            let mut text = format!("set {address}");
             if let Some(weight) = patch.weight {
-                let _ = write!(said, " weight {}", weight.get());
+                let _ = write!(text, " weight {}", weight.get());
             }
             if let Some(admin) = patch.admin {
-                let _ = write!(said, " {}", admin.as_str());
+                let _ = write!(text, " {}", admin.as_str());
             }
             if patch.check.is_some() {
-                said.push_str(" check");
+                text.push_str(" check");
             }
-            said
+            text
         }
         Command::BeginRemoval { address, .. } => format!("remove {address}"),
-        Command::EndRemoval { address, .. } => format!("{address} is gone"),
+        Command::EndRemoval { address, .. } => format!("{address} removed"),
         Command::UpdatePool { pool, .. } => format!("set pool {pool}"),
     }
 }
@@ -245,15 +245,15 @@ fn node(status: NodeStatus) -> v1::Node {
     }
 }
 
-fn virtual_address(told: raft::v1::VirtualAddress) -> v1::VirtualAddress {
-    let since = UNIX_EPOCH + Duration::from_millis(told.since);
+fn virtual_address(address: raft::v1::VirtualAddress) -> v1::VirtualAddress {
+    let since = UNIX_EPOCH + Duration::from_millis(address.since);
     v1::VirtualAddress {
-        address: told.address,
-        interface: told.interface,
-        held: told.held,
-        standing: told.standing,
+        address: address.address,
+        interface: address.interface,
+        held: address.held,
+        standing: address.standing,
         since: Some(since.into()),
-        failing: told.failing,
+        failing: address.failing,
     }
 }
 

@@ -27,19 +27,19 @@ use super::{ManagementContext, convert, error::Error};
 use logged_write::LoggedWrite;
 
 /// The time limit for a write.
-pub(super) const LONGEST_WRITE: Duration = Duration::from_secs(10);
+pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The time limit for a read.
-const LONGEST_READ: Duration = Duration::from_secs(8);
+const READ_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// A stream of responses. Ends with an error when the node stops.
-pub(super) type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Error>> + Send>>;
+pub(super) type ResponseStream<T> = Pin<Box<dyn Stream<Item = Result<T, Error>> + Send>>;
 
 /// The client of a call, and how long it waits for the response.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ApiCaller {
     pub(super) peer: SocketAddr,
-    pub(super) patience: Duration,
+    pub(super) timeout: Duration,
 }
 
 /// The calls of the API.
@@ -81,7 +81,7 @@ impl Operations {
             let revision = cluster.catch_up().await?;
             snapshots.wait_for(revision).await.ok_or(Error::Stopping)
         };
-        match time::timeout(LONGEST_READ, published).await {
+        match time::timeout(READ_TIMEOUT, published).await {
             Ok(published) => published,
             Err(_) => Err(Error::NoQuorum { missing: vec![] }),
         }
@@ -98,7 +98,7 @@ impl Operations {
         let ManagementContext {
             cluster, snapshots, ..
         } = self.context.clone();
-        let work = tokio::spawn(time::timeout(LONGEST_WRITE, async move {
+        let work = tokio::spawn(time::timeout(WRITE_TIMEOUT, async move {
             let write = LoggedWrite::of(&command);
             let from = caller.peer.to_string();
             let applied = cluster
@@ -110,8 +110,8 @@ impl Operations {
             let snapshot = snapshots.wait_for(applied.revision).await;
             Ok((applied, snapshot.ok_or(Error::Stopping)?))
         }));
-        match time::timeout(caller.patience, work).await {
-            Ok(Ok(Ok(answer))) => answer,
+        match time::timeout(caller.timeout, work).await {
+            Ok(Ok(Ok(result))) => result,
             // The time limit was reached, the task panicked, or the caller stopped waiting.
             Ok(Ok(Err(_)) | Err(_)) | Err(_) => Err(Error::Unknown { missing: vec![] }),
         }
@@ -120,22 +120,22 @@ impl Operations {
 
 impl Operations {
     /// Waits for a change of the whole state, and until requests see it. Returns its revision.
-    async fn made(
+    async fn propose_change(
         &self,
         caller: ApiCaller,
         call: &'static str,
-        order: impl Future<Output = Result<Applied, ProposeError>> + Send + 'static,
+        change: impl Future<Output = Result<Applied, ProposeError>> + Send + 'static,
     ) -> Result<u64, Error> {
         let snapshots = self.context.snapshots.clone();
-        let work = tokio::spawn(time::timeout(LONGEST_WRITE, async move {
-            let applied = order.await?;
+        let work = tokio::spawn(time::timeout(WRITE_TIMEOUT, async move {
+            let applied = change.await?;
             info!(peer = %caller.peer, call, revision = %applied.revision, "write applied");
             let published = snapshots.wait_for(applied.revision).await;
             published.ok_or(Error::Stopping)?;
             Ok(applied.revision.0)
         }));
-        match time::timeout(caller.patience, work).await {
-            Ok(Ok(Ok(answer))) => answer,
+        match time::timeout(caller.timeout, work).await {
+            Ok(Ok(Ok(result))) => result,
             Ok(Ok(Err(_)) | Err(_)) | Err(_) => Err(Error::Unknown { missing: vec![] }),
         }
     }

@@ -19,7 +19,7 @@ use crate::{
 use super::{ApiCaller, Operations, expect_pool, settling::settled};
 
 /// The maximum deadline of a removal, which is also the maximum for a pool.
-const LONGEST_DEADLINE: Duration = Duration::from_hours(24);
+const MAX_DEADLINE: Duration = Duration::from_hours(24);
 
 impl Operations {
     pub(in crate::management) async fn add_server(
@@ -100,12 +100,13 @@ impl Operations {
     ) -> Result<v1::RemoveServerResponse, Error> {
         let mut violations = Violations::default();
         let target = violations.target(&request.pool, &request.address);
-        let deadline = request.deadline.and_then(|given| {
-            let deadline = convert::duration("deadline", given);
-            violations.take(deadline.and_then(|deadline| {
-                in_range("deadline", deadline, Duration::ZERO..=LONGEST_DEADLINE)
-            }))
-        });
+        let deadline =
+            request.deadline.and_then(|given| {
+                let deadline = convert::duration("deadline", given);
+                violations.take(deadline.and_then(|deadline| {
+                    in_range("deadline", deadline, Duration::ZERO..=MAX_DEADLINE)
+                }))
+            });
         let (pool, address) = violations.settle(target)?;
         let before = self.snapshot();
         expect_pool(&before, &pool)?;

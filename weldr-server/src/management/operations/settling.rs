@@ -7,7 +7,7 @@ use tokio::time;
 use crate::snapshot::{ServerView, Snapshot, Snapshots};
 
 /// The time limit for learning whether requests run on the server.
-const LONGEST_SETTLING: Duration = Duration::from_secs(2);
+const SETTLING_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Waits until the removal of `server` has ended, or is known to wait for running requests, and returns the
 /// newest snapshot. `begun` is a snapshot in which the server gets no new requests.
@@ -34,7 +34,7 @@ pub(super) async fn settled(
             () = drains => {}
         }
     };
-    let _ = time::timeout(LONGEST_SETTLING, known).await;
+    let _ = time::timeout(SETTLING_TIMEOUT, known).await;
     snapshots.current()
 }
 
@@ -147,6 +147,6 @@ mod tests {
         let (_publisher, snapshots) = Publisher::new(snapshot(1, &[&server]), 1);
         let (begun, start) = (snapshots.current(), Instant::now());
         settled(&snapshots, &begun, &server).await;
-        assert_eq!(start.elapsed(), LONGEST_SETTLING);
+        assert_eq!(start.elapsed(), SETTLING_TIMEOUT);
     }
 }

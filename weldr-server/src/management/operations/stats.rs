@@ -11,10 +11,10 @@ use crate::{
     model::in_range,
 };
 
-use super::{Answers, Operations};
+use super::{Operations, ResponseStream};
 
-const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
-const LONGEST_INTERVAL: Duration = Duration::from_hours(1);
+const MIN_INTERVAL: Duration = Duration::from_millis(100);
+const MAX_INTERVAL: Duration = Duration::from_hours(1);
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Operations {
@@ -33,13 +33,13 @@ impl Operations {
     pub(in crate::management) fn stream_stats(
         self: Arc<Self>,
         request: v1::StreamStatsRequest,
-    ) -> Result<Answers<v1::StreamStatsResponse>, Error> {
+    ) -> Result<ResponseStream<v1::StreamStatsResponse>, Error> {
         let interval = match request.interval {
             None => DEFAULT_INTERVAL,
             Some(given) => in_range(
                 "interval",
                 convert::duration("interval", given)?,
-                SHORTEST_INTERVAL..=LONGEST_INTERVAL,
+                MIN_INTERVAL..=MAX_INTERVAL,
             )?,
         };
         self.snapshot_with(&request.pool)?;
@@ -55,12 +55,12 @@ impl Operations {
                         _ = ticks.tick() => {}
                         () = this.stop.cancelled() => return Some((Err(Error::Stopping), None)),
                     }
-                    let answer =
+                    let response =
                         this.get_stats(&get)
                             .map(|v1::GetStatsResponse { revision, stats }| {
                                 v1::StreamStatsResponse { revision, stats }
                             });
-                    Some((answer, Some((this, ticks))))
+                    Some((response, Some((this, ticks))))
                 }
             };
         Ok(Box::pin(stream::unfold(Some((self, ticks)), next)))

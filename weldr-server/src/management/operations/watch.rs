@@ -16,7 +16,7 @@ use crate::{
 };
 
 use super::{
-    Answers, Operations,
+    Operations, ResponseStream,
     changes::{ServerEvent, changes},
     servers::servers,
 };
@@ -25,12 +25,12 @@ impl Operations {
     pub(in crate::management) fn watch_servers(
         &self,
         request: &v1::WatchServersRequest,
-    ) -> Result<Answers<v1::WatchServersResponse>, Error> {
+    ) -> Result<ResponseStream<v1::WatchServersResponse>, Error> {
         self.snapshot_with(&request.pool)?;
         let watcher = Watcher {
             published: self.context.snapshots.subscribe(),
             stop: self.stop.clone(),
-            told: None,
+            known: None,
             waiting: VecDeque::new(),
         };
         let next = |watcher: Option<Watcher>| async {
@@ -49,8 +49,8 @@ struct Watcher {
     published: watch::Receiver<Arc<Snapshot>>,
     stop: CancellationToken,
     /// The snapshot that the reader knows after the waiting messages.
-    told: Option<Arc<Snapshot>>,
-    /// The messages that lead to `told`.
+    known: Option<Arc<Snapshot>>,
+    /// The messages that lead to `known`.
     waiting: VecDeque<Waiting>,
 }
 
@@ -62,31 +62,31 @@ enum Waiting {
 impl Watcher {
     /// The next message; `None` if the node stops.
     async fn message(&mut self) -> Option<v1::WatchServersResponse> {
-        let Some(told) = &self.told else {
+        let Some(known) = &self.known else {
             let first = Arc::clone(&self.published.borrow_and_update());
-            return Some(full_state(self.told.insert(first)));
+            return Some(full_state(self.known.insert(first)));
         };
-        let mut told = Arc::clone(told);
+        let mut known = Arc::clone(known);
         while self.waiting.is_empty() {
             tokio::select! {
                 changed = self.published.changed() => changed.ok()?,
                 () = self.stop.cancelled() => return None,
             }
             let newest = Arc::clone(&self.published.borrow_and_update());
-            self.waiting = difference(&told, &newest);
-            self.told = Some(Arc::clone(&newest));
-            told = newest;
+            self.waiting = difference(&known, &newest);
+            self.known = Some(Arc::clone(&newest));
+            known = newest;
         }
         let event = match self.waiting.pop_front()? {
-            Waiting::Settings => Event::Settings(convert::pool_settings(&told.pool.settings)),
+            Waiting::Settings => Event::Settings(convert::pool_settings(&known.pool.settings)),
             Waiting::Server(ServerEvent { kind, server, at }) => Event::Change(v1::ServerChange {
                 kind: kind.into(),
-                server: Some(convert::server(&told.pool.name, &server)),
+                server: Some(convert::server(&known.pool.name, &server)),
                 at: Some(at.into()),
             }),
         };
         Some(v1::WatchServersResponse {
-            revision: told.revision.0,
+            revision: known.revision.0,
             event: Some(event),
         })
     }

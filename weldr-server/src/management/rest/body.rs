@@ -9,10 +9,10 @@ use serde_json::{Map, Value};
 use crate::{management::error::Error, model::Invalid};
 
 /// The maximum size of a body, in bytes.
-const LONGEST_BODY: usize = 64 * 1024;
+const MAX_BODY_BYTES: usize = 64 * 1024;
 /// How much of a longer body is read nevertheless, in bytes: a client whose connection is closed while it sends often
 /// does not read the response.
-const LONGEST_READ: usize = 2 * 1024 * 1024;
+const MAX_READ_BYTES: usize = 2 * 1024 * 1024;
 
 /// The JSON object in a body. The content type is ignored, because `curl -d` says that it is a form.
 pub(super) async fn object(headers: &HeaderMap, body: Body) -> Result<Map<String, Value>, Error> {
@@ -25,11 +25,11 @@ pub(super) async fn object(headers: &HeaderMap, body: Body) -> Result<Map<String
 
 async fn bounded(headers: &HeaderMap, mut body: Body) -> Result<Vec<u8>, Error> {
     let too_large = || Error::TooLarge {
-        limit: LONGEST_BODY,
+        limit: MAX_BODY_BYTES,
     };
     // A client that waits for 100 Continue gets the error before it sends the body.
     let announced = body.size_hint().lower();
-    if announced > LONGEST_BODY as u64 && headers.contains_key(header::EXPECT) {
+    if announced > MAX_BODY_BYTES as u64 && headers.contains_key(header::EXPECT) {
         return Err(too_large());
     }
     let (mut bytes, mut read) = (Vec::new(), 0);
@@ -38,14 +38,14 @@ async fn bounded(headers: &HeaderMap, mut body: Body) -> Result<Vec<u8>, Error> 
             continue;
         };
         read += data.len();
-        if read > LONGEST_READ {
+        if read > MAX_READ_BYTES {
             break;
         }
-        if read <= LONGEST_BODY {
+        if read <= MAX_BODY_BYTES {
             bytes.extend_from_slice(&data);
         }
     }
-    if read > LONGEST_BODY {
+    if read > MAX_BODY_BYTES {
         return Err(too_large());
     }
     Ok(bytes)

@@ -8,13 +8,13 @@ use weldr_proto::json;
 
 use crate::management::operations::Operations;
 
-use super::{Answer, of_revision, query};
+use super::{RestResult, of_revision, query};
 
 /// `GET /cluster`: every node, and whether there is a quorum.
-pub(super) async fn get(State(operations): State<Arc<Operations>>, uri: Uri) -> Answer {
+pub(super) async fn get(State(operations): State<Arc<Operations>>, uri: Uri) -> RestResult {
     query::none(&uri)?;
-    let answer = operations.get_cluster().await?;
-    let revision = answer.revision;
-    let body = Json(json::Cluster::from(&answer));
+    let result = operations.get_cluster().await?;
+    let revision = result.revision;
+    let body = Json(json::Cluster::from(&result));
     Ok(of_revision(revision, body.into_response()))
 }

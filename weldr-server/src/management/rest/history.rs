@@ -8,18 +8,18 @@ use weldr_proto::{json, v1};
 
 use crate::management::{error::Error, operations::Operations};
 
-use super::{Answer, in_json, of_revision, query};
+use super::{RestResult, in_json, of_revision, query};
 
 /// `GET /history`: the last changes, the newest first. `limit` is the maximum number.
-pub(super) async fn get(State(operations): State<Arc<Operations>>, uri: Uri) -> Answer {
-    let answer = operations.get_history(asked(&uri)?).await;
-    let answer = answer.map_err(in_json)?;
-    let revision = answer.revision;
-    let body = Json(json::History::from(&answer));
+pub(super) async fn get(State(operations): State<Arc<Operations>>, uri: Uri) -> RestResult {
+    let result = operations.get_history(request_of(&uri)?).await;
+    let result = result.map_err(in_json)?;
+    let revision = result.revision;
+    let body = Json(json::History::from(&result));
     Ok(of_revision(revision, body.into_response()))
 }
 
-fn asked(uri: &Uri) -> Result<v1::GetHistoryRequest, Error> {
+fn request_of(uri: &Uri) -> Result<v1::GetHistoryRequest, Error> {
     let mut query = query::query(uri)?;
     let limit = query.take("limit", "a whole number from 1 to 1000", |value| {
         let limit = value.as_str()?.parse().ok()?;

@@ -27,17 +27,17 @@ use tracing::debug;
 
 use super::{
     error::Error,
-    operations::{ApiCaller, LONGEST_WRITE, Operations},
+    operations::{ApiCaller, Operations, WRITE_TIMEOUT},
     peer::Peer,
 };
 
 /// The time limit for a request, including its body.
-const LONGEST_REQUEST: Duration = Duration::from_secs(20);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 const REVISION: HeaderName = HeaderName::from_static("weldr-revision");
 
 /// The result of a handler.
-type Answer = Result<Response, Error>;
+type RestResult = Result<Response, Error>;
 
 /// The paths of REST. A slash at the end is ignored.
 pub(super) fn router(operations: &Arc<Operations>) -> Router {
@@ -77,7 +77,7 @@ async fn framed(
     next: Next,
 ) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let mut response = time::timeout(LONGEST_REQUEST, next.run(request))
+    let mut response = time::timeout(REQUEST_TIMEOUT, next.run(request))
         .await
         .unwrap_or_else(|_| Error::TooSlow.into_response());
     let status = response.status();
@@ -102,7 +102,7 @@ fn of_revision(revision: u64, mut response: Response) -> Response {
 fn caller(peer: SocketAddr) -> ApiCaller {
     ApiCaller {
         peer,
-        patience: LONGEST_WRITE,
+        timeout: WRITE_TIMEOUT,
     }
 }
 

@@ -13,14 +13,14 @@ use weldr_proto::{json, v1};
 
 use crate::management::{operations::Operations, peer::Peer};
 
-use super::{Answer, body, caller, in_json, object::Object, of_revision, query};
+use super::{RestResult, body, caller, in_json, object::Object, of_revision, query};
 
 /// `GET /pool`.
-pub(super) async fn get(State(operations): State<Arc<Operations>>, uri: Uri) -> Answer {
+pub(super) async fn get(State(operations): State<Arc<Operations>>, uri: Uri) -> RestResult {
     let (pool, stale) = query::pool_and_stale(&uri)?;
     let request = v1::GetPoolRequest { pool, stale };
-    let answer = operations.get_pool(&request).await.map_err(in_json)?;
-    Ok(of_revision(answer.revision, shown(answer.pool)))
+    let result = operations.get_pool(&request).await.map_err(in_json)?;
+    Ok(of_revision(result.revision, shown(result.pool)))
 }
 
 /// `PATCH /pool`: changes the settings that the body contains.
@@ -30,7 +30,7 @@ pub(super) async fn update(
     uri: Uri,
     headers: HeaderMap,
     body: Body,
-) -> Answer {
+) -> RestResult {
     query::none(&uri)?;
     let mut object = Object::new(body::object(&headers, body).await?);
     let settings = v1::PoolSettings {
@@ -46,11 +46,11 @@ pub(super) async fn update(
         expected_revision: object.expected_revision(),
     };
     let request = object.finish().settle(Some(request))?;
-    let answer = operations
+    let result = operations
         .update_pool(caller(peer), request)
         .await
         .map_err(in_json)?;
-    Ok(of_revision(answer.revision, shown(answer.pool)))
+    Ok(of_revision(result.revision, shown(result.pool)))
 }
 
 fn shown(pool: Option<v1::Pool>) -> Response {

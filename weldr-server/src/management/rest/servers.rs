@@ -22,7 +22,7 @@ use crate::{
     model::Invalid,
 };
 
-use super::{Answer, body, caller, in_json, object::Object, of_revision, query};
+use super::{RestResult, body, caller, in_json, object::Object, of_revision, query};
 
 /// The result of a removal.
 #[derive(Debug, Serialize)]
@@ -38,12 +38,12 @@ const IP: &str = "an IPv4 or IPv6 address; host names are not resolved";
 const PORT: &str = "a port from 1 to 65535";
 
 /// `GET /servers`: an array, ordered by address.
-pub(super) async fn list(State(operations): State<Arc<Operations>>, uri: Uri) -> Answer {
+pub(super) async fn list(State(operations): State<Arc<Operations>>, uri: Uri) -> RestResult {
     let (pool, stale) = query::pool_and_stale(&uri)?;
     let request = v1::ListServersRequest { pool, stale };
-    let answer = operations.list_servers(&request).await.map_err(in_json)?;
-    let servers: Vec<json::Server> = answer.servers.iter().map(json::Server::in_rest).collect();
-    Ok(of_revision(answer.revision, Json(servers).into_response()))
+    let result = operations.list_servers(&request).await.map_err(in_json)?;
+    let servers: Vec<json::Server> = result.servers.iter().map(json::Server::in_rest).collect();
+    Ok(of_revision(result.revision, Json(servers).into_response()))
 }
 
 /// `POST /servers`: 201 with the server, or 200 if it was already there with the same settings.
@@ -53,7 +53,7 @@ pub(super) async fn add(
     uri: Uri,
     headers: HeaderMap,
     body: Body,
-) -> Answer {
+) -> RestResult {
     query::none(&uri)?;
     let mut object = Object::new(body::object(&headers, body).await?);
     let ip = object.require("ip", IP, |value| read_ip(value.as_str()?));
@@ -73,20 +73,20 @@ pub(super) async fn add(
     let (ip, port) = object.finish().settle(ip.zip(port))?;
     let address = SocketAddr::new(ip, port).to_string();
     let request = v1::AddServerRequest { address, ..request };
-    let answer = operations
+    let result = operations
         .add_server(caller(peer), request)
         .await
         .map_err(in_json)?;
-    let status = if answer.created {
+    let status = if result.created {
         StatusCode::CREATED
     } else {
         StatusCode::OK
     };
-    let server = answer.server.unwrap_or_default();
+    let server = result.server.unwrap_or_default();
     let location = location(&server.address);
     let body = Json(json::Server::in_rest(&server));
     let response = (status, location, body).into_response();
-    Ok(of_revision(answer.revision, response))
+    Ok(of_revision(result.revision, response))
 }
 
 /// `GET /servers/{ip}/{port}`.
@@ -94,7 +94,7 @@ pub(super) async fn get(
     State(operations): State<Arc<Operations>>,
     address: Address,
     uri: Uri,
-) -> Answer {
+) -> RestResult {
     let address = read_address(address)?;
     let (pool, stale) = query::pool_and_stale(&uri)?;
     let request = v1::GetServerRequest {
@@ -102,8 +102,8 @@ pub(super) async fn get(
         address,
         stale,
     };
-    let answer = operations.get_server(&request).await.map_err(in_json)?;
-    Ok(of_revision(answer.revision, shown(answer.server)))
+    let result = operations.get_server(&request).await.map_err(in_json)?;
+    Ok(of_revision(result.revision, shown(result.server)))
 }
 
 /// `PATCH /servers/{ip}/{port}`: changes the settings that the body contains.
@@ -114,7 +114,7 @@ pub(super) async fn update(
     uri: Uri,
     headers: HeaderMap,
     body: Body,
-) -> Answer {
+) -> RestResult {
     query::none(&uri)?;
     let address = read_address(address)?;
     let mut object = Object::new(body::object(&headers, body).await?);
@@ -127,11 +127,11 @@ pub(super) async fn update(
         expected_revision: object.expected_revision(),
     };
     let request = object.finish().settle(Some(request))?;
-    let answer = operations
+    let result = operations
         .update_server(caller(peer), request)
         .await
         .map_err(in_json)?;
-    Ok(of_revision(answer.revision, shown(answer.server)))
+    Ok(of_revision(result.revision, shown(result.server)))
 }
 
 /// `DELETE /servers/{ip}/{port}`: drains the server until the deadline of the pool or of the query, and removes it.
@@ -140,7 +140,7 @@ pub(super) async fn remove(
     Extension(Peer(peer)): Extension<Peer>,
     address: Address,
     uri: Uri,
-) -> Answer {
+) -> RestResult {
     let address = read_address(address)?;
     let mut query = query::query(&uri)?;
     let now = query.take("now", "true or false", |value| match value.as_str()? {
@@ -174,15 +174,15 @@ pub(super) async fn remove(
         expected_revision: expected.unwrap_or_default(),
     };
     let request = violations.settle(Some(request))?;
-    let answer = operations
+    let result = operations
         .remove_server(caller(peer), request)
         .await
         .map_err(in_json)?;
     let body = Json(Removal {
-        removed: answer.removed,
-        server: answer.server.as_ref().map(json::Server::in_rest),
+        removed: result.removed,
+        server: result.server.as_ref().map(json::Server::in_rest),
     });
-    Ok(of_revision(answer.revision, body.into_response()))
+    Ok(of_revision(result.revision, body.into_response()))
 }
 
 fn shown(server: Option<v1::Server>) -> Response {
