@@ -172,7 +172,7 @@ impl Client {
         let endpoint = &self.endpoints[node];
         tokio::time::timeout(self.timeout, call)
             .await
-            .map_err(|_elapsed| no_answer(endpoint, self.timeout))?
+            .map_err(|_elapsed| no_response(endpoint, self.timeout))?
             .map(Response::into_inner)
             .map_err(|status| CtlError::from_status(endpoint, self.timeout, status))
     }
@@ -210,7 +210,7 @@ async fn dial(endpoint: &str, timeout: Duration, is_last: bool) -> Result<Channe
         .keep_alive_while_idle(true);
     tokio::time::timeout(patience, dial.connect())
         .await
-        .map_err(|_elapsed| no_answer(endpoint, patience))?
+        .map_err(|_elapsed| no_response(endpoint, patience))?
         .map_err(failed)
 }
 
@@ -232,7 +232,7 @@ impl<T> Updates<T> {
         let message = match self.first_within {
             Some(left) => tokio::time::timeout(left, self.stream.message())
                 .await
-                .map_err(|_elapsed| no_answer(&self.endpoint, self.timeout))?,
+                .map_err(|_elapsed| no_response(&self.endpoint, self.timeout))?,
             None => self.stream.message().await,
         };
         self.first_within = None;
@@ -248,10 +248,10 @@ impl<T> Updates<T> {
     }
 }
 
-fn no_answer(endpoint: &str, timeout: Duration) -> CtlError {
+fn no_response(endpoint: &str, timeout: Duration) -> CtlError {
     CtlError::Unreachable {
         endpoint: endpoint.to_owned(),
-        why: Obstacle::NoAnswer(timeout),
+        why: Obstacle::NoResponse(timeout),
         source: None,
     }
 }

@@ -1,13 +1,20 @@
 //! The errors of commands, with their text for the operator and their exit code.
 //!
-//! Two texts: `Display` names the level of the error alone, for a log; [`CtlError::sentence`] is the one
+//! Two texts: `Display` describes only the error itself, for a log; [`CtlError::sentence`] is the one
 //! line that goes to stderr, with the cause and what to do about it.
+
+mod obstacle;
+mod refusal;
 
 use std::{error::Error, io, process::ExitCode, time::Duration};
 
 use thiserror::Error;
 use tonic::{Code, Status};
-use tonic_types::StatusExt as _;
+
+pub(crate) use obstacle::Obstacle;
+pub(crate) use refusal::Refusal;
+
+use obstacle::{NOTHING_CHANGED, SAFE, obstacle};
 
 /// The exit codes, in order: of several results the worst one is the exit code of the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,35 +68,6 @@ pub(crate) enum CtlError {
     },
 }
 
-/// Why there was no response.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Obstacle {
-    /// The connection was refused.
-    ConnectionRefused,
-    /// There was no response within this time.
-    NoAnswer(Duration),
-    /// The connection was closed before the response, or during a stream.
-    ConnectionLost,
-    /// The response is not from a management API of weldr.
-    NotManagement,
-    /// Weldr responded that it is not available.
-    Unavailable(String),
-    /// Another network error, which the source describes.
-    Network,
-}
-
-/// A refusal by weldr.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{}: {message}", code_name(*code))]
-pub(crate) struct Refusal {
-    /// The kind of the refusal.
-    pub(crate) code: Code,
-    /// Weldr's message.
-    pub(crate) message: String,
-    /// The fields that were refused and why, from `google.rpc.BadRequest`.
-    pub(crate) violations: Vec<(String, String)>,
-}
-
 impl CtlError {
     /// A failure to connect, or a call whose connection was lost.
     pub(crate) fn network(
@@ -97,21 +75,9 @@ impl CtlError {
         timeout: Duration,
         source: Box<dyn Error + Send + Sync>,
     ) -> Self {
-        let why = match io_kind(source.as_ref()) {
-            _ if speaks_no_http2(source.as_ref()) => Obstacle::NotManagement,
-            Some(io::ErrorKind::ConnectionRefused) => Obstacle::ConnectionRefused,
-            Some(io::ErrorKind::TimedOut) => Obstacle::NoAnswer(timeout),
-            Some(
-                io::ErrorKind::ConnectionReset
-                | io::ErrorKind::ConnectionAborted
-                | io::ErrorKind::BrokenPipe
-                | io::ErrorKind::UnexpectedEof,
-            ) => Obstacle::ConnectionLost,
-            _ => Obstacle::Network,
-        };
         Self::Unreachable {
             endpoint: endpoint.to_owned(),
-            why,
+            why: Obstacle::of_network(source.as_ref(), timeout),
             source: Some(source),
         }
     }
@@ -130,7 +96,7 @@ impl CtlError {
         }
         Self::Refused(Refusal {
             code: status.code(),
-            violations: violations(&status),
+            violations: refusal::violations(&status),
             message: status.message().to_owned(),
         })
     }
@@ -153,7 +119,7 @@ impl CtlError {
                 Obstacle::Unavailable(said) => {
                     !said.contains(NOTHING_CHANGED) && !said.contains(SAFE)
                 }
-                Obstacle::NoAnswer(_) | Obstacle::ConnectionLost => true,
+                Obstacle::NoResponse(_) | Obstacle::ConnectionLost => true,
                 Obstacle::ConnectionRefused | Obstacle::NotManagement | Obstacle::Network => false,
             },
             Self::Usage(_) | Self::Refused(_) | Self::NotDone(_) | Self::Local { .. } => false,
@@ -181,141 +147,9 @@ impl CtlError {
     }
 }
 
-impl Obstacle {
-    fn sentence(
-        &self,
-        endpoint: &str,
-        source: Option<&(dyn Error + Send + Sync + 'static)>,
-    ) -> String {
-        const OTHER: &str = "to use another address: --endpoint or WELDR_ENDPOINT";
-        match self {
-            Self::ConnectionRefused => format!(
-                "cannot reach weldr at {endpoint}: connection refused; is it running? {OTHER}"
-            ),
-            Self::NoAnswer(timeout) => format!(
-                "no response from weldr at {endpoint} within {}; to wait longer: --timeout; {OTHER}",
-                humantime::format_duration(*timeout)
-            ),
-            Self::ConnectionLost => format!(
-                "the connection to weldr at {endpoint} was closed before the response; is it shutting down, \
-                 and is it weldr's management port? {OTHER}"
-            ),
-            Self::NotManagement => format!(
-                "{endpoint} is not weldr's management port, which is 8687 by default; {OTHER}"
-            ),
-            Self::Unavailable(message) => {
-                format!("weldr at {endpoint} is not available now: {message}; {OTHER}")
-            }
-            Self::Network => {
-                let cause =
-                    source.map_or_else(|| "unknown".to_owned(), |error| root(error).to_string());
-                format!("cannot reach weldr at {endpoint}: {cause}; {OTHER}")
-            }
-        }
-    }
-}
-
-impl Refusal {
-    /// Weldr's message, and the refused fields that it does not contain.
-    fn sentence(&self) -> String {
-        let mut text = if self.message.is_empty() {
-            format!("refused with {}", code_name(self.code))
-        } else {
-            self.message.clone()
-        };
-        for (field, description) in &self.violations {
-            if !text.contains(description.as_str()) {
-                text.push_str("\n  ");
-                text.push_str(field);
-                text.push_str(": ");
-                text.push_str(description);
-            }
-        }
-        text
-    }
-}
-
-/// The parts of weldr's messages that say whether a change was made.
-const NOTHING_CHANGED: &str = "nothing changed";
-const SAFE: &str = "repeating it is safe";
-
-/// Why there was no response, if that is what a status means.
-fn obstacle(status: &Status, timeout: Duration) -> Option<Obstacle> {
-    let broken = status.source().is_some();
-    match status.code() {
-        // The status that tonic makes of a response that is HTTP/2 but not gRPC.
-        _ if status.message().starts_with("grpc-status header missing") => {
-            Some(Obstacle::NotManagement)
-        }
-        Code::Unimplemented => Some(Obstacle::NotManagement),
-        // Weldr has waited for other nodes, and its message names them.
-        Code::DeadlineExceeded if !broken && status.message().contains(SAFE) => {
-            Some(Obstacle::Unavailable(status.message().to_owned()))
-        }
-        Code::DeadlineExceeded => Some(Obstacle::NoAnswer(timeout)),
-        Code::Unavailable if !broken => Some(Obstacle::Unavailable(status.message().to_owned())),
-        _ => None,
-    }
-}
-
-fn violations(status: &Status) -> Vec<(String, String)> {
-    status
-        .get_details_bad_request()
-        .map(|details| details.field_violations)
-        .unwrap_or_default()
-        .into_iter()
-        .map(|violation| (violation.field, violation.description))
-        .collect()
-}
-
-/// The name of a code as in the documentation of the API.
-pub(crate) fn code_name(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "CANCELLED",
-        Code::Unknown => "UNKNOWN",
-        Code::InvalidArgument => "INVALID_ARGUMENT",
-        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        Code::NotFound => "NOT_FOUND",
-        Code::AlreadyExists => "ALREADY_EXISTS",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        Code::FailedPrecondition => "FAILED_PRECONDITION",
-        Code::Aborted => "ABORTED",
-        Code::OutOfRange => "OUT_OF_RANGE",
-        Code::Unimplemented => "UNIMPLEMENTED",
-        Code::Internal => "INTERNAL",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::DataLoss => "DATA_LOSS",
-        Code::Unauthenticated => "UNAUTHENTICATED",
-    }
-}
-
-/// The kind of the first I/O error in a chain of causes.
-fn io_kind(error: &(dyn Error + 'static)) -> Option<io::ErrorKind> {
-    causes(error).find_map(|cause| cause.downcast_ref::<io::Error>().map(io::Error::kind))
-}
-
-/// Whether the HTTP/2 library could not parse what the other side sent, for example an HTTP/1 response.
-fn speaks_no_http2(error: &(dyn Error + 'static)) -> bool {
-    causes(error)
-        .filter_map(|cause| cause.downcast_ref::<h2::Error>())
-        .any(|error| error.is_go_away() && error.is_library())
-}
-
-fn root<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
-    causes(error).last().unwrap_or(error)
-}
-
-fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| {
-        (*error).source()
-    })
-}
-
 #[cfg(test)]
 mod tests {
-    use tonic_types::ErrorDetails;
+    use tonic_types::{ErrorDetails, StatusExt as _};
 
     use super::*;
 

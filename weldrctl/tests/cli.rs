@@ -1,4 +1,4 @@
-//! The binary as an operator runs it: exit codes, sentences, and what a real weldr cannot be made to answer.
+//! Tests of the binary: exit codes, messages, and responses that a real weldr cannot be made to send.
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,
@@ -18,13 +18,13 @@ use std::{
 use scripted::Script;
 use serde_json::Value;
 
-/// No command of these tests takes this long.
+/// The time limit for a command in these tests.
 const LONGEST: Duration = Duration::from_secs(20);
 
-/// The endpoint of a command that dials none.
+/// The endpoint of a command that does not connect.
 const UNUSED: &str = "127.0.0.1:1";
 
-/// An address at which nothing listens: it was free a moment ago.
+/// An address on which nothing listens, because it was free a moment ago.
 fn free_address() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap()
@@ -49,7 +49,7 @@ fn run(endpoint: &str, args: &[&str]) -> Output {
     end_of(child)
 }
 
-/// What a child printed until it ended. One that does not end is killed, and the test fails.
+/// The output of a child process. If it does not exit in time, it is killed and the test fails.
 fn end_of(mut child: Child) -> Output {
     let stdout = drain(child.stdout.take());
     let stderr = drain(child.stderr.take());
@@ -72,7 +72,7 @@ fn end_of(mut child: Child) -> Output {
     }
 }
 
-/// Reads to the end beside the test, so that a child never waits for us.
+/// Reads to the end in a thread of its own, so that the child is never blocked by a full pipe.
 fn drain(pipe: Option<impl io::Read + Send + 'static>) -> JoinHandle<Vec<u8>> {
     thread::spawn(move || {
         let mut bytes = Vec::new();
@@ -143,7 +143,7 @@ fn every_option_of_the_short_help_is_one_line() {
     ] {
         let output = run(UNUSED, command);
         let text = stdout(&output);
-        // Options begin in the third or seventh column; what begins later goes on from the line before.
+        // Options begin in the third or seventh column; a line that begins later continues the line before.
         let more = text.lines().find(|line| line.starts_with("          "));
         assert_eq!(more, None, "{command:?}");
     }
@@ -218,7 +218,7 @@ fn nothing_listening_is_one_sentence_and_3() {
 
 #[test]
 fn a_server_that_never_answers_is_3_within_the_timeout() {
-    // Connections wait in the queue, nobody accepts them.
+    // Connections wait in the queue and are not accepted.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = listener.local_addr().unwrap().to_string();
     for args in [&["list"][..], &["watch"], &["stats", "--watch"]] {
@@ -473,7 +473,7 @@ fn a_wait_for_a_removal_ends_when_the_server_is_gone() {
         "{text}"
     );
     assert!(text.ends_with("127.0.0.1:9001 is gone\n"), "{text}");
-    // The progress is for a terminal.
+    // Progress is shown on a terminal only.
     assert_eq!(stderr(&output), "");
 
     let output = run(&node.endpoint, &["remove", "127.0.0.1:9001"]);

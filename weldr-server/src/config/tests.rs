@@ -11,13 +11,13 @@ fn config(text: &str) -> Result<Config, ConfigError> {
 }
 
 #[test]
-fn what_is_said_beats_the_file_and_the_file_beats_the_default() {
+fn given_options_override_the_file_and_the_file_overrides_the_defaults() {
     let file: Options = toml::from_str("workers = 3\nconnect_timeout = '7s'").unwrap();
-    let said = Options {
+    let given = Options {
         workers: Some(5),
         ..Options::default()
     };
-    let config = Config::from_options(&said.over(file)).unwrap();
+    let config = Config::from_options(&given.over(file)).unwrap();
     assert_eq!(config.workers, 5);
     assert_eq!(config.timeouts.connect, Duration::from_secs(7));
     assert_eq!(
@@ -27,22 +27,24 @@ fn what_is_said_beats_the_file_and_the_file_beats_the_default() {
 }
 
 #[test]
-fn ephemeral_on_the_command_line_beats_a_directory_in_the_file_and_the_other_way_round() {
+fn ephemeral_overrides_a_directory_in_the_file_and_a_directory_overrides_ephemeral() {
     let directory: Options = toml::from_str("data_dir = '/somewhere'").unwrap();
-    let said = Options {
+    let given = Options {
         ephemeral: Some(true),
         ..Options::default()
     };
     assert_eq!(
-        Config::from_options(&said.over(directory)).unwrap().storage,
+        Config::from_options(&given.over(directory))
+            .unwrap()
+            .storage,
         Storage::Ephemeral
     );
     let ephemeral: Options = toml::from_str("ephemeral = true").unwrap();
-    let said = Options {
+    let given = Options {
         data_dir: Some("/here".into()),
         ..Options::default()
     };
-    let config = Config::from_options(&said.over(ephemeral)).unwrap();
+    let config = Config::from_options(&given.over(ephemeral)).unwrap();
     assert_eq!(config.storage, Storage::Directory("/here".into()));
 }
 
@@ -71,7 +73,7 @@ fn an_http_option_implies_http_checks() {
 }
 
 #[test]
-fn what_is_refused_names_its_option() {
+fn an_error_names_its_option() {
     for (text, option) in [
         ("workers = 0", "workers"),
         ("max_header_bytes = 100", "max_header_bytes"),
@@ -102,7 +104,7 @@ fn contradictions_are_refused() {
 }
 
 #[test]
-fn management_off_loopback_has_to_be_asked_for() {
+fn management_on_other_addresses_than_loopback_has_to_be_allowed() {
     let open = config("management = '0.0.0.0:8687'");
     assert!(matches!(open, Err(ConfigError::ManagementOpen(_))));
     assert!(config("management = '0.0.0.0:8687'\nmanagement_insecure = true").is_ok());

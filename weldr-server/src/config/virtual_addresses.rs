@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn says_the_addresses_and_where() {
+    fn addresses_and_interface_are_read() {
         let text = "vip = ['10.0.0.100/24', '2001:db8::100/64']\nlisten = ['0.0.0.0:80', '[::]:80']\nvip_interface = 'eth0'\nvip_hook = '/bin/move'";
         let config = config(text).unwrap();
         let vip = config.vip.clone().unwrap();
@@ -132,13 +132,13 @@ mod tests {
     }
 
     #[test]
-    fn is_off_unless_it_is_asked_for() {
+    fn is_off_by_default() {
         assert_eq!(config("").unwrap().vip, None);
         assert_eq!(config("vip = []").unwrap().vip, None);
     }
 
     #[test]
-    fn half_of_it_is_a_contradiction() {
+    fn addresses_and_interface_are_required_together() {
         for text in [
             "vip = ['10.0.0.100/24']",
             "vip_interface = 'eth0'",
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused_names_its_option() {
+    fn an_error_names_its_option() {
         for (vip, interface, listen, option) in [
             ("'10.0.0.100'", "eth0", "0.0.0.0:80", "vip"),
             (

@@ -106,8 +106,8 @@ pub async fn bind(address: SocketAddr) -> Result<Listener, BindError> {
     Ok(Listener { socket, address })
 }
 
-/// Serves the API until `shutdown`. Then streams end, running calls may finish, and the function returns after
-/// [`SHUTDOWN_TIMEOUT`] at the latest. Nothing else ends it.
+/// Serves the API until `shutdown`. Then streams end, running calls may finish, and the function returns
+/// after a few seconds at the latest. Nothing else ends it.
 ///
 /// `readiness` is what `/readyz` and `grpc.health.v1` show. A node that stops first becomes unready, then lets its
 /// data path finish, and ends the API last, so that operators can watch it drain.

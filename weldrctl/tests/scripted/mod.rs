@@ -1,7 +1,7 @@
-//! A management server that answers by rules, for what a real weldr cannot be made to do on demand.
+//! A management server that follows a script, for responses that a real weldr cannot be made to send.
 //!
-//! An address's port says what becomes of it: for 9408 there is no answer, 9409 is there with other settings, 9500 and above become
-//! unhealthy, any other becomes healthy when a watch looks. A watch of the pool `silent` begins and says nothing.
+//! The port of an address selects the behaviour: 9408 gets no response, 9409 is there with other settings, 9500 and above become
+//! unhealthy, and all others become healthy when they are watched. A watch of the pool `silent` sends nothing.
 
 use std::{
     collections::BTreeMap,
@@ -32,7 +32,7 @@ use weldr_proto::v1::{
     watch_servers_response::Event,
 };
 
-/// A running script. Its thread ends with the process.
+/// A running server. Its thread ends with the process.
 pub(crate) struct Script {
     pub(crate) endpoint: String,
     state: Arc<Mutex<State>>,
@@ -74,12 +74,12 @@ impl Script {
         Self { endpoint, state }
     }
 
-    /// Answers the next updates of servers with `ABORTED`.
+    /// Makes the next updates of servers `ABORTED`.
     pub(crate) fn abort_next_updates(&self, count: usize) {
         self.state.lock().unwrap().aborts = count;
     }
 
-    /// Path and expected codes of what a server overrides.
+    /// The path and the status codes that a server overrides.
     pub(crate) fn check_of(&self, address: &str) -> Option<(String, String)> {
         let state = self.state.lock().unwrap();
         match state
@@ -121,7 +121,7 @@ fn health(state: HealthState, reason: HealthReason, description: &str) -> Health
     }
 }
 
-/// What becomes of a server that is checked.
+/// The health of a server.
 fn checked(server: &Server) -> Server {
     let address: SocketAddr = server.address.parse().unwrap();
     let health = if address.port() < 9500 {
@@ -316,7 +316,7 @@ impl Management for Node {
                 })
             })
             .collect();
-        // An empty pool's stream ends, to see what becomes of the reader; others stay open.
+        // The stream of an empty pool ends, others stay open.
         let events = tokio_stream::iter(events);
         if state.servers.is_empty() {
             return Ok(Response::new(Box::pin(events)));

@@ -1,4 +1,4 @@
-//! Connections that behave badly, and the end of all of them.
+//! Connections of misbehaving clients, and the shutdown of connections.
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},

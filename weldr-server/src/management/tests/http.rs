@@ -1,4 +1,4 @@
-//! A client that sends what it is told, over HTTP/1.1.
+//! A simple HTTP/1.1 client.
 
 use std::net::SocketAddr;
 
@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 
 use super::soon;
 
-/// An answer, read to its end.
+/// A response with its whole body.
 #[derive(Debug)]
 pub(super) struct HttpResponse {
     pub(super) status: StatusCode,
@@ -45,7 +45,7 @@ impl HttpResponse {
     }
 }
 
-/// Sends a request on a connection of its own, as curl would: with a Host, and nothing else by itself.
+/// Sends a request on a connection of its own. Adds a Host field, as curl does, and nothing else.
 pub(super) async fn send(
     address: SocketAddr,
     method: &str,

@@ -1,4 +1,4 @@
-//! The whole API over real sockets, on a store in memory and with a reconciler that is just good enough.
+//! Tests of the whole API over sockets, with a store in memory and a simplified reconciler.
 
 #![allow(
     clippy::unwrap_used,
@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use tokio::time;
 
-/// What `future` gives; a test that hangs fails instead.
+/// The result of `future`, within a time limit, so that a test fails and does not hang.
 async fn soon<T>(future: impl Future<Output = T>) -> T {
     time::timeout(Duration::from_secs(20), future)
         .await

@@ -25,7 +25,7 @@ use crate::{
 
 const WORKERS: usize = 1;
 
-/// A running API, and the strings that pull what is behind it.
+/// A running API, and control over what it reads.
 pub(super) struct TestNode {
     pub(super) address: SocketAddr,
     pub(super) clients: Arc<Sharded<ClientShard>>,
@@ -37,7 +37,7 @@ pub(super) struct TestNode {
     _log: Log,
 }
 
-/// What checks would see, said by the test.
+/// The results of health checks, which the test sets.
 struct FakeHealth {
     healthy: Mutex<HashMap<SocketAddr, SystemTime>>,
     changed: watch::Sender<()>,
@@ -113,7 +113,7 @@ impl TestNode {
         ManagementClient::new(self.channel())
     }
 
-    /// Says that the checks of `address` pass from now on.
+    /// Makes the checks of `address` pass from now on.
     pub(super) fn make_healthy(&self, address: &str) {
         let address = address.parse().unwrap();
         let mut healthy = self.observed.healthy.lock().unwrap();
@@ -122,14 +122,14 @@ impl TestNode {
         self.observed.changed.send_replace(());
     }
 
-    /// What the server at `address` accumulates.
+    /// The live state of the server at `address`.
     pub(super) fn live(&self, address: &str) -> Arc<LiveServer> {
         let snapshot = self.snapshots.current();
         let view = snapshot.pool.server(address.parse().unwrap()).unwrap();
         Arc::clone(&view.live)
     }
 
-    /// The data path of a worker that reads the snapshot of now, until told otherwise.
+    /// A worker that uses the present snapshot until it reads a newer one.
     pub(super) fn worker(&self) -> WorkerReader {
         self.snapshots.reader(0)
     }
@@ -137,8 +137,8 @@ impl TestNode {
 
 type Lives = HashMap<ServerId, (Arc<Server>, Arc<ServerView>)>;
 
-/// Publishes each state, and ends removals when nothing runs. Looks at running requests now and then, where
-/// the real one is told.
+/// Publishes each state, and ends removals when no request runs. Polls running requests, of which
+/// the real reconciler is notified.
 async fn reconcile(
     handle: Handle,
     publisher: Publisher,

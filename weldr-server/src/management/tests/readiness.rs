@@ -1,4 +1,4 @@
-//! What others are told of whether this node wants traffic.
+//! How readiness is shown.
 
 use serde_json::json;
 use tonic_health::pb::{

@@ -1,4 +1,4 @@
-//! Removals, while something runs and while nothing does.
+//! Removals of servers with and without running requests.
 
 use prost_types::Duration as ProtoDuration;
 use weldr_proto::v1;
@@ -68,7 +68,7 @@ async fn without_a_deadline_a_busy_server_is_gone_at_once() {
     assert_eq!(answer.server.unwrap().address, ADDRESS);
 }
 
-/// "Nothing runs" means nothing before each worker has given up its older snapshot.
+/// Zero running requests are final only after each worker has dropped its older snapshot.
 #[tokio::test]
 async fn a_worker_that_has_not_seen_the_removal_may_still_choose_the_server() {
     let node = TestNode::start().await;

@@ -1,4 +1,4 @@
-//! REST, as the tour and scripts use it.
+//! REST as the README and scripts use it.
 
 use serde_json::json;
 
@@ -291,7 +291,7 @@ async fn the_history_tells_what_was_changed() {
     assert_eq!(whats, ["add 127.0.0.1:81", "add 127.0.0.1:80"]);
     let newest = events[0].as_object().unwrap();
     let keys: Vec<_> = newest.keys().map(String::as_str).collect();
-    // Those of `weldrctl history --output json`.
+    // The same as in `weldrctl history --output json`.
     for key in ["revision", "time", "what", "from"] {
         assert!(keys.contains(&key), "{keys:?}");
     }

@@ -1,4 +1,4 @@
-//! What REST refuses, and how it says so.
+//! The requests that REST refuses, and its errors.
 
 use serde_json::json;
 use tokio::{
@@ -231,7 +231,7 @@ async fn a_body_of_a_mebibyte_is_answered() {
     );
 }
 
-/// Many clients write all they have before they read; one that is cut off meanwhile never learns why.
+/// Many clients write the whole request before they read. If the connection is closed meanwhile, they do not read the error.
 #[tokio::test]
 async fn who_sends_too_much_is_not_cut_off() {
     let node = TestNode::start().await;

@@ -1,4 +1,4 @@
-//! The calls over gRPC that answer once.
+//! The unary gRPC calls.
 
 use prost_types::Duration as ProtoDuration;
 use tonic::{Code, Status};

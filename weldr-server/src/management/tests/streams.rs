@@ -1,4 +1,4 @@
-//! The calls over gRPC that go on answering.
+//! The streaming gRPC calls.
 
 use prost_types::Duration as ProtoDuration;
 use tonic::{Code, Streaming};
@@ -63,7 +63,7 @@ async fn a_watcher_is_told_the_state_and_then_each_change() {
     assert_eq!((revision, kind), (2, Kind::Health));
     assert_eq!(server.health.unwrap().state(), v1::HealthState::Healthy);
 
-    // A snapshot that differs in nothing that is told.
+    // A snapshot without a difference that is sent.
     let version = node.snapshots.current().version;
     node.make_healthy("127.0.0.1:2");
     let newer = |snapshot: &crate::snapshot::Snapshot| snapshot.version > version;
@@ -118,7 +118,7 @@ async fn a_watcher_that_does_not_read_costs_nothing_and_misses_nothing() {
         .unwrap()
         .into_inner();
     next(&mut stream).await;
-    // More, in bytes, than the buffers between the node and the reader hold.
+    // More bytes than the buffers between the node and the reader can hold.
     for weight in (0..CHANGES).map(|n| n % 256) {
         let update = v1::UpdateServerRequest {
             address: "127.0.0.1:1".into(),
