@@ -117,7 +117,7 @@ async fn off_loopback_it_takes_certificates_or_an_explicit_word() {
     assert!(
         nowhere
             .stderr
-            .contains("at which other nodes reach this one"),
+            .contains("an address to which other nodes can connect"),
         "{}",
         nowhere.stderr
     );
