@@ -12,15 +12,19 @@ use weldr_proto::raft::v1::{ChangeRequest, ServerReport, change_request::Change}
 use crate::model::{Applied, Command, DesiredState, Rejection, Revision, Timestamp};
 
 use super::{
-    backup::Backup,
-    core::Core,
-    history::Event,
-    orders::{Failed, QUORUM_PATIENCE},
-    reporter::{Reporter, Verdicts},
-    state_machine::Stopped,
-    status::{self, Status},
-    tenant::Tenant,
-    types::{Answer, Order, Record},
+    log::{
+        backup::Backup,
+        history::Event,
+        types::{Answer, Order, Record},
+    },
+    raft::{
+        core::Core,
+        proposals::{Failed, QUORUM_PATIENCE},
+        reporter::{Reporter, Verdicts},
+        status::{self, Status},
+        step_down_hook::Tenant,
+    },
+    storage::state_machine::Stopped,
 };
 
 /// How long a proposal may take before its fate is called unknown.

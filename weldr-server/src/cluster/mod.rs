@@ -6,67 +6,48 @@
 //!
 //! In reading order:
 //!
-//! * `options` (what a node is told), `open` (starts it all, on a runtime of its own), `running` (a node at work, from its
-//!   start to its end), `engine` (the consensus engine: started, and started again after its disk failed), `tuning` (its
-//!   settings).
-//! * `handle` (what callers see), `core` (what a node consists of), `orders` (how an order finds the leader), `reporter`
-//!   and `reports` (what a node has to tell the others of its servers, and what they tell each other).
-//! * `types` (what is in the log), `replica` (what the log makes, pure), `state_machine` (applies and publishes).
-//! * `history` and `backup` (what can be brought back, pure).
-//! * `log_store` (the log in memory), `disk` (the thread that writes), `store` (the database), `kept` and `rows`
-//!   (what is in it), `hint` (how far it is decided), `data_dir` (its directory, and how it is created whole or not at all).
-//! * `network` and `service` (the two ends of a call between nodes), `peers` (connections), `security` (who may
-//!   call), `wire` (the proto, pure).
-//! * `membership` (joining, leaving), `hand_over` (of the leadership), `successor` (to whom, pure), `lease` (until
-//!   when this node surely leads), `tenant` (who holds something by that), `status`.
+//! * `options`: what a node is configured with. `error`: why opening or a proposal fails.
+//! * `open`: starts a node on a runtime of its own. `running`: a node from its start to its stop.
+//! * `handle`: what callers use.
+//! * `log`: what is in the log, and the state that it makes. Pure.
+//! * `storage`: keeps the log and the state.
+//! * `network`: connections to other nodes.
+//! * `raft`: the consensus engine, proposals, reads and reports.
+//! * `leadership`: the lease and the hand-over.
+//! * `membership`: joining and leaving.
+//! * `service`: the calls that other nodes make to this one.
+//!
+//! Each room uses only rooms above it in this list, and `error` and `options`.
 
-mod backup;
-mod core;
-mod data_dir;
-mod disk;
-mod engine;
 mod error;
-mod hand_over;
 mod handle;
-mod hint;
-mod history;
-mod kept;
-mod lease;
-mod log_store;
+mod leadership;
+mod log;
 mod membership;
 mod network;
 mod open;
 mod options;
-mod orders;
-mod peers;
-mod replica;
-mod reporter;
-mod reports;
-mod rows;
+mod raft;
 mod running;
-mod security;
 mod service;
-mod state_machine;
-mod status;
-mod store;
-mod successor;
-mod tenant;
-mod tuning;
-mod types;
-mod wire;
+mod storage;
 
-pub use backup::{Backup, NoBackup};
 pub use error::{Damage, OpenError, StoreError};
 pub use handle::{ChangeError, Handle, ProposeError};
-pub use history::{Event, What};
+pub use log::{
+    backup::{Backup, NoBackup},
+    history::{Event, What},
+    types::Member,
+};
+pub use network::security::TlsFiles;
 pub use open::{Log, Opened, open};
 pub use options::{NetworkOptions, StoreOptions};
-pub use reporter::{Reporter, Verdicts};
-pub use security::TlsFiles;
-pub use state_machine::Stopped;
-pub use status::{NodeReport, NodeStatus, Status};
-pub use tenant::Tenant;
-pub use types::Member;
+pub use raft::{
+    reporter::{Reporter, Verdicts},
+    status::{NodeReport, NodeStatus, Status},
+    step_down_hook::Tenant,
+};
+pub use storage::state_machine::Stopped;
 
 #[cfg(test)]
 mod tests;

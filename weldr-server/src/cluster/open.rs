@@ -10,7 +10,7 @@ use super::{
     handle::Handle,
     options::StoreOptions,
     running::Running,
-    store::{OpenedStore, Store},
+    storage::store::{OpenedStore, Store},
 };
 
 /// Threads of the engine's runtime: apart from everything else, so that a busy control plane holds up no

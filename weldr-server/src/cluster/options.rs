@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use crate::model::PoolSettings;
 
-use super::security::TlsFiles;
+use super::network::security::TlsFiles;
 
 /// What a node is told of its cluster.
 #[derive(Debug, Clone, Default)]

@@ -22,21 +22,27 @@ use weldr_proto::raft::v1::raft_server::RaftServer;
 use crate::model::PoolSettings;
 
 use super::{
-    core::{Core, Role},
-    disk::Disk,
-    engine,
     error::OpenError,
-    kept::{Change, Identity, Kept},
-    lease,
-    log_store::LogStore,
-    membership,
+    leadership::lease,
+    log::types::{Member, Order, Record},
+    membership::admission,
+    network::{
+        peers::{LONGEST_MESSAGE, Peers},
+        security::{self, Secret, Tls},
+    },
     options::{NetworkOptions, StoreOptions},
-    peers::{LONGEST_MESSAGE, Peers},
-    security::{self, Secret, Tls},
+    raft::{
+        core::{Core, Role},
+        engine,
+    },
     service::{Guard, Service},
-    state_machine::StateMachine,
-    store::OpenedStore,
-    types::{Member, Order, Record},
+    storage::{
+        disk::Disk,
+        log_store::LogStore,
+        persistent_state::{Change, Identity, Kept},
+        state_machine::StateMachine,
+        store::OpenedStore,
+    },
 };
 
 /// How long a start waits for what must be there before it can serve.
@@ -197,9 +203,9 @@ impl Running {
         self.tasks.spawn(engine::supervise(Arc::clone(core)));
         self.tasks.spawn(lease::watch(Arc::clone(core)));
         if !core.member.address.is_empty() {
-            self.tasks.spawn(membership::promote(Arc::clone(core)));
+            self.tasks.spawn(admission::promote(Arc::clone(core)));
         }
-        self.tasks.spawn(membership::announce(Arc::clone(core)));
+        self.tasks.spawn(admission::announce(Arc::clone(core)));
     }
 
     /// Waits until there is a state to serve; says whether it is new.
@@ -325,7 +331,7 @@ async fn belong(
     let cluster = if identity.founder {
         Uuid::new_v4()
     } else {
-        membership::join(peers, member, join).await?
+        admission::join(peers, member, join).await?
     };
     identity.cluster = Some(cluster);
     let kept = log.change_durably(Change::Identity(identity)).await;

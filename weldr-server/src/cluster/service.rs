@@ -14,10 +14,12 @@ use uuid::Uuid;
 use weldr_proto::raft::v1::{self, change_request::Change, raft_server, snapshot_part::Part};
 
 use super::{
-    core::Core,
-    peers::{CLUSTER, PROOF, Peers, SENDER, TARGET},
-    types::{Raft, Snapshot},
-    wire,
+    log::{
+        convert,
+        types::{Raft, Snapshot},
+    },
+    network::peers::{CLUSTER, PROOF, Peers, SENDER, TARGET},
+    raft::core::Core,
 };
 
 /// The longest state that is accepted, in bytes.
@@ -50,7 +52,7 @@ fn of_member<T>(request: Request<T>) -> Result<T, Status> {
     }
 }
 
-fn malformed(error: wire::Malformed) -> Status {
+fn malformed(error: convert::Malformed) -> Status {
     Status::invalid_argument(error.to_string())
 }
 
@@ -64,27 +66,27 @@ impl raft_server::Raft for Service {
         &self,
         request: Request<v1::AppendRequest>,
     ) -> Result<Response<v1::AppendResponse>, Status> {
-        let request = wire::from_append(of_member(request)?).map_err(malformed)?;
+        let request = convert::from_append(of_member(request)?).map_err(malformed)?;
         let appended = self.raft()?.append_entries(request).await;
-        Ok(Response::new(wire::appended(&appended.map_err(failed)?)))
+        Ok(Response::new(convert::appended(&appended.map_err(failed)?)))
     }
 
     async fn vote(
         &self,
         request: Request<v1::VoteRequest>,
     ) -> Result<Response<v1::VoteResponse>, Status> {
-        let request = wire::from_ask_vote(of_member(request)?).map_err(malformed)?;
+        let request = convert::from_ask_vote(of_member(request)?).map_err(malformed)?;
         let voted = self.raft()?.vote(request).await.map_err(failed)?;
-        Ok(Response::new(wire::voted(&voted)))
+        Ok(Response::new(convert::voted(&voted)))
     }
 
     async fn pre_vote(
         &self,
         request: Request<v1::VoteRequest>,
     ) -> Result<Response<v1::VoteResponse>, Status> {
-        let request = wire::from_ask_vote(of_member(request)?).map_err(malformed)?;
+        let request = convert::from_ask_vote(of_member(request)?).map_err(malformed)?;
         let voted = self.raft()?.pre_vote(request).await.map_err(failed)?;
-        Ok(Response::new(wire::voted(&voted)))
+        Ok(Response::new(convert::voted(&voted)))
     }
 
     async fn install_snapshot(
@@ -95,11 +97,11 @@ impl raft_server::Raft for Service {
         let vote = head
             .vote
             .ok_or_else(|| Status::invalid_argument("there is no vote"))?;
-        let vote = wire::from_vote(vote);
+        let vote = convert::from_vote(vote);
         let installed = self.raft()?.install_full_snapshot(vote, snapshot).await;
         let vote = installed.map_err(failed)?.vote;
         Ok(Response::new(v1::SnapshotResponse {
-            vote: Some(wire::vote(&vote)),
+            vote: Some(convert::vote(&vote)),
         }))
     }
 
@@ -107,7 +109,7 @@ impl raft_server::Raft for Service {
         &self,
         request: Request<v1::TransferLeaderRequest>,
     ) -> Result<Response<v1::TransferLeaderResponse>, Status> {
-        let request = wire::from_transfer(of_member(request)?).map_err(malformed)?;
+        let request = convert::from_transfer(of_member(request)?).map_err(malformed)?;
         if self.0.has_stopped() || self.0.is_leaving() {
             return Ok(Response::new(v1::TransferLeaderResponse {
                 accepted: false,
@@ -131,7 +133,7 @@ impl raft_server::Raft for Service {
     ) -> Result<Response<v1::ProposeResponse>, Status> {
         let record = of_member(request)?.record;
         let record = record.ok_or_else(|| Status::invalid_argument("there is no record"))?;
-        let (index, answer) = self.0.submit_here(wire::from_record(record)).await?;
+        let (index, answer) = self.0.submit_here(convert::from_record(record)).await?;
         let answer =
             serde_json::to_vec(&answer).map_err(|error| Status::unknown(error.to_string()))?;
         Ok(Response::new(v1::ProposeResponse {
@@ -187,7 +189,7 @@ async fn receive(
     }
     let head = head.ok_or_else(|| Status::invalid_argument("there is no head"))?;
     let meta =
-        wire::from_snapshot_meta(head.meta.clone().unwrap_or_default()).map_err(malformed)?;
+        convert::from_snapshot_meta(head.meta.clone().unwrap_or_default()).map_err(malformed)?;
     let snapshot = Snapshot {
         meta,
         snapshot: state.freeze(),

@@ -3,7 +3,7 @@
 use std::{fs, path::PathBuf};
 
 use super::*;
-use crate::cluster::{Handle, OpenError, store::Store};
+use crate::cluster::{Handle, OpenError, storage::store::Store};
 
 const SERVERS: u16 = 24;
 const PAGE: usize = 4096;

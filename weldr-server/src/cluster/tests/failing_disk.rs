@@ -15,7 +15,7 @@ use super::*;
 use crate::cluster::{
     Handle, Log, ProposeError,
     open::open_store,
-    store::{OpenedStore, Store, builder},
+    storage::store::{OpenedStore, Store, builder},
 };
 
 /// How a disk fails.

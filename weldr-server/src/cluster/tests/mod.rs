@@ -23,7 +23,7 @@ use tempfile::TempDir;
 
 use openraft::EntryPayload;
 
-use super::{Opened, StoreOptions, kept::Kept, open, replica};
+use super::{Opened, StoreOptions, log::replica, open, storage::persistent_state::Kept};
 use crate::model::{
     Command, DesiredState, PoolName, PoolSettings, Revision, ServerPatch, ServerSpec, Timestamp,
     Weight,

@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::cluster::{
-    kept::Change,
-    store::{OpenedStore, Store},
-    types::{Entry, RECORD_VERSION, Record},
+    log::types::{Entry, RECORD_VERSION, Record},
+    storage::persistent_state::Change,
+    storage::store::{OpenedStore, Store},
 };
 
 /// A directory whose log ends, after `server` was added, with a record that this weldr does not know.

@@ -33,13 +33,13 @@ use weldr_proto::raft::v1;
 
 use super::*;
 use crate::cluster::{
-    kept::{Identity, Kept},
-    log_store::LogStore,
-    replica::Replica,
-    state_machine::StateMachine,
-    tuning,
-    types::{Answer, Member, Order, Raft, Record, Snapshot, SnapshotMeta, Types, Vote},
-    wire,
+    log::convert,
+    log::replica::Replica,
+    log::types::{Answer, Member, Order, Raft, Record, Snapshot, SnapshotMeta, Types, Vote},
+    raft::settings,
+    storage::log_store::LogStore,
+    storage::persistent_state::{Identity, Kept},
+    storage::state_machine::StateMachine,
 };
 
 const NODES: u64 = 5;
@@ -129,10 +129,10 @@ impl RaftNetworkV2<Types> for SimConnection {
         request: AppendEntriesRequest<Types>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
-        let request = wire::append(&request).encode_to_vec();
+        let request = convert::append(&request).encode_to_vec();
         let limit = option.hard_ttl().max(Duration::from_secs(1));
         let answer = call(self.0, APPEND, request, limit).await?;
-        Ok(wire::from_appended(decoded(&answer)?).map_err(unreachable)?)
+        Ok(convert::from_appended(decoded(&answer)?).map_err(unreachable)?)
     }
 
     async fn vote(
@@ -140,9 +140,9 @@ impl RaftNetworkV2<Types> for SimConnection {
         request: VoteRequest<Types>,
         option: RPCOption,
     ) -> Result<VoteResponse<Types>, RPCError<Types>> {
-        let request = wire::ask_vote(&request).encode_to_vec();
+        let request = convert::ask_vote(&request).encode_to_vec();
         let answer = call(self.0, VOTE, request, option.hard_ttl()).await?;
-        Ok(wire::from_voted(decoded(&answer)?).map_err(unreachable)?)
+        Ok(convert::from_voted(decoded(&answer)?).map_err(unreachable)?)
     }
 
     async fn pre_vote(
@@ -150,9 +150,9 @@ impl RaftNetworkV2<Types> for SimConnection {
         request: VoteRequest<Types>,
         option: RPCOption,
     ) -> Result<VoteResponse<Types>, RPCError<Types>> {
-        let request = wire::ask_vote(&request).encode_to_vec();
+        let request = convert::ask_vote(&request).encode_to_vec();
         let answer = call(self.0, PRE_VOTE, request, option.hard_ttl()).await?;
-        Ok(wire::from_voted(decoded(&answer)?).map_err(unreachable)?)
+        Ok(convert::from_voted(decoded(&answer)?).map_err(unreachable)?)
     }
 
     async fn full_snapshot(
@@ -163,14 +163,14 @@ impl RaftNetworkV2<Types> for SimConnection {
         option: RPCOption,
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
         let head = v1::SnapshotHead {
-            vote: Some(wire::vote(&vote)),
-            meta: Some(wire::snapshot_meta(&snapshot.meta)),
+            vote: Some(convert::vote(&vote)),
+            meta: Some(convert::snapshot_meta(&snapshot.meta)),
         };
         let mut request = head.encode_length_delimited_to_vec();
         request.extend_from_slice(&snapshot.snapshot);
         let answer = call(self.0, SNAPSHOT, request, option.hard_ttl()).await?;
         let response: v1::SnapshotResponse = decoded(&answer)?;
-        Ok(SnapshotResponse::new(wire::from_vote(
+        Ok(SnapshotResponse::new(convert::from_vote(
             response.vote.unwrap(),
         )))
     }
@@ -182,29 +182,29 @@ async fn answer(raft: Raft, mut stream: TcpStream) -> Result<(), Box<dyn Error>>
     let request = read_frame(&mut stream).await?;
     let answer = match kind {
         APPEND => {
-            let request = wire::from_append(v1::AppendRequest::decode(&*request)?)?;
-            wire::appended(&raft.append_entries(request).await?).encode_to_vec()
+            let request = convert::from_append(v1::AppendRequest::decode(&*request)?)?;
+            convert::appended(&raft.append_entries(request).await?).encode_to_vec()
         }
         VOTE => {
-            let request = wire::from_ask_vote(v1::VoteRequest::decode(&*request)?)?;
-            wire::voted(&raft.vote(request).await?).encode_to_vec()
+            let request = convert::from_ask_vote(v1::VoteRequest::decode(&*request)?)?;
+            convert::voted(&raft.vote(request).await?).encode_to_vec()
         }
         PRE_VOTE => {
-            let request = wire::from_ask_vote(v1::VoteRequest::decode(&*request)?)?;
-            wire::voted(&raft.pre_vote(request).await?).encode_to_vec()
+            let request = convert::from_ask_vote(v1::VoteRequest::decode(&*request)?)?;
+            convert::voted(&raft.pre_vote(request).await?).encode_to_vec()
         }
         _ => {
             let mut rest = &request[..];
             let head = v1::SnapshotHead::decode_length_delimited(&mut rest)?;
-            let meta: SnapshotMeta = wire::from_snapshot_meta(head.meta.unwrap())?;
+            let meta: SnapshotMeta = convert::from_snapshot_meta(head.meta.unwrap())?;
             let snapshot = Snapshot {
                 meta,
                 snapshot: Bytes::copy_from_slice(rest),
             };
-            let vote = wire::from_vote(head.vote.unwrap());
+            let vote = convert::from_vote(head.vote.unwrap());
             let vote = raft.install_full_snapshot(vote, snapshot).await?.vote;
             v1::SnapshotResponse {
-                vote: Some(wire::vote(&vote)),
+                vote: Some(convert::vote(&vote)),
             }
             .encode_to_vec()
         }
@@ -218,7 +218,7 @@ async fn node(id: u64, disk: LogStore, shared: Shared) -> Result<(), Box<dyn Err
         // So that snapshots are made, and sent to those who were away.
         snapshot_policy: SnapshotPolicy::LogsSinceLast(40),
         max_in_snapshot_log_to_keep: 10,
-        ..tuning::settings(false)?
+        ..settings::settings(false)?
     };
     // A new process: it knows what is kept, and nothing else.
     let machine = StateMachine::new(disk.clone(), CancellationToken::new());

@@ -8,12 +8,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::cluster::{
-    disk::Disk,
-    kept::Identity,
-    log_store::LogStore,
-    state_machine::StateMachine,
-    store::{OpenedStore, Store},
-    types::Types,
+    log::types::Types,
+    storage::disk::Disk,
+    storage::log_store::LogStore,
+    storage::persistent_state::Identity,
+    storage::state_machine::StateMachine,
+    storage::store::{OpenedStore, Store},
 };
 
 struct OnDisk;

@@ -5,8 +5,8 @@ use openraft::{entry::RaftEntry as _, storage::RaftStateMachine as _};
 use super::{hand_over::Three, *};
 use crate::cluster::{
     Handle, ProposeError,
-    store::Store,
-    types::{Entry, RECORD_VERSION, Record},
+    log::types::{Entry, RECORD_VERSION, Record},
+    storage::store::Store,
 };
 
 /// It stops applying, says so, and serves what it has; nothing of the log is lost.

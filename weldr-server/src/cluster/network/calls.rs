@@ -16,11 +16,12 @@ use openraft::{
 use tonic::Status;
 use weldr_proto::raft::v1::{self, snapshot_part::Part};
 
-use super::{
-    peers::{Client, NoWay, Peers},
+use crate::cluster::log::{
+    convert,
     types::{Member, Snapshot, Types, Vote},
-    wire,
 };
+
+use super::peers::{Client, NoWay, Peers};
 
 /// How long a follower may take to write entries to its disk.
 const APPEND_TIMEOUT: Duration = Duration::from_secs(2);
@@ -29,7 +30,7 @@ const PART: usize = 1024 * 1024;
 
 /// Makes connections for the engine.
 #[derive(Debug)]
-pub(super) struct Network(pub(super) Peers);
+pub(in crate::cluster) struct Network(pub(in crate::cluster) Peers);
 
 impl RaftNetworkFactory<Types> for Network {
     type Network = Connection;
@@ -49,7 +50,7 @@ impl RaftNetworkFactory<Types> for Network {
 
 /// The engine's calls of one node.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(in crate::cluster) struct Connection {
     client: Result<Client, NoWay>,
 }
 
@@ -91,8 +92,8 @@ impl RaftNetworkV2<Types> for Connection {
     ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
         let mut client = self.client()?;
         let limit = option.hard_ttl().max(APPEND_TIMEOUT);
-        let response = within(limit, client.append(wire::append(&request))).await?;
-        Ok(wire::from_appended(response).map_err(|error| unreachable(&error))?)
+        let response = within(limit, client.append(convert::append(&request))).await?;
+        Ok(convert::from_appended(response).map_err(|error| unreachable(&error))?)
     }
 
     async fn vote(
@@ -101,9 +102,9 @@ impl RaftNetworkV2<Types> for Connection {
         option: RPCOption,
     ) -> Result<VoteResponse<Types>, RPCError<Types>> {
         let mut client = self.client()?;
-        let call = client.vote(wire::ask_vote(&request));
+        let call = client.vote(convert::ask_vote(&request));
         let response = within(option.hard_ttl(), call).await?;
-        Ok(wire::from_voted(response).map_err(|error| unreachable(&error))?)
+        Ok(convert::from_voted(response).map_err(|error| unreachable(&error))?)
     }
 
     async fn pre_vote(
@@ -112,9 +113,9 @@ impl RaftNetworkV2<Types> for Connection {
         option: RPCOption,
     ) -> Result<VoteResponse<Types>, RPCError<Types>> {
         let mut client = self.client()?;
-        let call = client.pre_vote(wire::ask_vote(&request));
+        let call = client.pre_vote(convert::ask_vote(&request));
         let response = within(option.hard_ttl(), call).await?;
-        Ok(wire::from_voted(response).map_err(|error| unreachable(&error))?)
+        Ok(convert::from_voted(response).map_err(|error| unreachable(&error))?)
     }
 
     async fn full_snapshot(
@@ -132,7 +133,7 @@ impl RaftNetworkV2<Types> for Connection {
             closed = cancel => return Err(closed.into()),
         };
         let vote = response.vote.ok_or_else(no_vote)?;
-        Ok(SnapshotResponse::new(wire::from_vote(vote)))
+        Ok(SnapshotResponse::new(convert::from_vote(vote)))
     }
 
     async fn transfer_leader(
@@ -141,7 +142,7 @@ impl RaftNetworkV2<Types> for Connection {
         option: RPCOption,
     ) -> Result<TransferLeaderResponse, RPCError<Types>> {
         let mut client = self.client()?;
-        let call = client.transfer_leader(wire::transfer(&request));
+        let call = client.transfer_leader(convert::transfer(&request));
         let response = within(option.hard_ttl(), call).await?;
         if response.accepted {
             return Ok(Ok(()));
@@ -160,8 +161,8 @@ fn no_vote() -> Unreachable<Types> {
 /// The head, then the state.
 fn parts(vote: &Vote, snapshot: Snapshot) -> Vec<v1::SnapshotPart> {
     let head = v1::SnapshotHead {
-        vote: Some(wire::vote(vote)),
-        meta: Some(wire::snapshot_meta(&snapshot.meta)),
+        vote: Some(convert::vote(vote)),
+        meta: Some(convert::snapshot_meta(&snapshot.meta)),
     };
     let mut parts = vec![Part::Head(head)];
     let mut state = snapshot.snapshot;

@@ -6,19 +6,19 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::error::OpenError;
+use crate::cluster::error::OpenError;
 
 /// A data directory that this process holds. The kernel lets go of it when the process ends, however it
 /// ends.
 #[derive(Debug)]
-pub(super) struct DataDir {
+pub(in crate::cluster) struct DataDir {
     path: PathBuf,
     lock: File,
 }
 
 impl DataDir {
     /// Creates the directory where it is missing, and holds it.
-    pub(super) fn hold(path: &Path) -> Result<Self, OpenError> {
+    pub(in crate::cluster) fn hold(path: &Path) -> Result<Self, OpenError> {
         let refused = |source| OpenError::Directory {
             path: path.to_owned(),
             source,
@@ -44,17 +44,17 @@ impl DataDir {
 
     /// The database. When it is there, it was written whole: it gets this name only then. So an empty
     /// file of this name is damage, never a beginning.
-    pub(super) fn database(&self) -> PathBuf {
+    pub(in crate::cluster) fn database(&self) -> PathBuf {
         self.path.join("weldr.redb")
     }
 
     /// How far the log in the database is decided.
-    pub(super) fn hint(&self) -> PathBuf {
+    pub(in crate::cluster) fn hint(&self) -> PathBuf {
         self.path.join("decided")
     }
 
     /// Whether nothing has the name of the database; a directory that cannot be searched is no answer.
-    pub(super) fn has_no_database(&self) -> Result<bool, OpenError> {
+    pub(in crate::cluster) fn has_no_database(&self) -> Result<bool, OpenError> {
         let there = self.database().try_exists();
         there
             .map(|there| !there)
@@ -65,12 +65,12 @@ impl DataDir {
     }
 
     /// A database that is being created. One that is left behind was never used.
-    pub(super) fn unfinished_database(&self) -> PathBuf {
+    pub(in crate::cluster) fn unfinished_database(&self) -> PathBuf {
         self.path.join("weldr.redb.new")
     }
 
     /// Removes what a creation that was cut short has left.
-    pub(super) fn remove_unfinished(&self) -> io::Result<()> {
+    pub(in crate::cluster) fn remove_unfinished(&self) -> io::Result<()> {
         match fs::remove_file(self.unfinished_database()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
@@ -78,7 +78,7 @@ impl DataDir {
     }
 
     /// Gives the finished database its name, on disk when this returns.
-    pub(super) fn finish_database(&self) -> io::Result<()> {
+    pub(in crate::cluster) fn finish_database(&self) -> io::Result<()> {
         let unfinished = self.unfinished_database();
         File::open(&unfinished)?.sync_all()?;
         fs::rename(unfinished, self.database())?;

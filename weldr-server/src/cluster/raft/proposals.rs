@@ -11,19 +11,22 @@ use tokio::time::{self, Instant};
 use tonic::{Code, Status};
 use weldr_proto::raft::v1;
 
-use crate::model::Revision;
-
-use super::{
-    core::Core,
-    disk::Disk,
-    error::StoreError,
-    state_machine::Stopped,
-    types::{Answer, Member, Raft, Record},
-    wire,
+use crate::{
+    cluster::{
+        error::StoreError,
+        log::{
+            convert,
+            types::{Answer, Member, Raft, Record},
+        },
+        storage::{disk::Disk, state_machine::Stopped},
+    },
+    model::Revision,
 };
 
+use super::core::Core;
+
 /// How long a call waits for a leader and a quorum before it gives up.
-pub(super) const QUORUM_PATIENCE: Duration = Duration::from_millis(2500);
+pub(in crate::cluster) const QUORUM_PATIENCE: Duration = Duration::from_millis(2500);
 /// How long a leader that lost its majority waits for it with an order in its hands, and then for another leader.
 const ORDER_PATIENCE: Duration = Duration::from_millis(1200);
 /// How long a call waits for a disk that fails.
@@ -39,7 +42,7 @@ enum Leader {
 
 /// Why an order or a question did not go through.
 #[derive(Debug)]
-pub(super) enum Failed {
+pub(in crate::cluster) enum Failed {
     /// Nothing was written, because there is no leader with a majority.
     NoQuorum { missing: Vec<String> },
     /// It may or may not be carried out.
@@ -110,7 +113,7 @@ impl Core {
     }
 
     /// Has the record carried out once, by whoever leads; gives its place in the log and its answer.
-    pub(super) async fn submit(&self, record: Record) -> Result<(u64, Answer), Failed> {
+    pub(in crate::cluster) async fn submit(&self, record: Record) -> Result<(u64, Answer), Failed> {
         let mut uncertain = false;
         let mut deadline = Instant::now() + QUORUM_PATIENCE;
         loop {
@@ -146,7 +149,10 @@ impl Core {
     }
 
     /// Has the record carried out if this node leads.
-    pub(super) async fn submit_here(&self, record: Record) -> Result<(u64, Answer), Status> {
+    pub(in crate::cluster) async fn submit_here(
+        &self,
+        record: Record,
+    ) -> Result<(u64, Answer), Status> {
         let Some(Leader::Here(raft)) = self.leader_now() else {
             return Err(not_leader());
         };
@@ -209,7 +215,7 @@ impl Core {
             return Attempt::NotTaken;
         };
         let request = v1::ProposeRequest {
-            record: Some(wire::record(record)),
+            record: Some(convert::record(record)),
         };
         // Once it is sent, giving up makes its fate unknown: rather later than in its middle.
         let patience = deadline + ORDER_PATIENCE;
@@ -233,7 +239,7 @@ impl Core {
 
     /// Returns when this node has applied everything that was acknowledged anywhere before the call; gives
     /// the revision then.
-    pub(super) async fn catch_up(&self) -> Result<Revision, Failed> {
+    pub(in crate::cluster) async fn catch_up(&self) -> Result<Revision, Failed> {
         let deadline = Instant::now() + QUORUM_PATIENCE;
         loop {
             let index = match self.leader(deadline).await? {
@@ -267,7 +273,7 @@ impl Core {
     }
 
     /// How far the log must be applied for a linearizable read, if this node leads.
-    pub(super) async fn read_index(&self) -> Result<u64, Status> {
+    pub(in crate::cluster) async fn read_index(&self) -> Result<u64, Status> {
         match self.leader_now() {
             Some(Leader::Here(raft)) => self.read_index_at(&raft).await,
             _ => Err(not_leader()),

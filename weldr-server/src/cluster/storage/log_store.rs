@@ -12,16 +12,17 @@ use openraft::{
     storage::{IOFlushed, RaftLogStorage},
 };
 
+use crate::cluster::log::types::{Entry, LogId, Types, Vote};
+
 use super::{
     disk::{Disk, Done},
-    kept::{Change, Kept, KeptSnapshot},
-    types::{Entry, LogId, Types, Vote},
+    persistent_state::{Change, Kept, KeptSnapshot},
 };
 
 /// What is kept, in memory, and the way to the disk. Compaction bounds it: see the engine's settings.
 /// Cheap to clone.
 #[derive(Debug, Clone)]
-pub(super) struct LogStore {
+pub(in crate::cluster) struct LogStore {
     kept: Arc<Mutex<Kept>>,
     /// `None`: nothing outlives the process.
     disk: Option<Disk>,
@@ -30,7 +31,7 @@ pub(super) struct LogStore {
 }
 
 impl LogStore {
-    pub(super) fn new(kept: Kept, disk: Option<Disk>) -> Self {
+    pub(in crate::cluster) fn new(kept: Kept, disk: Option<Disk>) -> Self {
         let kept = Arc::new(Mutex::new(kept));
         Self {
             kept,
@@ -39,16 +40,16 @@ impl LogStore {
         }
     }
 
-    pub(super) fn kept(&self) -> MutexGuard<'_, Kept> {
+    pub(in crate::cluster) fn kept(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn disk(&self) -> Option<&Disk> {
+    pub(in crate::cluster) fn disk(&self) -> Option<&Disk> {
         self.disk.as_ref()
     }
 
     /// Makes a change and returns when it is on disk.
-    pub(super) async fn change_durably(&self, change: Change) -> io::Result<()> {
+    pub(in crate::cluster) async fn change_durably(&self, change: Change) -> io::Result<()> {
         self.kept().apply(&change);
         match &self.disk {
             Some(disk) => disk.write_durably(change).await,
@@ -57,7 +58,7 @@ impl LogStore {
     }
 
     /// Keeps a snapshot, unless a newer one is kept already: the log before that one may be gone.
-    pub(super) async fn keep_snapshot(&self, snapshot: KeptSnapshot) -> io::Result<()> {
+    pub(in crate::cluster) async fn keep_snapshot(&self, snapshot: KeptSnapshot) -> io::Result<()> {
         let _one_at_a_time = self.keeping.lock().await;
         let present = self.snapshot().map(|present| present.meta.last_log_id);
         if present.is_some_and(|present| present >= snapshot.meta.last_log_id) {
@@ -79,7 +80,7 @@ impl LogStore {
     }
 
     /// Whether the log holds, for good, a record that this program does not know.
-    pub(super) fn has_committed_unknown(&self) -> bool {
+    pub(in crate::cluster) fn has_committed_unknown(&self) -> bool {
         let committed = self.committed().map_or(0, |committed| committed.index);
         let kept = self.kept();
         let decided = kept.entries.range(..=committed);
@@ -92,7 +93,7 @@ impl LogStore {
         self.kept().committed.max(hint)
     }
 
-    pub(super) fn snapshot(&self) -> Option<KeptSnapshot> {
+    pub(in crate::cluster) fn snapshot(&self) -> Option<KeptSnapshot> {
         self.kept().snapshot.clone()
     }
 }

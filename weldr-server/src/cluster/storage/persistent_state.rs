@@ -6,21 +6,21 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::types::{Entry, LogId, SnapshotMeta, Vote};
+use crate::cluster::log::types::{Entry, LogId, SnapshotMeta, Vote};
 
 /// Who a node is. Its id is never used again: a node that lost its data is another node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Identity {
-    pub(super) node: u64,
+pub(in crate::cluster) struct Identity {
+    pub(in crate::cluster) node: u64,
     /// `None` until it has founded or joined one.
-    pub(super) cluster: Option<Uuid>,
+    pub(in crate::cluster) cluster: Option<Uuid>,
     /// Whether it founded its cluster.
-    pub(super) founder: bool,
+    pub(in crate::cluster) founder: bool,
 }
 
 impl Identity {
     /// One that nobody has had.
-    pub(super) fn random() -> Self {
+    pub(in crate::cluster) fn random() -> Self {
         // Readable in a table, and never 0.
         let node = Uuid::new_v4().as_u64_pair().0 >> 16 | 1;
         Self {
@@ -33,27 +33,27 @@ impl Identity {
 
 /// Everything that has to survive.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Kept {
-    pub(super) identity: Identity,
-    pub(super) vote: Option<Vote>,
+pub(in crate::cluster) struct Kept {
+    pub(in crate::cluster) identity: Identity,
+    pub(in crate::cluster) vote: Option<Vote>,
     /// A hint: what was known to be committed when the last write was made.
-    pub(super) committed: Option<LogId>,
+    pub(in crate::cluster) committed: Option<LogId>,
     /// The last entry that is no longer in the log.
-    pub(super) purged: Option<LogId>,
+    pub(in crate::cluster) purged: Option<LogId>,
     /// Without gaps, from the one after `purged`.
-    pub(super) entries: BTreeMap<u64, Entry>,
-    pub(super) snapshot: Option<KeptSnapshot>,
+    pub(in crate::cluster) entries: BTreeMap<u64, Entry>,
+    pub(in crate::cluster) snapshot: Option<KeptSnapshot>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct KeptSnapshot {
-    pub(super) meta: SnapshotMeta,
-    pub(super) state: Bytes,
+pub(in crate::cluster) struct KeptSnapshot {
+    pub(in crate::cluster) meta: SnapshotMeta,
+    pub(in crate::cluster) state: Bytes,
 }
 
 /// One change of what is kept.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Change {
+pub(in crate::cluster) enum Change {
     Identity(Identity),
     Vote(Vote),
     Committed(Option<LogId>),
@@ -65,7 +65,7 @@ pub(super) enum Change {
 }
 
 impl Kept {
-    pub(super) fn new(identity: Identity) -> Self {
+    pub(in crate::cluster) fn new(identity: Identity) -> Self {
         Self {
             identity,
             vote: None,
@@ -77,12 +77,12 @@ impl Kept {
     }
 
     /// The last entry of the log, present or purged.
-    pub(super) fn last(&self) -> Option<LogId> {
+    pub(in crate::cluster) fn last(&self) -> Option<LogId> {
         let last = self.entries.last_key_value();
         last.map(|(_, entry)| entry.log_id).or(self.purged)
     }
 
-    pub(super) fn apply(&mut self, change: &Change) {
+    pub(in crate::cluster) fn apply(&mut self, change: &Change) {
         match change {
             Change::Identity(identity) => self.identity = *identity,
             Change::Vote(vote) => self.vote = Some(*vote),

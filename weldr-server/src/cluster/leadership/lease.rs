@@ -13,10 +13,12 @@ use openraft::{
 use tokio::time;
 use tracing::{debug, info};
 
-use super::{
-    core::{Core, Metrics},
-    tuning::LEADER_LEASE,
-    types::Types,
+use crate::cluster::{
+    log::types::Types,
+    raft::{
+        core::{Core, Metrics},
+        settings::LEADER_LEASE,
+    },
 };
 
 /// What clocks may run apart in a lease, and what telling it may take.
@@ -48,7 +50,7 @@ impl Changes {
 }
 
 /// Tells the lease until the node stops, and logs who leads.
-pub(super) async fn watch(core: Arc<Core>) {
+pub(in crate::cluster) async fn watch(core: Arc<Core>) {
     let mut led_by = None;
     let mut changes = Changes(None);
     loop {

@@ -93,7 +93,7 @@ impl Backup {
     }
 
     /// What makes `state` what is in the backup.
-    pub(super) fn target(&self, state: &DesiredState) -> Target {
+    pub(in crate::cluster) fn target(&self, state: &DesiredState) -> Target {
         let mut target = Target::default();
         for (name, pool) in &state.pools {
             let addresses = pool.servers.keys();

@@ -5,17 +5,16 @@ use std::{cmp::Reverse, time::Duration};
 use openraft::Instant as _;
 use weldr_proto::raft::v1::ReportResponse;
 
-use super::{
-    core::Metrics,
-    tuning::LEADER_LEASE,
-    types::{LogId, Member},
+use crate::cluster::{
+    log::types::{LogId, Member},
+    raft::{core::Metrics, settings::LEADER_LEASE},
 };
 
 /// A voter but the leader, as the leader knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Candidate {
-    pub(super) id: u64,
-    pub(super) member: Member,
+pub(in crate::cluster) struct Candidate {
+    pub(in crate::cluster) id: u64,
+    pub(in crate::cluster) member: Member,
     /// How much of the log it is known to have.
     matching: Option<LogId>,
     /// How long ago it answered last; `None`: it never has.
@@ -27,19 +26,19 @@ const CLOSE: u64 = 100;
 
 impl Candidate {
     /// How much of the leader's log, which ends at `last`, it is not known to have.
-    pub(super) fn lacking(&self, last: Option<u64>) -> u64 {
+    pub(in crate::cluster) fn lacking(&self, last: Option<u64>) -> u64 {
         let matching = self.matching.map_or(0, |matching| matching.index);
         last.unwrap_or_default().saturating_sub(matching)
     }
 }
 
 /// Whether a node that lacks so many records may be asked to lead.
-pub(super) fn is_close(lacking: u64) -> bool {
+pub(in crate::cluster) fn is_close(lacking: u64) -> bool {
     lacking <= CLOSE
 }
 
 /// Why a node that says this of itself must not lead, as the end of a sentence.
-pub(super) fn unfit(report: &ReportResponse) -> Option<String> {
+pub(in crate::cluster) fn unfit(report: &ReportResponse) -> Option<String> {
     if report.leaving {
         return Some("it stops, or has no data path".to_owned());
     }
@@ -48,7 +47,7 @@ pub(super) fn unfit(report: &ReportResponse) -> Option<String> {
 }
 
 /// All voters but this node, which leads.
-pub(super) fn candidates(metrics: &Metrics) -> Vec<Candidate> {
+pub(in crate::cluster) fn candidates(metrics: &Metrics) -> Vec<Candidate> {
     let voters = metrics.membership_config.voter_ids();
     let others = voters.filter(|id| *id != metrics.id);
     let candidate = |id: u64| {
@@ -67,7 +66,7 @@ pub(super) fn candidates(metrics: &Metrics) -> Vec<Candidate> {
 
 /// Those that can lead next, the best first: who has most of the log, and of those, who answered last. None that has
 /// not answered within the lease: it is as good as dead.
-pub(super) fn in_order(mut candidates: Vec<Candidate>) -> Vec<Candidate> {
+pub(in crate::cluster) fn in_order(mut candidates: Vec<Candidate>) -> Vec<Candidate> {
     let is_there = |silent: Duration| silent < LEADER_LEASE;
     candidates.retain(|candidate| candidate.silent.is_some_and(is_there));
     candidates.sort_by_key(|candidate| (Reverse(candidate.matching), candidate.silent));
@@ -79,13 +78,13 @@ mod tests {
     use weldr_proto::raft::v1;
 
     use super::*;
-    use crate::cluster::wire;
+    use crate::cluster::log::convert;
 
     fn candidate(id: u64, index: u64, silent: Option<u64>) -> Candidate {
         Candidate {
             id,
             member: Member::default(),
-            matching: (index > 0).then(|| wire::from_log_id(v1::LogId { term: 1, index })),
+            matching: (index > 0).then(|| convert::from_log_id(v1::LogId { term: 1, index })),
             silent: silent.map(Duration::from_millis),
         }
     }

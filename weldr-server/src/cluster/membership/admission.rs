@@ -14,12 +14,17 @@ use tracing::{info, warn};
 use uuid::Uuid;
 use weldr_proto::raft::v1;
 
-use super::{
-    core::{Core, Metrics},
+use crate::cluster::{
     error::OpenError,
-    orders::QUORUM_PATIENCE,
-    peers::Peers,
-    types::{Member, RECORD_VERSION, Raft},
+    log::{
+        convert,
+        types::{Member, RECORD_VERSION, Raft},
+    },
+    network::peers::{NoWay, Peers},
+    raft::{
+        core::{Core, Metrics},
+        proposals::QUORUM_PATIENCE,
+    },
 };
 
 /// How many nodes a cluster may have.
@@ -36,7 +41,7 @@ const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
 const JOIN_PAUSE: Duration = Duration::from_millis(250);
 
 /// Asks the nodes at `addresses`, again and again, to let this one join; gives the cluster.
-pub(super) async fn join(
+pub(in crate::cluster) async fn join(
     peers: &Peers,
     me: &Member,
     addresses: &[SocketAddr],
@@ -75,10 +80,10 @@ fn is_final(status: &Status) -> bool {
 }
 
 async fn ask(peers: &Peers, me: &Member, address: SocketAddr) -> Result<Uuid, Status> {
-    let no_way = |error: super::peers::NoWay| Status::unavailable(error.to_string());
+    let no_way = |error: NoWay| Status::unavailable(error.to_string());
     let mut client = peers.client(0, &address.to_string()).map_err(no_way)?;
     let request = v1::JoinRequest {
-        member: Some(super::wire::member(peers.me(), me)),
+        member: Some(convert::member(peers.me(), me)),
         record_version: RECORD_VERSION,
     };
     let answer = time::timeout(JOIN_TIMEOUT, client.join(request)).await;
@@ -100,7 +105,10 @@ async fn ask(peers: &Peers, me: &Member, address: SocketAddr) -> Result<Uuid, St
 
 impl Core {
     /// Lets a node join, or takes note of its new name and address. Asks the leader when this is not it.
-    pub(super) async fn admit(&self, request: v1::JoinRequest) -> Result<v1::JoinResponse, Status> {
+    pub(in crate::cluster) async fn admit(
+        &self,
+        request: v1::JoinRequest,
+    ) -> Result<v1::JoinResponse, Status> {
         let (Some(raft), Some(metrics)) = (self.raft(), self.metrics()) else {
             return Err(Status::unavailable("the node is not ready"));
         };
@@ -134,7 +142,7 @@ impl Core {
     }
 
     /// Removes the node of that name. Only the leader does.
-    pub(super) async fn remove_member(&self, name: &str) -> Result<(), Status> {
+    pub(in crate::cluster) async fn remove_member(&self, name: &str) -> Result<(), Status> {
         let (raft, metrics) = self.leading()?;
         let id = member_named(&metrics, name)?;
         if id == self.me() {
@@ -158,7 +166,7 @@ impl Core {
         Ok(())
     }
 
-    pub(super) fn leading(&self) -> Result<(Raft, Metrics), Status> {
+    pub(in crate::cluster) fn leading(&self) -> Result<(Raft, Metrics), Status> {
         let both = self.raft().zip(self.metrics());
         both.filter(|(_, metrics)| metrics.state == ServerState::Leader)
             .ok_or_else(|| Status::failed_precondition("this node does not lead"))
@@ -194,7 +202,7 @@ fn may_join(metrics: &Metrics, id: u64, joining: &Member) -> Result<(), Status> 
     Ok(())
 }
 
-pub(super) fn member_named(metrics: &Metrics, name: &str) -> Result<u64, Status> {
+pub(in crate::cluster) fn member_named(metrics: &Metrics, name: &str) -> Result<u64, Status> {
     let mut members = metrics.membership_config.nodes();
     let found = members.find(|(_, member)| member.name == name);
     found
@@ -214,7 +222,7 @@ async fn change_members(raft: &Raft, change: ChangeMembers<u64, Member>) -> Resu
 }
 
 /// Makes voters of learners that have caught up, while this node leads; until it stops.
-pub(super) async fn promote(core: Arc<Core>) {
+pub(in crate::cluster) async fn promote(core: Arc<Core>) {
     while core
         .stop
         .run_until_cancelled(time::sleep(LOOK))
@@ -252,7 +260,7 @@ fn caught_up(metrics: &Metrics) -> Option<(u64, Member)> {
 }
 
 /// Tells the leader when the members know this node by another name or address; until they do.
-pub(super) async fn announce(core: Arc<Core>) {
+pub(in crate::cluster) async fn announce(core: Arc<Core>) {
     while core
         .stop
         .run_until_cancelled(time::sleep(LOOK * 5))
@@ -266,7 +274,7 @@ pub(super) async fn announce(core: Arc<Core>) {
             Some(known) if *known == core.member => return,
             Some(_) => {
                 let request = v1::JoinRequest {
-                    member: Some(super::wire::member(core.me(), &core.member)),
+                    member: Some(convert::member(core.me(), &core.member)),
                     record_version: RECORD_VERSION,
                 };
                 if let Err(error) = core.admit(request).await {

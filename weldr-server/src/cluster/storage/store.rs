@@ -10,12 +10,15 @@ use std::{
 use redb::{Builder, Database, DatabaseError, ReadableDatabase, WriteTransaction};
 use tracing::{error, info};
 
-use super::{
-    data_dir::DataDir,
+use crate::cluster::{
     error::{Damage, OpenError, StoreError},
-    hint::Hint,
-    kept::{Change, Identity, Kept},
-    replica,
+    log::replica,
+};
+
+use super::{
+    commit_index_hint::Hint,
+    data_dir::DataDir,
+    persistent_state::{Change, Identity, Kept},
     rows::{self, ReadError},
 };
 
@@ -23,10 +26,11 @@ use super::{
 const CACHE_BYTES: usize = 4 * 1024 * 1024;
 
 /// Opens the file; a test puts a disk that fails behind it.
-pub(super) type OpenDatabase = Box<dyn Fn(&Path) -> Result<Database, DatabaseError> + Send>;
+pub(in crate::cluster) type OpenDatabase =
+    Box<dyn Fn(&Path) -> Result<Database, DatabaseError> + Send>;
 
 /// The database of one node.
-pub(super) struct Store {
+pub(in crate::cluster) struct Store {
     path: PathBuf,
     open_database: OpenDatabase,
     /// `None` after a failure, until it has been opened again.
@@ -39,9 +43,9 @@ pub(super) struct Store {
 
 /// What opening a store found.
 #[derive(Debug)]
-pub(super) struct OpenedStore {
-    pub(super) store: Store,
-    pub(super) kept: Kept,
+pub(in crate::cluster) struct OpenedStore {
+    pub(in crate::cluster) store: Store,
+    pub(in crate::cluster) kept: Kept,
 }
 
 impl fmt::Debug for Store {
@@ -54,12 +58,12 @@ impl fmt::Debug for Store {
 
 impl Store {
     /// Opens the store in `directory`; one that is not there begins empty, with an identity of its own.
-    pub(super) fn open(directory: &Path) -> Result<OpenedStore, OpenError> {
+    pub(in crate::cluster) fn open(directory: &Path) -> Result<OpenedStore, OpenError> {
         Self::open_with(directory, Box::new(open_database))
     }
 
     /// [`Store::open`] with a way of its own to open the database file.
-    pub(super) fn open_with(
+    pub(in crate::cluster) fn open_with(
         directory: &Path,
         open_database: OpenDatabase,
     ) -> Result<OpenedStore, OpenError> {
@@ -83,20 +87,24 @@ impl Store {
     }
 
     /// What is noted beside the database for the node that it belongs to.
-    pub(super) fn hint(&self, node: u64) -> Hint {
+    pub(in crate::cluster) fn hint(&self, node: u64) -> Hint {
         Hint::open(&self.data_dir.hint(), node)
     }
 
     /// Makes `changes` of what was `before` durable. When it fails, the store goes back to `before`, at the
     /// latest with [`Store::recover`].
-    pub(super) fn write(&mut self, before: &Kept, changes: &[Change]) -> Result<(), StoreError> {
+    pub(in crate::cluster) fn write(
+        &mut self,
+        before: &Kept,
+        changes: &[Change],
+    ) -> Result<(), StoreError> {
         let written = self.attempt(before, changes);
         self.note(&written);
         written
     }
 
     /// Sees to it that the database holds `kept` and can be written.
-    pub(super) fn recover(&mut self, kept: &Kept) -> Result<(), StoreError> {
+    pub(in crate::cluster) fn recover(&mut self, kept: &Kept) -> Result<(), StoreError> {
         let recovered = match self.database.take() {
             Some(database) => Ok(database),
             None => self.reopened_at(kept),
@@ -150,7 +158,7 @@ impl Store {
     }
 
     /// Closes the database, so that the next start need not repair it.
-    pub(super) fn close(self) -> Result<(), StoreError> {
+    pub(in crate::cluster) fn close(self) -> Result<(), StoreError> {
         match self.database {
             Some(database) => Ok(database.close().map_err(redb::Error::from)?),
             None => Ok(()),
@@ -175,7 +183,7 @@ fn create(data_dir: &DataDir) -> Result<(), StoreError> {
 
 /// The checksum of every page is verified at each open, not only after a crash: a few milliseconds for
 /// ten thousand servers, and a flipped bit is found before it becomes the address of a server.
-pub(super) fn builder() -> Builder {
+pub(in crate::cluster) fn builder() -> Builder {
     let mut builder = Builder::new();
     builder
         .set_cache_size(CACHE_BYTES)

@@ -8,13 +8,16 @@ use std::{
 use tokio::time::{self, Instant};
 use tonic::Status;
 
-use super::{
-    core::{Core, Metrics},
-    membership::member_named,
-    successor::{self, Candidate},
-    tenant::Tenant,
-    types::Member,
+use crate::cluster::{
+    log::types::Member,
+    membership::admission::member_named,
+    raft::{
+        core::{Core, Metrics},
+        step_down_hook::Tenant,
+    },
 };
+
+use super::successor::{self, Candidate};
 
 /// How often a new leader is asked whether a majority follows it.
 const QUORUM_LOOK: Duration = Duration::from_millis(10);
@@ -60,17 +63,17 @@ impl Drop for Notice<'_> {
 
 impl Core {
     /// From now on and for good: this node stops, or serves nothing. It is not to lead.
-    pub(super) fn leave(&self) {
+    pub(in crate::cluster) fn leave(&self) {
         self.leaving.store(true, Ordering::SeqCst);
         self.let_others_lead();
     }
 
-    pub(super) fn is_leaving(&self) -> bool {
+    pub(in crate::cluster) fn is_leaving(&self) -> bool {
         self.leaving.load(Ordering::SeqCst)
     }
 
     /// Has the engine ask for no votes where this node must not lead. One that is alone goes on: nobody else could.
-    pub(super) fn let_others_lead(&self) {
+    pub(in crate::cluster) fn let_others_lead(&self) {
         let Some((raft, metrics)) = self.raft().zip(self.metrics()) else {
             return;
         };
@@ -81,7 +84,7 @@ impl Core {
 
     /// Gives the leadership away, when this node has it and others vote; after a hand-over that is under way, which
     /// may be all that is needed.
-    pub(super) async fn step_down(&self) -> Result<(), Status> {
+    pub(in crate::cluster) async fn step_down(&self) -> Result<(), Status> {
         let _turn = self.handing_over.lock().await;
         let leads = self.metrics().filter(|metrics| self.leads(metrics));
         match leads.filter(|metrics| !self.is_alone(metrics)) {
@@ -92,7 +95,7 @@ impl Core {
 
     /// Hands the leadership over to the node of that name, or to the one that is most up to date; returns when
     /// this node has seen it lead. Only the leader does. Nothing is given up for a node that is not ready.
-    pub(super) async fn hand_over(&self, name: &str) -> Result<(), Status> {
+    pub(in crate::cluster) async fn hand_over(&self, name: &str) -> Result<(), Status> {
         let Ok(_turn) = self.handing_over.try_lock() else {
             return Err(Status::failed_precondition(
                 "another hand-over is under way",

@@ -8,14 +8,16 @@ use tokio::time;
 use tonic::Status;
 use weldr_proto::raft::v1;
 
-use super::{core::Core, reporter::Verdicts, types::Member};
+use crate::cluster::log::types::Member;
+
+use super::{core::Core, reporter::Verdicts};
 
 /// How long a node may take to say that it is there.
 const REPORT_TIMEOUT: Duration = Duration::from_millis(700);
 
 impl Core {
     /// The members that do not answer, as `name (address)`.
-    pub(super) async fn missing(&self) -> Vec<String> {
+    pub(in crate::cluster) async fn missing(&self) -> Vec<String> {
         let Some(metrics) = self.metrics() else {
             return Vec::new();
         };
@@ -29,7 +31,7 @@ impl Core {
     }
 
     /// What another node says of itself.
-    pub(super) async fn report_of(
+    pub(in crate::cluster) async fn report_of(
         &self,
         id: u64,
         member: &Member,
@@ -44,7 +46,7 @@ impl Core {
     }
 
     /// The verdicts of the other members; `None` for each that does not answer.
-    pub(super) async fn verdicts_of_others(&self) -> Vec<Option<Verdicts>> {
+    pub(in crate::cluster) async fn verdicts_of_others(&self) -> Vec<Option<Verdicts>> {
         let Some(metrics) = self.metrics() else {
             return Vec::new();
         };
@@ -60,7 +62,9 @@ impl Core {
     }
 
     /// What each member sees of the servers; this one first.
-    pub(super) async fn server_reports(&self) -> Vec<(String, Option<Vec<v1::ServerReport>>)> {
+    pub(in crate::cluster) async fn server_reports(
+        &self,
+    ) -> Vec<(String, Option<Vec<v1::ServerReport>>)> {
         let own = (self.member.name.clone(), Some(self.report(true).servers));
         let Some(metrics) = self.metrics() else {
             return vec![own];
@@ -77,7 +81,7 @@ impl Core {
     }
 
     /// What this node says of itself.
-    pub(super) fn report(&self, servers: bool) -> v1::ReportResponse {
+    pub(in crate::cluster) fn report(&self, servers: bool) -> v1::ReportResponse {
         let (applied, replica) = self.machine.replica();
         let stopped = self.machine.stopped().borrow().clone();
         let mut report = v1::ReportResponse {

@@ -18,13 +18,13 @@ use weldr_proto::raft::v1::raft_client::RaftClient;
 
 use super::security::{Secret, Tls};
 
-pub(super) const CLUSTER: &str = "weldr-cluster";
-pub(super) const SENDER: &str = "weldr-sender";
-pub(super) const TARGET: &str = "weldr-target";
-pub(super) const PROOF: &str = "weldr-proof";
+pub(in crate::cluster) const CLUSTER: &str = "weldr-cluster";
+pub(in crate::cluster) const SENDER: &str = "weldr-sender";
+pub(in crate::cluster) const TARGET: &str = "weldr-target";
+pub(in crate::cluster) const PROOF: &str = "weldr-proof";
 
 /// The largest message: what a batch of entries may be, with room.
-pub(super) const LONGEST_MESSAGE: usize = 64 * 1024 * 1024;
+pub(in crate::cluster) const LONGEST_MESSAGE: usize = 64 * 1024 * 1024;
 /// How long a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often a connection is asked whether it is still there, idle or not, and how long it may think about it: a
@@ -32,11 +32,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_millis(500);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(1);
 
-pub(super) type Client = RaftClient<InterceptedService<Channel, Introduction>>;
+pub(in crate::cluster) type Client = RaftClient<InterceptedService<Channel, Introduction>>;
 
 /// The other nodes can be called. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(super) struct Peers(Arc<Inner>);
+pub(in crate::cluster) struct Peers(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -52,14 +52,14 @@ struct Inner {
 /// There is no way to an address.
 #[derive(Debug, thiserror::Error)]
 #[error("{address:?} is no address of a node")]
-pub(super) struct NoWay {
+pub(in crate::cluster) struct NoWay {
     address: String,
     #[source]
     source: Option<tonic::transport::Error>,
 }
 
 impl Peers {
-    pub(super) fn new(
+    pub(in crate::cluster) fn new(
         me: u64,
         cluster: Option<Uuid>,
         secret: Secret,
@@ -76,30 +76,30 @@ impl Peers {
         }))
     }
 
-    pub(super) fn me(&self) -> u64 {
+    pub(in crate::cluster) fn me(&self) -> u64 {
         self.0.me
     }
 
-    pub(super) fn cluster(&self) -> Option<Uuid> {
+    pub(in crate::cluster) fn cluster(&self) -> Option<Uuid> {
         self.0.cluster.get().copied()
     }
 
     /// The node has become a member.
-    pub(super) fn belongs_to(&self, cluster: Uuid) {
+    pub(in crate::cluster) fn belongs_to(&self, cluster: Uuid) {
         // Another one cannot have been set: a node joins once.
         let _ = self.0.cluster.set(cluster);
     }
 
-    pub(super) fn secret(&self) -> &Secret {
+    pub(in crate::cluster) fn secret(&self) -> &Secret {
         &self.0.secret
     }
 
-    pub(super) fn tls(&self) -> Option<&Tls> {
+    pub(in crate::cluster) fn tls(&self) -> Option<&Tls> {
         self.0.tls.as_ref()
     }
 
     /// Calls of node `target` at `address`. Connects when it is first used, and again when it has to.
-    pub(super) fn client(&self, target: u64, address: &str) -> Result<Client, NoWay> {
+    pub(in crate::cluster) fn client(&self, target: u64, address: &str) -> Result<Client, NoWay> {
         let mut channels = self
             .0
             .channels
@@ -116,7 +116,11 @@ impl Peers {
     }
 
     /// [`client`](Self::client) on a connection of its own, so that what is large does not hold up the rest.
-    pub(super) fn client_apart(&self, target: u64, address: &str) -> Result<Client, NoWay> {
+    pub(in crate::cluster) fn client_apart(
+        &self,
+        target: u64,
+        address: &str,
+    ) -> Result<Client, NoWay> {
         Ok(self.over(self.dial(address)?, target))
     }
 
@@ -159,7 +163,7 @@ impl Peers {
 
 /// What a node says of itself with each call.
 #[derive(Debug, Clone)]
-pub(super) struct Introduction {
+pub(in crate::cluster) struct Introduction {
     cluster: Option<MetadataValue<Ascii>>,
     sender: MetadataValue<Ascii>,
     target: MetadataValue<Ascii>,

@@ -6,17 +6,20 @@ use bytes::Bytes;
 use openraft::{alias, impls::leader_id_std};
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Applied, Command, PoolSettings, Rejection, Revision, Timestamp};
+use crate::{
+    cluster::storage::state_machine::StateMachine,
+    model::{Applied, Command, PoolSettings, Rejection, Revision, Timestamp},
+};
 
-use super::{backup::Backup, state_machine::StateMachine};
+use super::backup::Backup;
 
 /// The newest version of records that this program knows. A record of a later version, or one of this
 /// version that does not parse, stops the node from applying anything more.
-pub(super) const RECORD_VERSION: u32 = 1;
+pub(in crate::cluster) const RECORD_VERSION: u32 = 1;
 
 openraft::declare_raft_types!(
     /// One leader a term, as in the paper.
-    pub(super) Types:
+    pub(in crate::cluster) Types:
         D = Record,
         R = Answer,
         NodeId = u64,
@@ -25,15 +28,15 @@ openraft::declare_raft_types!(
         LeaderId = leader_id_std::LeaderId<u64, u64>,
 );
 
-pub(super) type Raft = openraft::Raft<Types, StateMachine>;
-pub(super) type LogId = alias::LogIdOf<Types>;
-pub(super) type Vote = alias::VoteOf<Types>;
-pub(super) type Entry = alias::EntryOf<Types>;
-pub(super) type Membership = openraft::Membership<u64, Member>;
-pub(super) type StoredMembership = alias::StoredMembershipOf<Types>;
-pub(super) type SnapshotMeta = alias::SnapshotMetaOf<Types>;
+pub(in crate::cluster) type Raft = openraft::Raft<Types, StateMachine>;
+pub(in crate::cluster) type LogId = alias::LogIdOf<Types>;
+pub(in crate::cluster) type Vote = alias::VoteOf<Types>;
+pub(in crate::cluster) type Entry = alias::EntryOf<Types>;
+pub(in crate::cluster) type Membership = openraft::Membership<u64, Member>;
+pub(in crate::cluster) type StoredMembership = alias::StoredMembershipOf<Types>;
+pub(in crate::cluster) type SnapshotMeta = alias::SnapshotMetaOf<Types>;
 /// A state, encoded.
-pub(super) type Snapshot = alias::SnapshotOf<Types, Bytes>;
+pub(in crate::cluster) type Snapshot = alias::SnapshotOf<Types, Bytes>;
 
 /// A node, as the members of the cluster know it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -46,18 +49,18 @@ pub struct Member {
 
 /// What the log holds of an order: opaque, so that a node can keep and pass on what it does not know.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Record {
-    pub(super) version: u32,
+pub(in crate::cluster) struct Record {
+    pub(in crate::cluster) version: u32,
     /// [`Order`] as JSON.
-    pub(super) order: Bytes,
+    pub(in crate::cluster) order: Bytes,
     /// Tells one proposal from another that says the same.
-    pub(super) id: u64,
+    pub(in crate::cluster) id: u64,
 }
 
 /// What can be ordered. A new kind, or a new field of an old one, gets a new [`RECORD_VERSION`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub(super) enum Order {
+pub(in crate::cluster) enum Order {
     /// Begins the desired state; the first one of a cluster, and without effect later.
     Begin {
         /// The settings of the default pool.
@@ -87,7 +90,7 @@ pub(super) enum Order {
 
 /// Why a record cannot be applied by this program.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum UnknownRecord {
+pub(in crate::cluster) enum UnknownRecord {
     #[error("it has version {found}, and this weldr knows versions up to {RECORD_VERSION}")]
     Version { found: u32 },
     #[error("it is not what version {RECORD_VERSION} may hold: {0}")]
@@ -95,7 +98,7 @@ pub(super) enum UnknownRecord {
 }
 
 impl Record {
-    pub(super) fn of(order: &Order) -> Self {
+    pub(in crate::cluster) fn of(order: &Order) -> Self {
         // Orders are made of strings, numbers and string keys, which JSON can all hold.
         let order = serde_json::to_vec(order).unwrap_or_default();
         Self {
@@ -105,7 +108,7 @@ impl Record {
         }
     }
 
-    pub(super) fn order(&self) -> Result<Order, UnknownRecord> {
+    pub(in crate::cluster) fn order(&self) -> Result<Order, UnknownRecord> {
         if self.version > RECORD_VERSION {
             return Err(UnknownRecord::Version {
                 found: self.version,
@@ -130,7 +133,7 @@ impl fmt::Display for Record {
 /// What became of an entry that was applied.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Answer {
+pub(in crate::cluster) enum Answer {
     /// It asks for no answer.
     Nothing,
     /// The order was carried out.

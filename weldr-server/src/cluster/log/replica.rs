@@ -4,13 +4,15 @@ use std::{collections::VecDeque, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{
-    Applied, DesiredState, Pool, PoolName, PoolSettings, Rejection, Revision, Server, Target,
-    Timestamp,
+use crate::{
+    cluster::error::Damage,
+    model::{
+        Applied, DesiredState, Pool, PoolName, PoolSettings, Rejection, Revision, Server, Target,
+        Timestamp,
+    },
 };
 
 use super::{
-    error::Damage,
     history::{Draft, History, What},
     types::{Answer, Order, Record, UnknownRecord},
 };
@@ -21,11 +23,11 @@ const MOST_ANSWERS: usize = 1024;
 
 /// The same on every node that has applied the same entries.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Replica {
+pub(in crate::cluster) struct Replica {
     /// Whether [`Order::Begin`] was applied.
-    pub(super) begun: bool,
-    pub(super) state: DesiredState,
-    pub(super) history: History,
+    pub(in crate::cluster) begun: bool,
+    pub(in crate::cluster) state: DesiredState,
+    pub(in crate::cluster) history: History,
     /// The last answers, by the ids of their records, the newest last.
     answers: VecDeque<(u64, Answer)>,
 }
@@ -43,7 +45,7 @@ impl Default for Replica {
 
 impl Replica {
     /// Carries out the order of a record, once however often it is in the log.
-    pub(super) fn apply(&mut self, record: &Record) -> Result<Answer, UnknownRecord> {
+    pub(in crate::cluster) fn apply(&mut self, record: &Record) -> Result<Answer, UnknownRecord> {
         let answered = self.answers.iter().rev().find(|(id, _)| *id == record.id);
         if let Some((_, answer)) = answered {
             return Ok(answer.clone());
@@ -131,7 +133,7 @@ struct PoolImage {
 }
 
 /// The replica as JSON.
-pub(super) fn encode(replica: &Replica) -> Result<Vec<u8>, serde_json::Error> {
+pub(in crate::cluster) fn encode(replica: &Replica) -> Result<Vec<u8>, serde_json::Error> {
     let pools = replica.state.pools.iter().map(|(name, pool)| PoolImage {
         name: name.clone(),
         settings: pool.settings.clone(),
@@ -149,7 +151,7 @@ pub(super) fn encode(replica: &Replica) -> Result<Vec<u8>, serde_json::Error> {
 }
 
 /// The replica that was encoded. What parses but cannot all be true is damage too.
-pub(super) fn decode(image: &[u8]) -> Result<Replica, Damage> {
+pub(in crate::cluster) fn decode(image: &[u8]) -> Result<Replica, Damage> {
     let image: Image = serde_json::from_slice(image).map_err(|source| Damage::Row {
         row: ROW.to_owned(),
         source: Box::new(source),

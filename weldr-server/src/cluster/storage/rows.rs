@@ -17,15 +17,15 @@ use prost::Message;
 use redb::{ReadTransaction, ReadableTable, TableDefinition, TableError, WriteTransaction};
 use weldr_proto::raft::v1;
 
-use super::{
+use crate::cluster::{
     error::{Damage, StoreError},
-    kept::{Change, Identity, Kept, KeptSnapshot},
-    types::Entry,
-    wire,
+    log::{convert, types::Entry},
 };
 
+use super::persistent_state::{Change, Identity, Kept, KeptSnapshot};
+
 /// The layout of the tables. A change that older versions would misread gets a new number.
-pub(super) const FORMAT: u64 = 2;
+pub(in crate::cluster) const FORMAT: u64 = 2;
 
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 const NODE: TableDefinition<&str, &[u8]> = TableDefinition::new("node");
@@ -42,7 +42,7 @@ const STATE_KEY: &str = "state";
 
 /// Why the rows are not what a node keeps.
 #[derive(Debug)]
-pub(super) enum ReadError {
+pub(in crate::cluster) enum ReadError {
     Database(redb::Error),
     Damaged(Damage),
     OlderFormat,
@@ -56,7 +56,7 @@ impl<E: Into<redb::Error>> From<E> for ReadError {
 }
 
 /// Carries out `changes` in their order.
-pub(super) fn write_changes<'a>(
+pub(in crate::cluster) fn write_changes<'a>(
     transaction: &WriteTransaction,
     changes: impl IntoIterator<Item = &'a Change>,
 ) -> Result<(), StoreError> {
@@ -69,9 +69,9 @@ pub(super) fn write_changes<'a>(
 fn write_change(transaction: &WriteTransaction, change: &Change) -> Result<(), StoreError> {
     match change {
         Change::Identity(identity) => write_identity(transaction, identity),
-        Change::Vote(vote) => write_node(transaction, VOTE_KEY, &wire::vote(vote)),
+        Change::Vote(vote) => write_node(transaction, VOTE_KEY, &convert::vote(vote)),
         Change::Committed(Some(committed)) => {
-            write_node(transaction, COMMITTED_KEY, &wire::log_id(*committed))
+            write_node(transaction, COMMITTED_KEY, &convert::log_id(*committed))
         }
         Change::Committed(None) => Ok(()),
         Change::Append(entries) => write_entries(transaction, entries),
@@ -80,7 +80,7 @@ fn write_change(transaction: &WriteTransaction, change: &Change) -> Result<(), S
             remove_entries(transaction, first..=u64::MAX)
         }
         Change::Purge(upto) => {
-            write_node(transaction, PURGED_KEY, &wire::log_id(*upto))?;
+            write_node(transaction, PURGED_KEY, &convert::log_id(*upto))?;
             remove_entries(transaction, 0..=upto.index)
         }
         Change::Snapshot(snapshot) => write_snapshot(transaction, snapshot),
@@ -88,7 +88,10 @@ fn write_change(transaction: &WriteTransaction, change: &Change) -> Result<(), S
 }
 
 /// Replaces all rows by those of `kept`.
-pub(super) fn write_whole(transaction: &WriteTransaction, kept: &Kept) -> Result<(), StoreError> {
+pub(in crate::cluster) fn write_whole(
+    transaction: &WriteTransaction,
+    kept: &Kept,
+) -> Result<(), StoreError> {
     delete_tables(transaction)?;
     let mut meta = transaction.open_table(META).map_err(redb::Error::from)?;
     meta.insert(FORMAT_KEY, FORMAT).map_err(redb::Error::from)?;
@@ -98,13 +101,13 @@ pub(super) fn write_whole(transaction: &WriteTransaction, kept: &Kept) -> Result
         .map_err(redb::Error::from)?;
     write_identity(transaction, &kept.identity)?;
     if let Some(vote) = &kept.vote {
-        write_node(transaction, VOTE_KEY, &wire::vote(vote))?;
+        write_node(transaction, VOTE_KEY, &convert::vote(vote))?;
     }
     if let Some(committed) = kept.committed {
-        write_node(transaction, COMMITTED_KEY, &wire::log_id(committed))?;
+        write_node(transaction, COMMITTED_KEY, &convert::log_id(committed))?;
     }
     if let Some(purged) = kept.purged {
-        write_node(transaction, PURGED_KEY, &wire::log_id(purged))?;
+        write_node(transaction, PURGED_KEY, &convert::log_id(purged))?;
     }
     if let Some(snapshot) = &kept.snapshot {
         write_snapshot(transaction, snapshot)?;
@@ -136,7 +139,7 @@ fn write_snapshot(
     transaction: &WriteTransaction,
     snapshot: &KeptSnapshot,
 ) -> Result<(), StoreError> {
-    let meta = wire::snapshot_meta(&snapshot.meta);
+    let meta = convert::snapshot_meta(&snapshot.meta);
     write_node(transaction, SNAPSHOT_KEY, &meta)?;
     insert(transaction, SNAPSHOT, STATE_KEY, &snapshot.state)
 }
@@ -158,7 +161,7 @@ fn write_entries<'a>(
 ) -> Result<(), StoreError> {
     let mut log = transaction.open_table(LOG).map_err(redb::Error::from)?;
     for entry in entries {
-        let value = wire::entry(entry).encode_to_vec();
+        let value = convert::entry(entry).encode_to_vec();
         let inserted = log.insert(entry.log_id.index, value.as_slice());
         inserted.map_err(redb::Error::from)?;
     }
@@ -176,7 +179,7 @@ fn remove_entries(
 }
 
 /// What the rows say. The format first, because nothing else may be read of another one.
-pub(super) fn read(transaction: &ReadTransaction) -> Result<Kept, ReadError> {
+pub(in crate::cluster) fn read(transaction: &ReadTransaction) -> Result<Kept, ReadError> {
     read_format(transaction)?;
     let node = table_in("node", transaction.open_table(NODE))?;
     let Some(identity) = node.get(IDENTITY_KEY)? else {
@@ -185,9 +188,9 @@ pub(super) fn read(transaction: &ReadTransaction) -> Result<Kept, ReadError> {
     let identity: Identity = serde_json::from_slice(identity.value())
         .map_err(|source| unreadable("node/identity", Box::new(source)))?;
     let mut kept = Kept::new(identity);
-    kept.vote = message::<v1::Vote>(&node, VOTE_KEY)?.map(wire::from_vote);
-    kept.committed = message::<v1::LogId>(&node, COMMITTED_KEY)?.map(wire::from_log_id);
-    kept.purged = message::<v1::LogId>(&node, PURGED_KEY)?.map(wire::from_log_id);
+    kept.vote = message::<v1::Vote>(&node, VOTE_KEY)?.map(convert::from_vote);
+    kept.committed = message::<v1::LogId>(&node, COMMITTED_KEY)?.map(convert::from_log_id);
+    kept.purged = message::<v1::LogId>(&node, PURGED_KEY)?.map(convert::from_log_id);
     let meta = message::<v1::SnapshotMeta>(&node, SNAPSHOT_KEY)?;
     let state = table_in("snapshot", transaction.open_table(SNAPSHOT))?;
     let state = state
@@ -195,7 +198,7 @@ pub(super) fn read(transaction: &ReadTransaction) -> Result<Kept, ReadError> {
         .map(|state| state.value().to_vec().into());
     kept.snapshot = match (meta, state) {
         (Some(meta), Some(state)) => {
-            let meta = wire::from_snapshot_meta(meta)
+            let meta = convert::from_snapshot_meta(meta)
                 .map_err(|source| unreadable("node/snapshot", Box::new(source)))?;
             Some(KeptSnapshot { meta, state })
         }
@@ -249,7 +252,7 @@ fn read_log(transaction: &ReadTransaction) -> Result<BTreeMap<u64, Entry>, ReadE
         let entry = v1::Entry::decode(value.value())
             .map_err(|source| unreadable(&name(), Box::new(source)))?;
         let entry =
-            wire::from_entry(entry).map_err(|source| unreadable(&name(), Box::new(source)))?;
+            convert::from_entry(entry).map_err(|source| unreadable(&name(), Box::new(source)))?;
         if entry.log_id.index != index {
             return Err(contradiction(&name(), "holds an entry with another index"));
         }

@@ -70,13 +70,13 @@ enum Before {
 /// The last changes, the newest last.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub(super) struct History(VecDeque<Event>);
+pub(in crate::cluster) struct History(VecDeque<Event>);
 
 /// What a command would change, taken down before it is carried out.
-pub(super) struct Draft(Vec<Before>);
+pub(in crate::cluster) struct Draft(Vec<Before>);
 
 impl Draft {
-    pub(super) fn of_command(state: &DesiredState, command: &Command) -> Self {
+    pub(in crate::cluster) fn of_command(state: &DesiredState, command: &Command) -> Self {
         Self(match command {
             Command::AddServer { pool, address, .. }
             | Command::UpdateServer { pool, address, .. }
@@ -88,7 +88,7 @@ impl Draft {
         })
     }
 
-    pub(super) fn of_target(state: &DesiredState, target: &Target) -> Self {
+    pub(in crate::cluster) fn of_target(state: &DesiredState, target: &Target) -> Self {
         let servers = target.servers.keys();
         let servers = servers.map(|(pool, address)| server_before(state, pool, *address));
         let settings = target.settings.keys();
@@ -113,7 +113,7 @@ fn settings_before(state: &DesiredState, pool: &PoolName) -> Option<Before> {
 
 impl History {
     /// Remembers a change, if it was one.
-    pub(super) fn record(
+    pub(in crate::cluster) fn record(
         &mut self,
         applied: Applied,
         at: Timestamp,
@@ -137,12 +137,16 @@ impl History {
     }
 
     /// The last changes, the newest first.
-    pub(super) fn latest(&self, most: usize) -> Vec<Event> {
+    pub(in crate::cluster) fn latest(&self, most: usize) -> Vec<Event> {
         self.0.iter().rev().take(most).cloned().collect()
     }
 
     /// What was at revision `to` of all that has changed since.
-    pub(super) fn target(&self, to: Revision, now: Revision) -> Result<Target, Rejection> {
+    pub(in crate::cluster) fn target(
+        &self,
+        to: Revision,
+        now: Revision,
+    ) -> Result<Target, Rejection> {
         let oldest = self
             .0
             .front()

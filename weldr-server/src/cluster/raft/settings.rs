@@ -7,7 +7,7 @@ use openraft::{Config, SnapshotPolicy};
 /// How often a leader says that it is there, in milliseconds.
 const HEARTBEAT: u64 = 100;
 /// For how long a node that has heard of a leader refuses its vote to others.
-pub(super) const LEADER_LEASE: Duration = Duration::from_millis(ELECTION_MAX);
+pub(in crate::cluster) const LEADER_LEASE: Duration = Duration::from_millis(ELECTION_MAX);
 /// After that, it waits for a time between these before it asks for votes itself, in milliseconds. Together: a
 /// leader that is gone is followed by another after 0.9 to 1.2 s, and one that is busy for half a second is not.
 const ELECTION_MIN: u64 = 300;
@@ -26,7 +26,7 @@ const CALLS_TOGETHER: u64 = 256;
 const WAITING_NOTICES: u64 = 4096;
 
 /// The engine's settings, for a node that is alone or one that has others.
-pub(super) fn settings(is_alone: bool) -> Result<Config, openraft::ConfigError> {
+pub(in crate::cluster) fn settings(is_alone: bool) -> Result<Config, openraft::ConfigError> {
     // Who is alone has nobody to say it to, and is elected without a wait.
     let pace = if is_alone { 10 } else { 1 };
     Config {

@@ -12,12 +12,15 @@ use openraft::storage::IOFlushed;
 use tokio::sync::{mpsc, oneshot};
 use tracing::error;
 
-use super::{
+use crate::cluster::{
     error::{OpenError, StoreError},
-    hint::Hint,
-    kept::{Change, Kept},
+    log::types::Types,
+};
+
+use super::{
+    commit_index_hint::Hint,
+    persistent_state::{Change, Kept},
     store::Store,
-    types::Types,
 };
 
 /// How many writes may wait; whoever has more waits with them.
@@ -25,7 +28,7 @@ const MOST_WAITING: usize = 1024;
 
 /// The way to the thread. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(super) struct Disk {
+pub(in crate::cluster) struct Disk {
     jobs: mpsc::Sender<Job>,
     failures: Arc<Mutex<Failures>>,
     hint: Arc<Hint>,
@@ -83,7 +86,7 @@ impl Failures {
 }
 
 /// Who is told that a write is on disk.
-pub(super) enum Done {
+pub(in crate::cluster) enum Done {
     Engine(IOFlushed<Types>),
     Caller(oneshot::Sender<io::Result<()>>),
     /// Nobody: it need not be on disk before the next write is.
@@ -98,7 +101,7 @@ enum Job {
 
 impl Disk {
     /// Starts the thread, which holds the store until [`Disk::close`].
-    pub(super) fn start(store: Store, kept: Kept) -> Result<Self, OpenError> {
+    pub(in crate::cluster) fn start(store: Store, kept: Kept) -> Result<Self, OpenError> {
         let (jobs, waiting) = mpsc::channel(MOST_WAITING);
         let failures = Arc::default();
         let hint = Arc::new(store.hint(kept.identity.node));
@@ -120,25 +123,25 @@ impl Disk {
     }
 
     /// How far the log is decided, to be noted at once: [`Disk::write`] may take its time for that.
-    pub(super) fn hint(&self) -> &Hint {
+    pub(in crate::cluster) fn hint(&self) -> &Hint {
         &self.hint
     }
 
     /// Writes `change`, after all that was given before it.
-    pub(super) async fn write(&self, change: Change, done: Done) -> io::Result<()> {
+    pub(in crate::cluster) async fn write(&self, change: Change, done: Done) -> io::Result<()> {
         let job = Job::Write { change, done };
         self.jobs.send(job).await.map_err(|_| closed())
     }
 
     /// Writes `change` and waits until it is on disk.
-    pub(super) async fn write_durably(&self, change: Change) -> io::Result<()> {
+    pub(in crate::cluster) async fn write_durably(&self, change: Change) -> io::Result<()> {
         let (done, written) = oneshot::channel();
         self.write(change, Done::Caller(done)).await?;
         written.await.map_err(|_| closed())?
     }
 
     /// After a failure: goes back to what is on disk, gives that, and takes writes again.
-    pub(super) async fn recover(&self) -> Result<Kept, Arc<StoreError>> {
+    pub(in crate::cluster) async fn recover(&self) -> Result<Kept, Arc<StoreError>> {
         let gone = || Arc::new(StoreError::Files(closed()));
         let (answer, answered) = oneshot::channel();
         let sent = self.jobs.send(Job::Recover(answer)).await;
@@ -147,7 +150,7 @@ impl Disk {
     }
 
     /// Writes what is left, closes the database and lets go of the directory.
-    pub(super) async fn close(&self) {
+    pub(in crate::cluster) async fn close(&self) {
         let (closed, wait) = oneshot::channel();
         if self.jobs.send(Job::Close(closed)).await.is_ok() {
             // An error is a thread that ended by a panic, which has been reported.
@@ -156,13 +159,13 @@ impl Disk {
     }
 
     /// Why the disk takes no writes, while it takes none.
-    pub(super) fn failure(&self) -> Option<Arc<StoreError>> {
+    pub(in crate::cluster) fn failure(&self) -> Option<Arc<StoreError>> {
         let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         failures.now.clone()
     }
 
     /// Why the record with this id is certainly not in the log.
-    pub(super) fn refusal(&self, record: u64) -> Option<Arc<StoreError>> {
+    pub(in crate::cluster) fn refusal(&self, record: u64) -> Option<Arc<StoreError>> {
         let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         let refused = failures
             .refused
@@ -317,8 +320,8 @@ mod tests {
 
     use super::*;
     use crate::cluster::{
-        types::{Entry, Record},
-        wire,
+        log::convert,
+        log::types::{Entry, Record},
     };
 
     fn append(record: u64) -> [Change; 1] {
@@ -327,7 +330,7 @@ mod tests {
             order: b"{}".as_slice().into(),
             id: record,
         };
-        let at = wire::from_log_id(v1::LogId { term: 1, index: 1 });
+        let at = convert::from_log_id(v1::LogId { term: 1, index: 1 });
         [Change::Append(vec![Entry::new(
             at,
             EntryPayload::Normal(record),

@@ -5,7 +5,9 @@ use std::time::{Duration, SystemTime};
 use futures_util::future::join_all;
 use weldr_proto::raft::v1::{ReportResponse, VirtualAddress};
 
-use super::{core::Core, types::Member};
+use crate::cluster::log::types::Member;
+
+use super::core::Core;
 
 /// The cluster as the nodes see it that answer.
 #[derive(Debug, Clone)]
@@ -63,7 +65,7 @@ pub struct NodeReport {
 }
 
 /// Asks all members.
-pub(super) async fn gather(core: &Core, servers: bool) -> Status {
+pub(in crate::cluster) async fn gather(core: &Core, servers: bool) -> Status {
     let members: Vec<(u64, Member, bool)> = core.metrics().map_or_else(Vec::new, |metrics| {
         let config = &metrics.membership_config;
         let votes = |id: u64| config.voter_ids().any(|voter| voter == id);

@@ -5,14 +5,16 @@ use std::{sync::Arc, time::Duration};
 use openraft::{Config, async_runtime::watch::WatchReceiver as _};
 use tokio::time;
 
-use super::{core::Core, error::OpenError, network::Network, tuning::settings, types::Raft};
+use crate::cluster::{error::OpenError, log::types::Raft, network::calls::Network};
+
+use super::{core::Core, settings::settings};
 
 /// Between two attempts to use a disk that failed.
 const DISK_PAUSE: Duration = Duration::from_millis(100);
 
 impl Core {
     /// Starts the engine on what is kept.
-    pub(super) async fn start_engine(&self) -> Result<(), OpenError> {
+    pub(in crate::cluster) async fn start_engine(&self) -> Result<(), OpenError> {
         let is_alone = self.member.address.is_empty();
         let settings = settings(is_alone).map_err(OpenError::engine)?;
         let config = Config {
@@ -45,7 +47,7 @@ impl Core {
 }
 
 /// Starts the engine again when its disk has failed and works again; until the node stops.
-pub(super) async fn supervise(core: Arc<Core>) {
+pub(in crate::cluster) async fn supervise(core: Arc<Core>) {
     while core
         .stop
         .run_until_cancelled(engine_end(&core))

@@ -16,14 +16,14 @@ use ring::digest::{SHA256, digest};
 use tracing::warn;
 use weldr_proto::raft::v1;
 
-use super::{types::LogId, wire};
+use crate::cluster::log::{convert, types::LogId};
 
 /// Term, index and checksum.
 const LENGTH: usize = 24;
 
 /// The file, and the last that was written to it.
 #[derive(Debug)]
-pub(super) struct Hint {
+pub(in crate::cluster) struct Hint {
     node: u64,
     /// `None`: there is no such file, and the database has to do.
     file: Option<File>,
@@ -32,7 +32,7 @@ pub(super) struct Hint {
 
 impl Hint {
     /// Opens the file of this node; what is not readable, or is another node's, says nothing.
-    pub(super) fn open(path: &Path, node: u64) -> Self {
+    pub(in crate::cluster) fn open(path: &Path, node: u64) -> Self {
         let file = OpenOptions::new()
             .create(true)
             .truncate(false)
@@ -49,12 +49,12 @@ impl Hint {
     }
 
     /// What was decided at the last word.
-    pub(super) fn last(&self) -> Option<LogId> {
+    pub(in crate::cluster) fn last(&self) -> Option<LogId> {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes note of what is decided, before it is shown to anybody. Fails in silence: it is a hint.
-    pub(super) fn note(&self, decided: LogId) {
+    pub(in crate::cluster) fn note(&self, decided: LogId) {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if *last >= Some(decided) {
             return;
@@ -77,7 +77,7 @@ fn read(file: &File, node: u64) -> Option<LogId> {
     let mut bytes = [0; LENGTH];
     file.read_exact_at(&mut bytes, 0).ok()?;
     let number = |at: usize| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
-    let id = wire::from_log_id(v1::LogId {
+    let id = convert::from_log_id(v1::LogId {
         term: number(0)?,
         index: number(8)?,
     });
@@ -85,7 +85,7 @@ fn read(file: &File, node: u64) -> Option<LogId> {
 }
 
 fn encode(id: LogId, node: u64) -> [u8; LENGTH] {
-    let v1::LogId { term, index } = wire::log_id(id);
+    let v1::LogId { term, index } = convert::log_id(id);
     let mut bytes = [0; LENGTH];
     bytes[..8].copy_from_slice(&term.to_le_bytes());
     bytes[8..16].copy_from_slice(&index.to_le_bytes());
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     fn id(term: u64, index: u64) -> LogId {
-        wire::from_log_id(v1::LogId { term, index })
+        convert::from_log_id(v1::LogId { term, index })
     }
 
     #[test]

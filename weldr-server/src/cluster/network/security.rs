@@ -6,20 +6,25 @@ use ring::hmac;
 use tonic::transport::{Certificate, ClientTlsConfig, Identity, ServerTlsConfig};
 use uuid::Uuid;
 
-use super::error::OpenError;
+use crate::cluster::error::OpenError;
 
 /// The shared secret, as a key.
 #[derive(Debug, Clone)]
-pub(super) struct Secret(hmac::Key);
+pub(in crate::cluster) struct Secret(hmac::Key);
 
 impl Secret {
     /// What `text` says, without the white space around it. Empty: nodes need no secret.
-    pub(super) fn new(text: &[u8]) -> Self {
+    pub(in crate::cluster) fn new(text: &[u8]) -> Self {
         Self(hmac::Key::new(hmac::HMAC_SHA256, text.trim_ascii()))
     }
 
     /// Proves the secret for calls of `sender` to `target`, and for nothing else.
-    pub(super) fn proof(&self, cluster: Option<Uuid>, sender: u64, target: u64) -> String {
+    pub(in crate::cluster) fn proof(
+        &self,
+        cluster: Option<Uuid>,
+        sender: u64,
+        target: u64,
+    ) -> String {
         let tag = hmac::sign(&self.0, &claim(cluster, sender, target));
         tag.as_ref().iter().fold(String::new(), |mut text, byte| {
             // Writing to a string cannot fail.
@@ -29,7 +34,7 @@ impl Secret {
     }
 
     /// Whether `proof` proves it. Takes as long for a wrong one as for the right one.
-    pub(super) fn is_proven_by(
+    pub(in crate::cluster) fn is_proven_by(
         &self,
         proof: &str,
         cluster: Option<Uuid>,
@@ -72,13 +77,13 @@ pub struct TlsFiles {
 
 /// Mutual TLS: either side shows a certificate of the same authority.
 #[derive(Debug, Clone)]
-pub(super) struct Tls {
-    pub(super) server: ServerTlsConfig,
-    pub(super) client: ClientTlsConfig,
+pub(in crate::cluster) struct Tls {
+    pub(in crate::cluster) server: ServerTlsConfig,
+    pub(in crate::cluster) client: ClientTlsConfig,
 }
 
 impl Tls {
-    pub(super) fn load(files: &TlsFiles) -> Result<Self, OpenError> {
+    pub(in crate::cluster) fn load(files: &TlsFiles) -> Result<Self, OpenError> {
         let identity = Identity::from_pem(read(&files.cert)?, read(&files.key)?);
         let ca = Certificate::from_pem(read(&files.ca)?);
         let server = ServerTlsConfig::new()
@@ -89,7 +94,7 @@ impl Tls {
     }
 }
 
-pub(super) fn read(path: &PathBuf) -> Result<Vec<u8>, OpenError> {
+pub(in crate::cluster) fn read(path: &PathBuf) -> Result<Vec<u8>, OpenError> {
     fs::read(path).map_err(|source: io::Error| OpenError::ClusterFile {
         path: path.clone(),
         source,

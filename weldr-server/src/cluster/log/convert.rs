@@ -19,21 +19,21 @@ use super::types::{
 /// A message lacks a field that it cannot be without, or contradicts itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct Malformed(&'static str);
+pub(in crate::cluster) struct Malformed(&'static str);
 
 /// The field, or why the message makes no sense without it.
 fn present<T>(field: Option<T>, name: &'static str) -> Result<T, Malformed> {
     field.ok_or(Malformed(name))
 }
 
-pub(super) fn log_id(id: LogId) -> v1::LogId {
+pub(in crate::cluster) fn log_id(id: LogId) -> v1::LogId {
     v1::LogId {
         term: id.leader_id.term,
         index: id.index,
     }
 }
 
-pub(super) fn from_log_id(id: v1::LogId) -> LogId {
+pub(in crate::cluster) fn from_log_id(id: v1::LogId) -> LogId {
     let leader_id: CommittedLeaderId<u64> = LeaderId::new(id.term, 0).to_committed();
     LogId {
         leader_id,
@@ -41,7 +41,7 @@ pub(super) fn from_log_id(id: v1::LogId) -> LogId {
     }
 }
 
-pub(super) fn vote(vote: &Vote) -> v1::Vote {
+pub(in crate::cluster) fn vote(vote: &Vote) -> v1::Vote {
     v1::Vote {
         term: vote.leader_id.term,
         node: vote.leader_id.voted_for,
@@ -49,7 +49,7 @@ pub(super) fn vote(vote: &Vote) -> v1::Vote {
     }
 }
 
-pub(super) fn from_vote(vote: v1::Vote) -> Vote {
+pub(in crate::cluster) fn from_vote(vote: v1::Vote) -> Vote {
     Vote {
         leader_id: LeaderId::new(vote.term, vote.node),
         committed: vote.committed,
@@ -60,7 +60,7 @@ fn some_vote(vote: Option<v1::Vote>) -> Result<Vote, Malformed> {
     present(vote, "there is no vote").map(from_vote)
 }
 
-pub(super) fn membership(membership: &Membership) -> v1::Membership {
+pub(in crate::cluster) fn membership(membership: &Membership) -> v1::Membership {
     let sets = membership.get_joint_config().iter();
     v1::Membership {
         voters: sets
@@ -75,7 +75,7 @@ pub(super) fn membership(membership: &Membership) -> v1::Membership {
     }
 }
 
-pub(super) fn member(id: u64, member: &Member) -> v1::Member {
+pub(in crate::cluster) fn member(id: u64, member: &Member) -> v1::Member {
     v1::Member {
         id,
         name: member.name.clone(),
@@ -83,7 +83,9 @@ pub(super) fn member(id: u64, member: &Member) -> v1::Member {
     }
 }
 
-pub(super) fn from_membership(membership: v1::Membership) -> Result<Membership, Malformed> {
+pub(in crate::cluster) fn from_membership(
+    membership: v1::Membership,
+) -> Result<Membership, Malformed> {
     let voters: Vec<BTreeSet<u64>> = membership
         .voters
         .into_iter()
@@ -115,7 +117,7 @@ fn from_stored_membership(stored: v1::StoredMembership) -> Result<StoredMembersh
     ))
 }
 
-pub(super) fn record(record: Record) -> v1::Record {
+pub(in crate::cluster) fn record(record: Record) -> v1::Record {
     v1::Record {
         version: record.version,
         order: record.order,
@@ -123,7 +125,7 @@ pub(super) fn record(record: Record) -> v1::Record {
     }
 }
 
-pub(super) fn from_record(record: v1::Record) -> Record {
+pub(in crate::cluster) fn from_record(record: v1::Record) -> Record {
     Record {
         version: record.version,
         order: record.order,
@@ -131,7 +133,7 @@ pub(super) fn from_record(record: v1::Record) -> Record {
     }
 }
 
-pub(super) fn entry(entry: &Entry) -> v1::Entry {
+pub(in crate::cluster) fn entry(entry: &Entry) -> v1::Entry {
     let payload = match &entry.payload {
         EntryPayload::Blank => entry::Payload::Blank(v1::Blank {}),
         EntryPayload::Normal(order) => entry::Payload::Record(record(order.clone())),
@@ -143,7 +145,7 @@ pub(super) fn entry(entry: &Entry) -> v1::Entry {
     }
 }
 
-pub(super) fn from_entry(entry: v1::Entry) -> Result<Entry, Malformed> {
+pub(in crate::cluster) fn from_entry(entry: v1::Entry) -> Result<Entry, Malformed> {
     let payload = match present(entry.payload, "an entry has no payload")? {
         entry::Payload::Blank(_) => EntryPayload::Blank,
         entry::Payload::Record(record) => EntryPayload::Normal(from_record(record)),
@@ -153,21 +155,23 @@ pub(super) fn from_entry(entry: v1::Entry) -> Result<Entry, Malformed> {
     Ok(Entry { log_id, payload })
 }
 
-pub(super) fn snapshot_meta(meta: &SnapshotMeta) -> v1::SnapshotMeta {
+pub(in crate::cluster) fn snapshot_meta(meta: &SnapshotMeta) -> v1::SnapshotMeta {
     v1::SnapshotMeta {
         last: meta.last_log_id.map(log_id),
         membership: Some(stored_membership(&meta.last_membership)),
     }
 }
 
-pub(super) fn from_snapshot_meta(meta: v1::SnapshotMeta) -> Result<SnapshotMeta, Malformed> {
+pub(in crate::cluster) fn from_snapshot_meta(
+    meta: v1::SnapshotMeta,
+) -> Result<SnapshotMeta, Malformed> {
     Ok(SnapshotMeta {
         last_log_id: meta.last.map(from_log_id),
         last_membership: from_stored_membership(meta.membership.unwrap_or_default())?,
     })
 }
 
-pub(super) fn append(request: &AppendEntriesRequest<Types>) -> v1::AppendRequest {
+pub(in crate::cluster) fn append(request: &AppendEntriesRequest<Types>) -> v1::AppendRequest {
     v1::AppendRequest {
         vote: Some(vote(&request.vote)),
         previous: request.prev_log_id.map(log_id),
@@ -176,7 +180,7 @@ pub(super) fn append(request: &AppendEntriesRequest<Types>) -> v1::AppendRequest
     }
 }
 
-pub(super) fn from_append(
+pub(in crate::cluster) fn from_append(
     request: v1::AppendRequest,
 ) -> Result<AppendEntriesRequest<Types>, Malformed> {
     Ok(AppendEntriesRequest {
@@ -191,7 +195,7 @@ pub(super) fn from_append(
     })
 }
 
-pub(super) fn appended(response: &AppendEntriesResponse<Types>) -> v1::AppendResponse {
+pub(in crate::cluster) fn appended(response: &AppendEntriesResponse<Types>) -> v1::AppendResponse {
     use AppendEntriesResponse as Response;
     use append_response::Result;
     let result = match response {
@@ -207,7 +211,7 @@ pub(super) fn appended(response: &AppendEntriesResponse<Types>) -> v1::AppendRes
     }
 }
 
-pub(super) fn from_appended(
+pub(in crate::cluster) fn from_appended(
     response: v1::AppendResponse,
 ) -> Result<AppendEntriesResponse<Types>, Malformed> {
     use AppendEntriesResponse as Response;
@@ -221,7 +225,7 @@ pub(super) fn from_appended(
     })
 }
 
-pub(super) fn ask_vote(request: &VoteRequest<Types>) -> v1::VoteRequest {
+pub(in crate::cluster) fn ask_vote(request: &VoteRequest<Types>) -> v1::VoteRequest {
     v1::VoteRequest {
         vote: Some(vote(&request.vote)),
         last: request.last_log_id.map(log_id),
@@ -229,7 +233,9 @@ pub(super) fn ask_vote(request: &VoteRequest<Types>) -> v1::VoteRequest {
     }
 }
 
-pub(super) fn from_ask_vote(request: v1::VoteRequest) -> Result<VoteRequest<Types>, Malformed> {
+pub(in crate::cluster) fn from_ask_vote(
+    request: v1::VoteRequest,
+) -> Result<VoteRequest<Types>, Malformed> {
     Ok(VoteRequest {
         vote: some_vote(request.vote)?,
         last_log_id: request.last.map(from_log_id),
@@ -237,7 +243,7 @@ pub(super) fn from_ask_vote(request: v1::VoteRequest) -> Result<VoteRequest<Type
     })
 }
 
-pub(super) fn voted(response: &VoteResponse<Types>) -> v1::VoteResponse {
+pub(in crate::cluster) fn voted(response: &VoteResponse<Types>) -> v1::VoteResponse {
     v1::VoteResponse {
         vote: Some(vote(&response.vote)),
         granted: response.vote_granted,
@@ -245,13 +251,17 @@ pub(super) fn voted(response: &VoteResponse<Types>) -> v1::VoteResponse {
     }
 }
 
-pub(super) fn from_voted(response: v1::VoteResponse) -> Result<VoteResponse<Types>, Malformed> {
+pub(in crate::cluster) fn from_voted(
+    response: v1::VoteResponse,
+) -> Result<VoteResponse<Types>, Malformed> {
     let vote = some_vote(response.vote)?;
     let last = response.last.map(from_log_id);
     Ok(VoteResponse::new(vote, last, response.granted))
 }
 
-pub(super) fn transfer(request: &TransferLeaderRequest<Types>) -> v1::TransferLeaderRequest {
+pub(in crate::cluster) fn transfer(
+    request: &TransferLeaderRequest<Types>,
+) -> v1::TransferLeaderRequest {
     v1::TransferLeaderRequest {
         vote: Some(vote(request.from_leader())),
         to: *request.to_node_id(),
@@ -259,7 +269,7 @@ pub(super) fn transfer(request: &TransferLeaderRequest<Types>) -> v1::TransferLe
     }
 }
 
-pub(super) fn from_transfer(
+pub(in crate::cluster) fn from_transfer(
     request: v1::TransferLeaderRequest,
 ) -> Result<TransferLeaderRequest<Types>, Malformed> {
     let vote = some_vote(request.vote)?;

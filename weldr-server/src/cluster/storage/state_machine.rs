@@ -15,21 +15,22 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
-use crate::model::DesiredState;
-
-use super::{
-    kept::KeptSnapshot,
-    log_store::LogStore,
-    replica::{self, Replica},
-    types::{
-        Answer, Entry, LogId, Record, Snapshot, SnapshotMeta, StoredMembership, Types,
-        UnknownRecord,
+use crate::{
+    cluster::log::{
+        replica::{self, Replica},
+        types::{
+            Answer, Entry, LogId, Record, Snapshot, SnapshotMeta, StoredMembership, Types,
+            UnknownRecord,
+        },
     },
+    model::DesiredState,
 };
+
+use super::{log_store::LogStore, persistent_state::KeptSnapshot};
 
 /// What the log has made so far. Cheap to clone; outlives an engine that has to be started again.
 #[derive(Debug, Clone)]
-pub(super) struct StateMachine {
+pub(in crate::cluster) struct StateMachine {
     applied: Arc<Mutex<Applied>>,
     published: Arc<watch::Sender<Arc<DesiredState>>>,
     /// Why nothing more is applied.
@@ -63,7 +64,7 @@ impl std::fmt::Display for Stopped {
 }
 
 impl StateMachine {
-    pub(super) fn new(log: LogStore, stop: CancellationToken) -> Self {
+    pub(in crate::cluster) fn new(log: LogStore, stop: CancellationToken) -> Self {
         let state = Arc::new(Replica::default().state);
         Self {
             applied: Arc::default(),
@@ -75,27 +76,27 @@ impl StateMachine {
     }
 
     /// Ends a wait for a newer program.
-    pub(super) fn stop(&self) {
+    pub(in crate::cluster) fn stop(&self) {
         self.stop.cancel();
     }
 
     /// Each state that was applied.
-    pub(super) fn states(&self) -> watch::Receiver<Arc<DesiredState>> {
+    pub(in crate::cluster) fn states(&self) -> watch::Receiver<Arc<DesiredState>> {
         self.published.subscribe()
     }
 
     /// Why nothing more is applied.
-    pub(super) fn stopped(&self) -> watch::Receiver<Option<Stopped>> {
+    pub(in crate::cluster) fn stopped(&self) -> watch::Receiver<Option<Stopped>> {
         self.stopped.subscribe()
     }
 
     /// Whether the desired state has begun.
-    pub(super) fn has_begun(&self) -> bool {
+    pub(in crate::cluster) fn has_begun(&self) -> bool {
         self.applied().replica.begun
     }
 
     /// The index of the last applied entry, and the replica then.
-    pub(super) fn replica(&self) -> (Option<u64>, Replica) {
+    pub(in crate::cluster) fn replica(&self) -> (Option<u64>, Replica) {
         let applied = self.applied();
         (applied.last.map(|last| last.index), applied.replica.clone())
     }

@@ -1,0 +1,15 @@
+//! What is in the replicated log, and the state that its entries make. No I/O and no clock.
+//!
+//! In reading order:
+//!
+//! * `types`: the consensus engine's types as we use them, and the records in the log.
+//! * `replica`: the replicated state. Applies records, and encodes itself for a snapshot.
+//! * `history`: the last changes, for listing and rollback.
+//! * `backup`: the backup file.
+//! * `convert`: the engine's types to the messages of `raft.proto` and back; the same messages are on disk.
+
+pub(super) mod backup;
+pub(super) mod convert;
+pub(super) mod history;
+pub(super) mod replica;
+pub(super) mod types;

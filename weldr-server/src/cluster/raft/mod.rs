@@ -1,0 +1,20 @@
+//! A node's consensus engine and what is built directly on it: proposals, linearizable reads and reports.
+//!
+//! In reading order:
+//!
+//! * `core`: the state that all tasks of a node share.
+//! * `settings`: the engine's timeouts and limits.
+//! * `engine`: starts the engine, and starts it again after its disk failed.
+//! * `proposals`: how a proposal or a linearizable read reaches the leader.
+//! * `reporter`, `step_down_hook`: what the rest of the program plugs in.
+//! * `reports`: what nodes tell each other about themselves and about their servers.
+//! * `status`: the reports of all members side by side.
+
+pub(super) mod core;
+pub(super) mod engine;
+pub(super) mod proposals;
+pub(super) mod reporter;
+pub(super) mod reports;
+pub(super) mod settings;
+pub(super) mod status;
+pub(super) mod step_down_hook;

@@ -1,0 +1,21 @@
+//! Keeps the log and the snapshots, in memory and on disk, and applies the log.
+//!
+//! In reading order:
+//!
+//! * `persistent_state`: what a node keeps across restarts, and each change of it.
+//! * `log_store`: the log as the consensus engine reads and writes it; reads are served from memory.
+//! * `disk`: the thread that writes. Changes that arrive together share a transaction.
+//! * `store`: the database, opened, verified and repaired.
+//! * `rows`: the layout of its tables.
+//! * `commit_index_hint`: the commit index, in an unsynced file beside the database.
+//! * `data_dir`: the data directory and its lock.
+//! * `state_machine`: applies committed entries, publishes each new state, and makes snapshots.
+
+pub(super) mod commit_index_hint;
+pub(super) mod data_dir;
+pub(super) mod disk;
+pub(super) mod log_store;
+pub(super) mod persistent_state;
+pub(super) mod rows;
+pub(super) mod state_machine;
+pub(super) mod store;
