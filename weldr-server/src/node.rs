@@ -1,6 +1,6 @@
 //! The composition root: builds the parts of a node, wires them, and stops them in order.
 
-mod departure;
+mod client_drain;
 
 use std::{
     net::SocketAddr,
@@ -30,7 +30,7 @@ use crate::{
     stats::{ClientShard, Rates, Sharded, Totals},
     vip::{self, Vip},
 };
-use departure::{Departure, is_here};
+use client_drain::{Departure, is_here};
 
 /// How often rates are measured.
 const RATE_SAMPLE: Duration = Duration::from_secs(1);

@@ -19,7 +19,7 @@ use crate::{
     snapshot::{ServerView, Snapshots},
 };
 
-use super::board::{Board, Verdict};
+use super::local_votes::{Board, Verdict};
 
 /// How often a draining server is asked whether something still runs on it. The data path tells nobody when
 /// a request ends, so that requests of all other servers do not pay for it.

@@ -2,9 +2,9 @@
 //! snapshot, each server has its prober, and what takes time (removals, servers that stay unhealthy) is
 //! brought to its end by a command.
 
-mod board;
-mod council;
 mod follow_up;
+mod local_votes;
+mod removal_controller;
 mod tracked;
 
 use std::{
@@ -23,9 +23,9 @@ use crate::{
     snapshot::{PoolView, Publisher, Snapshot, Snapshots},
 };
 
-use board::Board;
-use council::Council;
 use follow_up::FollowUps;
+use local_votes::Board;
+use removal_controller::Council;
 use tracked::Tracked;
 
 /// Changes of health that wait to be published; probers wait when there are more.

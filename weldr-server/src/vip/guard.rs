@@ -24,13 +24,13 @@ use tokio::{
 };
 
 use super::{
+    backend::Means,
     error::{MeansError, StartError},
     hook::Hook,
     inputs::Sources,
     kernel::{Kernel, KernelAddress},
-    means::Means,
+    ownership::{Grounds, MARGIN},
     status::{Standing, Status},
-    tenure::{Grounds, MARGIN},
 };
 use crate::config::VirtualAddresses;
 
@@ -298,7 +298,7 @@ mod tests {
         async fn hold(
             &mut self,
             _lifetime: Duration,
-        ) -> Result<super::super::means::Found, MeansError> {
+        ) -> Result<super::super::backend::Found, MeansError> {
             unreachable!("a guard holds nothing")
         }
 

@@ -12,11 +12,11 @@ use std::{
 use tokio::{sync::watch, time};
 
 use super::{
+    backend::{Found, Means},
     error::MeansError,
     inputs::Sources,
-    means::{Found, Means},
+    ownership::{Action, Grounds, Next, Outcome, Tenure},
     status::{Absence, Standing, Status},
-    tenure::{Action, Grounds, Next, Outcome, Tenure},
 };
 use crate::model::{Timestamp, VirtualAddress};
 

@@ -12,8 +12,8 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{process::Command, time};
 
 use super::{
+    backend::{Found, Means},
     error::{MeansError, StartError},
-    means::{Found, Means},
 };
 use crate::model::VirtualAddress;
 

@@ -5,7 +5,7 @@ use std::{future, time::Instant};
 use tokio::{sync::watch, time};
 use tokio_util::sync::CancellationToken;
 
-use super::tenure::Grounds;
+use super::ownership::Grounds;
 
 /// What entitles a node to its virtual addresses.
 #[derive(Debug, Clone)]

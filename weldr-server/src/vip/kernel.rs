@@ -21,10 +21,10 @@ use rtnetlink::{
 use tokio::{task::JoinHandle, time};
 
 use super::{
+    backend::{Found, Means},
     error::{MeansError, StartError},
     frames,
     interface::{self, Interface},
-    means::{Found, Means},
 };
 use crate::model::VirtualAddress;
 

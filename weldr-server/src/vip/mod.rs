@@ -3,8 +3,8 @@
 //! A node holds its addresses while its lease is live and its data path serves. It drops them a margin before the
 //! lease ends; the next holder takes them and says so on the wire, several times in the first second.
 //!
-//! In reading order: `inputs` is what the node says, `tenure` decides (pure), `holder` does what was decided, by
-//! the `means` of `kernel` (netlink, and `frames` on the wire) or of a `hook`.
+//! In reading order: `inputs` is what the node says, `ownership` decides (pure), `holder` does what was decided, by
+//! a `backend`: `kernel` (netlink, and `frames` on the wire) or of a `hook`.
 //!
 //! A process that is stopped (SIGSTOP, a debugger) or killed can drop nothing. Its `guard` does, a process of its
 //! own, at the end of the lease or at once. When both are gone or stand still (a frozen or killed container), the
@@ -17,6 +17,7 @@
 //! clock with it, cannot know that its lease is over; it learns that from the cluster's next word. A hook's address
 //! has no lifetime: there, what guard and node cannot release is for the next `acquire` to take away.
 
+mod backend;
 mod error;
 mod frames;
 mod guard;
@@ -25,9 +26,8 @@ mod hook;
 mod inputs;
 mod interface;
 mod kernel;
-mod means;
+mod ownership;
 mod status;
-mod tenure;
 
 use std::{io, thread, time::Duration};
 
@@ -48,12 +48,12 @@ use crate::{
     config::VirtualAddresses,
     model::{Timestamp, VirtualAddress},
 };
+use backend::Means;
 use guard::Guard;
 use holder::Holder;
 use hook::Hook;
 use inputs::Sources;
 use kernel::{Kernel, KernelAddress};
-use means::Means;
 
 /// How long dropping the addresses may take when the node stops: three runs of a hook that hangs.
 const LAST_RELEASE: Duration = Duration::from_secs(35);

@@ -12,7 +12,7 @@ use crate::{
     snapshot::{PoolView, ServerView, Snapshots},
 };
 
-use super::board::Board;
+use super::local_votes::Board;
 
 /// How often the others are asked while a server drains.
 const LOOK: Duration = Duration::from_millis(20);
