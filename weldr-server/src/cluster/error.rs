@@ -1,6 +1,8 @@
-//! Why the store could not be opened or written.
+//! Why a node cannot be opened, a proposal fails, or the log is not applied any more.
 
-use std::{fmt, io, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{fmt, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use crate::model::Rejection;
 
 /// Why there is no store to work with. Each message is one sentence for an operator: what, where, and
 /// what to do.
@@ -112,7 +114,7 @@ pub enum OpenError {
     Engine(String),
     /// The first entry of the log cannot be written.
     #[error("the pool cannot be begun")]
-    Begin(#[source] super::ProposeError),
+    Begin(#[source] ProposeError),
     /// The system does not give us a thread.
     #[error("cannot start a thread of the cluster")]
     Thread(#[source] io::Error),
@@ -180,4 +182,74 @@ pub enum StoreError {
     /// What the database holds after a failed write could not be read.
     #[error("the database could not be opened again after an earlier failure")]
     Reopen(#[source] Box<OpenError>),
+}
+
+/// Why a proposal did not go through.
+#[derive(Debug, thiserror::Error)]
+pub enum ProposeError {
+    /// The command does not fit the state; nothing changed.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// It could not be written to disk; nothing changed.
+    #[error("the change could not be written to disk")]
+    NotDurable(#[source] Arc<dyn std::error::Error + Send + Sync>),
+    /// There is no leader that a majority follows; nothing changed.
+    #[error("the cluster has no quorum{}", Missing(.missing))]
+    NoQuorum {
+        /// The nodes that do not answer.
+        missing: Vec<String>,
+    },
+    /// No answer in time: it may or may not have been applied. Repeating it is safe.
+    #[error("the change was not answered in time, so it is not known whether it was made{}", Missing(.missing))]
+    Unknown {
+        /// The nodes that do not answer.
+        missing: Vec<String>,
+    },
+    /// This node applies nothing any more, so it could not show what it changes or reads; nothing changed.
+    #[error("this weldr is older than its log: {0}. Start a newer one")]
+    Outdated(Stopped),
+    /// The node is shutting down; nothing changed.
+    #[error("the node is shutting down")]
+    ShuttingDown,
+}
+
+/// Why the cluster was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// There is no such node.
+    #[error("{0}")]
+    NoSuchNode(String),
+    /// It cannot be done now, or to this node.
+    #[error("{0}")]
+    Refused(String),
+    /// Nobody could do it.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+struct Missing<'a>(&'a [String]);
+
+impl std::fmt::Display for Missing<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            [] => Ok(()),
+            missing => write!(f, "; no answer from {}", missing.join(", ")),
+        }
+    }
+}
+
+/// A node that met a record which it does not know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stopped {
+    /// The index of the record.
+    pub index: u64,
+    /// What is unknown of it.
+    pub reason: String,
+}
+
+impl std::fmt::Display for Stopped {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { index, reason } = self;
+        write!(f, "record {index} of the log is not known: {reason}")
+    }
 }

@@ -9,9 +9,10 @@ use tokio::{runtime, sync::watch, time};
 use tonic::{Code, Status as RpcStatus};
 use weldr_proto::raft::v1::{ChangeRequest, ServerReport, change_request::Change};
 
-use crate::model::{Applied, Command, DesiredState, Rejection, Revision, Timestamp};
+use crate::model::{Applied, Command, DesiredState, Revision, Timestamp};
 
 use super::{
+    error::{ChangeError, ProposeError, Stopped},
     log::{
         backup::Backup,
         history::Event,
@@ -19,12 +20,11 @@ use super::{
     },
     raft::{
         core::Core,
-        proposals::{Failed, QUORUM_PATIENCE},
+        proposals::QUORUM_PATIENCE,
         reporter::{Reporter, Verdicts},
         status::{self, Status},
         step_down_hook::Tenant,
     },
-    storage::state_machine::Stopped,
 };
 
 /// How long a proposal may take before its fate is called unknown.
@@ -42,72 +42,6 @@ pub struct Handle {
     state: watch::Receiver<Arc<DesiredState>>,
     stopped: watch::Receiver<Option<Stopped>>,
     lease: watch::Receiver<Option<std::time::Instant>>,
-}
-
-/// Why a proposal did not go through.
-#[derive(Debug, thiserror::Error)]
-pub enum ProposeError {
-    /// The command does not fit the state; nothing changed.
-    #[error(transparent)]
-    Rejected(#[from] Rejection),
-    /// It could not be written to disk; nothing changed.
-    #[error("the change could not be written to disk")]
-    NotDurable(#[source] Arc<dyn std::error::Error + Send + Sync>),
-    /// There is no leader that a majority follows; nothing changed.
-    #[error("the cluster has no quorum{}", Missing(.missing))]
-    NoQuorum {
-        /// The nodes that do not answer.
-        missing: Vec<String>,
-    },
-    /// No answer in time: it may or may not have been applied. Repeating it is safe.
-    #[error("the change was not answered in time, so it is not known whether it was made{}", Missing(.missing))]
-    Unknown {
-        /// The nodes that do not answer.
-        missing: Vec<String>,
-    },
-    /// This node applies nothing any more, so it could not show what it changes or reads; nothing changed.
-    #[error("this weldr is older than its log: {0}. Start a newer one")]
-    Outdated(Stopped),
-    /// The node is shutting down; nothing changed.
-    #[error("the node is shutting down")]
-    ShuttingDown,
-}
-
-/// Why the cluster was not changed.
-#[derive(Debug, thiserror::Error)]
-pub enum ChangeError {
-    /// There is no such node.
-    #[error("{0}")]
-    NoSuchNode(String),
-    /// It cannot be done now, or to this node.
-    #[error("{0}")]
-    Refused(String),
-    /// Nobody could do it.
-    #[error("{0}")]
-    Unavailable(String),
-}
-
-struct Missing<'a>(&'a [String]);
-
-impl std::fmt::Display for Missing<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            [] => Ok(()),
-            missing => write!(f, "; no answer from {}", missing.join(", ")),
-        }
-    }
-}
-
-impl From<Failed> for ProposeError {
-    fn from(failed: Failed) -> Self {
-        match failed {
-            Failed::NoQuorum { missing } => Self::NoQuorum { missing },
-            Failed::Unknown { missing } => Self::Unknown { missing },
-            Failed::Disk(error) => Self::NotDurable(error),
-            Failed::Stopped(stopped) => Self::Outdated(stopped),
-            Failed::Stopping => Self::ShuttingDown,
-        }
-    }
 }
 
 impl Handle {

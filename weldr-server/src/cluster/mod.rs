@@ -32,22 +32,20 @@ mod running;
 mod service;
 mod storage;
 
-pub use error::{Damage, OpenError, StoreError};
-pub use handle::{ChangeError, Handle, ProposeError};
+pub use error::{ChangeError, Damage, OpenError, ProposeError, Stopped, StoreError};
+pub use handle::Handle;
 pub use log::{
     backup::{Backup, NoBackup},
     history::{Event, What},
     types::Member,
 };
-pub use network::security::TlsFiles;
 pub use open::{Log, Opened, open};
-pub use options::{NetworkOptions, StoreOptions};
+pub use options::{NetworkOptions, StoreOptions, TlsFiles};
 pub use raft::{
     reporter::{Reporter, Verdicts},
     status::{NodeReport, NodeStatus, Status},
     step_down_hook::Tenant,
 };
-pub use storage::state_machine::Stopped;
 
 #[cfg(test)]
 mod tests;

@@ -4,8 +4,6 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use crate::model::PoolSettings;
 
-use super::network::security::TlsFiles;
-
 /// What a node is told of its cluster.
 #[derive(Debug, Clone, Default)]
 pub struct StoreOptions {
@@ -32,4 +30,15 @@ pub struct NetworkOptions {
     pub secret_file: Option<PathBuf>,
     /// Certificates.
     pub tls: Option<TlsFiles>,
+}
+
+/// Certificates of a node, as PEM files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate that the node shows; it names the address at which others reach it.
+    pub cert: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// Who signs the certificates of all nodes.
+    pub ca: PathBuf,
 }

@@ -25,8 +25,9 @@ use super::{
     error::OpenError,
     leadership::lease,
     log::types::{Member, Order, Record},
-    membership::admission,
+    membership::{background, join},
     network::{
+        authentication::Guard,
         peers::{LONGEST_MESSAGE, Peers},
         security::{self, Secret, Tls},
     },
@@ -35,7 +36,7 @@ use super::{
         core::{Core, Role},
         engine,
     },
-    service::{Guard, Service},
+    service::Service,
     storage::{
         disk::Disk,
         log_store::LogStore,
@@ -203,9 +204,9 @@ impl Running {
         self.tasks.spawn(engine::supervise(Arc::clone(core)));
         self.tasks.spawn(lease::watch(Arc::clone(core)));
         if !core.member.address.is_empty() {
-            self.tasks.spawn(admission::promote(Arc::clone(core)));
+            self.tasks.spawn(background::promote(Arc::clone(core)));
         }
-        self.tasks.spawn(admission::announce(Arc::clone(core)));
+        self.tasks.spawn(background::announce(Arc::clone(core)));
     }
 
     /// Waits until there is a state to serve; says whether it is new.
@@ -331,7 +332,7 @@ async fn belong(
     let cluster = if identity.founder {
         Uuid::new_v4()
     } else {
-        admission::join(peers, member, join).await?
+        join::join(peers, member, join).await?
     };
     identity.cluster = Some(cluster);
     let kept = log.change_durably(Change::Identity(identity)).await;

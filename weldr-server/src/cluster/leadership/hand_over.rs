@@ -10,9 +10,8 @@ use tonic::Status;
 
 use crate::cluster::{
     log::types::Member,
-    membership::admission::member_named,
     raft::{
-        core::{Core, Metrics},
+        core::{Core, Metrics, member_named},
         step_down_hook::Tenant,
     },
 };
@@ -66,10 +65,6 @@ impl Core {
     pub(in crate::cluster) fn leave(&self) {
         self.leaving.store(true, Ordering::SeqCst);
         self.let_others_lead();
-    }
-
-    pub(in crate::cluster) fn is_leaving(&self) -> bool {
-        self.leaving.load(Ordering::SeqCst)
     }
 
     /// Has the engine ask for no votes where this node must not lead. One that is alone goes on: nobody else could.

@@ -6,10 +6,7 @@ use bytes::Bytes;
 use openraft::{alias, impls::leader_id_std};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    cluster::storage::state_machine::StateMachine,
-    model::{Applied, Command, PoolSettings, Rejection, Revision, Timestamp},
-};
+use crate::model::{Applied, Command, PoolSettings, Rejection, Revision, Timestamp};
 
 use super::backup::Backup;
 
@@ -28,7 +25,6 @@ openraft::declare_raft_types!(
         LeaderId = leader_id_std::LeaderId<u64, u64>,
 );
 
-pub(in crate::cluster) type Raft = openraft::Raft<Types, StateMachine>;
 pub(in crate::cluster) type LogId = alias::LogIdOf<Types>;
 pub(in crate::cluster) type Vote = alias::VoteOf<Types>;
 pub(in crate::cluster) type Entry = alias::EntryOf<Types>;

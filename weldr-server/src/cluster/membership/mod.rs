@@ -2,6 +2,10 @@
 //!
 //! In reading order:
 //!
-//! * `admission`: how a node joins, gets its vote, and is removed.
+//! * `join`: how this node asks to join.
+//! * `admission`: how the leader admits and removes nodes.
+//! * `background`: gives learners that have caught up a vote, and keeps this node's name and address up to date.
 
 pub(super) mod admission;
+pub(super) mod background;
+pub(super) mod join;

@@ -4,10 +4,12 @@
 //!
 //! * `peers`: gRPC clients of the other nodes, and the metadata that identifies this node in each call.
 //! * `security`: the proof of the shared secret, and TLS.
+//! * `authentication`: which incoming calls are let in.
 //! * `calls`: the consensus engine's calls to other nodes.
 //!
-//! The other end of these calls is the room's neighbour `service`.
+//! `service`, beside this room, answers the calls.
 
+pub(super) mod authentication;
 pub(super) mod calls;
 pub(super) mod peers;
 pub(super) mod security;

@@ -6,7 +6,7 @@ use ring::hmac;
 use tonic::transport::{Certificate, ClientTlsConfig, Identity, ServerTlsConfig};
 use uuid::Uuid;
 
-use crate::cluster::error::OpenError;
+use crate::cluster::{error::OpenError, options::TlsFiles};
 
 /// The shared secret, as a key.
 #[derive(Debug, Clone)]
@@ -62,17 +62,6 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
         _ => None,
     });
     bytes.collect()
-}
-
-/// Certificates of a node, as PEM files.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TlsFiles {
-    /// The certificate that the node shows; it names the address at which others reach it.
-    pub cert: PathBuf,
-    /// Its key.
-    pub key: PathBuf,
-    /// Who signs the certificates of all nodes.
-    pub ca: PathBuf,
 }
 
 /// Mutual TLS: either side shows a certificate of the same authority.

@@ -14,7 +14,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::Status;
 
 use crate::cluster::{
-    log::types::{Member, Raft, Types},
+    log::types::{Member, Types},
     network::peers::{Client, Peers},
     storage::{log_store::LogStore, state_machine::StateMachine},
 };
@@ -61,6 +61,7 @@ pub(in crate::cluster) struct Role {
     pub(in crate::cluster) since: Instant,
 }
 
+pub(in crate::cluster) type Raft = openraft::Raft<Types, StateMachine>;
 pub(in crate::cluster) type Metrics = RaftMetrics<Types>;
 
 impl Core {
@@ -158,4 +159,22 @@ impl Core {
     pub(in crate::cluster) fn has_handed_over(&self, term: u64) -> bool {
         self.handed_over.load(Ordering::SeqCst) >= term
     }
+
+    pub(in crate::cluster) fn leading(&self) -> Result<(Raft, Metrics), Status> {
+        let both = self.raft().zip(self.metrics());
+        both.filter(|(_, metrics)| metrics.state == ServerState::Leader)
+            .ok_or_else(|| Status::failed_precondition("this node does not lead"))
+    }
+
+    pub(in crate::cluster) fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::SeqCst)
+    }
+}
+
+pub(in crate::cluster) fn member_named(metrics: &Metrics, name: &str) -> Result<u64, Status> {
+    let mut members = metrics.membership_config.nodes();
+    let found = members.find(|(_, member)| member.name == name);
+    found
+        .map(|(id, _)| *id)
+        .ok_or_else(|| Status::not_found(format!("there is no node {name} in the cluster")))
 }

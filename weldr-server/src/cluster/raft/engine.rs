@@ -5,9 +5,12 @@ use std::{sync::Arc, time::Duration};
 use openraft::{Config, async_runtime::watch::WatchReceiver as _};
 use tokio::time;
 
-use crate::cluster::{error::OpenError, log::types::Raft, network::calls::Network};
+use crate::cluster::{error::OpenError, network::calls::Network};
 
-use super::{core::Core, settings::settings};
+use super::{
+    core::{Core, Raft},
+    settings::settings,
+};
 
 /// Between two attempts to use a disk that failed.
 const DISK_PAUSE: Duration = Duration::from_millis(100);

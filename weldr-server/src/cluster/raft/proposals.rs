@@ -13,17 +13,17 @@ use weldr_proto::raft::v1;
 
 use crate::{
     cluster::{
-        error::StoreError,
+        error::{ProposeError, Stopped, StoreError},
         log::{
             convert,
-            types::{Answer, Member, Raft, Record},
+            types::{Answer, Member, Record},
         },
-        storage::{disk::Disk, state_machine::Stopped},
+        storage::disk::Disk,
     },
     model::Revision,
 };
 
-use super::core::Core;
+use super::core::{Core, Raft};
 
 /// How long a call waits for a leader and a quorum before it gives up.
 pub(in crate::cluster) const QUORUM_PATIENCE: Duration = Duration::from_millis(2500);
@@ -53,6 +53,18 @@ pub(in crate::cluster) enum Failed {
     Stopped(Stopped),
     /// The node stops.
     Stopping,
+}
+
+impl From<Failed> for ProposeError {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::NoQuorum { missing } => Self::NoQuorum { missing },
+            Failed::Unknown { missing } => Self::Unknown { missing },
+            Failed::Disk(error) => Self::NotDurable(error),
+            Failed::Stopped(stopped) => Self::Outdated(stopped),
+            Failed::Stopping => Self::ShuttingDown,
+        }
+    }
 }
 
 /// What became of one attempt.

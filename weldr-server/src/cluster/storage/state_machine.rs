@@ -16,11 +16,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use crate::{
-    cluster::log::{
-        replica::{self, Replica},
-        types::{
-            Answer, Entry, LogId, Record, Snapshot, SnapshotMeta, StoredMembership, Types,
-            UnknownRecord,
+    cluster::{
+        error::Stopped,
+        log::{
+            replica::{self, Replica},
+            types::{
+                Answer, Entry, LogId, Record, Snapshot, SnapshotMeta, StoredMembership, Types,
+                UnknownRecord,
+            },
         },
     },
     model::DesiredState,
@@ -45,22 +48,6 @@ struct Applied {
     last: Option<LogId>,
     membership: StoredMembership,
     replica: Replica,
-}
-
-/// A node that met a record which it does not know.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stopped {
-    /// The index of the record.
-    pub index: u64,
-    /// What is unknown of it.
-    pub reason: String,
-}
-
-impl std::fmt::Display for Stopped {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { index, reason } = self;
-        write!(f, "record {index} of the log is not known: {reason}")
-    }
 }
 
 impl StateMachine {

@@ -35,8 +35,8 @@ use super::*;
 use crate::cluster::{
     log::convert,
     log::replica::Replica,
-    log::types::{Answer, Member, Order, Raft, Record, Snapshot, SnapshotMeta, Types, Vote},
-    raft::settings,
+    log::types::{Answer, Member, Order, Record, Snapshot, SnapshotMeta, Types, Vote},
+    raft::{core::Raft, settings},
     storage::log_store::LogStore,
     storage::persistent_state::{Identity, Kept},
     storage::state_machine::StateMachine,

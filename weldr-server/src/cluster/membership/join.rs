@@ -1,0 +1,88 @@
+//! How this node asks to join a cluster.
+
+use std::{net::SocketAddr, time::Duration};
+
+use tokio::time::{self, Instant};
+use tonic::{Code, Status};
+use tracing::warn;
+use uuid::Uuid;
+use weldr_proto::raft::v1;
+
+use crate::cluster::{
+    error::OpenError,
+    log::{
+        convert,
+        types::{Member, RECORD_VERSION},
+    },
+    network::peers::{NoWay, Peers},
+};
+
+/// How long a node that wants to join asks for somebody who lets it.
+const JOIN_PATIENCE: Duration = Duration::from_mins(1);
+/// How long one node may take to let another join.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// Between two rounds of asking.
+const JOIN_PAUSE: Duration = Duration::from_millis(250);
+
+/// Asks the nodes at `addresses`, again and again, to let this one join; gives the cluster.
+pub(in crate::cluster) async fn join(
+    peers: &Peers,
+    me: &Member,
+    addresses: &[SocketAddr],
+) -> Result<Uuid, OpenError> {
+    let deadline = Instant::now() + JOIN_PATIENCE;
+    let mut told = false;
+    loop {
+        let mut last = Status::unavailable("nobody was asked");
+        for address in addresses {
+            match ask(peers, me, *address).await {
+                Ok(cluster) => return Ok(cluster),
+                Err(status) if is_final(&status) => {
+                    return Err(OpenError::JoinRefused(status.message().to_owned()));
+                }
+                Err(status) => last = status,
+            }
+        }
+        if Instant::now() >= deadline {
+            return Err(OpenError::JoinUnanswered {
+                addresses: addresses.to_vec(),
+                source: Box::new(last),
+            });
+        }
+        if !std::mem::replace(&mut told, true) {
+            warn!(error = %last, "no node lets this one join yet; asking again");
+        }
+        time::sleep(JOIN_PAUSE).await;
+    }
+}
+
+fn is_final(status: &Status) -> bool {
+    matches!(
+        status.code(),
+        Code::PermissionDenied | Code::AlreadyExists | Code::ResourceExhausted
+    )
+}
+
+async fn ask(peers: &Peers, me: &Member, address: SocketAddr) -> Result<Uuid, Status> {
+    let no_way = |error: NoWay| Status::unavailable(error.to_string());
+    let mut client = peers.client(0, &address.to_string()).map_err(no_way)?;
+    let request = v1::JoinRequest {
+        member: Some(convert::member(peers.me(), me)),
+        record_version: RECORD_VERSION,
+    };
+    let answer = time::timeout(JOIN_TIMEOUT, client.join(request)).await;
+    let answer = answer.map_err(|_| Status::unavailable("no answer in time"))??;
+    let v1::JoinResponse { cluster, proof } = answer.into_inner();
+    let cluster =
+        Uuid::parse_str(&cluster).map_err(|_| Status::internal("the answer names no cluster"))?;
+    // From no node to this one: what only an answer to a join proves.
+    if peers
+        .secret()
+        .is_proven_by(&proof, Some(cluster), 0, peers.me())
+    {
+        return Ok(cluster);
+    }
+    Err(Status::permission_denied(format!(
+        "the node at {address} does not prove that it has the secret"
+    )))
+}

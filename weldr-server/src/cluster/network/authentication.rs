@@ -1,0 +1,114 @@
+//! Decides which calls of other nodes are let in.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tonic::{Request, Status, service::Interceptor};
+use tracing::warn;
+use uuid::Uuid;
+
+use super::peers::{CLUSTER, PROOF, Peers, SENDER, TARGET};
+
+/// Who calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::cluster) enum Caller {
+    Member,
+    /// Has the secret, and belongs to no cluster yet.
+    Stranger,
+}
+
+/// When who was last told why; shared by the calls of all connections.
+type Told = Arc<Mutex<HashMap<(Option<IpAddr>, &'static str), Instant>>>;
+
+/// Lets members in, and who has the secret and wants to become one.
+#[derive(Debug, Clone)]
+pub(in crate::cluster) struct Guard {
+    peers: Peers,
+    told: Told,
+}
+
+/// Why somebody is not let in.
+const NO_SECRET: &str = "it does not prove that it has the secret of this cluster";
+const OTHER_CLUSTER: &str = "it belongs to another cluster";
+const OTHER_NODE: &str =
+    "it means another node: one whose data was lost, or whose address this one has taken";
+
+/// How long the same refusal of the same address is not logged again, and how many are remembered.
+const QUIET: Duration = Duration::from_mins(1);
+const MOST_TOLD: usize = 256;
+
+impl Guard {
+    pub(in crate::cluster) fn new(peers: Peers) -> Self {
+        Self {
+            peers,
+            told: Arc::default(),
+        }
+    }
+
+    fn judge(&self, request: &Request<()>) -> Result<Caller, &'static str> {
+        let text = |key| {
+            request
+                .metadata()
+                .get(key)
+                .and_then(|value| value.to_str().ok())
+        };
+        let number = |key| text(key).and_then(|text| text.parse::<u64>().ok());
+        let (Some(sender), Some(target), Some(proof)) =
+            (number(SENDER), number(TARGET), text(PROOF))
+        else {
+            return Err(NO_SECRET);
+        };
+        let cluster = text(CLUSTER).and_then(|text| Uuid::parse_str(text).ok());
+        if !self
+            .peers
+            .secret()
+            .is_proven_by(proof, cluster, sender, target)
+        {
+            return Err(NO_SECRET);
+        }
+        match cluster {
+            None if target == 0 => Ok(Caller::Stranger),
+            None => Err(OTHER_CLUSTER),
+            cluster if cluster != self.peers.cluster() => Err(OTHER_CLUSTER),
+            Some(_) if target != self.peers.me() => Err(OTHER_NODE),
+            Some(_) => Ok(Caller::Member),
+        }
+    }
+
+    /// Whether this refusal is news.
+    fn is_news(&self, from: Option<IpAddr>, reason: &'static str) -> bool {
+        let now = Instant::now();
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.retain(|_, at| now.duration_since(*at) < QUIET);
+        if told.len() >= MOST_TOLD || told.contains_key(&(from, reason)) {
+            return false;
+        }
+        told.insert((from, reason), now);
+        true
+    }
+}
+
+impl Interceptor for Guard {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        match self.judge(&request) {
+            Ok(caller) => {
+                request.extensions_mut().insert(caller);
+                Ok(request)
+            }
+            Err(reason) => {
+                let from = request.remote_addr();
+                if self.is_news(from.map(|from| from.ip()), reason) {
+                    let sender = request.metadata().get(SENDER);
+                    let sender = sender.and_then(|sender| sender.to_str().ok()).unwrap_or("");
+                    let from = from.map(tracing::field::display);
+                    warn!(from, sender, reason, "node refused");
+                }
+                Err(Status::permission_denied(reason))
+            }
+        }
+    }
+}
