@@ -5,6 +5,9 @@
 //! is an integration test.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "layering/circles.rs"]
+mod circles;
+
 use std::{
     collections::BTreeMap,
     fs,
