@@ -30,7 +30,7 @@ use crate::{
     stats::{ClientShard, Rates, Sharded, Totals},
     vip::{self, Vip},
 };
-use client_drain::{Departure, is_here};
+use client_drain::{ClientDrain, is_here};
 
 /// How often rates are measured.
 const RATE_SAMPLE: Duration = Duration::from_secs(1);
@@ -78,7 +78,7 @@ pub enum StartError {
     Workers(#[from] proxy::StartError),
     /// The virtual addresses cannot be held.
     #[error(transparent)]
-    Vip(#[from] vip::StartError),
+    Vip(#[from] vip::VipStartError),
     /// A server that is to be present from the start cannot be added.
     #[error("server {address} cannot be added")]
     Server {
@@ -312,7 +312,7 @@ async fn hold_addresses(
     cluster: &Handle,
     hand_over: watch::Sender<HandOver>,
     clients: &Arc<Sharded<ClientShard>>,
-) -> Result<(Option<Vip>, watch::Sender<bool>), vip::StartError> {
+) -> Result<(Option<Vip>, watch::Sender<bool>), vip::VipStartError> {
     let serving = watch::Sender::new(false);
     let Some(addresses) = config.vip.clone() else {
         return Ok((None, serving));
@@ -322,7 +322,7 @@ async fn hold_addresses(
         serving: serving.subscribe(),
     };
     let vip = Vip::start(addresses, inputs).await?;
-    cluster.hold_by_leadership(Arc::new(Departure {
+    cluster.set_step_down_hook(Arc::new(ClientDrain {
         hand_over,
         clients: Arc::clone(clients),
         addresses: vip.status(),

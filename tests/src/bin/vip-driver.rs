@@ -17,7 +17,7 @@ use tokio::{
 };
 use weldr::{
     config::VirtualAddresses,
-    vip::{Inputs, Status, Vip},
+    vip::{AddressStatus, Inputs, Vip},
 };
 
 #[derive(Debug, Parser)]
@@ -104,7 +104,7 @@ fn obey(
     Ok(())
 }
 
-fn print(statuses: &[Status]) {
+fn print(statuses: &[AddressStatus]) {
     for status in statuses {
         println!("{} {}", status.address, status.standing);
     }

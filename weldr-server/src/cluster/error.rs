@@ -194,13 +194,13 @@ pub enum ProposeError {
     #[error("the change could not be written to disk")]
     NotDurable(#[source] Arc<dyn std::error::Error + Send + Sync>),
     /// There is no leader that a majority follows; nothing changed.
-    #[error("the cluster has no quorum{}", Missing(.missing))]
+    #[error("the cluster has no quorum{}", NoAnswerFrom(.missing))]
     NoQuorum {
         /// The nodes that do not answer.
         missing: Vec<String>,
     },
     /// No answer in time: it may or may not have been applied. Repeating it is safe.
-    #[error("the change was not answered in time, so it is not known whether it was made{}", Missing(.missing))]
+    #[error("the change was not answered in time, so it is not known whether it was made{}", NoAnswerFrom(.missing))]
     Unknown {
         /// The nodes that do not answer.
         missing: Vec<String>,
@@ -227,9 +227,9 @@ pub enum ChangeError {
     Unavailable(String),
 }
 
-struct Missing<'a>(&'a [String]);
+struct NoAnswerFrom<'a>(&'a [String]);
 
-impl std::fmt::Display for Missing<'_> {
+impl std::fmt::Display for NoAnswerFrom<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.0 {
             [] => Ok(()),

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::{runtime, sync::watch, time};
 use tonic::{Code, Status as RpcStatus};
-use weldr_proto::raft::v1::{ChangeRequest, ServerReport, change_request::Change};
+use weldr_proto::raft::v1::{ChangeRequest, ServerReport, change_request};
 
 use crate::model::{Applied, Command, DesiredState, Revision, Timestamp};
 
@@ -16,14 +16,14 @@ use super::{
     log::{
         backup::Backup,
         history::Event,
-        types::{Answer, Order, Record},
+        types::{Proposal, ProposalResult, Record},
     },
     raft::{
         core::Core,
         proposals::QUORUM_PATIENCE,
-        reporter::{Reporter, Verdicts},
-        status::{self, Status},
-        step_down_hook::Tenant,
+        reporter::{DrainReport, Reporter},
+        status::{self, ClusterStatus},
+        step_down_hook::StepDownHook,
     },
 };
 
@@ -73,37 +73,37 @@ impl Handle {
         command: Command,
         from: &str,
     ) -> Result<Applied, ProposeError> {
-        let order = Order::Change {
+        let proposal = Proposal::Change {
             command,
             at: Timestamp::now(),
             from: from.to_owned(),
         };
-        self.order(&order).await
+        self.submit(&proposal).await
     }
 
     /// Brings back, by a new change, what was at revision `to`.
     pub async fn roll_back(&self, to: Revision, from: &str) -> Result<Applied, ProposeError> {
         let (at, from) = (Timestamp::now(), from.to_owned());
-        self.order(&Order::Rollback { to, at, from }).await
+        self.submit(&Proposal::Rollback { to, at, from }).await
     }
 
     /// Brings back, by a new change, what is in a backup.
     pub async fn restore(&self, backup: Backup, from: &str) -> Result<Applied, ProposeError> {
         let (at, from) = (Timestamp::now(), from.to_owned());
-        self.order(&Order::Restore { backup, at, from }).await
+        self.submit(&Proposal::Restore { backup, at, from }).await
     }
 
-    async fn order(&self, order: &Order) -> Result<Applied, ProposeError> {
-        let record = Record::of(order);
+    async fn submit(&self, proposal: &Proposal) -> Result<Applied, ProposeError> {
+        let record = Record::of(proposal);
         let submit = self.on_engine(LONGEST_PROPOSAL, async move |core| {
             core.submit(record).await
         });
         let unknown = || ProposeError::Unknown { missing: vec![] };
-        let (_, answer) = submit.await?.ok_or_else(unknown)??;
-        match answer {
-            Answer::Applied(applied) => Ok(applied),
-            Answer::Rejected(rejection) => Err(rejection.into()),
-            Answer::Nothing => Err(unknown()),
+        let (_, result) = submit.await?.ok_or_else(unknown)??;
+        match result {
+            ProposalResult::Applied(applied) => Ok(applied),
+            ProposalResult::Rejected(rejection) => Err(rejection.into()),
+            ProposalResult::Nothing => Err(unknown()),
         }
     }
 
@@ -142,10 +142,10 @@ impl Handle {
         F: Future<Output = T> + Send,
     {
         let core = self.core.upgrade().ok_or(ProposeError::ShuttingDown)?;
-        if core.under_way.is_closed() {
+        if core.in_flight.is_closed() {
             return Err(ProposeError::ShuttingDown);
         }
-        let tracker = core.under_way.clone();
+        let tracker = core.in_flight.clone();
         let work = async move { time::timeout(limit, work(core)).await.ok() };
         let worked = self.runtime.spawn(tracker.track_future(work)).await;
         // The runtime ended with the work in its hands.
@@ -179,7 +179,7 @@ impl Handle {
     }
 
     /// What every node says of itself.
-    pub async fn status(&self) -> Result<Status, ProposeError> {
+    pub async fn status(&self) -> Result<ClusterStatus, ProposeError> {
         let status = self.on_engine(QUORUM_PATIENCE, async |core| {
             status::gather(&core, false).await
         });
@@ -196,9 +196,12 @@ impl Handle {
     }
 
     /// Who is to let go of what it holds by [`leadership`](Self::leadership) before that is handed over.
-    pub fn hold_by_leadership(&self, tenant: Arc<dyn Tenant>) {
+    pub fn set_step_down_hook(&self, step_down_hook: Arc<dyn StepDownHook>) {
         if let Some(core) = self.core.upgrade() {
-            *core.tenant.lock().unwrap_or_else(PoisonError::into_inner) = Some(tenant);
+            *core
+                .step_down_hook
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner) = Some(step_down_hook);
         }
     }
 
@@ -209,29 +212,32 @@ impl Handle {
     }
 
     /// What this node tells the others, from now on, of servers that are on their way out.
-    pub fn tell(&self, verdicts: Verdicts) {
+    pub fn set_drain_report(&self, drain_report: DrainReport) {
         if let Some(core) = self.core.upgrade() {
-            *core.verdicts.lock().unwrap_or_else(PoisonError::into_inner) = verdicts;
+            *core
+                .drain_report
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner) = drain_report;
         }
     }
 
     /// What the other members have to say of servers that are on their way out; `None` for each that does not
     /// answer.
-    pub async fn verdicts_of_others(&self) -> Vec<Option<Verdicts>> {
+    pub async fn drain_reports_of_others(&self) -> Vec<Option<DrainReport>> {
         let told = self.on_engine(QUORUM_PATIENCE, async |core| {
-            core.verdicts_of_others().await
+            core.drain_reports_of_others().await
         });
         told.await.ok().flatten().unwrap_or_default()
     }
 
     /// Removes the node of that name from the cluster. It can only come back as a new one.
     pub async fn remove_node(&self, name: String) -> Result<(), ChangeError> {
-        self.change(Change::Remove(name)).await
+        self.change(change_request::Change::Remove(name)).await
     }
 
     /// Makes the node of that name the leader; the one that is most up to date when the name is empty.
     pub async fn transfer(&self, name: String) -> Result<(), ChangeError> {
-        self.change(Change::Transfer(name)).await
+        self.change(change_request::Change::Transfer(name)).await
     }
 
     /// From now on and for good, this node is not to lead: it is about to stop, or serves nothing. It keeps what it
@@ -257,17 +263,20 @@ impl Handle {
 
     /// The leader may be another node: what that holds is what this one would hold.
     fn longest_change(&self) -> Duration {
-        let tenant = self.core.upgrade().and_then(|core| core.tenant());
-        LONGEST_CHANGE + tenant.map_or(Duration::ZERO, |tenant| tenant.longest())
+        let step_down_hook = self.core.upgrade().and_then(|core| core.step_down_hook());
+        LONGEST_CHANGE
+            + step_down_hook.map_or(Duration::ZERO, |step_down_hook| {
+                step_down_hook.max_duration()
+            })
     }
 
-    async fn change(&self, change: Change) -> Result<(), ChangeError> {
+    async fn change(&self, change: change_request::Change) -> Result<(), ChangeError> {
         let work = self.on_engine(self.longest_change(), async move |core| {
             let here = core.metrics().filter(|metrics| core.leads(metrics));
             if here.is_some() {
                 return match &change {
-                    Change::Remove(name) => core.remove_member(name).await,
-                    Change::Transfer(name) => core.hand_over(name).await,
+                    change_request::Change::Remove(name) => core.remove_member(name).await,
+                    change_request::Change::Transfer(name) => core.hand_over(name).await,
                 };
             }
             let metrics = core.metrics();

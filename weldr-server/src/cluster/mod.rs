@@ -42,9 +42,9 @@ pub use log::{
 pub use open::{Log, Opened, open};
 pub use options::{NetworkOptions, StoreOptions, TlsFiles};
 pub use raft::{
-    reporter::{Reporter, Verdicts},
-    status::{NodeReport, NodeStatus, Status},
-    step_down_hook::Tenant,
+    reporter::{DrainReport, Reporter},
+    status::{ClusterStatus, NodeReport, NodeStatus},
+    step_down_hook::StepDownHook,
 };
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use super::{
     error::OpenError,
     handle::Handle,
     options::StoreOptions,
-    running::Running,
+    running::RunningNode,
     storage::store::{OpenedStore, Store},
 };
 
@@ -101,7 +101,7 @@ fn run(
     };
     runtime.block_on(async {
         // Once the node has stopped, nothing of it is left but what its callers hold.
-        match Running::start(options, store).await {
+        match RunningNode::start(options, store).await {
             Ok(running) => {
                 let handle = Handle::new(&running.core, runtime::Handle::current());
                 let told = started.send(Ok((handle, running.is_new)));

@@ -24,10 +24,10 @@ use crate::model::PoolSettings;
 use super::{
     error::OpenError,
     leadership::lease,
-    log::types::{Member, Order, Record},
+    log::types::{Member, Proposal, Record},
     membership::{background, join},
     network::{
-        authentication::Guard,
+        authentication::Authentication,
         peers::{LONGEST_MESSAGE, Peers},
         security::{self, Secret, Tls},
     },
@@ -36,11 +36,11 @@ use super::{
         core::{Core, Role},
         engine,
     },
-    service::Service,
+    service::RaftService,
     storage::{
         disk::Disk,
         log_store::LogStore,
-        persistent_state::{Change, Identity, Kept},
+        persistent_state::{Identity, PersistentState, StorageChange},
         state_machine::StateMachine,
         store::OpenedStore,
     },
@@ -49,10 +49,10 @@ use super::{
 /// How long a start waits for what must be there before it can serve.
 const START_PATIENCE: Duration = Duration::from_secs(30);
 /// How long orders that are under way may take when the node stops.
-const LAST_ORDERS: Duration = Duration::from_secs(2);
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A node at work.
-pub(super) struct Running {
+pub(super) struct RunningNode {
     pub(super) core: Arc<Core>,
     tasks: TaskTracker,
     /// Whether there was nothing before.
@@ -60,22 +60,24 @@ pub(super) struct Running {
 }
 
 /// The listener of the other nodes, and how they know it.
-struct Door {
+struct PeerListener {
     listener: TcpListener,
     address: SocketAddr,
 }
 
-impl Running {
+impl RunningNode {
     pub(super) async fn start(
         options: StoreOptions,
         store: Option<OpenedStore>,
     ) -> Result<Self, OpenError> {
-        let (kept, store) = match store {
-            Some(OpenedStore { store, kept, .. }) => (kept, Some(store)),
-            None => (Kept::new(Identity::random()), None),
+        let (persistent, store) = match store {
+            Some(OpenedStore {
+                store, persistent, ..
+            }) => (persistent, Some(store)),
+            None => (PersistentState::new(Identity::random()), None),
         };
         let network = options.network.as_ref().map(listen).transpose()?;
-        let peers = peers(&kept.identity, options.network.as_ref())?;
+        let peers = peers(&persistent.identity, options.network.as_ref())?;
         let member = Member {
             name: options.name.clone(),
             address: network
@@ -84,10 +86,10 @@ impl Running {
                 .unwrap_or_default(),
         };
         let disk = match store {
-            Some(store) => Some(Disk::start(store, kept.clone())?),
+            Some(store) => Some(Disk::start(store, persistent.clone())?),
             None => None,
         };
-        let log = LogStore::new(kept, disk);
+        let log = LogStore::new(persistent, disk);
         let begun = Self::begin(&options, network, peers, member, log.clone()).await;
         if begun.is_err()
             && let Some(disk) = log.disk()
@@ -99,13 +101,13 @@ impl Running {
 
     async fn begin(
         options: &StoreOptions,
-        network: Option<Door>,
+        network: Option<PeerListener>,
         peers: Peers,
         member: Member,
         log: LogStore,
     ) -> Result<Self, OpenError> {
         let join = options.network.as_ref().map(|network| &network.join[..]);
-        let identity = belong(&log, &peers, &member, join.unwrap_or_default()).await?;
+        let identity = found_or_join(&log, &peers, &member, join.unwrap_or_default()).await?;
         // The state machine ends with the engine, not before the last orders are answered.
         let machine = StateMachine::new(log.clone(), CancellationToken::new());
         let core = Arc::new(Core {
@@ -116,17 +118,17 @@ impl Running {
             peers,
             lease: watch::Sender::new(None),
             leaving: AtomicBool::new(false),
-            withheld: AtomicBool::new(false),
+            lease_withheld: AtomicBool::new(false),
             handing_over: tokio::sync::Mutex::default(),
-            tenant: Mutex::default(),
+            step_down_hook: Mutex::default(),
             handed_over: AtomicU64::new(0),
             role: Mutex::new(Role {
                 state: openraft::ServerState::Learner,
                 since: Instant::now(),
             }),
             reporter: Mutex::default(),
-            verdicts: Mutex::default(),
-            under_way: TaskTracker::new(),
+            drain_report: Mutex::default(),
+            in_flight: TaskTracker::new(),
             stop: CancellationToken::new(),
         });
         let mut running = Self {
@@ -156,7 +158,7 @@ impl Running {
     /// Serves the other nodes.
     fn serve(
         &self,
-        network: Option<Door>,
+        network: Option<PeerListener>,
         options: Option<&NetworkOptions>,
     ) -> Result<(), OpenError> {
         let (Some(network), Some(options)) = (network, options) else {
@@ -170,10 +172,10 @@ impl Running {
         let listener = tokio::net::TcpListener::from_std(network.listener).map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
         let core = &self.core;
-        let service = RaftServer::new(Service(Arc::clone(core)))
+        let service = RaftServer::new(RaftService(Arc::clone(core)))
             .max_decoding_message_size(LONGEST_MESSAGE)
             .max_encoding_message_size(LONGEST_MESSAGE);
-        let guard = Guard::new(core.peers.clone());
+        let authentication = Authentication::new(core.peers.clone());
         let mut builder = Server::builder()
             .http2_keepalive_interval(Some(Duration::from_secs(5)))
             .http2_keepalive_timeout(Some(Duration::from_secs(5)));
@@ -183,7 +185,8 @@ impl Running {
                 .map_err(OpenError::Tls)?;
         }
         let router = builder.add_service(tonic::service::interceptor::InterceptedService::new(
-            service, guard,
+            service,
+            authentication,
         ));
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         let stop = core.stop.clone();
@@ -217,7 +220,7 @@ impl Running {
             .ok_or_else(|| OpenError::engine("it has ended"))?;
         let is_initialized = raft.is_initialized().await;
         if identity.founder && !is_initialized.map_err(OpenError::engine)? {
-            let alone = [(core.me(), core.member.clone())];
+            let alone = [(core.local_id(), core.member.clone())];
             let founded = raft
                 .initialize(std::collections::BTreeMap::from(alone))
                 .await;
@@ -225,7 +228,7 @@ impl Running {
         }
         let alone = core
             .metrics()
-            .is_some_and(|metrics| metrics.membership_config.voter_ids().eq([core.me()]));
+            .is_some_and(|metrics| metrics.membership_config.voter_ids().eq([core.local_id()]));
         if alone {
             // Nobody else can be elected, so there is nothing to wait for.
             let elected = raft.trigger().elect(false).await;
@@ -244,7 +247,7 @@ impl Running {
         }
         if identity.founder {
             let settings = initial.clone();
-            let record = Record::of(&Order::Begin { settings });
+            let record = Record::of(&Proposal::Begin { settings });
             let begun = core.submit(record).await;
             begun.map_err(|failed| OpenError::Begin(failed.into()))?;
             return Ok(true);
@@ -259,7 +262,7 @@ impl Running {
         while Instant::now() < deadline {
             let votes = core.metrics().is_some_and(|metrics| {
                 let mut voters = metrics.committed_membership_config.voter_ids();
-                voters.any(|id| id == core.me())
+                voters.any(|id| id == core.local_id())
             });
             if votes && core.machine.has_begun() {
                 return Ok(());
@@ -271,8 +274,8 @@ impl Running {
 
     pub(super) async fn stop(self) {
         let core = &self.core;
-        core.under_way.close();
-        if time::timeout(LAST_ORDERS, core.under_way.wait())
+        core.in_flight.close();
+        if time::timeout(STOP_TIMEOUT, core.in_flight.wait())
             .await
             .is_err()
         {
@@ -286,7 +289,10 @@ impl Running {
             let _ = raft.shutdown().await;
         }
         self.tasks.close();
-        if time::timeout(LAST_ORDERS, self.tasks.wait()).await.is_err() {
+        if time::timeout(STOP_TIMEOUT, self.tasks.wait())
+            .await
+            .is_err()
+        {
             warn!("tasks of the cluster are not waited for");
         }
         if let Some(disk) = core.log.disk() {
@@ -295,7 +301,7 @@ impl Running {
     }
 }
 
-fn listen(options: &NetworkOptions) -> Result<Door, OpenError> {
+fn listen(options: &NetworkOptions) -> Result<PeerListener, OpenError> {
     let refused = |source| OpenError::Listen {
         address: options.listen,
         source,
@@ -303,7 +309,7 @@ fn listen(options: &NetworkOptions) -> Result<Door, OpenError> {
     let listener = TcpListener::bind(options.listen).map_err(refused)?;
     let bound = listener.local_addr().map_err(refused)?;
     let address = options.advertise.unwrap_or(bound);
-    Ok(Door { listener, address })
+    Ok(PeerListener { listener, address })
 }
 
 fn peers(identity: &Identity, options: Option<&NetworkOptions>) -> Result<Peers, OpenError> {
@@ -318,13 +324,13 @@ fn peers(identity: &Identity, options: Option<&NetworkOptions>) -> Result<Peers,
 }
 
 /// Founds a cluster or joins one, unless the node belongs to one already.
-async fn belong(
+async fn found_or_join(
     log: &LogStore,
     peers: &Peers,
     member: &Member,
     join: &[SocketAddr],
 ) -> Result<Identity, OpenError> {
-    let mut identity = log.kept().identity;
+    let mut identity = log.persistent().identity;
     if identity.cluster.is_some() {
         return Ok(identity);
     }
@@ -335,8 +341,8 @@ async fn belong(
         join::join(peers, member, join).await?
     };
     identity.cluster = Some(cluster);
-    let kept = log.change_durably(Change::Identity(identity)).await;
-    kept.map_err(OpenError::engine)?;
-    peers.belongs_to(cluster);
+    let persistent = log.change_durably(StorageChange::Identity(identity)).await;
+    persistent.map_err(OpenError::engine)?;
+    peers.set_cluster(cluster);
     Ok(identity)
 }

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use tonic::{Request, Response, Status, Streaming};
-use weldr_proto::raft::v1::{self, change_request::Change, raft_server, snapshot_part::Part};
+use weldr_proto::raft::v1::{self, change_request, raft_server, snapshot_part::Part};
 
 use super::{
-    log::{convert, types::Snapshot},
-    network::authentication::Caller,
+    log::{convert, types::RaftSnapshot},
+    network::authentication::PeerRole,
     raft::core::{Core, Raft},
 };
 
@@ -17,9 +17,9 @@ const LONGEST_STATE: usize = 1024 * 1024 * 1024;
 
 /// The calls.
 #[derive(Debug, Clone)]
-pub(super) struct Service(pub(super) Arc<Core>);
+pub(super) struct RaftService(pub(super) Arc<Core>);
 
-impl Service {
+impl RaftService {
     fn raft(&self) -> Result<Raft, Status> {
         let raft = self.0.raft();
         raft.ok_or_else(|| Status::unavailable("the node is not ready"))
@@ -28,8 +28,8 @@ impl Service {
 
 /// The request of a member.
 fn of_member<T>(request: Request<T>) -> Result<T, Status> {
-    match request.extensions().get::<Caller>() {
-        Some(Caller::Member) => Ok(request.into_inner()),
+    match request.extensions().get::<PeerRole>() {
+        Some(PeerRole::Member) => Ok(request.into_inner()),
         _ => Err(Status::permission_denied("only for members")),
     }
 }
@@ -43,7 +43,7 @@ fn failed(error: impl std::fmt::Display) -> Status {
 }
 
 #[tonic::async_trait]
-impl raft_server::Raft for Service {
+impl raft_server::Raft for RaftService {
     async fn append(
         &self,
         request: Request<v1::AppendRequest>,
@@ -138,8 +138,8 @@ impl raft_server::Raft for Service {
         request: Request<v1::ChangeRequest>,
     ) -> Result<Response<v1::ChangeResponse>, Status> {
         match of_member(request)?.change {
-            Some(Change::Remove(name)) => self.0.remove_member(&name).await?,
-            Some(Change::Transfer(name)) => self.0.hand_over(&name).await?,
+            Some(change_request::Change::Remove(name)) => self.0.remove_member(&name).await?,
+            Some(change_request::Change::Transfer(name)) => self.0.hand_over(&name).await?,
             None => return Err(Status::unimplemented("this weldr does not know the change")),
         }
         Ok(Response::new(v1::ChangeResponse {}))
@@ -157,7 +157,7 @@ impl raft_server::Raft for Service {
 /// All parts of a snapshot.
 async fn receive(
     mut parts: Streaming<v1::SnapshotPart>,
-) -> Result<(v1::SnapshotHead, Snapshot), Status> {
+) -> Result<(v1::SnapshotHead, RaftSnapshot), Status> {
     let mut head = None;
     let mut state = BytesMut::new();
     while let Some(part) = parts.message().await? {
@@ -172,7 +172,7 @@ async fn receive(
     let head = head.ok_or_else(|| Status::invalid_argument("there is no head"))?;
     let meta =
         convert::from_snapshot_meta(head.meta.clone().unwrap_or_default()).map_err(malformed)?;
-    let snapshot = Snapshot {
+    let snapshot = RaftSnapshot {
         meta,
         snapshot: state.freeze(),
     };

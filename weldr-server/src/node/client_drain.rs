@@ -7,10 +7,10 @@ use tokio::{sync::watch, time};
 use weldr_proto::raft::v1::VirtualAddress;
 
 use crate::{
-    cluster::Tenant,
+    cluster::StepDownHook,
     proxy::HandOver,
     stats::{ClientShard, Sharded, Totals},
-    vip::{Standing, Status},
+    vip::{AddressStatus, Standing},
 };
 
 /// For how long answers tell clients to close, and others still come: until those that ask nothing are parked, so that
@@ -25,15 +25,15 @@ const LOOK: Duration = Duration::from_millis(2);
 
 /// Sends clients away from the virtual addresses, and sees them leave.
 #[derive(Debug)]
-pub(super) struct Departure {
+pub(super) struct ClientDrain {
     pub(super) hand_over: watch::Sender<HandOver>,
     pub(super) clients: Arc<Sharded<ClientShard>>,
-    pub(super) addresses: watch::Receiver<Vec<Status>>,
+    pub(super) addresses: watch::Receiver<Vec<AddressStatus>>,
     /// How long dropping the addresses may take.
     pub(super) release: Duration,
 }
 
-impl Departure {
+impl ClientDrain {
     /// Clients cannot be answered from an address that has left, so they end before: first those that ask, then those
     /// that are idle. Nobody is let in between, which costs a new client the time until it repeats its SYN.
     async fn send_clients_away(&self) {
@@ -71,11 +71,11 @@ impl Departure {
 }
 
 /// Whether the address is on this node; also one that may be.
-pub(super) fn is_here(status: &Status) -> bool {
+pub(super) fn is_here(status: &AddressStatus) -> bool {
     !matches!(status.standing, Standing::Absent(_))
 }
 
-impl Tenant for Departure {
+impl StepDownHook for ClientDrain {
     fn prepare(&self) -> BoxFuture<'_, ()> {
         Box::pin(self.send_clients_away())
     }
@@ -84,13 +84,13 @@ impl Tenant for Departure {
         Box::pin(self.have_left())
     }
 
-    fn longest(&self) -> Duration {
+    fn max_duration(&self) -> Duration {
         CLOSING + SHUT + LAST + self.release
     }
 
     fn addresses(&self) -> Vec<VirtualAddress> {
         let addresses = self.addresses.borrow();
-        let told = |status: &Status| VirtualAddress {
+        let told = |status: &AddressStatus| VirtualAddress {
             address: status.address.to_string(),
             interface: status.interface.clone(),
             held: status.standing == Standing::Holding,
@@ -117,29 +117,29 @@ mod tests {
     const NOT_LEADER: Standing = Standing::Absent(Absence::NotLeader);
 
     struct Stage {
-        departure: Departure,
+        drain: ClientDrain,
         told: watch::Receiver<HandOver>,
-        board: watch::Sender<Vec<Status>>,
+        statuses: watch::Sender<Vec<AddressStatus>>,
     }
 
     fn stage(standing: Standing) -> Stage {
-        let status = Status {
+        let status = AddressStatus {
             address: "10.0.0.100/24".parse().unwrap(),
             interface: "eth0".to_owned(),
             standing,
             since: Timestamp(0),
         };
-        let board = watch::Sender::new(vec![status]);
+        let statuses = watch::Sender::new(vec![status]);
         let hand_over = watch::Sender::new(HandOver::None);
         Stage {
             told: hand_over.subscribe(),
-            departure: Departure {
+            drain: ClientDrain {
                 hand_over,
                 clients: Arc::new(Sharded::new(1)),
-                addresses: board.subscribe(),
+                addresses: statuses.subscribe(),
                 release: RELEASE,
             },
-            board,
+            statuses,
         }
     }
 
@@ -147,19 +147,19 @@ mod tests {
     async fn clients_are_waited_for_no_longer_than_it_may_take() {
         let stage = stage(Standing::Holding);
         let begun = Instant::now();
-        stage.departure.prepare().await;
+        stage.drain.prepare().await;
         assert_eq!(begun.elapsed(), CLOSING + SHUT, "nobody was there");
         assert_eq!(*stage.told.borrow(), HandOver::Closed);
 
-        stage.departure.clients.of(0).connections.rise();
+        stage.drain.clients.of(0).connections.rise();
         let begun = Instant::now();
-        stage.departure.prepare().await;
+        stage.drain.prepare().await;
         assert!(
             begun.elapsed() >= CLOSING + SHUT + LAST,
             "{:?}",
             begun.elapsed()
         );
-        stage.departure.resume();
+        stage.drain.resume();
         assert_eq!(*stage.told.borrow(), HandOver::None);
     }
 
@@ -167,9 +167,9 @@ mod tests {
     async fn nobody_is_sent_away_where_no_address_is() {
         let stage = stage(NOT_LEADER);
         let begun = Instant::now();
-        stage.departure.prepare().await;
+        stage.drain.prepare().await;
         assert!(!stage.told.has_changed().unwrap());
-        assert_eq!(stage.departure.released().await, Ok(()));
+        assert_eq!(stage.drain.released().await, Ok(()));
         assert_eq!(begun.elapsed(), Duration::ZERO);
     }
 
@@ -177,17 +177,17 @@ mod tests {
     async fn it_returns_when_the_addresses_have_left_and_says_when_they_do_not() {
         let stage = stage(Standing::Failing("it may be here".to_owned()));
         let begun = Instant::now();
-        assert!(stage.departure.released().await.is_err());
+        assert!(stage.drain.released().await.is_err());
         assert_eq!(begun.elapsed(), RELEASE);
-        assert!(stage.departure.longest() > RELEASE);
+        assert!(stage.drain.max_duration() > RELEASE);
         let later = async {
             time::sleep(Duration::from_millis(70)).await;
             stage
-                .board
-                .send_modify(|board| board[0].standing = NOT_LEADER);
+                .statuses
+                .send_modify(|statuses| statuses[0].standing = NOT_LEADER);
         };
         let begun = Instant::now();
-        let (left, ()) = tokio::join!(stage.departure.released(), later);
+        let (left, ()) = tokio::join!(stage.drain.released(), later);
         assert_eq!(left, Ok(()));
         assert_eq!(begun.elapsed(), Duration::from_millis(70));
     }

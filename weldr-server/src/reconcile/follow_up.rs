@@ -19,7 +19,7 @@ use crate::{
     snapshot::{ServerView, Snapshots},
 };
 
-use super::local_votes::{Board, Verdict};
+use super::local_votes::{LocalVote, LocalVotes};
 
 /// How often a draining server is asked whether something still runs on it. The data path tells nobody when
 /// a request ends, so that requests of all other servers do not pay for it.
@@ -39,71 +39,79 @@ pub(super) enum FollowUp {
 
 /// A follow-up that is under way; called off, and its verdict withdrawn, when dropped.
 #[derive(Debug)]
-pub(super) struct Running {
+pub(super) struct RunningFollowUp {
     follow_up: FollowUp,
     server: ServerId,
-    board: Board,
+    local_votes: LocalVotes,
     holds: Arc<AtomicBool>,
     task: AbortHandle,
 }
 
-impl Running {
+impl RunningFollowUp {
     pub(super) fn follow_up(&self) -> FollowUp {
         self.follow_up
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningFollowUp {
     fn drop(&mut self) {
         self.task.abort();
         // It may be past the point where it can be stopped.
         self.holds.store(false, Ordering::SeqCst);
-        self.board.withdraw(self.server);
+        self.local_votes.withdraw(self.server);
     }
 }
 
 /// What follow-ups need.
 #[derive(Debug, Clone)]
 pub(super) struct FollowUps {
-    board: Board,
+    local_votes: LocalVotes,
     snapshots: Snapshots,
 }
 
 impl FollowUps {
-    pub(super) fn new(board: Board, snapshots: Snapshots) -> Self {
-        Self { board, snapshots }
+    pub(super) fn new(local_votes: LocalVotes, snapshots: Snapshots) -> Self {
+        Self {
+            local_votes,
+            snapshots,
+        }
     }
 
     /// Begins what is due for a server, which snapshot `version` shows as it is.
-    pub(super) fn begin(&self, due: FollowUp, server: &Arc<ServerView>, version: u64) -> Running {
+    pub(super) fn begin(
+        &self,
+        due: FollowUp,
+        server: &Arc<ServerView>,
+        version: u64,
+    ) -> RunningFollowUp {
         let (this, view) = (self.clone(), Arc::clone(server));
         let holds = Arc::new(AtomicBool::new(true));
         let still_holds = Arc::clone(&holds);
         let task = tokio::spawn(async move {
-            let verdict = match due {
+            let vote = match due {
                 FollowUp::EndRemoval => this.finished(&view, version).await,
                 FollowUp::Deregister { at } => {
                     time::sleep_until(at).await;
-                    Verdict::Overdue
+                    LocalVote::Overdue
                 }
             };
-            this.board.add(view.desired.id, verdict, &still_holds);
+            this.local_votes.add(view.desired.id, vote, &still_holds);
         });
-        Running {
+        RunningFollowUp {
             follow_up: due,
             server: server.desired.id,
-            board: self.board.clone(),
+            local_votes: self.local_votes.clone(),
             holds,
             task: task.abort_handle(),
         }
     }
 
-    async fn finished(&self, server: &ServerView, version: u64) -> Verdict {
+    async fn finished(&self, server: &ServerView, version: u64) -> LocalVote {
         // Until then, a worker may be choosing it by an older snapshot.
         self.snapshots.seen_by_all_workers(version).await;
         while server.live.in_flight() > 0 {
             time::sleep(LOOK).await;
         }
-        Verdict::Finished
+        LocalVote::Finished
     }
 }

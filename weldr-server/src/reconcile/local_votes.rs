@@ -11,13 +11,13 @@ use std::{
 use tokio::sync::Notify;
 
 use crate::{
-    cluster::{Handle, Verdicts},
+    cluster::{DrainReport, Handle},
     model::ServerId,
 };
 
 /// A verdict of this node; others hear of it with its next report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum LocalVote {
     /// Nothing runs on the server any more, and nothing will.
     Finished,
     /// It is unhealthy for longer than it may be.
@@ -26,27 +26,27 @@ pub(super) enum Verdict {
 
 /// The verdicts that hold. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(super) struct Board {
+pub(super) struct LocalVotes {
     cluster: Handle,
-    verdicts: Arc<Mutex<Verdicts>>,
+    report: Arc<Mutex<DrainReport>>,
     changed: Arc<Notify>,
 }
 
-impl Board {
+impl LocalVotes {
     pub(super) fn new(cluster: Handle) -> Self {
         Self {
             cluster,
-            verdicts: Arc::default(),
+            report: Arc::default(),
             changed: Arc::default(),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Verdicts> {
-        self.verdicts.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, DrainReport> {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The verdicts of this node.
-    pub(super) fn verdicts(&self) -> Verdicts {
+    pub(super) fn report(&self) -> DrainReport {
         self.lock().clone()
     }
 
@@ -56,36 +56,36 @@ impl Board {
     }
 
     /// Adds a verdict while `holds` says that it still does.
-    pub(super) fn add(&self, server: ServerId, verdict: Verdict, holds: &AtomicBool) {
-        let verdicts = {
-            let mut verdicts = self.lock();
+    pub(super) fn add(&self, server: ServerId, vote: LocalVote, holds: &AtomicBool) {
+        let report = {
+            let mut report = self.lock();
             if !holds.load(Ordering::SeqCst) {
                 return;
             }
-            set(&mut verdicts, verdict).insert(server.0);
-            verdicts.clone()
+            set(&mut report, vote).insert(server.0);
+            report.clone()
         };
-        self.cluster.tell(verdicts);
+        self.cluster.set_drain_report(report);
         self.changed.notify_one();
     }
 
     /// The server is gone, or as it should be.
     pub(super) fn withdraw(&self, server: ServerId) {
-        let verdicts = {
-            let mut verdicts = self.lock();
-            let finished = verdicts.finished.remove(&server.0);
-            if !verdicts.overdue.remove(&server.0) && !finished {
+        let report = {
+            let mut report = self.lock();
+            let finished = report.finished.remove(&server.0);
+            if !report.overdue.remove(&server.0) && !finished {
                 return;
             }
-            verdicts.clone()
+            report.clone()
         };
-        self.cluster.tell(verdicts);
+        self.cluster.set_drain_report(report);
     }
 }
 
-fn set(verdicts: &mut Verdicts, verdict: Verdict) -> &mut BTreeSet<u64> {
-    match verdict {
-        Verdict::Finished => &mut verdicts.finished,
-        Verdict::Overdue => &mut verdicts.overdue,
+fn set(report: &mut DrainReport, vote: LocalVote) -> &mut BTreeSet<u64> {
+    match vote {
+        LocalVote::Finished => &mut report.finished,
+        LocalVote::Overdue => &mut report.overdue,
     }
 }

@@ -24,8 +24,8 @@ use crate::{
 };
 
 use follow_up::FollowUps;
-use local_votes::Board;
-use removal_controller::Council;
+use local_votes::LocalVotes;
+use removal_controller::RemovalController;
 use tracked::Tracked;
 
 /// Changes of health that wait to be published; probers wait when there are more.
@@ -40,7 +40,7 @@ pub struct Reconciler {
     publisher: Publisher,
     follow_ups: FollowUps,
     /// Until it runs.
-    council: Option<Council>,
+    removal_controller: Option<RemovalController>,
     workers: usize,
     servers: BTreeMap<SocketAddr, Tracked>,
     addresses: HashMap<ServerId, SocketAddr>,
@@ -68,17 +68,17 @@ impl Reconciler {
         };
         let (publisher, snapshots) = Publisher::new(nothing, workers);
         let (observer, observations) = mpsc::channel(MOST_WAITING_OBSERVATIONS);
-        let board = Board::new(cluster.clone());
-        let council = Council {
+        let local_votes = LocalVotes::new(cluster.clone());
+        let removal_controller = RemovalController {
             cluster: cluster.clone(),
             snapshots: snapshots.clone(),
-            board: board.clone(),
+            local_votes: local_votes.clone(),
         };
         let mut reconciler = Self {
             states: cluster.watch(),
             publisher,
-            follow_ups: FollowUps::new(board, snapshots.clone()),
-            council: Some(council),
+            follow_ups: FollowUps::new(local_votes, snapshots.clone()),
+            removal_controller: Some(removal_controller),
             workers,
             servers: BTreeMap::new(),
             addresses: HashMap::new(),
@@ -99,8 +99,8 @@ impl Reconciler {
         let mut observed = Vec::with_capacity(MOST_IN_SNAPSHOT);
         let ended = stop.child_token();
         let _ended = ended.clone().drop_guard();
-        if let Some(council) = self.council.take() {
-            tokio::spawn(council.run(ended));
+        if let Some(removal_controller) = self.removal_controller.take() {
+            tokio::spawn(removal_controller.run(ended));
         }
         loop {
             tokio::select! {

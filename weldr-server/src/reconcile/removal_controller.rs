@@ -7,12 +7,12 @@ use tokio::time;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    cluster::{Handle, ProposeError, Verdicts},
+    cluster::{DrainReport, Handle, ProposeError},
     model::{Command, PoolName, ServerId, Timestamp},
     snapshot::{PoolView, ServerView, Snapshots},
 };
 
-use super::local_votes::Board;
+use super::local_votes::LocalVotes;
 
 /// How often the others are asked while a server drains.
 const LOOK: Duration = Duration::from_millis(20);
@@ -21,10 +21,10 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// The task; it rests where this node does not lead.
 #[derive(Debug)]
-pub(super) struct Council {
+pub(super) struct RemovalController {
     pub(super) cluster: Handle,
     pub(super) snapshots: Snapshots,
-    pub(super) board: Board,
+    pub(super) local_votes: LocalVotes,
 }
 
 /// What is to be done with a server.
@@ -42,16 +42,16 @@ enum End {
     Deregister,
 }
 
-impl Council {
+impl RemovalController {
     pub(super) async fn run(self, stop: CancellationToken) {
         let mut said = HashSet::new();
         while stop.run_until_cancelled(self.pause()).await.is_some() {
             if !self.cluster.leads() {
                 continue;
             }
-            let others = self.cluster.verdicts_of_others().await;
+            let others = self.cluster.drain_reports_of_others().await;
             let snapshot = self.snapshots.current();
-            let own = self.board.verdicts();
+            let own = self.local_votes.report();
             let decisions = decide(&snapshot.pool, &own, &others, Timestamp::now());
             said.retain(|id| decisions.iter().any(|decision| decision.id() == *id));
             for decision in decisions {
@@ -72,7 +72,7 @@ impl Council {
             LOOK
         };
         // A verdict of this node is news at once.
-        let _ = time::timeout(pause, self.board.changed()).await;
+        let _ = time::timeout(pause, self.local_votes.changed()).await;
     }
 
     async fn carry_out(&self, decision: Decision) {
@@ -95,15 +95,15 @@ impl Council {
 /// What the verdicts say. `None` among the others: a node that does not answer.
 fn decide(
     pool: &PoolView,
-    own: &Verdicts,
-    others: &[Option<Verdicts>],
+    own: &DrainReport,
+    others: &[Option<DrainReport>],
     now: Timestamp,
 ) -> Vec<Decision> {
     let reporting = 1 + others.iter().flatten().count();
     let end_of = |server: &Arc<ServerView>| {
         let id = server.desired.id.0;
         let removal = server.desired.removal?;
-        let finished = |verdicts: &Verdicts| verdicts.finished.contains(&id);
+        let finished = |report: &DrainReport| report.finished.contains(&id);
         // A node that does not answer may still have requests running: they have until the deadline.
         let everywhere = finished(own)
             && others
@@ -114,16 +114,16 @@ fn decide(
     };
     let deregister = |server: &Arc<ServerView>| {
         let id = server.desired.id.0;
-        let overdue = |verdicts: &&Verdicts| verdicts.overdue.contains(&id);
-        let seen = std::iter::once(own).chain(others.iter().flatten());
-        let is_overdue = 2 * seen.filter(overdue).count() > reporting;
+        let overdue = |report: &&DrainReport| report.overdue.contains(&id);
+        let reports = std::iter::once(own).chain(others.iter().flatten());
+        let is_overdue = 2 * reports.filter(overdue).count() > reporting;
         (is_overdue && server.desired.removal.is_none()).then_some(End::Deregister)
     };
     let ends = pool.leaving().iter().map(|server| (server, end_of(server)));
     // This comes every few milliseconds while a server drains, and the pool may be large: it is gone through only when
     // somebody has something to say.
-    let mut verdicts = std::iter::once(own).chain(others.iter().flatten());
-    let has_overdue = verdicts.any(|verdicts| !verdicts.overdue.is_empty());
+    let mut reports = std::iter::once(own).chain(others.iter().flatten());
+    let has_overdue = reports.any(|report| !report.overdue.is_empty());
     let all = has_overdue
         .then(|| pool.servers.iter())
         .into_iter()
@@ -209,21 +209,21 @@ mod tests {
         })
     }
 
-    fn finished(ids: &[u64]) -> Verdicts {
-        Verdicts {
+    fn finished(ids: &[u64]) -> DrainReport {
+        DrainReport {
             finished: ids.iter().copied().collect(),
-            ..Verdicts::default()
+            ..DrainReport::default()
         }
     }
 
-    fn overdue(ids: &[u64]) -> Verdicts {
-        Verdicts {
+    fn overdue(ids: &[u64]) -> DrainReport {
+        DrainReport {
             overdue: ids.iter().copied().collect(),
-            ..Verdicts::default()
+            ..DrainReport::default()
         }
     }
 
-    fn decided(own: &Verdicts, others: &[Option<Verdicts>], now: u64) -> Vec<(u64, End)> {
+    fn decided(own: &DrainReport, others: &[Option<DrainReport>], now: u64) -> Vec<(u64, End)> {
         let servers = vec![server(1, true), server(2, false)];
         let (name, settings) = (PoolName::default(), PoolSettings::default());
         let pool = PoolView::new(name, settings, Revision(2), servers);

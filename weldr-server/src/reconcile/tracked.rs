@@ -10,7 +10,7 @@ use crate::{
     snapshot::{LiveServer, ServerView},
 };
 
-use super::follow_up::{FollowUp, FollowUps, Running};
+use super::follow_up::{FollowUp, FollowUps, RunningFollowUp};
 
 #[derive(Debug)]
 pub(super) struct Tracked {
@@ -20,7 +20,7 @@ pub(super) struct Tracked {
     /// When `observed` came into its state, by a clock that is never set.
     observed_since: Instant,
     prober: Prober,
-    running: Option<Running>,
+    running: Option<RunningFollowUp>,
 }
 
 impl Tracked {
@@ -96,7 +96,7 @@ impl Tracked {
         version: u64,
     ) {
         let due = self.due(settings);
-        if self.running.as_ref().map(Running::follow_up) != due {
+        if self.running.as_ref().map(RunningFollowUp::follow_up) != due {
             // The old one first: it takes its verdict with it.
             self.running = None;
             self.running = due.map(|due| follow_ups.begin(due, &self.view, version));

@@ -6,7 +6,7 @@ use crate::model::VirtualAddress;
 
 /// Why a node cannot look after its virtual addresses.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
+pub enum VipStartError {
     /// There is no such interface.
     #[error(
         "vip_interface = {0}: this machine has no such network interface (`ip link` lists them)"
@@ -39,7 +39,7 @@ pub enum StartError {
         /// Which address.
         address: VirtualAddress,
         /// Why.
-        source: MeansError,
+        source: BackendError,
     },
     /// The process that would drop the addresses of a dead node does not start.
     #[error("the guard of the virtual addresses cannot be started")]
@@ -51,7 +51,7 @@ pub enum StartError {
 
 /// Why an address cannot be taken or dropped.
 #[derive(Debug, thiserror::Error)]
-pub enum MeansError {
+pub enum BackendError {
     /// The interface has gone.
     #[error("there is no network interface {0}")]
     NoInterface(String),

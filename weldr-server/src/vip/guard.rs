@@ -24,13 +24,13 @@ use tokio::{
 };
 
 use super::{
-    backend::Means,
-    error::{MeansError, StartError},
+    backend::AddressBackend,
+    error::{BackendError, VipStartError},
     hook::Hook,
     inputs::Sources,
     kernel::{Kernel, KernelAddress},
-    ownership::{Grounds, MARGIN},
-    status::{Standing, Status},
+    ownership::{Eligibility, MARGIN},
+    status::{AddressStatus, Standing},
 };
 use crate::config::VirtualAddresses;
 
@@ -42,7 +42,7 @@ const LAST_TRIES: u32 = 20;
 
 /// What the guard is told when it begins, as a line of JSON.
 #[derive(Debug, Serialize, Deserialize)]
-struct Orders {
+struct GuardConfig {
     addresses: Vec<String>,
     interface: String,
     hook: Option<std::path::PathBuf>,
@@ -50,7 +50,7 @@ struct Orders {
 
 /// What the guard is told from then on, a line each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-enum Word {
+enum GuardMessage {
     /// The addresses have to be gone at this moment, in nanoseconds of the monotonic clock, which all processes
     /// of a machine share.
     Until(u64),
@@ -70,11 +70,11 @@ impl Guard {
     pub(super) async fn start(
         command: &[OsString],
         addresses: &VirtualAddresses,
-    ) -> Result<Self, StartError> {
+    ) -> Result<Self, VipStartError> {
         let Some((program, args)) = command.split_first() else {
-            return Err(StartError::Guard(io::ErrorKind::InvalidInput.into()));
+            return Err(VipStartError::Guard(io::ErrorKind::InvalidInput.into()));
         };
-        let orders = Orders {
+        let config = GuardConfig {
             addresses: addresses
                 .addresses
                 .iter()
@@ -90,10 +90,13 @@ impl Guard {
             // Ctrl-C and Ctrl-Z at a terminal are for the first process only.
             .process_group(0)
             .spawn()
-            .map_err(StartError::Guard)?;
+            .map_err(VipStartError::Guard)?;
         let pipe = child.stdin.take();
-        let mut pipe = pipe.ok_or_else(|| StartError::Guard(io::ErrorKind::BrokenPipe.into()))?;
-        say(&mut pipe, &orders).await.map_err(StartError::Guard)?;
+        let mut pipe =
+            pipe.ok_or_else(|| VipStartError::Guard(io::ErrorKind::BrokenPipe.into()))?;
+        say(&mut pipe, &config)
+            .await
+            .map_err(VipStartError::Guard)?;
         Ok(Self { child, pipe })
     }
 
@@ -101,29 +104,30 @@ impl Guard {
     pub(super) async fn inform(
         mut self,
         mut sources: Sources,
-        mut board: watch::Receiver<Vec<Status>>,
+        mut statuses: watch::Receiver<Vec<AddressStatus>>,
     ) {
-        let mut told = Word::Clear;
+        let mut told = GuardMessage::Clear;
         loop {
-            let grounds = sources.grounds();
-            let all_gone = board
+            let eligibility = sources.eligibility();
+            let all_gone = statuses
                 .borrow_and_update()
                 .iter()
                 .all(|status| matches!(status.standing, Standing::Absent(_)));
-            let word = word(grounds, all_gone, Instant::now()).filter(|word| *word != told);
-            if let Some(word) = word {
-                if let Err(error) = say(&mut self.pipe, &word).await {
+            let message =
+                message(eligibility, all_gone, Instant::now()).filter(|message| *message != told);
+            if let Some(message) = message {
+                if let Err(error) = say(&mut self.pipe, &message).await {
                     tracing::error!(
                         %error,
                         "the guard of the virtual addresses has ended: if this process dies, they stay for a second"
                     );
                     return;
                 }
-                told = word;
+                told = message;
             }
             tokio::select! {
                 () = sources.changed() => {}
-                changed = board.changed() => if changed.is_err() { break },
+                changed = statuses.changed() => if changed.is_err() { break },
             }
         }
         // The end of the pipe is the end of the guard, which first drops what it was not told to be gone.
@@ -133,10 +137,10 @@ impl Guard {
 }
 
 /// What to tell the guard, which acts after the node would have and before the lease ends, unless it knows all there is to know.
-fn word(grounds: Grounds, all_gone: bool, now: Instant) -> Option<Word> {
-    match grounds.end(now) {
-        Ok(end) => Some(Word::Until(on_the_clock(end + MARGIN / 2))),
-        Err(_) if all_gone => Some(Word::Clear),
+fn message(eligibility: Eligibility, all_gone: bool, now: Instant) -> Option<GuardMessage> {
+    match eligibility.end(now) {
+        Ok(end) => Some(GuardMessage::Until(on_the_clock(end + MARGIN / 2))),
+        Err(_) if all_gone => Some(GuardMessage::Clear),
         Err(_) => None,
     }
 }
@@ -169,7 +173,7 @@ fn clock() -> u64 {
 
 /// Guards the addresses of the process at the other end of standard input, until that ends. Must be called inside
 /// a tokio runtime.
-pub async fn guard() -> Result<(), StartError> {
+pub async fn guard() -> Result<(), VipStartError> {
     // Who stops a service signals all its processes: this one has to be the last.
     let signals = [
         SignalKind::terminate(),
@@ -177,32 +181,35 @@ pub async fn guard() -> Result<(), StartError> {
         SignalKind::hangup(),
     ];
     let caught: io::Result<Vec<Signal>> = signals.into_iter().map(signal).collect();
-    let _caught = caught.map_err(StartError::Guard)?;
+    let _caught = caught.map_err(VipStartError::Guard)?;
     let input = stdin()
         .as_fd()
         .try_clone_to_owned()
-        .map_err(StartError::Guard)?;
-    let input = pipe::Receiver::from_owned_fd(input).map_err(StartError::Guard)?;
+        .map_err(VipStartError::Guard)?;
+    let input = pipe::Receiver::from_owned_fd(input).map_err(VipStartError::Guard)?;
     let mut lines = BufReader::new(input).lines();
-    let Some(orders) = lines.next_line().await.map_err(StartError::Guard)? else {
+    let Some(config) = lines.next_line().await.map_err(VipStartError::Guard)? else {
         return Ok(());
     };
-    let orders: Orders =
-        serde_json::from_str(&orders).map_err(|error| StartError::Guard(error.into()))?;
-    let addresses = orders.addresses.iter().flat_map(|address| address.parse());
-    if let Some(hook) = &orders.hook {
-        let means = addresses.map(|address| Hook::new(hook, address, &orders.interface));
-        watch_over(&mut means.collect::<Vec<_>>(), lines).await;
+    let config: GuardConfig =
+        serde_json::from_str(&config).map_err(|error| VipStartError::Guard(error.into()))?;
+    let addresses = config.addresses.iter().flat_map(|address| address.parse());
+    if let Some(hook) = &config.hook {
+        let backends = addresses.map(|address| Hook::new(hook, address, &config.interface));
+        watch_over(&mut backends.collect::<Vec<_>>(), lines).await;
     } else {
         let kernel = Kernel::open()?;
-        let means =
-            addresses.map(|address| KernelAddress::new(&kernel, address, &orders.interface));
-        watch_over(&mut means.collect::<Vec<_>>(), lines).await;
+        let backends =
+            addresses.map(|address| KernelAddress::new(&kernel, address, &config.interface));
+        watch_over(&mut backends.collect::<Vec<_>>(), lines).await;
     }
     Ok(())
 }
 
-async fn watch_over<M: Means>(means: &mut [M], mut lines: Lines<impl AsyncBufRead + Unpin>) {
+async fn watch_over<B: AddressBackend>(
+    backends: &mut [B],
+    mut lines: Lines<impl AsyncBufRead + Unpin>,
+) {
     let mut until = None;
     loop {
         let over = async {
@@ -216,15 +223,15 @@ async fn watch_over<M: Means>(means: &mut [M], mut lines: Lines<impl AsyncBufRea
             biased;
             line = lines.next_line() => match line {
                 Ok(Some(line)) => match serde_json::from_str(&line) {
-                    Ok(Word::Until(nanos)) => until = Some(moment(nanos)),
-                    Ok(Word::Clear) => until = None,
+                    Ok(GuardMessage::Until(nanos)) => until = Some(moment(nanos)),
+                    Ok(GuardMessage::Clear) => until = None,
                     Err(error) => tracing::error!(%error, "the guard was told something it does not understand"),
                 },
                 Ok(None) | Err(_) => break,
             },
             () = over => {
                 tracing::warn!("guard: the lease is over and the node does not move: dropping its virtual addresses");
-                until = drop_all(means).await.err().map(|_| Instant::now() + RETRY);
+                until = drop_all(backends).await.err().map(|_| Instant::now() + RETRY);
             }
         }
     }
@@ -233,17 +240,17 @@ async fn watch_over<M: Means>(means: &mut [M], mut lines: Lines<impl AsyncBufRea
     }
     tracing::warn!("guard: the node has died: dropping its virtual addresses");
     for _ in 0..LAST_TRIES {
-        if drop_all(means).await.is_ok() {
+        if drop_all(backends).await.is_ok() {
             return;
         }
         time::sleep(RETRY).await;
     }
 }
 
-async fn drop_all<M: Means>(means: &mut [M]) -> Result<(), MeansError> {
+async fn drop_all<B: AddressBackend>(backends: &mut [B]) -> Result<(), BackendError> {
     let mut all = Ok(());
-    for means in means {
-        if let Err(error) = means.drop_it().await {
+    for backend in backends {
+        if let Err(error) = backend.release().await {
             tracing::error!(%error, "guard: a virtual address cannot be dropped");
             all = Err(error);
         }
@@ -253,7 +260,7 @@ async fn drop_all<M: Means>(means: &mut [M]) -> Result<(), MeansError> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::backend::Found, *};
 
     #[test]
     fn a_moment_survives_the_way_through_the_clock() {
@@ -267,77 +274,80 @@ mod tests {
     #[test]
     fn the_guard_hears_of_leases_and_of_nothing_before_the_addresses_are_gone() {
         let now = Instant::now();
-        let grounds = |lease| Grounds {
+        let eligibility = |lease| Eligibility {
             lease,
             serving: true,
             stopping: false,
         };
-        let lead = grounds(Some(now + Duration::from_secs(1)));
-        assert!(matches!(word(lead, true, now), Some(Word::Until(_))));
-        assert!(matches!(word(lead, false, now), Some(Word::Until(_))));
+        let lead = eligibility(Some(now + Duration::from_secs(1)));
+        assert!(matches!(
+            message(lead, true, now),
+            Some(GuardMessage::Until(_))
+        ));
+        assert!(matches!(
+            message(lead, false, now),
+            Some(GuardMessage::Until(_))
+        ));
         for ended in [
-            grounds(None),
-            grounds(Some(now)),
-            Grounds {
+            eligibility(None),
+            eligibility(Some(now)),
+            Eligibility {
                 serving: false,
                 ..lead
             },
         ] {
-            assert_eq!(word(ended, false, now), None, "they may still be here");
-            assert_eq!(word(ended, true, now), Some(Word::Clear));
+            assert_eq!(message(ended, false, now), None, "they may still be here");
+            assert_eq!(message(ended, true, now), Some(GuardMessage::Clear));
         }
     }
 
-    /// Means that count how often they drop, and fail at first.
+    /// AddressBackend that count how often they drop, and fail at first.
     struct Counter {
         drops: u32,
         failures: u32,
     }
 
-    impl Means for Counter {
-        async fn hold(
-            &mut self,
-            _lifetime: Duration,
-        ) -> Result<super::super::backend::Found, MeansError> {
+    impl AddressBackend for Counter {
+        async fn hold(&mut self, _lifetime: Duration) -> Result<Found, BackendError> {
             unreachable!("a guard holds nothing")
         }
 
-        async fn announce(&mut self) -> Result<(), MeansError> {
+        async fn announce(&mut self) -> Result<(), BackendError> {
             unreachable!("a guard announces nothing")
         }
 
-        async fn drop_it(&mut self) -> Result<(), MeansError> {
+        async fn release(&mut self) -> Result<(), BackendError> {
             self.drops += 1;
             if self.drops <= self.failures {
-                return Err(MeansError::Timeout(RETRY));
+                return Err(BackendError::Timeout(RETRY));
             }
             Ok(())
         }
     }
 
     /// How often a guard drops an address that is told `words`, then hears nothing for 10 s, then the end.
-    async fn drops(words: &[Word], failures: u32, wait: Duration) -> u32 {
+    async fn drops(messages: &[GuardMessage], failures: u32, wait: Duration) -> u32 {
         let (mut ours, theirs) = tokio::io::duplex(4096);
-        let mut means = [Counter { drops: 0, failures }];
+        let mut backends = [Counter { drops: 0, failures }];
         let speak = async move {
-            for word in words {
-                let line = serde_json::to_string(word).unwrap() + "\n";
+            for message in messages {
+                let line = serde_json::to_string(message).unwrap() + "\n";
                 ours.write_all(line.as_bytes()).await.unwrap();
             }
             time::sleep(wait).await;
         };
         let lines = BufReader::new(theirs).lines();
-        tokio::join!(speak, watch_over(&mut means, lines));
-        means[0].drops
+        tokio::join!(speak, watch_over(&mut backends, lines));
+        backends[0].drops
     }
 
     #[tokio::test(start_paused = true)]
     async fn it_drops_what_is_not_cleared() {
         let at_once = Duration::ZERO;
-        let in_a_while = Word::Until(on_the_clock(Instant::now() + Duration::from_mins(1)));
+        let in_a_while = GuardMessage::Until(on_the_clock(Instant::now() + Duration::from_mins(1)));
         assert_eq!(drops(&[], 0, at_once).await, 0, "never held");
         assert_eq!(
-            drops(&[in_a_while, Word::Clear], 0, at_once).await,
+            drops(&[in_a_while, GuardMessage::Clear], 0, at_once).await,
             0,
             "given up"
         );
@@ -348,12 +358,17 @@ mod tests {
             "and it was not easy"
         );
         assert_eq!(
-            drops(&[Word::Until(0)], 0, Duration::from_secs(10)).await,
+            drops(&[GuardMessage::Until(0)], 0, Duration::from_secs(10)).await,
             1,
             "the node stands still"
         );
         assert_eq!(
-            drops(&[Word::Until(0), in_a_while, Word::Clear], 0, at_once).await,
+            drops(
+                &[GuardMessage::Until(0), in_a_while, GuardMessage::Clear],
+                0,
+                at_once
+            )
+            .await,
             0,
             "it moved in time"
         );

@@ -1,4 +1,4 @@
-//! The task of one address: asks [`Tenure`] what comes next, and does it.
+//! The task of one address: asks [`AddressOwnership`] what comes next, and does it.
 
 use std::{
     error::Error as _,
@@ -12,36 +12,36 @@ use std::{
 use tokio::{sync::watch, time};
 
 use super::{
-    backend::{Found, Means},
-    error::MeansError,
+    backend::{AddressBackend, Found},
+    error::BackendError,
     inputs::Sources,
-    ownership::{Action, Grounds, Next, Outcome, Tenure},
-    status::{Absence, Standing, Status},
+    ownership::{Action, ActionOutcome, AddressOwnership, Eligibility, Next},
+    status::{Absence, AddressStatus, Standing},
 };
 use crate::model::{Timestamp, VirtualAddress};
 
 /// One address and what is needed to look after it.
-pub(super) struct Holder<M> {
-    means: M,
+pub(super) struct Holder<B> {
+    backend: B,
     sources: Sources,
-    tenure: Tenure,
+    ownership: AddressOwnership,
     report: Report,
 }
 
-impl<M: Means> Holder<M> {
+impl<B: AddressBackend> Holder<B> {
     /// A holder that does not hold yet; tells how it is doing in the entry `at` of `board`.
     pub(super) fn new(
-        means: M,
+        backend: B,
         sources: Sources,
-        board: watch::Sender<Vec<Status>>,
+        statuses: watch::Sender<Vec<AddressStatus>>,
         at: usize,
     ) -> Self {
         Self {
-            means,
+            backend,
             sources,
-            tenure: Tenure::new(),
+            ownership: AddressOwnership::new(),
             report: Report {
-                board,
+                statuses,
                 at,
                 failing: None,
             },
@@ -53,11 +53,11 @@ impl<M: Means> Holder<M> {
         loop {
             // The clock before all else: the process may just have been stopped for a long time.
             let now = now();
-            let grounds = self.sources.grounds();
-            match self.tenure.next(now, grounds) {
-                Next::Do(action) => self.act(action, now, grounds).await,
+            let eligibility = self.sources.eligibility();
+            match self.ownership.next(now, eligibility) {
+                Next::Do(action) => self.act(action, now, eligibility).await,
                 Next::Wait(wake) => {
-                    self.report.rests(now, &self.tenure, grounds);
+                    self.report.rests(now, &self.ownership, eligibility);
                     self.sources.changed_before(wake).await;
                 }
                 Next::Finished => return,
@@ -65,38 +65,40 @@ impl<M: Means> Holder<M> {
         }
     }
 
-    async fn act(&mut self, action: Action, asked_at: Instant, grounds: Grounds) {
+    async fn act(&mut self, action: Action, asked_at: Instant, eligibility: Eligibility) {
         if matches!(action, Action::Acquire(_)) {
             self.report.takes();
         }
         let result = match action {
             Action::Acquire(lifetime) | Action::Refresh(lifetime) => {
-                let holding = self.means.hold(lifetime);
+                let holding = self.backend.hold(lifetime);
                 while_entitled(&mut self.sources, holding)
                     .await
                     .map(outcome_of)
             }
-            Action::Announce => self.means.announce().await.map(|()| Outcome::Done),
-            Action::Release => self.means.drop_it().await.map(|()| Outcome::Done),
+            Action::Announce => self.backend.announce().await.map(|()| ActionOutcome::Done),
+            Action::Release => self.backend.release().await.map(|()| ActionOutcome::Done),
         };
         let outcome = match &result {
             Ok(outcome) => *outcome,
-            Err(_) => Outcome::Failed,
+            Err(_) => ActionOutcome::Failed,
         };
         // Gaps are counted from the begin of what succeeded, waits from the end of what failed.
         let noted_at = if result.is_ok() { asked_at } else { now() };
-        self.tenure.note(noted_at, grounds, action, outcome);
+        self.ownership.note(noted_at, eligibility, action, outcome);
         match result {
-            Ok(outcome) => self.report.did(action, outcome, grounds.end(now()).err()),
+            Ok(outcome) => self
+                .report
+                .did(action, outcome, eligibility.end(now()).err()),
             Err(error) => self.report.failed(action, &error),
         }
     }
 }
 
-fn outcome_of(found: Found) -> Outcome {
+fn outcome_of(found: Found) -> ActionOutcome {
     match found {
-        Found::Missing => Outcome::Restored,
-        Found::Present => Outcome::Done,
+        Found::Missing => ActionOutcome::Restored,
+        Found::Present => ActionOutcome::Done,
     }
 }
 
@@ -105,11 +107,14 @@ fn outcome_of(found: Found) -> Outcome {
 /// its way to the kernel already cannot be taken back.
 async fn while_entitled<T>(
     sources: &mut Sources,
-    holding: impl Future<Output = Result<T, MeansError>>,
-) -> Result<T, MeansError> {
+    holding: impl Future<Output = Result<T, BackendError>>,
+) -> Result<T, BackendError> {
     let mut holding = pin!(holding);
     loop {
-        let end = sources.grounds().end(now()).map_err(MeansError::GivenUp)?;
+        let end = sources
+            .eligibility()
+            .end(now())
+            .map_err(BackendError::GivenUp)?;
         let step = poll_fn(|cx| {
             if now() >= end {
                 return Poll::Ready(None);
@@ -132,19 +137,19 @@ fn now() -> Instant {
 
 /// Tells operators and the log, which hears of flips only.
 struct Report {
-    board: watch::Sender<Vec<Status>>,
+    statuses: watch::Sender<Vec<AddressStatus>>,
     at: usize,
     /// The kind of action that failed last, and has not succeeded since.
     failing: Option<Discriminant<Action>>,
 }
 
 impl Report {
-    fn rests(&self, now: Instant, tenure: &Tenure, grounds: Grounds) {
+    fn rests(&self, now: Instant, ownership: &AddressOwnership, eligibility: Eligibility) {
         if self.failing.is_some() {
             return;
         }
-        self.stands(match grounds.end(now) {
-            _ if tenure.holds() => Standing::Holding,
+        self.stands(match eligibility.end(now) {
+            _ if ownership.holds() => Standing::Holding,
             Err(absence) => Standing::Absent(absence),
             // It is about to be taken.
             Ok(_) => return,
@@ -158,7 +163,7 @@ impl Report {
         }
     }
 
-    fn did(&mut self, action: Action, outcome: Outcome, absence: Option<Absence>) {
+    fn did(&mut self, action: Action, outcome: ActionOutcome, absence: Option<Absence>) {
         let (address, interface) = self.subject();
         match (action, outcome) {
             (Action::Acquire(_), _) => {
@@ -172,7 +177,7 @@ impl Report {
                 tracing::info!(%address, %interface, %reason, "virtual address dropped");
                 self.stands(Standing::Absent(reason));
             }
-            (Action::Refresh(_), Outcome::Restored) => {
+            (Action::Refresh(_), ActionOutcome::Restored) => {
                 tracing::warn!(%address, %interface, "virtual address had gone, and is back");
             }
             (Action::Refresh(_) | Action::Announce, _) => {}
@@ -181,8 +186,8 @@ impl Report {
             .take_if(|kind| *kind == mem::discriminant(&action));
     }
 
-    fn failed(&mut self, action: Action, error: &MeansError) {
-        if matches!(error, MeansError::GivenUp(_)) {
+    fn failed(&mut self, action: Action, error: &BackendError) {
+        if matches!(error, BackendError::GivenUp(_)) {
             return;
         }
         let (address, interface) = self.subject();
@@ -205,13 +210,13 @@ impl Report {
     }
 
     fn subject(&self) -> (VirtualAddress, String) {
-        let entry = &self.board.borrow()[self.at];
+        let entry = &self.statuses.borrow()[self.at];
         (entry.address, entry.interface.clone())
     }
 
     fn stands(&self, standing: Standing) {
-        self.board.send_if_modified(|board| {
-            let entry = &mut board[self.at];
+        self.statuses.send_if_modified(|statuses| {
+            let entry = &mut statuses[self.at];
             let is_new = entry.standing != standing;
             if is_new {
                 entry.standing = standing;
@@ -234,7 +239,7 @@ mod tests {
 
     const LEASE: Duration = Duration::from_secs(1);
 
-    /// Means that do nothing but write down what is asked of them, and when.
+    /// AddressBackend that do nothing but write down what is asked of them, and when.
     #[derive(Clone, Default)]
     struct Notebook(Rc<RefCell<Notes>>);
 
@@ -242,8 +247,8 @@ mod tests {
     struct Notes {
         calls: Vec<(Instant, &'static str)>,
         /// How the next calls of `hold` end; `Some(None)` never ends.
-        holds: VecDeque<Option<Result<Found, MeansError>>>,
-        drops: VecDeque<Result<(), MeansError>>,
+        holds: VecDeque<Option<Result<Found, BackendError>>>,
+        drops: VecDeque<Result<(), BackendError>>,
         /// What a second step of `hold` waits for, when it has one.
         second_step: Option<Rc<Notify>>,
     }
@@ -254,8 +259,8 @@ mod tests {
         }
     }
 
-    impl Means for Notebook {
-        async fn hold(&mut self, _lifetime: Duration) -> Result<Found, MeansError> {
+    impl AddressBackend for Notebook {
+        async fn hold(&mut self, _lifetime: Duration) -> Result<Found, BackendError> {
             self.write("hold");
             let second_step = self.0.borrow().second_step.clone();
             if let Some(second_step) = second_step {
@@ -270,12 +275,12 @@ mod tests {
             }
         }
 
-        async fn announce(&mut self) -> Result<(), MeansError> {
+        async fn announce(&mut self) -> Result<(), BackendError> {
             self.write("announce");
             Ok(())
         }
 
-        async fn drop_it(&mut self) -> Result<(), MeansError> {
+        async fn release(&mut self) -> Result<(), BackendError> {
             self.write("drop");
             self.0.borrow_mut().drops.pop_front().unwrap_or(Ok(()))
         }
@@ -287,7 +292,7 @@ mod tests {
         lease: watch::Sender<Option<Instant>>,
         serving: watch::Sender<bool>,
         stop: CancellationToken,
-        board: watch::Receiver<Vec<Status>>,
+        statuses: watch::Receiver<Vec<AddressStatus>>,
         task: tokio::task::JoinHandle<()>,
     }
 
@@ -304,22 +309,22 @@ mod tests {
                 serving: serving.subscribe(),
             };
             let stop = CancellationToken::new();
-            let board = watch::Sender::new(vec![Status {
+            let statuses = watch::Sender::new(vec![AddressStatus {
                 address: "10.0.0.100/24".parse().unwrap(),
                 interface: "eth0".to_owned(),
                 standing: Standing::Absent(Absence::NotLeader),
                 since: Timestamp(0),
             }]);
-            let subscribed = board.subscribe();
+            let subscribed = statuses.subscribe();
             let sources = Sources::new(inputs, stop.clone());
-            let holder = Holder::new(notes.clone(), sources, board, 0);
+            let holder = Holder::new(notes.clone(), sources, statuses, 0);
             Self {
                 began: now(),
                 notes,
                 lease,
                 serving,
                 stop,
-                board: subscribed,
+                statuses: subscribed,
                 task: tokio::task::spawn_local(holder.run()),
             }
         }
@@ -342,12 +347,12 @@ mod tests {
         }
 
         fn standing(&self) -> Standing {
-            self.board.borrow()[0].standing.clone()
+            self.statuses.borrow()[0].standing.clone()
         }
     }
 
-    fn refusal() -> MeansError {
-        MeansError::Kernel(io::ErrorKind::PermissionDenied.into())
+    fn refusal() -> BackendError {
+        BackendError::Kernel(io::ErrorKind::PermissionDenied.into())
     }
 
     async fn local(test: impl Future<Output = ()>) {

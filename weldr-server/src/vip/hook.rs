@@ -12,8 +12,8 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{process::Command, time};
 
 use super::{
-    backend::{Found, Means},
-    error::{MeansError, StartError},
+    backend::{AddressBackend, Found},
+    error::{BackendError, VipStartError},
 };
 use crate::model::VirtualAddress;
 
@@ -45,16 +45,16 @@ impl<'h> Hook<'h> {
         program: &'h Path,
         address: VirtualAddress,
         interface: &'h str,
-    ) -> Result<Self, StartError> {
-        check(program).map_err(|error| StartError::NoHook(PathBuf::from(program), error))?;
+    ) -> Result<Self, VipStartError> {
+        check(program).map_err(|error| VipStartError::NoHook(PathBuf::from(program), error))?;
         let mut hook = Self::new(program, address, interface);
-        match hook.drop_it().await {
+        match hook.release().await {
             Ok(()) => Ok(hook),
-            Err(source) => Err(StartError::Leftover { address, source }),
+            Err(source) => Err(VipStartError::Leftover { address, source }),
         }
     }
 
-    async fn run(&self, what: &str) -> Result<(), MeansError> {
+    async fn run(&self, what: &str) -> Result<(), BackendError> {
         let (program, address) = (self.program.display(), self.address);
         let mut command = Command::new(self.program);
         command
@@ -62,23 +62,23 @@ impl<'h> Hook<'h> {
             .stdin(Stdio::null())
             .process_group(0)
             .kill_on_drop(true);
-        let mut child = command.spawn().map_err(MeansError::HookStart)?;
+        let mut child = command.spawn().map_err(BackendError::HookStart)?;
         let _group = Group(child.id());
         let Ok(ended) = time::timeout(LIMIT, child.wait()).await else {
-            return Err(MeansError::Timeout(LIMIT));
+            return Err(BackendError::Timeout(LIMIT));
         };
-        let status = ended.map_err(MeansError::HookStart)?;
+        let status = ended.map_err(BackendError::HookStart)?;
         tracing::info!(%program, what, %address, %status, "hook ended");
         if status.success() {
             Ok(())
         } else {
-            Err(MeansError::HookFailed(status))
+            Err(BackendError::HookFailed(status))
         }
     }
 }
 
-impl Means for Hook<'_> {
-    async fn hold(&mut self, _lifetime: Duration) -> Result<Found, MeansError> {
+impl AddressBackend for Hook<'_> {
+    async fn hold(&mut self, _lifetime: Duration) -> Result<Found, BackendError> {
         if self.is_held {
             return Ok(Found::Present);
         }
@@ -87,11 +87,11 @@ impl Means for Hook<'_> {
         Ok(Found::Missing)
     }
 
-    async fn announce(&mut self) -> Result<(), MeansError> {
+    async fn announce(&mut self) -> Result<(), BackendError> {
         Ok(())
     }
 
-    async fn drop_it(&mut self) -> Result<(), MeansError> {
+    async fn release(&mut self) -> Result<(), BackendError> {
         self.is_held = false;
         self.run("release").await
     }

@@ -5,7 +5,7 @@ use std::{future, time::Instant};
 use tokio::{sync::watch, time};
 use tokio_util::sync::CancellationToken;
 
-use super::ownership::Grounds;
+use super::ownership::Eligibility;
 
 /// What entitles a node to its virtual addresses.
 #[derive(Debug, Clone)]
@@ -34,8 +34,8 @@ impl Sources {
     }
 
     /// The newest word.
-    pub(super) fn grounds(&mut self) -> Grounds {
-        Grounds {
+    pub(super) fn eligibility(&mut self) -> Eligibility {
+        Eligibility {
             lease: self.lease.newest(),
             serving: self.serving.newest(),
             stopping: self.stop.is_cancelled(),

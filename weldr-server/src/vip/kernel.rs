@@ -21,8 +21,8 @@ use rtnetlink::{
 use tokio::{task::JoinHandle, time};
 
 use super::{
-    backend::{Found, Means},
-    error::{MeansError, StartError},
+    backend::{AddressBackend, Found},
+    error::{BackendError, VipStartError},
     frames,
     interface::{self, Interface},
 };
@@ -47,15 +47,18 @@ impl Drop for Kernel {
 
 impl Kernel {
     /// Opens both; must be called inside a tokio runtime.
-    pub(super) fn open() -> Result<Self, StartError> {
-        let kernel = |error: Errno| StartError::Kernel(error.into());
+    pub(super) fn open() -> Result<Self, VipStartError> {
+        let kernel = |error: Errno| VipStartError::Kernel(error.into());
         // Protocol 0: frames are sent, none is received.
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let packets = match socket(AddressFamily::Packet, SockType::Raw, flags, None) {
-            Err(Errno::EPERM | Errno::EACCES) => return Err(StartError::Privilege("CAP_NET_RAW")),
+            Err(Errno::EPERM | Errno::EACCES) => {
+                return Err(VipStartError::Privilege("CAP_NET_RAW"));
+            }
             opened => opened.map_err(kernel)?,
         };
-        let (connection, netlink, _) = rtnetlink::new_connection().map_err(StartError::Kernel)?;
+        let (connection, netlink, _) =
+            rtnetlink::new_connection().map_err(VipStartError::Kernel)?;
         Ok(Self {
             netlink,
             connection: tokio::spawn(connection),
@@ -87,38 +90,38 @@ impl<'k> KernelAddress<'k> {
         kernel: &'k Kernel,
         address: VirtualAddress,
         interface: &'k str,
-    ) -> Result<Self, StartError> {
-        let found = Interface::look_up(interface).map_err(StartError::Kernel)?;
+    ) -> Result<Self, VipStartError> {
+        let found = Interface::look_up(interface).map_err(VipStartError::Kernel)?;
         match found {
-            None => return Err(StartError::NoInterface(interface.to_owned())),
+            None => return Err(VipStartError::NoInterface(interface.to_owned())),
             Some(found) if !found.is_up => {
-                return Err(StartError::InterfaceDown(interface.to_owned()));
+                return Err(VipStartError::InterfaceDown(interface.to_owned()));
             }
             Some(_) => {}
         }
-        let holder = interface::holder_of(address.ip()).map_err(StartError::Kernel)?;
+        let holder = interface::holder_of(address.ip()).map_err(VipStartError::Kernel)?;
         if let Some(elsewhere) = holder.filter(|holder| holder != interface) {
-            return Err(StartError::Elsewhere {
+            return Err(VipStartError::Elsewhere {
                 address,
                 interface: elsewhere,
             });
         }
         let mut prepared = Self::new(kernel, address, interface);
-        match prepared.drop_it().await {
+        match prepared.release().await {
             Ok(()) => Ok(prepared),
-            Err(MeansError::Kernel(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
-                Err(StartError::Privilege("CAP_NET_ADMIN"))
+            Err(BackendError::Kernel(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
+                Err(VipStartError::Privilege("CAP_NET_ADMIN"))
             }
-            Err(source) => Err(StartError::Leftover { address, source }),
+            Err(source) => Err(VipStartError::Leftover { address, source }),
         }
     }
 
-    fn look_up(&self) -> Result<Interface, MeansError> {
-        let found = Interface::look_up(self.interface).map_err(MeansError::List)?;
-        found.ok_or_else(|| MeansError::NoInterface(self.interface.to_owned()))
+    fn look_up(&self) -> Result<Interface, BackendError> {
+        let found = Interface::look_up(self.interface).map_err(BackendError::List)?;
+        found.ok_or_else(|| BackendError::NoInterface(self.interface.to_owned()))
     }
 
-    async fn add(&self, index: u32, lifetime: Duration, replace: bool) -> Result<(), MeansError> {
+    async fn add(&self, index: u32, lifetime: Duration, replace: bool) -> Result<(), BackendError> {
         let (ip, prefix) = (self.address.ip(), self.address.prefix());
         let mut request = self.kernel.netlink.address().add(index, ip, prefix);
         let attributes = &mut request.message_mut().attributes;
@@ -130,10 +133,10 @@ impl<'k> KernelAddress<'k> {
         answered(request.execute()).await
     }
 
-    async fn remove(&self, index: u32, prefix: u8) -> Result<(), MeansError> {
+    async fn remove(&self, index: u32, prefix: u8) -> Result<(), BackendError> {
         let message = message(index, self.address.ip(), prefix);
         match answered(self.kernel.netlink.address().del(message).execute()).await {
-            Err(MeansError::Kernel(error))
+            Err(BackendError::Kernel(error))
                 if is(&error, &[Errno::EADDRNOTAVAIL, Errno::ENODEV]) =>
             {
                 Ok(())
@@ -143,13 +146,13 @@ impl<'k> KernelAddress<'k> {
     }
 }
 
-impl Means for KernelAddress<'_> {
-    async fn hold(&mut self, lifetime: Duration) -> Result<Found, MeansError> {
+impl AddressBackend for KernelAddress<'_> {
+    async fn hold(&mut self, lifetime: Duration) -> Result<Found, BackendError> {
         let interface = self.look_up()?;
         let index = interface.index();
         match self.add(index, lifetime, false).await {
             Ok(()) => Ok(Found::Missing),
-            Err(MeansError::Kernel(error)) if is(&error, &[Errno::EEXIST]) => {
+            Err(BackendError::Kernel(error)) if is(&error, &[Errno::EEXIST]) => {
                 self.add(index, lifetime, true).await?;
                 Ok(Found::Present)
             }
@@ -157,7 +160,7 @@ impl Means for KernelAddress<'_> {
         }
     }
 
-    async fn announce(&mut self) -> Result<(), MeansError> {
+    async fn announce(&mut self) -> Result<(), BackendError> {
         let interface = self.look_up()?;
         // Without Ethernet, nobody has to be told.
         let Some(mac) = interface.mac() else {
@@ -168,13 +171,14 @@ impl Means for KernelAddress<'_> {
         for frame in frames::announcement(ip, mac, is_router) {
             let socket = self.kernel.packets.as_raw_fd();
             sendto(socket, &frame, &interface.link, MsgFlags::empty())
-                .map_err(|error| MeansError::Announce(error.into()))?;
+                .map_err(|error| BackendError::Announce(error.into()))?;
         }
         Ok(())
     }
 
-    async fn drop_it(&mut self) -> Result<(), MeansError> {
-        let Some(interface) = Interface::look_up(self.interface).map_err(MeansError::List)? else {
+    async fn release(&mut self) -> Result<(), BackendError> {
+        let Some(interface) = Interface::look_up(self.interface).map_err(BackendError::List)?
+        else {
             return Ok(());
         };
         self.remove(interface.index(), self.address.prefix())
@@ -216,14 +220,14 @@ fn message(index: u32, ip: IpAddr, prefix: u8) -> AddressMessage {
 
 async fn answered(
     request: impl Future<Output = Result<(), rtnetlink::Error>>,
-) -> Result<(), MeansError> {
+) -> Result<(), BackendError> {
     match time::timeout(LIMIT, request).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(rtnetlink::Error::NetlinkError(refusal))) => {
-            Err(MeansError::Kernel(refusal.to_io()))
+            Err(BackendError::Kernel(refusal.to_io()))
         }
-        Ok(Err(error)) => Err(MeansError::Netlink(error)),
-        Err(_) => Err(MeansError::Timeout(LIMIT)),
+        Ok(Err(error)) => Err(BackendError::Netlink(error)),
+        Err(_) => Err(BackendError::Timeout(LIMIT)),
     }
 }
 

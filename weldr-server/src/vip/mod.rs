@@ -39,16 +39,16 @@ use tokio::{
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-pub use error::{MeansError, StartError};
+pub use error::{BackendError, VipStartError};
 pub use guard::guard;
 pub use inputs::Inputs;
-pub use status::{Absence, Standing, Status};
+pub use status::{Absence, AddressStatus, Standing};
 
 use crate::{
     config::VirtualAddresses,
     model::{Timestamp, VirtualAddress},
 };
-use backend::Means;
+use backend::AddressBackend;
 use guard::Guard;
 use holder::Holder;
 use hook::Hook;
@@ -69,44 +69,44 @@ const RELEASE_MARGIN: Duration = Duration::from_secs(1);
 pub struct Vip {
     stop: DropGuard,
     longest_release: Duration,
-    status: watch::Receiver<Vec<Status>>,
+    status: watch::Receiver<Vec<AddressStatus>>,
     finished: oneshot::Receiver<()>,
 }
 
 impl Vip {
     /// Starts: checks the interface and the privileges, removes what an earlier run left, and from then on
     /// follows `inputs`.
-    pub async fn start(addresses: VirtualAddresses, inputs: Inputs) -> Result<Self, StartError> {
+    pub async fn start(addresses: VirtualAddresses, inputs: Inputs) -> Result<Self, VipStartError> {
         let stop = CancellationToken::new();
         let longest_release = longest_release(addresses.hook.is_some());
         let standing = Standing::Absent(Absence::NotLeader);
-        let entry = |address: &VirtualAddress| Status {
+        let entry = |address: &VirtualAddress| AddressStatus {
             address: *address,
             interface: addresses.interface.clone(),
             standing: standing.clone(),
             since: Timestamp::now(),
         };
-        let board = watch::Sender::new(addresses.addresses.iter().map(entry).collect());
-        let status = board.subscribe();
+        let statuses = watch::Sender::new(addresses.addresses.iter().map(entry).collect());
+        let status = statuses.subscribe();
         let (tell_started, started) = oneshot::channel();
         let (tell_finished, finished) = oneshot::channel();
         let work = Work {
             addresses,
             inputs,
             stop: stop.clone(),
-            board,
+            statuses,
         };
         let spawned = thread::Builder::new()
             .name("weldr-vip".into())
             .spawn(move || {
                 match Builder::new_current_thread().enable_all().build() {
                     Ok(runtime) => runtime.block_on(work.run(tell_started)),
-                    Err(error) => drop(tell_started.send(Err(StartError::Kernel(error)))),
+                    Err(error) => drop(tell_started.send(Err(VipStartError::Kernel(error)))),
                 }
                 let _ = tell_finished.send(());
             });
-        spawned.map_err(StartError::Kernel)?;
-        let died = |_| StartError::Kernel(io::Error::other("the thread of the addresses died"));
+        spawned.map_err(VipStartError::Kernel)?;
+        let died = |_| VipStartError::Kernel(io::Error::other("the thread of the addresses died"));
         started.await.map_err(died)??;
         Ok(Self {
             stop: stop.drop_guard(),
@@ -117,7 +117,7 @@ impl Vip {
     }
 
     /// How each address is doing, in the order of the configuration.
-    pub fn status(&self) -> watch::Receiver<Vec<Status>> {
+    pub fn status(&self) -> watch::Receiver<Vec<AddressStatus>> {
         self.status.clone()
     }
 
@@ -148,11 +148,11 @@ struct Work {
     addresses: VirtualAddresses,
     inputs: Inputs,
     stop: CancellationToken,
-    board: watch::Sender<Vec<Status>>,
+    statuses: watch::Sender<Vec<AddressStatus>>,
 }
 
 impl Work {
-    async fn run(self, started: oneshot::Sender<Result<(), StartError>>) {
+    async fn run(self, started: oneshot::Sender<Result<(), VipStartError>>) {
         let VirtualAddresses {
             addresses,
             interface,
@@ -178,26 +178,26 @@ impl Work {
             .await;
     }
 
-    async fn hold<M: Means>(
+    async fn hold<B: AddressBackend>(
         self,
-        prepared: Result<Vec<M>, StartError>,
-        started: oneshot::Sender<Result<(), StartError>>,
+        prepared: Result<Vec<B>, VipStartError>,
+        started: oneshot::Sender<Result<(), VipStartError>>,
     ) {
-        let (means, guard) = match self.guarded(prepared).await {
+        let (backends, guard) = match self.guarded(prepared).await {
             Ok(ready) => ready,
             Err(error) => return drop(started.send(Err(error))),
         };
         // Nobody waits any more: the node gave up its start, and drops its guard of `stop`.
         let _ = started.send(Ok(()));
         let sources = || Sources::new(self.inputs.clone(), self.stop.clone());
-        let inform = guard.map(|guard| guard.inform(sources(), self.board.subscribe()));
-        let holders: Vec<_> = means
+        let inform = guard.map(|guard| guard.inform(sources(), self.statuses.subscribe()));
+        let holders: Vec<_> = backends
             .into_iter()
             .enumerate()
-            .map(|(at, means)| Holder::new(means, sources(), self.board.clone(), at).run())
+            .map(|(at, backend)| Holder::new(backend, sources(), self.statuses.clone(), at).run())
             .collect();
         // The last holder closes the board, which ends the guard.
-        drop(self.board);
+        drop(self.statuses);
         future::join(
             future::join_all(holders),
             future::OptionFuture::from(inform),
@@ -205,15 +205,15 @@ impl Work {
         .await;
     }
 
-    async fn guarded<M>(
+    async fn guarded<B>(
         &self,
-        prepared: Result<Vec<M>, StartError>,
-    ) -> Result<(Vec<M>, Option<Guard>), StartError> {
-        let means = prepared?;
+        prepared: Result<Vec<B>, VipStartError>,
+    ) -> Result<(Vec<B>, Option<Guard>), VipStartError> {
+        let backends = prepared?;
         let guard = match &self.addresses.guard {
             Some(command) => Some(Guard::start(command, &self.addresses).await?),
             None => None,
         };
-        Ok((means, guard))
+        Ok((backends, guard))
     }
 }

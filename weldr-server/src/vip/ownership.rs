@@ -32,7 +32,7 @@ const LAST_TRIES: u32 = 3;
 
 /// What entitles this node to the address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Grounds {
+pub(super) struct Eligibility {
     /// Until when it surely leads.
     pub(super) lease: Option<Instant>,
     /// Its data path serves.
@@ -41,7 +41,7 @@ pub(super) struct Grounds {
     pub(super) stopping: bool,
 }
 
-impl Grounds {
+impl Eligibility {
     /// When the address has to be gone again, or why it may not be here at `now`.
     pub(super) fn end(self, now: Instant) -> Result<Instant, Absence> {
         if self.stopping {
@@ -71,7 +71,7 @@ pub(super) enum Action {
 
 /// What became of an action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum ActionOutcome {
     /// It is done.
     Done,
     /// A refresh found the address gone, and put it back.
@@ -93,7 +93,7 @@ pub(super) enum Next {
 
 /// Where one address stands.
 #[derive(Debug)]
-pub(super) struct Tenure {
+pub(super) struct AddressOwnership {
     phase: Phase,
     acquire: Retry,
     release: Retry,
@@ -137,7 +137,7 @@ impl Retry {
     }
 }
 
-impl Tenure {
+impl AddressOwnership {
     /// The tenure of an address that is not here.
     pub(super) fn new() -> Self {
         Self {
@@ -153,9 +153,9 @@ impl Tenure {
     }
 
     /// What comes next at `now`.
-    pub(super) fn next(&self, now: Instant, grounds: Grounds) -> Next {
-        match (&self.phase, grounds.end(now)) {
-            (Phase::Held(held), Ok(end)) => held.next(now, grounds, end),
+    pub(super) fn next(&self, now: Instant, eligibility: Eligibility) -> Next {
+        match (&self.phase, eligibility.end(now)) {
+            (Phase::Held(held), Ok(end)) => held.next(now, eligibility, end),
             (Phase::Absent | Phase::Unknown, Ok(end)) => match self.acquire.not_before(now) {
                 Some(at) => Next::Wait(Some(at.min(end))),
                 None => Next::Do(Action::Acquire(lifetime(now, end))),
@@ -178,24 +178,24 @@ impl Tenure {
     pub(super) fn note(
         &mut self,
         now: Instant,
-        grounds: Grounds,
+        eligibility: Eligibility,
         action: Action,
-        outcome: Outcome,
+        outcome: ActionOutcome,
     ) {
         match (action, outcome) {
-            (Action::Acquire(_), Outcome::Done | Outcome::Restored) => {
+            (Action::Acquire(_), ActionOutcome::Done | ActionOutcome::Restored) => {
                 self.acquire = Retry::default();
-                self.phase = Phase::Held(Held::since(now, grounds));
+                self.phase = Phase::Held(Held::since(now, eligibility));
             }
-            (Action::Refresh(_), Outcome::Restored) => {
-                self.phase = Phase::Held(Held::since(now, grounds));
+            (Action::Refresh(_), ActionOutcome::Restored) => {
+                self.phase = Phase::Held(Held::since(now, eligibility));
             }
-            (Action::Refresh(_), Outcome::Done) => {
+            (Action::Refresh(_), ActionOutcome::Done) => {
                 if let Phase::Held(held) = &mut self.phase {
-                    held.refreshed(now, grounds);
+                    held.refreshed(now, eligibility);
                 }
             }
-            (Action::Acquire(_) | Action::Refresh(_), Outcome::Failed) => {
+            (Action::Acquire(_) | Action::Refresh(_), ActionOutcome::Failed) => {
                 self.acquire.failed(now);
                 self.release = Retry::default();
                 self.phase = Phase::Unknown;
@@ -206,11 +206,11 @@ impl Tenure {
                     held.announced(now);
                 }
             }
-            (Action::Release, Outcome::Done | Outcome::Restored) => {
+            (Action::Release, ActionOutcome::Done | ActionOutcome::Restored) => {
                 self.release = Retry::default();
                 self.phase = Phase::Absent;
             }
-            (Action::Release, Outcome::Failed) => {
+            (Action::Release, ActionOutcome::Failed) => {
                 self.release.failed(now);
                 self.phase = Phase::Unknown;
             }
@@ -219,18 +219,18 @@ impl Tenure {
 }
 
 impl Held {
-    fn since(now: Instant, grounds: Grounds) -> Self {
+    fn since(now: Instant, eligibility: Eligibility) -> Self {
         Self {
             announced: 0,
             announce_at: now,
             refresh_at: now + REFRESH_GAP,
-            covers: grounds.lease,
+            covers: eligibility.lease,
         }
     }
 
-    fn refreshed(&mut self, now: Instant, grounds: Grounds) {
+    fn refreshed(&mut self, now: Instant, eligibility: Eligibility) {
         self.refresh_at = now + REFRESH_GAP;
-        self.covers = grounds.lease;
+        self.covers = eligibility.lease;
     }
 
     fn announced(&mut self, now: Instant) {
@@ -239,8 +239,8 @@ impl Held {
         self.announce_at = now + gap.unwrap_or(LATER_GAP);
     }
 
-    fn next(&self, now: Instant, grounds: Grounds, end: Instant) -> Next {
-        let is_renewed = grounds.lease > self.covers;
+    fn next(&self, now: Instant, eligibility: Eligibility, end: Instant) -> Next {
+        let is_renewed = eligibility.lease > self.covers;
         if is_renewed && self.refresh_at <= now {
             return Next::Do(Action::Refresh(lifetime(now, end)));
         }
@@ -266,20 +266,20 @@ mod tests {
 
     /// A tenure with a clock that is moved by hand, and a node that leads until it is told otherwise.
     struct Bench {
-        tenure: Tenure,
+        ownership: AddressOwnership,
         now: Instant,
         began: Instant,
-        grounds: Grounds,
+        eligibility: Eligibility,
     }
 
     impl Bench {
         fn new() -> Self {
             let now = Instant::now();
             Self {
-                tenure: Tenure::new(),
+                ownership: AddressOwnership::new(),
                 now,
                 began: now,
-                grounds: Grounds {
+                eligibility: Eligibility {
                     lease: Some(now + LEASE),
                     serving: true,
                     stopping: false,
@@ -290,16 +290,17 @@ mod tests {
         fn holding() -> Self {
             let mut bench = Self::new();
             assert_eq!(bench.next(), Next::Do(Action::Acquire(LEASE)));
-            bench.note(Action::Acquire(LEASE), Outcome::Done);
+            bench.note(Action::Acquire(LEASE), ActionOutcome::Done);
             bench
         }
 
         fn next(&self) -> Next {
-            self.tenure.next(self.now, self.grounds)
+            self.ownership.next(self.now, self.eligibility)
         }
 
-        fn note(&mut self, action: Action, outcome: Outcome) {
-            self.tenure.note(self.now, self.grounds, action, outcome);
+        fn note(&mut self, action: Action, outcome: ActionOutcome) {
+            self.ownership
+                .note(self.now, self.eligibility, action, outcome);
         }
 
         fn pass(&mut self, millis: u64) {
@@ -307,7 +308,7 @@ mod tests {
         }
 
         fn renew(&mut self) {
-            self.grounds.lease = Some(self.now + LEASE);
+            self.eligibility.lease = Some(self.now + LEASE);
         }
 
         fn wait(&self) -> u128 {
@@ -326,7 +327,7 @@ mod tests {
                 match self.next() {
                     Next::Do(action) => {
                         done.push((self.now.duration_since(self.began).as_millis(), action));
-                        self.note(action, Outcome::Done);
+                        self.note(action, ActionOutcome::Done);
                     }
                     Next::Wait(wake) => {
                         let tick = self.now + Duration::from_millis(100);
@@ -343,12 +344,12 @@ mod tests {
     #[test]
     fn is_taken_only_by_a_leader_that_serves() {
         let mut bench = Bench::new();
-        bench.grounds.lease = None;
+        bench.eligibility.lease = None;
         assert_eq!(bench.next(), Next::Wait(None));
         bench.renew();
-        bench.grounds.serving = false;
+        bench.eligibility.serving = false;
         assert_eq!(bench.next(), Next::Wait(None));
-        bench.grounds.serving = true;
+        bench.eligibility.serving = true;
         assert_eq!(bench.next(), Next::Do(Action::Acquire(LEASE)));
     }
 
@@ -384,23 +385,23 @@ mod tests {
         let mut bench = Bench::holding();
         bench.pass(700);
         while bench.next() == Next::Do(Action::Announce) {
-            bench.note(Action::Announce, Outcome::Done);
+            bench.note(Action::Announce, ActionOutcome::Done);
         }
         assert_eq!(bench.wait(), 100, "the next announcement");
         bench.pass(100);
-        bench.note(Action::Announce, Outcome::Done);
+        bench.note(Action::Announce, ActionOutcome::Done);
         assert_eq!(bench.wait(), 150, "the end of the lease less the margin");
     }
 
     #[test]
     fn is_dropped_before_the_lease_ends() {
         let mut bench = Bench::holding();
-        bench.note(Action::Announce, Outcome::Done);
+        bench.note(Action::Announce, ActionOutcome::Done);
         bench.pass(949);
         assert_ne!(bench.next(), Next::Do(Action::Release));
         bench.pass(1);
         assert_eq!(bench.next(), Next::Do(Action::Release));
-        bench.note(Action::Release, Outcome::Done);
+        bench.note(Action::Release, ActionOutcome::Done);
         assert_eq!(bench.next(), Next::Wait(None));
     }
 
@@ -414,15 +415,15 @@ mod tests {
 
     #[test]
     fn is_dropped_at_once_when_the_grounds_are_gone() {
-        type Change = fn(&mut Grounds);
-        let changes: [Change; 3] = [
-            |grounds| grounds.lease = None,
-            |grounds| grounds.serving = false,
-            |grounds| grounds.stopping = true,
+        type Edit = fn(&mut Eligibility);
+        let changes: [Edit; 3] = [
+            |eligibility| eligibility.lease = None,
+            |eligibility| eligibility.serving = false,
+            |eligibility| eligibility.stopping = true,
         ];
         for change in changes {
             let mut bench = Bench::holding();
-            change(&mut bench.grounds);
+            change(&mut bench.eligibility);
             assert_eq!(bench.next(), Next::Do(Action::Release));
         }
     }
@@ -430,21 +431,21 @@ mod tests {
     #[test]
     fn a_node_that_stops_finishes_without_the_address() {
         let mut bench = Bench::holding();
-        bench.grounds.stopping = true;
-        bench.note(Action::Release, Outcome::Done);
+        bench.eligibility.stopping = true;
+        bench.note(Action::Release, ActionOutcome::Done);
         assert_eq!(bench.next(), Next::Finished);
     }
 
     #[test]
     fn a_node_that_stops_and_cannot_drop_it_gives_up() {
         let mut bench = Bench::holding();
-        bench.grounds.stopping = true;
+        bench.eligibility.stopping = true;
         let mut tries = 0;
         loop {
             match bench.next() {
                 Next::Do(action) => {
                     tries += 1;
-                    bench.note(action, Outcome::Failed);
+                    bench.note(action, ActionOutcome::Failed);
                 }
                 Next::Wait(at) => bench.now = at.unwrap(),
                 Next::Finished => break,
@@ -458,9 +459,9 @@ mod tests {
         let mut bench = Bench::new();
         let mut waits = Vec::new();
         for _ in 0..8 {
-            bench.grounds.lease = Some(bench.now + Duration::from_mins(1));
+            bench.eligibility.lease = Some(bench.now + Duration::from_mins(1));
             assert!(matches!(bench.next(), Next::Do(Action::Acquire(_))));
-            bench.note(Action::Acquire(LEASE), Outcome::Failed);
+            bench.note(Action::Acquire(LEASE), ActionOutcome::Failed);
             let wait = bench.wait();
             waits.push(wait);
             bench.pass(u64::try_from(wait).unwrap());
@@ -471,10 +472,10 @@ mod tests {
     #[test]
     fn what_may_be_left_of_a_failed_try_is_dropped_at_once_when_the_lease_is_gone() {
         let mut bench = Bench::new();
-        bench.note(Action::Acquire(LEASE), Outcome::Failed);
-        bench.grounds.lease = None;
+        bench.note(Action::Acquire(LEASE), ActionOutcome::Failed);
+        bench.eligibility.lease = None;
         assert_eq!(bench.next(), Next::Do(Action::Release));
-        bench.note(Action::Release, Outcome::Failed);
+        bench.note(Action::Release, ActionOutcome::Failed);
         assert_eq!(bench.wait(), 250);
         bench.pass(250);
         assert_eq!(bench.next(), Next::Do(Action::Release));
@@ -484,15 +485,15 @@ mod tests {
     fn an_address_that_somebody_took_away_is_announced_anew_when_it_is_back() {
         let mut bench = Bench::holding();
         bench.run(5_000);
-        bench.note(Action::Refresh(LEASE), Outcome::Restored);
+        bench.note(Action::Refresh(LEASE), ActionOutcome::Restored);
         assert_eq!(bench.next(), Next::Do(Action::Announce));
     }
 
     #[test]
     fn a_refresh_that_fails_leads_to_a_new_start() {
         let mut bench = Bench::holding();
-        bench.note(Action::Refresh(LEASE), Outcome::Failed);
-        assert!(!bench.tenure.holds());
+        bench.note(Action::Refresh(LEASE), ActionOutcome::Failed);
+        assert!(!bench.ownership.holds());
         assert_eq!(bench.wait(), 250);
         bench.pass(250);
         assert!(matches!(bench.next(), Next::Do(Action::Acquire(_))));

@@ -6,7 +6,7 @@ use crate::model::{Timestamp, VirtualAddress};
 
 /// An address of this node, for who looks at the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Status {
+pub struct AddressStatus {
     /// Which address.
     pub address: VirtualAddress,
     /// The network interface that it belongs to.

@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     /// Gives the numbers in turn.
-    fn dice(numbers: &'static [usize]) -> impl FnMut(usize) -> usize {
+    fn rng(numbers: &'static [usize]) -> impl FnMut(usize) -> usize {
         let mut numbers = numbers.iter().copied();
         move |below| numbers.next().filter(|&number| number < below).unwrap()
     }
@@ -43,15 +43,15 @@ mod tests {
     fn the_less_loaded_of_the_two_wins() {
         let running = [9, 3, 5];
         let load = |index: usize| (running[index], 1);
-        assert_eq!(least_requests(3, dice(&[0, 1]), load), Some(2)); // 0 against 2
-        assert_eq!(least_requests(3, dice(&[2, 1]), load), Some(1)); // 2 against 1
+        assert_eq!(least_requests(3, rng(&[0, 1]), load), Some(2)); // 0 against 2
+        assert_eq!(least_requests(3, rng(&[2, 1]), load), Some(1)); // 2 against 1
     }
 
     #[test]
     fn weight_counts() {
         let servers = [(5, 1), (9, 4)];
         assert_eq!(
-            least_requests(2, dice(&[0, 0]), |index| servers[index]),
+            least_requests(2, rng(&[0, 0]), |index| servers[index]),
             Some(1)
         );
     }
@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn few_servers() {
-        assert_eq!(least_requests(0, dice(&[]), |_| (0, 1)), None);
-        assert_eq!(least_requests(1, dice(&[]), |_| (0, 1)), Some(0));
+        assert_eq!(least_requests(0, rng(&[]), |_| (0, 1)), None);
+        assert_eq!(least_requests(1, rng(&[]), |_| (0, 1)), Some(0));
     }
 }

@@ -12,7 +12,7 @@ use crate::cluster::{
     log::types::Member,
     raft::{
         core::{Core, Metrics, member_named},
-        step_down_hook::Tenant,
+        step_down_hook::StepDownHook,
     },
 };
 
@@ -28,34 +28,37 @@ const LOG_PATIENCE: Duration = Duration::from_secs(2);
 const LOG_LOOK: Duration = Duration::from_millis(20);
 
 /// Ends a hand-over, also one that nobody waits for any more.
-struct Notice<'c> {
+struct LeaseSuspension<'c> {
     core: &'c Core,
-    tenant: Option<Arc<dyn Tenant>>,
+    step_down_hook: Option<Arc<dyn StepDownHook>>,
 }
 
-impl<'c> Notice<'c> {
+impl<'c> LeaseSuspension<'c> {
     /// Ends the lease when the tenant has had its time, and returns when it has let go.
-    async fn give(core: &'c Core) -> Result<Self, String> {
-        let tenant = core.tenant();
-        let notice = Self { core, tenant };
-        if let Some(tenant) = &notice.tenant {
-            tenant.prepare().await;
+    async fn begin(core: &'c Core) -> Result<Self, String> {
+        let step_down_hook = core.step_down_hook();
+        let notice = Self {
+            core,
+            step_down_hook,
+        };
+        if let Some(step_down_hook) = &notice.step_down_hook {
+            step_down_hook.prepare().await;
         }
         core.withhold_lease(true);
-        if let Some(tenant) = &notice.tenant {
-            tenant.released().await?;
+        if let Some(step_down_hook) = &notice.step_down_hook {
+            step_down_hook.released().await?;
             // What is gone need not be left any more; what comes now concerns other addresses.
-            tenant.resume();
+            step_down_hook.resume();
         }
         Ok(notice)
     }
 }
 
-impl Drop for Notice<'_> {
+impl Drop for LeaseSuspension<'_> {
     fn drop(&mut self) {
         self.core.withhold_lease(false);
-        if let Some(tenant) = &self.tenant {
-            tenant.resume();
+        if let Some(step_down_hook) = &self.step_down_hook {
+            step_down_hook.resume();
         }
     }
 }
@@ -64,11 +67,11 @@ impl Core {
     /// From now on and for good: this node stops, or serves nothing. It is not to lead.
     pub(in crate::cluster) fn leave(&self) {
         self.leaving.store(true, Ordering::SeqCst);
-        self.let_others_lead();
+        self.restrict_elections();
     }
 
     /// Has the engine ask for no votes where this node must not lead. One that is alone goes on: nobody else could.
-    pub(in crate::cluster) fn let_others_lead(&self) {
+    pub(in crate::cluster) fn restrict_elections(&self) {
         let Some((raft, metrics)) = self.raft().zip(self.metrics()) else {
             return;
         };
@@ -80,10 +83,10 @@ impl Core {
     /// Gives the leadership away, when this node has it and others vote; after a hand-over that is under way, which
     /// may be all that is needed.
     pub(in crate::cluster) async fn step_down(&self) -> Result<(), Status> {
-        let _turn = self.handing_over.lock().await;
+        let _lock = self.handing_over.lock().await;
         let leads = self.metrics().filter(|metrics| self.leads(metrics));
         match leads.filter(|metrics| !self.is_alone(metrics)) {
-            Some(_) => self.hand_over_in_turn("").await,
+            Some(_) => self.hand_over_locked("").await,
             None => Ok(()),
         }
     }
@@ -91,30 +94,32 @@ impl Core {
     /// Hands the leadership over to the node of that name, or to the one that is most up to date; returns when
     /// this node has seen it lead. Only the leader does. Nothing is given up for a node that is not ready.
     pub(in crate::cluster) async fn hand_over(&self, name: &str) -> Result<(), Status> {
-        let Ok(_turn) = self.handing_over.try_lock() else {
+        let Ok(_lock) = self.handing_over.try_lock() else {
             return Err(Status::failed_precondition(
                 "another hand-over is under way",
             ));
         };
-        self.hand_over_in_turn(name).await
+        self.hand_over_locked(name).await
     }
 
-    async fn hand_over_in_turn(&self, name: &str) -> Result<(), Status> {
+    async fn hand_over_locked(&self, name: &str) -> Result<(), Status> {
         let (_, metrics) = self.leading()?;
-        if !name.is_empty() && member_named(&metrics, name)? == self.me() {
+        if !name.is_empty() && member_named(&metrics, name)? == self.local_id() {
             return Ok(());
         }
         let next = self.next_leader(name).await?;
         self.receives_the_log(next).await?;
         // Before anybody is asked to lead: whoever holds something by the lease lets go of it first.
-        let _notice = Notice::give(self).await.map_err(|why| self.stays(&why))?;
+        let _suspension = LeaseSuspension::begin(self)
+            .await
+            .map_err(|why| self.refusal(&why))?;
         // That has taken a moment, in which a node may have begun to stop.
         let next = self.next_leader(name).await?;
-        self.give_up_for(next).await
+        self.transfer_to(next).await
     }
 
     /// Refuses a hand-over.
-    fn stays(&self, why: &str) -> Status {
+    fn refusal(&self, why: &str) -> Status {
         Status::failed_precondition(format!("{why}; {} goes on leading", self.member.name))
     }
 
@@ -142,12 +147,12 @@ impl Core {
             Ok(report) => match successor::unfit(&report) {
                 None => Ok(candidate),
                 Some(why) => {
-                    Err(self.stays(&format!("{} cannot lead, because {why}", member.name)))
+                    Err(self.refusal(&format!("{} cannot lead, because {why}", member.name)))
                 }
             },
             Err(error) => {
                 tracing::debug!(node = %member.name, %error, "a node that is to lead does not answer");
-                Err(self.stays(&format!("{} does not answer", member.name)))
+                Err(self.refusal(&format!("{} does not answer", member.name)))
             }
         }
     }
@@ -163,7 +168,7 @@ impl Core {
             }
             if Instant::now() >= deadline {
                 let name = &next.member.name;
-                return Err(self.stays(&format!("{name} lacks {lacking} records")));
+                return Err(self.refusal(&format!("{name} lacks {lacking} records")));
             }
             time::sleep(LOG_LOOK).await;
             let (_, metrics) = self.leading()?;
@@ -172,7 +177,7 @@ impl Core {
     }
 
     /// Asks `next` to lead, and returns when it does, with a majority.
-    async fn give_up_for(&self, next: Candidate) -> Result<(), Status> {
+    async fn transfer_to(&self, next: Candidate) -> Result<(), Status> {
         let Candidate { id, member, .. } = next;
         let (raft, metrics) = self.leading()?;
         self.handed_over
@@ -181,7 +186,7 @@ impl Core {
         let sent = raft.trigger().transfer_leader(id).await;
         sent.map_err(|error| Status::failed_precondition(error.to_string()))?;
         let wait = raft.wait(Some(TRANSFER_PATIENCE));
-        let is_other = |leader: u64| leader != self.me();
+        let is_other = |leader: u64| leader != self.local_id();
         // A leader that has handed over takes no more orders: when its successor fails, the others elect another.
         let led = wait
             .metrics(

@@ -59,17 +59,17 @@ pub(in crate::cluster) async fn watch(core: Arc<Core>) {
             core.note_role(metrics.state);
             log_leader(&core, &metrics, &mut led_by);
             // Again and again: an engine that is started again asks for votes.
-            core.let_others_lead();
+            core.restrict_elections();
             if core.has_stopped() {
                 // Who applies nothing must not lead.
                 return None;
             }
             lease(&core, &metrics, Instant::now())
         });
-        core.tell_lease(until);
+        core.publish_lease(until);
         if core
             .stop
-            .run_until_cancelled(give_way(&core))
+            .run_until_cancelled(step_down_when_stopped(&core))
             .await
             .is_none()
         {
@@ -88,7 +88,7 @@ pub(in crate::cluster) async fn watch(core: Arc<Core>) {
 }
 
 /// Hands the leadership over when this node has it and applies nothing: it met the record only when it led.
-async fn give_way(core: &Core) {
+async fn step_down_when_stopped(core: &Core) {
     let leads = core.has_stopped()
         && core.metrics().is_some_and(|metrics| {
             metrics.state == ServerState::Leader && !core.is_alone(&metrics)
@@ -106,7 +106,7 @@ fn log_leader(core: &Core, metrics: &Metrics, led_by: &mut Option<u64>) {
     *led_by = metrics.current_leader;
     let term = metrics.current_term;
     match metrics.current_leader {
-        Some(leader) if leader == core.me() => info!(term, "this node leads"),
+        Some(leader) if leader == core.local_id() => info!(term, "this node leads"),
         Some(leader) => {
             let member = metrics.membership_config.get_node(&leader);
             let leader = member.map_or("", |member| member.name.as_str());

@@ -120,7 +120,7 @@ fn from_stored_membership(stored: v1::StoredMembership) -> Result<StoredMembersh
 pub(in crate::cluster) fn record(record: Record) -> v1::Record {
     v1::Record {
         version: record.version,
-        order: record.order,
+        order: record.proposal,
         id: record.id,
     }
 }
@@ -128,7 +128,7 @@ pub(in crate::cluster) fn record(record: Record) -> v1::Record {
 pub(in crate::cluster) fn from_record(record: v1::Record) -> Record {
     Record {
         version: record.version,
-        order: record.order,
+        proposal: record.order,
         id: record.id,
     }
 }
@@ -136,7 +136,7 @@ pub(in crate::cluster) fn from_record(record: v1::Record) -> Record {
 pub(in crate::cluster) fn entry(entry: &Entry) -> v1::Entry {
     let payload = match &entry.payload {
         EntryPayload::Blank => entry::Payload::Blank(v1::Blank {}),
-        EntryPayload::Normal(order) => entry::Payload::Record(record(order.clone())),
+        EntryPayload::Normal(entry_record) => entry::Payload::Record(record(entry_record.clone())),
         EntryPayload::Membership(members) => entry::Payload::Membership(membership(members)),
     };
     v1::Entry {
@@ -295,7 +295,7 @@ mod tests {
     fn entries_come_back_as_they_were() {
         let record = Record {
             version: 9,
-            order: b"anything".as_slice().into(),
+            proposal: b"anything".as_slice().into(),
             id: 77,
         };
         for payload in [

@@ -14,12 +14,12 @@ use crate::{
 
 use super::{
     history::{Draft, History, What},
-    types::{Answer, Order, Record, UnknownRecord},
+    types::{Proposal, ProposalResult, Record, UnknownRecord},
 };
 
 /// How many answers are remembered, so that a proposal that is sent again is carried out once. Those are sent
 /// again for seconds at most.
-const MOST_ANSWERS: usize = 1024;
+const MOST_RESULTS: usize = 1024;
 
 /// The same on every node that has applied the same entries.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,7 +29,7 @@ pub(in crate::cluster) struct Replica {
     pub(in crate::cluster) state: DesiredState,
     pub(in crate::cluster) history: History,
     /// The last answers, by the ids of their records, the newest last.
-    answers: VecDeque<(u64, Answer)>,
+    results: VecDeque<(u64, ProposalResult)>,
 }
 
 impl Default for Replica {
@@ -38,49 +38,52 @@ impl Default for Replica {
             begun: false,
             state: DesiredState::new(PoolSettings::default()),
             history: History::default(),
-            answers: VecDeque::new(),
+            results: VecDeque::new(),
         }
     }
 }
 
 impl Replica {
     /// Carries out the order of a record, once however often it is in the log.
-    pub(in crate::cluster) fn apply(&mut self, record: &Record) -> Result<Answer, UnknownRecord> {
-        let answered = self.answers.iter().rev().find(|(id, _)| *id == record.id);
-        if let Some((_, answer)) = answered {
-            return Ok(answer.clone());
+    pub(in crate::cluster) fn apply(
+        &mut self,
+        record: &Record,
+    ) -> Result<ProposalResult, UnknownRecord> {
+        let known = self.results.iter().rev().find(|(id, _)| *id == record.id);
+        if let Some((_, result)) = known {
+            return Ok(result.clone());
         }
-        let answer = self.carry_out(record.order()?);
-        if self.answers.len() >= MOST_ANSWERS {
-            self.answers.pop_front();
+        let result = self.carry_out(record.proposal()?);
+        if self.results.len() >= MOST_RESULTS {
+            self.results.pop_front();
         }
-        self.answers.push_back((record.id, answer.clone()));
-        Ok(answer)
+        self.results.push_back((record.id, result.clone()));
+        Ok(result)
     }
 
     /// Carries out an order. Reads no clock, no randomness, no I/O.
-    fn carry_out(&mut self, order: Order) -> Answer {
-        match order {
-            Order::Begin { settings } => {
+    fn carry_out(&mut self, proposal: Proposal) -> ProposalResult {
+        match proposal {
+            Proposal::Begin { settings } => {
                 if !self.begun {
                     self.begun = true;
                     self.state = DesiredState::new(settings);
                 }
-                Answer::Nothing
+                ProposalResult::Nothing
             }
-            Order::Change { command, at, from } => {
+            Proposal::Change { command, at, from } => {
                 let draft = Draft::of_command(&self.state, &command);
                 let what = What::Command(command.clone());
                 let applied = self.state.apply(command);
                 self.record(applied, at, from, what, draft)
             }
-            Order::Rollback { to, at, from } => {
+            Proposal::Rollback { to, at, from } => {
                 match self.history.target(to, self.state.revision) {
                     Ok(target) => self.bring_back(target, at, from, What::Rollback { to }),
-                    Err(rejection) => Answer::Rejected(rejection),
+                    Err(rejection) => ProposalResult::Rejected(rejection),
                 }
             }
-            Order::Restore { backup, at, from } => {
+            Proposal::Restore { backup, at, from } => {
                 let what = What::Restore {
                     of: backup.revision,
                 };
@@ -89,7 +92,13 @@ impl Replica {
         }
     }
 
-    fn bring_back(&mut self, target: Target, at: Timestamp, from: String, what: What) -> Answer {
+    fn bring_back(
+        &mut self,
+        target: Target,
+        at: Timestamp,
+        from: String,
+        what: What,
+    ) -> ProposalResult {
         let draft = Draft::of_target(&self.state, &target);
         let applied = self.state.bring_back(target, at);
         self.record(applied, at, from, what, draft)
@@ -102,13 +111,13 @@ impl Replica {
         from: String,
         what: What,
         draft: Draft,
-    ) -> Answer {
+    ) -> ProposalResult {
         match applied {
             Ok(applied) => {
                 self.history.record(applied, at, from, what, draft);
-                Answer::Applied(applied)
+                ProposalResult::Applied(applied)
             }
-            Err(rejection) => Answer::Rejected(rejection),
+            Err(rejection) => ProposalResult::Rejected(rejection),
         }
     }
 }
@@ -120,7 +129,8 @@ struct Image {
     revision: Revision,
     pools: Vec<PoolImage>,
     history: History,
-    answers: VecDeque<(u64, Answer)>,
+    #[serde(rename = "answers")]
+    results: VecDeque<(u64, ProposalResult)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -146,7 +156,7 @@ pub(in crate::cluster) fn encode(replica: &Replica) -> Result<Vec<u8>, serde_jso
         revision: replica.state.revision,
         pools: pools.collect(),
         history: replica.history.clone(),
-        answers: replica.answers.clone(),
+        results: replica.results.clone(),
     })
 }
 
@@ -160,24 +170,28 @@ pub(in crate::cluster) fn decode(image: &[u8]) -> Result<Replica, Damage> {
         revision: image.revision,
         pools: std::collections::BTreeMap::new(),
     };
-    for kept in image.pools {
-        let row = || format!("{ROW}/{}", kept.name);
-        if kept.settings_revision.max(kept.servers_revision) > state.revision {
+    for pool_image in image.pools {
+        let row = || format!("{ROW}/{}", pool_image.name);
+        if pool_image
+            .settings_revision
+            .max(pool_image.servers_revision)
+            > state.revision
+        {
             return Err(contradiction(row(), LATER_THAN_ALL));
         }
         let mut pool = Pool {
-            settings_revision: kept.settings_revision,
-            servers_revision: kept.servers_revision,
-            ..Pool::new(kept.settings)
+            settings_revision: pool_image.settings_revision,
+            servers_revision: pool_image.servers_revision,
+            ..Pool::new(pool_image.settings)
         };
-        for server in kept.servers {
+        for server in pool_image.servers {
             if server.revision > pool.servers_revision || server.id.0 > server.revision.0 {
-                let row = format!("{ROW}/{}/{}", kept.name, server.address);
+                let row = format!("{ROW}/{}/{}", pool_image.name, server.address);
                 return Err(contradiction(row, LATER_THAN_ALL));
             }
             pool.servers.insert_mut(server.address, server);
         }
-        state.pools.insert(kept.name, pool);
+        state.pools.insert(pool_image.name, pool);
     }
     if !state.pools.contains_key(&PoolName::default()) {
         let row = format!("{ROW}/{}", PoolName::default());
@@ -187,7 +201,7 @@ pub(in crate::cluster) fn decode(image: &[u8]) -> Result<Replica, Damage> {
         begun: image.begun,
         state,
         history: image.history,
-        answers: image.answers,
+        results: image.results,
     })
 }
 

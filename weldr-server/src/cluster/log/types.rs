@@ -18,7 +18,7 @@ openraft::declare_raft_types!(
     /// One leader a term, as in the paper.
     pub(in crate::cluster) Types:
         D = Record,
-        R = Answer,
+        R = ProposalResult,
         NodeId = u64,
         Node = Member,
         Term = u64,
@@ -32,7 +32,7 @@ pub(in crate::cluster) type Membership = openraft::Membership<u64, Member>;
 pub(in crate::cluster) type StoredMembership = alias::StoredMembershipOf<Types>;
 pub(in crate::cluster) type SnapshotMeta = alias::SnapshotMetaOf<Types>;
 /// A state, encoded.
-pub(in crate::cluster) type Snapshot = alias::SnapshotOf<Types, Bytes>;
+pub(in crate::cluster) type RaftSnapshot = alias::SnapshotOf<Types, Bytes>;
 
 /// A node, as the members of the cluster know it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub struct Member {
 pub(in crate::cluster) struct Record {
     pub(in crate::cluster) version: u32,
     /// [`Order`] as JSON.
-    pub(in crate::cluster) order: Bytes,
+    pub(in crate::cluster) proposal: Bytes,
     /// Tells one proposal from another that says the same.
     pub(in crate::cluster) id: u64,
 }
@@ -56,7 +56,7 @@ pub(in crate::cluster) struct Record {
 /// What can be ordered. A new kind, or a new field of an old one, gets a new [`RECORD_VERSION`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub(in crate::cluster) enum Order {
+pub(in crate::cluster) enum Proposal {
     /// Begins the desired state; the first one of a cluster, and without effect later.
     Begin {
         /// The settings of the default pool.
@@ -94,23 +94,23 @@ pub(in crate::cluster) enum UnknownRecord {
 }
 
 impl Record {
-    pub(in crate::cluster) fn of(order: &Order) -> Self {
+    pub(in crate::cluster) fn of(proposal: &Proposal) -> Self {
         // Orders are made of strings, numbers and string keys, which JSON can all hold.
-        let order = serde_json::to_vec(order).unwrap_or_default();
+        let proposal = serde_json::to_vec(proposal).unwrap_or_default();
         Self {
             version: RECORD_VERSION,
-            order: order.into(),
+            proposal: proposal.into(),
             id: fastrand::u64(..),
         }
     }
 
-    pub(in crate::cluster) fn order(&self) -> Result<Order, UnknownRecord> {
+    pub(in crate::cluster) fn proposal(&self) -> Result<Proposal, UnknownRecord> {
         if self.version > RECORD_VERSION {
             return Err(UnknownRecord::Version {
                 found: self.version,
             });
         }
-        serde_json::from_slice(&self.order)
+        serde_json::from_slice(&self.proposal)
             .map_err(|error| UnknownRecord::Content(error.to_string()))
     }
 }
@@ -121,7 +121,7 @@ impl fmt::Display for Record {
             f,
             "record of version {}, {} bytes",
             self.version,
-            self.order.len()
+            self.proposal.len()
         )
     }
 }
@@ -129,7 +129,7 @@ impl fmt::Display for Record {
 /// What became of an entry that was applied.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(in crate::cluster) enum Answer {
+pub(in crate::cluster) enum ProposalResult {
     /// It asks for no answer.
     Nothing,
     /// The order was carried out.

@@ -32,7 +32,9 @@ impl Core {
         };
         let v1::Member { id, name, address } = request.member.clone().unwrap_or_default();
         if metrics.state != ServerState::Leader {
-            let leader = metrics.current_leader.filter(|leader| *leader != self.me());
+            let leader = metrics
+                .current_leader
+                .filter(|leader| *leader != self.local_id());
             let leader = leader.and_then(|id| Some((id, metrics.membership_config.get_node(&id)?)));
             let (id, member) = leader.ok_or_else(|| Status::unavailable("there is no leader"))?;
             let mut client = self.client(id, member)?;
@@ -63,7 +65,7 @@ impl Core {
     pub(in crate::cluster) async fn remove_member(&self, name: &str) -> Result<(), Status> {
         let (raft, metrics) = self.leading()?;
         let id = member_named(&metrics, name)?;
-        if id == self.me() {
+        if id == self.local_id() {
             return Err(Status::failed_precondition(format!(
                 "{name} leads: hand over first, with weldrctl cluster transfer"
             )));

@@ -70,11 +70,11 @@ pub(in crate::cluster) async fn announce(core: Arc<Core>) {
         let Some(metrics) = core.metrics() else {
             continue;
         };
-        match metrics.membership_config.get_node(&core.me()) {
+        match metrics.membership_config.get_node(&core.local_id()) {
             Some(known) if *known == core.member => return,
             Some(_) => {
                 let request = v1::JoinRequest {
-                    member: Some(convert::member(core.me(), &core.member)),
+                    member: Some(convert::member(core.local_id(), &core.member)),
                     record_version: RECORD_VERSION,
                 };
                 if let Err(error) = core.admit(request).await {

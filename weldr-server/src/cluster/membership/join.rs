@@ -14,7 +14,7 @@ use crate::cluster::{
         convert,
         types::{Member, RECORD_VERSION},
     },
-    network::peers::{NoWay, Peers},
+    network::peers::{DialError, Peers},
 };
 
 /// How long a node that wants to join asks for somebody who lets it.
@@ -64,10 +64,10 @@ fn is_final(status: &Status) -> bool {
 }
 
 async fn ask(peers: &Peers, me: &Member, address: SocketAddr) -> Result<Uuid, Status> {
-    let no_way = |error: NoWay| Status::unavailable(error.to_string());
-    let mut client = peers.client(0, &address.to_string()).map_err(no_way)?;
+    let dial_error = |error: DialError| Status::unavailable(error.to_string());
+    let mut client = peers.client(0, &address.to_string()).map_err(dial_error)?;
     let request = v1::JoinRequest {
-        member: Some(convert::member(peers.me(), me)),
+        member: Some(convert::member(peers.local_id(), me)),
         record_version: RECORD_VERSION,
     };
     let answer = time::timeout(JOIN_TIMEOUT, client.join(request)).await;
@@ -78,7 +78,7 @@ async fn ask(peers: &Peers, me: &Member, address: SocketAddr) -> Result<Uuid, St
     // From no node to this one: what only an answer to a join proves.
     if peers
         .secret()
-        .is_proven_by(&proof, Some(cluster), 0, peers.me())
+        .is_proven_by(&proof, Some(cluster), 0, peers.local_id())
     {
         return Ok(cluster);
     }

@@ -15,7 +15,7 @@ use super::peers::{CLUSTER, PROOF, Peers, SENDER, TARGET};
 
 /// Who calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::cluster) enum Caller {
+pub(in crate::cluster) enum PeerRole {
     Member,
     /// Has the secret, and belongs to no cluster yet.
     Stranger,
@@ -26,7 +26,7 @@ type Told = Arc<Mutex<HashMap<(Option<IpAddr>, &'static str), Instant>>>;
 
 /// Lets members in, and who has the secret and wants to become one.
 #[derive(Debug, Clone)]
-pub(in crate::cluster) struct Guard {
+pub(in crate::cluster) struct Authentication {
     peers: Peers,
     told: Told,
 }
@@ -41,7 +41,7 @@ const OTHER_NODE: &str =
 const QUIET: Duration = Duration::from_mins(1);
 const MOST_TOLD: usize = 256;
 
-impl Guard {
+impl Authentication {
     pub(in crate::cluster) fn new(peers: Peers) -> Self {
         Self {
             peers,
@@ -49,7 +49,7 @@ impl Guard {
         }
     }
 
-    fn judge(&self, request: &Request<()>) -> Result<Caller, &'static str> {
+    fn judge(&self, request: &Request<()>) -> Result<PeerRole, &'static str> {
         let text = |key| {
             request
                 .metadata()
@@ -71,11 +71,11 @@ impl Guard {
             return Err(NO_SECRET);
         }
         match cluster {
-            None if target == 0 => Ok(Caller::Stranger),
+            None if target == 0 => Ok(PeerRole::Stranger),
             None => Err(OTHER_CLUSTER),
             cluster if cluster != self.peers.cluster() => Err(OTHER_CLUSTER),
-            Some(_) if target != self.peers.me() => Err(OTHER_NODE),
-            Some(_) => Ok(Caller::Member),
+            Some(_) if target != self.peers.local_id() => Err(OTHER_NODE),
+            Some(_) => Ok(PeerRole::Member),
         }
     }
 
@@ -92,7 +92,7 @@ impl Guard {
     }
 }
 
-impl Interceptor for Guard {
+impl Interceptor for Authentication {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         match self.judge(&request) {
             Ok(caller) => {

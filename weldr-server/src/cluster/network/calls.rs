@@ -18,10 +18,10 @@ use weldr_proto::raft::v1::{self, snapshot_part::Part};
 
 use crate::cluster::log::{
     convert,
-    types::{Member, Snapshot, Types, Vote},
+    types::{Member, RaftSnapshot, Types, Vote},
 };
 
-use super::peers::{Client, NoWay, Peers};
+use super::peers::{DialError, PeerClient, Peers};
 
 /// How long a follower may take to write entries to its disk.
 const APPEND_TIMEOUT: Duration = Duration::from_secs(2);
@@ -33,16 +33,16 @@ const PART: usize = 1024 * 1024;
 pub(in crate::cluster) struct Network(pub(in crate::cluster) Peers);
 
 impl RaftNetworkFactory<Types> for Network {
-    type Network = Connection;
+    type Network = PeerConnection;
 
-    async fn new_client(&mut self, target: u64, node: &Member) -> Connection {
-        Connection {
+    async fn new_client(&mut self, target: u64, node: &Member) -> PeerConnection {
+        PeerConnection {
             client: self.0.client(target, &node.address),
         }
     }
 
-    async fn new_snapshot_client(&mut self, target: u64, node: &Member) -> Connection {
-        Connection {
+    async fn new_snapshot_client(&mut self, target: u64, node: &Member) -> PeerConnection {
+        PeerConnection {
             client: self.0.client_apart(target, &node.address),
         }
     }
@@ -50,17 +50,17 @@ impl RaftNetworkFactory<Types> for Network {
 
 /// The engine's calls of one node.
 #[derive(Debug)]
-pub(in crate::cluster) struct Connection {
-    client: Result<Client, NoWay>,
+pub(in crate::cluster) struct PeerConnection {
+    client: Result<PeerClient, DialError>,
 }
 
 type TransferLeaderResponse = openraft::raft::TransferLeaderResponse<Types>;
 
-impl Connection {
-    fn client(&self) -> Result<Client, Unreachable<Types>> {
+impl PeerConnection {
+    fn client(&self) -> Result<PeerClient, Unreachable<Types>> {
         match &self.client {
             Ok(client) => Ok(client.clone()),
-            Err(no_way) => Err(Unreachable::from_string(no_way)),
+            Err(dial_error) => Err(Unreachable::from_string(dial_error)),
         }
     }
 }
@@ -82,7 +82,7 @@ async fn within<T>(
     }
 }
 
-impl RaftNetworkV2<Types> for Connection {
+impl RaftNetworkV2<Types> for PeerConnection {
     type SnapshotData = Bytes;
 
     async fn append_entries(
@@ -121,7 +121,7 @@ impl RaftNetworkV2<Types> for Connection {
     async fn full_snapshot(
         &mut self,
         vote: Vote,
-        snapshot: Snapshot,
+        snapshot: RaftSnapshot,
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         option: RPCOption,
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
@@ -159,7 +159,7 @@ fn no_vote() -> Unreachable<Types> {
 }
 
 /// The head, then the state.
-fn parts(vote: &Vote, snapshot: Snapshot) -> Vec<v1::SnapshotPart> {
+fn parts(vote: &Vote, snapshot: RaftSnapshot) -> Vec<v1::SnapshotPart> {
     let head = v1::SnapshotHead {
         vote: Some(convert::vote(vote)),
         meta: Some(convert::snapshot_meta(&snapshot.meta)),

@@ -32,7 +32,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_millis(500);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(1);
 
-pub(in crate::cluster) type Client = RaftClient<InterceptedService<Channel, Introduction>>;
+pub(in crate::cluster) type PeerClient = RaftClient<InterceptedService<Channel, CallMetadata>>;
 
 /// The other nodes can be called. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -52,7 +52,7 @@ struct Inner {
 /// There is no way to an address.
 #[derive(Debug, thiserror::Error)]
 #[error("{address:?} is no address of a node")]
-pub(in crate::cluster) struct NoWay {
+pub(in crate::cluster) struct DialError {
     address: String,
     #[source]
     source: Option<tonic::transport::Error>,
@@ -76,7 +76,7 @@ impl Peers {
         }))
     }
 
-    pub(in crate::cluster) fn me(&self) -> u64 {
+    pub(in crate::cluster) fn local_id(&self) -> u64 {
         self.0.me
     }
 
@@ -85,7 +85,7 @@ impl Peers {
     }
 
     /// The node has become a member.
-    pub(in crate::cluster) fn belongs_to(&self, cluster: Uuid) {
+    pub(in crate::cluster) fn set_cluster(&self, cluster: Uuid) {
         // Another one cannot have been set: a node joins once.
         let _ = self.0.cluster.set(cluster);
     }
@@ -99,7 +99,11 @@ impl Peers {
     }
 
     /// Calls of node `target` at `address`. Connects when it is first used, and again when it has to.
-    pub(in crate::cluster) fn client(&self, target: u64, address: &str) -> Result<Client, NoWay> {
+    pub(in crate::cluster) fn client(
+        &self,
+        target: u64,
+        address: &str,
+    ) -> Result<PeerClient, DialError> {
         let mut channels = self
             .0
             .channels
@@ -120,24 +124,24 @@ impl Peers {
         &self,
         target: u64,
         address: &str,
-    ) -> Result<Client, NoWay> {
+    ) -> Result<PeerClient, DialError> {
         Ok(self.over(self.dial(address)?, target))
     }
 
-    fn over(&self, channel: Channel, target: u64) -> Client {
-        let introduction = Introduction::new(self, target);
+    fn over(&self, channel: Channel, target: u64) -> PeerClient {
+        let introduction = CallMetadata::new(self, target);
         RaftClient::with_interceptor(channel, introduction)
             .max_decoding_message_size(LONGEST_MESSAGE)
             .max_encoding_message_size(LONGEST_MESSAGE)
     }
 
-    fn dial(&self, address: &str) -> Result<Channel, NoWay> {
-        let no_way = |source| NoWay {
+    fn dial(&self, address: &str) -> Result<Channel, DialError> {
+        let dial_error = |source| DialError {
             address: address.to_owned(),
             source,
         };
         if address.parse::<std::net::SocketAddr>().is_err() {
-            return Err(no_way(None));
+            return Err(dial_error(None));
         }
         let scheme = if self.0.tls.is_some() {
             "https"
@@ -145,7 +149,7 @@ impl Peers {
             "http"
         };
         let mut endpoint = Endpoint::from_shared(format!("{scheme}://{address}"))
-            .map_err(|source| no_way(Some(source)))?
+            .map_err(|source| dial_error(Some(source)))?
             .local_address(self.0.from)
             .tcp_nodelay(true)
             .connect_timeout(CONNECT_TIMEOUT)
@@ -155,7 +159,7 @@ impl Peers {
         if let Some(tls) = &self.0.tls {
             endpoint = endpoint
                 .tls_config(tls.client.clone())
-                .map_err(|source| no_way(Some(source)))?;
+                .map_err(|source| dial_error(Some(source)))?;
         }
         Ok(endpoint.connect_lazy())
     }
@@ -163,16 +167,16 @@ impl Peers {
 
 /// What a node says of itself with each call.
 #[derive(Debug, Clone)]
-pub(in crate::cluster) struct Introduction {
+pub(in crate::cluster) struct CallMetadata {
     cluster: Option<MetadataValue<Ascii>>,
     sender: MetadataValue<Ascii>,
     target: MetadataValue<Ascii>,
     proof: Option<MetadataValue<Ascii>>,
 }
 
-impl Introduction {
+impl CallMetadata {
     fn new(peers: &Peers, target: u64) -> Self {
-        let (cluster, sender) = (peers.cluster(), peers.me());
+        let (cluster, sender) = (peers.cluster(), peers.local_id());
         let proof = peers.secret().proof(cluster, sender, target);
         Self {
             cluster: cluster.and_then(|cluster| cluster.to_string().parse().ok()),
@@ -183,7 +187,7 @@ impl Introduction {
     }
 }
 
-impl Interceptor for Introduction {
+impl Interceptor for CallMetadata {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         let metadata = request.metadata_mut();
         if let Some(cluster) = &self.cluster {

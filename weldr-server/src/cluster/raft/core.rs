@@ -15,14 +15,14 @@ use tonic::Status;
 
 use crate::cluster::{
     log::types::{Member, Types},
-    network::peers::{Client, Peers},
+    network::peers::{PeerClient, Peers},
     storage::{log_store::LogStore, state_machine::StateMachine},
 };
 
 use super::{
-    reporter::{Reporter, Verdicts},
+    reporter::{DrainReport, Reporter},
     settings::LEADER_LEASE,
-    step_down_hook::Tenant,
+    step_down_hook::StepDownHook,
 };
 
 /// The parts of a node. All of them work on the engine's runtime.
@@ -39,18 +39,18 @@ pub(in crate::cluster) struct Core {
     /// The node stops, or serves nothing.
     pub(in crate::cluster) leaving: AtomicBool,
     /// A hand-over has begun, and the lease is not told.
-    pub(in crate::cluster) withheld: AtomicBool,
+    pub(in crate::cluster) lease_withheld: AtomicBool,
     /// Held by the one hand-over that may be under way.
     pub(in crate::cluster) handing_over: tokio::sync::Mutex<()>,
-    pub(in crate::cluster) tenant: Mutex<Option<Arc<dyn Tenant>>>,
+    pub(in crate::cluster) step_down_hook: Mutex<Option<Arc<dyn StepDownHook>>>,
     /// The last term in which this node has given the leadership away.
     pub(in crate::cluster) handed_over: AtomicU64,
     pub(in crate::cluster) role: Mutex<Role>,
     /// What the node tells the others of its servers.
     pub(in crate::cluster) reporter: Mutex<Option<Reporter>>,
-    pub(in crate::cluster) verdicts: Mutex<Verdicts>,
+    pub(in crate::cluster) drain_report: Mutex<DrainReport>,
     /// Orders that are under way.
-    pub(in crate::cluster) under_way: TaskTracker,
+    pub(in crate::cluster) in_flight: TaskTracker,
     pub(in crate::cluster) stop: CancellationToken,
 }
 
@@ -65,8 +65,8 @@ pub(in crate::cluster) type Raft = openraft::Raft<Types, StateMachine>;
 pub(in crate::cluster) type Metrics = RaftMetrics<Types>;
 
 impl Core {
-    pub(in crate::cluster) fn me(&self) -> u64 {
-        self.peers.me()
+    pub(in crate::cluster) fn local_id(&self) -> u64 {
+        self.peers.local_id()
     }
 
     /// The engine, while it works.
@@ -86,14 +86,18 @@ impl Core {
     pub(in crate::cluster) fn others(&self, metrics: &Metrics) -> BTreeMap<u64, Member> {
         let members = metrics.membership_config.nodes();
         members
-            .filter(|(id, _)| **id != self.me())
+            .filter(|(id, _)| **id != self.local_id())
             .map(|(id, member)| (*id, member.clone()))
             .collect()
     }
 
-    pub(in crate::cluster) fn client(&self, id: u64, member: &Member) -> Result<Client, Status> {
+    pub(in crate::cluster) fn client(
+        &self,
+        id: u64,
+        member: &Member,
+    ) -> Result<PeerClient, Status> {
         let client = self.peers.client(id, &member.address);
-        client.map_err(|no_way| Status::unavailable(no_way.to_string()))
+        client.map_err(|dial_error| Status::unavailable(dial_error.to_string()))
     }
 
     /// Whether this node met a record that it does not know, and applies nothing more.
@@ -118,7 +122,7 @@ impl Core {
         metrics
             .membership_config
             .voter_ids()
-            .all(|id| id == self.me())
+            .all(|id| id == self.local_id())
     }
 
     /// Takes note of what the engine says that this node is.
@@ -131,24 +135,27 @@ impl Core {
         *role
     }
 
-    pub(in crate::cluster) fn tenant(&self) -> Option<Arc<dyn Tenant>> {
-        let tenant = self.tenant.lock().unwrap_or_else(PoisonError::into_inner);
-        tenant.clone()
+    pub(in crate::cluster) fn step_down_hook(&self) -> Option<Arc<dyn StepDownHook>> {
+        let step_down_hook = self
+            .step_down_hook
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        step_down_hook.clone()
     }
 
     /// Ends the lease for as long as a hand-over is under way.
-    pub(in crate::cluster) fn withhold_lease(&self, withheld: bool) {
-        self.withheld.store(withheld, Ordering::SeqCst);
-        if withheld {
+    pub(in crate::cluster) fn withhold_lease(&self, lease_withheld: bool) {
+        self.lease_withheld.store(lease_withheld, Ordering::SeqCst);
+        if lease_withheld {
             self.lease.send_replace(None);
         }
     }
 
     /// Tells until when this node surely leads.
-    pub(in crate::cluster) fn tell_lease(&self, until: Option<std::time::Instant>) {
+    pub(in crate::cluster) fn publish_lease(&self, until: Option<std::time::Instant>) {
         self.lease.send_if_modified(|told| {
             // Looked at under the lock of the sender: a hand-over that begins now ends what is told here.
-            let until = until.filter(|_| !self.withheld.load(Ordering::SeqCst));
+            let until = until.filter(|_| !self.lease_withheld.load(Ordering::SeqCst));
             let other = *told != until;
             *told = until;
             other

@@ -26,7 +26,7 @@ impl Core {
         };
         let network = Network(self.peers.clone());
         let (log, machine) = (self.log.clone(), self.machine.clone());
-        let raft = Raft::new(self.me(), Arc::new(config), network, log, machine).await;
+        let raft = Raft::new(self.local_id(), Arc::new(config), network, log, machine).await;
         self.raft
             .send_replace(Some(raft.map_err(OpenError::engine)?));
         Ok(())
@@ -34,9 +34,9 @@ impl Core {
 
     async fn restart(&self) -> Result<(), OpenError> {
         if let Some(disk) = self.log.disk() {
-            let kept = disk.recover().await;
-            let kept = kept.map_err(OpenError::engine)?;
-            *self.log.kept() = kept;
+            let persistent = disk.recover().await;
+            let persistent = persistent.map_err(OpenError::engine)?;
+            *self.log.persistent() = persistent;
         }
         self.start_engine().await?;
         let alone = self

@@ -16,7 +16,7 @@ use crate::{
         error::{ProposeError, Stopped, StoreError},
         log::{
             convert,
-            types::{Answer, Member, Record},
+            types::{Member, ProposalResult, Record},
         },
         storage::disk::Disk,
     },
@@ -28,7 +28,7 @@ use super::core::{Core, Raft};
 /// How long a call waits for a leader and a quorum before it gives up.
 pub(in crate::cluster) const QUORUM_PATIENCE: Duration = Duration::from_millis(2500);
 /// How long a leader that lost its majority waits for it with an order in its hands, and then for another leader.
-const ORDER_PATIENCE: Duration = Duration::from_millis(1200);
+const PROPOSAL_PATIENCE: Duration = Duration::from_millis(1200);
 /// How long a call waits for a disk that fails.
 const DISK_PATIENCE: Duration = Duration::from_secs(1);
 /// Between two looks for a leader.
@@ -42,7 +42,7 @@ enum Leader {
 
 /// Why an order or a question did not go through.
 #[derive(Debug)]
-pub(in crate::cluster) enum Failed {
+pub(in crate::cluster) enum SubmitError {
     /// Nothing was written, because there is no leader with a majority.
     NoQuorum { missing: Vec<String> },
     /// It may or may not be carried out.
@@ -55,14 +55,14 @@ pub(in crate::cluster) enum Failed {
     Stopping,
 }
 
-impl From<Failed> for ProposeError {
-    fn from(failed: Failed) -> Self {
+impl From<SubmitError> for ProposeError {
+    fn from(failed: SubmitError) -> Self {
         match failed {
-            Failed::NoQuorum { missing } => Self::NoQuorum { missing },
-            Failed::Unknown { missing } => Self::Unknown { missing },
-            Failed::Disk(error) => Self::NotDurable(error),
-            Failed::Stopped(stopped) => Self::Outdated(stopped),
-            Failed::Stopping => Self::ShuttingDown,
+            SubmitError::NoQuorum { missing } => Self::NoQuorum { missing },
+            SubmitError::Unknown { missing } => Self::Unknown { missing },
+            SubmitError::Disk(error) => Self::NotDurable(error),
+            SubmitError::Stopped(stopped) => Self::Outdated(stopped),
+            SubmitError::Stopping => Self::ShuttingDown,
         }
     }
 }
@@ -84,28 +84,28 @@ impl Core {
         if self.leads(&metrics) {
             return Some(Leader::Here(raft));
         }
-        let leader = metrics.current_leader.filter(|id| *id != self.me())?;
+        let leader = metrics.current_leader.filter(|id| *id != self.local_id())?;
         let member = metrics.membership_config.get_node(&leader)?;
         Some(Leader::There(leader, member.clone()))
     }
 
     /// The leader, as soon as there is one. None for a node that applies nothing: what is written or read lies beyond
     /// what it has.
-    async fn leader(&self, deadline: Instant) -> Result<Leader, Failed> {
+    async fn leader(&self, deadline: Instant) -> Result<Leader, SubmitError> {
         let begun = Instant::now();
         loop {
             if self.stop.is_cancelled() {
-                return Err(Failed::Stopping);
+                return Err(SubmitError::Stopping);
             }
             if let Some(stopped) = self.machine.stopped().borrow().clone() {
-                return Err(Failed::Stopped(stopped));
+                return Err(SubmitError::Stopped(stopped));
             }
             if let Some(leader) = self.leader_now() {
                 return Ok(leader);
             }
             let failure = self.log.disk().and_then(Disk::failure);
             if let Some(error) = failure.filter(|_| begun.elapsed() >= DISK_PATIENCE) {
-                return Err(Failed::Disk(error));
+                return Err(SubmitError::Disk(error));
             }
             if Instant::now() >= deadline {
                 return Err(self.no_quorum(false).await);
@@ -115,17 +115,20 @@ impl Core {
     }
 
     /// Says who is missing.
-    async fn no_quorum(&self, uncertain: bool) -> Failed {
+    async fn no_quorum(&self, uncertain: bool) -> SubmitError {
         let missing = self.missing().await;
         if uncertain {
-            Failed::Unknown { missing }
+            SubmitError::Unknown { missing }
         } else {
-            Failed::NoQuorum { missing }
+            SubmitError::NoQuorum { missing }
         }
     }
 
     /// Has the record carried out once, by whoever leads; gives its place in the log and its answer.
-    pub(in crate::cluster) async fn submit(&self, record: Record) -> Result<(u64, Answer), Failed> {
+    pub(in crate::cluster) async fn submit(
+        &self,
+        record: Record,
+    ) -> Result<(u64, ProposalResult), SubmitError> {
         let mut uncertain = false;
         let mut deadline = Instant::now() + QUORUM_PATIENCE;
         loop {
@@ -134,22 +137,24 @@ impl Core {
                 Ok(Leader::There(id, member)) => {
                     self.pass_on(id, &member, record.clone(), deadline).await
                 }
-                Err(Failed::NoQuorum { missing }) if uncertain => {
-                    return Err(Failed::Unknown { missing });
+                Err(SubmitError::NoQuorum { missing }) if uncertain => {
+                    return Err(SubmitError::Unknown { missing });
                 }
-                Err(Failed::Disk(_) | Failed::Stopped(_) | Failed::Stopping) if uncertain => {
+                Err(SubmitError::Disk(_) | SubmitError::Stopped(_) | SubmitError::Stopping)
+                    if uncertain =>
+                {
                     return Err(self.no_quorum(true).await);
                 }
                 Err(failed) => return Err(failed),
             };
             match attempt {
                 Attempt::Done(done) => return Ok(done),
-                Attempt::Refused(error) if !uncertain => return Err(Failed::Disk(error)),
+                Attempt::Refused(error) if !uncertain => return Err(SubmitError::Disk(error)),
                 Attempt::Refused(_) | Attempt::NotTaken => {}
                 Attempt::Uncertain => {
                     // It is carried out once, however often it is sent; a new leader needs a moment.
                     if !std::mem::replace(&mut uncertain, true) {
-                        deadline = deadline.max(Instant::now() + ORDER_PATIENCE);
+                        deadline = deadline.max(Instant::now() + PROPOSAL_PATIENCE);
                     }
                 }
             }
@@ -164,12 +169,12 @@ impl Core {
     pub(in crate::cluster) async fn submit_here(
         &self,
         record: Record,
-    ) -> Result<(u64, Answer), Status> {
+    ) -> Result<(u64, ProposalResult), Status> {
         let Some(Leader::Here(raft)) = self.leader_now() else {
             return Err(not_leader());
         };
         // Of a newer weldr: in the log it would stop this node, and all that are as old.
-        if let Err(unknown) = record.order() {
+        if let Err(unknown) = record.proposal() {
             return Err(Status::failed_precondition(unknown.to_string()));
         }
         match self.write(&raft, record).await {
@@ -181,7 +186,7 @@ impl Core {
         }
     }
 
-    async fn write(&self, raft: &Raft, record: Record) -> Attempt<(u64, Answer)> {
+    async fn write(&self, raft: &Raft, record: Record) -> Attempt<(u64, ProposalResult)> {
         let id = record.id;
         let written = tokio::select! {
             written = raft.client_write(record) => written,
@@ -207,10 +212,10 @@ impl Core {
     async fn quorum_is_gone(&self) {
         let mut since = None;
         loop {
-            time::sleep(ORDER_PATIENCE / 12).await;
+            time::sleep(PROPOSAL_PATIENCE / 12).await;
             let leads = self.metrics().is_some_and(|metrics| self.leads(&metrics));
             since = (!leads).then(|| since.unwrap_or_else(Instant::now));
-            if since.is_some_and(|since: Instant| since.elapsed() >= ORDER_PATIENCE) {
+            if since.is_some_and(|since: Instant| since.elapsed() >= PROPOSAL_PATIENCE) {
                 return;
             }
         }
@@ -222,7 +227,7 @@ impl Core {
         member: &Member,
         record: Record,
         deadline: Instant,
-    ) -> Attempt<(u64, Answer)> {
+    ) -> Attempt<(u64, ProposalResult)> {
         let Ok(mut client) = self.client(id, member) else {
             return Attempt::NotTaken;
         };
@@ -230,7 +235,7 @@ impl Core {
             record: Some(convert::record(record)),
         };
         // Once it is sent, giving up makes its fate unknown: rather later than in its middle.
-        let patience = deadline + ORDER_PATIENCE;
+        let patience = deadline + PROPOSAL_PATIENCE;
         match time::timeout_at(patience, client.propose(request)).await {
             Ok(Ok(response)) => {
                 let response = response.into_inner();
@@ -251,7 +256,7 @@ impl Core {
 
     /// Returns when this node has applied everything that was acknowledged anywhere before the call; gives
     /// the revision then.
-    pub(in crate::cluster) async fn catch_up(&self) -> Result<Revision, Failed> {
+    pub(in crate::cluster) async fn catch_up(&self) -> Result<Revision, SubmitError> {
         let deadline = Instant::now() + QUORUM_PATIENCE;
         loop {
             let index = match self.leader(deadline).await? {

@@ -16,7 +16,7 @@ impl fmt::Debug for Reporter {
 
 /// What a node has to say of servers that are on their way out, by their ids.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Verdicts {
+pub struct DrainReport {
     /// Being removed, and nothing runs on it any more through this node.
     pub finished: BTreeSet<u64>,
     /// Unhealthy, as this node sees it, for longer than it may be.

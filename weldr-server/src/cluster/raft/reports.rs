@@ -10,7 +10,7 @@ use weldr_proto::raft::v1;
 
 use crate::cluster::log::types::Member;
 
-use super::{core::Core, reporter::Verdicts};
+use super::{core::Core, reporter::DrainReport};
 
 /// How long a node may take to say that it is there.
 const REPORT_TIMEOUT: Duration = Duration::from_millis(700);
@@ -46,14 +46,14 @@ impl Core {
     }
 
     /// The verdicts of the other members; `None` for each that does not answer.
-    pub(in crate::cluster) async fn verdicts_of_others(&self) -> Vec<Option<Verdicts>> {
+    pub(in crate::cluster) async fn drain_reports_of_others(&self) -> Vec<Option<DrainReport>> {
         let Some(metrics) = self.metrics() else {
             return Vec::new();
         };
         let others = self.others(&metrics);
         let asked = others.iter().map(async |(id, member)| {
             let report = self.report_of(*id, member, false).await.ok()?;
-            Some(Verdicts {
+            Some(DrainReport {
                 finished: report.finished.into_iter().collect(),
                 overdue: report.overdue.into_iter().collect(),
             })
@@ -95,9 +95,12 @@ impl Core {
             ..v1::ReportResponse::default()
         };
         {
-            let verdicts = self.verdicts.lock().unwrap_or_else(PoisonError::into_inner);
-            report.finished = verdicts.finished.iter().copied().collect();
-            report.overdue = verdicts.overdue.iter().copied().collect();
+            let drain_report = self
+                .drain_report
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            report.finished = drain_report.finished.iter().copied().collect();
+            report.overdue = drain_report.overdue.iter().copied().collect();
         }
         if let Some(metrics) = self.metrics() {
             let role = self.note_role(metrics.state);
@@ -109,8 +112,8 @@ impl Core {
             report.leader = metrics.current_leader.unwrap_or_default();
             report.quorum = self.leads(&metrics);
         }
-        if let Some(tenant) = self.tenant() {
-            report.virtual_addresses = tenant.addresses();
+        if let Some(step_down_hook) = self.step_down_hook() {
+            report.virtual_addresses = step_down_hook.addresses();
         }
         let reporter = self.reporter.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(reporter) = reporter.as_ref().filter(|_| servers) {

@@ -11,7 +11,7 @@ use super::core::Core;
 
 /// The cluster as the nodes see it that answer.
 #[derive(Debug, Clone)]
-pub struct Status {
+pub struct ClusterStatus {
     /// Its id.
     pub cluster: String,
     /// Whether there is a leader that a majority follows.
@@ -65,7 +65,7 @@ pub struct NodeReport {
 }
 
 /// Asks all members.
-pub(in crate::cluster) async fn gather(core: &Core, servers: bool) -> Status {
+pub(in crate::cluster) async fn gather(core: &Core, servers: bool) -> ClusterStatus {
     let members: Vec<(u64, Member, bool)> = core.metrics().map_or_else(Vec::new, |metrics| {
         let config = &metrics.membership_config;
         let votes = |id: u64| config.voter_ids().any(|voter| voter == id);
@@ -75,7 +75,7 @@ pub(in crate::cluster) async fn gather(core: &Core, servers: bool) -> Status {
             .collect()
     });
     let asked = members.iter().map(async |(id, member, _)| {
-        if *id == core.me() {
+        if *id == core.local_id() {
             return Some(core.report(servers));
         }
         core.report_of(*id, member, servers).await.ok()
@@ -100,7 +100,7 @@ pub(in crate::cluster) async fn gather(core: &Core, servers: bool) -> Status {
         .collect();
     nodes.sort_by(|a, b| a.name.cmp(&b.name));
     let cluster = core.peers.cluster();
-    Status {
+    ClusterStatus {
         cluster: cluster
             .map(|cluster| cluster.to_string())
             .unwrap_or_default(),

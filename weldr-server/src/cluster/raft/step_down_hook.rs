@@ -9,7 +9,7 @@ use weldr_proto::raft::v1;
 ///
 /// A hand-over calls [`prepare`](Self::prepare) while the lease still holds, ends the lease, and waits for
 /// [`released`](Self::released) before it asks another node to lead.
-pub trait Tenant: fmt::Debug + Send + Sync {
+pub trait StepDownHook: fmt::Debug + Send + Sync {
     /// The lease ends soon: returns when it may. Bounded.
     fn prepare(&self) -> BoxFuture<'_, ()>;
 
@@ -20,7 +20,7 @@ pub trait Tenant: fmt::Debug + Send + Sync {
     fn released(&self) -> BoxFuture<'_, Result<(), String>>;
 
     /// How long `prepare` and `released` may take together.
-    fn longest(&self) -> Duration;
+    fn max_duration(&self) -> Duration;
 
     /// What it may hold, for those who look at the cluster.
     fn addresses(&self) -> Vec<v1::VirtualAddress>;

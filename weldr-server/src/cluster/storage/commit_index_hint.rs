@@ -23,14 +23,14 @@ const LENGTH: usize = 24;
 
 /// The file, and the last that was written to it.
 #[derive(Debug)]
-pub(in crate::cluster) struct Hint {
+pub(in crate::cluster) struct CommitIndexHint {
     node: u64,
     /// `None`: there is no such file, and the database has to do.
     file: Option<File>,
     last: Mutex<Option<LogId>>,
 }
 
-impl Hint {
+impl CommitIndexHint {
     /// Opens the file of this node; what is not readable, or is another node's, says nothing.
     pub(in crate::cluster) fn open(path: &Path, node: u64) -> Self {
         let file = OpenOptions::new()
@@ -108,15 +108,19 @@ mod tests {
     fn the_last_word_is_there_when_it_is_opened_again() {
         let directory = tempdir().unwrap();
         let path = directory.path().join("decided");
-        let hint = Hint::open(&path, 7);
+        let hint = CommitIndexHint::open(&path, 7);
         assert_eq!(hint.last(), None);
         for decided in [id(1, 5), id(2, 6), id(1, 5)] {
             hint.note(decided);
         }
         assert_eq!(hint.last(), Some(id(2, 6)), "it never goes back");
         // As a process that was killed has left it.
-        assert_eq!(Hint::open(&path, 7).last(), Some(id(2, 6)));
-        assert_eq!(Hint::open(&path, 8).last(), None, "another node's");
+        assert_eq!(CommitIndexHint::open(&path, 7).last(), Some(id(2, 6)));
+        assert_eq!(
+            CommitIndexHint::open(&path, 8).last(),
+            None,
+            "another node's"
+        );
     }
 
     #[test]
@@ -126,15 +130,19 @@ mod tests {
         let whole = encode(id(3, 9), 7);
         for length in 0..LENGTH {
             std::fs::write(&path, &whole[..length]).unwrap();
-            assert_eq!(Hint::open(&path, 7).last(), None, "{length} bytes");
+            assert_eq!(
+                CommitIndexHint::open(&path, 7).last(),
+                None,
+                "{length} bytes"
+            );
         }
         for bit in 0..LENGTH * 8 {
             let mut bytes = whole;
             bytes[bit / 8] ^= 1 << (bit % 8);
             std::fs::write(&path, bytes).unwrap();
-            assert_eq!(Hint::open(&path, 7).last(), None, "bit {bit}");
+            assert_eq!(CommitIndexHint::open(&path, 7).last(), None, "bit {bit}");
         }
         std::fs::write(&path, whole).unwrap();
-        assert_eq!(Hint::open(&path, 7).last(), Some(id(3, 9)));
+        assert_eq!(CommitIndexHint::open(&path, 7).last(), Some(id(3, 9)));
     }
 }

@@ -49,7 +49,7 @@ impl DataDir {
     }
 
     /// How far the log in the database is decided.
-    pub(in crate::cluster) fn hint(&self) -> PathBuf {
+    pub(in crate::cluster) fn commit_index_hint(&self) -> PathBuf {
         self.path.join("decided")
     }
 

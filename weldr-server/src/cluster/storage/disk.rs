@@ -18,8 +18,8 @@ use crate::cluster::{
 };
 
 use super::{
-    commit_index_hint::Hint,
-    persistent_state::{Change, Kept},
+    commit_index_hint::CommitIndexHint,
+    persistent_state::{PersistentState, StorageChange},
     store::Store,
 };
 
@@ -31,7 +31,7 @@ const MOST_WAITING: usize = 1024;
 pub(in crate::cluster) struct Disk {
     jobs: mpsc::Sender<Job>,
     failures: Arc<Mutex<Failures>>,
-    hint: Arc<Hint>,
+    commit_index_hint: Arc<CommitIndexHint>,
 }
 
 /// How many refused records are remembered: more than can be under way.
@@ -47,19 +47,19 @@ struct Failures {
     now: Option<Arc<StoreError>>,
     /// The last records that were to be written and are certainly not, by their ids, and why: who proposed one may look
     /// for it when the disk works again, or has failed once more.
-    refused: VecDeque<Refused>,
+    refused: VecDeque<RefusedRecord>,
 }
 
 #[derive(Debug)]
-struct Refused {
+struct RefusedRecord {
     record: u64,
     error: Arc<StoreError>,
     at: Instant,
 }
 
 impl Failures {
-    fn refuse(&mut self, changes: &[Change], error: &Arc<StoreError>, at: Instant) {
-        let refused = |record| Refused {
+    fn refuse(&mut self, changes: &[StorageChange], error: &Arc<StoreError>, at: Instant) {
+        let refused = |record| RefusedRecord {
             record,
             error: Arc::clone(error),
             at,
@@ -71,9 +71,9 @@ impl Failures {
     }
 
     /// The disk works. A record that was refused before may be among what is written now.
-    fn written(&mut self, changes: &[Change], now: Instant) {
+    fn written(&mut self, changes: &[StorageChange], now: Instant) {
         self.now = None;
-        let is_old = |refused: &Refused| now.duration_since(refused.at) >= REFUSAL_KEPT;
+        let is_old = |refused: &RefusedRecord| now.duration_since(refused.at) >= REFUSAL_KEPT;
         while self.refused.front().is_some_and(is_old) {
             self.refused.pop_front();
         }
@@ -86,28 +86,34 @@ impl Failures {
 }
 
 /// Who is told that a write is on disk.
-pub(in crate::cluster) enum Done {
+pub(in crate::cluster) enum Completion {
     Engine(IOFlushed<Types>),
     Caller(oneshot::Sender<io::Result<()>>),
     /// Nobody: it need not be on disk before the next write is.
-    Nobody,
+    Ignored,
 }
 
 enum Job {
-    Write { change: Change, done: Done },
-    Recover(oneshot::Sender<Result<Kept, Arc<StoreError>>>),
+    Write {
+        change: StorageChange,
+        done: Completion,
+    },
+    Recover(oneshot::Sender<Result<PersistentState, Arc<StoreError>>>),
     Close(oneshot::Sender<()>),
 }
 
 impl Disk {
     /// Starts the thread, which holds the store until [`Disk::close`].
-    pub(in crate::cluster) fn start(store: Store, kept: Kept) -> Result<Self, OpenError> {
+    pub(in crate::cluster) fn start(
+        store: Store,
+        persistent: PersistentState,
+    ) -> Result<Self, OpenError> {
         let (jobs, waiting) = mpsc::channel(MOST_WAITING);
         let failures = Arc::default();
-        let hint = Arc::new(store.hint(kept.identity.node));
-        let writer = Writer {
+        let commit_index_hint = Arc::new(store.commit_index_hint(persistent.identity.node));
+        let writer = DiskWriter {
             store,
-            durable: kept,
+            durable: persistent,
             lazy: Vec::new(),
             failures: Arc::clone(&failures),
         };
@@ -118,30 +124,34 @@ impl Disk {
         Ok(Self {
             jobs,
             failures,
-            hint,
+            commit_index_hint,
         })
     }
 
     /// How far the log is decided, to be noted at once: [`Disk::write`] may take its time for that.
-    pub(in crate::cluster) fn hint(&self) -> &Hint {
-        &self.hint
+    pub(in crate::cluster) fn commit_index_hint(&self) -> &CommitIndexHint {
+        &self.commit_index_hint
     }
 
     /// Writes `change`, after all that was given before it.
-    pub(in crate::cluster) async fn write(&self, change: Change, done: Done) -> io::Result<()> {
+    pub(in crate::cluster) async fn write(
+        &self,
+        change: StorageChange,
+        done: Completion,
+    ) -> io::Result<()> {
         let job = Job::Write { change, done };
         self.jobs.send(job).await.map_err(|_| closed())
     }
 
     /// Writes `change` and waits until it is on disk.
-    pub(in crate::cluster) async fn write_durably(&self, change: Change) -> io::Result<()> {
+    pub(in crate::cluster) async fn write_durably(&self, change: StorageChange) -> io::Result<()> {
         let (done, written) = oneshot::channel();
-        self.write(change, Done::Caller(done)).await?;
+        self.write(change, Completion::Caller(done)).await?;
         written.await.map_err(|_| closed())?
     }
 
     /// After a failure: goes back to what is on disk, gives that, and takes writes again.
-    pub(in crate::cluster) async fn recover(&self) -> Result<Kept, Arc<StoreError>> {
+    pub(in crate::cluster) async fn recover(&self) -> Result<PersistentState, Arc<StoreError>> {
         let gone = || Arc::new(StoreError::Files(closed()));
         let (answer, answered) = oneshot::channel();
         let sent = self.jobs.send(Job::Recover(answer)).await;
@@ -180,16 +190,16 @@ fn closed() -> io::Error {
 }
 
 /// What the thread works with.
-struct Writer {
+struct DiskWriter {
     store: Store,
     /// What is on disk.
-    durable: Kept,
+    durable: PersistentState,
     /// Changes that wait for others to be written with.
-    lazy: Vec<Change>,
+    lazy: Vec<StorageChange>,
     failures: Arc<Mutex<Failures>>,
 }
 
-impl Writer {
+impl DiskWriter {
     fn run(mut self, mut waiting: mpsc::Receiver<Job>) {
         let mut broken = false;
         let closed = loop {
@@ -235,14 +245,14 @@ impl Writer {
     }
 
     /// Makes a batch durable and tells all of it. False: nothing more is taken until the recovery.
-    fn write(&mut self, batch: Vec<(Change, Done)>, broken: bool) -> bool {
-        let (changes, done): (Vec<Change>, Vec<Done>) = batch.into_iter().unzip();
+    fn write(&mut self, batch: Vec<(StorageChange, Completion)>, broken: bool) -> bool {
+        let (changes, done): (Vec<StorageChange>, Vec<Completion>) = batch.into_iter().unzip();
         if broken {
             let failure = self.remember(&changes, None);
             tell(done, Err(&failure));
             return false;
         }
-        let in_no_hurry = done.iter().all(|done| matches!(done, Done::Nobody));
+        let in_no_hurry = done.iter().all(|done| matches!(done, Completion::Ignored));
         self.lazy.extend(changes);
         if in_no_hurry {
             return true;
@@ -270,7 +280,7 @@ impl Writer {
     }
 
     /// Keeps in mind which records are not written, and why. Without an error: for the same reason as before.
-    fn remember(&self, changes: &[Change], error: Option<StoreError>) -> Arc<StoreError> {
+    fn remember(&self, changes: &[StorageChange], error: Option<StoreError>) -> Arc<StoreError> {
         let mut failures = self.failures();
         if let Some(error) = error {
             failures.now = Some(Arc::new(error));
@@ -281,7 +291,7 @@ impl Writer {
         error
     }
 
-    fn recover(&mut self) -> Result<Kept, Arc<StoreError>> {
+    fn recover(&mut self) -> Result<PersistentState, Arc<StoreError>> {
         self.lazy.clear();
         match self.store.recover(&self.durable) {
             Ok(()) => Ok(self.durable.clone()),
@@ -290,8 +300,8 @@ impl Writer {
     }
 }
 
-fn record_ids(change: &Change) -> Vec<u64> {
-    let Change::Append(entries) = change else {
+fn record_ids(change: &StorageChange) -> Vec<u64> {
+    let StorageChange::Append(entries) = change else {
         return Vec::new();
     };
     let records = entries.iter().filter_map(|entry| match &entry.payload {
@@ -301,14 +311,14 @@ fn record_ids(change: &Change) -> Vec<u64> {
     records.collect()
 }
 
-fn tell(done: Vec<Done>, result: Result<(), &Arc<StoreError>>) {
+fn tell(done: Vec<Completion>, result: Result<(), &Arc<StoreError>>) {
     for done in done {
         let result = result.map_err(|error| io::Error::other(Arc::clone(error)));
         match done {
-            Done::Engine(callback) => callback.io_completed(result),
+            Completion::Engine(callback) => callback.io_completed(result),
             // Whoever asked may have given up.
-            Done::Caller(answer) => drop(answer.send(result)),
-            Done::Nobody => {}
+            Completion::Caller(answer) => drop(answer.send(result)),
+            Completion::Ignored => {}
         }
     }
 }
@@ -324,14 +334,14 @@ mod tests {
         log::types::{Entry, Record},
     };
 
-    fn append(record: u64) -> [Change; 1] {
+    fn append(record: u64) -> [StorageChange; 1] {
         let record = Record {
             version: 1,
-            order: b"{}".as_slice().into(),
+            proposal: b"{}".as_slice().into(),
             id: record,
         };
         let at = convert::from_log_id(v1::LogId { term: 1, index: 1 });
-        [Change::Append(vec![Entry::new(
+        [StorageChange::Append(vec![Entry::new(
             at,
             EntryPayload::Normal(record),
         )])]
@@ -340,7 +350,7 @@ mod tests {
     #[test]
     fn a_refusal_is_forgotten_when_its_record_is_written_or_nobody_can_ask_any_more() {
         let mut failures = Failures::default();
-        let kept = |failures: &Failures| {
+        let remembered = |failures: &Failures| {
             let records = failures.refused.iter().map(|refused| refused.record);
             records.collect::<Vec<_>>()
         };
@@ -349,8 +359,8 @@ mod tests {
         failures.refuse(&append(2), &error, begun);
         failures.refuse(&append(3), &error, begun + REFUSAL_KEPT / 2);
         failures.written(&append(2), begun);
-        assert_eq!(kept(&failures), [1, 3]);
+        assert_eq!(remembered(&failures), [1, 3]);
         failures.written(&append(4), begun + REFUSAL_KEPT);
-        assert_eq!(kept(&failures), [3]);
+        assert_eq!(remembered(&failures), [3]);
     }
 }

@@ -15,33 +15,35 @@ use openraft::{
 use crate::cluster::log::types::{Entry, LogId, Types, Vote};
 
 use super::{
-    disk::{Disk, Done},
-    persistent_state::{Change, Kept, KeptSnapshot},
+    disk::{Completion, Disk},
+    persistent_state::{PersistentState, StorageChange, StoredSnapshot},
 };
 
 /// What is kept, in memory, and the way to the disk. Compaction bounds it: see the engine's settings.
 /// Cheap to clone.
 #[derive(Debug, Clone)]
 pub(in crate::cluster) struct LogStore {
-    kept: Arc<Mutex<Kept>>,
+    persistent: Arc<Mutex<PersistentState>>,
     /// `None`: nothing outlives the process.
     disk: Option<Disk>,
     /// Held while a snapshot is on its way to the disk: one may be made while another arrives.
-    keeping: Arc<tokio::sync::Mutex<()>>,
+    storing_snapshot: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl LogStore {
-    pub(in crate::cluster) fn new(kept: Kept, disk: Option<Disk>) -> Self {
-        let kept = Arc::new(Mutex::new(kept));
+    pub(in crate::cluster) fn new(persistent: PersistentState, disk: Option<Disk>) -> Self {
+        let persistent = Arc::new(Mutex::new(persistent));
         Self {
-            kept,
+            persistent,
             disk,
-            keeping: Arc::default(),
+            storing_snapshot: Arc::default(),
         }
     }
 
-    pub(in crate::cluster) fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(in crate::cluster) fn persistent(&self) -> MutexGuard<'_, PersistentState> {
+        self.persistent
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(in crate::cluster) fn disk(&self) -> Option<&Disk> {
@@ -49,8 +51,8 @@ impl LogStore {
     }
 
     /// Makes a change and returns when it is on disk.
-    pub(in crate::cluster) async fn change_durably(&self, change: Change) -> io::Result<()> {
-        self.kept().apply(&change);
+    pub(in crate::cluster) async fn change_durably(&self, change: StorageChange) -> io::Result<()> {
+        self.persistent().apply(&change);
         match &self.disk {
             Some(disk) => disk.write_durably(change).await,
             None => Ok(()),
@@ -58,22 +60,25 @@ impl LogStore {
     }
 
     /// Keeps a snapshot, unless a newer one is kept already: the log before that one may be gone.
-    pub(in crate::cluster) async fn keep_snapshot(&self, snapshot: KeptSnapshot) -> io::Result<()> {
-        let _one_at_a_time = self.keeping.lock().await;
+    pub(in crate::cluster) async fn store_snapshot(
+        &self,
+        snapshot: StoredSnapshot,
+    ) -> io::Result<()> {
+        let _one_at_a_time = self.storing_snapshot.lock().await;
         let present = self.snapshot().map(|present| present.meta.last_log_id);
         if present.is_some_and(|present| present >= snapshot.meta.last_log_id) {
             return Ok(());
         }
-        self.change_durably(Change::Snapshot(snapshot)).await
+        self.change_durably(StorageChange::Snapshot(snapshot)).await
     }
 
     /// Makes a change that is on disk before any later one is.
-    async fn change(&self, change: Change, done: Done) -> io::Result<()> {
-        self.kept().apply(&change);
+    async fn change(&self, change: StorageChange, done: Completion) -> io::Result<()> {
+        self.persistent().apply(&change);
         if let Some(disk) = &self.disk {
             return disk.write(change, done).await;
         }
-        if let Done::Engine(callback) = done {
+        if let Completion::Engine(callback) = done {
             callback.io_completed(Ok(()));
         }
         Ok(())
@@ -82,19 +87,22 @@ impl LogStore {
     /// Whether the log holds, for good, a record that this program does not know.
     pub(in crate::cluster) fn has_committed_unknown(&self) -> bool {
         let committed = self.committed().map_or(0, |committed| committed.index);
-        let kept = self.kept();
-        let decided = kept.entries.range(..=committed);
+        let persistent = self.persistent();
+        let decided = persistent.entries.range(..=committed);
         decided.into_iter().any(|(_, entry)| !is_known(entry))
     }
 
     /// How far the log is known to be decided.
     fn committed(&self) -> Option<LogId> {
-        let hint = self.disk.as_ref().and_then(|disk| disk.hint().last());
-        self.kept().committed.max(hint)
+        let hint = self
+            .disk
+            .as_ref()
+            .and_then(|disk| disk.commit_index_hint().last());
+        self.persistent().committed.max(hint)
     }
 
-    pub(in crate::cluster) fn snapshot(&self) -> Option<KeptSnapshot> {
-        self.kept().snapshot.clone()
+    pub(in crate::cluster) fn snapshot(&self) -> Option<StoredSnapshot> {
+        self.persistent().snapshot.clone()
     }
 }
 
@@ -107,8 +115,8 @@ impl RaftLogReader<Types> for LogStore {
         if is_empty(bounds) {
             return Ok(Vec::new());
         }
-        let kept = self.kept();
-        Ok(kept
+        let persistent = self.persistent();
+        Ok(persistent
             .entries
             .range(bounds)
             .map(|(_, entry)| entry.clone())
@@ -116,13 +124,13 @@ impl RaftLogReader<Types> for LogStore {
     }
 
     async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
-        Ok(self.kept().vote)
+        Ok(self.persistent().vote)
     }
 }
 
 fn is_known(entry: &Entry) -> bool {
     match &entry.payload {
-        EntryPayload::Normal(record) => record.order().is_ok(),
+        EntryPayload::Normal(record) => record.proposal().is_ok(),
         EntryPayload::Blank | EntryPayload::Membership(_) => true,
     }
 }
@@ -145,10 +153,10 @@ impl RaftLogStorage<Types> for LogStore {
     type LogReader = Self;
 
     async fn get_log_state(&mut self) -> io::Result<LogState<Types>> {
-        let kept = self.kept();
+        let persistent = self.persistent();
         Ok(LogState {
-            last_purged_log_id: kept.purged,
-            last_log_id: kept.last(),
+            last_purged_log_id: persistent.purged,
+            last_log_id: persistent.last(),
         })
     }
 
@@ -157,14 +165,14 @@ impl RaftLogStorage<Types> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
-        self.change_durably(Change::Vote(*vote)).await
+        self.change_durably(StorageChange::Vote(*vote)).await
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
         if let (Some(disk), Some(committed)) = (&self.disk, committed) {
-            disk.hint().note(committed);
+            disk.commit_index_hint().note(committed);
         }
-        self.change(Change::Committed(committed), Done::Nobody)
+        self.change(StorageChange::Committed(committed), Completion::Ignored)
             .await
     }
 
@@ -172,9 +180,12 @@ impl RaftLogStorage<Types> for LogStore {
         // The hint may be ahead of a log whose end has not reached the disk. And what this program does not know is
         // met when the engine runs: before, nobody could be told.
         let committed = self.committed();
-        let kept = self.kept();
-        let known = kept.entries.values().take_while(|entry| is_known(entry));
-        let last_known = known.last().map(|entry| entry.log_id).or(kept.purged);
+        let persistent = self.persistent();
+        let known = persistent
+            .entries
+            .values()
+            .take_while(|entry| is_known(entry));
+        let last_known = known.last().map(|entry| entry.log_id).or(persistent.purged);
         Ok(committed.min(last_known))
     }
 
@@ -184,16 +195,17 @@ impl RaftLogStorage<Types> for LogStore {
         I::IntoIter: OptionalSend,
     {
         let entries: Vec<Entry> = entries.into_iter().collect();
-        self.change(Change::Append(entries), Done::Engine(callback))
+        self.change(StorageChange::Append(entries), Completion::Engine(callback))
             .await
     }
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
         let last = last.map(|last| last.index);
-        self.change_durably(Change::TruncateAfter(last)).await
+        self.change_durably(StorageChange::TruncateAfter(last))
+            .await
     }
 
     async fn purge(&mut self, upto: LogId) -> io::Result<()> {
-        self.change_durably(Change::Purge(upto)).await
+        self.change_durably(StorageChange::Purge(upto)).await
     }
 }

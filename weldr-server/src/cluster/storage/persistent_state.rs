@@ -33,7 +33,7 @@ impl Identity {
 
 /// Everything that has to survive.
 #[derive(Debug, Clone, PartialEq)]
-pub(in crate::cluster) struct Kept {
+pub(in crate::cluster) struct PersistentState {
     pub(in crate::cluster) identity: Identity,
     pub(in crate::cluster) vote: Option<Vote>,
     /// A hint: what was known to be committed when the last write was made.
@@ -42,18 +42,18 @@ pub(in crate::cluster) struct Kept {
     pub(in crate::cluster) purged: Option<LogId>,
     /// Without gaps, from the one after `purged`.
     pub(in crate::cluster) entries: BTreeMap<u64, Entry>,
-    pub(in crate::cluster) snapshot: Option<KeptSnapshot>,
+    pub(in crate::cluster) snapshot: Option<StoredSnapshot>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub(in crate::cluster) struct KeptSnapshot {
+pub(in crate::cluster) struct StoredSnapshot {
     pub(in crate::cluster) meta: SnapshotMeta,
     pub(in crate::cluster) state: Bytes,
 }
 
 /// One change of what is kept.
 #[derive(Debug, Clone, PartialEq)]
-pub(in crate::cluster) enum Change {
+pub(in crate::cluster) enum StorageChange {
     Identity(Identity),
     Vote(Vote),
     Committed(Option<LogId>),
@@ -61,10 +61,10 @@ pub(in crate::cluster) enum Change {
     /// Removes the entries after this index; all of them when `None`.
     TruncateAfter(Option<u64>),
     Purge(LogId),
-    Snapshot(KeptSnapshot),
+    Snapshot(StoredSnapshot),
 }
 
-impl Kept {
+impl PersistentState {
     pub(in crate::cluster) fn new(identity: Identity) -> Self {
         Self {
             identity,
@@ -82,25 +82,25 @@ impl Kept {
         last.map(|(_, entry)| entry.log_id).or(self.purged)
     }
 
-    pub(in crate::cluster) fn apply(&mut self, change: &Change) {
+    pub(in crate::cluster) fn apply(&mut self, change: &StorageChange) {
         match change {
-            Change::Identity(identity) => self.identity = *identity,
-            Change::Vote(vote) => self.vote = Some(*vote),
-            Change::Committed(committed) => self.committed = *committed,
-            Change::Append(entries) => {
+            StorageChange::Identity(identity) => self.identity = *identity,
+            StorageChange::Vote(vote) => self.vote = Some(*vote),
+            StorageChange::Committed(committed) => self.committed = *committed,
+            StorageChange::Append(entries) => {
                 let entries = entries.iter().cloned();
                 self.entries
                     .extend(entries.map(|entry| (entry.log_id.index, entry)));
             }
-            Change::TruncateAfter(None) => self.entries.clear(),
-            Change::TruncateAfter(Some(last)) => {
+            StorageChange::TruncateAfter(None) => self.entries.clear(),
+            StorageChange::TruncateAfter(Some(last)) => {
                 self.entries.split_off(&last.saturating_add(1));
             }
-            Change::Purge(upto) => {
+            StorageChange::Purge(upto) => {
                 self.entries = self.entries.split_off(&upto.index.saturating_add(1));
                 self.purged = self.purged.max(Some(*upto));
             }
-            Change::Snapshot(snapshot) => self.snapshot = Some(snapshot.clone()),
+            StorageChange::Snapshot(snapshot) => self.snapshot = Some(snapshot.clone()),
         }
     }
 }

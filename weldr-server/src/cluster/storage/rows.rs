@@ -22,7 +22,7 @@ use crate::cluster::{
     log::{convert, types::Entry},
 };
 
-use super::persistent_state::{Change, Identity, Kept, KeptSnapshot};
+use super::persistent_state::{Identity, PersistentState, StorageChange, StoredSnapshot};
 
 /// The layout of the tables. A change that older versions would misread gets a new number.
 pub(in crate::cluster) const FORMAT: u64 = 2;
@@ -58,7 +58,7 @@ impl<E: Into<redb::Error>> From<E> for ReadError {
 /// Carries out `changes` in their order.
 pub(in crate::cluster) fn write_changes<'a>(
     transaction: &WriteTransaction,
-    changes: impl IntoIterator<Item = &'a Change>,
+    changes: impl IntoIterator<Item = &'a StorageChange>,
 ) -> Result<(), StoreError> {
     for change in changes {
         write_change(transaction, change)?;
@@ -66,31 +66,31 @@ pub(in crate::cluster) fn write_changes<'a>(
     Ok(())
 }
 
-fn write_change(transaction: &WriteTransaction, change: &Change) -> Result<(), StoreError> {
+fn write_change(transaction: &WriteTransaction, change: &StorageChange) -> Result<(), StoreError> {
     match change {
-        Change::Identity(identity) => write_identity(transaction, identity),
-        Change::Vote(vote) => write_node(transaction, VOTE_KEY, &convert::vote(vote)),
-        Change::Committed(Some(committed)) => {
+        StorageChange::Identity(identity) => write_identity(transaction, identity),
+        StorageChange::Vote(vote) => write_node(transaction, VOTE_KEY, &convert::vote(vote)),
+        StorageChange::Committed(Some(committed)) => {
             write_node(transaction, COMMITTED_KEY, &convert::log_id(*committed))
         }
-        Change::Committed(None) => Ok(()),
-        Change::Append(entries) => write_entries(transaction, entries),
-        Change::TruncateAfter(last) => {
+        StorageChange::Committed(None) => Ok(()),
+        StorageChange::Append(entries) => write_entries(transaction, entries),
+        StorageChange::TruncateAfter(last) => {
             let first = last.map_or(0, |last| last.saturating_add(1));
             remove_entries(transaction, first..=u64::MAX)
         }
-        Change::Purge(upto) => {
+        StorageChange::Purge(upto) => {
             write_node(transaction, PURGED_KEY, &convert::log_id(*upto))?;
             remove_entries(transaction, 0..=upto.index)
         }
-        Change::Snapshot(snapshot) => write_snapshot(transaction, snapshot),
+        StorageChange::Snapshot(snapshot) => write_snapshot(transaction, snapshot),
     }
 }
 
 /// Replaces all rows by those of `kept`.
 pub(in crate::cluster) fn write_whole(
     transaction: &WriteTransaction,
-    kept: &Kept,
+    persistent: &PersistentState,
 ) -> Result<(), StoreError> {
     delete_tables(transaction)?;
     let mut meta = transaction.open_table(META).map_err(redb::Error::from)?;
@@ -99,20 +99,20 @@ pub(in crate::cluster) fn write_whole(
     transaction
         .open_table(SNAPSHOT)
         .map_err(redb::Error::from)?;
-    write_identity(transaction, &kept.identity)?;
-    if let Some(vote) = &kept.vote {
+    write_identity(transaction, &persistent.identity)?;
+    if let Some(vote) = &persistent.vote {
         write_node(transaction, VOTE_KEY, &convert::vote(vote))?;
     }
-    if let Some(committed) = kept.committed {
+    if let Some(committed) = persistent.committed {
         write_node(transaction, COMMITTED_KEY, &convert::log_id(committed))?;
     }
-    if let Some(purged) = kept.purged {
+    if let Some(purged) = persistent.purged {
         write_node(transaction, PURGED_KEY, &convert::log_id(purged))?;
     }
-    if let Some(snapshot) = &kept.snapshot {
+    if let Some(snapshot) = &persistent.snapshot {
         write_snapshot(transaction, snapshot)?;
     }
-    write_entries(transaction, kept.entries.values())
+    write_entries(transaction, persistent.entries.values())
 }
 
 fn delete_tables(transaction: &WriteTransaction) -> Result<(), redb::Error> {
@@ -137,7 +137,7 @@ fn write_node(
 
 fn write_snapshot(
     transaction: &WriteTransaction,
-    snapshot: &KeptSnapshot,
+    snapshot: &StoredSnapshot,
 ) -> Result<(), StoreError> {
     let meta = convert::snapshot_meta(&snapshot.meta);
     write_node(transaction, SNAPSHOT_KEY, &meta)?;
@@ -179,7 +179,9 @@ fn remove_entries(
 }
 
 /// What the rows say. The format first, because nothing else may be read of another one.
-pub(in crate::cluster) fn read(transaction: &ReadTransaction) -> Result<Kept, ReadError> {
+pub(in crate::cluster) fn read(
+    transaction: &ReadTransaction,
+) -> Result<PersistentState, ReadError> {
     read_format(transaction)?;
     let node = table_in("node", transaction.open_table(NODE))?;
     let Some(identity) = node.get(IDENTITY_KEY)? else {
@@ -187,20 +189,20 @@ pub(in crate::cluster) fn read(transaction: &ReadTransaction) -> Result<Kept, Re
     };
     let identity: Identity = serde_json::from_slice(identity.value())
         .map_err(|source| unreadable("node/identity", Box::new(source)))?;
-    let mut kept = Kept::new(identity);
-    kept.vote = message::<v1::Vote>(&node, VOTE_KEY)?.map(convert::from_vote);
-    kept.committed = message::<v1::LogId>(&node, COMMITTED_KEY)?.map(convert::from_log_id);
-    kept.purged = message::<v1::LogId>(&node, PURGED_KEY)?.map(convert::from_log_id);
+    let mut persistent = PersistentState::new(identity);
+    persistent.vote = message::<v1::Vote>(&node, VOTE_KEY)?.map(convert::from_vote);
+    persistent.committed = message::<v1::LogId>(&node, COMMITTED_KEY)?.map(convert::from_log_id);
+    persistent.purged = message::<v1::LogId>(&node, PURGED_KEY)?.map(convert::from_log_id);
     let meta = message::<v1::SnapshotMeta>(&node, SNAPSHOT_KEY)?;
     let state = table_in("snapshot", transaction.open_table(SNAPSHOT))?;
     let state = state
         .get(STATE_KEY)?
         .map(|state| state.value().to_vec().into());
-    kept.snapshot = match (meta, state) {
+    persistent.snapshot = match (meta, state) {
         (Some(meta), Some(state)) => {
             let meta = convert::from_snapshot_meta(meta)
                 .map_err(|source| unreadable("node/snapshot", Box::new(source)))?;
-            Some(KeptSnapshot { meta, state })
+            Some(StoredSnapshot { meta, state })
         }
         (None, None) => None,
         _ => {
@@ -210,9 +212,9 @@ pub(in crate::cluster) fn read(transaction: &ReadTransaction) -> Result<Kept, Re
             ));
         }
     };
-    kept.entries = read_log(transaction)?;
-    verify(&kept)?;
-    Ok(kept)
+    persistent.entries = read_log(transaction)?;
+    verify(&persistent)?;
+    Ok(persistent)
 }
 
 fn read_format(transaction: &ReadTransaction) -> Result<(), ReadError> {
@@ -262,10 +264,10 @@ fn read_log(transaction: &ReadTransaction) -> Result<BTreeMap<u64, Entry>, ReadE
 }
 
 /// What cannot be if every write was whole.
-fn verify(kept: &Kept) -> Result<(), ReadError> {
-    let first = kept.purged.map_or(0, |purged| purged.index + 1);
-    let mut term = kept.purged.map_or(0, |purged| purged.leader_id.term);
-    for (expected, (index, entry)) in (first..).zip(&kept.entries) {
+fn verify(persistent: &PersistentState) -> Result<(), ReadError> {
+    let first = persistent.purged.map_or(0, |purged| purged.index + 1);
+    let mut term = persistent.purged.map_or(0, |purged| purged.leader_id.term);
+    for (expected, (index, entry)) in (first..).zip(&persistent.entries) {
         if *index != expected {
             return Err(contradiction(&format!("log/{expected}"), "is missing"));
         }
@@ -278,17 +280,17 @@ fn verify(kept: &Kept) -> Result<(), ReadError> {
         }
         term = entry.log_id.leader_id.term;
     }
-    let snapshot = kept
+    let snapshot = persistent
         .snapshot
         .as_ref()
         .and_then(|snapshot| snapshot.meta.last_log_id);
-    if kept.purged > snapshot {
+    if persistent.purged > snapshot {
         return Err(contradiction(
             "node/snapshot",
             "does not hold what was removed from the log",
         ));
     }
-    if kept.vote.map_or(0, |vote| vote.leader_id.term) < term {
+    if persistent.vote.map_or(0, |vote| vote.leader_id.term) < term {
         return Err(contradiction(
             "node/vote",
             "is of an earlier term than the log",

@@ -21,20 +21,20 @@ use crate::{
         log::{
             replica::{self, Replica},
             types::{
-                Answer, Entry, LogId, Record, Snapshot, SnapshotMeta, StoredMembership, Types,
-                UnknownRecord,
+                Entry, LogId, ProposalResult, RaftSnapshot, Record, SnapshotMeta, StoredMembership,
+                Types, UnknownRecord,
             },
         },
     },
     model::DesiredState,
 };
 
-use super::{log_store::LogStore, persistent_state::KeptSnapshot};
+use super::{log_store::LogStore, persistent_state::StoredSnapshot};
 
 /// What the log has made so far. Cheap to clone; outlives an engine that has to be started again.
 #[derive(Debug, Clone)]
 pub(in crate::cluster) struct StateMachine {
-    applied: Arc<Mutex<Applied>>,
+    applied: Arc<Mutex<AppliedState>>,
     published: Arc<watch::Sender<Arc<DesiredState>>>,
     /// Why nothing more is applied.
     stopped: Arc<watch::Sender<Option<Stopped>>>,
@@ -44,7 +44,7 @@ pub(in crate::cluster) struct StateMachine {
 }
 
 #[derive(Debug, Default)]
-struct Applied {
+struct AppliedState {
     last: Option<LogId>,
     membership: StoredMembership,
     replica: Replica,
@@ -88,7 +88,7 @@ impl StateMachine {
         (applied.last.map(|last| last.index), applied.replica.clone())
     }
 
-    fn applied(&self) -> MutexGuard<'_, Applied> {
+    fn applied(&self) -> MutexGuard<'_, AppliedState> {
         self.applied.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -108,18 +108,18 @@ impl StateMachine {
     }
 
     /// Applies one entry.
-    async fn apply_entry(&self, entry: Entry) -> io::Result<Answer> {
+    async fn apply_entry(&self, entry: Entry) -> io::Result<ProposalResult> {
         let log_id = entry.log_id;
-        let answer = match entry.payload {
-            EntryPayload::Blank => Answer::Nothing,
+        let result = match entry.payload {
+            EntryPayload::Blank => ProposalResult::Nothing,
             EntryPayload::Membership(membership) => {
                 self.applied().membership = StoredMembership::new(Some(log_id), membership);
-                Answer::Nothing
+                ProposalResult::Nothing
             }
             EntryPayload::Normal(record) => {
-                let answer = self.applied().replica.apply(&record);
-                match answer {
-                    Ok(answer) => answer,
+                let result = self.applied().replica.apply(&record);
+                match result {
+                    Ok(result) => result,
                     Err(unknown) => {
                         return Err(self.wait_for_newer(log_id, &record, &unknown).await);
                     }
@@ -127,7 +127,7 @@ impl StateMachine {
             }
         };
         self.applied().last = Some(log_id);
-        Ok(answer)
+        Ok(result)
     }
 
     /// A record that is not known may change anything: nothing after it can be applied. The engine goes on
@@ -167,15 +167,15 @@ impl RaftStateMachine<Types> for StateMachine {
     where
         S: Stream<Item = io::Result<EntryResponder<Types>>> + Unpin + OptionalSend,
     {
-        let mut answers = Vec::new();
+        let mut results = Vec::new();
         while let Some((entry, responder)) = entries.try_next().await? {
-            let answer = self.apply_entry(entry).await?;
-            answers.extend(responder.map(|responder| (responder, answer)));
+            let result = self.apply_entry(entry).await?;
+            results.extend(responder.map(|responder| (responder, result)));
         }
         // Whoever is answered finds the state published.
         self.publish();
-        for (responder, answer) in answers {
-            responder.send(answer);
+        for (responder, result) in results {
+            responder.send(result);
         }
         Ok(())
     }
@@ -186,12 +186,12 @@ impl RaftStateMachine<Types> for StateMachine {
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, state: Bytes) -> io::Result<()> {
         let replica = replica::decode(&state).map_err(io::Error::other)?;
-        let snapshot = KeptSnapshot {
+        let snapshot = StoredSnapshot {
             meta: meta.clone(),
             state,
         };
-        self.log.keep_snapshot(snapshot).await?;
-        *self.applied() = Applied {
+        self.log.store_snapshot(snapshot).await?;
+        *self.applied() = AppliedState {
             last: meta.last_log_id,
             membership: meta.last_membership.clone(),
             replica,
@@ -200,9 +200,9 @@ impl RaftStateMachine<Types> for StateMachine {
         Ok(())
     }
 
-    async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<RaftSnapshot>> {
         let snapshot = self.log.snapshot();
-        Ok(snapshot.map(|KeptSnapshot { meta, state }| Snapshot {
+        Ok(snapshot.map(|StoredSnapshot { meta, state }| RaftSnapshot {
             meta,
             snapshot: state,
         }))
@@ -212,7 +212,7 @@ impl RaftStateMachine<Types> for StateMachine {
 impl RaftSnapshotBuilder<Types> for StateMachine {
     type SnapshotData = Bytes;
 
-    async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
+    async fn build_snapshot(&mut self) -> io::Result<RaftSnapshot> {
         let (meta, replica) = {
             let applied = self.applied();
             let meta = SnapshotMeta {
@@ -223,12 +223,12 @@ impl RaftSnapshotBuilder<Types> for StateMachine {
         };
         let encoded = tokio::task::spawn_blocking(move || replica::encode(&replica));
         let state: Bytes = encoded.await.map_err(io::Error::other)??.into();
-        let snapshot = KeptSnapshot {
+        let snapshot = StoredSnapshot {
             meta: meta.clone(),
             state: state.clone(),
         };
-        self.log.keep_snapshot(snapshot).await?;
-        Ok(Snapshot {
+        self.log.store_snapshot(snapshot).await?;
+        Ok(RaftSnapshot {
             meta,
             snapshot: state,
         })

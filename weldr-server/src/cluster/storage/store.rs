@@ -16,13 +16,13 @@ use crate::cluster::{
 };
 
 use super::{
-    commit_index_hint::Hint,
+    commit_index_hint::CommitIndexHint,
     data_dir::DataDir,
-    persistent_state::{Change, Identity, Kept},
+    persistent_state::{Identity, PersistentState, StorageChange},
     rows::{self, ReadError},
 };
 
-/// Bounds the pages that the database keeps in memory: what it holds is in a [`Kept`] already.
+/// Bounds the pages that the database keeps in memory: what it holds is in a [`PersistentState`] already.
 const CACHE_BYTES: usize = 4 * 1024 * 1024;
 
 /// Opens the file; a test puts a disk that fails behind it.
@@ -45,7 +45,7 @@ pub(in crate::cluster) struct Store {
 #[derive(Debug)]
 pub(in crate::cluster) struct OpenedStore {
     pub(in crate::cluster) store: Store,
-    pub(in crate::cluster) kept: Kept,
+    pub(in crate::cluster) persistent: PersistentState,
 }
 
 impl fmt::Debug for Store {
@@ -75,7 +75,7 @@ impl Store {
                 source,
             })?;
         }
-        let (database, kept) = open_verified(&path, &open_database)?;
+        let (database, persistent) = open_verified(&path, &open_database)?;
         let store = Self {
             path,
             open_database,
@@ -83,20 +83,20 @@ impl Store {
             failing: false,
             data_dir,
         };
-        Ok(OpenedStore { store, kept })
+        Ok(OpenedStore { store, persistent })
     }
 
     /// What is noted beside the database for the node that it belongs to.
-    pub(in crate::cluster) fn hint(&self, node: u64) -> Hint {
-        Hint::open(&self.data_dir.hint(), node)
+    pub(in crate::cluster) fn commit_index_hint(&self, node: u64) -> CommitIndexHint {
+        CommitIndexHint::open(&self.data_dir.commit_index_hint(), node)
     }
 
     /// Makes `changes` of what was `before` durable. When it fails, the store goes back to `before`, at the
     /// latest with [`Store::recover`].
     pub(in crate::cluster) fn write(
         &mut self,
-        before: &Kept,
-        changes: &[Change],
+        before: &PersistentState,
+        changes: &[StorageChange],
     ) -> Result<(), StoreError> {
         let written = self.attempt(before, changes);
         self.note(&written);
@@ -104,10 +104,13 @@ impl Store {
     }
 
     /// Sees to it that the database holds `kept` and can be written.
-    pub(in crate::cluster) fn recover(&mut self, kept: &Kept) -> Result<(), StoreError> {
+    pub(in crate::cluster) fn recover(
+        &mut self,
+        persistent: &PersistentState,
+    ) -> Result<(), StoreError> {
         let recovered = match self.database.take() {
             Some(database) => Ok(database),
-            None => self.reopened_at(kept),
+            None => self.reopened_at(persistent),
         };
         let recovered = recovered.map(|database| self.database = Some(database));
         self.note(&recovered);
@@ -127,7 +130,11 @@ impl Store {
         self.failing = result.is_err();
     }
 
-    fn attempt(&mut self, before: &Kept, changes: &[Change]) -> Result<(), StoreError> {
+    fn attempt(
+        &mut self,
+        before: &PersistentState,
+        changes: &[StorageChange],
+    ) -> Result<(), StoreError> {
         let database = match self.database.take() {
             Some(database) => database,
             None => self.reopened_at(before)?,
@@ -148,11 +155,11 @@ impl Store {
     /// Opens the database anew and writes `kept` whole. After a failed commit nobody knows which pages
     /// are on disk (a second sync may succeed without having written those that the first could not), so
     /// nothing that it wrote is relied on: all is written to other pages.
-    fn reopened_at(&self, kept: &Kept) -> Result<Database, StoreError> {
+    fn reopened_at(&self, persistent: &PersistentState) -> Result<Database, StoreError> {
         let reopened = open_verified(&self.path, &self.open_database);
         let (database, _) = reopened.map_err(|error| StoreError::Reopen(Box::new(error)))?;
         commit(&database, |transaction| {
-            rows::write_whole(transaction, kept)
+            rows::write_whole(transaction, persistent)
         })?;
         Ok(database)
     }
@@ -172,9 +179,9 @@ fn create(data_dir: &DataDir) -> Result<(), StoreError> {
     let database = builder()
         .create(data_dir.unfinished_database())
         .map_err(redb::Error::from)?;
-    let kept = Kept::new(Identity::random());
+    let persistent = PersistentState::new(Identity::random());
     commit(&database, |transaction| {
-        rows::write_whole(transaction, &kept)
+        rows::write_whole(transaction, &persistent)
     })?;
     database.close().map_err(redb::Error::from)?;
     data_dir.finish_database()?;
@@ -196,16 +203,19 @@ fn open_database(path: &Path) -> Result<Database, DatabaseError> {
 }
 
 /// Opens the database, verifies it and reads it.
-fn open_verified(path: &Path, open_database: &OpenDatabase) -> Result<(Database, Kept), OpenError> {
+fn open_verified(
+    path: &Path,
+    open_database: &OpenDatabase,
+) -> Result<(Database, PersistentState), OpenError> {
     let open = || -> Result<_, ReadError> {
         let database = open_database(path)?;
         let transaction = database.begin_read()?;
-        let kept = rows::read(&transaction)?;
+        let persistent = rows::read(&transaction)?;
         drop(transaction);
-        if let Some(snapshot) = &kept.snapshot {
+        if let Some(snapshot) = &persistent.snapshot {
             replica::decode(&snapshot.state).map_err(ReadError::Damaged)?;
         }
-        Ok((database, kept))
+        Ok((database, persistent))
     };
     // The library promises errors for a damaged file where it verifies, but has assertions left in it.
     // What it was working on is dropped with the panic, so nothing half-done is seen afterwards.

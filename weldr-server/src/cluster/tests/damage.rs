@@ -15,7 +15,7 @@ const FLAGS: usize = 9;
 /// The bytes of a database, and what was kept in it when they were taken.
 struct Written {
     bytes: Vec<u8>,
-    kept: Kept,
+    persistent: PersistentState,
     how: &'static str,
 }
 
@@ -51,9 +51,13 @@ impl Written {
         let bytes = fs::read(database_in(directory)).unwrap();
         let copy = tempdir().unwrap();
         fs::write(database_in(&copy), &bytes).unwrap();
-        let kept = Store::open(copy.path()).unwrap().kept;
-        assert!(state_of(&kept) == *acknowledged, "{how}");
-        Self { bytes, kept, how }
+        let persistent = Store::open(copy.path()).unwrap().persistent;
+        assert!(state_of(&persistent) == *acknowledged, "{how}");
+        Self {
+            bytes,
+            persistent,
+            how,
+        }
     }
 
     /// Opens these bytes after `harm`. Either the damage is reported and the file stays, or it has hit
@@ -65,7 +69,11 @@ impl Written {
         fs::write(database_in(&directory), &bytes).unwrap();
         match Store::open(directory.path()) {
             Ok(opened) => {
-                assert!(opened.kept == self.kept, "{} and {what}", self.how);
+                assert!(
+                    opened.persistent == self.persistent,
+                    "{} and {what}",
+                    self.how
+                );
                 false
             }
             Err(error) => {

@@ -118,7 +118,7 @@ fn as_killed_now(directory: &Path) -> DesiredState {
     let copy = tempdir().unwrap();
     let database = "weldr.redb";
     std::fs::copy(directory.join(database), copy.path().join(database)).unwrap();
-    state_of(&Store::open(copy.path()).unwrap().kept)
+    state_of(&Store::open(copy.path()).unwrap().persistent)
 }
 
 /// Whatever the operation that fails, what is refused is nowhere to be seen, and the node recovers.

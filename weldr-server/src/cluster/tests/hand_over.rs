@@ -7,7 +7,7 @@ use tokio::{sync::Notify, task, time};
 use weldr_proto::raft::v1::VirtualAddress;
 
 use super::*;
-use crate::cluster::{ChangeError, Handle, Log, NetworkOptions, Tenant};
+use crate::cluster::{ChangeError, Handle, Log, NetworkOptions, StepDownHook};
 
 /// The longest that anything here may take.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -145,7 +145,7 @@ struct Slow {
     goes: Notify,
 }
 
-impl Tenant for Slow {
+impl StepDownHook for Slow {
     fn prepare(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {
             self.begun.notify_one();
@@ -157,7 +157,7 @@ impl Tenant for Slow {
         Box::pin(async { Ok(()) })
     }
 
-    fn longest(&self) -> Duration {
+    fn max_duration(&self) -> Duration {
         LIMIT
     }
 
@@ -173,8 +173,8 @@ async fn a_stop_waits_for_the_hand_over_that_is_under_way() {
     let three = Three::start().await;
     let slow = Arc::new(Slow::default());
     let a = three.nodes[0].clone();
-    a.hold_by_leadership(Arc::<Slow>::clone(&slow));
-    let under_way = tokio::spawn({
+    a.set_step_down_hook(Arc::<Slow>::clone(&slow));
+    let in_flight = tokio::spawn({
         let a = a.clone();
         async move { a.transfer("b".to_owned()).await }
     });
@@ -187,7 +187,7 @@ async fn a_stop_waits_for_the_hand_over_that_is_under_way() {
     assert!(early.is_err(), "{early:?}");
     slow.goes.notify_one();
     time::timeout(LIMIT, stepped_down).await.unwrap().unwrap();
-    under_way.await.unwrap().unwrap();
+    in_flight.await.unwrap().unwrap();
     three.is_led_by("b").await;
     three.stop().await;
 }

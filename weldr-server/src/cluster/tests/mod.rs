@@ -23,7 +23,7 @@ use tempfile::TempDir;
 
 use openraft::EntryPayload;
 
-use super::{Opened, StoreOptions, log::replica, open, storage::persistent_state::Kept};
+use super::{Opened, StoreOptions, log::replica, open, storage::persistent_state::PersistentState};
 use crate::model::{
     Command, DesiredState, PoolName, PoolSettings, Revision, ServerPatch, ServerSpec, Timestamp,
     Weight,
@@ -60,14 +60,14 @@ async fn reopened(directory: &Path) -> DesiredState {
 }
 
 /// The state that what is kept makes, when all of its log is decided: as it is where one node votes.
-fn state_of(kept: &Kept) -> DesiredState {
-    let mut replica = kept
+fn state_of(persistent: &PersistentState) -> DesiredState {
+    let mut replica = persistent
         .snapshot
         .as_ref()
         .map_or_else(Default::default, |snapshot| {
             replica::decode(&snapshot.state).unwrap()
         });
-    for entry in kept.entries.values() {
+    for entry in persistent.entries.values() {
         if let EntryPayload::Normal(record) = &entry.payload {
             replica.apply(record).unwrap();
         }

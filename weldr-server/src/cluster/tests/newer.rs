@@ -3,7 +3,7 @@
 use super::*;
 use crate::cluster::{
     log::types::{Entry, RECORD_VERSION, Record},
-    storage::persistent_state::Change,
+    storage::persistent_state::StorageChange,
     storage::store::{OpenedStore, Store},
 };
 
@@ -20,19 +20,24 @@ pub(crate) async fn directory(server: SocketAddr) -> TempDir {
     };
     handle.propose(add).await.unwrap();
     log.stop().await;
-    let OpenedStore { mut store, kept } = Store::open(directory.path()).unwrap();
-    let mut log_id = kept.last().unwrap();
+    let OpenedStore {
+        mut store,
+        persistent,
+    } = Store::open(directory.path()).unwrap();
+    let mut log_id = persistent.last().unwrap();
     log_id.index += 1;
     let newer = Record {
         version: RECORD_VERSION + 1,
-        order: b"{\"teleport\":{}}".as_slice().into(),
+        proposal: b"{\"teleport\":{}}".as_slice().into(),
         id: 1,
     };
     let entry = Entry {
         log_id,
         payload: EntryPayload::Normal(newer),
     };
-    store.write(&kept, &[Change::Append(vec![entry])]).unwrap();
+    store
+        .write(&persistent, &[StorageChange::Append(vec![entry])])
+        .unwrap();
     store.close().unwrap();
     directory
 }

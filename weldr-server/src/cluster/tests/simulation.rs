@@ -35,10 +35,12 @@ use super::*;
 use crate::cluster::{
     log::convert,
     log::replica::Replica,
-    log::types::{Answer, Member, Order, Record, Snapshot, SnapshotMeta, Types, Vote},
+    log::types::{
+        Member, Proposal, ProposalResult, RaftSnapshot, Record, SnapshotMeta, Types, Vote,
+    },
     raft::{core::Raft, settings},
     storage::log_store::LogStore,
-    storage::persistent_state::{Identity, Kept},
+    storage::persistent_state::{Identity, PersistentState},
     storage::state_machine::StateMachine,
 };
 
@@ -158,7 +160,7 @@ impl RaftNetworkV2<Types> for SimConnection {
     async fn full_snapshot(
         &mut self,
         vote: Vote,
-        snapshot: Snapshot,
+        snapshot: RaftSnapshot,
         _cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         option: RPCOption,
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
@@ -197,7 +199,7 @@ async fn answer(raft: Raft, mut stream: TcpStream) -> Result<(), Box<dyn Error>>
             let mut rest = &request[..];
             let head = v1::SnapshotHead::decode_length_delimited(&mut rest)?;
             let meta: SnapshotMeta = convert::from_snapshot_meta(head.meta.unwrap())?;
-            let snapshot = Snapshot {
+            let snapshot = RaftSnapshot {
                 meta,
                 snapshot: Bytes::copy_from_slice(rest),
             };
@@ -247,7 +249,7 @@ async fn node(id: u64, disk: LogStore, shared: Shared) -> Result<(), Box<dyn Err
 /// Adds servers, one after another, wherever it works.
 async fn client(shared: Shared) -> Result<(), Box<dyn Error>> {
     for port in 0.. {
-        let record = Record::of(&Order::Change {
+        let record = Record::of(&Proposal::Change {
             command: add(port),
             at: Timestamp(0),
             from: String::new(),
@@ -266,7 +268,7 @@ async fn client(shared: Shared) -> Result<(), Box<dyn Error>> {
                 let written = raft.client_write(record.clone());
                 if let Ok(Ok(response)) = time::timeout(Duration::from_millis(300), written).await {
                     assert!(
-                        matches!(response.data, Answer::Applied(_)),
+                        matches!(response.data, ProposalResult::Applied(_)),
                         "{:?}",
                         response.data
                     );
@@ -397,7 +399,7 @@ fn simulate(seed: u64) -> (usize, usize) {
     for id in 1..=NODES {
         let mut identity = Identity::random();
         identity.node = id;
-        let disk = LogStore::new(Kept::new(identity), None);
+        let disk = LogStore::new(PersistentState::new(identity), None);
         let shared = Arc::clone(&shared);
         sim.host(host(id), move || {
             node(id, disk.clone(), Arc::clone(&shared))

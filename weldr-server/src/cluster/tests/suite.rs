@@ -21,9 +21,9 @@ struct OnDisk;
 impl StoreBuilder<Types, LogStore, StateMachine, TempDir> for OnDisk {
     async fn build(&self) -> Result<(TempDir, LogStore, StateMachine), StorageError<Types>> {
         let directory = tempdir().unwrap();
-        let OpenedStore { store, kept } = Store::open(directory.path()).unwrap();
-        let disk = Disk::start(store, kept.clone()).unwrap();
-        let log = LogStore::new(kept, Some(disk));
+        let OpenedStore { store, persistent } = Store::open(directory.path()).unwrap();
+        let disk = Disk::start(store, persistent.clone()).unwrap();
+        let log = LogStore::new(persistent, Some(disk));
         let machine = StateMachine::new(log.clone(), CancellationToken::new());
         Ok((directory, log, machine))
     }
@@ -33,7 +33,7 @@ struct InMemory;
 
 impl StoreBuilder<Types, LogStore, StateMachine, ()> for InMemory {
     async fn build(&self) -> Result<((), LogStore, StateMachine), StorageError<Types>> {
-        let log = LogStore::new(Kept::new(Identity::random()), None);
+        let log = LogStore::new(PersistentState::new(Identity::random()), None);
         let machine = StateMachine::new(log.clone(), CancellationToken::new());
         Ok(((), log, machine))
     }

@@ -27,11 +27,14 @@ async fn a_node_that_does_not_know_a_record_serves_what_it_has() {
     assert!(matches!(refused, ProposeError::Outdated(_)), "{refused:?}");
     assert_eq!(handle.current().revision, revision(1));
     log.stop().await;
-    let kept = Store::open(directory.path()).unwrap().kept;
-    let newer = kept.entries.values().any(|entry| match &entry.payload {
-        EntryPayload::Normal(record) => record.version == RECORD_VERSION + 1,
-        _ => false,
-    });
+    let persistent = Store::open(directory.path()).unwrap().persistent;
+    let newer = persistent
+        .entries
+        .values()
+        .any(|entry| match &entry.payload {
+            EntryPayload::Normal(record) => record.version == RECORD_VERSION + 1,
+            _ => false,
+        });
     assert!(newer, "the record is kept for a newer weldr");
 }
 
@@ -40,7 +43,7 @@ async fn meets_a_newer_record(node: &Handle) {
     let mut machine = node.core().machine.clone();
     let newer = Record {
         version: RECORD_VERSION + 1,
-        order: b"{}".as_slice().into(),
+        proposal: b"{}".as_slice().into(),
         id: 1,
     };
     let last = machine.applied_state().await.unwrap().0.unwrap();

@@ -208,8 +208,8 @@ mod tests {
 
     #[test]
     fn each_violation_is_named_by_its_path() {
-        type Change = fn(&mut v1::HealthCheck);
-        let cases: [(Change, &str, &str); 10] = [
+        type Edit = fn(&mut v1::HealthCheck);
+        let cases: [(Edit, &str, &str); 10] = [
             (|check| check.interval = seconds(0), "interval", "0s"),
             (|check| check.interval = seconds(3601), "interval", "1h 1s"),
             (
