@@ -114,7 +114,7 @@ async fn a_backup_makes_another_cluster_the_same() {
         .await;
     assert_eq!(refused.code(), Some(1));
     assert!(
-        refused.stderr.contains("no backup of weldr"),
+        refused.stderr.contains("not a backup of weldr"),
         "{}",
         refused.stderr
     );

@@ -190,7 +190,7 @@ async fn an_address_that_somebody_removes_comes_back() {
         }
     })
     .await;
-    driver.process.logs("had gone, and is back").await;
+    driver.process.logs("was missing, and is added again").await;
 }
 
 #[tokio::test]

@@ -1,14 +1,14 @@
-//! Why a node cannot be opened, a proposal fails, or the log is not applied any more.
+//! Errors of starting a node, of storage, of proposals and of cluster changes.
 
 use std::{fmt, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use crate::model::Rejection;
 
-/// Why there is no store to work with. Each message is one sentence for an operator: what, where, and
+/// Why the cluster part of a node cannot start. Each message is one sentence for an operator: what failed, where, and
 /// what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The directory is not there and cannot be made, or weldr may not use it.
+    /// The data directory does not exist and cannot be created, or the process has no permission to use it.
     #[error(
         "cannot use the data directory {}: let weldr create, read and write it, or name another one with --data-dir",
         .path.display()
@@ -16,11 +16,11 @@ pub enum OpenError {
     Directory {
         /// The directory.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },
-    /// Two nodes would overwrite each other's changes.
+    /// Another process holds the lock of the data directory.
     #[error(
         "the data directory {} is in use by another weldr: stop that one, or name another directory with --data-dir",
         .path.display()
@@ -29,16 +29,16 @@ pub enum OpenError {
         /// The directory.
         path: PathBuf,
     },
-    /// The system does not let us read or write the database.
+    /// The operating system refuses to read or write the database file.
     #[error("cannot read and write the database {}: check its owner, its mode and its disk", .path.display())]
     Database {
         /// The file.
         path: PathBuf,
-        /// What the database said.
+        /// The error of the database.
         #[source]
         source: StoreError,
     },
-    /// The file is not what was written. It is never emptied or replaced.
+    /// The content of the file is not valid. The file is never emptied or replaced.
     #[error(
         "the database {} is damaged: restore it from a backup, or move it away to begin with an empty pool",
         .path.display()
@@ -50,7 +50,7 @@ pub enum OpenError {
         #[source]
         source: Damage,
     },
-    /// A later version wrote it, and would lose what this one does not know.
+    /// A later version of Weldr wrote the file. This version would lose data that it does not know.
     #[error(
         "the database {} has format {found}, but this weldr knows formats up to {known}: start the newer weldr that wrote it",
         .path.display()
@@ -63,7 +63,7 @@ pub enum OpenError {
         /// The newest format that this version reads.
         known: u64,
     },
-    /// It is from before there were clusters.
+    /// The file was written before Weldr had clusters.
     #[error(
         "the database {} was written by a weldr from before clusters, which this one does not read: move it away, \
          start, and add the servers again",
@@ -73,55 +73,55 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
     },
-    /// The address for the other nodes is not free.
+    /// The address for other nodes cannot be bound.
     #[error("cannot listen on {address} for the other nodes of the cluster")]
     Listen {
         /// The address.
         address: SocketAddr,
-        /// What the system said.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },
-    /// The secret, the certificate, its key or its authority.
+    /// The secret, the certificate, its key or the certificate authority cannot be read.
     #[error("cannot read {}, which --cluster-secret-file or --cluster-cert, --cluster-key and --cluster-ca name", .path.display())]
     ClusterFile {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },
-    /// The certificates cannot be used.
+    /// The TLS configuration is not valid.
     #[error("the certificates of the cluster cannot be used")]
     Tls(#[source] tonic::transport::Error),
-    /// A member says that this node cannot join.
+    /// A member refused the join request.
     #[error("this node cannot join the cluster: {0}")]
     JoinRefused(String),
-    /// Nobody answers who could let it join.
+    /// No member answered the join requests.
     #[error("no node of the cluster answers at {}: start one, or correct --join", Addresses(.addresses))]
     JoinUnanswered {
-        /// Who was asked.
+        /// The addresses that were asked.
         addresses: Vec<SocketAddr>,
-        /// What the last one said.
+        /// The last error.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// It has joined, but the leader does not bring it up to date.
+    /// The node joined, but did not receive the current state in time.
     #[error("this node has joined the cluster, but was not brought up to date in {}s: is there a quorum?", .0.as_secs())]
     NotCaughtUp(Duration),
-    /// The engine cannot start.
+    /// The consensus engine cannot start.
     #[error("the consensus engine cannot start: {0}")]
     Engine(String),
     /// The first entry of the log cannot be written.
-    #[error("the pool cannot be begun")]
+    #[error("the initial state of the pool cannot be written")]
     Begin(#[source] ProposeError),
-    /// The system does not give us a thread.
+    /// The operating system cannot create a thread.
     #[error("cannot start a thread of the cluster")]
     Thread(#[source] io::Error),
 }
 
 impl OpenError {
-    /// The engine cannot start, because of what it says; its errors are of too many types to keep.
+    /// [`OpenError::Engine`] with the text of `why`. The engine has too many error types to keep them as sources.
     pub(super) fn engine(why: impl fmt::Display) -> Self {
         Self::Engine(why.to_string())
     }
@@ -139,30 +139,30 @@ impl fmt::Display for Addresses<'_> {
     }
 }
 
-/// What is wrong with a database that was written whole.
+/// What is wrong with the content of a database.
 #[derive(Debug, thiserror::Error)]
 pub enum Damage {
-    /// The database's own checks found it.
+    /// The integrity check of the database failed.
     #[error("it does not pass the integrity check")]
     Integrity(#[source] StoreError),
-    /// The database library gave up on what it read.
+    /// The database library panicked while it read the file.
     #[error("reading it failed an assertion: {0}")]
     Assertion(String),
-    /// A value is not what we write.
+    /// The value of a row cannot be decoded.
     #[error("the row {row} does not parse")]
     Row {
-        /// Its table and key.
+        /// Table and key of the row.
         row: String,
-        /// Where in it.
+        /// The decoding error.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// Values that parse, but cannot all be true.
+    /// The value of a row contradicts another row.
     #[error("the row {row} {contradiction}")]
     Contradiction {
-        /// Its table and key.
+        /// Table and key of the row.
         row: String,
-        /// What it contradicts, as the rest of a sentence.
+        /// The contradiction, as the end of a sentence that begins with the row.
         contradiction: &'static str,
     },
 }
@@ -170,42 +170,42 @@ pub enum Damage {
 /// Why the database could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// From the database.
+    /// Error of the database library.
     #[error("the database failed")]
     Database(#[from] redb::Error),
-    /// From the file system.
+    /// Error of the file system.
     #[error("the file system failed")]
     Files(#[from] io::Error),
-    /// A value could not be made into JSON.
+    /// A value could not be encoded as JSON.
     #[error("a row could not be encoded")]
     Encode(#[from] serde_json::Error),
-    /// What the database holds after a failed write could not be read.
+    /// The database could not be reopened after a failed write.
     #[error("the database could not be opened again after an earlier failure")]
     Reopen(#[source] Box<OpenError>),
 }
 
-/// Why a proposal did not go through.
+/// Why a proposal failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ProposeError {
-    /// The command does not fit the state; nothing changed.
+    /// The command is not valid for the current state. Nothing changed.
     #[error(transparent)]
     Rejected(#[from] Rejection),
-    /// It could not be written to disk; nothing changed.
+    /// The change could not be written to disk. Nothing changed.
     #[error("the change could not be written to disk")]
     NotDurable(#[source] Arc<dyn std::error::Error + Send + Sync>),
-    /// There is no leader that a majority follows; nothing changed.
+    /// No leader has a majority. Nothing changed.
     #[error("the cluster has no quorum{}", NoAnswerFrom(.missing))]
     NoQuorum {
-        /// The nodes that do not answer.
+        /// The nodes that do not answer, as `name (address)`.
         missing: Vec<String>,
     },
-    /// No answer in time: it may or may not have been applied. Repeating it is safe.
+    /// No answer in time: the change may or may not be applied. It is safe to send it again.
     #[error("the change was not answered in time, so it is not known whether it was made{}", NoAnswerFrom(.missing))]
     Unknown {
-        /// The nodes that do not answer.
+        /// The nodes that do not answer, as `name (address)`.
         missing: Vec<String>,
     },
-    /// This node applies nothing any more, so it could not show what it changes or reads; nothing changed.
+    /// This node stopped applying the log, so it cannot show the result of a change or a read. Nothing changed.
     #[error("this weldr is older than its log: {0}. Start a newer one")]
     Outdated(Stopped),
     /// The node is shutting down; nothing changed.
@@ -213,16 +213,16 @@ pub enum ProposeError {
     ShuttingDown,
 }
 
-/// Why the cluster was not changed.
+/// Why a change of the membership or of the leadership failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ChangeError {
-    /// There is no such node.
+    /// No member has this name.
     #[error("{0}")]
     NoSuchNode(String),
-    /// It cannot be done now, or to this node.
+    /// The change is not possible now, or not for this node.
     #[error("{0}")]
     Refused(String),
-    /// Nobody could do it.
+    /// No leader carried out the change.
     #[error("{0}")]
     Unavailable(String),
 }
@@ -238,12 +238,12 @@ impl std::fmt::Display for NoAnswerFrom<'_> {
     }
 }
 
-/// A node that met a record which it does not know.
+/// Why a node stopped applying the log: it found a record that this version of Weldr does not know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stopped {
-    /// The index of the record.
+    /// The index of the record in the log.
     pub index: u64,
-    /// What is unknown of it.
+    /// What is not known about it.
     pub reason: String,
 }
 

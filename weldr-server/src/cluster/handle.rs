@@ -1,4 +1,5 @@
-//! The one way to read and to change the desired state, and to ask about the cluster.
+//! The interface of the cluster for the rest of the program: read and change the desired state, and ask about the
+//! cluster.
 
 use std::{
     sync::{Arc, PoisonError, Weak},
@@ -27,15 +28,15 @@ use super::{
     },
 };
 
-/// How long a proposal may take before its fate is called unknown.
+/// The time limit of a proposal. After it, the result is reported as unknown.
 const LONGEST_PROPOSAL: Duration = Duration::from_secs(10);
-/// How long a change of the cluster may take, without what is let go of for it.
+/// The time limit of a cluster change, without the time that the step-down hook takes.
 const LONGEST_CHANGE: Duration = Duration::from_secs(7);
 
-/// Proposes commands, and watches the state that they make. Cheap to clone.
+/// Proposes commands and watches the resulting state. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Handle {
-    /// Gone when the node has stopped.
+    /// Cannot be upgraded after the node has stopped.
     core: Weak<Core>,
     runtime: runtime::Handle,
     name: Arc<str>,
@@ -61,13 +62,13 @@ impl Handle {
         }
     }
 
-    /// Proposes `command` in the name of this node and waits until it is applied and on disk.
+    /// Proposes `command` with this node as its origin. Returns when the command is applied and on disk on a majority.
     pub async fn propose(&self, command: Command) -> Result<Applied, ProposeError> {
         self.propose_from(command, &self.name).await
     }
 
-    /// Proposes `command` in the name of `from`, and waits until it is applied, on disk on a majority of the
-    /// nodes. This node may apply it a moment later: see [`watch`](Self::watch).
+    /// Proposes `command` with `from` as its origin. Returns when the leader has applied it and it is on disk on a
+    /// majority of the nodes. This node may apply it a moment later: see [`watch`](Self::watch).
     pub async fn propose_from(
         &self,
         command: Command,
@@ -81,13 +82,13 @@ impl Handle {
         self.submit(&proposal).await
     }
 
-    /// Brings back, by a new change, what was at revision `to`.
+    /// Restores the servers and pool settings of revision `to`, as a new change.
     pub async fn roll_back(&self, to: Revision, from: &str) -> Result<Applied, ProposeError> {
         let (at, from) = (Timestamp::now(), from.to_owned());
         self.submit(&Proposal::Rollback { to, at, from }).await
     }
 
-    /// Brings back, by a new change, what is in a backup.
+    /// Restores the servers and pool settings of a backup, as a new change.
     pub async fn restore(&self, backup: Backup, from: &str) -> Result<Applied, ProposeError> {
         let (at, from) = (Timestamp::now(), from.to_owned());
         self.submit(&Proposal::Restore { backup, at, from }).await
@@ -107,7 +108,7 @@ impl Handle {
         }
     }
 
-    /// The last changes that this node has applied, the newest first.
+    /// The last `most` changes that this node has applied, the newest first.
     pub fn history(&self, most: usize) -> Vec<Event> {
         let core = self.core.upgrade();
         core.map_or_else(Vec::new, |core| {
@@ -115,14 +116,14 @@ impl Handle {
         })
     }
 
-    /// What each member sees of the servers, with its name; `None` for each that does not answer.
+    /// The name of each member and its view of the servers; `None` if the member does not answer.
     pub async fn server_reports(&self) -> Vec<(String, Option<Vec<ServerReport>>)> {
         let told = self.on_engine(QUORUM_PATIENCE, async |core| core.server_reports().await);
         told.await.ok().flatten().unwrap_or_default()
     }
 
-    /// Returns when this node has applied all that was acknowledged anywhere before this call, with the revision
-    /// that it then has: what is read of it now is linearizable.
+    /// Waits until this node has applied every change that was acknowledged before the call, and returns the revision
+    /// of the state then. A read of this node's state after that is linearizable.
     pub async fn catch_up(&self) -> Result<Revision, ProposeError> {
         let caught_up = self.on_engine(QUORUM_PATIENCE * 2, async |core| core.catch_up().await);
         match caught_up.await? {
@@ -131,7 +132,7 @@ impl Handle {
         }
     }
 
-    /// Works on the engine's runtime, for at most `limit`.
+    /// Runs `work` on the engine's runtime, for at most `limit`. `None` if the limit was reached.
     async fn on_engine<T, F>(
         &self,
         limit: Duration,
@@ -148,37 +149,37 @@ impl Handle {
         let tracker = core.in_flight.clone();
         let work = async move { time::timeout(limit, work(core)).await.ok() };
         let worked = self.runtime.spawn(tracker.track_future(work)).await;
-        // The runtime ended with the work in its hands.
+        // An error means that the runtime ended before the work did.
         worked.or(Ok(None))
     }
 
-    /// The state, and each later one; states in quick succession wake the receiver once.
+    /// The current state and every later one. Several states in quick succession may wake the receiver once.
     pub fn watch(&self) -> watch::Receiver<Arc<DesiredState>> {
         self.state.clone()
     }
 
-    /// The state as it is now.
+    /// The current state.
     pub fn current(&self) -> Arc<DesiredState> {
         Arc::clone(&self.state.borrow())
     }
 
-    /// Why the node applies nothing any more: it has met a record that it does not know. `None`: it does.
+    /// `Some` after this node stopped applying the log, because it found a record that it does not know.
     pub fn stopped(&self) -> watch::Receiver<Option<Stopped>> {
         self.stopped.clone()
     }
 
-    /// Until when this node is surely the leader; `None` when it is not. Whoever holds something as the leader
-    /// lets go of it before that moment, whatever this tells later.
+    /// Until when this node is certainly the leader; `None` if it is not. A resource that belongs to the leader must be
+    /// released before that moment, even if the value changes later.
     pub fn leadership(&self) -> watch::Receiver<Option<std::time::Instant>> {
         self.lease.clone()
     }
 
-    /// What operators call this node.
+    /// The name of this node.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// What every node says of itself.
+    /// The status of the cluster, with a report of every member.
     pub async fn status(&self) -> Result<ClusterStatus, ProposeError> {
         let status = self.on_engine(QUORUM_PATIENCE, async |core| {
             status::gather(&core, false).await
@@ -188,14 +189,15 @@ impl Handle {
             .ok_or(ProposeError::Unknown { missing: vec![] })
     }
 
-    /// What this node tells the others of its servers.
+    /// Sets the function that gives this node's view of the servers to other nodes.
     pub fn report_servers_with(&self, reporter: Reporter) {
         if let Some(core) = self.core.upgrade() {
             *core.reporter.lock().unwrap_or_else(PoisonError::into_inner) = Some(reporter);
         }
     }
 
-    /// Who is to let go of what it holds by [`leadership`](Self::leadership) before that is handed over.
+    /// Sets the hook that releases what this node holds by [`leadership`](Self::leadership) before the leadership is
+    /// handed over.
     pub fn set_step_down_hook(&self, step_down_hook: Arc<dyn StepDownHook>) {
         if let Some(core) = self.core.upgrade() {
             *core
@@ -205,13 +207,13 @@ impl Handle {
         }
     }
 
-    /// Whether this node surely leads now.
+    /// Whether this node is certainly the leader now.
     pub fn leads(&self) -> bool {
         let until = *self.lease.borrow();
         until.is_some_and(|until| std::time::Instant::now() < until)
     }
 
-    /// What this node tells the others, from now on, of servers that are on their way out.
+    /// Replaces the drain report that this node gives to other nodes.
     pub fn set_drain_report(&self, drain_report: DrainReport) {
         if let Some(core) = self.core.upgrade() {
             *core
@@ -221,8 +223,7 @@ impl Handle {
         }
     }
 
-    /// What the other members have to say of servers that are on their way out; `None` for each that does not
-    /// answer.
+    /// The drain reports of the other members; `None` for each member that does not answer.
     pub async fn drain_reports_of_others(&self) -> Vec<Option<DrainReport>> {
         let told = self.on_engine(QUORUM_PATIENCE, async |core| {
             core.drain_reports_of_others().await
@@ -230,38 +231,39 @@ impl Handle {
         told.await.ok().flatten().unwrap_or_default()
     }
 
-    /// Removes the node of that name from the cluster. It can only come back as a new one.
+    /// Removes the node with this name from the cluster. The node can only come back with a new identity.
     pub async fn remove_node(&self, name: String) -> Result<(), ChangeError> {
         self.change(change_request::Change::Remove(name)).await
     }
 
-    /// Makes the node of that name the leader; the one that is most up to date when the name is empty.
+    /// Transfers the leadership to the node with this name, or to the most up-to-date node if the name is empty.
     pub async fn transfer(&self, name: String) -> Result<(), ChangeError> {
         self.change(change_request::Change::Transfer(name)).await
     }
 
-    /// From now on and for good, this node is not to lead: it is about to stop, or serves nothing. It keeps what it
-    /// leads until [`step_down`](Self::step_down).
+    /// Marks this node as not eligible to lead, for the rest of its life: it is about to stop, or has no data path. It
+    /// keeps a leadership that it has until [`step_down`](Self::step_down).
     pub fn leave(&self) {
         if let Some(core) = self.core.upgrade() {
             core.leave();
         }
     }
 
-    /// Gives the leadership away, when this node has it and another can take it; waits for a hand-over that is under
-    /// way.
+    /// Transfers the leadership if this node has it and another node can take it. Waits for a hand-over that is already
+    /// running.
     ///
     /// # Errors
-    /// Why this node goes on leading.
+    /// Why this node is still the leader.
     pub async fn step_down(&self) -> Result<(), ChangeError> {
-        // One change may have to be waited for.
+        // It may have to wait for one other change first.
         let step_down = self.on_engine(self.longest_change() * 2, async |core| {
             core.step_down().await
         });
         changed(step_down.await)
     }
 
-    /// The leader may be another node: what that holds is what this one would hold.
+    /// The time limit of a cluster change with this node's step-down hook. The leader may be another node; it is
+    /// assumed to need the same time.
     fn longest_change(&self) -> Duration {
         let step_down_hook = self.core.upgrade().and_then(|core| core.step_down_hook());
         LONGEST_CHANGE
@@ -296,7 +298,7 @@ impl Handle {
     }
 }
 
-/// What became of a change that the engine worked on.
+/// The result of a cluster change, from what the engine's runtime returned.
 fn changed(worked: Result<Option<Result<(), RpcStatus>>, ProposeError>) -> Result<(), ChangeError> {
     let changed = worked.map_err(|error| ChangeError::Unavailable(error.to_string()))?;
     let in_time =

@@ -1,23 +1,23 @@
-//! The desired state, kept by a cluster of nodes: proposed to, made durable on a majority, applied and watched
-//! behind one [`Handle`]. A node that is alone is a cluster of one.
+//! The desired state, replicated by a cluster of nodes: proposed, made durable on a majority, applied and watched
+//! through one [`Handle`]. A single node is a cluster of one.
 //!
-//! A proposal that is answered is on disk on a majority, proposals are applied in one order, and the watch shows
-//! each state only after it is decided.
+//! An acknowledged proposal is on disk on a majority. All nodes apply proposals in the same order, and the watch shows
+//! a state only after it is committed.
 //!
-//! In reading order:
+//! In reading order, from what is used to what uses it:
 //!
-//! * `options`: what a node is configured with. `error`: why opening or a proposal fails.
-//! * `open`: starts a node on a runtime of its own. `running`: a node from its start to its stop.
-//! * `handle`: what callers use.
+//! * `options` and `error`: what a node is configured with, and why something fails.
 //! * `log`: what is in the log, and the state that it makes. Pure.
-//! * `storage`: keeps the log and the state.
+//! * `storage`: keeps the log on disk and applies it.
 //! * `network`: connections to other nodes.
 //! * `raft`: the consensus engine, proposals, reads and reports.
-//! * `leadership`: the lease and the hand-over.
 //! * `membership`: joining and leaving.
+//! * `leadership`: the lease and the hand-over.
 //! * `service`: the calls that other nodes make to this one.
+//! * `handle`: the interface for the rest of the program.
+//! * `running` and `open`: start a node, on a runtime of its own, and stop it.
 //!
-//! Each room uses only rooms above it in this list, and `error` and `options`.
+//! A room or file uses only those above it in this list. `tests/layering` checks that no two import each other.
 
 mod error;
 mod handle;

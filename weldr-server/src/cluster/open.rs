@@ -1,4 +1,4 @@
-//! Opens what a node keeps and starts what keeps it, on a runtime of its own.
+//! Opens the storage of a node and starts the node on a runtime of its own.
 
 use std::{thread, time::Duration};
 
@@ -13,22 +13,23 @@ use super::{
     storage::store::{OpenedStore, Store},
 };
 
-/// Threads of the engine's runtime: apart from everything else, so that a busy control plane holds up no
-/// heartbeat.
+/// Threads of the engine's runtime. It is separate from the control plane's runtime, so that a busy control plane does
+/// not delay heartbeats.
 const THREADS: usize = 2;
 
-/// A desired state that can be proposed to.
+/// A started node.
 #[derive(Debug)]
 pub struct Opened {
-    /// Proposes and watches.
+    /// Proposes commands and watches the state.
     pub handle: Handle,
-    /// Ends it.
+    /// Stops the node.
     pub log: Log,
-    /// Whether there was nothing before: the moment to add the servers that are present from the start.
+    /// Whether this node founded a new cluster just now. If so, the caller adds the servers that the configuration
+    /// names.
     pub is_new: bool,
 }
 
-/// The threads behind a [`Handle`]. They end, soon, when this is dropped; [`Log::stop`] waits for them.
+/// Owner of the threads behind a [`Handle`]. Dropping it stops them soon after; [`Log::stop`] waits for them.
 #[derive(Debug)]
 pub struct Log {
     stop: DropGuard,
@@ -36,23 +37,23 @@ pub struct Log {
 }
 
 impl Log {
-    /// Takes no further proposals, answers those that were taken, closes the database and returns when
-    /// that is done. Later proposals find the node shutting down; the last state can still be read.
+    /// Refuses new proposals, finishes those that were accepted, closes the database, and returns when that is done.
+    /// Later proposals fail with `ShuttingDown`; the last state can still be read.
     pub async fn stop(self) {
         drop(self.stop);
-        // An error is a thread that ended by a panic, which has been reported.
+        // An error means that the thread panicked, which the panic hook reported.
         let _ = self.ended.await;
     }
 }
 
-/// Opens the store, verifies and reads it, and starts what keeps it: founds a cluster, joins one, or goes on in
-/// the one it belongs to. Blocks: milliseconds where there are no other nodes.
+/// Opens and verifies the store, then founds a cluster, joins one, or continues in the cluster that the node belongs
+/// to. Blocking: takes milliseconds for a node without others.
 pub fn open(options: StoreOptions) -> Result<Opened, OpenError> {
     let store = options.data_dir.as_deref().map(Store::open).transpose()?;
     open_store(options, store)
 }
 
-/// [`open`] with a store that is open.
+/// [`open`] with a store that is already open.
 pub(super) fn open_store(
     options: StoreOptions,
     store: Option<OpenedStore>,
@@ -65,7 +66,7 @@ pub(super) fn open_store(
         .name("weldr-cluster".to_owned())
         .spawn(move || {
             run(options, store, &token, &started);
-            // Nobody waits when the log was dropped.
+            // The receiver is gone if the `Log` was dropped.
             let _ = end.send(());
         })
         .map_err(OpenError::Thread)?;
@@ -100,7 +101,7 @@ fn run(
         }
     };
     runtime.block_on(async {
-        // Once the node has stopped, nothing of it is left but what its callers hold.
+        // The node's parts are dropped when it has stopped; only handles of callers remain.
         match RunningNode::start(options, store).await {
             Ok(running) => {
                 let handle = Handle::new(&running.core, runtime::Handle::current());
@@ -115,6 +116,6 @@ fn run(
             }
         }
     });
-    // What is left waits for nothing that matters.
+    // Tasks that are still running have nothing left to save.
     runtime.shutdown_timeout(Duration::from_millis(500));
 }

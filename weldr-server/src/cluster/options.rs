@@ -1,44 +1,44 @@
-//! What a node is told when it starts: of its store, and of the other nodes.
+//! What a node is configured with.
 
 use std::{net::SocketAddr, path::PathBuf};
 
 use crate::model::PoolSettings;
 
-/// What a node is told of its cluster.
+/// The storage and the network of a node.
 #[derive(Debug, Clone, Default)]
 pub struct StoreOptions {
-    /// Created where it is missing; `None` keeps nothing on disk.
+    /// Created if it does not exist; `None` keeps everything in memory.
     pub data_dir: Option<PathBuf>,
-    /// The settings of the default pool when the cluster is new.
+    /// The settings of the default pool if the cluster is new.
     pub initial: PoolSettings,
-    /// What operators call the node.
+    /// The name of the node.
     pub name: String,
-    /// How it meets other nodes; `None`: it is alone.
+    /// How the node connects to other nodes; `None` for a node without others.
     pub network: Option<NetworkOptions>,
 }
 
-/// How a node meets others.
+/// How a node connects to others.
 #[derive(Debug, Clone)]
 pub struct NetworkOptions {
-    /// Where it listens for them.
+    /// The address to listen on for other nodes.
     pub listen: SocketAddr,
-    /// Where they reach it; `None`: where it listens.
+    /// The address that other nodes use to reach this one; `None`: the address it listens on.
     pub advertise: Option<SocketAddr>,
-    /// Who lets it join; empty: it founds a cluster.
+    /// Addresses of members to ask for admission; empty: the node founds a cluster.
     pub join: Vec<SocketAddr>,
-    /// The file of the shared secret.
+    /// The file with the shared secret.
     pub secret_file: Option<PathBuf>,
-    /// Certificates.
+    /// The files for mutual TLS; `None`: connections are not encrypted.
     pub tls: Option<TlsFiles>,
 }
 
-/// Certificates of a node, as PEM files.
+/// The TLS files of a node, in PEM format.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// The certificate that the node shows; it names the address at which others reach it.
+    /// The certificate of this node. It must name the address at which others reach the node.
     pub cert: PathBuf,
-    /// Its key.
+    /// The key of the certificate.
     pub key: PathBuf,
-    /// Who signs the certificates of all nodes.
+    /// The certificate authority that signs the certificates of all nodes.
     pub ca: PathBuf,
 }

@@ -1,4 +1,4 @@
-//! A node at work: what it starts before it can serve, and stops at the end.
+//! A running node: starts its parts in order, and stops them.
 
 use std::{
     net::{IpAddr, SocketAddr, TcpListener},
@@ -46,20 +46,20 @@ use super::{
     },
 };
 
-/// How long a start waits for what must be there before it can serve.
+/// How long a start waits for the state to be ready.
 const START_PATIENCE: Duration = Duration::from_secs(30);
-/// How long orders that are under way may take when the node stops.
+/// How long a stop waits for proposals in flight, and then for tasks.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A node at work.
+/// A running node.
 pub(super) struct RunningNode {
     pub(super) core: Arc<Core>,
     tasks: TaskTracker,
-    /// Whether there was nothing before.
+    /// Whether the node founded a new cluster.
     pub(super) is_new: bool,
 }
 
-/// The listener of the other nodes, and how they know it.
+/// The bound listener for other nodes, and the address under which they know it.
 struct PeerListener {
     listener: TcpListener,
     address: SocketAddr,
@@ -108,7 +108,7 @@ impl RunningNode {
     ) -> Result<Self, OpenError> {
         let join = options.network.as_ref().map(|network| &network.join[..]);
         let identity = found_or_join(&log, &peers, &member, join.unwrap_or_default()).await?;
-        // The state machine ends with the engine, not before the last orders are answered.
+        // The state machine has a token of its own: it stops with the engine, after the last proposals are answered.
         let machine = StateMachine::new(log.clone(), CancellationToken::new());
         let core = Arc::new(Core {
             member,
@@ -155,7 +155,7 @@ impl RunningNode {
         }
     }
 
-    /// Serves the other nodes.
+    /// Starts to serve other nodes.
     fn serve(
         &self,
         network: Option<PeerListener>,
@@ -193,10 +193,10 @@ impl RunningNode {
         let cluster = core.peers.cluster().map(tracing::field::display);
         info!(%address, cluster, tls = core.peers.tls().is_some(), "cluster listening");
         self.tasks.spawn(async move {
-            // Connections of other nodes do not end by themselves.
+            // Connections of other nodes do not end by themselves, so the server is dropped at the stop.
             let served = router.serve_with_incoming(incoming);
             if let Some(Err(error)) = stop.run_until_cancelled(served).await {
-                error!(%error, "the other nodes are not served any more");
+                error!(%error, "the listener for other nodes has failed");
             }
         });
         Ok(())
@@ -212,7 +212,8 @@ impl RunningNode {
         self.tasks.spawn(background::announce(Arc::clone(core)));
     }
 
-    /// Waits until there is a state to serve; says whether it is new.
+    /// Waits until there is a state to serve, and founds the cluster if this node is its founder. Returns whether the
+    /// cluster is new.
     async fn settle(&self, identity: Identity, initial: &PoolSettings) -> Result<bool, OpenError> {
         let core = &self.core;
         let raft = core
@@ -230,7 +231,7 @@ impl RunningNode {
             .metrics()
             .is_some_and(|metrics| metrics.membership_config.voter_ids().eq([core.local_id()]));
         if alone {
-            // Nobody else can be elected, so there is nothing to wait for.
+            // No other node can be elected, so there is no reason to wait.
             let elected = raft.trigger().elect(false).await;
             elected.map_err(OpenError::engine)?;
             let mut stopped = core.machine.stopped();
@@ -238,7 +239,7 @@ impl RunningNode {
                 applied = raft.wait_for_recovery(Some(START_PATIENCE)) => {
                     applied.map_err(OpenError::engine)?;
                 }
-                // It serves what it has.
+                // The node found a record that it does not know: it serves the state before that record.
                 _ = stopped.wait_for(Option::is_some) => {}
             }
         }
@@ -255,7 +256,7 @@ impl RunningNode {
         self.caught_up().await.map(|()| false)
     }
 
-    /// A node that has joined waits until it knows the pool and has a vote.
+    /// Waits until this node, which has joined, has the state and a vote.
     async fn caught_up(&self) -> Result<(), OpenError> {
         let core = &self.core;
         let deadline = Instant::now() + START_PATIENCE;
@@ -279,13 +280,13 @@ impl RunningNode {
             .await
             .is_err()
         {
-            warn!("orders that are under way are not waited for");
+            warn!("stopping without waiting for proposals in flight");
         }
         core.stop.cancel();
         core.machine.stop();
         let raft = core.raft.send_replace(None);
         if let Some(raft) = raft {
-            // An error is an engine that ended by a panic, which has been reported.
+            // An error means that the engine panicked, which the panic hook reported.
             let _ = raft.shutdown().await;
         }
         self.tasks.close();
@@ -293,7 +294,7 @@ impl RunningNode {
             .await
             .is_err()
         {
-            warn!("tasks of the cluster are not waited for");
+            warn!("stopping without waiting for tasks of the cluster");
         }
         if let Some(disk) = core.log.disk() {
             disk.close().await;
@@ -323,7 +324,7 @@ fn peers(identity: &Identity, options: Option<&NetworkOptions>) -> Result<Peers,
     Ok(Peers::new(me, cluster, Secret::new(&secret), tls, from))
 }
 
-/// Founds a cluster or joins one, unless the node belongs to one already.
+/// Founds a cluster or joins one, unless the node is already a member of one.
 async fn found_or_join(
     log: &LogStore,
     peers: &Peers,

@@ -1,4 +1,4 @@
-//! What other nodes may ask of this one.
+//! The gRPC service for other nodes.
 
 use std::sync::Arc;
 
@@ -12,10 +12,10 @@ use super::{
     raft::core::{Core, Raft},
 };
 
-/// The longest state that is accepted, in bytes.
+/// The largest replicated state that is accepted in a snapshot, in bytes.
 const LONGEST_STATE: usize = 1024 * 1024 * 1024;
 
-/// The calls.
+/// Serves the calls of other nodes.
 #[derive(Debug, Clone)]
 pub(super) struct RaftService(pub(super) Arc<Core>);
 
@@ -26,7 +26,7 @@ impl RaftService {
     }
 }
 
-/// The request of a member.
+/// The message of `request`, if a member sent it.
 fn of_member<T>(request: Request<T>) -> Result<T, Status> {
     match request.extensions().get::<PeerRole>() {
         Some(PeerRole::Member) => Ok(request.into_inner()),
@@ -115,12 +115,12 @@ impl raft_server::Raft for RaftService {
     ) -> Result<Response<v1::ProposeResponse>, Status> {
         let record = of_member(request)?.record;
         let record = record.ok_or_else(|| Status::invalid_argument("there is no record"))?;
-        let (index, answer) = self.0.submit_here(convert::from_record(record)).await?;
-        let answer =
-            serde_json::to_vec(&answer).map_err(|error| Status::unknown(error.to_string()))?;
+        let (index, result) = self.0.submit_here(convert::from_record(record)).await?;
+        let result =
+            serde_json::to_vec(&result).map_err(|error| Status::unknown(error.to_string()))?;
         Ok(Response::new(v1::ProposeResponse {
             index,
-            answer: answer.into(),
+            answer: result.into(),
         }))
     }
 
@@ -154,7 +154,7 @@ impl raft_server::Raft for RaftService {
     }
 }
 
-/// All parts of a snapshot.
+/// Receives all parts of a snapshot.
 async fn receive(
     mut parts: Streaming<v1::SnapshotPart>,
 ) -> Result<(v1::SnapshotHead, RaftSnapshot), Status> {
@@ -166,7 +166,7 @@ async fn receive(
             Some(Part::State(more)) if state.len() + more.len() <= LONGEST_STATE => {
                 state.extend_from_slice(&more);
             }
-            _ => return Err(Status::invalid_argument("this is no part of a state")),
+            _ => return Err(Status::invalid_argument("this is not a part of a snapshot")),
         }
     }
     let head = head.ok_or_else(|| Status::invalid_argument("there is no head"))?;

@@ -1,4 +1,4 @@
-//! How the virtual addresses leave this node without a request being lost, before it hands its leadership over.
+//! Drains the clients of the virtual addresses before this node hands its leadership over, so that no request is lost.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,29 +13,30 @@ use crate::{
     vip::{AddressStatus, Standing},
 };
 
-/// For how long answers tell clients to close, and others still come: until those that ask nothing are parked, so that
-/// closing them loses no request.
+/// How long responses ask clients to close their connections while new connections are accepted. After this time,
+/// connections without a request are parked, and closing them loses no request.
 const CLOSING: Duration = Duration::from_millis(300);
-/// How long those who came last have for their request, before connections without one are closed.
+/// How long the last accepted connections have to send a request, before connections without one are closed.
 const SHUT: Duration = Duration::from_millis(40);
-/// How long what still runs may take then.
+/// How long running requests may take after that.
 const LAST: Duration = Duration::from_millis(160);
-/// Between two looks whether a connection is left.
+/// The pause between two checks for open connections.
 const LOOK: Duration = Duration::from_millis(2);
 
-/// Sends clients away from the virtual addresses, and sees them leave.
+/// The step-down hook of the virtual addresses: drains their clients, and waits until the addresses are removed.
 #[derive(Debug)]
 pub(super) struct ClientDrain {
     pub(super) hand_over: watch::Sender<HandOver>,
     pub(super) clients: Arc<Sharded<ClientShard>>,
     pub(super) addresses: watch::Receiver<Vec<AddressStatus>>,
-    /// How long dropping the addresses may take.
+    /// How long the removal of the addresses may take.
     pub(super) release: Duration,
 }
 
 impl ClientDrain {
-    /// Clients cannot be answered from an address that has left, so they end before: first those that ask, then those
-    /// that are idle. Nobody is let in between, which costs a new client the time until it repeats its SYN.
+    /// Closes all connections, because no response can be sent from an address that this node no longer has: first
+    /// connections with requests, after their responses, then idle ones. Between these steps no new connection is
+    /// accepted, which delays a new client until it repeats its SYN.
     async fn send_clients_away(&self) {
         if !self.addresses.borrow().iter().any(is_here) {
             return;
@@ -54,7 +55,7 @@ impl ClientDrain {
             let open = Totals::sum(&self.clients).detail.connections;
             tracing::warn!(
                 open,
-                "connections that still run are cut: the virtual addresses leave"
+                "open connections are closed, because the virtual addresses move to another node"
             );
         }
     }
@@ -63,14 +64,14 @@ impl ClientDrain {
         let mut addresses = self.addresses.clone();
         let left = addresses.wait_for(|addresses| !addresses.iter().any(is_here));
         match time::timeout(self.release, left).await {
-            // An error is a thread of the addresses that has ended, and dropped them.
+            // An error means that the thread of the addresses has ended, and has removed them.
             Ok(_) => Ok(()),
             Err(_) => Err("the virtual addresses are not dropped".to_owned()),
         }
     }
 }
 
-/// Whether the address is on this node; also one that may be.
+/// Whether this node has the address, or may have it.
 pub(super) fn is_here(status: &AddressStatus) -> bool {
     !matches!(status.standing, Standing::Absent(_))
 }

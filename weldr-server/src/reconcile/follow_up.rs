@@ -1,5 +1,5 @@
-//! What happens to a server by the passing of time, as this node sees it: its removal comes to an end, or it stays
-//! unhealthy for too long. What becomes of it is decided by the council.
+//! What becomes due for a server as time passes: the end of its removal, or its deregistration after being unhealthy
+//! for too long. This node votes for it; the removal controller decides.
 
 use std::{
     sync::{
@@ -21,23 +21,23 @@ use crate::{
 
 use super::local_votes::{LocalVote, LocalVotes};
 
-/// How often a draining server is asked whether something still runs on it. The data path tells nobody when
-/// a request ends, so that requests of all other servers do not pay for it.
+/// The pause between two checks whether a draining server has requests left. The data path reports no ends of requests,
+/// because that would cost time for every request.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// What is to happen, and when.
+/// What is due for a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FollowUp {
-    /// The server is gone when nothing runs on it.
+    /// The removal ends when the server has no requests left.
     EndRemoval,
     /// The server is removed, unless it becomes healthy before.
     Deregister {
-        /// When it has been unhealthy for too long.
+        /// When the server will have been unhealthy for `deregister_after`.
         at: Instant,
     },
 }
 
-/// A follow-up that is under way; called off, and its verdict withdrawn, when dropped.
+/// A pending follow-up. Dropping it cancels it and withdraws its vote.
 #[derive(Debug)]
 pub(super) struct RunningFollowUp {
     follow_up: FollowUp,
@@ -56,13 +56,13 @@ impl RunningFollowUp {
 impl Drop for RunningFollowUp {
     fn drop(&mut self) {
         self.task.abort();
-        // It may be past the point where it can be stopped.
+        // The task may be too far to be stopped.
         self.holds.store(false, Ordering::SeqCst);
         self.local_votes.withdraw(self.server);
     }
 }
 
-/// What follow-ups need.
+/// What follow-ups share.
 #[derive(Debug, Clone)]
 pub(super) struct FollowUps {
     local_votes: LocalVotes,
@@ -77,7 +77,7 @@ impl FollowUps {
         }
     }
 
-    /// Begins what is due for a server, which snapshot `version` shows as it is.
+    /// Starts the follow-up `due` of a server, which snapshot `version` shows in its current state.
     pub(super) fn begin(
         &self,
         due: FollowUp,
@@ -107,7 +107,7 @@ impl FollowUps {
     }
 
     async fn finished(&self, server: &ServerView, version: u64) -> LocalVote {
-        // Until then, a worker may be choosing it by an older snapshot.
+        // Until then, a worker may choose the server by an older snapshot.
         self.snapshots.seen_by_all_workers(version).await;
         while server.live.in_flight() > 0 {
             time::sleep(LOOK).await;

@@ -1,4 +1,4 @@
-//! What this node has to say of servers that are on their way out, for whoever leads the cluster.
+//! This node's votes to remove servers, which it reports to the leader of the cluster.
 
 use std::{
     collections::BTreeSet,
@@ -15,16 +15,16 @@ use crate::{
     model::ServerId,
 };
 
-/// A verdict of this node; others hear of it with its next report.
+/// A vote of this node about a server. Other nodes receive it with the next report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LocalVote {
-    /// Nothing runs on the server any more, and nothing will.
+    /// No request is left on the server, and no new one will start.
     Finished,
-    /// It is unhealthy for longer than it may be.
+    /// The server has been unhealthy for longer than `deregister_after`.
     Overdue,
 }
 
-/// The verdicts that hold. Cheap to clone.
+/// The current votes of this node. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct LocalVotes {
     cluster: Handle,
@@ -45,17 +45,17 @@ impl LocalVotes {
         self.report.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The verdicts of this node.
+    /// The current votes as a report.
     pub(super) fn report(&self) -> DrainReport {
         self.lock().clone()
     }
 
-    /// Returns when a verdict was added since the last call.
+    /// Returns when a vote was added since the last call.
     pub(super) async fn changed(&self) {
         self.changed.notified().await;
     }
 
-    /// Adds a verdict while `holds` says that it still does.
+    /// Adds a vote, unless `holds` was set to false in the meantime.
     pub(super) fn add(&self, server: ServerId, vote: LocalVote, holds: &AtomicBool) {
         let report = {
             let mut report = self.lock();
@@ -69,7 +69,7 @@ impl LocalVotes {
         self.changed.notify_one();
     }
 
-    /// The server is gone, or as it should be.
+    /// Removes the votes about a server.
     pub(super) fn withdraw(&self, server: ServerId) {
         let report = {
             let mut report = self.lock();

@@ -1,6 +1,5 @@
-//! Makes what is seen follow what is wanted: each applied state and each change of health becomes the next
-//! snapshot, each server has its prober, and what takes time (removals, servers that stay unhealthy) is
-//! brought to its end by a command.
+//! Makes snapshots follow the desired state: each applied state and each change of health becomes the next snapshot,
+//! and each server has a prober. Removals, and servers that stay unhealthy, are finished by a command.
 
 mod follow_up;
 mod local_votes;
@@ -28,25 +27,25 @@ use local_votes::LocalVotes;
 use removal_controller::RemovalController;
 use tracked::Tracked;
 
-/// Changes of health that wait to be published; probers wait when there are more.
+/// The capacity of the queue of health changes. Probers wait while it is full.
 const MOST_WAITING_OBSERVATIONS: usize = 1024;
-/// Changes of health that share one snapshot.
+/// How many health changes share one snapshot.
 const MOST_IN_SNAPSHOT: usize = 256;
 
-/// The task between the desired state and the snapshots.
+/// The task that makes snapshots from the desired state and the health.
 #[derive(Debug)]
 pub struct Reconciler {
     states: watch::Receiver<Arc<DesiredState>>,
     publisher: Publisher,
     follow_ups: FollowUps,
-    /// Until it runs.
+    /// Taken when the task starts.
     removal_controller: Option<RemovalController>,
     workers: usize,
     servers: BTreeMap<SocketAddr, Tracked>,
     addresses: HashMap<ServerId, SocketAddr>,
-    /// Servers that changed since the last publication.
+    /// Servers that have changed since the last snapshot.
     touched: BTreeSet<SocketAddr>,
-    /// The pool as it will be published next.
+    /// The pool in the next snapshot.
     pool: PoolView,
     revision: Revision,
     version: u64,
@@ -56,7 +55,8 @@ pub struct Reconciler {
 }
 
 impl Reconciler {
-    /// Begins with the state as it is. Must be called inside a tokio runtime; [`run`](Self::run) goes on.
+    /// Makes the first snapshot from the current state. Must be called inside a tokio runtime. [`run`](Self::run) makes
+    /// the following ones.
     pub fn start(cluster: &Handle, workers: usize) -> (Self, Snapshots) {
         let (name, settings) = (PoolName::default(), PoolSettings::default());
         let pool = PoolView::new(name, settings, Revision::default(), vec![]);
@@ -94,7 +94,8 @@ impl Reconciler {
         (reconciler, snapshots)
     }
 
-    /// Follows the desired state and the health of the servers until `stop`, or until the state is gone.
+    /// Follows the desired state and the health of the servers until `stop`, or until the sender of the state is
+    /// dropped.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut observed = Vec::with_capacity(MOST_IN_SNAPSHOT);
         let ended = stop.child_token();
@@ -116,7 +117,7 @@ impl Reconciler {
         }
     }
 
-    /// Makes the newest desired state the one that is acted on.
+    /// Applies the newest desired state.
     fn follow_state(&mut self) {
         let state = Arc::clone(&self.states.borrow_and_update());
         if let Ok(pool) = state.pool(&PoolName::default()) {
@@ -128,7 +129,7 @@ impl Reconciler {
 
     fn follow_pool(&mut self, desired: &Pool) {
         let before = &self.pool.settings;
-        // What every server is checked by, or removed by, changed for all of them.
+        // A pool-wide setting changed that affects every server.
         let all = before.check != desired.settings.check
             || before.deregister_after != desired.settings.deregister_after;
         self.pool
@@ -175,7 +176,7 @@ impl Reconciler {
 
     fn take_in(&mut self, observed: impl Iterator<Item = Observation>) {
         for Observation { server, health } in observed {
-            // None: the server left the pool while this was on its way.
+            // The server was removed while the observation was in the queue.
             let Some(address) = self.addresses.get(&server) else {
                 continue;
             };

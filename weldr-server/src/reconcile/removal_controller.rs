@@ -1,5 +1,5 @@
-//! What the leader does with the verdicts of all nodes: it ends removals when nothing runs on the server anywhere,
-//! and removes servers that a majority sees unhealthy for too long.
+//! The removal controller, which runs at the leader. It ends a removal when no node has a request left on the server,
+//! and removes a server that a majority of the reporting nodes has seen unhealthy for too long.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -14,12 +14,12 @@ use crate::{
 
 use super::local_votes::LocalVotes;
 
-/// How often the others are asked while a server drains.
+/// The pause between two rounds of reports while a server is draining.
 const LOOK: Duration = Duration::from_millis(20);
-/// How often they are asked while none does, and how long to wait after a command could not be carried out.
+/// The pause while no server is draining, and after a command failed.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// The task; it rests where this node does not lead.
+/// The task of the removal controller. It does nothing while this node is not the leader.
 #[derive(Debug)]
 pub(super) struct RemovalController {
     pub(super) cluster: Handle,
@@ -27,7 +27,7 @@ pub(super) struct RemovalController {
     pub(super) local_votes: LocalVotes,
 }
 
-/// What is to be done with a server.
+/// What to do with a server.
 #[derive(Debug)]
 struct Decision {
     server: Arc<ServerView>,
@@ -36,9 +36,9 @@ struct Decision {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
-    /// Its removal is over; cut: something still runs, and its time is over.
+    /// The removal ends. `cut`: it ends by its deadline, and requests may still be running.
     Gone { cut: bool },
-    /// It was unhealthy for too long.
+    /// The server was unhealthy for too long and is removed.
     Deregister,
 }
 
@@ -63,7 +63,7 @@ impl RemovalController {
         }
     }
 
-    /// Until there may be something to decide.
+    /// Waits until there may be something to decide.
     async fn pause(&self) {
         let snapshot = self.snapshots.current();
         let pause = if snapshot.pool.leaving().is_empty() {
@@ -71,7 +71,7 @@ impl RemovalController {
         } else {
             LOOK
         };
-        // A verdict of this node is news at once.
+        // A new vote of this node ends the wait.
         let _ = time::timeout(pause, self.local_votes.changed()).await;
     }
 
@@ -92,7 +92,7 @@ impl RemovalController {
     }
 }
 
-/// What the verdicts say. `None` among the others: a node that does not answer.
+/// The decisions that follow from the drain reports. `None` in `others` is a node that does not answer.
 fn decide(
     pool: &PoolView,
     own: &DrainReport,
@@ -104,7 +104,7 @@ fn decide(
         let id = server.desired.id.0;
         let removal = server.desired.removal?;
         let finished = |report: &DrainReport| report.finished.contains(&id);
-        // A node that does not answer may still have requests running: they have until the deadline.
+        // A node that does not answer may have requests running. They have until the deadline.
         let everywhere = finished(own)
             && others
                 .iter()
@@ -120,8 +120,8 @@ fn decide(
         (is_overdue && server.desired.removal.is_none()).then_some(End::Deregister)
     };
     let ends = pool.leaving().iter().map(|server| (server, end_of(server)));
-    // This comes every few milliseconds while a server drains, and the pool may be large: it is gone through only when
-    // somebody has something to say.
+    // This runs every few milliseconds while a server drains, and the pool may be large. So the whole pool is searched
+    // only if a report names an overdue server.
     let mut reports = std::iter::once(own).chain(others.iter().flatten());
     let has_overdue = reports.any(|report| !report.overdue.is_empty());
     let all = has_overdue
@@ -165,7 +165,7 @@ impl Decision {
         match self.end {
             End::Gone { cut } => {
                 let in_flight = self.server.live.in_flight();
-                tracing::info!(server = %desired.address, id = %desired.id, cut, in_flight, "server leaves the pool");
+                tracing::info!(server = %desired.address, id = %desired.id, cut, in_flight, "server removed from the pool");
             }
             End::Deregister => tracing::warn!(
                 server = %desired.address,

@@ -1,4 +1,4 @@
-//! One server: what is wanted of it, what is seen of it, its prober, and what becomes of it.
+//! One server: its desired state, its health, its prober and its follow-up.
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -15,16 +15,16 @@ use super::follow_up::{FollowUp, FollowUps, RunningFollowUp};
 #[derive(Debug)]
 pub(super) struct Tracked {
     view: Arc<ServerView>,
-    /// What the checks say; what is told is in the view.
+    /// The health from the checks. The view has the health that is reported.
     observed: Health,
-    /// When `observed` came into its state, by a clock that is never set.
+    /// When `observed` came into its state, on a monotonic clock.
     observed_since: Instant,
     prober: Prober,
     running: Option<RunningFollowUp>,
 }
 
 impl Tracked {
-    /// Begins to check a server that was added.
+    /// Starts to check a new server.
     pub(super) fn start(
         desired: &Arc<Server>,
         settings: &PoolSettings,
@@ -60,7 +60,7 @@ impl Tracked {
         &self.view
     }
 
-    /// Operators changed what they want of it, or how the pool is checked.
+    /// Applies a change of the desired state or of the pool's settings.
     pub(super) fn follow(&mut self, desired: &Arc<Server>, settings: &PoolSettings) {
         let check = desired.spec.check.resolve(&settings.check);
         self.prober
@@ -68,7 +68,7 @@ impl Tracked {
         self.show(Arc::clone(desired), check);
     }
 
-    /// Its checks saw something new.
+    /// Applies a change of the observed health.
     pub(super) fn observe(&mut self, health: Health) {
         if health.state != self.observed.state {
             self.observed_since = Instant::now();
@@ -88,7 +88,7 @@ impl Tracked {
         });
     }
 
-    /// Sees to it that what has to become of it does, now that snapshot `version` shows it.
+    /// Starts or cancels the follow-up, after snapshot `version` was published.
     pub(super) fn follow_up(
         &mut self,
         follow_ups: &FollowUps,
@@ -97,7 +97,7 @@ impl Tracked {
     ) {
         let due = self.due(settings);
         if self.running.as_ref().map(RunningFollowUp::follow_up) != due {
-            // The old one first: it takes its verdict with it.
+            // The old follow-up is dropped first, because that withdraws its vote.
             self.running = None;
             self.running = due.map(|due| follow_ups.begin(due, &self.view, version));
         }

@@ -1,28 +1,28 @@
-//! The ways to move an address.
+//! The interface to what puts an address on a machine.
 
 use std::time::Duration;
 
 use super::error::BackendError;
 
-/// What putting an address in place found.
+/// What [`AddressBackend::hold`] found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Found {
-    /// It was not there.
+    /// The address was not there.
     Missing,
-    /// It was there.
+    /// The address was there.
     Present,
 }
 
-/// A way to move one address. Each call may be repeated, and may be dropped halfway: what it was about to
-/// do may then be done or not.
+/// Puts one address on this machine and removes it. Each call may be repeated. A call that is dropped before it ends
+/// may or may not have taken effect.
 pub(super) trait AddressBackend {
-    /// Puts the address in place, or lets it live longer where it is. It may vanish by itself after
-    /// `lifetime`, counted from now.
+    /// Adds the address, or extends its lifetime if it is there. It may disappear by itself after `lifetime`, counted
+    /// from now.
     async fn hold(&mut self, lifetime: Duration) -> Result<Found, BackendError>;
 
-    /// Tells the neighbours where the address is.
+    /// Announces the address to the neighbours.
     async fn announce(&mut self) -> Result<(), BackendError>;
 
-    /// Takes the address away, if it is there.
+    /// Removes the address, if it is there.
     async fn release(&mut self) -> Result<(), BackendError>;
 }

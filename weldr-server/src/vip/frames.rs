@@ -1,4 +1,4 @@
-//! The frames that tell neighbours where an address is, byte by byte.
+//! Encodes the Ethernet frames that announce an address to neighbours.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -9,23 +9,23 @@ const ETHERTYPE_ARP: [u8; 2] = [0x08, 0x06];
 const ETHERTYPE_IPV6: [u8; 2] = [0x86, 0xdd];
 const REQUEST: u8 = 1;
 const REPLY: u8 = 2;
-/// The group of all nodes on a link (RFC 4291 section 2.7.1), and its Ethernet address (RFC 2464 section 7).
+/// The all-nodes multicast group (RFC 4291 section 2.7.1), and its Ethernet address (RFC 2464 section 7).
 const ALL_NODES: (Ipv6Addr, Mac) = (
     Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1),
     [0x33, 0x33, 0, 0, 0, 1],
 );
 const ICMPV6: u8 = 58;
 
-/// One announcement of `ip` at `mac`. `is_router` says whether this machine forwards IPv6.
+/// The frames of one announcement of `ip` at `mac`. `is_router` says whether this machine forwards IPv6.
 pub(super) fn announcement(ip: IpAddr, mac: Mac, is_router: bool) -> Vec<Vec<u8>> {
     match ip {
-        // Some neighbours heed only the one, some only the other (RFC 5227 section 3).
+        // Some neighbours accept only requests, some only replies (RFC 5227 section 3).
         IpAddr::V4(ip) => vec![arp(REQUEST, ip, mac), arp(REPLY, ip, mac)],
         IpAddr::V6(ip) => vec![neighbour_advertisement(ip, mac, is_router)],
     }
 }
 
-/// A gratuitous ARP packet (RFC 826; RFC 5227 section 2.3; RFC 5944 section 4.6): sender and target are `ip`.
+/// A gratuitous ARP packet (RFC 826; RFC 5227 section 2.3; RFC 5944 section 4.6): sender and target are both `ip`.
 fn arp(operation: u8, ip: Ipv4Addr, mac: Mac) -> Vec<u8> {
     let target_mac = if operation == REPLY { mac } else { [0; 6] };
     let mut frame = ethernet(BROADCAST, mac, ETHERTYPE_ARP);
@@ -38,13 +38,13 @@ fn arp(operation: u8, ip: Ipv4Addr, mac: Mac) -> Vec<u8> {
     frame
 }
 
-/// An unsolicited neighbour advertisement (RFC 4861 sections 4.4 and 7.2.6) that overrides what neighbours know.
+/// An unsolicited neighbour advertisement (RFC 4861 sections 4.4 and 7.2.6) that overrides the neighbours' caches.
 fn neighbour_advertisement(ip: Ipv6Addr, mac: Mac, is_router: bool) -> Vec<u8> {
     const OVERRIDE: u8 = 0x20;
     const ROUTER: u8 = 0x80;
     const HOP_LIMIT: u8 = 255;
     let flags = OVERRIDE | if is_router { ROUTER } else { 0 };
-    // Type 136, code 0, and room for the checksum.
+    // Type 136, code 0, and two bytes for the checksum.
     let mut message = vec![136, 0, 0, 0, flags, 0, 0, 0];
     message.extend(ip.octets());
     // The option Target Link-Layer Address, one unit of 8 bytes.

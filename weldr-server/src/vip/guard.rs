@@ -1,8 +1,9 @@
-//! A second process that drops the addresses when the first one no longer can.
+//! A guard process that removes the addresses when the node's process cannot.
 //!
-//! It hears of every renewal of the lease through a pipe. When the lease ends and the address was not given up, the
-//! first process stands still; when the pipe ends, it has died. Either way the guard drops the addresses, at once
-//! and not a second later, as the kernel would; and it is the only one to call a hook then.
+//! The node tells it about every renewal of the lease through a pipe. If the lease ends and the node has not reported
+//! the addresses as removed, the node's process is stopped; if the pipe is closed, the process has ended. In both cases
+//! the guard removes the addresses at once. The kernel would do so up to a second later, and nothing else would call a
+//! hook.
 
 use std::{
     ffi::OsString,
@@ -34,13 +35,13 @@ use super::{
 };
 use crate::config::VirtualAddresses;
 
-/// How long the guard may take to end when it is no longer needed.
+/// How long the guard may take to exit when it is no longer needed.
 const LAST_WORD: Duration = Duration::from_secs(1);
-/// Between two tries to drop an address, and how many there are when nobody asks for more.
+/// The pause between two attempts to remove an address, and the number of attempts after the node's process has ended.
 const RETRY: Duration = Duration::from_millis(250);
 const LAST_TRIES: u32 = 20;
 
-/// What the guard is told when it begins, as a line of JSON.
+/// The first message to the guard, as a line of JSON.
 #[derive(Debug, Serialize, Deserialize)]
 struct GuardConfig {
     addresses: Vec<String>,
@@ -48,17 +49,17 @@ struct GuardConfig {
     hook: Option<std::path::PathBuf>,
 }
 
-/// What the guard is told from then on, a line each.
+/// The following messages, a line of JSON each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum GuardMessage {
-    /// The addresses have to be gone at this moment, in nanoseconds of the monotonic clock, which all processes
-    /// of a machine share.
+    /// The addresses must be removed by this time, in nanoseconds of the monotonic clock, which all processes of a
+    /// machine share.
     Until(u64),
-    /// They are gone.
+    /// The addresses are removed.
     Clear,
 }
 
-/// The guard, as the guarded process sees it.
+/// The guard process, as the node sees it.
 #[derive(Debug)]
 pub(super) struct Guard {
     child: Child,
@@ -66,7 +67,7 @@ pub(super) struct Guard {
 }
 
 impl Guard {
-    /// Starts `command` as a guard; must be called inside a tokio runtime.
+    /// Starts `command` as the guard. Must be called inside a tokio runtime.
     pub(super) async fn start(
         command: &[OsString],
         addresses: &VirtualAddresses,
@@ -87,7 +88,7 @@ impl Guard {
             .args(args)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
-            // Ctrl-C and Ctrl-Z at a terminal are for the first process only.
+            // Ctrl-C and Ctrl-Z in a terminal must reach the node's process only.
             .process_group(0)
             .spawn()
             .map_err(VipStartError::Guard)?;
@@ -100,7 +101,7 @@ impl Guard {
         Ok(Self { child, pipe })
     }
 
-    /// Keeps the guard informed, until `sources` say that the node stops and the addresses are gone.
+    /// Sends messages to the guard until the node stops and its addresses are removed.
     pub(super) async fn inform(
         mut self,
         mut sources: Sources,
@@ -130,13 +131,14 @@ impl Guard {
                 changed = statuses.changed() => if changed.is_err() { break },
             }
         }
-        // The end of the pipe is the end of the guard, which first drops what it was not told to be gone.
+        // The guard exits when the pipe is closed. It first removes the addresses that were not reported as removed.
         drop(self.pipe);
         let _ = time::timeout(LAST_WORD, self.child.wait()).await;
     }
 }
 
-/// What to tell the guard, which acts after the node would have and before the lease ends, unless it knows all there is to know.
+/// The message for the guard, if there is one. The guard acts after the node should have acted, and before the lease
+/// ends.
 fn message(eligibility: Eligibility, all_gone: bool, now: Instant) -> Option<GuardMessage> {
     match eligibility.end(now) {
         Ok(end) => Some(GuardMessage::Until(on_the_clock(end + MARGIN / 2))),
@@ -157,7 +159,7 @@ fn on_the_clock(moment: Instant) -> u64 {
     clock().saturating_add(u64::try_from(ahead.as_nanos()).unwrap_or(u64::MAX))
 }
 
-/// The inverse of [`on_the_clock`]; what has passed is now.
+/// The inverse of [`on_the_clock`]. A time in the past becomes the present.
 fn moment(nanos: u64) -> Instant {
     Instant::now() + Duration::from_nanos(nanos.saturating_sub(clock()))
 }
@@ -171,10 +173,10 @@ fn clock() -> u64 {
     seconds.saturating_mul(1_000_000_000).saturating_add(nanos)
 }
 
-/// Guards the addresses of the process at the other end of standard input, until that ends. Must be called inside
-/// a tokio runtime.
+/// Runs the guard for the process at the other end of standard input, until that process ends. Must be called inside a
+/// tokio runtime.
 pub async fn guard() -> Result<(), VipStartError> {
-    // Who stops a service signals all its processes: this one has to be the last.
+    // A service manager signals all processes of a service. The guard ignores those signals, because it must end last.
     let signals = [
         SignalKind::terminate(),
         SignalKind::interrupt(),
@@ -219,18 +221,18 @@ async fn watch_over<B: AddressBackend>(
             }
         };
         tokio::select! {
-            // What has been said counts before what the clock says.
+            // A message that has arrived counts before the timer.
             biased;
             line = lines.next_line() => match line {
                 Ok(Some(line)) => match serde_json::from_str(&line) {
                     Ok(GuardMessage::Until(nanos)) => until = Some(moment(nanos)),
                     Ok(GuardMessage::Clear) => until = None,
-                    Err(error) => tracing::error!(%error, "the guard was told something it does not understand"),
+                    Err(error) => tracing::error!(%error, "guard: a message cannot be parsed"),
                 },
                 Ok(None) | Err(_) => break,
             },
             () = over => {
-                tracing::warn!("guard: the lease is over and the node does not move: dropping its virtual addresses");
+                tracing::warn!("guard: the lease is over and the node is not running: dropping its virtual addresses");
                 until = drop_all(backends).await.err().map(|_| Instant::now() + RETRY);
             }
         }
@@ -301,7 +303,7 @@ mod tests {
         }
     }
 
-    /// AddressBackend that count how often they drop, and fail at first.
+    /// A backend that counts its removals, and fails at first.
     struct Counter {
         drops: u32,
         failures: u32,
@@ -325,7 +327,7 @@ mod tests {
         }
     }
 
-    /// How often a guard drops an address that is told `words`, then hears nothing for 10 s, then the end.
+    /// How often a guard removes an address that is sent `messages`, then nothing for `wait`, then the end of the pipe.
     async fn drops(messages: &[GuardMessage], failures: u32, wait: Duration) -> u32 {
         let (mut ours, theirs) = tokio::io::duplex(4096);
         let mut backends = [Counter { drops: 0, failures }];

@@ -1,4 +1,4 @@
-//! The task of one address: asks [`AddressOwnership`] what comes next, and does it.
+//! The task of one address: performs the actions that [`AddressOwnership`] asks for.
 
 use std::{
     error::Error as _,
@@ -20,7 +20,7 @@ use super::{
 };
 use crate::model::{Timestamp, VirtualAddress};
 
-/// One address and what is needed to look after it.
+/// One address, its backend and the state of its ownership.
 pub(super) struct Holder<B> {
     backend: B,
     sources: Sources,
@@ -29,7 +29,7 @@ pub(super) struct Holder<B> {
 }
 
 impl<B: AddressBackend> Holder<B> {
-    /// A holder that does not hold yet; tells how it is doing in the entry `at` of `board`.
+    /// A holder of an address that is not on this machine. It reports its state in entry `at` of `statuses`.
     pub(super) fn new(
         backend: B,
         sources: Sources,
@@ -48,10 +48,10 @@ impl<B: AddressBackend> Holder<B> {
         }
     }
 
-    /// Looks after the address until the node stops.
+    /// Manages the address until the node stops.
     pub(super) async fn run(mut self) {
         loop {
-            // The clock before all else: the process may just have been stopped for a long time.
+            // The clock is read first, because the process may have been stopped for a long time.
             let now = now();
             let eligibility = self.sources.eligibility();
             match self.ownership.next(now, eligibility) {
@@ -83,7 +83,7 @@ impl<B: AddressBackend> Holder<B> {
             Ok(outcome) => *outcome,
             Err(_) => ActionOutcome::Failed,
         };
-        // Gaps are counted from the begin of what succeeded, waits from the end of what failed.
+        // The time of a success is when it was requested; a retry is counted from the end of the failure.
         let noted_at = if result.is_ok() { asked_at } else { now() };
         self.ownership.note(noted_at, eligibility, action, outcome);
         match result {
@@ -102,9 +102,9 @@ fn outcome_of(found: Found) -> ActionOutcome {
     }
 }
 
-/// Goes on with `holding` as long as this node may hold the address, and looks at the clock before each of its steps:
-/// a process that was stopped between two of them would put the address in place when another node has it. What is on
-/// its way to the kernel already cannot be taken back.
+/// Polls `holding` as long as this node is eligible, and reads the clock before each poll: a process that was stopped
+/// in between must not add an address that another node has by now. A request that has reached the kernel already
+/// cannot be taken back.
 async fn while_entitled<T>(
     sources: &mut Sources,
     holding: impl Future<Output = Result<T, BackendError>>,
@@ -135,11 +135,11 @@ fn now() -> Instant {
     time::Instant::now().into_std()
 }
 
-/// Tells operators and the log, which hears of flips only.
+/// Publishes the state of the address, and logs its changes.
 struct Report {
     statuses: watch::Sender<Vec<AddressStatus>>,
     at: usize,
-    /// The kind of action that failed last, and has not succeeded since.
+    /// The kind of action that failed last and has not succeeded since.
     failing: Option<Discriminant<Action>>,
 }
 
@@ -151,12 +151,12 @@ impl Report {
         self.stands(match eligibility.end(now) {
             _ if ownership.holds() => Standing::Holding,
             Err(absence) => Standing::Absent(absence),
-            // It is about to be taken.
+            // The address will be added next.
             Ok(_) => return,
         });
     }
 
-    /// Before it is here: who looks must not find it absent then.
+    /// Published before the address is added, so that nobody finds it reported absent when it is there.
     fn takes(&self) {
         if self.failing.is_none() {
             self.stands(Standing::Taking);
@@ -178,7 +178,7 @@ impl Report {
                 self.stands(Standing::Absent(reason));
             }
             (Action::Refresh(_), ActionOutcome::Restored) => {
-                tracing::warn!(%address, %interface, "virtual address had gone, and is back");
+                tracing::warn!(%address, %interface, "virtual address was missing, and is added again");
             }
             (Action::Refresh(_) | Action::Announce, _) => {}
         }
@@ -239,17 +239,17 @@ mod tests {
 
     const LEASE: Duration = Duration::from_secs(1);
 
-    /// AddressBackend that do nothing but write down what is asked of them, and when.
+    /// A backend that records its calls and their times.
     #[derive(Clone, Default)]
     struct Notebook(Rc<RefCell<Notes>>);
 
     #[derive(Default)]
     struct Notes {
         calls: Vec<(Instant, &'static str)>,
-        /// How the next calls of `hold` end; `Some(None)` never ends.
+        /// The results of the next calls of `hold`; `Some(None)` never ends.
         holds: VecDeque<Option<Result<Found, BackendError>>>,
         drops: VecDeque<Result<(), BackendError>>,
-        /// What a second step of `hold` waits for, when it has one.
+        /// What the second step of `hold` waits for, if there is one.
         second_step: Option<Rc<Notify>>,
     }
 
@@ -297,7 +297,7 @@ mod tests {
     }
 
     impl Bench {
-        /// A holder on the local task set, whose node leads and serves.
+        /// A holder on the local task set, whose node is the leader and serves.
         fn start(notes: Notes) -> Self {
             let notes = Notebook(Rc::new(RefCell::new(notes)));
             let (lease, serving) = (
@@ -333,7 +333,7 @@ mod tests {
             time::sleep(Duration::from_millis(millis)).await;
         }
 
-        /// What was done, with the milliseconds since the beginning, without announcements after the first.
+        /// The recorded calls with milliseconds since the start; repeated calls are left out.
         fn done(&self) -> Vec<(u128, &'static str)> {
             let notes = self.notes.0.borrow();
             let since = |at: Instant| at.duration_since(self.began).as_millis();
@@ -387,7 +387,7 @@ mod tests {
         local(async {
             let bench = Bench::start(Notes::default());
             bench.pass(10).await;
-            // Time passes while nothing of this process runs.
+            // Time passes while the process is stopped.
             time::advance(Duration::from_mins(1)).await;
             bench.pass(1000).await;
             assert_eq!(
@@ -450,7 +450,7 @@ mod tests {
             drop(mem::replace(&mut bench.lease, lease));
             bench.pass(10).await;
             assert_eq!(bench.standing(), Standing::Absent(Absence::NotLeader));
-            // And it does not spin: paused time would stand still.
+            // The loop does not spin; otherwise paused time would not advance.
             bench.pass(60_000).await;
             assert_eq!(bench.done().last(), Some(&(10, "drop")));
         })

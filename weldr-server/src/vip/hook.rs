@@ -1,4 +1,4 @@
-//! Moves an address by a program of the operator's, where netlink cannot: clouds move addresses by an API.
+//! The address backend that runs an operator's program, for clouds that move addresses by an API.
 
 use std::{
     io,
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::model::VirtualAddress;
 
-/// How long a run of the hook may take.
+/// The time limit of one run of the hook.
 pub(super) const LIMIT: Duration = Duration::from_secs(10);
 
 /// One address and the program that moves it.
@@ -30,7 +30,7 @@ pub(super) struct Hook<'h> {
 }
 
 impl<'h> Hook<'h> {
-    /// An address that nothing is known of.
+    /// An address of which nothing is known.
     pub(super) fn new(program: &'h Path, address: VirtualAddress, interface: &'h str) -> Self {
         Self {
             program,
@@ -40,7 +40,7 @@ impl<'h> Hook<'h> {
         }
     }
 
-    /// Looks whether the program can be run, and has it release what was left behind.
+    /// Checks that the program can be run, and runs it to release what an earlier run left.
     pub(super) async fn prepare(
         program: &'h Path,
         address: VirtualAddress,
@@ -97,14 +97,14 @@ impl AddressBackend for Hook<'_> {
     }
 }
 
-/// Ends what a hook has started and left running.
+/// Kills the processes that a hook has left running.
 struct Group(Option<u32>);
 
 impl Drop for Group {
     fn drop(&mut self) {
         let id = self.0.and_then(|id| i32::try_from(id).ok());
         if let Some(group) = id.and_then(Pid::from_raw) {
-            // Nobody is left in it when all went well.
+            // The group is empty if the hook ended normally.
             let _ = kill_process_group(group, Signal::KILL);
         }
     }

@@ -1,4 +1,4 @@
-//! What the rest of the node says about its right to the addresses.
+//! What decides whether a node may hold its virtual addresses.
 
 use std::{future, time::Instant};
 
@@ -7,16 +7,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::ownership::Eligibility;
 
-/// What entitles a node to its virtual addresses.
+/// The sources of a node's eligibility.
 #[derive(Debug, Clone)]
 pub struct Inputs {
-    /// Until when this node surely leads; `None` when it does not. A sender that is gone means `None`.
+    /// Until when this node is certainly the leader; `None` if it is not. A dropped sender means `None`.
     pub lease: watch::Receiver<Option<Instant>>,
-    /// Whether its data path serves. A sender that is gone means that it does not.
+    /// Whether the data path serves. A dropped sender means that it does not.
     pub serving: watch::Receiver<bool>,
 }
 
-/// [`Inputs`] and the end of the node, as one value that changes.
+/// [`Inputs`] and the stop of the node, as one value that changes.
 #[derive(Debug)]
 pub(super) struct Sources {
     lease: Source<Option<Instant>>,
@@ -33,7 +33,7 @@ impl Sources {
         }
     }
 
-    /// The newest word.
+    /// The current eligibility.
     pub(super) fn eligibility(&mut self) -> Eligibility {
         Eligibility {
             lease: self.lease.newest(),
@@ -42,7 +42,7 @@ impl Sources {
         }
     }
 
-    /// Waits until the grounds may have changed.
+    /// Waits until the eligibility may have changed.
     pub(super) async fn changed(&mut self) {
         let stopping = self.stop.is_cancelled();
         tokio::select! {
@@ -52,7 +52,7 @@ impl Sources {
         }
     }
 
-    /// Waits until the grounds may have changed, until `wake` at the latest.
+    /// Waits until the eligibility may have changed, at most until `wake`.
     pub(super) async fn changed_before(&mut self, wake: Option<Instant>) {
         match wake {
             Some(wake) => {
@@ -63,7 +63,7 @@ impl Sources {
     }
 }
 
-/// A watched value that falls back to its default, which entitles to nothing, when nobody sets it any more.
+/// A watched value that becomes its default, which gives no eligibility, when its sender is dropped.
 #[derive(Debug)]
 struct Source<T> {
     watched: watch::Receiver<T>,

@@ -1,4 +1,4 @@
-//! What the kernel says about network interfaces.
+//! Network interfaces, as the kernel describes them.
 
 use std::{fs, io, net::IpAddr};
 
@@ -11,20 +11,20 @@ use nix::{
 /// An Ethernet address.
 pub(super) type Mac = [u8; 6];
 
-/// `ARPHRD_ETHER`: the hardware types that resolve addresses by ARP and have Ethernet's frames.
+/// `ARPHRD_ETHER`: hardware that uses ARP and Ethernet frames.
 const ETHERNET: u16 = 1;
 
-/// A network interface as it is now.
+/// The current state of a network interface.
 #[derive(Debug)]
 pub(super) struct Interface {
     pub(super) link: LinkAddr,
     pub(super) is_up: bool,
-    /// Its addresses with the lengths of their prefixes.
+    /// Addresses with their prefix lengths.
     pub(super) addresses: Vec<(IpAddr, u8)>,
 }
 
 impl Interface {
-    /// The interface called `name`, or `None` when there is none.
+    /// The interface called `name`; `None` if there is none.
     pub(super) fn look_up(name: &str) -> io::Result<Option<Self>> {
         let mut link = None;
         let mut addresses = Vec::new();
@@ -51,7 +51,7 @@ impl Interface {
         self.link.addr().filter(|_| self.link.hatype() == ETHERNET)
     }
 
-    /// The number that the kernel knows it by.
+    /// The kernel's index of the interface.
     pub(super) fn index(&self) -> u32 {
         u32::try_from(self.link.ifindex()).unwrap_or(0)
     }

@@ -1,7 +1,7 @@
-//! Moves an address by netlink, and announces it on the wire.
+//! The address backend that uses netlink, and announces an address with Ethernet frames.
 //!
-//! The address gets a lifetime in the kernel, which the renewals of the lease extend. So it vanishes by itself, in
-//! whole seconds, when nobody is left to drop it.
+//! The address has a lifetime in the kernel, in whole seconds, which each renewal of the lease extends. So it
+//! disappears by itself when no process is left to remove it.
 
 use std::{
     io,
@@ -28,10 +28,10 @@ use super::{
 };
 use crate::model::VirtualAddress;
 
-/// How long the kernel may take for one change.
+/// The time limit of one request to the kernel.
 const LIMIT: Duration = Duration::from_secs(1);
 
-/// What the addresses of a node share: a netlink connection and a socket for frames.
+/// The netlink connection and the socket for frames, shared by all addresses of a node.
 #[derive(Debug)]
 pub(super) struct Kernel {
     netlink: Handle,
@@ -49,7 +49,7 @@ impl Kernel {
     /// Opens both; must be called inside a tokio runtime.
     pub(super) fn open() -> Result<Self, VipStartError> {
         let kernel = |error: Errno| VipStartError::Kernel(error.into());
-        // Protocol 0: frames are sent, none is received.
+        // Protocol 0: the socket receives no frames.
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let packets = match socket(AddressFamily::Packet, SockType::Raw, flags, None) {
             Err(Errno::EPERM | Errno::EACCES) => {
@@ -76,7 +76,7 @@ pub(super) struct KernelAddress<'k> {
 }
 
 impl<'k> KernelAddress<'k> {
-    /// An address that nothing is known of.
+    /// An address of which nothing is known.
     pub(super) fn new(kernel: &'k Kernel, address: VirtualAddress, interface: &'k str) -> Self {
         Self {
             kernel,
@@ -85,7 +85,7 @@ impl<'k> KernelAddress<'k> {
         }
     }
 
-    /// Looks at the interface, and removes the address when it was left there.
+    /// Checks the interface, and removes the address if an earlier run left it.
     pub(super) async fn prepare(
         kernel: &'k Kernel,
         address: VirtualAddress,
@@ -162,7 +162,7 @@ impl AddressBackend for KernelAddress<'_> {
 
     async fn announce(&mut self) -> Result<(), BackendError> {
         let interface = self.look_up()?;
-        // Without Ethernet, nobody has to be told.
+        // Without Ethernet there is no neighbour to tell.
         let Some(mac) = interface.mac() else {
             return Ok(());
         };
@@ -183,7 +183,7 @@ impl AddressBackend for KernelAddress<'_> {
         };
         self.remove(interface.index(), self.address.prefix())
             .await?;
-        // What an earlier run with another prefix left.
+        // Addresses that an earlier run left with another prefix length.
         for (ip, prefix) in &interface.addresses {
             if *ip == self.address.ip() && *prefix != self.address.prefix() {
                 self.remove(interface.index(), *prefix).await?;
@@ -193,10 +193,10 @@ impl AddressBackend for KernelAddress<'_> {
     }
 }
 
-/// A lifetime in whole seconds, never longer than `lifetime` unless that is less than the kernel's least.
+/// The lifetimes for `lifetime`, rounded down to whole seconds, at least one second.
 ///
-/// A deprecated IPv6 address is not chosen as the source of our own connections (RFC 6724 section 5): they
-/// would break when it moves. IPv4 prefers the interface's first address anyway.
+/// An IPv6 address is added as deprecated, so that it is not chosen as the source of our own connections (RFC 6724
+/// section 5), which would break when it moves. For IPv4 the kernel prefers the interface's first address in any case.
 fn lifetimes(ip: IpAddr, lifetime: Duration) -> CacheInfo {
     let valid = u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX).max(1);
     let mut lifetimes = CacheInfo::default();

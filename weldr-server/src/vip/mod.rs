@@ -1,21 +1,36 @@
-//! Virtual addresses: what clients connect to, held by the node that leads and by no other.
+//! Virtual addresses: the addresses that clients connect to. Only the node that leads the cluster holds them.
 //!
-//! A node holds its addresses while its lease is live and its data path serves. It drops them a margin before the
-//! lease ends; the next holder takes them and says so on the wire, several times in the first second.
+//! A node holds its addresses while its lease is valid and its data path serves. It removes them a margin before the
+//! lease ends. The next leader adds them and announces them on the network several times in the first second.
 //!
-//! In reading order: `inputs` is what the node says, `ownership` decides (pure), `holder` does what was decided, by
-//! a `backend`: `kernel` (netlink, and `frames` on the wire) or of a `hook`.
+//! In reading order:
 //!
-//! A process that is stopped (SIGSTOP, a debugger) or killed can drop nothing. Its `guard` does, a process of its
-//! own, at the end of the lease or at once. When both are gone or stand still (a frozen or killed container), the
-//! kernel does: the address has a lifetime there of whole seconds, at most what is left of the lease and at least
-//! one second, which the kernel ends up to a quarter of a second late. Until then two nodes may have the address.
-//! What the neighbours know is decided by the gratuitous ARP or neighbour advertisement that came last, and that
-//! is the new holder's: a process that goes on reads the clock first, announces nothing and drops what is left.
-//! Two things cannot be promised. Between reading the clock and acting on it a process may be stopped too: what it
-//! was about to send, one announcement at most, it then sends late. And a machine that is suspended as a whole, its
-//! clock with it, cannot know that its lease is over; it learns that from the cluster's next word. A hook's address
-//! has no lifetime: there, what guard and node cannot release is for the next `acquire` to take away.
+//! * `inputs`: what decides whether this node is eligible.
+//! * `ownership`: decides what to do with an address. Pure.
+//! * `holder`: performs those actions through a `backend`, which is `kernel` (netlink, with `interface` and `frames`)
+//!   or `hook` (an operator's program).
+//! * `guard`: a process that removes the addresses when the node's process cannot.
+//! * `status`: the published state of an address.
+//!
+//! # Processes and machines that are stopped
+//!
+//! A process that is killed or stopped (SIGSTOP, a debugger) cannot remove its addresses. Its `guard` does, at once if
+//! the process ended, otherwise at the end of the lease.
+//!
+//! If the guard is killed or stopped too (a frozen container), the kernel removes the address at the end of its
+//! lifetime. That is a number of whole seconds: at most the rest of the lease, and at least one second. The kernel is
+//! up to a quarter of a second late. Until then two nodes may have the address. The neighbours send to the node whose
+//! gratuitous ARP or neighbour advertisement came last, which is the new holder: a process that continues reads the
+//! clock first, announces nothing, and removes what is left.
+//!
+//! Two cases are not covered:
+//!
+//! * A process may be stopped between reading the clock and acting. Then it sends at most one announcement too late.
+//! * A machine that is suspended together with its clock does not know that its lease is over until it hears from the
+//!   cluster.
+//!
+//! An address that a hook moves has no lifetime. If neither the node nor the guard can release it, the next node's
+//! `acquire` must take it away.
 
 mod backend;
 mod error;
@@ -55,16 +70,16 @@ use hook::Hook;
 use inputs::Sources;
 use kernel::{Kernel, KernelAddress};
 
-/// How long dropping the addresses may take when the node stops: three runs of a hook that hangs.
+/// How long the removal of the addresses may take when the node stops: three runs of a hook that hangs.
 const LAST_RELEASE: Duration = Duration::from_secs(35);
 
-/// How long an address may take to leave by netlink: that is a call of the kernel.
+/// The time limit for removing an address by netlink, which is a system call.
 const KERNEL_RELEASE: Duration = Duration::from_secs(2);
-/// What the thread, and the end of a hook that is taking the address, may take besides.
+/// Additional time for the thread, and for the end of a hook that is adding the address.
 const RELEASE_MARGIN: Duration = Duration::from_secs(1);
 
-/// Looks after the virtual addresses of a node, on a thread of its own: neither a busy control plane nor a busy
-/// data path delays the drop of an address. Dropping it drops the addresses, a moment later.
+/// Manages the virtual addresses of a node, on a thread of its own, so that a busy control plane or data path does not
+/// delay a removal. Dropping it removes the addresses a moment later.
 #[derive(Debug)]
 pub struct Vip {
     stop: DropGuard,
@@ -74,8 +89,8 @@ pub struct Vip {
 }
 
 impl Vip {
-    /// Starts: checks the interface and the privileges, removes what an earlier run left, and from then on
-    /// follows `inputs`.
+    /// Starts to follow `inputs`. First checks the interface and the capabilities, and removes what an earlier run
+    /// left.
     pub async fn start(addresses: VirtualAddresses, inputs: Inputs) -> Result<Self, VipStartError> {
         let stop = CancellationToken::new();
         let longest_release = longest_release(addresses.hook.is_some());
@@ -116,21 +131,21 @@ impl Vip {
         })
     }
 
-    /// How each address is doing, in the order of the configuration.
+    /// The status of each address, in the order of the configuration.
     pub fn status(&self) -> watch::Receiver<Vec<AddressStatus>> {
         self.status.clone()
     }
 
-    /// How long after the end of the lease the addresses may still be here, when nothing fails.
+    /// How long after the end of the lease an address may still be there, if nothing fails.
     pub fn longest_release(&self) -> Duration {
         self.longest_release
     }
 
-    /// Drops the addresses, and returns when they are gone.
+    /// Removes the addresses, and returns when they are removed.
     pub async fn stop(self) {
         drop(self.stop);
         if time::timeout(LAST_RELEASE, self.finished).await.is_err() {
-            tracing::error!("the virtual addresses cannot be waited for");
+            tracing::error!("the virtual addresses were not removed in time");
         }
     }
 }
@@ -143,7 +158,7 @@ fn longest_release(by_hook: bool) -> Duration {
     }
 }
 
-/// What the thread is given.
+/// What the thread needs.
 struct Work {
     addresses: VirtualAddresses,
     inputs: Inputs,
@@ -187,7 +202,7 @@ impl Work {
             Ok(ready) => ready,
             Err(error) => return drop(started.send(Err(error))),
         };
-        // Nobody waits any more: the node gave up its start, and drops its guard of `stop`.
+        // The receiver is gone if the node gave up its start; it then drops its guard of `stop` too.
         let _ = started.send(Ok(()));
         let sources = || Sources::new(self.inputs.clone(), self.stop.clone());
         let inform = guard.map(|guard| guard.inform(sources(), self.statuses.subscribe()));
@@ -196,7 +211,7 @@ impl Work {
             .enumerate()
             .map(|(at, backend)| Holder::new(backend, sources(), self.statuses.clone(), at).run())
             .collect();
-        // The last holder closes the board, which ends the guard.
+        // The channel closes with the last holder, which ends the guard.
         drop(self.statuses);
         future::join(
             future::join_all(holders),

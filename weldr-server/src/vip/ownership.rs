@@ -1,48 +1,49 @@
-//! When to take an address, announce it, cover it and drop it: decisions over values, no clock and no I/O.
+//! Decides when to add, announce, refresh and remove an address. Pure: no clock and no I/O.
 //!
 //! ```text
-//!            may hold                     may no longer hold
+//!            eligible                         not eligible
 //!   Absent ───────────► Acquire ─► Held ─────────────────────► Release ─► Absent
 //!      ▲                   │        │ Announce, Refresh           │
-//!      └──── Release ◄── Unknown ◄──┴─────── what failed ◄────────┘
+//!      └──── Release ◄── Unknown ◄──┴────── any failure ◄──────────┘
 //! ```
 
 use std::time::{Duration, Instant};
 
 use super::status::Absence;
 
-/// How long before the end of its lease a node drops the address: for the timer, the thread and the kernel. A
-/// lease that takes longer to be renewed than its length less this loses the address for a moment.
+/// How long before the end of its lease a node removes the address, to allow for delays of the timer, the thread and
+/// the kernel. If the renewal of a lease takes longer than the lease less this margin, the address is lost for a
+/// moment.
 pub(super) const MARGIN: Duration = Duration::from_millis(50);
-/// From each of the first announcements to the next: five in the first second, for those who lose one.
+/// The intervals between the first announcements. There are five in the first second, because one may be lost.
 const FIRST_GAPS: [Duration; 4] = [
     Duration::from_millis(100),
     Duration::from_millis(150),
     Duration::from_millis(250),
     Duration::from_millis(400),
 ];
-/// From one announcement to the next after that: for switches and neighbours that forget.
+/// The interval between later announcements, for switches and neighbours that forget the address.
 const LATER_GAP: Duration = Duration::from_secs(30);
-/// From one refresh to the next at least. The shortest life that the kernel gives an address is a second.
+/// The minimum interval between two refreshes. The shortest lifetime of an address in the kernel is a second.
 const REFRESH_GAP: Duration = Duration::from_millis(400);
-/// The shortest and the longest wait after something failed.
+/// The shortest and the longest pause after a failure.
 const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
-/// How often a node that stops tries to drop the address.
+/// How many times a stopping node tries to remove the address.
 const LAST_TRIES: u32 = 3;
 
-/// What entitles this node to the address.
+/// What decides whether this node may hold the address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Eligibility {
-    /// Until when it surely leads.
+    /// Until when the node is certainly the leader.
     pub(super) lease: Option<Instant>,
-    /// Its data path serves.
+    /// Whether its data path serves.
     pub(super) serving: bool,
-    /// It is about to end.
+    /// Whether the node is stopping.
     pub(super) stopping: bool,
 }
 
 impl Eligibility {
-    /// When the address has to be gone again, or why it may not be here at `now`.
+    /// When the address must be removed, or why it must not be here at `now`.
     pub(super) fn end(self, now: Instant) -> Result<Instant, Absence> {
         if self.stopping {
             return Err(Absence::Stopping);
@@ -56,42 +57,42 @@ impl Eligibility {
     }
 }
 
-/// What to do to the address.
+/// An action on the address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Action {
-    /// Take it; it may live for this long unless it is refreshed.
+    /// Add it, with this lifetime unless it is refreshed.
     Acquire(Duration),
-    /// Tell the neighbours where it is.
+    /// Announce it to the neighbours.
     Announce,
-    /// Let it live for this long from now on.
+    /// Set its lifetime to this, from now on.
     Refresh(Duration),
-    /// Drop it.
+    /// Remove it.
     Release,
 }
 
-/// What became of an action.
+/// The result of an action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ActionOutcome {
-    /// It is done.
+    /// It succeeded.
     Done,
-    /// A refresh found the address gone, and put it back.
+    /// A refresh found the address missing and added it again.
     Restored,
-    /// It is not done, or only in part.
+    /// It failed, completely or partly.
     Failed,
 }
 
-/// What comes next.
+/// The next step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Next {
-    /// This, now.
+    /// Perform this action now.
     Do(Action),
-    /// Nothing before this moment, or before the grounds change.
+    /// Wait until this time, or until the eligibility changes.
     Wait(Option<Instant>),
-    /// Nothing any more: the node stops, and the address is not here.
+    /// Nothing more: the node is stopping and the address is removed.
     Finished,
 }
 
-/// Where one address stands.
+/// The ownership of one address by this node.
 #[derive(Debug)]
 pub(super) struct AddressOwnership {
     phase: Phase,
@@ -103,7 +104,7 @@ pub(super) struct AddressOwnership {
 enum Phase {
     Absent,
     Held(Held),
-    /// Something failed halfway: the address may be here.
+    /// An action failed: the address may be here.
     Unknown,
 }
 
@@ -112,11 +113,11 @@ struct Held {
     announced: usize,
     announce_at: Instant,
     refresh_at: Instant,
-    /// The end of the lease at the last refresh.
+    /// The end of the lease when the address was last refreshed.
     covers: Option<Instant>,
 }
 
-/// When to try again what failed.
+/// When to retry after failures.
 #[derive(Debug, Default)]
 struct Retry {
     failures: u32,
@@ -131,14 +132,14 @@ impl Retry {
         self.at = Some(now + doubled.min(longest));
     }
 
-    /// When it may be tried, unless that is now.
+    /// The time of the next attempt, if it is after `now`.
     fn not_before(&self, now: Instant) -> Option<Instant> {
         self.at.filter(|at| *at > now)
     }
 }
 
 impl AddressOwnership {
-    /// The tenure of an address that is not here.
+    /// The ownership of an address that is not here.
     pub(super) fn new() -> Self {
         Self {
             phase: Phase::Absent,
@@ -147,12 +148,12 @@ impl AddressOwnership {
         }
     }
 
-    /// Whether this node has the address and knows it.
+    /// Whether this node certainly has the address.
     pub(super) fn holds(&self) -> bool {
         matches!(self.phase, Phase::Held(_))
     }
 
-    /// What comes next at `now`.
+    /// The next step at `now`.
     pub(super) fn next(&self, now: Instant, eligibility: Eligibility) -> Next {
         match (&self.phase, eligibility.end(now)) {
             (Phase::Held(held), Ok(end)) => held.next(now, eligibility, end),
@@ -174,7 +175,7 @@ impl AddressOwnership {
         }
     }
 
-    /// Takes note of what became of `action`, which [`Self::next`] asked for on these grounds.
+    /// Records the result of `action`, which [`Self::next`] asked for with this `eligibility`.
     pub(super) fn note(
         &mut self,
         now: Instant,
@@ -200,7 +201,7 @@ impl AddressOwnership {
                 self.release = Retry::default();
                 self.phase = Phase::Unknown;
             }
-            // One that is lost is made good by the next.
+            // A lost announcement is followed by another one.
             (Action::Announce, _) => {
                 if let Phase::Held(held) = &mut self.phase {
                     held.announced(now);
@@ -253,7 +254,7 @@ impl Held {
     }
 }
 
-/// For how long the address may live without us: until the lease ends.
+/// How long the address may exist without a refresh: until the lease ends.
 fn lifetime(now: Instant, end: Instant) -> Duration {
     (end + MARGIN).saturating_duration_since(now)
 }
@@ -264,7 +265,7 @@ mod tests {
 
     const LEASE: Duration = Duration::from_secs(1);
 
-    /// A tenure with a clock that is moved by hand, and a node that leads until it is told otherwise.
+    /// An ownership with a manual clock, and a node that is the leader by default.
     struct Bench {
         ownership: AddressOwnership,
         now: Instant,
@@ -318,8 +319,8 @@ mod tests {
             }
         }
 
-        /// Lets time pass from wake to wake for `millis` with a lease that is renewed every 100 ms, and
-        /// gives when what was done, in milliseconds since the beginning.
+        /// Advances the clock for `millis` with a lease that is renewed every 100 ms. Returns the actions and their
+        /// times in milliseconds.
         fn run(&mut self, millis: u64) -> Vec<(u128, Action)> {
             let mut done = Vec::new();
             let until = self.now + Duration::from_millis(millis);
@@ -408,7 +409,7 @@ mod tests {
     #[test]
     fn nothing_is_announced_or_refreshed_after_a_long_stop() {
         let mut bench = Bench::holding();
-        // SIGSTOP; at SIGCONT announcements are overdue, and so is the end of the lease.
+        // Between SIGSTOP and SIGCONT both the announcements and the end of the lease became overdue.
         bench.pass(60_000);
         assert_eq!(bench.next(), Next::Do(Action::Release));
     }

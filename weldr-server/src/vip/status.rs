@@ -1,41 +1,41 @@
-//! What is told of an address.
+//! The published state of an address.
 
 use std::fmt;
 
 use crate::model::{Timestamp, VirtualAddress};
 
-/// An address of this node, for who looks at the cluster.
+/// A virtual address of this node, for the status of the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AddressStatus {
     /// Which address.
     pub address: VirtualAddress,
-    /// The network interface that it belongs to.
+    /// The network interface of the address.
     pub interface: String,
-    /// Whether it is here.
+    /// Whether this node has the address.
     pub standing: Standing,
     /// Since when.
     pub since: Timestamp,
 }
 
-/// Whether an address is here.
+/// Whether this node has the address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
-    /// It is.
+    /// The node has it.
     Holding,
-    /// It is about to be.
+    /// The node is adding it.
     Taking,
-    /// It is not, and should not be.
+    /// The node does not have it, and should not.
     Absent(Absence),
-    /// It should be here and is not, or should not and may be; it is tried again.
+    /// The last action on it failed, and is tried again. The node may or may not have it.
     Failing(String),
 }
 
-/// Why an address is not here.
+/// Why this node does not hold the address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Absence {
-    /// Another node leads, or none does.
+    /// Another node leads, or no node does.
     NotLeader,
-    /// This node led, and does not know whether it still does.
+    /// This node was the leader, and does not know whether it still is.
     LeaseOver,
     /// This node's data path does not serve.
     NotServing,

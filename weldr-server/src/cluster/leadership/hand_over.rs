@@ -1,4 +1,4 @@
-//! Handing the leadership over, by order or because this node leaves.
+//! Transfers the leadership to another node, on request or because this node stops.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -18,23 +18,23 @@ use crate::cluster::{
 
 use super::successor::{self, Candidate};
 
-/// How often a new leader is asked whether a majority follows it.
+/// The pause between two requests to a new leader whether it has a majority.
 const QUORUM_LOOK: Duration = Duration::from_millis(10);
-/// How long a hand-over may take.
+/// The time limit of a leadership transfer.
 const TRANSFER_PATIENCE: Duration = Duration::from_secs(2);
-/// How long the next leader has to receive what it lacks of the log, before anything is given up for it.
+/// How long the next leader may take to receive the rest of the log. Nothing is released before it has it.
 const LOG_PATIENCE: Duration = Duration::from_secs(2);
-/// Between two looks whether it has.
+/// The pause between two checks of the next leader's log.
 const LOG_LOOK: Duration = Duration::from_millis(20);
 
-/// Ends a hand-over, also one that nobody waits for any more.
+/// Suspends the lease for a hand-over. Ends the suspension when dropped, also if the caller of the hand-over gave up.
 struct LeaseSuspension<'c> {
     core: &'c Core,
     step_down_hook: Option<Arc<dyn StepDownHook>>,
 }
 
 impl<'c> LeaseSuspension<'c> {
-    /// Ends the lease when the tenant has had its time, and returns when it has let go.
+    /// Calls the step-down hook, ends the lease, and returns when the hook has released everything.
     async fn begin(core: &'c Core) -> Result<Self, String> {
         let step_down_hook = core.step_down_hook();
         let notice = Self {
@@ -47,7 +47,7 @@ impl<'c> LeaseSuspension<'c> {
         core.withhold_lease(true);
         if let Some(step_down_hook) = &notice.step_down_hook {
             step_down_hook.released().await?;
-            // What is gone need not be left any more; what comes now concerns other addresses.
+            // The addresses were already released. The next call of the hook is for other addresses.
             step_down_hook.resume();
         }
         Ok(notice)
@@ -64,13 +64,14 @@ impl Drop for LeaseSuspension<'_> {
 }
 
 impl Core {
-    /// From now on and for good: this node stops, or serves nothing. It is not to lead.
+    /// Marks this node as not eligible to lead, for the rest of its life.
     pub(in crate::cluster) fn leave(&self) {
         self.leaving.store(true, Ordering::SeqCst);
         self.restrict_elections();
     }
 
-    /// Has the engine ask for no votes where this node must not lead. One that is alone goes on: nobody else could.
+    /// Makes the engine ask for no votes if this node must not lead. A single node continues, because no other node
+    /// could lead.
     pub(in crate::cluster) fn restrict_elections(&self) {
         let Some((raft, metrics)) = self.raft().zip(self.metrics()) else {
             return;
@@ -80,8 +81,8 @@ impl Core {
         }
     }
 
-    /// Gives the leadership away, when this node has it and others vote; after a hand-over that is under way, which
-    /// may be all that is needed.
+    /// Transfers the leadership if this node has it and there are other voters. A hand-over that is already running is
+    /// waited for; it may be the one that is needed.
     pub(in crate::cluster) async fn step_down(&self) -> Result<(), Status> {
         let _lock = self.handing_over.lock().await;
         let leads = self.metrics().filter(|metrics| self.leads(metrics));
@@ -91,8 +92,9 @@ impl Core {
         }
     }
 
-    /// Hands the leadership over to the node of that name, or to the one that is most up to date; returns when
-    /// this node has seen it lead. Only the leader does. Nothing is given up for a node that is not ready.
+    /// Transfers the leadership to the node with this name, or to the most up-to-date node if the name is empty.
+    /// Returns when this node has seen the new leader. Fails on a node that is not the leader. Nothing is released for
+    /// a node that is not ready to lead.
     pub(in crate::cluster) async fn hand_over(&self, name: &str) -> Result<(), Status> {
         let Ok(_lock) = self.handing_over.try_lock() else {
             return Err(Status::failed_precondition(
@@ -109,21 +111,21 @@ impl Core {
         }
         let next = self.next_leader(name).await?;
         self.receives_the_log(next).await?;
-        // Before anybody is asked to lead: whoever holds something by the lease lets go of it first.
+        // First release what depends on the leadership, then ask the other node to lead.
         let _suspension = LeaseSuspension::begin(self)
             .await
             .map_err(|why| self.refusal(&why))?;
-        // That has taken a moment, in which a node may have begun to stop.
+        // The release took some time, in which the other node may have begun to stop.
         let next = self.next_leader(name).await?;
         self.transfer_to(next).await
     }
 
-    /// Refuses a hand-over.
+    /// The error of a hand-over that is not possible.
     fn refusal(&self, why: &str) -> Status {
         Status::failed_precondition(format!("{why}; {} goes on leading", self.member.name))
     }
 
-    /// The node of that name, or the best of those that are ready to lead.
+    /// The node with this name, or the best of the nodes that are ready to lead if the name is empty.
     async fn next_leader(&self, name: &str) -> Result<Candidate, Status> {
         let (_, metrics) = self.leading()?;
         if !name.is_empty() {
@@ -136,11 +138,11 @@ impl Core {
                 Err(status) => last = Some(status),
             }
         }
-        let nobody = || Status::failed_precondition("no other node that votes answers");
+        let nobody = || Status::failed_precondition("no other voter answers");
         Err(last.unwrap_or_else(nobody))
     }
 
-    /// Asks a node whether it is there and may lead.
+    /// Asks a node whether it may lead.
     async fn ready_to_lead(&self, candidate: Candidate) -> Result<Candidate, Status> {
         let Candidate { id, member, .. } = &candidate;
         match self.report_of(*id, member, false).await {
@@ -151,13 +153,13 @@ impl Core {
                 }
             },
             Err(error) => {
-                tracing::debug!(node = %member.name, %error, "a node that is to lead does not answer");
+                tracing::debug!(node = %member.name, %error, "the next leader does not answer");
                 Err(self.refusal(&format!("{} does not answer", member.name)))
             }
         }
     }
 
-    /// Returns when the next leader has all of the log but what is on its way to any follower.
+    /// Returns when the next leader has nearly all of the log.
     async fn receives_the_log(&self, mut next: Candidate) -> Result<(), Status> {
         let deadline = Instant::now() + LOG_PATIENCE;
         loop {
@@ -176,7 +178,7 @@ impl Core {
         }
     }
 
-    /// Asks `next` to lead, and returns when it does, with a majority.
+    /// Asks `next` to lead, and returns when it leads with a majority.
     async fn transfer_to(&self, next: Candidate) -> Result<(), Status> {
         let Candidate { id, member, .. } = next;
         let (raft, metrics) = self.leading()?;
@@ -187,7 +189,8 @@ impl Core {
         sent.map_err(|error| Status::failed_precondition(error.to_string()))?;
         let wait = raft.wait(Some(TRANSFER_PATIENCE));
         let is_other = |leader: u64| leader != self.local_id();
-        // A leader that has handed over takes no more orders: when its successor fails, the others elect another.
+        // A leader that transferred the leadership accepts no more proposals. If its successor fails, the others elect
+        // another.
         let led = wait
             .metrics(
                 |now| now.current_leader.is_some_and(is_other),
@@ -210,7 +213,7 @@ impl Core {
         }))
     }
 
-    /// Returns when a new leader knows that a majority follows it, and can take writes; at `deadline` at the latest.
+    /// Returns when a new leader knows that it has a majority and can accept writes, at `deadline` at the latest.
     async fn has_quorum(&self, id: u64, member: &Member, deadline: Instant) {
         while Instant::now() < deadline {
             let report = self.report_of(id, member, false).await;

@@ -1,4 +1,4 @@
-//! Until when a node is surely the leader.
+//! The leader lease: until when this node is certainly the leader.
 
 use std::{
     future,
@@ -21,18 +21,18 @@ use crate::cluster::{
     },
 };
 
-/// What clocks may run apart in a lease, and what telling it may take.
+/// Reserve for the drift between clocks during a lease, and for the time to publish it.
 const MARGIN: Duration = Duration::from_millis(100);
 
-/// How often the lease is told while nothing changes, and at most.
+/// The lease is published at least once in `TICK`, and at most once in `LEAST`.
 const TICK: Duration = Duration::from_millis(50);
 const LEAST: Duration = Duration::from_millis(5);
 
-/// What the engine says of itself, whichever runs.
+/// The engine's metrics; follows the engine when it is restarted.
 struct Changes(Option<WatchReceiverOf<Types, Metrics>>);
 
 impl Changes {
-    /// Returns when it says something new.
+    /// Returns when the metrics have changed.
     async fn next(&mut self, core: &Core) {
         if self.0.is_none() {
             self.0 = core.raft().map(|raft| raft.metrics());
@@ -41,7 +41,7 @@ impl Changes {
             None => future::pending().await,
             Some(metrics) => {
                 if metrics.changed().await.is_err() {
-                    // It has ended; the next one is asked then.
+                    // The engine ended. The next call subscribes to its successor.
                     self.0 = None;
                 }
             }
@@ -49,7 +49,7 @@ impl Changes {
     }
 }
 
-/// Tells the lease until the node stops, and logs who leads.
+/// Publishes the lease until the node stops, and logs changes of the leader.
 pub(in crate::cluster) async fn watch(core: Arc<Core>) {
     let mut led_by = None;
     let mut changes = Changes(None);
@@ -58,10 +58,10 @@ pub(in crate::cluster) async fn watch(core: Arc<Core>) {
             let metrics = raft.metrics().borrow_watched().clone();
             core.note_role(metrics.state);
             log_leader(&core, &metrics, &mut led_by);
-            // Again and again: an engine that is started again asks for votes.
+            // Repeated, because a restarted engine asks for votes again.
             core.restrict_elections();
             if core.has_stopped() {
-                // Who applies nothing must not lead.
+                // A node that applies nothing must not lead.
                 return None;
             }
             lease(&core, &metrics, Instant::now())
@@ -76,7 +76,7 @@ pub(in crate::cluster) async fn watch(core: Arc<Core>) {
             break;
         }
         let next = async {
-            // Not more often than this, whatever the engine has to tell.
+            // A lower bound of the interval, however often the metrics change.
             time::sleep(LEAST).await;
             let _ = time::timeout(TICK, changes.next(&core)).await;
         };
@@ -87,18 +87,19 @@ pub(in crate::cluster) async fn watch(core: Arc<Core>) {
     core.lease.send_replace(None);
 }
 
-/// Hands the leadership over when this node has it and applies nothing: it met the record only when it led.
+/// Hands the leadership over if this node is the leader and stopped applying the log. It may find the unknown record
+/// only after it was elected.
 async fn step_down_when_stopped(core: &Core) {
     let leads = core.has_stopped()
         && core.metrics().is_some_and(|metrics| {
             metrics.state == ServerState::Leader && !core.is_alone(&metrics)
         });
     if leads && let Err(error) = core.hand_over("").await {
-        debug!(%error, "no other node leads instead of this one yet");
+        debug!(%error, "the leadership is not handed over yet");
     }
 }
 
-/// Logs the leader when it is another one than before. A node that is alone has nothing to say.
+/// Logs the leader if it has changed. A node without others logs nothing.
 fn log_leader(core: &Core, metrics: &Metrics, led_by: &mut Option<u64>) {
     if *led_by == metrics.current_leader || core.member.address.is_empty() {
         return;
@@ -116,10 +117,12 @@ fn log_leader(core: &Core, metrics: &Metrics, led_by: &mut Option<u64>) {
     }
 }
 
-/// The end of the lease. No other node can become the leader before: each of the majority that has answered
-/// refuses its vote for [`LEADER_LEASE`] from when it heard of the leader, which is after the leader has sent
-/// it. But a node that has handed over has asked another to begin an election at once, so it is never sure again
-/// in that term.
+/// The end of the lease; `None` if this node is not certainly the leader.
+///
+/// No other node can become the leader before that moment: every voter of the majority that answered refuses its vote
+/// to others for [`LEADER_LEASE`] after it received the message, which is later than when the leader sent it. A leader
+/// that transferred the leadership has no lease for the rest of the term, because it asked another node to begin an
+/// election at once.
 fn lease(core: &Core, metrics: &Metrics, now: Instant) -> Option<Instant> {
     if metrics.state != ServerState::Leader || core.has_handed_over(metrics.current_term) {
         return None;
@@ -128,7 +131,7 @@ fn lease(core: &Core, metrics: &Metrics, now: Instant) -> Option<Instant> {
         now
     } else {
         let acked = metrics.last_quorum_acked.as_ref()?;
-        // Read after `now`: rather too early than too late.
+        // Read after `now`, so the lease can only be too short.
         now.checked_sub(acked.elapsed())?
     };
     let until = heard + LEADER_LEASE.saturating_sub(MARGIN);

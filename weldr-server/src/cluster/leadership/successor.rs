@@ -1,4 +1,4 @@
-//! Who may lead next. Pure.
+//! Which node should lead next. Pure.
 
 use std::{cmp::Reverse, time::Duration};
 
@@ -10,43 +10,43 @@ use crate::cluster::{
     raft::{core::Metrics, settings::LEADER_LEASE},
 };
 
-/// A voter but the leader, as the leader knows it.
+/// A voter other than the leader, as the leader knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::cluster) struct Candidate {
     pub(in crate::cluster) id: u64,
     pub(in crate::cluster) member: Member,
-    /// How much of the log it is known to have.
+    /// The last entry that it is known to have.
     matching: Option<LogId>,
-    /// How long ago it answered last; `None`: it never has.
+    /// Time since its last response; `None` if there was none.
     silent: Option<Duration>,
 }
 
-/// How many records a node may lack that is asked to lead: it receives them in a moment.
+/// How many entries a node may lack when it is asked to lead. It receives that many in a moment.
 const CLOSE: u64 = 100;
 
 impl Candidate {
-    /// How much of the leader's log, which ends at `last`, it is not known to have.
+    /// The number of entries of the leader's log, which ends at `last`, that it is not known to have.
     pub(in crate::cluster) fn lacking(&self, last: Option<u64>) -> u64 {
         let matching = self.matching.map_or(0, |matching| matching.index);
         last.unwrap_or_default().saturating_sub(matching)
     }
 }
 
-/// Whether a node that lacks so many records may be asked to lead.
+/// Whether a node that lacks this many entries may be asked to lead.
 pub(in crate::cluster) fn is_close(lacking: u64) -> bool {
     lacking <= CLOSE
 }
 
-/// Why a node that says this of itself must not lead, as the end of a sentence.
+/// Why a node with this report must not lead, as the end of a sentence; `None` if it may.
 pub(in crate::cluster) fn unfit(report: &ReportResponse) -> Option<String> {
     if report.leaving {
         return Some("it stops, or has no data path".to_owned());
     }
     let stopped = Some(&report.stopped).filter(|stopped| !stopped.is_empty())?;
-    Some(format!("it applies nothing any more: {stopped}"))
+    Some(format!("it stopped applying the log: {stopped}"))
 }
 
-/// All voters but this node, which leads.
+/// All voters except this node, which is the leader.
 pub(in crate::cluster) fn candidates(metrics: &Metrics) -> Vec<Candidate> {
     let voters = metrics.membership_config.voter_ids();
     let others = voters.filter(|id| *id != metrics.id);
@@ -64,8 +64,8 @@ pub(in crate::cluster) fn candidates(metrics: &Metrics) -> Vec<Candidate> {
     others.filter_map(candidate).collect()
 }
 
-/// Those that can lead next, the best first: who has most of the log, and of those, who answered last. None that has
-/// not answered within the lease: it is as good as dead.
+/// The candidates that can lead, the best first: ordered by how much of the log they have, then by the time of their
+/// last response. Candidates without a response within the lease are left out.
 pub(in crate::cluster) fn in_order(mut candidates: Vec<Candidate>) -> Vec<Candidate> {
     let is_there = |silent: Duration| silent < LEADER_LEASE;
     candidates.retain(|candidate| candidate.silent.is_some_and(is_there));

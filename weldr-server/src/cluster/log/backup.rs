@@ -1,4 +1,4 @@
-//! What is in a backup: the settings of pools and servers, as a file that people can read. Pure.
+//! The backup file: the settings of pools and servers as readable JSON. Pure.
 
 use std::net::SocketAddr;
 
@@ -6,14 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{DesiredState, PoolName, PoolSettings, Revision, ServerSpec, Target};
 
-/// The layout of the file.
+/// The version of the file format.
 const FORMAT: u32 = 1;
 
-/// A desired state, without what only its cluster knows (ids, revisions of parts).
+/// The content of a backup: a desired state without the data that is specific to its cluster (ids, revisions of parts).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Backup {
     format: u32,
-    /// The revision that it was taken at.
+    /// The revision of the state that was backed up.
     pub revision: Revision,
     pools: Vec<PoolBackup>,
 }
@@ -32,22 +32,22 @@ struct ServerBackup {
     spec: ServerSpec,
 }
 
-/// Why a file is no backup.
+/// Why a file is not accepted as a backup.
 #[derive(Debug, thiserror::Error)]
 pub enum NoBackup {
-    /// It does not parse.
-    #[error("the file is no backup of weldr: {0}")]
+    /// It cannot be parsed.
+    #[error("the file is not a backup of weldr: {0}")]
     Malformed(#[from] serde_json::Error),
-    /// It is of a newer version.
+    /// A newer version of Weldr wrote it.
     #[error("the backup has format {0}, and this weldr knows formats up to {FORMAT}")]
     NewerFormat(u32),
-    /// It holds a value that is out of range.
+    /// A value is out of range.
     #[error("the backup holds settings that are not accepted: {0}")]
     Invalid(#[from] crate::model::Invalid),
 }
 
 impl Backup {
-    /// Of a state; servers that are being removed are not in it.
+    /// A backup of `state`, without servers that are being removed.
     pub fn of(state: &DesiredState) -> Self {
         let pools = state.pools.iter().map(|(name, pool)| {
             let servers = pool.servers.values();
@@ -70,7 +70,7 @@ impl Backup {
         }
     }
 
-    /// Reads a file.
+    /// Parses a backup file.
     pub fn parse(file: &[u8]) -> Result<Self, NoBackup> {
         #[derive(Deserialize)]
         struct Head {
@@ -87,12 +87,12 @@ impl Backup {
         Ok(backup)
     }
 
-    /// The file.
+    /// The content of the file.
     pub fn to_file(&self) -> Result<Vec<u8>, serde_json::Error> {
         serde_json::to_vec_pretty(self)
     }
 
-    /// What makes `state` what is in the backup.
+    /// The servers and settings to set so that `state` becomes the state of the backup.
     pub(in crate::cluster) fn target(&self, state: &DesiredState) -> Target {
         let mut target = Target::default();
         for (name, pool) in &state.pools {

@@ -1,4 +1,4 @@
-//! The engine's types and those of `raft.proto`, which are also what is on disk. Pure.
+//! Converts the engine's types to the messages of `raft.proto` and back. The same messages are on disk. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,12 +16,12 @@ use super::types::{
     Entry, LogId, Member, Membership, Record, SnapshotMeta, StoredMembership, Types, Vote,
 };
 
-/// A message lacks a field that it cannot be without, or contradicts itself.
+/// A message lacks a required field, or contradicts itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub(in crate::cluster) struct Malformed(&'static str);
 
-/// The field, or why the message makes no sense without it.
+/// The field, or the error that it is missing.
 fn present<T>(field: Option<T>, name: &'static str) -> Result<T, Malformed> {
     field.ok_or(Malformed(name))
 }
@@ -99,7 +99,7 @@ pub(in crate::cluster) fn from_membership(
     if voters.is_empty() && members.is_empty() {
         return Ok(Membership::default());
     }
-    Membership::new(voters, members).map_err(|_| Malformed("a voter is no member"))
+    Membership::new(voters, members).map_err(|_| Malformed("a voter is not a member"))
 }
 
 fn stored_membership(stored: &StoredMembership) -> v1::StoredMembership {
@@ -136,7 +136,7 @@ pub(in crate::cluster) fn from_record(record: v1::Record) -> Record {
 pub(in crate::cluster) fn entry(entry: &Entry) -> v1::Entry {
     let payload = match &entry.payload {
         EntryPayload::Blank => entry::Payload::Blank(v1::Blank {}),
-        EntryPayload::Normal(entry_record) => entry::Payload::Record(record(entry_record.clone())),
+        EntryPayload::Normal(proposed) => entry::Payload::Record(record(proposed.clone())),
         EntryPayload::Membership(members) => entry::Payload::Membership(membership(members)),
     };
     v1::Entry {
@@ -151,7 +151,7 @@ pub(in crate::cluster) fn from_entry(entry: v1::Entry) -> Result<Entry, Malforme
         entry::Payload::Record(record) => EntryPayload::Normal(from_record(record)),
         entry::Payload::Membership(members) => EntryPayload::Membership(from_membership(members)?),
     };
-    let log_id = from_log_id(present(entry.log_id, "an entry has no place")?);
+    let log_id = from_log_id(present(entry.log_id, "an entry has no log id")?);
     Ok(Entry { log_id, payload })
 }
 
@@ -216,7 +216,7 @@ pub(in crate::cluster) fn from_appended(
 ) -> Result<AppendEntriesResponse<Types>, Malformed> {
     use AppendEntriesResponse as Response;
     use append_response::Result as Wire;
-    let result = present(response.result, "an answer says nothing")?;
+    let result = present(response.result, "a response has no result")?;
     Ok(match result {
         Wire::Success(_) => Response::Success,
         Wire::Partial(partial) => Response::PartialSuccess(partial.matching.map(from_log_id)),

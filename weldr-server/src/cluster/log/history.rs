@@ -1,4 +1,4 @@
-//! What was changed, when, by whom, and what it was before: to be read, and to be brought back. Pure.
+//! The history of changes, with the values before each change: for listing and rollback. Pure.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -13,25 +13,25 @@ use crate::model::{
     Target, Timestamp,
 };
 
-/// How many changes are remembered.
+/// The number of changes that are kept.
 const MOST_EVENTS: usize = 1000;
 
 /// A change of the desired state.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Event {
-    /// The revision that it made.
+    /// The revision after the change.
     pub revision: Revision,
-    /// When it was asked for.
+    /// When the change was requested.
     pub at: Timestamp,
-    /// Who asked: the address of a client, or the name of a node.
+    /// Who requested it: the address of a client, or the name of a node.
     pub from: String,
-    /// What was asked for.
+    /// What was requested.
     pub what: What,
-    /// What it changed, as it was before.
+    /// The values before the change.
     before: Vec<Before>,
 }
 
-/// What was asked for.
+/// What was requested.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[expect(
@@ -41,14 +41,14 @@ pub struct Event {
 pub enum What {
     /// A command.
     Command(Command),
-    /// The state of an earlier revision.
+    /// A rollback to an earlier revision.
     Rollback {
-        /// Which one.
+        /// The revision.
         to: Revision,
     },
-    /// The state of a backup.
+    /// A restore of a backup.
     Restore {
-        /// The revision that it was taken at.
+        /// The revision of the backup.
         of: Revision,
     },
 }
@@ -72,7 +72,7 @@ enum Before {
 #[serde(transparent)]
 pub(in crate::cluster) struct History(VecDeque<Event>);
 
-/// What a command would change, taken down before it is carried out.
+/// The values that a command will change, read before it is applied.
 pub(in crate::cluster) struct Draft(Vec<Before>);
 
 impl Draft {
@@ -112,7 +112,7 @@ fn settings_before(state: &DesiredState, pool: &PoolName) -> Option<Before> {
 }
 
 impl History {
-    /// Remembers a change, if it was one.
+    /// Adds a change, unless nothing changed.
     pub(in crate::cluster) fn record(
         &mut self,
         applied: Applied,
@@ -136,12 +136,12 @@ impl History {
         });
     }
 
-    /// The last changes, the newest first.
+    /// The last `most` changes, the newest first.
     pub(in crate::cluster) fn latest(&self, most: usize) -> Vec<Event> {
         self.0.iter().rev().take(most).cloned().collect()
     }
 
-    /// What was at revision `to` of all that has changed since.
+    /// The values at revision `to` of everything that has changed since.
     pub(in crate::cluster) fn target(
         &self,
         to: Revision,
@@ -161,7 +161,7 @@ impl History {
         }
         let mut servers = BTreeMap::new();
         let mut settings = BTreeMap::new();
-        // From the newest to the oldest: the last word is what was before all of them.
+        // From the newest to the oldest, so that the value before the first change remains.
         for event in self.0.iter().rev().take_while(|event| event.revision > to) {
             for before in &event.before {
                 match before {

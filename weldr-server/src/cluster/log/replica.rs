@@ -1,4 +1,4 @@
-//! The replicated state: what the entries of the log make of it, and how it is kept in a snapshot. Pure.
+//! The replicated state: applies records, and encodes itself for a snapshot. Pure.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -17,18 +17,18 @@ use super::{
     types::{Proposal, ProposalResult, Record, UnknownRecord},
 };
 
-/// How many answers are remembered, so that a proposal that is sent again is carried out once. Those are sent
-/// again for seconds at most.
+/// How many results are kept, so that a proposal that is sent again is applied once. Proposals are repeated for seconds
+/// at most.
 const MOST_RESULTS: usize = 1024;
 
-/// The same on every node that has applied the same entries.
+/// The replicated state. Nodes that have applied the same entries have equal replicas.
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::cluster) struct Replica {
-    /// Whether [`Order::Begin`] was applied.
+    /// Whether [`Proposal::Begin`] was applied.
     pub(in crate::cluster) begun: bool,
     pub(in crate::cluster) state: DesiredState,
     pub(in crate::cluster) history: History,
-    /// The last answers, by the ids of their records, the newest last.
+    /// The last results with the ids of their records, the newest last.
     results: VecDeque<(u64, ProposalResult)>,
 }
 
@@ -44,7 +44,7 @@ impl Default for Replica {
 }
 
 impl Replica {
-    /// Carries out the order of a record, once however often it is in the log.
+    /// Applies the proposal of a record. A record that is in the log several times is applied once.
     pub(in crate::cluster) fn apply(
         &mut self,
         record: &Record,
@@ -61,7 +61,7 @@ impl Replica {
         Ok(result)
     }
 
-    /// Carries out an order. Reads no clock, no randomness, no I/O.
+    /// Applies a proposal. Uses no clock, no randomness and no I/O.
     fn carry_out(&mut self, proposal: Proposal) -> ProposalResult {
         match proposal {
             Proposal::Begin { settings } => {
@@ -122,7 +122,7 @@ impl Replica {
     }
 }
 
-/// A [`Replica`] as it is encoded.
+/// The encoding of a [`Replica`].
 #[derive(Serialize, Deserialize)]
 struct Image {
     begun: bool,
@@ -142,7 +142,7 @@ struct PoolImage {
     servers: Vec<Arc<Server>>,
 }
 
-/// The replica as JSON.
+/// Encodes the replica as JSON.
 pub(in crate::cluster) fn encode(replica: &Replica) -> Result<Vec<u8>, serde_json::Error> {
     let pools = replica.state.pools.iter().map(|(name, pool)| PoolImage {
         name: name.clone(),
@@ -160,7 +160,7 @@ pub(in crate::cluster) fn encode(replica: &Replica) -> Result<Vec<u8>, serde_jso
     })
 }
 
-/// The replica that was encoded. What parses but cannot all be true is damage too.
+/// Decodes a replica. Values that contradict each other are damage.
 pub(in crate::cluster) fn decode(image: &[u8]) -> Result<Replica, Damage> {
     let image: Image = serde_json::from_slice(image).map_err(|source| Damage::Row {
         row: ROW.to_owned(),

@@ -1,4 +1,4 @@
-//! The types that the consensus engine works with, and what is in its log.
+//! The consensus engine's types, and the records in its log.
 
 use std::fmt;
 
@@ -10,12 +10,12 @@ use crate::model::{Applied, Command, PoolSettings, Rejection, Revision, Timestam
 
 use super::backup::Backup;
 
-/// The newest version of records that this program knows. A record of a later version, or one of this
-/// version that does not parse, stops the node from applying anything more.
+/// The newest version of records that this version of Weldr knows. A node stops applying the log at a record of a later
+/// version, or at one of this version that cannot be parsed.
 pub(in crate::cluster) const RECORD_VERSION: u32 = 1;
 
 openraft::declare_raft_types!(
-    /// One leader a term, as in the paper.
+    /// The engine's type configuration. There is one leader in a term, as in the Raft paper.
     pub(in crate::cluster) Types:
         D = Record,
         R = ProposalResult,
@@ -31,33 +31,33 @@ pub(in crate::cluster) type Entry = alias::EntryOf<Types>;
 pub(in crate::cluster) type Membership = openraft::Membership<u64, Member>;
 pub(in crate::cluster) type StoredMembership = alias::StoredMembershipOf<Types>;
 pub(in crate::cluster) type SnapshotMeta = alias::SnapshotMetaOf<Types>;
-/// A state, encoded.
+/// A snapshot with the encoded state.
 pub(in crate::cluster) type RaftSnapshot = alias::SnapshotOf<Types, Bytes>;
 
 /// A node, as the members of the cluster know it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Member {
-    /// What operators call it.
+    /// The name of the node.
     pub name: String,
-    /// Where the other nodes reach it, `ip:port`; empty while it has no others.
+    /// The address at which other nodes reach it, `ip:port`; empty for a node without a cluster address.
     pub address: String,
 }
 
-/// What the log holds of an order: opaque, so that a node can keep and pass on what it does not know.
+/// A proposal as it is in the log: not decoded, so that a node can store and forward a proposal that it does not know.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(in crate::cluster) struct Record {
     pub(in crate::cluster) version: u32,
-    /// [`Order`] as JSON.
+    /// [`Proposal`] as JSON.
     pub(in crate::cluster) proposal: Bytes,
-    /// Tells one proposal from another that says the same.
+    /// A random id that tells equal proposals apart.
     pub(in crate::cluster) id: u64,
 }
 
-/// What can be ordered. A new kind, or a new field of an old one, gets a new [`RECORD_VERSION`].
+/// What can be proposed. A new variant, or a new field of a variant, needs a new [`RECORD_VERSION`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(in crate::cluster) enum Proposal {
-    /// Begins the desired state; the first one of a cluster, and without effect later.
+    /// Sets the initial state. The first proposal of a cluster; has no effect later.
     Begin {
         /// The settings of the default pool.
         settings: PoolSettings,
@@ -65,18 +65,18 @@ pub(in crate::cluster) enum Proposal {
     /// Changes the desired state.
     Change {
         command: Command,
-        /// When it was asked for.
+        /// When it was requested.
         at: Timestamp,
-        /// Who asked.
+        /// Who requested it.
         from: String,
     },
-    /// Brings back what was at an earlier revision.
+    /// Restores the servers and pool settings of an earlier revision.
     Rollback {
         to: Revision,
         at: Timestamp,
         from: String,
     },
-    /// Brings back what is in a backup, and nothing else.
+    /// Restores the servers and pool settings of a backup.
     Restore {
         backup: Backup,
         at: Timestamp,
@@ -84,7 +84,7 @@ pub(in crate::cluster) enum Proposal {
     },
 }
 
-/// Why a record cannot be applied by this program.
+/// Why this version of Weldr cannot apply a record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(in crate::cluster) enum UnknownRecord {
     #[error("it has version {found}, and this weldr knows versions up to {RECORD_VERSION}")]
@@ -95,7 +95,7 @@ pub(in crate::cluster) enum UnknownRecord {
 
 impl Record {
     pub(in crate::cluster) fn of(proposal: &Proposal) -> Self {
-        // Orders are made of strings, numbers and string keys, which JSON can all hold.
+        // A proposal consists of strings, numbers and maps with string keys, which JSON can all represent.
         let proposal = serde_json::to_vec(proposal).unwrap_or_default();
         Self {
             version: RECORD_VERSION,
@@ -126,14 +126,14 @@ impl fmt::Display for Record {
     }
 }
 
-/// What became of an entry that was applied.
+/// The result of applying an entry.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(in crate::cluster) enum ProposalResult {
-    /// It asks for no answer.
+    /// The entry has no result.
     Nothing,
-    /// The order was carried out.
+    /// The proposal was applied.
     Applied(Applied),
-    /// The order does not fit the state.
+    /// The proposal is not valid for the state.
     Rejected(Rejection),
 }

@@ -1,4 +1,4 @@
-//! Who is a member: joining and leaving.
+//! How the leader admits and removes nodes.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,10 +19,11 @@ use crate::cluster::{
     },
 };
 
-/// How many nodes a cluster may have.
+/// The largest number of nodes in a cluster.
 const MOST_NODES: usize = 7;
 impl Core {
-    /// Lets a node join, or takes note of its new name and address. Asks the leader when this is not it.
+    /// Admits a node, or updates the name and address of a member. Forwards the request to the leader if this node is
+    /// not the leader.
     pub(in crate::cluster) async fn admit(
         &self,
         request: v1::JoinRequest,
@@ -61,7 +62,7 @@ impl Core {
         })
     }
 
-    /// Removes the node of that name. Only the leader does.
+    /// Removes the node with this name. Fails on a node that is not the leader.
     pub(in crate::cluster) async fn remove_member(&self, name: &str) -> Result<(), Status> {
         let (raft, metrics) = self.leading()?;
         let id = member_named(&metrics, name)?;
@@ -76,7 +77,7 @@ impl Core {
             .voter_ids()
             .any(|voter| voter == id)
         {
-            // What does not vote any more is no learner either: it is gone.
+            // A removed voter does not remain as a learner.
             ChangeMembers::RemoveVoters(ids)
         } else {
             ChangeMembers::RemoveNodes(ids)
@@ -87,7 +88,7 @@ impl Core {
     }
 }
 
-/// Whether a node may join, or go on under another name or address.
+/// Checks whether a node may join, or continue under another name or address.
 fn may_join(metrics: &Metrics, id: u64, joining: &Member) -> Result<(), Status> {
     let Member { name, address } = joining;
     if id == 0 || name.is_empty() || address.parse::<SocketAddr>().is_err() {

@@ -19,9 +19,9 @@ use super::admission::change_members;
 
 /// How many entries a learner may lack when it becomes a voter.
 const CAUGHT_UP: u64 = 16;
-/// How often the leader looks for learners that have caught up.
+/// The pause between two checks for learners that have caught up.
 const LOOK: Duration = Duration::from_millis(100);
-/// Makes voters of learners that have caught up, while this node leads; until it stops.
+/// Makes learners that have caught up voters, while this node is the leader. Returns when the node stops.
 pub(in crate::cluster) async fn promote(core: Arc<Core>) {
     while core
         .stop
@@ -37,8 +37,8 @@ pub(in crate::cluster) async fn promote(core: Arc<Core>) {
         };
         let change = ChangeMembers::AddVoterIds(BTreeSet::from([id]));
         match change_members(&raft, change).await {
-            Ok(()) => info!(node = %member.name, id = format!("{id:x}"), "node votes"),
-            Err(error) => warn!(node = %member.name, %error, "node cannot vote yet"),
+            Ok(()) => info!(node = %member.name, id = format!("{id:x}"), "node has become a voter"),
+            Err(error) => warn!(node = %member.name, %error, "node cannot become a voter yet"),
         }
     }
 }
@@ -59,7 +59,7 @@ fn caught_up(metrics: &Metrics) -> Option<(u64, Member)> {
     Some((id, member.clone()))
 }
 
-/// Tells the leader when the members know this node by another name or address; until they do.
+/// Updates this node's name and address at the leader if the members know others. Returns when that is done.
 pub(in crate::cluster) async fn announce(core: Arc<Core>) {
     while core
         .stop

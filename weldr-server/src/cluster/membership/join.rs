@@ -17,14 +17,14 @@ use crate::cluster::{
     network::peers::{DialError, Peers},
 };
 
-/// How long a node that wants to join asks for somebody who lets it.
+/// How long a node asks for admission.
 const JOIN_PATIENCE: Duration = Duration::from_mins(1);
-/// How long one node may take to let another join.
+/// The time limit of one request.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
-/// Between two rounds of asking.
+/// The pause between two rounds of requests.
 const JOIN_PAUSE: Duration = Duration::from_millis(250);
 
-/// Asks the nodes at `addresses`, again and again, to let this one join; gives the cluster.
+/// Asks the nodes at `addresses` in turn to admit this one, until one does. Returns the id of the cluster.
 pub(in crate::cluster) async fn join(
     peers: &Peers,
     me: &Member,
@@ -70,12 +70,12 @@ async fn ask(peers: &Peers, me: &Member, address: SocketAddr) -> Result<Uuid, St
         member: Some(convert::member(peers.local_id(), me)),
         record_version: RECORD_VERSION,
     };
-    let answer = time::timeout(JOIN_TIMEOUT, client.join(request)).await;
-    let answer = answer.map_err(|_| Status::unavailable("no answer in time"))??;
-    let v1::JoinResponse { cluster, proof } = answer.into_inner();
-    let cluster =
-        Uuid::parse_str(&cluster).map_err(|_| Status::internal("the answer names no cluster"))?;
-    // From no node to this one: what only an answer to a join proves.
+    let response = time::timeout(JOIN_TIMEOUT, client.join(request)).await;
+    let response = response.map_err(|_| Status::unavailable("no answer in time"))??;
+    let v1::JoinResponse { cluster, proof } = response.into_inner();
+    let cluster = Uuid::parse_str(&cluster)
+        .map_err(|_| Status::internal("the response has no cluster id"))?;
+    // The sender 0 is used only in the proof of a join response.
     if peers
         .secret()
         .is_proven_by(&proof, Some(cluster), 0, peers.local_id())

@@ -1,4 +1,4 @@
-//! Decides which calls of other nodes are let in.
+//! Authenticates calls of other nodes.
 
 use std::{
     collections::HashMap,
@@ -13,31 +13,32 @@ use uuid::Uuid;
 
 use super::peers::{CLUSTER, PROOF, Peers, SENDER, TARGET};
 
-/// Who calls.
+/// What the caller is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::cluster) enum PeerRole {
     Member,
-    /// Has the secret, and belongs to no cluster yet.
+    /// A node that has the secret and is not yet a member of a cluster.
     Stranger,
 }
 
-/// When who was last told why; shared by the calls of all connections.
+/// When each refusal was last logged, by address and reason. Shared by all connections.
 type Told = Arc<Mutex<HashMap<(Option<IpAddr>, &'static str), Instant>>>;
 
-/// Lets members in, and who has the secret and wants to become one.
+/// Accepts calls of members, and of nodes that have the secret and want to join.
 #[derive(Debug, Clone)]
 pub(in crate::cluster) struct Authentication {
     peers: Peers,
     told: Told,
 }
 
-/// Why somebody is not let in.
+/// Why a call is refused.
 const NO_SECRET: &str = "it does not prove that it has the secret of this cluster";
 const OTHER_CLUSTER: &str = "it belongs to another cluster";
 const OTHER_NODE: &str =
     "it means another node: one whose data was lost, or whose address this one has taken";
 
-/// How long the same refusal of the same address is not logged again, and how many are remembered.
+/// A refusal with the same address and reason is not logged again within `QUIET`. At most `MOST_TOLD` refusals are
+/// remembered.
 const QUIET: Duration = Duration::from_mins(1);
 const MOST_TOLD: usize = 256;
 
@@ -79,7 +80,7 @@ impl Authentication {
         }
     }
 
-    /// Whether this refusal is news.
+    /// Whether this refusal should be logged.
     fn is_news(&self, from: Option<IpAddr>, reason: &'static str) -> bool {
         let now = Instant::now();
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,4 @@
-//! The engine's calls of other nodes.
+//! The consensus engine's calls to other nodes.
 
 use std::{future::Future, time::Duration};
 
@@ -23,12 +23,12 @@ use crate::cluster::log::{
 
 use super::peers::{DialError, PeerClient, Peers};
 
-/// How long a follower may take to write entries to its disk.
+/// How long a follower may take to write entries to disk.
 const APPEND_TIMEOUT: Duration = Duration::from_secs(2);
-/// How large the parts of a snapshot are, in bytes.
+/// The size of the parts of a snapshot, in bytes.
 const PART: usize = 1024 * 1024;
 
-/// Makes connections for the engine.
+/// Creates the engine's clients of other nodes.
 #[derive(Debug)]
 pub(in crate::cluster) struct Network(pub(in crate::cluster) Peers);
 
@@ -48,7 +48,7 @@ impl RaftNetworkFactory<Types> for Network {
     }
 }
 
-/// The engine's calls of one node.
+/// The engine's client of one node.
 #[derive(Debug)]
 pub(in crate::cluster) struct PeerConnection {
     client: Result<PeerClient, DialError>,
@@ -65,12 +65,12 @@ impl PeerConnection {
     }
 }
 
-/// Whatever failed: the engine waits a moment before it tries again.
+/// Every failure is reported as unreachable: the engine waits a moment before it tries again.
 fn unreachable(error: &(impl std::error::Error + 'static)) -> Unreachable<Types> {
     Unreachable::new(error)
 }
 
-/// The answer of a call that may take this long.
+/// The response to `call`, within `limit`.
 async fn within<T>(
     limit: Duration,
     call: impl Future<Output = Result<tonic::Response<T>, Status>>,
@@ -155,10 +155,10 @@ impl RaftNetworkV2<Types> for PeerConnection {
 }
 
 fn no_vote() -> Unreachable<Types> {
-    Unreachable::from_string("the answer to a snapshot holds no vote")
+    Unreachable::from_string("the response to a snapshot has no vote")
 }
 
-/// The head, then the state.
+/// The parts of a snapshot: the head, then the state.
 fn parts(vote: &Vote, snapshot: RaftSnapshot) -> Vec<v1::SnapshotPart> {
     let head = v1::SnapshotHead {
         vote: Some(convert::vote(vote)),

@@ -1,4 +1,4 @@
-//! The way to the other nodes: their connections, and how this node introduces itself on them.
+//! gRPC clients of the other nodes, and the metadata that identifies this node in each call.
 
 use std::{
     collections::HashMap,
@@ -23,18 +23,18 @@ pub(in crate::cluster) const SENDER: &str = "weldr-sender";
 pub(in crate::cluster) const TARGET: &str = "weldr-target";
 pub(in crate::cluster) const PROOF: &str = "weldr-proof";
 
-/// The largest message: what a batch of entries may be, with room.
+/// The size limit of a message, in bytes: larger than a full batch of entries.
 pub(in crate::cluster) const LONGEST_MESSAGE: usize = 64 * 1024 * 1024;
-/// How long a connection may take.
+/// The time limit for connecting.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// How often a connection is asked whether it is still there, idle or not, and how long it may think about it: a
-/// network that heals is noticed after these, and not after the minutes that TCP may take.
+/// A connection is checked with a ping in this interval, idle or not, and closed if no answer comes within the timeout.
+/// So a network that works again is noticed in seconds, not after TCP's minutes.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_millis(500);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(in crate::cluster) type PeerClient = RaftClient<InterceptedService<Channel, CallMetadata>>;
 
-/// The other nodes can be called. Cheap to clone.
+/// Creates clients of other nodes. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(in crate::cluster) struct Peers(Arc<Inner>);
 
@@ -44,12 +44,12 @@ struct Inner {
     cluster: OnceLock<Uuid>,
     secret: Secret,
     tls: Option<Tls>,
-    /// Calls come from this address.
+    /// The local address of outgoing connections.
     from: Option<IpAddr>,
     channels: Mutex<HashMap<String, Channel>>,
 }
 
-/// There is no way to an address.
+/// An address is not valid for a connection.
 #[derive(Debug, thiserror::Error)]
 #[error("{address:?} is no address of a node")]
 pub(in crate::cluster) struct DialError {
@@ -84,9 +84,9 @@ impl Peers {
         self.0.cluster.get().copied()
     }
 
-    /// The node has become a member.
+    /// Sets the cluster, when the node has become a member.
     pub(in crate::cluster) fn set_cluster(&self, cluster: Uuid) {
-        // Another one cannot have been set: a node joins once.
+        // It cannot be set to another cluster already: a node joins once.
         let _ = self.0.cluster.set(cluster);
     }
 
@@ -98,7 +98,7 @@ impl Peers {
         self.0.tls.as_ref()
     }
 
-    /// Calls of node `target` at `address`. Connects when it is first used, and again when it has to.
+    /// A client of node `target` at `address`. It connects at the first call, and again after a failure.
     pub(in crate::cluster) fn client(
         &self,
         target: u64,
@@ -119,7 +119,7 @@ impl Peers {
         Ok(self.over(channel, target))
     }
 
-    /// [`client`](Self::client) on a connection of its own, so that what is large does not hold up the rest.
+    /// [`client`](Self::client) with a connection of its own, so that large messages do not delay others.
     pub(in crate::cluster) fn client_apart(
         &self,
         target: u64,
@@ -165,7 +165,7 @@ impl Peers {
     }
 }
 
-/// What a node says of itself with each call.
+/// Metadata of each call that identifies the sender and the receiver.
 #[derive(Debug, Clone)]
 pub(in crate::cluster) struct CallMetadata {
     cluster: Option<MetadataValue<Ascii>>,

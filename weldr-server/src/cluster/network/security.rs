@@ -1,4 +1,4 @@
-//! Who may talk: proof of the shared secret, and certificates.
+//! The proof of the shared secret, and TLS.
 
 use std::{fmt::Write as _, fs, io, path::PathBuf};
 
@@ -13,12 +13,12 @@ use crate::cluster::{error::OpenError, options::TlsFiles};
 pub(in crate::cluster) struct Secret(hmac::Key);
 
 impl Secret {
-    /// What `text` says, without the white space around it. Empty: nodes need no secret.
+    /// The key from the content of the secret file, without surrounding white space. An empty secret is allowed.
     pub(in crate::cluster) fn new(text: &[u8]) -> Self {
         Self(hmac::Key::new(hmac::HMAC_SHA256, text.trim_ascii()))
     }
 
-    /// Proves the secret for calls of `sender` to `target`, and for nothing else.
+    /// A proof of the secret that is valid for calls from `sender` to `target` only.
     pub(in crate::cluster) fn proof(
         &self,
         cluster: Option<Uuid>,
@@ -33,7 +33,7 @@ impl Secret {
         })
     }
 
-    /// Whether `proof` proves it. Takes as long for a wrong one as for the right one.
+    /// Whether `proof` is valid. Takes the same time for a wrong proof as for a right one.
     pub(in crate::cluster) fn is_proven_by(
         &self,
         proof: &str,
@@ -64,7 +64,7 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
     bytes.collect()
 }
 
-/// Mutual TLS: either side shows a certificate of the same authority.
+/// Mutual TLS: both sides show a certificate that the same authority signed.
 #[derive(Debug, Clone)]
 pub(in crate::cluster) struct Tls {
     pub(in crate::cluster) server: ServerTlsConfig,

@@ -1,4 +1,4 @@
-//! What a node of a cluster consists of.
+//! The state that all tasks of a node share.
 
 use std::{
     collections::BTreeMap,
@@ -25,36 +25,36 @@ use super::{
     step_down_hook::StepDownHook,
 };
 
-/// The parts of a node. All of them work on the engine's runtime.
+/// The shared state of a node. All of its users run on the engine's runtime.
 #[derive(Debug)]
 pub(in crate::cluster) struct Core {
     pub(in crate::cluster) member: Member,
-    /// `None` while the engine is started again after its disk failed.
+    /// `None` while the engine is being restarted after a disk failure.
     pub(in crate::cluster) raft: watch::Sender<Option<Raft>>,
     pub(in crate::cluster) machine: StateMachine,
     pub(in crate::cluster) log: LogStore,
     pub(in crate::cluster) peers: Peers,
-    /// Until when this node is surely the leader.
+    /// Until when this node is certainly the leader.
     pub(in crate::cluster) lease: watch::Sender<Option<std::time::Instant>>,
-    /// The node stops, or serves nothing.
+    /// Whether the node is about to stop or has no data path: it must not become the leader.
     pub(in crate::cluster) leaving: AtomicBool,
-    /// A hand-over has begun, and the lease is not told.
+    /// Whether a hand-over is running, during which no lease is published.
     pub(in crate::cluster) lease_withheld: AtomicBool,
-    /// Held by the one hand-over that may be under way.
+    /// Locked while a hand-over is running: there is one at a time.
     pub(in crate::cluster) handing_over: tokio::sync::Mutex<()>,
     pub(in crate::cluster) step_down_hook: Mutex<Option<Arc<dyn StepDownHook>>>,
-    /// The last term in which this node has given the leadership away.
+    /// The last term in which this node transferred the leadership to another one.
     pub(in crate::cluster) handed_over: AtomicU64,
     pub(in crate::cluster) role: Mutex<Role>,
-    /// What the node tells the others of its servers.
+    /// Gives this node's view of the servers.
     pub(in crate::cluster) reporter: Mutex<Option<Reporter>>,
     pub(in crate::cluster) drain_report: Mutex<DrainReport>,
-    /// Orders that are under way.
+    /// Calls through the handle that are in flight.
     pub(in crate::cluster) in_flight: TaskTracker,
     pub(in crate::cluster) stop: CancellationToken,
 }
 
-/// What a node is in its cluster, and since when.
+/// The role of a node in its cluster, and since when it has that role.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::cluster) struct Role {
     pub(in crate::cluster) state: ServerState,
@@ -69,7 +69,7 @@ impl Core {
         self.peers.local_id()
     }
 
-    /// The engine, while it works.
+    /// The engine, if it is running.
     pub(in crate::cluster) fn raft(&self) -> Option<Raft> {
         let raft = self.raft.borrow().clone()?;
         let works = raft.metrics().borrow_watched().running_state.is_ok();
@@ -82,7 +82,7 @@ impl Core {
         Some(metrics)
     }
 
-    /// The members but this one.
+    /// All members except this node.
     pub(in crate::cluster) fn others(&self, metrics: &Metrics) -> BTreeMap<u64, Member> {
         let members = metrics.membership_config.nodes();
         members
@@ -100,12 +100,12 @@ impl Core {
         client.map_err(|dial_error| Status::unavailable(dial_error.to_string()))
     }
 
-    /// Whether this node met a record that it does not know, and applies nothing more.
+    /// Whether this node stopped applying the log, because it found a record that it does not know.
     pub(in crate::cluster) fn has_stopped(&self) -> bool {
         self.machine.stopped().borrow().is_some()
     }
 
-    /// Whether this node leads, and a majority has said so of late.
+    /// Whether this node is the leader and a majority has confirmed that within the lease.
     pub(in crate::cluster) fn leads(&self, metrics: &Metrics) -> bool {
         if metrics.state != ServerState::Leader || self.has_stopped() {
             return false;
@@ -117,7 +117,7 @@ impl Core {
                 .is_some_and(|acked| acked.elapsed() < LEADER_LEASE)
     }
 
-    /// Whether this node is the only one that votes.
+    /// Whether this node is the only voter.
     pub(in crate::cluster) fn is_alone(&self, metrics: &Metrics) -> bool {
         metrics
             .membership_config
@@ -125,7 +125,7 @@ impl Core {
             .all(|id| id == self.local_id())
     }
 
-    /// Takes note of what the engine says that this node is.
+    /// Updates the role from the engine's state, and returns it.
     pub(in crate::cluster) fn note_role(&self, state: ServerState) -> Role {
         let mut role = self.role.lock().unwrap_or_else(PoisonError::into_inner);
         if role.state != state {
@@ -143,7 +143,7 @@ impl Core {
         step_down_hook.clone()
     }
 
-    /// Ends the lease for as long as a hand-over is under way.
+    /// Suspends the lease, or ends the suspension.
     pub(in crate::cluster) fn withhold_lease(&self, lease_withheld: bool) {
         self.lease_withheld.store(lease_withheld, Ordering::SeqCst);
         if lease_withheld {
@@ -151,10 +151,10 @@ impl Core {
         }
     }
 
-    /// Tells until when this node surely leads.
+    /// Publishes until when this node is certainly the leader.
     pub(in crate::cluster) fn publish_lease(&self, until: Option<std::time::Instant>) {
         self.lease.send_if_modified(|told| {
-            // Looked at under the lock of the sender: a hand-over that begins now ends what is told here.
+            // Read while the sender is locked: a hand-over that begins now withdraws what is published here.
             let until = until.filter(|_| !self.lease_withheld.load(Ordering::SeqCst));
             let other = *told != until;
             *told = until;
@@ -162,7 +162,7 @@ impl Core {
         });
     }
 
-    /// Whether this node has given its leadership of that term away.
+    /// Whether this node transferred its leadership of this term to another one.
     pub(in crate::cluster) fn has_handed_over(&self, term: u64) -> bool {
         self.handed_over.load(Ordering::SeqCst) >= term
     }

@@ -1,4 +1,4 @@
-//! Starts the consensus engine on what is kept, and starts it again when its disk has failed and works again.
+//! Starts the consensus engine on the persistent state, and restarts it after a disk failure.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,11 +12,11 @@ use super::{
     settings::settings,
 };
 
-/// Between two attempts to use a disk that failed.
+/// The pause between two attempts to use a disk that failed.
 const DISK_PAUSE: Duration = Duration::from_millis(100);
 
 impl Core {
-    /// Starts the engine on what is kept.
+    /// Starts the engine on the persistent state.
     pub(in crate::cluster) async fn start_engine(&self) -> Result<(), OpenError> {
         let is_alone = self.member.address.is_empty();
         let settings = settings(is_alone).map_err(OpenError::engine)?;
@@ -49,7 +49,8 @@ impl Core {
     }
 }
 
-/// Starts the engine again when its disk has failed and works again; until the node stops.
+/// Restarts the engine each time that its disk has failed, as soon as the disk works again. Returns when the node
+/// stops.
 pub(in crate::cluster) async fn supervise(core: Arc<Core>) {
     while core
         .stop
@@ -74,7 +75,7 @@ pub(in crate::cluster) async fn supervise(core: Arc<Core>) {
     }
 }
 
-/// Returns when the engine has ended by an error.
+/// Returns when the engine has stopped with an error.
 async fn engine_end(core: &Core) {
     let Some(raft) = core.raft.borrow().clone() else {
         return;

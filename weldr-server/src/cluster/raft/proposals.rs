@@ -1,4 +1,4 @@
-//! How an order, or a question for the newest state, finds the leader.
+//! How a proposal or a linearizable read reaches the leader.
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,33 +25,33 @@ use crate::{
 
 use super::core::{Core, Raft};
 
-/// How long a call waits for a leader and a quorum before it gives up.
+/// How long a call waits for a leader with a majority.
 pub(in crate::cluster) const QUORUM_PATIENCE: Duration = Duration::from_millis(2500);
-/// How long a leader that lost its majority waits for it with an order in its hands, and then for another leader.
+/// How long a leader that lost its majority waits for it with a proposal in flight, and then for another leader.
 const PROPOSAL_PATIENCE: Duration = Duration::from_millis(1200);
 /// How long a call waits for a disk that fails.
 const DISK_PATIENCE: Duration = Duration::from_secs(1);
-/// Between two looks for a leader.
+/// The pause between two checks for a leader.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// Where orders go.
+/// Where proposals go.
 enum Leader {
     Here(Raft),
     There(u64, Member),
 }
 
-/// Why an order or a question did not go through.
+/// Why a proposal or a read failed.
 #[derive(Debug)]
 pub(in crate::cluster) enum SubmitError {
-    /// Nothing was written, because there is no leader with a majority.
+    /// There is no leader with a majority. Nothing was written.
     NoQuorum { missing: Vec<String> },
-    /// It may or may not be carried out.
+    /// The proposal may or may not be applied.
     Unknown { missing: Vec<String> },
-    /// It is not in the log, because the disk failed.
+    /// The disk failed. The proposal is not in the log.
     Disk(Arc<StoreError>),
-    /// Nothing was written or read: this node applies nothing any more, and could not show it.
+    /// This node stopped applying the log and cannot show the result. Nothing was written or read.
     Stopped(Stopped),
-    /// The node stops.
+    /// The node is stopping.
     Stopping,
 }
 
@@ -67,12 +67,12 @@ impl From<SubmitError> for ProposeError {
     }
 }
 
-/// What became of one attempt.
+/// The result of one attempt.
 enum Attempt<T> {
     Done(T),
-    /// Not taken; another may be asked.
+    /// Not accepted. Another node may be asked.
     NotTaken,
-    /// It may be under way.
+    /// It may be in a log.
     Uncertain,
     Refused(Arc<StoreError>),
 }
@@ -89,8 +89,7 @@ impl Core {
         Some(Leader::There(leader, member.clone()))
     }
 
-    /// The leader, as soon as there is one. None for a node that applies nothing: what is written or read lies beyond
-    /// what it has.
+    /// Waits for a leader. Fails on a node that stopped applying the log: it would not see what is written or read.
     async fn leader(&self, deadline: Instant) -> Result<Leader, SubmitError> {
         let begun = Instant::now();
         loop {
@@ -114,7 +113,7 @@ impl Core {
         }
     }
 
-    /// Says who is missing.
+    /// The error for a cluster without a majority, with the names of the nodes that do not answer.
     async fn no_quorum(&self, uncertain: bool) -> SubmitError {
         let missing = self.missing().await;
         if uncertain {
@@ -124,7 +123,8 @@ impl Core {
         }
     }
 
-    /// Has the record carried out once, by whoever leads; gives its place in the log and its answer.
+    /// Sends the record to the leader, whichever node that is, until it is applied. Returns its index in the log and
+    /// the result. However often the record is sent, it is applied once.
     pub(in crate::cluster) async fn submit(
         &self,
         record: Record,
@@ -152,7 +152,7 @@ impl Core {
                 Attempt::Refused(error) if !uncertain => return Err(SubmitError::Disk(error)),
                 Attempt::Refused(_) | Attempt::NotTaken => {}
                 Attempt::Uncertain => {
-                    // It is carried out once, however often it is sent; a new leader needs a moment.
+                    // The record is applied once, however often it is sent. A new leader needs a moment.
                     if !std::mem::replace(&mut uncertain, true) {
                         deadline = deadline.max(Instant::now() + PROPOSAL_PATIENCE);
                     }
@@ -165,7 +165,7 @@ impl Core {
         }
     }
 
-    /// Has the record carried out if this node leads.
+    /// Writes the record to the log if this node is the leader.
     pub(in crate::cluster) async fn submit_here(
         &self,
         record: Record,
@@ -173,7 +173,8 @@ impl Core {
         let Some(Leader::Here(raft)) = self.leader_now() else {
             return Err(not_leader());
         };
-        // Of a newer weldr: in the log it would stop this node, and all that are as old.
+        // The record is from a newer version of Weldr. In the log it would stop this node and all others of the same
+        // version.
         if let Err(unknown) = record.proposal() {
             return Err(Status::failed_precondition(unknown.to_string()));
         }
@@ -199,7 +200,7 @@ impl Core {
             Err(RaftError::Fatal(_)) => {
                 let metrics = raft.metrics().borrow_watched().clone();
                 let refusal = self.log.disk().and_then(|disk| disk.refusal(id));
-                // Where others vote, they may have it.
+                // If there are other voters, one of them may have the record.
                 match refusal.filter(|_| self.is_alone(&metrics)) {
                     Some(error) => Attempt::Refused(error),
                     None => Attempt::Uncertain,
@@ -208,7 +209,7 @@ impl Core {
         }
     }
 
-    /// Returns when this node has led nobody for a while.
+    /// Returns when this node has not been a leader with a majority for [`PROPOSAL_PATIENCE`].
     async fn quorum_is_gone(&self) {
         let mut since = None;
         loop {
@@ -234,14 +235,14 @@ impl Core {
         let request = v1::ProposeRequest {
             record: Some(convert::record(record)),
         };
-        // Once it is sent, giving up makes its fate unknown: rather later than in its middle.
+        // The result is unknown if the call is cancelled after the request was sent, so the call gets more time.
         let patience = deadline + PROPOSAL_PATIENCE;
         match time::timeout_at(patience, client.propose(request)).await {
             Ok(Ok(response)) => {
                 let response = response.into_inner();
                 match serde_json::from_slice(&response.answer) {
-                    Ok(answer) => Attempt::Done((response.index, answer)),
-                    // Written by a newer program, whose answer this one does not know.
+                    Ok(result) => Attempt::Done((response.index, result)),
+                    // A newer version of Weldr sent a result that this one does not know.
                     Err(_) => Attempt::Uncertain,
                 }
             }
@@ -254,8 +255,8 @@ impl Core {
         }
     }
 
-    /// Returns when this node has applied everything that was acknowledged anywhere before the call; gives
-    /// the revision then.
+    /// Waits until this node has applied every change that was acknowledged before the call, and returns the revision
+    /// then.
     pub(in crate::cluster) async fn catch_up(&self) -> Result<Revision, SubmitError> {
         let deadline = Instant::now() + QUORUM_PATIENCE;
         loop {
@@ -271,7 +272,7 @@ impl Core {
                     applied = wait.applied_index_at_least(Some(index), "a read") => if applied.is_ok() {
                         return Ok(self.machine.states().borrow().revision);
                     },
-                    // The next look for a leader says so.
+                    // The next call of `leader` returns the error.
                     _ = stopped.wait_for(Option::is_some) => {}
                 }
             }
@@ -285,11 +286,11 @@ impl Core {
     async fn ask_read_index(&self, id: u64, member: &Member, deadline: Instant) -> Option<u64> {
         let mut client = self.client(id, member).ok()?;
         let asked = client.read_index(v1::ReadIndexRequest {});
-        let answer = time::timeout_at(deadline, asked).await.ok()?.ok()?;
-        Some(answer.into_inner().index)
+        let response = time::timeout_at(deadline, asked).await.ok()?.ok()?;
+        Some(response.into_inner().index)
     }
 
-    /// How far the log must be applied for a linearizable read, if this node leads.
+    /// The index that must be applied for a linearizable read (`ReadIndex`), if this node is the leader.
     pub(in crate::cluster) async fn read_index(&self) -> Result<u64, Status> {
         match self.leader_now() {
             Some(Leader::Here(raft)) => self.read_index_at(&raft).await,
@@ -314,7 +315,7 @@ fn not_leader() -> Status {
     Status::failed_precondition("this node does not lead")
 }
 
-/// Whether a call has certainly had no effect at the other end.
+/// Whether a call certainly had no effect on the other node.
 fn was_not_sent(status: &Status) -> bool {
     if matches!(
         status.code(),

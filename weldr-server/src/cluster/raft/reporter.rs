@@ -1,10 +1,10 @@
-//! What this node has to tell the others of its servers.
+//! What the rest of the program reports about servers.
 
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use weldr_proto::raft::v1;
 
-/// Gives what this node sees of the servers.
+/// Gives this node's view of the servers.
 #[derive(Clone)]
 pub struct Reporter(pub Arc<dyn Fn() -> Vec<v1::ServerReport> + Send + Sync>);
 
@@ -14,11 +14,11 @@ impl fmt::Debug for Reporter {
     }
 }
 
-/// What a node has to say of servers that are on their way out, by their ids.
+/// A node's report about servers that are being removed or should be, by server id.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DrainReport {
-    /// Being removed, and nothing runs on it any more through this node.
+    /// Servers that are being removed and have no request left on this node.
     pub finished: BTreeSet<u64>,
-    /// Unhealthy, as this node sees it, for longer than it may be.
+    /// Servers that this node has seen unhealthy for longer than `deregister_after`.
     pub overdue: BTreeSet<u64>,
 }

@@ -1,4 +1,4 @@
-//! What nodes tell each other of themselves and of their servers.
+//! The reports of nodes about themselves and about servers.
 
 use std::{sync::PoisonError, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::cluster::log::types::Member;
 
 use super::{core::Core, reporter::DrainReport};
 
-/// How long a node may take to say that it is there.
+/// The time limit of a report.
 const REPORT_TIMEOUT: Duration = Duration::from_millis(700);
 
 impl Core {
@@ -30,7 +30,7 @@ impl Core {
         join_all(asked).await.into_iter().flatten().collect()
     }
 
-    /// What another node says of itself.
+    /// The report of another node.
     pub(in crate::cluster) async fn report_of(
         &self,
         id: u64,
@@ -45,7 +45,7 @@ impl Core {
         }
     }
 
-    /// The verdicts of the other members; `None` for each that does not answer.
+    /// The drain reports of the other members; `None` for each member that does not answer.
     pub(in crate::cluster) async fn drain_reports_of_others(&self) -> Vec<Option<DrainReport>> {
         let Some(metrics) = self.metrics() else {
             return Vec::new();
@@ -61,7 +61,7 @@ impl Core {
         join_all(asked).await
     }
 
-    /// What each member sees of the servers; this one first.
+    /// The view of the servers of each member, ordered by name.
     pub(in crate::cluster) async fn server_reports(
         &self,
     ) -> Vec<(String, Option<Vec<v1::ServerReport>>)> {
@@ -80,7 +80,7 @@ impl Core {
         reports
     }
 
-    /// What this node says of itself.
+    /// The report of this node; with its view of the servers if `servers` is set.
     pub(in crate::cluster) fn report(&self, servers: bool) -> v1::ReportResponse {
         let (applied, replica) = self.machine.replica();
         let stopped = self.machine.stopped().borrow().clone();

@@ -1,4 +1,4 @@
-//! What every node says of itself, side by side.
+//! The status of the cluster: the reports of all members side by side.
 
 use std::time::{Duration, SystemTime};
 
@@ -9,62 +9,62 @@ use crate::cluster::log::types::Member;
 
 use super::core::Core;
 
-/// The cluster as the nodes see it that answer.
+/// The status of the cluster, from the members that answered.
 #[derive(Debug, Clone)]
 pub struct ClusterStatus {
-    /// Its id.
+    /// The id of the cluster.
     pub cluster: String,
-    /// Whether there is a leader that a majority follows.
+    /// Whether a leader has a majority.
     pub quorum: bool,
-    /// The newest term that any node knows.
+    /// The highest term that any node knows.
     pub term: u64,
     /// The name of the leader.
     pub leader: Option<String>,
-    /// The node that was asked.
+    /// The node that gathered this status.
     pub answered_by: String,
     /// All members, ordered by name.
     pub nodes: Vec<NodeStatus>,
 }
 
-/// One member.
+/// A member of the cluster.
 #[derive(Debug, Clone)]
 pub struct NodeStatus {
-    /// Its id.
+    /// The id of the node.
     pub id: u64,
-    /// What operators call it.
+    /// The name of the node.
     pub name: String,
-    /// Where the other nodes reach it; empty when it has none.
+    /// The address at which other nodes reach it; empty for a node without a cluster address.
     pub address: String,
-    /// Whether it has a vote.
+    /// Whether it is a voter.
     pub votes: bool,
-    /// What it says of itself; `None` when it does not answer.
+    /// Its report; `None` if it does not answer.
     pub report: Option<NodeReport>,
 }
 
-/// What a member says of itself.
+/// The report of a member about itself.
 #[derive(Debug, Clone)]
 pub struct NodeReport {
     /// `leader`, `follower`, `candidate` or `learner`.
     pub role: String,
-    /// Since when.
+    /// Since when it has this role.
     pub since: SystemTime,
-    /// Its term.
+    /// The term that it is in.
     pub term: u64,
-    /// The last entry that it has applied.
+    /// The index of the last entry that it has applied.
     pub applied: u64,
     /// The revision of its state.
     pub revision: u64,
-    /// How many entries of the leader's log it has not applied.
+    /// The number of entries in the leader's log that it has not applied.
     pub lag: u64,
-    /// The version of its program.
+    /// The version of Weldr that it runs.
     pub program: String,
-    /// Why it applies nothing any more.
+    /// Why it stopped applying the log; `None` if it did not.
     pub stopped: Option<String>,
-    /// The virtual addresses that it looks after.
+    /// The virtual addresses that it is configured with.
     pub virtual_addresses: Vec<VirtualAddress>,
 }
 
-/// Asks all members.
+/// Asks all members for a report.
 pub(in crate::cluster) async fn gather(core: &Core, servers: bool) -> ClusterStatus {
     let members: Vec<(u64, Member, bool)> = core.metrics().map_or_else(Vec::new, |metrics| {
         let config = &metrics.membership_config;

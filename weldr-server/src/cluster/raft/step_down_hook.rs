@@ -1,31 +1,31 @@
-//! What is held by the leadership, and has to be let go of before that is handed over.
+//! The hook that releases what depends on the leadership before the leadership moves.
 
 use std::{fmt, time::Duration};
 
 use futures_util::future::BoxFuture;
 use weldr_proto::raft::v1;
 
-/// Holds something while this node surely leads, and lets go of it when the lease ends.
+/// Implemented by what a node holds only while it is the leader, such as virtual addresses.
 ///
-/// A hand-over calls [`prepare`](Self::prepare) while the lease still holds, ends the lease, and waits for
+/// A hand-over calls [`prepare`](Self::prepare) while the lease is still valid, ends the lease, and waits for
 /// [`released`](Self::released) before it asks another node to lead.
 pub trait StepDownHook: fmt::Debug + Send + Sync {
-    /// The lease ends soon: returns when it may. Bounded.
+    /// Called before the lease ends. Returns when the lease may end, within a bounded time.
     fn prepare(&self) -> BoxFuture<'_, ()>;
 
-    /// Returns when nothing is held any more. Bounded.
+    /// Returns when everything is released, within a bounded time.
     ///
     /// # Errors
-    /// Why it is still held, as a sentence: the leadership stays.
+    /// Why something is still held, as a sentence. The hand-over is cancelled.
     fn released(&self) -> BoxFuture<'_, Result<(), String>>;
 
-    /// How long `prepare` and `released` may take together.
+    /// The maximum time that `prepare` and `released` take together.
     fn max_duration(&self) -> Duration;
 
-    /// What it may hold, for those who look at the cluster.
+    /// The virtual addresses of this node, for the status of the cluster.
     fn addresses(&self) -> Vec<v1::VirtualAddress>;
 
-    /// All is released, or the hand-over has ended without. May come more than once, and at any time after `prepare` was
-    /// called.
+    /// Called when everything is released, or the hand-over ended without a new leader. May be called more than once,
+    /// and at any time after `prepare` was called.
     fn resume(&self);
 }

@@ -1,8 +1,10 @@
-//! How far the log is decided, in a file of its own: a process that was killed comes back with all that it has shown.
+//! The commit index in a file beside the database, so that a process that was killed restarts with every change that it
+//! had shown.
 //!
-//! The database has this too, but only with its next write, because a sync of its own would double what a change
-//! costs. This file is never synced. The kernel has it as soon as it is written, however the process ends; what a
-//! power loss makes of it is told by its checksum, or by a log that ends before it.
+//! The database has the commit index too, but it is written only with the next change, because a sync of its own would
+//! double the cost of a change. This file is never synced. The kernel has its content as soon as it is written, however
+//! the process ends. After a power loss the content may be wrong; a checksum shows that, or the log ends before the
+//! index.
 
 use std::{
     fs::{File, OpenOptions},
@@ -21,17 +23,17 @@ use crate::cluster::log::{convert, types::LogId};
 /// Term, index and checksum.
 const LENGTH: usize = 24;
 
-/// The file, and the last that was written to it.
+/// The file, and the last commit index that was written to it.
 #[derive(Debug)]
 pub(in crate::cluster) struct CommitIndexHint {
     node: u64,
-    /// `None`: there is no such file, and the database has to do.
+    /// `None` if the file cannot be used. Then only the database has the commit index.
     file: Option<File>,
     last: Mutex<Option<LogId>>,
 }
 
 impl CommitIndexHint {
-    /// Opens the file of this node; what is not readable, or is another node's, says nothing.
+    /// Opens the file of this node. Content that is not valid, or from another node, is ignored.
     pub(in crate::cluster) fn open(path: &Path, node: u64) -> Self {
         let file = OpenOptions::new()
             .create(true)
@@ -48,12 +50,13 @@ impl CommitIndexHint {
         }
     }
 
-    /// What was decided at the last word.
+    /// The last commit index.
     pub(in crate::cluster) fn last(&self) -> Option<LogId> {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes note of what is decided, before it is shown to anybody. Fails in silence: it is a hint.
+    /// Writes a new commit index, before the change is shown to anybody. Errors are not returned, because this is a
+    /// hint only.
     pub(in crate::cluster) fn note(&self, decided: LogId) {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if *last >= Some(decided) {
@@ -63,14 +66,14 @@ impl CommitIndexHint {
         if let Some(file) = &self.file {
             let written = file.write_all_at(&encode(decided, self.node), 0);
             if let Err(error) = written {
-                tracing::debug!(%error, "what is decided cannot be noted");
+                tracing::debug!(%error, "the commit index hint cannot be written");
             }
         }
     }
 }
 
 fn tell(path: &Path, error: &io::Error) {
-    warn!(path = %path.display(), %error, "what is decided cannot be noted: after a kill without a majority, the last change may not be shown");
+    warn!(path = %path.display(), %error, "the commit index hint cannot be opened: after a kill without a majority, the last change may not be shown");
 }
 
 fn read(file: &File, node: u64) -> Option<LogId> {
@@ -114,7 +117,7 @@ mod tests {
             hint.note(decided);
         }
         assert_eq!(hint.last(), Some(id(2, 6)), "it never goes back");
-        // As a process that was killed has left it.
+        // The state after a process was killed.
         assert_eq!(CommitIndexHint::open(&path, 7).last(), Some(id(2, 6)));
         assert_eq!(
             CommitIndexHint::open(&path, 8).last(),

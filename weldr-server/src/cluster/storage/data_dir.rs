@@ -1,4 +1,4 @@
-//! The directory of the database: held by one process, and the database created in it whole or not at all.
+//! The data directory: locked by one process, with a database that is created completely or not at all.
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
@@ -8,8 +8,7 @@ use std::{
 
 use crate::cluster::error::OpenError;
 
-/// A data directory that this process holds. The kernel lets go of it when the process ends, however it
-/// ends.
+/// A data directory that this process has locked. The kernel releases the lock when the process ends, however it ends.
 #[derive(Debug)]
 pub(in crate::cluster) struct DataDir {
     path: PathBuf,
@@ -17,7 +16,7 @@ pub(in crate::cluster) struct DataDir {
 }
 
 impl DataDir {
-    /// Creates the directory where it is missing, and holds it.
+    /// Creates the directory if it does not exist, and locks it.
     pub(in crate::cluster) fn hold(path: &Path) -> Result<Self, OpenError> {
         let refused = |source| OpenError::Directory {
             path: path.to_owned(),
@@ -42,18 +41,18 @@ impl DataDir {
         }
     }
 
-    /// The database. When it is there, it was written whole: it gets this name only then. So an empty
-    /// file of this name is damage, never a beginning.
+    /// The path of the database. The file gets this name only after it was written completely, so an empty file of this
+    /// name is damaged.
     pub(in crate::cluster) fn database(&self) -> PathBuf {
         self.path.join("weldr.redb")
     }
 
-    /// How far the log in the database is decided.
+    /// The path of the commit index hint.
     pub(in crate::cluster) fn commit_index_hint(&self) -> PathBuf {
         self.path.join("decided")
     }
 
-    /// Whether nothing has the name of the database; a directory that cannot be searched is no answer.
+    /// Whether there is no database. Fails if the directory cannot be searched.
     pub(in crate::cluster) fn has_no_database(&self) -> Result<bool, OpenError> {
         let there = self.database().try_exists();
         there
@@ -64,12 +63,12 @@ impl DataDir {
             })
     }
 
-    /// A database that is being created. One that is left behind was never used.
+    /// The path of a database that is being created. A file that an earlier start left there was never used.
     pub(in crate::cluster) fn unfinished_database(&self) -> PathBuf {
         self.path.join("weldr.redb.new")
     }
 
-    /// Removes what a creation that was cut short has left.
+    /// Removes what an interrupted creation left.
     pub(in crate::cluster) fn remove_unfinished(&self) -> io::Result<()> {
         match fs::remove_file(self.unfinished_database()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -77,7 +76,7 @@ impl DataDir {
         }
     }
 
-    /// Gives the finished database its name, on disk when this returns.
+    /// Gives the finished database its name. It is on disk when this returns.
     pub(in crate::cluster) fn finish_database(&self) -> io::Result<()> {
         let unfinished = self.unfinished_database();
         File::open(&unfinished)?.sync_all()?;
@@ -87,35 +86,34 @@ impl DataDir {
 }
 
 impl Drop for DataDir {
-    /// Closing the file would unlock it too, but not while a process that was forked a moment ago, and has
-    /// not yet become another program, still has it open.
+    /// Unlocks the file explicitly: closing it would not release the lock while a process that was just forked, and has
+    /// not yet called exec, has it open.
     fn drop(&mut self) {
-        // The file is closed next, whatever this says.
+        // The file is closed next in any case.
         let _ = self.lock.unlock();
     }
 }
 
-/// Creates the directory, on disk when this returns: a database in a directory that a power loss takes
-/// away is lost too.
+/// Creates the directory and syncs its parents: a power loss must not remove the directory of a database.
 fn create(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
     fs::create_dir_all(path)?;
-    // Those of its parents that were there already are synced for nothing, once.
+    // Parents that existed before are synced too, which does no harm.
     path.canonicalize()?
         .ancestors()
         .skip(1)
         .try_for_each(|parent| match sync(parent) {
-            // One that we may not read was there before us.
+            // A parent that this process may not read existed before.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
             result => result,
         })
 }
 
-/// Puts the names in a directory on disk.
+/// Syncs the entries of a directory.
 fn sync(directory: &Path) -> io::Result<()> {
-    // Elsewhere a directory cannot be opened as a file, and its names are on disk with the rename.
+    // On other systems a directory cannot be opened as a file, and a rename is durable.
     if cfg!(unix) {
         File::open(directory)?.sync_all()?;
     }

@@ -1,4 +1,4 @@
-//! The thread that writes: what arrives together shares one transaction, and so one wait for the disk.
+//! The thread that writes to the database. Changes that arrive together share one transaction, and so one sync.
 
 use std::{
     collections::VecDeque,
@@ -23,10 +23,10 @@ use super::{
     store::Store,
 };
 
-/// How many writes may wait; whoever has more waits with them.
+/// The capacity of the queue of writes. Callers wait while it is full.
 const MOST_WAITING: usize = 1024;
 
-/// The way to the thread. Cheap to clone.
+/// Sends writes to the thread. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(in crate::cluster) struct Disk {
     jobs: mpsc::Sender<Job>,
@@ -34,19 +34,19 @@ pub(in crate::cluster) struct Disk {
     commit_index_hint: Arc<CommitIndexHint>,
 }
 
-/// How many refused records are remembered: more than can be under way.
+/// How many refused records are remembered: more than can be in flight.
 const MOST_REFUSED: usize = 2 * MOST_WAITING;
 
-/// And for how long: nobody waits longer for what became of a record, or sends it again.
+/// How long a refused record is remembered: no caller waits longer for its result or sends it again later.
 const REFUSAL_KEPT: Duration = Duration::from_mins(1);
 
-/// What the disk could not do.
+/// The failures of the disk.
 #[derive(Debug, Default)]
 struct Failures {
-    /// Why it takes no writes, until it does again.
+    /// Why writes fail; `None` while they succeed.
     now: Option<Arc<StoreError>>,
-    /// The last records that were to be written and are certainly not, by their ids, and why: who proposed one may look
-    /// for it when the disk works again, or has failed once more.
+    /// The last records that are certainly not in the log because the disk failed, with the error. A proposer may ask
+    /// for its record after the disk works again or has failed once more.
     refused: VecDeque<RefusedRecord>,
 }
 
@@ -70,7 +70,7 @@ impl Failures {
         self.refused.drain(..most);
     }
 
-    /// The disk works. A record that was refused before may be among what is written now.
+    /// The disk works. A record that was refused before may be among those that are written now.
     fn written(&mut self, changes: &[StorageChange], now: Instant) {
         self.now = None;
         let is_old = |refused: &RefusedRecord| now.duration_since(refused.at) >= REFUSAL_KEPT;
@@ -85,11 +85,11 @@ impl Failures {
     }
 }
 
-/// Who is told that a write is on disk.
+/// Who is notified when a write is on disk.
 pub(in crate::cluster) enum Completion {
     Engine(IOFlushed<Types>),
     Caller(oneshot::Sender<io::Result<()>>),
-    /// Nobody: it need not be on disk before the next write is.
+    /// Nobody. The write may wait for the next one.
     Ignored,
 }
 
@@ -103,7 +103,7 @@ enum Job {
 }
 
 impl Disk {
-    /// Starts the thread, which holds the store until [`Disk::close`].
+    /// Starts the thread. It owns the store until [`Disk::close`].
     pub(in crate::cluster) fn start(
         store: Store,
         persistent: PersistentState,
@@ -128,12 +128,12 @@ impl Disk {
         })
     }
 
-    /// How far the log is decided, to be noted at once: [`Disk::write`] may take its time for that.
+    /// The commit index hint, which is written at once, while [`Disk::write`] may take its time.
     pub(in crate::cluster) fn commit_index_hint(&self) -> &CommitIndexHint {
         &self.commit_index_hint
     }
 
-    /// Writes `change`, after all that was given before it.
+    /// Queues `change` after all changes that were queued before it.
     pub(in crate::cluster) async fn write(
         &self,
         change: StorageChange,
@@ -143,14 +143,14 @@ impl Disk {
         self.jobs.send(job).await.map_err(|_| closed())
     }
 
-    /// Writes `change` and waits until it is on disk.
+    /// Writes `change`, and returns when it is on disk.
     pub(in crate::cluster) async fn write_durably(&self, change: StorageChange) -> io::Result<()> {
         let (done, written) = oneshot::channel();
         self.write(change, Completion::Caller(done)).await?;
         written.await.map_err(|_| closed())?
     }
 
-    /// After a failure: goes back to what is on disk, gives that, and takes writes again.
+    /// After a failure: returns to the state that is on disk, gives it, and accepts writes again.
     pub(in crate::cluster) async fn recover(&self) -> Result<PersistentState, Arc<StoreError>> {
         let gone = || Arc::new(StoreError::Files(closed()));
         let (answer, answered) = oneshot::channel();
@@ -159,22 +159,22 @@ impl Disk {
         answered.await.map_err(|_| gone())?
     }
 
-    /// Writes what is left, closes the database and lets go of the directory.
+    /// Writes what is queued, closes the database and releases the data directory.
     pub(in crate::cluster) async fn close(&self) {
         let (closed, wait) = oneshot::channel();
         if self.jobs.send(Job::Close(closed)).await.is_ok() {
-            // An error is a thread that ended by a panic, which has been reported.
+            // An error means that the thread panicked, which the panic hook reported.
             let _ = wait.await;
         }
     }
 
-    /// Why the disk takes no writes, while it takes none.
+    /// Why writes fail; `None` while they succeed.
     pub(in crate::cluster) fn failure(&self) -> Option<Arc<StoreError>> {
         let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         failures.now.clone()
     }
 
-    /// Why the record with this id is certainly not in the log.
+    /// Why the record with this id is certainly not in the log; `None` if that is not known.
     pub(in crate::cluster) fn refusal(&self, record: u64) -> Option<Arc<StoreError>> {
         let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         let refused = failures
@@ -189,12 +189,12 @@ fn closed() -> io::Error {
     io::Error::new(io::ErrorKind::BrokenPipe, "the database is closed")
 }
 
-/// What the thread works with.
+/// The state of the thread.
 struct DiskWriter {
     store: Store,
-    /// What is on disk.
+    /// The state on disk.
     durable: PersistentState,
-    /// Changes that wait for others to be written with.
+    /// Changes that wait for the next write.
     lazy: Vec<StorageChange>,
     failures: Arc<Mutex<Failures>>,
 }
@@ -220,18 +220,18 @@ impl DiskWriter {
                 Some(Job::Recover(answer)) => {
                     let recovered = self.recover();
                     broken = recovered.is_err();
-                    // Whoever asked may have given up.
+                    // The caller may have given up.
                     let _ = answer.send(recovered);
                 }
                 Some(Job::Close(closed)) => break Some(closed),
                 _ => {}
             }
         };
-        // Nothing comes after the engine has stopped; what does is told so.
+        // No writes are expected after the engine has stopped. Those that come fail.
         drop(waiting);
         if !broken && !self.lazy.is_empty() {
             let lazy = std::mem::take(&mut self.lazy);
-            // They are hints: the next start does without.
+            // Only the commit index is left, and the next start does not need it.
             let _ = self.store.write(&self.durable, &lazy);
         }
         if let Err(failure) = self.store.close() {
@@ -239,12 +239,12 @@ impl DiskWriter {
             error!(error, "the database was not closed cleanly");
         }
         if let Some(closed) = closed {
-            // Whoever asked may have given up.
+            // The caller may have given up.
             let _ = closed.send(());
         }
     }
 
-    /// Makes a batch durable and tells all of it. False: nothing more is taken until the recovery.
+    /// Writes a batch and notifies its callers. Returns false if no more writes are accepted until a recovery.
     fn write(&mut self, batch: Vec<(StorageChange, Completion)>, broken: bool) -> bool {
         let (changes, done): (Vec<StorageChange>, Vec<Completion>) = batch.into_iter().unzip();
         if broken {
@@ -279,7 +279,7 @@ impl DiskWriter {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps in mind which records are not written, and why. Without an error: for the same reason as before.
+    /// Remembers records that are not written, with the error; without an error, the last one.
     fn remember(&self, changes: &[StorageChange], error: Option<StoreError>) -> Arc<StoreError> {
         let mut failures = self.failures();
         if let Some(error) = error {
@@ -316,7 +316,7 @@ fn tell(done: Vec<Completion>, result: Result<(), &Arc<StoreError>>) {
         let result = result.map_err(|error| io::Error::other(Arc::clone(error)));
         match done {
             Completion::Engine(callback) => callback.io_completed(result),
-            // Whoever asked may have given up.
+            // The caller may have given up.
             Completion::Caller(answer) => drop(answer.send(result)),
             Completion::Ignored => {}
         }

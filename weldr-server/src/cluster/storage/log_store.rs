@@ -1,4 +1,4 @@
-//! The log, as the engine wants it: read from memory, written by the disk's thread.
+//! The log as the consensus engine uses it: read from memory, written by the disk's thread.
 
 use std::{
     fmt::Debug,
@@ -19,14 +19,14 @@ use super::{
     persistent_state::{PersistentState, StorageChange, StoredSnapshot},
 };
 
-/// What is kept, in memory, and the way to the disk. Compaction bounds it: see the engine's settings.
+/// The persistent state in memory, and the way to the disk. Compaction bounds its size: see the engine's settings.
 /// Cheap to clone.
 #[derive(Debug, Clone)]
 pub(in crate::cluster) struct LogStore {
     persistent: Arc<Mutex<PersistentState>>,
-    /// `None`: nothing outlives the process.
+    /// `None`: nothing is kept after the process ends.
     disk: Option<Disk>,
-    /// Held while a snapshot is on its way to the disk: one may be made while another arrives.
+    /// Locked while a snapshot is written: one may be built while another one is received.
     storing_snapshot: Arc<tokio::sync::Mutex<()>>,
 }
 
@@ -50,7 +50,7 @@ impl LogStore {
         self.disk.as_ref()
     }
 
-    /// Makes a change and returns when it is on disk.
+    /// Applies a change, and returns when it is on disk.
     pub(in crate::cluster) async fn change_durably(&self, change: StorageChange) -> io::Result<()> {
         self.persistent().apply(&change);
         match &self.disk {
@@ -59,7 +59,7 @@ impl LogStore {
         }
     }
 
-    /// Keeps a snapshot, unless a newer one is kept already: the log before that one may be gone.
+    /// Stores a snapshot, unless a newer one is stored already: the log before that one may be purged.
     pub(in crate::cluster) async fn store_snapshot(
         &self,
         snapshot: StoredSnapshot,
@@ -72,7 +72,7 @@ impl LogStore {
         self.change_durably(StorageChange::Snapshot(snapshot)).await
     }
 
-    /// Makes a change that is on disk before any later one is.
+    /// Applies a change. It is on disk before any later change is.
     async fn change(&self, change: StorageChange, done: Completion) -> io::Result<()> {
         self.persistent().apply(&change);
         if let Some(disk) = &self.disk {
@@ -84,7 +84,7 @@ impl LogStore {
         Ok(())
     }
 
-    /// Whether the log holds, for good, a record that this program does not know.
+    /// Whether a committed entry of the log holds a record that this version of Weldr does not know.
     pub(in crate::cluster) fn has_committed_unknown(&self) -> bool {
         let committed = self.committed().map_or(0, |committed| committed.index);
         let persistent = self.persistent();
@@ -92,7 +92,7 @@ impl LogStore {
         decided.into_iter().any(|(_, entry)| !is_known(entry))
     }
 
-    /// How far the log is known to be decided.
+    /// The highest index that is known to be committed.
     fn committed(&self) -> Option<LogId> {
         let hint = self
             .disk
@@ -135,7 +135,7 @@ fn is_known(entry: &Entry) -> bool {
     }
 }
 
-/// A map panics when it is asked for such a range.
+/// `BTreeMap::range` panics for such a range.
 fn is_empty((start, end): (Bound<u64>, Bound<u64>)) -> bool {
     let first = match start {
         Bound::Included(first) => first,
@@ -177,8 +177,8 @@ impl RaftLogStorage<Types> for LogStore {
     }
 
     async fn read_committed(&mut self) -> io::Result<Option<LogId>> {
-        // The hint may be ahead of a log whose end has not reached the disk. And what this program does not know is
-        // met when the engine runs: before, nobody could be told.
+        // The hint may be ahead of the log, whose end may not have reached the disk. Entries that this version does not
+        // know are left to the running engine: at this point the error could not be reported.
         let committed = self.committed();
         let persistent = self.persistent();
         let known = persistent

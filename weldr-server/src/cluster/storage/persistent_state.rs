@@ -1,4 +1,4 @@
-//! What a node keeps: who it is, its vote, its log and its last snapshot. Pure.
+//! The persistent state of a node: identity, vote, log and the last snapshot. Pure.
 
 use std::collections::BTreeMap;
 
@@ -8,20 +8,20 @@ use uuid::Uuid;
 
 use crate::cluster::log::types::{Entry, LogId, SnapshotMeta, Vote};
 
-/// Who a node is. Its id is never used again: a node that lost its data is another node.
+/// The identity of a node. An id is never used again: a node that lost its data is another node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::cluster) struct Identity {
     pub(in crate::cluster) node: u64,
-    /// `None` until it has founded or joined one.
+    /// `None` until the node has founded or joined a cluster.
     pub(in crate::cluster) cluster: Option<Uuid>,
-    /// Whether it founded its cluster.
+    /// Whether the node founded its cluster.
     pub(in crate::cluster) founder: bool,
 }
 
 impl Identity {
-    /// One that nobody has had.
+    /// A new random identity.
     pub(in crate::cluster) fn random() -> Self {
-        // Readable in a table, and never 0.
+        // Shorter, so that it is readable in a table; and never 0.
         let node = Uuid::new_v4().as_u64_pair().0 >> 16 | 1;
         Self {
             node,
@@ -31,16 +31,16 @@ impl Identity {
     }
 }
 
-/// Everything that has to survive.
+/// Everything that must survive a restart (Raft's persistent state).
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::cluster) struct PersistentState {
     pub(in crate::cluster) identity: Identity,
     pub(in crate::cluster) vote: Option<Vote>,
-    /// A hint: what was known to be committed when the last write was made.
+    /// The commit index at the last write: a lower bound.
     pub(in crate::cluster) committed: Option<LogId>,
-    /// The last entry that is no longer in the log.
+    /// The last entry that was removed from the log.
     pub(in crate::cluster) purged: Option<LogId>,
-    /// Without gaps, from the one after `purged`.
+    /// The entries after `purged`, without gaps.
     pub(in crate::cluster) entries: BTreeMap<u64, Entry>,
     pub(in crate::cluster) snapshot: Option<StoredSnapshot>,
 }
@@ -51,14 +51,14 @@ pub(in crate::cluster) struct StoredSnapshot {
     pub(in crate::cluster) state: Bytes,
 }
 
-/// One change of what is kept.
+/// One change of the persistent state.
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::cluster) enum StorageChange {
     Identity(Identity),
     Vote(Vote),
     Committed(Option<LogId>),
     Append(Vec<Entry>),
-    /// Removes the entries after this index; all of them when `None`.
+    /// Removes the entries after this index, or all of them if it is `None`.
     TruncateAfter(Option<u64>),
     Purge(LogId),
     Snapshot(StoredSnapshot),
@@ -76,7 +76,7 @@ impl PersistentState {
         }
     }
 
-    /// The last entry of the log, present or purged.
+    /// The id of the last entry of the log, present or purged.
     pub(in crate::cluster) fn last(&self) -> Option<LogId> {
         let last = self.entries.last_key_value();
         last.map(|(_, entry)| entry.log_id).or(self.purged)

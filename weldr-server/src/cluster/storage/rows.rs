@@ -1,4 +1,4 @@
-//! What is in the database, as rows.
+//! The layout of the database.
 //!
 //! | table | key | value |
 //! |---|---|---|
@@ -8,8 +8,8 @@
 //! | `log` | index | an `Entry` of `raft.proto` |
 //! | `snapshot` | `state` | JSON |
 //!
-//! The values carry no checksums of their own: the database keeps one of each page, and all of them are
-//! verified at each start.
+//! The values have no checksums of their own: the database keeps a checksum of each page, and all of them are verified
+//! at each start.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ use crate::cluster::{
 
 use super::persistent_state::{Identity, PersistentState, StorageChange, StoredSnapshot};
 
-/// The layout of the tables. A change that older versions would misread gets a new number.
+/// The version of the layout. A change that older versions would misread needs a new number.
 pub(in crate::cluster) const FORMAT: u64 = 2;
 
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
@@ -40,7 +40,7 @@ const PURGED_KEY: &str = "purged";
 const SNAPSHOT_KEY: &str = "snapshot";
 const STATE_KEY: &str = "state";
 
-/// Why the rows are not what a node keeps.
+/// Why the rows cannot be read.
 #[derive(Debug)]
 pub(in crate::cluster) enum ReadError {
     Database(redb::Error),
@@ -55,7 +55,7 @@ impl<E: Into<redb::Error>> From<E> for ReadError {
     }
 }
 
-/// Carries out `changes` in their order.
+/// Writes `changes` in their order.
 pub(in crate::cluster) fn write_changes<'a>(
     transaction: &WriteTransaction,
     changes: impl IntoIterator<Item = &'a StorageChange>,
@@ -87,7 +87,7 @@ fn write_change(transaction: &WriteTransaction, change: &StorageChange) -> Resul
     }
 }
 
-/// Replaces all rows by those of `kept`.
+/// Replaces all rows by those of `persistent`.
 pub(in crate::cluster) fn write_whole(
     transaction: &WriteTransaction,
     persistent: &PersistentState,
@@ -178,7 +178,7 @@ fn remove_entries(
     Ok(())
 }
 
-/// What the rows say. The format first, because nothing else may be read of another one.
+/// Reads the persistent state. The format is read first, because other formats cannot be read.
 pub(in crate::cluster) fn read(
     transaction: &ReadTransaction,
 ) -> Result<PersistentState, ReadError> {
@@ -208,7 +208,7 @@ pub(in crate::cluster) fn read(
         _ => {
             return Err(contradiction(
                 "snapshot/state",
-                "and node/snapshot are not of one",
+                "and node/snapshot do not match",
             ));
         }
     };
@@ -224,10 +224,7 @@ fn read_format(transaction: &ReadTransaction) -> Result<(), ReadError> {
         Some(FORMAT) => Ok(()),
         Some(1) => Err(ReadError::OlderFormat),
         Some(newer) if newer > FORMAT => Err(ReadError::NewerFormat(newer)),
-        Some(_) => Err(contradiction(
-            "meta/format",
-            "names a format that never was",
-        )),
+        Some(_) => Err(contradiction("meta/format", "names an unknown format")),
         None => Err(contradiction("meta/format", "is missing")),
     }
 }
@@ -263,7 +260,7 @@ fn read_log(transaction: &ReadTransaction) -> Result<BTreeMap<u64, Entry>, ReadE
     Ok(entries)
 }
 
-/// What cannot be if every write was whole.
+/// Checks what complete writes guarantee.
 fn verify(persistent: &PersistentState) -> Result<(), ReadError> {
     let first = persistent.purged.map_or(0, |purged| purged.index + 1);
     let mut term = persistent.purged.map_or(0, |purged| purged.leader_id.term);
@@ -299,12 +296,12 @@ fn verify(persistent: &PersistentState) -> Result<(), ReadError> {
     Ok(())
 }
 
-/// A table that was written at creation and cannot be gone.
+/// A table that was created with the database, so its absence is damage.
 fn table_in<T>(name: &str, opened: Result<T, TableError>) -> Result<T, ReadError> {
     match opened {
         Ok(table) => Ok(table),
         Err(TableError::Storage(error)) => Err(error.into()),
-        Err(_) => Err(contradiction(name, "is not the table it was")),
+        Err(_) => Err(contradiction(name, "has another type")),
     }
 }
 

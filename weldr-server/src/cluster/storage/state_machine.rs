@@ -1,4 +1,4 @@
-//! Applies the log, publishes each state that it makes, and makes snapshots of it.
+//! Applies the log, publishes each new state, and makes snapshots.
 
 use std::{
     io,
@@ -31,15 +31,15 @@ use crate::{
 
 use super::{log_store::LogStore, persistent_state::StoredSnapshot};
 
-/// What the log has made so far. Cheap to clone; outlives an engine that has to be started again.
+/// The state after the applied entries. Cheap to clone; survives a restart of the engine.
 #[derive(Debug, Clone)]
 pub(in crate::cluster) struct StateMachine {
     applied: Arc<Mutex<AppliedState>>,
     published: Arc<watch::Sender<Arc<DesiredState>>>,
-    /// Why nothing more is applied.
+    /// Why this node stopped applying the log.
     stopped: Arc<watch::Sender<Option<Stopped>>>,
     log: LogStore,
-    /// Ends a wait for a newer program.
+    /// Ends the wait after an unknown record.
     stop: CancellationToken,
 }
 
@@ -62,27 +62,27 @@ impl StateMachine {
         }
     }
 
-    /// Ends a wait for a newer program.
+    /// Ends the wait after an unknown record.
     pub(in crate::cluster) fn stop(&self) {
         self.stop.cancel();
     }
 
-    /// Each state that was applied.
+    /// The current state, and each later one.
     pub(in crate::cluster) fn states(&self) -> watch::Receiver<Arc<DesiredState>> {
         self.published.subscribe()
     }
 
-    /// Why nothing more is applied.
+    /// Why this node stopped applying the log; `None` if it did not.
     pub(in crate::cluster) fn stopped(&self) -> watch::Receiver<Option<Stopped>> {
         self.stopped.subscribe()
     }
 
-    /// Whether the desired state has begun.
+    /// Whether the initial state was set.
     pub(in crate::cluster) fn has_begun(&self) -> bool {
         self.applied().replica.begun
     }
 
-    /// The index of the last applied entry, and the replica then.
+    /// The index of the last applied entry, and the replica at that index.
     pub(in crate::cluster) fn replica(&self) -> (Option<u64>, Replica) {
         let applied = self.applied();
         (applied.last.map(|last| last.index), applied.replica.clone())
@@ -92,13 +92,13 @@ impl StateMachine {
         self.applied.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Shows the newest state when it differs from the one that is shown. Never goes back.
+    /// Publishes the newest state if it differs from the published one. Never publishes an older one.
     fn publish(&self) {
         let applied = self.applied();
         let newest = &applied.replica.state;
         self.published.send_if_modified(|shown| {
             let newer = newest.revision > shown.revision;
-            // Revision 0 may be a default, or what the first order has made of it.
+            // Revision 0 may be the default, or the initial state that the first proposal set.
             let other = newest.revision.0 == 0 && *newest != **shown;
             if newer || other {
                 *shown = Arc::new(newest.clone());
@@ -130,8 +130,9 @@ impl StateMachine {
         Ok(result)
     }
 
-    /// A record that is not known may change anything: nothing after it can be applied. The engine goes on
-    /// keeping the log and voting, and the data path goes on with what was published.
+    /// Stops applying at a record that is not known, because nothing after it can be applied correctly. The engine
+    /// continues to store the log and to vote, and the data path continues with the published state. Returns when the
+    /// node stops.
     async fn wait_for_newer(
         &self,
         at: LogId,
@@ -144,8 +145,8 @@ impl StateMachine {
             index,
             version = record.version,
             reason = %unknown,
-            "this weldr does not know a record of the log: it applies nothing more, and serves what it has. \
-             Start a newer one"
+            "this weldr does not know a record of the log: it stops applying the log and serves the last state. \
+             Start a newer version"
         );
         let reason = unknown.to_string();
         self.stopped.send_replace(Some(Stopped { index, reason }));
@@ -172,7 +173,7 @@ impl RaftStateMachine<Types> for StateMachine {
             let result = self.apply_entry(entry).await?;
             results.extend(responder.map(|responder| (responder, result)));
         }
-        // Whoever is answered finds the state published.
+        // Publish before the responses are sent, so that callers find the new state.
         self.publish();
         for (responder, result) in results {
             responder.send(result);

@@ -1,4 +1,4 @@
-//! The database: opened and verified whole, then written one transaction a batch.
+//! The database: verified when it is opened, then written in one transaction for each batch.
 
 use std::{
     any::Any,
@@ -22,10 +22,10 @@ use super::{
     rows::{self, ReadError},
 };
 
-/// Bounds the pages that the database keeps in memory: what it holds is in a [`PersistentState`] already.
+/// The size of the database's page cache, in bytes. It is small, because the content is also in a [`PersistentState`].
 const CACHE_BYTES: usize = 4 * 1024 * 1024;
 
-/// Opens the file; a test puts a disk that fails behind it.
+/// Opens the database file. Tests replace it to make the disk fail.
 pub(in crate::cluster) type OpenDatabase =
     Box<dyn Fn(&Path) -> Result<Database, DatabaseError> + Send>;
 
@@ -33,15 +33,15 @@ pub(in crate::cluster) type OpenDatabase =
 pub(in crate::cluster) struct Store {
     path: PathBuf,
     open_database: OpenDatabase,
-    /// `None` after a failure, until it has been opened again.
+    /// `None` after a failure, until it is reopened.
     database: Option<Database>,
-    /// Whether the last write failed: what is logged is the change.
+    /// Whether the last write failed; only changes of this are logged.
     failing: bool,
-    /// Held as long as the database may be written.
+    /// Holds the lock as long as the database may be written.
     data_dir: DataDir,
 }
 
-/// What opening a store found.
+/// A store, and what was read from it.
 #[derive(Debug)]
 pub(in crate::cluster) struct OpenedStore {
     pub(in crate::cluster) store: Store,
@@ -57,12 +57,12 @@ impl fmt::Debug for Store {
 }
 
 impl Store {
-    /// Opens the store in `directory`; one that is not there begins empty, with an identity of its own.
+    /// Opens the store in `directory`. A new one is created, with a new identity, if there is none.
     pub(in crate::cluster) fn open(directory: &Path) -> Result<OpenedStore, OpenError> {
         Self::open_with(directory, Box::new(open_database))
     }
 
-    /// [`Store::open`] with a way of its own to open the database file.
+    /// [`Store::open`] with another function to open the database file.
     pub(in crate::cluster) fn open_with(
         directory: &Path,
         open_database: OpenDatabase,
@@ -86,13 +86,13 @@ impl Store {
         Ok(OpenedStore { store, persistent })
     }
 
-    /// What is noted beside the database for the node that it belongs to.
+    /// The commit index hint of this node.
     pub(in crate::cluster) fn commit_index_hint(&self, node: u64) -> CommitIndexHint {
         CommitIndexHint::open(&self.data_dir.commit_index_hint(), node)
     }
 
-    /// Makes `changes` of what was `before` durable. When it fails, the store goes back to `before`, at the
-    /// latest with [`Store::recover`].
+    /// Makes `changes` durable; `before` is the state without them. After a failure the store returns to `before`, at
+    /// the latest with [`Store::recover`].
     pub(in crate::cluster) fn write(
         &mut self,
         before: &PersistentState,
@@ -103,7 +103,7 @@ impl Store {
         written
     }
 
-    /// Sees to it that the database holds `kept` and can be written.
+    /// Makes sure that the database holds `persistent` and can be written.
     pub(in crate::cluster) fn recover(
         &mut self,
         persistent: &PersistentState,
@@ -146,15 +146,15 @@ impl Store {
             Some(database)
         } else {
             drop(database);
-            // Now rather than later: a restart in between might find what was refused.
+            // At once: a restart before the next write might otherwise find changes that were refused.
             self.reopened_at(before).ok()
         };
         written
     }
 
-    /// Opens the database anew and writes `kept` whole. After a failed commit nobody knows which pages
-    /// are on disk (a second sync may succeed without having written those that the first could not), so
-    /// nothing that it wrote is relied on: all is written to other pages.
+    /// Opens the database again and writes `persistent` completely. After a failed commit it is not known which pages
+    /// are on disk (a second sync may succeed without writing the pages that the first one could not write). So
+    /// everything is written again, to other pages.
     fn reopened_at(&self, persistent: &PersistentState) -> Result<Database, StoreError> {
         let reopened = open_verified(&self.path, &self.open_database);
         let (database, _) = reopened.map_err(|error| StoreError::Reopen(Box::new(error)))?;
@@ -164,7 +164,7 @@ impl Store {
         Ok(database)
     }
 
-    /// Closes the database, so that the next start need not repair it.
+    /// Closes the database, so that the next start does not have to repair it.
     pub(in crate::cluster) fn close(self) -> Result<(), StoreError> {
         match self.database {
             Some(database) => Ok(database.close().map_err(redb::Error::from)?),
@@ -173,7 +173,7 @@ impl Store {
     }
 }
 
-/// Writes a new database under another name, and gives it its own when it is on disk.
+/// Writes a new database under a temporary name, and renames it when it is on disk.
 fn create(data_dir: &DataDir) -> Result<(), StoreError> {
     data_dir.remove_unfinished()?;
     let database = builder()
@@ -188,8 +188,8 @@ fn create(data_dir: &DataDir) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The checksum of every page is verified at each open, not only after a crash: a few milliseconds for
-/// ten thousand servers, and a flipped bit is found before it becomes the address of a server.
+/// Every page's checksum is verified at each open, not only after a crash. That takes a few milliseconds for ten
+/// thousand servers, and finds a flipped bit before it becomes the address of a server.
 pub(in crate::cluster) fn builder() -> Builder {
     let mut builder = Builder::new();
     builder
@@ -202,7 +202,7 @@ fn open_database(path: &Path) -> Result<Database, DatabaseError> {
     builder().open(path)
 }
 
-/// Opens the database, verifies it and reads it.
+/// Opens, verifies and reads the database.
 fn open_verified(
     path: &Path,
     open_database: &OpenDatabase,
@@ -217,8 +217,8 @@ fn open_verified(
         }
         Ok((database, persistent))
     };
-    // The library promises errors for a damaged file where it verifies, but has assertions left in it.
-    // What it was working on is dropped with the panic, so nothing half-done is seen afterwards.
+    // For a damaged file the library promises errors, but some assertions are left in it. The panic drops what it was
+    // working on, so no partial result is seen afterwards.
     let opened = panic::catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|payload| {
         let said = panic_message(payload.as_ref());
         Err(ReadError::Damaged(Damage::Assertion(said)))
@@ -247,11 +247,11 @@ fn open_error(path: &Path, error: ReadError) -> OpenError {
     OpenError::Damaged { path, source }
 }
 
-/// Whether the system refused, rather than the content of the file.
+/// Whether the error is of the operating system, not of the file's content.
 fn is_of_the_system(error: &redb::Error) -> bool {
     use std::io::ErrorKind::{InvalidData, UnexpectedEof};
     match error {
-        // How the library says that the file is none of its own, or too short.
+        // The library's errors for a file that is not a database, or is too short.
         redb::Error::Io(error) => !matches!(error.kind(), InvalidData | UnexpectedEof),
         redb::Error::PreviousIo => true,
         _ => false,
@@ -264,15 +264,15 @@ fn panic_message(payload: &(dyn Any + Send)) -> String {
     text.unwrap_or_else(|| "no message".to_owned())
 }
 
-/// One transaction, on disk when this returns.
+/// Runs one transaction. It is on disk when this returns.
 fn commit(
     database: &Database,
     write: impl FnOnce(&WriteTransaction) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
     let mut transaction = database.begin_write().map_err(redb::Error::from)?;
-    // With one phase, a damaged last commit looks like one that was torn by a crash, and is rolled back
-    // in silence, although it was acknowledged. The second sync tells them apart, but for one bit: the one
-    // that says which commit is the last. Should it flip, after a crash, the last commit is not seen.
+    // With one phase, a damaged last commit looks like an interrupted one and is rolled back silently, although it was
+    // acknowledged. A second sync tells them apart. One bit is not covered, which selects the last commit: if it flips
+    // after a crash, the last commit is lost.
     transaction.set_two_phase_commit(true);
     write(&transaction)?;
     transaction.commit().map_err(redb::Error::from)?;
