@@ -1,4 +1,4 @@
-//! A whole node whose log was written by a newer weldr.
+//! A whole node whose log was written by a newer version of Weldr.
 
 #![allow(
     clippy::unwrap_used,
@@ -18,7 +18,7 @@ use weldr_proto::v1::{
 use super::*;
 use crate::cluster::newer;
 
-/// The longest that a node may take to say something.
+/// The time limit of every wait.
 const LIMIT: Duration = Duration::from_secs(20);
 
 fn local() -> SocketAddr {
@@ -34,7 +34,7 @@ async fn get(address: SocketAddr, path: &str) -> String {
     answer
 }
 
-/// A server that says hello to whoever asks.
+/// An origin that answers every request with `hello`.
 async fn origin() -> SocketAddr {
     let listener = TcpListener::bind(local()).await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -44,7 +44,7 @@ async fn origin() -> SocketAddr {
             tokio::spawn(async move {
                 let hello =
                     b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello";
-                // A health check asks for nothing.
+                // A TCP health check sends nothing.
                 if stream.read(&mut [0; 4096]).await.is_ok_and(|read| read > 0) {
                     let _ = stream.write_all(hello).await;
                 }
@@ -54,7 +54,7 @@ async fn origin() -> SocketAddr {
     address
 }
 
-/// The workers of a data path that does nothing.
+/// The workers of an idle data path.
 fn idle_workers(stop: &CancellationToken) -> Workers {
     let (handle, log) = {
         let opened = cluster::open(StoreOptions::default()).unwrap();
@@ -88,7 +88,7 @@ async fn a_node_without_workers_serves_no_address() {
     stop.cancel();
     let told = time::timeout(LIMIT, told.wait_for(|serving| !serving)).await;
     told.unwrap().unwrap();
-    // It goes on looking whether it leads, until the node stops.
+    // The task checks for a leadership until the node stops.
     lost.abort();
     task::spawn_blocking(|| workers.join()).await.unwrap();
     log.stop().await;

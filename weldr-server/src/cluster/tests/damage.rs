@@ -1,4 +1,4 @@
-//! A file that is not what was written is reported, and what was acknowledged is never lost in silence.
+//! A damaged database is reported, and acknowledged changes are never lost silently.
 
 use std::{fs, path::PathBuf};
 
@@ -8,18 +8,17 @@ use crate::cluster::{Handle, OpenError, storage::store::Store};
 const SERVERS: u16 = 24;
 const PAGE: usize = 4096;
 
-/// The byte of the file's header that says which of the two commit slots is the current one, in its
-/// lowest bit.
+/// The offset of the header byte whose lowest bit selects the current commit slot.
 const FLAGS: usize = 9;
 
-/// The bytes of a database, and what was kept in it when they were taken.
+/// The bytes of a database, and the state that was stored in them.
 struct Written {
     bytes: Vec<u8>,
     persistent: PersistentState,
     how: &'static str,
 }
 
-/// As `weldr` leaves it when it is stopped, and as a `kill -9` after the last commit leaves it.
+/// Two databases: one after a regular stop, and one after a `kill -9` that follows the last commit.
 async fn stopped_and_killed() -> [Written; 2] {
     let directory = tempdir().unwrap();
     let Opened { handle, log, .. } = open_in(directory.path());
@@ -46,7 +45,7 @@ fn database_in(directory: &TempDir) -> PathBuf {
 }
 
 impl Written {
-    /// What is in `directory`, which makes the state that was acknowledged.
+    /// The database in `directory`, which must have the acknowledged state.
     fn read(directory: &TempDir, acknowledged: &DesiredState, how: &'static str) -> Self {
         let bytes = fs::read(database_in(directory)).unwrap();
         let copy = tempdir().unwrap();
@@ -60,8 +59,8 @@ impl Written {
         }
     }
 
-    /// Opens these bytes after `harm`. Either the damage is reported and the file stays, or it has hit
-    /// nothing that matters. Returns whether it was reported.
+    /// Opens the bytes after `harm`. Either the damage is reported and the file stays, or nothing was lost. Returns
+    /// whether it was reported.
     fn reports(&self, what: &str, harm: impl FnOnce(&mut Vec<u8>)) -> bool {
         let directory = tempdir().unwrap();
         let mut bytes = self.bytes.clone();
@@ -114,8 +113,8 @@ async fn a_truncated_file_is_reported() {
     }
 }
 
-/// One bit is not covered, after a kill only: which of the two commit slots is the current one. Flipped,
-/// it looks like a crash just before the last commit became current.
+/// One bit is not covered, after a kill only: the one that selects the current commit slot. If it is flipped, the file
+/// looks like after a crash just before the last commit.
 #[tokio::test]
 async fn a_flipped_bit_is_reported_where_it_matters() {
     for written in stopped_and_killed().await {
@@ -149,7 +148,7 @@ async fn an_overwritten_page_is_reported_where_it_matters() {
     }
 }
 
-/// A file of the right size whose content was never a database, and one that was emptied.
+/// A file of the right size that was never a database, and an empty one.
 #[tokio::test]
 async fn a_file_that_is_no_database_is_reported_and_kept() {
     for bytes in [
@@ -168,7 +167,7 @@ async fn a_file_that_is_no_database_is_reported_and_kept() {
     }
 }
 
-/// The library may give up on a file with an assertion. That is damage too, and no end of the process.
+/// The library may panic on a damaged file. That is reported as damage and does not end the process.
 #[test]
 fn an_assertion_while_opening_is_reported_as_damage() {
     let directory = tempdir().unwrap();
@@ -180,7 +179,7 @@ fn an_assertion_while_opening_is_reported_as_damage() {
     assert!(source.to_string().contains("page 7"), "{source}");
 }
 
-/// A last write that a power loss has torn: the commit that was under way is gone, those before are there.
+/// A power loss during the last write: the commit that was in progress is lost, the ones before are not.
 #[tokio::test]
 async fn a_torn_last_write_leaves_what_was_acknowledged() {
     let directory = tempdir().unwrap();
@@ -190,8 +189,7 @@ async fn a_torn_last_write_leaves_what_was_acknowledged() {
     handle.propose(add(SERVERS + 1)).await.unwrap();
     let next = fs::read(database_in(&directory)).unwrap();
     log.stop().await;
-    // The pages of the next commit that reached the disk, the header with its commit slots not yet: any
-    // prefix of them, in either direction.
+    // Some pages of the next commit reached the disk, the header did not: any prefix of the pages, in either direction.
     assert_eq!(next.len(), acknowledged.bytes.len());
     let pages: Vec<usize> = (PAGE..next.len())
         .step_by(PAGE)

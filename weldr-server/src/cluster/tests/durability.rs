@@ -1,4 +1,4 @@
-//! What is acknowledged is there after a restart, and what is watched is on disk.
+//! Acknowledged changes exist after a restart, and watched states are on disk.
 
 use std::sync::Arc;
 
@@ -124,7 +124,7 @@ async fn a_refused_or_idle_proposal_changes_nothing_and_wakes_nobody() {
 async fn stopping_answers_what_was_taken_and_refuses_the_rest() {
     let directory = tempdir().unwrap();
     let Opened { handle, log, .. } = open_in(directory.path());
-    // Polled in order: the proposals are in the queue before the log is told to stop.
+    // `join` polls in order, so the proposals are queued before the log is stopped.
     let proposals = join_all((0..20).map(|n| handle.propose(add(n))));
     let (answers, ()) = tokio::join!(proposals, log.stop());
     assert!(answers.iter().all(Result::is_ok), "{answers:?}");
@@ -141,7 +141,7 @@ async fn a_dropped_log_lets_go_of_the_directory() {
     handle.propose(add(1)).await.unwrap();
     let mut watch = handle.watch();
     drop(log);
-    // The sender of the watch goes with the thread, after the database.
+    // The sender is dropped with the thread, after the database was closed.
     while watch.changed().await.is_ok() {}
     assert_eq!(reopened(directory.path()).await.revision, revision(1));
 }

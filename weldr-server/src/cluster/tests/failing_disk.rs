@@ -1,4 +1,4 @@
-//! A disk that fails, at each moment of a change.
+//! A disk that fails at each step of a change.
 
 use std::{
     io,
@@ -23,11 +23,11 @@ use crate::cluster::{
 enum Failure {
     /// One write or sync fails, the later ones do not.
     Once,
-    /// It fails until somebody frees some space.
+    /// All writes fail until space is freed.
     Lasting,
 }
 
-/// How many more writes and syncs the disk carries out before it fails.
+/// How many more writes and syncs succeed before the disk fails.
 #[derive(Debug, Clone)]
 struct Patience {
     operations: Arc<AtomicI64>,
@@ -104,7 +104,7 @@ fn store_on(directory: &Path, patience: &Patience) -> OpenedStore {
     Store::open_with(directory, Box::new(open)).unwrap()
 }
 
-/// A node with one server on a disk that fails when it is told to.
+/// A node with one server, on a disk that fails when the test says so.
 async fn on_failing_disk(directory: &Path, failure: Failure) -> (Handle, Log, Patience) {
     let patience = Patience::endless(failure);
     let opened = store_on(directory, &patience);
@@ -113,7 +113,7 @@ async fn on_failing_disk(directory: &Path, failure: Failure) -> (Handle, Log, Pa
     (handle, log, patience)
 }
 
-/// What a start would find after a `kill -9` at this moment.
+/// The state that a start would find after a `kill -9` now.
 fn as_killed_now(directory: &Path) -> DesiredState {
     let copy = tempdir().unwrap();
     let database = "weldr.redb";
@@ -121,7 +121,7 @@ fn as_killed_now(directory: &Path) -> DesiredState {
     state_of(&Store::open(copy.path()).unwrap().persistent)
 }
 
-/// Whatever the operation that fails, what is refused is nowhere to be seen, and the node recovers.
+/// Whichever operation fails, a refused change is never visible, and the node recovers.
 async fn refuses_undoes_and_recovers(failure: Failure) {
     let mut failures = 0;
     for operations in 0.. {
@@ -182,8 +182,8 @@ async fn changes_are_refused_until_the_disk_works_again() {
     assert_eq!(reopened(directory.path()).await, *handle.current());
 }
 
-/// Those that share a transaction share its fate, also one that would be refused: what it would be refused for may
-/// be the proposal beside it.
+/// Proposals in one transaction fail together, including one that would be rejected: the reason of the rejection may be
+/// another proposal in the transaction.
 #[tokio::test]
 async fn what_cannot_be_written_is_refused_together() {
     let directory = tempdir().unwrap();

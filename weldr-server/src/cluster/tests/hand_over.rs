@@ -1,4 +1,4 @@
-//! Handing the leadership over, in clusters of three in this process.
+//! Hand-overs in clusters of three nodes in one process.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,10 +9,10 @@ use weldr_proto::raft::v1::VirtualAddress;
 use super::*;
 use crate::cluster::{ChangeError, Handle, Log, NetworkOptions, StepDownHook};
 
-/// The longest that anything here may take.
+/// The time limit of every wait.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// Three voters; the first leads.
+/// Three voters. The first one is the leader.
 pub(super) struct Three {
     pub(super) nodes: Vec<Handle>,
     logs: Vec<Log>,
@@ -83,7 +83,7 @@ impl Three {
     }
 }
 
-/// Not only that the third is about to be one, for which the first two are needed.
+/// Whether the membership with three voters is committed.
 fn knows_three_voters(node: &Handle) -> bool {
     let config = node.core().metrics().unwrap().committed_membership_config;
     let sets = config.membership().get_joint_config();
@@ -138,7 +138,7 @@ async fn a_node_that_leaves_asks_for_no_votes() {
     three.stop().await;
 }
 
-/// Takes its time to let go.
+/// A hook that takes some time to release.
 #[derive(Debug, Default)]
 struct Slow {
     begun: Notify,

@@ -1,6 +1,6 @@
-//! `kill -9` at any moment: what was acknowledged is there after the restart.
+//! `kill -9` at any moment: acknowledged changes exist after the restart.
 //!
-//! The process that is killed is this test binary, started again with [`CHILD`] in its environment.
+//! The killed process is this test binary, started with [`CHILD`] in its environment.
 
 use std::{
     env,
@@ -12,15 +12,15 @@ use std::{
 use super::*;
 use crate::cluster::ProposeError;
 
-/// The data directory and the seed, for the process that is killed.
+/// The seed and the data directory for the child process.
 const CHILD: &str = "WELDR_TEST_KILLED_CHILD";
 
 const ROUNDS: u64 = 14;
 
-/// How many changes a child proposes; more than it lives to see acknowledged.
+/// The number of changes that a child proposes: more than it can have acknowledged before it is killed.
 const COMMANDS: usize = 5_000;
 
-/// The commands of a child: of every kind, some refused, some without effect.
+/// The commands of a child: all kinds, some rejected, some without effect.
 fn script(seed: u64) -> Vec<Command> {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut command = |at: usize| {
@@ -42,7 +42,7 @@ fn script(seed: u64) -> Vec<Command> {
     (0..COMMANDS).map(&mut command).collect()
 }
 
-/// What the killed process does. A test only in name: without its variable it has nothing to do.
+/// The code of the child process. Does nothing when run as a test.
 #[tokio::test]
 async fn child() {
     let Ok(order) = env::var(CHILD) else {
@@ -87,7 +87,7 @@ impl Killed {
         assert!(found, "the child ended before {line:?}");
     }
 
-    /// SIGKILL, and how many proposals were answered before it struck.
+    /// Kills the child. Returns the number of proposals that were acknowledged.
     fn kill(mut self) -> usize {
         self.process.kill().unwrap();
         let lines = self.lines.map_while(Result::ok);
@@ -98,7 +98,7 @@ impl Killed {
     }
 }
 
-/// How many commands of `script` make `found` out of `before`, at least `answered` of them.
+/// The number of commands of `script` that turn `before` into `found`, at least `answered`; `None` if there is none.
 fn replayed(
     mut before: DesiredState,
     script: Vec<Command>,
@@ -109,7 +109,7 @@ fn replayed(
         if done >= answered && before == *found {
             return Some(done);
         }
-        // Refused ones are part of the script.
+        // Some commands of the script are rejected.
         let _ = before.apply(command);
     }
     None
@@ -141,7 +141,7 @@ async fn a_kill_during_the_creation_leaves_a_directory_that_starts() {
         let directory = tempdir().unwrap();
         let mut child = Killed::start(directory.path(), round);
         child.wait_for("opening");
-        // Not to wait for anything: to strike at another moment of the creation each time.
+        // Not a wait for something: it varies the moment of the kill during the creation.
         std::thread::sleep(Duration::from_micros(round * 400));
         let answered = child.kill();
         let found = reopened(directory.path()).await;

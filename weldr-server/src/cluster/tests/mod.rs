@@ -1,4 +1,4 @@
-//! The room as its callers see it, and what it does when its disk or its process fails it.
+//! Tests of the whole cluster part through its interface, with failing disks and killed processes.
 
 #![allow(
     clippy::unwrap_used,
@@ -29,8 +29,8 @@ use crate::model::{
     Weight,
 };
 
-/// A directory in memory where there is one: what these tests kill and harm are processes and bytes, and a
-/// few thousand syncs of a real disk would take them a minute.
+/// A directory in memory if possible: the tests harm processes and bytes, and thousands of syncs of a real disk would
+/// take a minute.
 fn tempdir() -> io::Result<TempDir> {
     let memory = Path::new("/dev/shm");
     if memory.is_dir() {
@@ -51,7 +51,7 @@ fn open_in(directory: &Path) -> Opened {
     open(options(directory)).unwrap()
 }
 
-/// What a new process would find there.
+/// The state that a new process would find.
 async fn reopened(directory: &Path) -> DesiredState {
     let Opened { handle, log, .. } = open_in(directory);
     let state = DesiredState::clone(&handle.current());
@@ -59,7 +59,7 @@ async fn reopened(directory: &Path) -> DesiredState {
     state
 }
 
-/// The state that what is kept makes, when all of its log is decided: as it is where one node votes.
+/// The state after all entries of the log, as if they were all committed, as with one voter.
 fn state_of(persistent: &PersistentState) -> DesiredState {
     let mut replica = persistent
         .snapshot

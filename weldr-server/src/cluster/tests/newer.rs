@@ -1,4 +1,4 @@
-//! A log that a newer weldr has written.
+//! A log that a newer version of Weldr wrote.
 
 use super::*;
 use crate::cluster::{
@@ -7,7 +7,7 @@ use crate::cluster::{
     storage::store::{OpenedStore, Store},
 };
 
-/// A directory whose log ends, after `server` was added, with a record that this weldr does not know.
+/// A directory whose log adds `server` and ends with a record that this version does not know.
 pub(crate) async fn directory(server: SocketAddr) -> TempDir {
     let directory = tempdir().unwrap();
     let Opened { handle, log, .. } = open_in(directory.path());

@@ -1,4 +1,4 @@
-//! What a start that cannot go on tells the operator.
+//! The error messages of a start that is not possible.
 
 use std::{error::Error as _, fs};
 
@@ -11,7 +11,7 @@ const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 const NODE: TableDefinition<&str, &[u8]> = TableDefinition::new("node");
 const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("log");
 
-/// A store with one server, changed by `harm` as a sound database may be.
+/// A store with one server, changed by `harm` in a way that keeps the database valid.
 async fn harmed(harm: impl FnOnce(&redb::WriteTransaction)) -> TempDir {
     let directory = tempdir().unwrap();
     let Opened { handle, log, .. } = open_in(directory.path());
@@ -28,7 +28,7 @@ fn refused(directory: &Path) -> OpenError {
     open(options(directory)).unwrap_err()
 }
 
-/// The damage, whose row must be `row`.
+/// The reported damage; its row must be `row`.
 fn damage_of(directory: &Path, row: &str) -> Damage {
     let OpenError::Damaged { source, .. } = refused(directory) else {
         panic!("not reported as damage");
@@ -145,7 +145,7 @@ async fn a_format_from_before_clusters_is_refused_and_kept() {
     assert_eq!(contents(&database), before);
 }
 
-/// The tables of a database, and its format. Its length says nothing: it shrinks when it is closed.
+/// The tables of a database, and its format. Its length is not compared, because it shrinks when it is closed.
 fn contents(database: &Path) -> (Vec<String>, Option<u64>) {
     let database = Database::open(database).unwrap();
     let transaction = database.begin_read().unwrap();
@@ -199,7 +199,7 @@ async fn rows_that_contradict_each_other_are_named() {
     damage_of(never_voted.path(), "node/vote");
     let without_begin = harmed(|transaction| {
         let mut node = transaction.open_table(NODE).unwrap();
-        // Term 1, index 1, as if they were in a snapshot.
+        // Term 1, index 1, as if a snapshot had the entry.
         node.insert("purged", b"\x08\x01\x10\x01".as_slice())
             .unwrap();
         let mut log = transaction.open_table(LOG).unwrap();

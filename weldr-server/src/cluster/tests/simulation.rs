@@ -1,5 +1,5 @@
-//! Clusters in simulated time on a simulated network, which delays, loses and cuts, while nodes crash and come
-//! back with what their disks hold. The seed repeats the faults.
+//! Clusters in simulated time on a simulated network, which delays, loses and cuts messages, while nodes crash and
+//! restart with what their disks hold. The seed makes the faults repeatable.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -46,11 +46,11 @@ use crate::cluster::{
 
 const NODES: u64 = 5;
 const PORT: u16 = 8688;
-/// Simulated steps, of which each may bring a fault.
+/// The number of simulated steps. Each may have a fault.
 const STEPS: u32 = 1000;
 const TICK: Duration = Duration::from_millis(10);
 
-/// What the calls are, on the wire of the simulation.
+/// The kinds of calls in the simulated protocol.
 const APPEND: u8 = 0;
 const VOTE: u8 = 1;
 const PRE_VOTE: u8 = 2;
@@ -60,7 +60,7 @@ fn host(id: u64) -> String {
     format!("node-{id}")
 }
 
-/// What the test sees of the nodes, from outside of the simulation.
+/// What the test sees of the nodes from outside the simulation.
 #[derive(Default)]
 struct Observed {
     nodes: BTreeMap<u64, (Raft, StateMachine)>,
@@ -79,7 +79,7 @@ fn unreachable(error: impl std::fmt::Display) -> Unreachable<Types> {
     Unreachable::from_string(error)
 }
 
-/// One call on a connection of its own.
+/// One call, with a connection of its own.
 async fn call(
     target: u64,
     kind: u8,
@@ -178,7 +178,7 @@ impl RaftNetworkV2<Types> for SimConnection {
     }
 }
 
-/// Answers one call.
+/// Serves one call.
 async fn answer(raft: Raft, mut stream: TcpStream) -> Result<(), Box<dyn Error>> {
     let kind = stream.read_u8().await?;
     let request = read_frame(&mut stream).await?;
@@ -214,15 +214,15 @@ async fn answer(raft: Raft, mut stream: TcpStream) -> Result<(), Box<dyn Error>>
     Ok(write_frame(&mut stream, &answer).await?)
 }
 
-/// A node, from a start to a crash. What `disk` holds is there after it.
+/// A node from its start to a crash. `disk` survives the crash.
 async fn node(id: u64, disk: LogStore, shared: Shared) -> Result<(), Box<dyn Error>> {
     let config = Config {
-        // So that snapshots are made, and sent to those who were away.
+        // Small, so that snapshots are made and sent to nodes that were away.
         snapshot_policy: SnapshotPolicy::LogsSinceLast(40),
         max_in_snapshot_log_to_keep: 10,
         ..settings::settings(false)?
     };
-    // A new process: it knows what is kept, and nothing else.
+    // A new process has only what is on disk.
     let machine = StateMachine::new(disk.clone(), CancellationToken::new());
     let raft = Raft::new(id, Arc::new(config), SimNetwork, disk, machine.clone()).await?;
     if id == 1 && !raft.is_initialized().await? {
@@ -240,13 +240,13 @@ async fn node(id: u64, disk: LogStore, shared: Shared) -> Result<(), Box<dyn Err
         let (stream, _) = listener.accept().await?;
         let raft = raft.clone();
         tokio::spawn(async move {
-            // What fails here fails at the caller.
+            // The caller sees the failure.
             let _ = answer(raft, stream).await;
         });
     }
 }
 
-/// Adds servers, one after another, wherever it works.
+/// Adds servers, one after another, at any node that accepts them.
 async fn client(shared: Shared) -> Result<(), Box<dyn Error>> {
     for port in 0.. {
         let record = Record::of(&Proposal::Change {
@@ -287,7 +287,7 @@ async fn client(shared: Shared) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// What must hold after every step.
+/// Checks what must hold after every step.
 #[derive(Default)]
 struct Invariants {
     leaders: BTreeMap<u64, u64>,
@@ -297,7 +297,7 @@ struct Invariants {
 }
 
 impl Invariants {
-    /// The leader of the last term.
+    /// The leader of the highest term.
     fn leader(&self) -> Option<u64> {
         self.leaders.last_key_value().map(|(_, leader)| *leader)
     }
@@ -343,7 +343,7 @@ impl Invariants {
     }
 }
 
-/// One fault, or the end of all of them. Every other one is at the leader.
+/// One fault, or the end of all faults. Every other fault hits the leader.
 fn strike(sim: &mut Sim, random: &mut fastrand::Rng, leader: Option<u64>, down: &mut Option<u64>) {
     let (mut one, other) = (random.u64(1..=NODES), random.u64(1..=NODES));
     if let Some(leader) = leader.filter(|_| random.bool()) {
@@ -365,7 +365,7 @@ fn strike(sim: &mut Sim, random: &mut fastrand::Rng, leader: Option<u64>, down: 
                 *down = Some(one);
             }
         }
-        // A moment's failure of two, of which one may have just voted, or be the only one with the last write.
+        // A short failure of two nodes: one may have just voted, or may be the only one with the last write.
         4 | 5 => {
             for one in [one, other] {
                 if *down != Some(one) {
@@ -431,7 +431,7 @@ fn simulate(seed: u64) -> (usize, usize) {
     (acknowledged.len(), invariants.elections)
 }
 
-/// Whether every node has every server that was acknowledged.
+/// Whether every node has every acknowledged server.
 fn has_all(shared: &Shared, acknowledged: &BTreeSet<u16>) -> bool {
     let shared = shared.lock().unwrap();
     shared.nodes.values().all(|(_, machine)| {

@@ -1,4 +1,4 @@
-//! The engine's own tests of a store, on ours.
+//! The consensus engine's own test suite for storage.
 
 use openraft::{
     StorageError,

@@ -1,4 +1,4 @@
-//! A record of a newer weldr in the log.
+//! A record of a newer version of Weldr in the log.
 
 use openraft::{entry::RaftEntry as _, storage::RaftStateMachine as _};
 
@@ -9,7 +9,7 @@ use crate::cluster::{
     storage::store::Store,
 };
 
-/// It stops applying, says so, and serves what it has; nothing of the log is lost.
+/// The node stops applying the log, says so, and serves its last state. Nothing in the log is lost.
 #[tokio::test]
 async fn a_node_that_does_not_know_a_record_serves_what_it_has() {
     let directory = newer::directory(address(1)).await;
@@ -38,7 +38,7 @@ async fn a_node_that_does_not_know_a_record_serves_what_it_has() {
     assert!(newer, "the record is kept for a newer weldr");
 }
 
-/// Has `node` meet a record of a newer weldr, which the others do not have.
+/// Gives `node` a record of a newer version that the other nodes do not have.
 async fn meets_a_newer_record(node: &Handle) {
     let mut machine = node.core().machine.clone();
     let newer = Record {
@@ -56,7 +56,7 @@ async fn meets_a_newer_record(node: &Handle) {
     stopped.wait_for(Option::is_some).await.unwrap();
 }
 
-/// Among others that go on, it says at once why it cannot show anything new, and changes nothing.
+/// A node that stopped applying, in a cluster that continues, refuses reads and writes at once with the reason.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_follower_that_does_not_know_a_record_neither_reads_nor_writes() {
     let three = Three::start().await;
