@@ -32,12 +32,12 @@ use crate::{
 };
 use client_drain::{ClientDrain, is_here};
 
-/// How often rates are measured.
+/// The interval at which rates are measured.
 const RATE_SAMPLE: Duration = Duration::from_secs(1);
-/// How long calls of the management API may go on when the node stops.
+/// How long calls of the management API may take to end when the node stops.
 const LAST_CALLS: Duration = Duration::from_secs(2);
 
-/// Between two attempts of a node without a data path to give the leadership away.
+/// The pause between two attempts of a node without a data path to hand over the leadership.
 const STEP_DOWN_PAUSE: Duration = Duration::from_secs(1);
 
 /// A running node.
@@ -67,31 +67,31 @@ pub enum StartError {
     /// The pool cannot be read from disk.
     #[error(transparent)]
     Store(#[from] OpenError),
-    /// An address to proxy on is not free.
+    /// A proxy address cannot be bound.
     #[error(transparent)]
     Listen(#[from] BindError),
-    /// The management address is not free.
+    /// The management address cannot be bound.
     #[error(transparent)]
     Management(#[from] management::BindError),
     /// The data path cannot be started.
     #[error(transparent)]
     Workers(#[from] proxy::StartError),
-    /// The virtual addresses cannot be held.
+    /// The virtual addresses cannot be managed.
     #[error(transparent)]
     Vip(#[from] vip::VipStartError),
-    /// A server that is to be present from the start cannot be added.
+    /// A configured server cannot be added.
     #[error("server {address} cannot be added")]
     Server {
-        /// Which one.
+        /// The server.
         address: SocketAddr,
-        /// Why.
+        /// The reason.
         source: ProposeError,
     },
 }
 
 impl Node {
-    /// Starts a node; it serves when this returns. Must be called inside a multi-threaded tokio runtime,
-    /// which becomes its control plane.
+    /// Starts a node. It serves when this returns. Must be called inside a multi-threaded tokio runtime, which becomes
+    /// the control plane's runtime.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         config.validate()?;
         let listeners = Listeners::bind(&config.listen, config.workers)?;
@@ -164,42 +164,43 @@ impl Node {
         })
     }
 
-    /// Where it proxies.
+    /// The addresses that it proxies on.
     pub fn proxy_addresses(&self) -> &[SocketAddr] {
         &self.proxy_addresses
     }
 
-    /// Where it is managed.
+    /// The address of the management API.
     pub fn management_address(&self) -> SocketAddr {
         self.management_address
     }
 
-    /// What its data path acts on.
+    /// The snapshots that the data path uses.
     pub fn snapshots(&self) -> &Snapshots {
         &self.snapshots
     }
 
-    /// Stops, in this order:
+    /// Stops the node, in this order:
     ///
-    /// 1. When it leads and another node can: its clients are sent away from the virtual addresses, those leave, and the
-    ///    other node leads. When it does not lead, it is not asked to any more.
-    /// 2. The data path finishes what runs within the shutdown timeout. Addresses that nobody could take stay until then.
-    /// 3. Management, which shows all this, and last what keeps the state.
+    /// 1. The node is marked as not eligible to lead. If it leads and another node can, it drains the clients of its
+    ///    virtual addresses, removes the addresses, and hands the leadership over.
+    /// 2. The data path finishes running requests within the shutdown timeout. Addresses that no other node could take
+    ///    stay until then.
+    /// 3. The management API stops, and last the cluster, which closes the database.
     pub async fn shutdown(self) {
         self.readiness.send_replace(Readiness::Stopping);
-        // First, so that another node leads before anything here is missing, and none chooses this one.
+        // First, so that another node leads before anything stops here, and none hands its leadership to this node.
         self.cluster.leave();
         if let Err(error) = self.cluster.step_down().await {
             tracing::warn!(%error, "the leadership is not handed over");
         }
         if !self.vip.as_ref().is_some_and(holds_an_address) {
-            // None comes here any more. One that could not be handed over stays for those who are being answered.
+            // No address is added any more. An address that could not be handed over stays for the running requests.
             self.serving.send_replace(false);
         }
         self.stop_proxy.cancel();
         let workers = self.workers;
         if task::spawn_blocking(|| workers.join()).await.is_err() {
-            tracing::error!("the workers cannot be waited for");
+            tracing::error!("waiting for the workers failed");
         }
         self.serving.send_replace(false);
         if let Some(vip) = self.vip {
@@ -208,7 +209,7 @@ impl Node {
         self.stop_control.cancel();
         let control = async { tokio::join!(self.management, self.reconciler) };
         if time::timeout(LAST_CALLS, control).await.is_err() {
-            tracing::warn!("calls of the management API are cut");
+            tracing::warn!("running calls of the management API are aborted");
         }
         self.log.stop().await;
     }
@@ -242,20 +243,20 @@ fn holds_an_address(vip: &Vip) -> bool {
     vip.status().borrow().iter().any(is_here)
 }
 
-/// Lets go of the virtual addresses and of the leadership when no worker is left, though nobody stopped them.
+/// Releases the virtual addresses and the leadership when all workers have ended without a stop.
 async fn leave_without_data_path(
     ended: impl Future<Output = ()>,
     serving: watch::Sender<bool>,
     cluster: Handle,
 ) {
     ended.await;
-    tracing::error!("no worker is left: nothing is served, and other nodes have to");
+    tracing::error!("all workers have ended: this node serves nothing and gives up its leadership");
     serving.send_replace(false);
     cluster.leave();
     give_up_leading(|| cluster.step_down()).await;
 }
 
-/// Steps down whenever this node leads. Whoever is to lead may answer only later. Does not end.
+/// Steps down whenever this node is the leader. The next leader may not answer at once, so it retries. Does not end.
 async fn give_up_leading<S>(mut step_down: impl FnMut() -> S)
 where
     S: Future<Output = Result<(), ChangeError>>,
@@ -273,7 +274,7 @@ where
     }
 }
 
-/// Says so when what operators change no longer reaches this node.
+/// Makes the node unready when it stops applying the log.
 async fn tell_outdated(cluster: Handle, readiness: watch::Sender<Readiness>) {
     let mut stopped = cluster.stopped();
     if stopped.wait_for(Option::is_some).await.is_ok() {
@@ -287,7 +288,7 @@ async fn tell_outdated(cluster: Handle, readiness: watch::Sender<Readiness>) {
     }
 }
 
-/// Tells the other nodes what this one sees of the servers.
+/// Gives this node's view of the servers to other nodes.
 fn reporter(snapshots: Snapshots) -> Reporter {
     Reporter(Arc::new(move || {
         let snapshot = snapshots.current();
@@ -306,7 +307,7 @@ fn reporter(snapshots: Snapshots) -> Reporter {
     }))
 }
 
-/// Holds the virtual addresses while this node leads, and while the sender says that its data path serves.
+/// Holds the virtual addresses while this node is the leader and the returned sender says that the data path serves.
 async fn hold_addresses(
     config: &Config,
     cluster: &Handle,
@@ -359,7 +360,8 @@ async fn open_store(config: &Config) -> Result<Opened, OpenError> {
     }
 }
 
-/// Settings of the pool are said once, when it is new; from then on, what operators change at run time holds.
+/// Warns if the configured settings of the pool differ from the stored ones. The configuration is used only for a new
+/// pool; after that, operators change the settings at run time.
 fn warn_of_other_settings(said: &PoolSettings, cluster: &Handle) {
     let state = cluster.current();
     let differs = state
@@ -373,10 +375,10 @@ fn warn_of_other_settings(said: &PoolSettings, cluster: &Handle) {
     }
 }
 
-/// Adds the servers that are missing; one that is there keeps its settings.
+/// Adds configured servers that are missing. A server that exists keeps its settings.
 async fn add_servers(cluster: &Handle, addresses: &[SocketAddr]) -> Result<(), StartError> {
     for &address in addresses {
-        // One that is there needs no quorum, so that a node can start without.
+        // A server that exists needs no quorum, so that a node can start without one.
         if cluster
             .current()
             .server(&PoolName::default(), address)
