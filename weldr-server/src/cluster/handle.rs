@@ -17,7 +17,7 @@ use super::{
     log::{
         backup::Backup,
         history::Event,
-        types::{Proposal, ProposalResult, Record},
+        proposal::{Proposal, ProposalResult, Record},
     },
     raft::{
         core::Core,

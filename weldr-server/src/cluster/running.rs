@@ -24,7 +24,10 @@ use crate::model::PoolSettings;
 use super::{
     error::OpenError,
     leadership::lease,
-    log::types::{Member, Proposal, Record},
+    log::{
+        proposal::{Proposal, Record},
+        types::Member,
+    },
     membership::{background, join},
     network::{
         authentication::Authentication,

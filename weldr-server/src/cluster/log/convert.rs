@@ -12,8 +12,9 @@ use openraft::{
 };
 use weldr_proto::raft::v1::{self, append_response, entry};
 
-use super::types::{
-    Entry, LogId, Member, Membership, Record, SnapshotMeta, StoredMembership, Types, Vote,
+use super::{
+    proposal::Record,
+    types::{Entry, LogId, Member, Membership, SnapshotMeta, StoredMembership, Types, Vote},
 };
 
 /// A message lacks a required field, or contradicts itself.

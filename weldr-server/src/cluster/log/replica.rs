@@ -14,7 +14,7 @@ use crate::{
 
 use super::{
     history::{Draft, History, What},
-    types::{Proposal, ProposalResult, Record, UnknownRecord},
+    proposal::{Proposal, ProposalResult, Record, UnknownRecord},
 };
 
 /// How many results are kept, so that a proposal that is sent again is applied once. Proposals are repeated for seconds

@@ -8,10 +8,7 @@ use tracing::{info, warn};
 use weldr_proto::raft::v1;
 
 use crate::cluster::{
-    log::{
-        convert,
-        types::{Member, RECORD_VERSION},
-    },
+    log::{convert, proposal::RECORD_VERSION, types::Member},
     raft::core::{Core, Metrics},
 };
 

@@ -10,10 +10,7 @@ use weldr_proto::raft::v1;
 
 use crate::cluster::{
     error::OpenError,
-    log::{
-        convert,
-        types::{Member, RECORD_VERSION},
-    },
+    log::{convert, proposal::RECORD_VERSION, types::Member},
     network::peers::{DialError, Peers},
 };
 

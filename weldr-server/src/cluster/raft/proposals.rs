@@ -16,7 +16,8 @@ use crate::{
         error::{ProposeError, Stopped, StoreError},
         log::{
             convert,
-            types::{Member, ProposalResult, Record},
+            proposal::{ProposalResult, Record},
+            types::Member,
         },
         storage::disk::Disk,
     },

@@ -331,7 +331,7 @@ mod tests {
     use super::*;
     use crate::cluster::{
         log::convert,
-        log::types::{Entry, Record},
+        log::{proposal::Record, types::Entry},
     };
 
     fn append(record: u64) -> [StorageChange; 1] {

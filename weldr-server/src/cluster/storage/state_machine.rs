@@ -19,11 +19,9 @@ use crate::{
     cluster::{
         error::Stopped,
         log::{
+            proposal::{ProposalResult, Record, UnknownRecord},
             replica::{self, Replica},
-            types::{
-                Entry, LogId, ProposalResult, RaftSnapshot, Record, SnapshotMeta, StoredMembership,
-                Types, UnknownRecord,
-            },
+            types::{Entry, LogId, RaftSnapshot, SnapshotMeta, StoredMembership, Types},
         },
     },
     model::DesiredState,

@@ -2,7 +2,10 @@
 
 use super::*;
 use crate::cluster::{
-    log::types::{Entry, RECORD_VERSION, Record},
+    log::{
+        proposal::{RECORD_VERSION, Record},
+        types::Entry,
+    },
     storage::persistent_state::StorageChange,
     storage::store::{OpenedStore, Store},
 };

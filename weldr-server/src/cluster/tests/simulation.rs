@@ -35,8 +35,9 @@ use super::*;
 use crate::cluster::{
     log::convert,
     log::replica::Replica,
-    log::types::{
-        Member, Proposal, ProposalResult, RaftSnapshot, Record, SnapshotMeta, Types, Vote,
+    log::{
+        proposal::{Proposal, ProposalResult, Record},
+        types::{Member, RaftSnapshot, SnapshotMeta, Types, Vote},
     },
     raft::{core::Raft, settings},
     storage::log_store::LogStore,

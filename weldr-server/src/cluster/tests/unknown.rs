@@ -5,7 +5,10 @@ use openraft::{entry::RaftEntry as _, storage::RaftStateMachine as _};
 use super::{hand_over::Three, *};
 use crate::cluster::{
     Handle, ProposeError,
-    log::types::{Entry, RECORD_VERSION, Record},
+    log::{
+        proposal::{RECORD_VERSION, Record},
+        types::Entry,
+    },
     storage::store::Store,
 };
 
