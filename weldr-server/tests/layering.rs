@@ -28,6 +28,7 @@ const ROOMS: &[(&str, Option<&[&str]>)] = &[
     ("policy", Some(&[])),
     ("shutdown", Some(&[])),
     ("telemetry", Some(&[])),
+    ("warnings", Some(&[])),
     // Layer 1.
     ("args", Some(&["model", "policy"])),
     ("balancer", Some(&["model"])),
@@ -40,7 +41,7 @@ const ROOMS: &[(&str, Option<&[&str]>)] = &[
     (
         "proxy",
         Some(&[
-            "balancer", "buffer", "http1", "model", "policy", "snapshot", "stats",
+            "balancer", "buffer", "http1", "model", "policy", "snapshot", "stats", "warnings",
         ]),
     ),
     (
