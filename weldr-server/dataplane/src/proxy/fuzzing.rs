@@ -13,8 +13,8 @@ use crate::{
 
 use super::{
     headers::{
-        AnswerHead, Circumstances, ClientFraming, ConnectionOptions, Ids, Peer, Prepared, prepare,
-        write_answer, write_interim,
+        AnswerHead, ClientFraming, ConnectionOptions, ForwardingContext, Ids, Peer, Prepared,
+        prepare, write_answer, write_interim,
     },
     trailers::Trailers,
 };
@@ -61,13 +61,13 @@ pub fn read_request(bytes: &[u8], piece: usize, policy: &HttpPolicy) -> Reading 
         return Reading::Refused;
     };
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 80));
-    let around = Circumstances {
+    let context = ForwardingContext {
         peer: &Peer::new(address, policy),
         local: Some(address),
         policy,
         ids: Ids::new(1, 1),
     };
-    match prepare(&head, &request, &fields, &around, Vec::new()) {
+    match prepare(&head, &request, &fields, &context, Vec::new()) {
         Err(_) => Reading::Refused,
         Ok(Prepared::AnswerHere(_)) => Reading::Here,
         Ok(Prepared::Forward(request)) => {

@@ -17,7 +17,7 @@ use super::{
     context::WorkerContext,
     error::ProxyError,
     failure_log::with_causes,
-    headers::Marks,
+    headers::FieldSpans,
     upstream::Upstream,
 };
 
@@ -116,8 +116,8 @@ impl<'w> RequestTally<'w> {
     }
 
     /// Writes the line of the access log, when there is one. `head`: as it was sent to a server, or what there is of
-    /// it, and `marks` what is told of that.
-    pub(super) fn log(&self, client: SocketAddr, version: Version, head: &[u8], marks: &Marks) {
+    /// it, with the `spans` that are shown.
+    pub(super) fn log(&self, client: SocketAddr, version: Version, head: &[u8], spans: &FieldSpans) {
         let Some(log) = &self.context.access_log else {
             return;
         };
@@ -127,11 +127,11 @@ impl<'w> RequestTally<'w> {
             time,
             date,
             client,
-            request_line: marks.request_line.of(head),
+            request_line: spans.request_line.of(head),
             version,
-            user_agent: marks.user_agent.of(head),
-            referer: marks.referer.of(head),
-            request_id: marks.request_id.of(head),
+            user_agent: spans.user_agent.of(head),
+            referer: spans.referer.of(head),
+            request_id: spans.request_id.of(head),
             status: log_fields.status,
             bytes_received: log_fields.received,
             bytes_sent: log_fields.sent,
@@ -148,7 +148,7 @@ impl<'w> RequestTally<'w> {
 
     /// The same, of a request of which no more than its line is told.
     pub(super) fn log_line(&self, client: SocketAddr, version: Version, line: &[u8]) {
-        self.log(client, version, line, &Marks::of_line(line));
+        self.log(client, version, line, &FieldSpans::of_line(line));
     }
 
     fn counters(&self) -> &ClientShard {

@@ -13,5 +13,7 @@ mod trace;
 pub(super) use answer::{AnswerHead, ClientFraming, write_answer, write_interim};
 pub(super) use forwarding::Peer;
 pub(super) use lines::ConnectionOptions;
-pub(super) use request::{Circumstances, LocalAnswer, Marks, Prepared, Refusal, Request, prepare};
+pub(super) use request::{
+    FieldSpans, ForwardingContext, LocalAnswer, Prepared, Refusal, Request, prepare,
+};
 pub(super) use trace::Ids;

@@ -41,9 +41,9 @@ pub(in crate::proxy) enum Refusal {
     BodyTooLarge { limit: u64 },
 }
 
-/// Under what a request is prepared.
+/// What a request is forwarded with, besides what is in it.
 #[derive(Debug)]
-pub(in crate::proxy) struct Circumstances<'a> {
+pub(in crate::proxy) struct ForwardingContext<'a> {
     pub(in crate::proxy) peer: &'a Peer,
     /// Where the peer connected to, for a request of HTTP/1.0: it need not say for which host it is.
     pub(in crate::proxy) local: Option<SocketAddr>,
@@ -52,17 +52,17 @@ pub(in crate::proxy) struct Circumstances<'a> {
     pub(in crate::proxy) ids: Ids,
 }
 
-/// Where a head has what the access log tells of it. Empty where it has nothing.
+/// Where a head has the values that the access log shows. Empty where it has none.
 #[derive(Debug, Clone, Copy, Default)]
-pub(in crate::proxy) struct Marks {
+pub(in crate::proxy) struct FieldSpans {
     pub(in crate::proxy) request_line: Span,
     pub(in crate::proxy) user_agent: Span,
     pub(in crate::proxy) referer: Span,
     pub(in crate::proxy) request_id: Span,
 }
 
-impl Marks {
-    /// Of what is no more than a request line.
+impl FieldSpans {
+    /// Of a head of which there is only the request line.
     pub(in crate::proxy) fn of_line(line: &[u8]) -> Self {
         Self {
             request_line: Span::new(0, line.len()),
@@ -70,16 +70,16 @@ impl Marks {
         }
     }
 
-    /// The line of `field` is copied to `place`. Of several, the first is told.
+    /// Remembers the value of `field`, whose line is copied to `place`. Of several lines, the first counts.
     fn note(&mut self, field: &Field, place: usize) {
-        let mark = match field.known {
+        let span = match field.known {
             Known::UserAgent => &mut self.user_agent,
             Known::Referer => &mut self.referer,
             Known::XRequestId => &mut self.request_id,
             _ => return,
         };
-        if *mark == Span::default() {
-            *mark = field.value.copied_with(field.line, place);
+        if *span == Span::default() {
+            *span = field.value.copied_with(field.line, place);
         }
     }
 }
@@ -93,7 +93,7 @@ impl Marks {
 pub(in crate::proxy) struct Request {
     /// The head, as it is written to a server: any server.
     pub(in crate::proxy) head: Vec<u8>,
-    pub(in crate::proxy) marks: Marks,
+    pub(in crate::proxy) spans: FieldSpans,
     pub(in crate::proxy) framing: Framing,
     pub(in crate::proxy) is_idempotent: bool,
     /// Whether the client's connection may carry another request.
@@ -131,7 +131,7 @@ pub(in crate::proxy) fn prepare(
     head: &[u8],
     request: &RequestHead,
     fields: &[Field],
-    around: &Circumstances<'_>,
+    context: &ForwardingContext<'_>,
     mut out: Vec<u8>,
 ) -> Result<Prepared, Refusal> {
     if request.form == TargetForm::Authority {
@@ -139,11 +139,11 @@ pub(in crate::proxy) fn prepare(
     }
     let (framing, objection) =
         request_framing(head, fields, request.version).map_err(Refusal::Framing)?;
-    if let (Some(defect), DesyncMode::Strict) = (objection, around.policy.desync_mode) {
+    if let (Some(defect), DesyncMode::Strict) = (objection, context.policy.desync_mode) {
         return Err(Refusal::Framing(defect));
     }
-    let host = host(head, request, fields, around.local)?;
-    if let (Framing::Length(length), Some(limit)) = (framing, around.policy.max_body_bytes)
+    let host = host(head, request, fields, context.local)?;
+    if let (Framing::Length(length), Some(limit)) = (framing, context.policy.max_body_bytes)
         && length > limit
     {
         return Err(Refusal::BodyTooLarge { limit });
@@ -168,17 +168,17 @@ pub(in crate::proxy) fn prepare(
         request,
         fields,
         options: &options,
-        around,
+        context,
     };
-    let mut marks = Marks {
+    let mut spans = FieldSpans {
         request_line: writer.write_request_line(&mut out),
-        ..Marks::default()
+        ..FieldSpans::default()
     };
     writer.write_host(&mut out, host);
-    writer.copy(&mut out, &mut marks, forwards.is_some(), objection);
+    writer.copy(&mut out, &mut spans, forwards.is_some(), objection);
     write_framing(&mut out, framing, objection);
     writer.write_way(&mut out, host);
-    writer.write_ids(&mut out, &mut marks);
+    writer.write_ids(&mut out, &mut spans);
     if let Some(left) = forwards {
         out.extend_from_slice(b"Max-Forwards: ");
         write_decimal(&mut out, left - 1);
@@ -189,7 +189,7 @@ pub(in crate::proxy) fn prepare(
     let keeps = !options.end_connection(request.version);
     Ok(Prepared::Forward(Request {
         head: out,
-        marks,
+        spans,
         framing,
         is_idempotent: is_idempotent(method),
         // RFC 9112, section 6.1: the connection must be closed after a request with both.
@@ -347,7 +347,7 @@ struct Writer<'a> {
     request: &'a RequestHead,
     fields: &'a [Field],
     options: &'a ConnectionOptions<'a>,
-    around: &'a Circumstances<'a>,
+    context: &'a ForwardingContext<'a>,
 }
 
 impl Writer<'_> {
@@ -389,11 +389,11 @@ impl Writer<'_> {
     fn copy(
         &self,
         out: &mut Vec<u8>,
-        marks: &mut Marks,
+        spans: &mut FieldSpans,
         forwards: bool,
         objection: Option<FramingDefect>,
     ) {
-        let (head, peer) = (self.head, self.around.peer);
+        let (head, peer) = (self.head, self.context.peer);
         let drops_length = matches!(
             objection,
             Some(FramingDefect::LengthAndCoding | FramingDefect::Lengths)
@@ -420,7 +420,7 @@ impl Writer<'_> {
         copy_lines(out, head, self.fields, |field| {
             let kept = is_kept(field);
             if kept {
-                marks.note(field, place);
+                spans.note(field, place);
                 place += field.line.range().len();
             }
             kept
@@ -439,13 +439,13 @@ impl Writer<'_> {
                 local.as_bytes()
             }
         };
-        self.around.peer.write(out, head, fields, host);
+        self.context.peer.write(out, head, fields, host);
     }
 
-    fn write_ids(&self, out: &mut Vec<u8>, marks: &mut Marks) {
-        let ids = &self.around.ids;
+    fn write_ids(&self, out: &mut Vec<u8>, spans: &mut FieldSpans) {
+        let ids = &self.context.ids;
         if self.request_id().is_none() {
-            marks.request_id = ids.write_request_id(out);
+            spans.request_id = ids.write_request_id(out);
         }
         if !self.has_traceparent() {
             ids.write_traceparent(out);

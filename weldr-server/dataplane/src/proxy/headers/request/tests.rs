@@ -14,13 +14,13 @@ fn prepared_with(head: &str, policy: &HttpPolicy) -> Result<Prepared, Refusal> {
     let request = parse_request(head.as_bytes(), limits, &mut fields).map_err(Refusal::Head)?;
     let address = ([192, 0, 2, 7], 5000).into();
     let peer = Peer::new(address, policy);
-    let around = Circumstances {
+    let context = ForwardingContext {
         peer: &peer,
         local: Some(([192, 0, 2, 1], 80).into()),
         policy,
         ids: Ids::new(10, 11),
     };
-    prepare(head.as_bytes(), &request, &fields, &around, Vec::new())
+    prepare(head.as_bytes(), &request, &fields, &context, Vec::new())
 }
 
 fn prepared(head: &str) -> Result<Prepared, Refusal> {
@@ -324,13 +324,13 @@ fn a_large_body_is_refused_before_it_comes() {
 fn what_the_log_tells_is_marked_where_it_was_written() {
     let told = |head: &str| {
         let (text, request) = forwarded_with(head, &HttpPolicy::default());
-        let Marks {
+        let FieldSpans {
             request_line,
             user_agent,
             referer,
             request_id,
-        } = request.marks;
-        [request_line, user_agent, referer, request_id].map(|mark| text[mark.range()].to_owned())
+        } = request.spans;
+        [request_line, user_agent, referer, request_id].map(|span| text[span.range()].to_owned())
     };
     let given = told(
         "GET http://a/b HTTP/1.1\r\nHost: z\r\nreferer:  there \r\nConnection: X-Hop\r\nX-Hop: 1\r\nA: b\r\n\

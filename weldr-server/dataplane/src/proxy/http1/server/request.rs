@@ -8,7 +8,7 @@ use crate::{
         client::Client,
         context::WorkerContext,
         error::ProxyError,
-        headers::{Circumstances, Prepared, Refusal, Request, prepare},
+        headers::{ForwardingContext, Prepared, Refusal, Request, prepare},
         local_reply::LocalReply,
         message::ClientAccepts,
         outcome::Outcome,
@@ -33,8 +33,8 @@ pub(super) async fn serve(
     let after = match prepared {
         Ok(Prepared::Forward(request)) => {
             let after = forward(context, client, accepts, &request, &mut tally).await;
-            let Request { head, marks, .. } = request;
-            tally.log(client.peer.address, accepts.version, &head, &marks);
+            let Request { head, spans, .. } = request;
+            tally.log(client.peer.address, accepts.version, &head, &spans);
             context.buffers.take_head_back(head);
             return after;
         }
@@ -92,13 +92,13 @@ fn read(
         Version::Http10 => client.transport.local_address(),
         Version::Http11 => None,
     };
-    let around = Circumstances {
+    let forwarding = ForwardingContext {
         peer: &client.peer,
         local,
         policy: &context.http,
         ids: context.new_ids(),
     };
-    let prepared = prepare(head, &request, &fields, &around, context.buffers.head());
+    let prepared = prepare(head, &request, &fields, &forwarding, context.buffers.head());
     let line = match &prepared {
         Ok(Prepared::Forward(_)) => Vec::new(),
         Ok(Prepared::AnswerHere(_)) | Err(_) => line_for_log(context, head),
