@@ -81,9 +81,9 @@ impl Default for Limits {
 pub struct HttpPolicy {
     /// What happens to a request that some server might read in another way.
     pub desync_mode: DesyncMode,
-    /// What becomes of the fields that say whose request it is.
+    /// What becomes of the fields in which a proxy tells a server who the client is.
     pub forwarded_headers: ForwardedHeaders,
-    /// Peers whose word is taken for those fields.
+    /// Networks of proxies whose word is taken for those fields.
     pub trusted_proxies: Vec<IpNet>,
     /// Bytes of a request's body; `None`: any number.
     pub max_body_bytes: Option<u64>,
@@ -116,7 +116,8 @@ pub enum DesyncMode {
     Monitor,
 }
 
-/// How the `X-Forwarded-*` and `Forwarded` fields of clients are treated.
+/// How the fields of clients are treated in which a proxy tells a server who the client is: `Forwarded`, `X-Forwarded-*`
+/// and others such as `X-Real-IP`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ForwardedHeaders {

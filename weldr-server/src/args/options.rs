@@ -254,7 +254,7 @@ options! {
     #[arg(value_name = "MODE", help_heading = HTTP)]
     desync_mode: DesyncMode,
 
-    /// How to treat the X-Forwarded-* and Forwarded fields of clients
+    /// How to treat the X-Forwarded-*, Forwarded, X-Real-IP and similar fields of clients
     #[arg(value_name = "MODE", help_heading = HTTP)]
     forwarded_headers: ForwardedHeaders,
 

@@ -1,10 +1,6 @@
 //! How long a body is: RFC 9112, section 6.
 
-use super::{
-    grammar::parse_decimal,
-    head::{Field, Known},
-    request::Version,
-};
+use super::{grammar::parse_decimal, head::Field, known::Known, request::Version};
 
 /// Where the body of a request ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

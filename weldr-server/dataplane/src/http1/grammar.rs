@@ -59,7 +59,7 @@ pub(crate) fn is_token(bytes: &[u8]) -> bool {
 }
 
 /// How many bytes at the begin could be a token.
-pub(super) fn token_length(bytes: &[u8]) -> usize {
+pub(crate) fn token_length(bytes: &[u8]) -> usize {
     bytes
         .iter()
         .position(|&byte| CLASSES[usize::from(byte)] & TOKEN == 0)

@@ -4,7 +4,10 @@ use std::sync::LazyLock;
 
 use memchr::{memchr, memchr_iter, memmem};
 
-use super::grammar::{is_field_value, token_length};
+use super::{
+    grammar::{is_field_value, token_length},
+    known::Known,
+};
 
 /// A part of the bytes that a head was parsed from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -51,144 +54,6 @@ pub(crate) struct Field {
     pub(crate) value: Span,
     /// All of it, with the end of the line.
     pub(crate) line: Span,
-}
-
-/// The fields that mean something to a proxy. One look at each name when it is parsed, and none later.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Known {
-    /// Passed on as it is.
-    Other,
-    Accept,
-    Authorization,
-    Connection,
-    ContentLength,
-    Cookie,
-    Date,
-    Expect,
-    Forwarded,
-    /// `Content_Length` or `Transfer_Encoding`: some servers read it as the field that frames a message.
-    FramingTwin,
-    Host,
-    Http2Settings,
-    KeepAlive,
-    MaxForwards,
-    ProxyAuthorization,
-    ProxyConnection,
-    Referer,
-    Te,
-    Traceparent,
-    Tracestate,
-    Trailer,
-    TransferEncoding,
-    Upgrade,
-    UserAgent,
-    Via,
-    XForwardedFor,
-    XForwardedHost,
-    XForwardedProto,
-    XRequestId,
-}
-
-/// Each of them in lower case.
-const NAMES: [(&[u8], Known); 29] = [
-    (b"accept", Known::Accept),
-    (b"authorization", Known::Authorization),
-    (b"connection", Known::Connection),
-    (b"content-length", Known::ContentLength),
-    (b"content_length", Known::FramingTwin),
-    (b"cookie", Known::Cookie),
-    (b"date", Known::Date),
-    (b"expect", Known::Expect),
-    (b"forwarded", Known::Forwarded),
-    (b"host", Known::Host),
-    (b"http2-settings", Known::Http2Settings),
-    (b"keep-alive", Known::KeepAlive),
-    (b"max-forwards", Known::MaxForwards),
-    (b"proxy-authorization", Known::ProxyAuthorization),
-    (b"proxy-connection", Known::ProxyConnection),
-    (b"referer", Known::Referer),
-    (b"te", Known::Te),
-    (b"traceparent", Known::Traceparent),
-    (b"tracestate", Known::Tracestate),
-    (b"trailer", Known::Trailer),
-    (b"transfer-encoding", Known::TransferEncoding),
-    (b"transfer_encoding", Known::FramingTwin),
-    (b"upgrade", Known::Upgrade),
-    (b"user-agent", Known::UserAgent),
-    (b"via", Known::Via),
-    (b"x-forwarded-for", Known::XForwardedFor),
-    (b"x-forwarded-host", Known::XForwardedHost),
-    (b"x-forwarded-proto", Known::XForwardedProto),
-    (b"x-request-id", Known::XRequestId),
-];
-
-const LONGEST_NAME: usize = 19;
-/// How many names have the same length, at the most.
-const MOST_OF_A_LENGTH: usize = 4;
-
-/// A name in lower case, eight letters at a time: words are compared faster than letters.
-type Words = [u64; 3];
-
-/// By length, the names that are so long: most names are compared with none or one.
-static BY_LENGTH: [[Option<(Words, Known)>; MOST_OF_A_LENGTH]; LONGEST_NAME + 1] = by_length();
-
-/// Does not compile when a name is too long, or when too many are of one length.
-const fn by_length() -> [[Option<(Words, Known)>; MOST_OF_A_LENGTH]; LONGEST_NAME + 1] {
-    let mut by_length = [[None; MOST_OF_A_LENGTH]; LONGEST_NAME + 1];
-    let mut at = 0;
-    while at < NAMES.len() {
-        let (name, known) = NAMES[at];
-        let same = &mut by_length[name.len()];
-        let mut free = 0;
-        while same[free].is_some() {
-            free += 1;
-        }
-        let mut padded = [0; 24];
-        let mut letter = 0;
-        while letter < name.len() {
-            padded[letter] = name[letter];
-            letter += 1;
-        }
-        same[free] = Some((words(&padded), known));
-        at += 1;
-    }
-    by_length
-}
-
-const fn words(padded: &[u8; 24]) -> Words {
-    let (words, _) = padded.as_chunks();
-    [
-        u64::from_le_bytes(words[0]),
-        u64::from_le_bytes(words[1]),
-        u64::from_le_bytes(words[2]),
-    ]
-}
-
-/// The eight bytes of `word`, each letter among them in lower case.
-const fn lower(word: u64) -> u64 {
-    const EACH: u64 = 0x0101_0101_0101_0101;
-    let low = word & (0x7f * EACH);
-    // The high bit of each byte says what the sum says of the seven others.
-    let from_a = low + (0x80 - b'A' as u64) * EACH;
-    let above_z = low + (0x7f - b'Z' as u64) * EACH;
-    let is_upper = (from_a ^ above_z) & !word & (0x80 * EACH);
-    word | is_upper >> 2
-}
-
-impl Known {
-    pub(crate) fn of(name: &[u8]) -> Self {
-        let Some(candidates) = BY_LENGTH.get(name.len()) else {
-            return Self::Other;
-        };
-        let mut padded = [0; 24];
-        padded[..name.len()].copy_from_slice(name);
-        let name = words(&padded).map(lower);
-        candidates
-            .iter()
-            .map_while(Option::as_ref)
-            .find(|(candidate, _)| *candidate == name)
-            .map_or(Self::Other, |found| found.1)
-    }
 }
 
 /// What is wrong with the lines of a head.
@@ -352,27 +217,6 @@ mod tests {
             .iter()
             .map(|field| (text(field.name), text(field.value)))
             .collect())
-    }
-
-    #[test]
-    fn every_known_name_is_found_by_its_length() {
-        for (name, known) in NAMES {
-            assert_eq!(Known::of(name), known);
-            assert_eq!(Known::of(&name.to_ascii_uppercase()), known);
-        }
-        // The last ones differ from a name by the bit that tells small letters from capital ones, or by a bit more.
-        for other in [
-            &b""[..],
-            b"x-other",
-            b"hos",
-            b"tf",
-            b"conten\x54\rlength",
-            b"content\x7flength",
-            b"hos\xf4",
-        ] {
-            assert_eq!(Known::of(other), Known::Other, "{other:?}");
-        }
-        assert_eq!(Known::of(&[b'a'; 200]), Known::Other);
     }
 
     #[test]

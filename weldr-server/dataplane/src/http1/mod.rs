@@ -4,7 +4,7 @@
 //! decides where a message ends on the other side, but what was parsed here. What has two readings is refused,
 //! never repaired, so that no two parties can see two different messages in the same bytes.
 //!
-//! In reading order: `grammar` (the classes of bytes), `head` (lines and fields), `request` and `response` (their
+//! In reading order: `grammar` (the classes of bytes), `head` (lines and fields), `known` (names of fields), `request` and `response` (their
 //! heads), `framing` (how long a body is), `chunked` and `body` (taking bodies out of their framing).
 
 mod body;
@@ -12,15 +12,17 @@ mod chunked;
 mod framing;
 mod grammar;
 mod head;
+mod known;
 mod request;
 mod response;
 
 pub(super) use body::{Decoder, Step};
 pub(super) use chunked::ChunkDefect;
 pub(super) use framing::{AnswerFraming, Framing, FramingDefect, answer_framing, request_framing};
-pub(super) use grammar::{elements, is_field_value, is_host, is_token, parse_decimal};
-pub(super) use head::{
-    Field, HeadDefect, HeadLimits, Known, Span, end_of_head, first_line, parse_fields,
+pub(super) use grammar::{
+    elements, is_field_value, is_host, is_token, parse_decimal, token_length,
 };
+pub(super) use head::{Field, HeadDefect, HeadLimits, Span, end_of_head, first_line, parse_fields};
+pub(super) use known::Known;
 pub(super) use request::{RequestHead, TargetForm, Version, check_begin, parse_request};
 pub(super) use response::{ResponseHead, parse_response};

@@ -9,6 +9,7 @@ use crate::{
 
 use super::{
     super::text::write_ip,
+    forwarded::is_forwarded,
     lines::{write_field, write_list},
 };
 
@@ -27,14 +28,14 @@ pub(in crate::proxy) struct Peer {
     treatment: Treatment,
 }
 
-/// What becomes of the fields that a peer sends.
+/// What becomes of the fields in which a peer tells who the client is: those of [`Known::is_of_proxies`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Treatment {
-    /// They are believed, and the peer is added.
+    /// They are passed on, and the peer is added.
     Append,
-    /// They are dropped: whoever is not trusted could claim to be anybody.
+    /// They are dropped, because a peer that is not trusted could claim to be anybody, and some are written anew.
     Replace,
-    /// They are none of our business.
+    /// They are passed on, and nothing is added.
     Pass,
 }
 
@@ -65,11 +66,18 @@ impl Peer {
         }
     }
 
-    /// Whether a field that tells the way is written anew, so that its line is not copied.
-    pub(super) fn rewrites(&self, known: Known) -> bool {
+    /// Whether the line of a field is not copied: the field is written anew, or dropped.
+    ///
+    /// The twin of a name is dropped from trusted peers as well: a proxy that does not read it as the name passes on
+    /// whatever its client wrote.
+    pub(super) fn replaces(&self, known: Known) -> bool {
         match known {
-            Known::XForwardedFor | Known::Forwarded => self.treatment != Treatment::Pass,
-            Known::XForwardedHost | Known::XForwardedProto => self.treatment == Treatment::Replace,
+            Known::XForwardedFor | Known::Forwarded | Known::ProxyClaimTwin => {
+                self.treatment != Treatment::Pass
+            }
+            Known::XForwardedHost | Known::XForwardedProto | Known::ProxyClaim => {
+                self.treatment == Treatment::Replace
+            }
             _ => false,
         }
     }
@@ -115,9 +123,21 @@ impl Peer {
             out,
             b"Forwarded: ",
             head,
-            before,
+            if is_well_formed(head, before) {
+                before
+            } else {
+                &[]
+            },
             Known::Forwarded,
             &element,
         );
     }
+}
+
+/// Whether an element can be appended to the lines of `Forwarded`: behind an open quote, it would be a part of a value.
+fn is_well_formed(head: &[u8], fields: &[Field]) -> bool {
+    fields
+        .iter()
+        .filter(|field| field.known == Known::Forwarded)
+        .all(|field| is_forwarded(field.value.of(head)))
 }

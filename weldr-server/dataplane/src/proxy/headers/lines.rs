@@ -93,8 +93,9 @@ impl<'h> ConnectionOptions<'h> {
         self.close || (version == Version::Http10 && !self.keep_alive)
     }
 
-    /// Whether `field` is about this connection only. Framing and Host never are, whatever Connection names: they say
-    /// what the message means.
+    /// Whether `field` is about this connection only. Framing and Host never are, whatever Connection names, because
+    /// they say what the message means; nor is what proxies tell a server of the client, which a client could take away
+    /// by naming it (RFC 9110, section 7.6.1).
     pub(super) fn ends_here(&self, head: &[u8], field: &Field) -> bool {
         match field.known {
             Known::Connection
@@ -106,6 +107,7 @@ impl<'h> ConnectionOptions<'h> {
             | Known::Upgrade
             | Known::FramingTwin => true,
             Known::ContentLength | Known::Host => false,
+            known if known.is_of_proxies() => false,
             _ if self.named.is_empty() => false,
             _ => {
                 let name = field.name.of(head);

@@ -5,6 +5,7 @@
 //! bytes, and fields their order.
 
 mod answer;
+mod forwarded;
 mod forwarding;
 mod lines;
 mod request;

@@ -401,7 +401,7 @@ impl Writer<'_> {
         let has_host = !matches!(self.request.form, TargetForm::Absolute { .. });
         let is_traced = self.has_traceparent();
         let is_kept = |field: &Field| {
-            if self.options.ends_here(head, field) || peer.rewrites(field.known) {
+            if self.options.ends_here(head, field) || peer.replaces(field.known) {
                 return false;
             }
             match field.known {
