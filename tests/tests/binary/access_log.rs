@@ -91,6 +91,56 @@ async fn json_tells_who_asked_for_what_and_what_came_of_it() {
     }
 }
 
+/// The client is who the last trusted proxy was connected to: what came before that may be anybody's claim.
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_a_trusted_proxy_it_tells_the_client_and_the_peer() {
+    let options = ["--access-log", "json", "--access-log-file", "access.log"];
+    let trust = ["--trusted-proxy", "127.0.0.0/8,10.0.0.0/8"];
+    let weldr = Daemon::run(Program::weldr().args(options).args(trust)).await;
+    let origin = Origin::saying("hello");
+    weldr.add(origin.address()).await;
+    let cases = [
+        ("/none", "", None),
+        ("/one", "X-Forwarded-For: 192.0.2.1\r\n", Some("192.0.2.1")),
+        (
+            "/claimed",
+            "X-Forwarded-For: 203.0.113.9, 192.0.2.1, 10.0.0.1\r\n",
+            Some("192.0.2.1"),
+        ),
+        (
+            "/lines",
+            "X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-For: 10.0.0.1\r\n",
+            Some("192.0.2.1"),
+        ),
+        (
+            "/standard",
+            "Forwarded: for=192.0.2.1, for=\"[2001:db8::7]:4711\";proto=https\r\n",
+            Some("[2001:db8::7]:4711"),
+        ),
+        ("/unknown", "X-Forwarded-For: 192.0.2.1, unknown\r\n", None),
+        ("/malformed", "Forwarded: for=\"192.0.2.1\r\n", None),
+    ];
+    for (target, lines, _) in cases {
+        let request = format!("GET {target} HTTP/1.1\r\nHost: a\r\n{lines}\r\n");
+        assert_eq!(send(weldr.proxy(), &request).await, 200);
+    }
+    // Refused before it goes anywhere.
+    let refused = "GET /refused HTTP/1.1\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n";
+    assert_eq!(send(weldr.proxy(), refused).await, 400);
+    let file = weldr.process().directory().join("access.log");
+    let lines = lines(&file, cases.len() + 1).await;
+    let parse = |line: &String| serde_json::from_str::<Value>(line).expect("a line of JSON");
+    let lines: Vec<Value> = lines.iter().map(parse).collect();
+    let expected = cases.iter().map(|&(target, _, client)| (target, client));
+    for (target, client) in expected.chain([("/refused", Some("192.0.2.1"))]) {
+        let found = lines.iter().find(|line| line["target"] == target);
+        let line = found.unwrap_or_else(|| panic!("{target} is not in {lines:#?}"));
+        let peer = line["peer"].as_str().unwrap_or_default();
+        assert!(peer.starts_with("127.0.0.1:"), "{line}");
+        assert_eq!(line["client"], client.unwrap_or(peer), "{line}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_was_moved_away_is_begun_anew() {
     let weldr = logging("combined").await;

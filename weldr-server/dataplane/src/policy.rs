@@ -83,7 +83,7 @@ pub struct HttpPolicy {
     pub desync_mode: DesyncMode,
     /// What becomes of the fields in which a proxy tells a server who the client is.
     pub forwarded_headers: ForwardedHeaders,
-    /// Networks of proxies whose word is taken for those fields.
+    /// Networks of proxies whose word is taken for those fields, and for who the client is in the access log.
     pub trusted_proxies: Vec<IpNet>,
     /// Bytes of a request's body; `None`: any number.
     pub max_body_bytes: Option<u64>,

@@ -17,7 +17,7 @@ use super::{
     context::WorkerContext,
     error::ProxyError,
     failure_log::with_causes,
-    headers::FieldSpans,
+    headers::{ClientAddress, FieldSpans},
     upstream::Upstream,
 };
 
@@ -32,6 +32,8 @@ pub(super) struct RequestTally<'w> {
 /// What the access log says of a request, as far as it is known.
 #[derive(Debug, Default)]
 struct LogFields {
+    /// Where a trusted proxy says that the client is.
+    client: Option<ClientAddress>,
     status: u16,
     received: u64,
     sent: u64,
@@ -62,6 +64,11 @@ impl<'w> RequestTally<'w> {
     /// Whether it was sent to no server yet.
     pub(super) fn is_first_attempt(&self) -> bool {
         self.log_fields.attempts == 0
+    }
+
+    /// A trusted proxy sent it, on behalf of `client`.
+    pub(super) fn came_from(&mut self, client: ClientAddress) {
+        self.log_fields.client = Some(client);
     }
 
     /// It is sent to `server`, from `at` on.
@@ -117,7 +124,7 @@ impl<'w> RequestTally<'w> {
 
     /// Writes the line of the access log, when there is one. `head`: as it was sent to a server, or what there is of
     /// it, with the `spans` that are shown.
-    pub(super) fn log(&self, client: SocketAddr, version: Version, head: &[u8], spans: &FieldSpans) {
+    pub(super) fn log(&self, peer: SocketAddr, version: Version, head: &[u8], spans: &FieldSpans) {
         let Some(log) = &self.context.access_log else {
             return;
         };
@@ -126,7 +133,8 @@ impl<'w> RequestTally<'w> {
         log.write(&Entry {
             time,
             date,
-            client,
+            client: log_fields.client.unwrap_or(peer.into()),
+            peer,
             request_line: spans.request_line.of(head),
             version,
             user_agent: spans.user_agent.of(head),
@@ -147,8 +155,8 @@ impl<'w> RequestTally<'w> {
     }
 
     /// The same, of a request of which no more than its line is told.
-    pub(super) fn log_line(&self, client: SocketAddr, version: Version, line: &[u8]) {
-        self.log(client, version, line, &FieldSpans::of_line(line));
+    pub(super) fn log_line(&self, peer: SocketAddr, version: Version, line: &[u8]) {
+        self.log(peer, version, line, &FieldSpans::of_line(line));
     }
 
     fn counters(&self) -> &ClientShard {

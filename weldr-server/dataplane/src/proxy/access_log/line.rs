@@ -8,6 +8,7 @@ use std::{
 
 use super::super::{
     clock::HttpDate,
+    headers::ClientAddress,
     text::{write_address, write_decimal, write_ip, write_padded},
 };
 use crate::http1::Version;
@@ -18,7 +19,10 @@ pub(in crate::proxy) struct Entry<'a> {
     /// When it ended.
     pub(in crate::proxy) time: SystemTime,
     pub(in crate::proxy) date: HttpDate,
-    pub(in crate::proxy) client: SocketAddr,
+    /// Where the client is: the peer, unless that is a trusted proxy that tells another address.
+    pub(in crate::proxy) client: ClientAddress,
+    /// The other end of the connection.
+    pub(in crate::proxy) peer: SocketAddr,
     /// As it was sent to a server, or as it came when it was sent to none.
     pub(in crate::proxy) request_line: &'a [u8],
     pub(in crate::proxy) version: Version,
@@ -61,7 +65,9 @@ impl Entry<'_> {
         out.extend_from_slice(b"{\"time\":\"");
         self.write_time(out);
         out.extend_from_slice(b"\",\"client\":\"");
-        write_address(out, self.client);
+        write_client(out, self.client);
+        out.extend_from_slice(b"\",\"peer\":\"");
+        write_address(out, self.peer);
         out.extend_from_slice(b"\",\"method\":");
         write_json_string(out, method);
         out.extend_from_slice(b",\"target\":");
@@ -105,10 +111,11 @@ impl Entry<'_> {
         out.extend_from_slice(b"}\n");
     }
 
-    /// Appends a line of the Combined Log Format, as Apache and nginx write it.
+    /// Appends a line of the Combined Log Format, as Apache and nginx write it. It has one place for an address, which is
+    /// the client's.
     pub(super) fn write_combined(&self, out: &mut Vec<u8>) {
         let date = &self.date;
-        write_ip(out, self.client.ip().to_canonical());
+        write_ip(out, self.client.ip.to_canonical());
         out.extend_from_slice(b" - - [");
         for part in [
             &date[5..7],
@@ -167,6 +174,14 @@ impl Entry<'_> {
         out.push(b'.');
         write_padded(out, since.subsec_millis().into(), 3);
         out.push(b'Z');
+    }
+}
+
+/// The address with its port, where that is known.
+fn write_client(out: &mut Vec<u8>, client: ClientAddress) {
+    match client.port {
+        Some(port) => write_address(out, SocketAddr::new(client.ip, port)),
+        None => write_ip(out, client.ip),
     }
 }
 
@@ -257,7 +272,8 @@ mod tests {
         Entry {
             time: UNIX_EPOCH + Duration::from_millis(784_111_777_042),
             date: *b"Sun, 06 Nov 1994 08:49:37 GMT",
-            client: ([192, 0, 2, 7], 5000).into(),
+            client: SocketAddr::from(([192, 0, 2, 7], 5000)).into(),
+            peer: ([192, 0, 2, 9], 6000).into(),
             request_line: b"GET /a\"b HTTP/1.1",
             version: Version::Http10,
             user_agent: b"curl \xff\n",
@@ -287,12 +303,28 @@ mod tests {
         assert!(line.ends_with("}\n"));
         let json: serde_json::Value = serde_json::from_str(&line).unwrap();
         let expected = serde_json::json!({
-            "time": "1994-11-06T08:49:37.042Z", "client": "192.0.2.7:5000", "method": "GET", "target": "/a\"b",
+            "time": "1994-11-06T08:49:37.042Z", "client": "192.0.2.7:5000",
+            "peer": "192.0.2.9:6000", "method": "GET", "target": "/a\"b",
             "version": "HTTP/1.0", "status": 200, "bytes_received": 1, "bytes_sent": 2, "server": "127.0.0.1:80",
             "retries": 1, "queue_us": 3, "connect_us": null, "first_byte_us": 4, "total_us": 5000,
             "termination": "complete", "request_id": "7", "user_agent": "curl \u{ff}\n", "referer": "",
         });
         assert_eq!(json, expected);
+    }
+
+    #[test]
+    fn a_client_behind_a_proxy_may_have_no_port() {
+        let mut out = Vec::new();
+        for (ip, port, written) in [
+            ("2001:db8::7", None, "2001:db8::7"),
+            ("2001:db8::7", Some(80), "[2001:db8::7]:80"),
+            ("192.0.2.1", None, "192.0.2.1"),
+        ] {
+            let ip = ip.parse().unwrap();
+            out.clear();
+            write_client(&mut out, ClientAddress { ip, port });
+            assert_eq!(out, written.as_bytes());
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::{
 
 use super::{
     super::text::write_ip,
+    client::{ClientAddress, forwarded_client},
     forwarded::is_forwarded,
     lines::{write_field, write_list},
 };
@@ -26,6 +27,8 @@ pub(in crate::proxy) struct Peer {
     /// What is around that in `Forwarded`.
     quotes: (&'static [u8], &'static [u8]),
     treatment: Treatment,
+    /// Whether it is in a network of trusted proxies.
+    is_trusted: bool,
 }
 
 /// What becomes of the fields in which a peer tells who the client is: those of [`Known::is_of_proxies`].
@@ -63,7 +66,21 @@ impl Peer {
             ip: text,
             quotes,
             treatment,
+            is_trusted: trusted,
         }
+    }
+
+    /// The client that a request of this peer comes from, where the peer is a trusted proxy and tells it.
+    pub(in crate::proxy) fn client(
+        &self,
+        head: &[u8],
+        fields: &[Field],
+        policy: &HttpPolicy,
+    ) -> Option<ClientAddress> {
+        if !self.is_trusted {
+            return None;
+        }
+        forwarded_client(head, fields, &policy.trusted_proxies)
     }
 
     /// Whether the line of a field is not copied: the field is written anew, or dropped.

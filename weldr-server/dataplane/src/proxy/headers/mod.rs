@@ -5,6 +5,7 @@
 //! bytes, and fields their order.
 
 mod answer;
+mod client;
 mod forwarded;
 mod forwarding;
 mod lines;
@@ -12,6 +13,7 @@ mod request;
 mod trace;
 
 pub(super) use answer::{AnswerHead, ClientFraming, write_answer, write_interim};
+pub(super) use client::ClientAddress;
 pub(super) use forwarding::Peer;
 pub(super) use lines::ConnectionOptions;
 pub(super) use request::{

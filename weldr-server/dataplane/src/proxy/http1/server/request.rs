@@ -8,7 +8,7 @@ use crate::{
         client::Client,
         context::WorkerContext,
         error::ProxyError,
-        headers::{ForwardingContext, Prepared, Refusal, Request, prepare},
+        headers::{ClientAddress, ForwardingContext, Prepared, Refusal, Request, prepare},
         local_reply::LocalReply,
         message::ClientAccepts,
         outcome::Outcome,
@@ -28,8 +28,16 @@ pub(super) async fn serve(
     client: &mut Client,
     length: usize,
 ) -> After {
-    let (accepts, prepared, line) = read(context, client, length);
+    let ReadRequest {
+        accepts,
+        prepared,
+        line,
+        forwarded_client,
+    } = read(context, client, length);
     let mut tally = RequestTally::begin(context);
+    if let Some(client) = forwarded_client {
+        tally.came_from(client);
+    }
     let after = match prepared {
         Ok(Prepared::Forward(request)) => {
             let after = forward(context, client, accepts, &request, &mut tally).await;
@@ -72,19 +80,29 @@ fn line_for_log(context: &WorkerContext, came: &[u8]) -> Vec<u8> {
     line[..line.len().min(MAX_LENGTH)].to_vec()
 }
 
-/// What the client asks for, and the line for the log where a head for a server does not have it.
-fn read(
-    context: &WorkerContext,
-    client: &mut Client,
-    length: usize,
-) -> (ClientAccepts, Result<Prepared, Refusal>, Vec<u8>) {
+/// What a client sent.
+struct ReadRequest {
+    accepts: ClientAccepts,
+    /// What it asks for.
+    prepared: Result<Prepared, Refusal>,
+    /// The line for the log, where a head for a server does not have it.
+    line: Vec<u8>,
+    /// The client for the log, where the peer is a trusted proxy.
+    forwarded_client: Option<ClientAddress>,
+}
+
+fn read(context: &WorkerContext, client: &mut Client, length: usize) -> ReadRequest {
     let head = &client.buffer.filled()[..length];
     let mut fields = context.fields.borrow_mut();
     let request = match parse_request(head, context.head_limits(), &mut fields) {
         Ok(request) => request,
         Err(defect) => {
-            let line = line_for_log(context, head);
-            return (ClientAccepts::default(), Err(Refusal::Head(defect)), line);
+            return ReadRequest {
+                accepts: ClientAccepts::default(),
+                prepared: Err(Refusal::Head(defect)),
+                line: line_for_log(context, head),
+                forwarded_client: None,
+            };
         }
     };
     let accepts = ClientAccepts::of(head, &request, &fields);
@@ -103,11 +121,18 @@ fn read(
         Ok(Prepared::Forward(_)) => Vec::new(),
         Ok(Prepared::AnswerHere(_)) | Err(_) => line_for_log(context, head),
     };
+    let log = context.access_log.as_ref();
+    let forwarded_client = log.and_then(|_| client.peer.client(head, &fields, &context.http));
     client.buffer.consume(length);
     if client.buffer.is_empty() {
         context.buffers.take_back(&mut client.buffer);
     }
-    (accepts, prepared, line)
+    ReadRequest {
+        accepts,
+        prepared,
+        line,
+        forwarded_client,
+    }
 }
 
 async fn forward(
