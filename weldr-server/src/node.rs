@@ -24,6 +24,7 @@ use crate::{
     config::{Config, ConfigError, MANAGEMENT_PORT, Storage},
     management::{self, Readiness},
     model::{Command, PoolName, PoolSettings, ServerSpec, Timestamp},
+    policy::{HttpPolicy, Pseudonym},
     proxy::{self, BindError, HandOver, Listeners, Workers},
     reconcile::Reconciler,
     snapshot::{ServerView, Snapshots},
@@ -227,7 +228,10 @@ fn start_proxy(
     let parts = proxy::WorkerParts {
         timeouts: config.timeouts.clone(),
         limits: config.limits.clone(),
-        http: config.http.clone(),
+        http: HttpPolicy {
+            pseudonym: Pseudonym::new(fastrand::u32(..)),
+            ..config.http.clone()
+        },
         access_log: config.access_log.clone(),
         snapshots: snapshots.clone(),
         clients: Arc::clone(clients),

@@ -1,7 +1,7 @@
 //! The pure readers of the proxy, over bytes that have changed.
 
 use weldr::{
-    policy::{DesyncMode, HttpPolicy},
+    policy::{DesyncMode, HttpPolicy, Pseudonym},
     proxy::fuzzing::{self, Message, Reading},
 };
 
@@ -33,11 +33,12 @@ pub fn request(bytes: &[u8], piece: usize, desync_mode: DesyncMode) -> Result<Re
         };
     };
     same_in_pieces(message, fuzzing::read_request(bytes, piece, &policy))?;
-    let again = fuzzing::read_request(
-        &message.written,
-        message.written.len(),
-        &HttpPolicy::default(),
-    );
+    // By another node: this one would find a loop.
+    let next = HttpPolicy {
+        pseudonym: Pseudonym::new(1),
+        ..HttpPolicy::default()
+    };
+    let again = fuzzing::read_request(&message.written, message.written.len(), &next);
     if again == Reading::Here {
         // The last hop that Max-Forwards allows.
         return Ok(reading);

@@ -9,6 +9,7 @@ mod following;
 mod forwarded;
 mod fuzz;
 mod limits;
+mod loops;
 mod properties;
 mod races;
 mod refusals;

@@ -91,7 +91,8 @@ async fn the_server_learns_who_asked() {
     assert_eq!(fields.get("x-forwarded-for").as_deref(), Some("127.0.0.1"));
     assert_eq!(fields.get("x-forwarded-proto").as_deref(), Some("http"));
     assert_eq!(fields.get("x-forwarded-host").as_deref(), Some("a.example"));
-    assert_eq!(fields.get("via").as_deref(), Some("1.1 weldr"));
+    let via = fields.get("via").unwrap_or_default();
+    assert!(via.starts_with("1.1 weldr-"), "{via}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -107,7 +108,8 @@ async fn an_earlier_proxy_is_believed_only_when_it_is_trusted() {
         let (_, requests) = through_with(request, OK, trust).await;
         let fields = &requests[0].fields;
         assert_eq!(fields.all("x-forwarded-for").join(", "), expected);
-        assert_eq!(fields.all("via").join(", "), "1.0 b, 1.1 weldr");
+        let via = fields.all("via").join(", ");
+        assert!(via.starts_with("1.0 b, 1.1 weldr-"), "{via}");
     }
 }
 

@@ -91,6 +91,8 @@ pub struct HttpPolicy {
     pub body_min_rate: u64,
     /// How often a request that failed may be sent again.
     pub retries: usize,
+    /// What this node calls itself in `Via`: a request that comes back is known by it.
+    pub pseudonym: Pseudonym,
 }
 
 impl Default for HttpPolicy {
@@ -102,7 +104,35 @@ impl Default for HttpPolicy {
             max_body_bytes: None,
             body_min_rate: 500,
             retries: 1,
+            pseudonym: Pseudonym::default(),
         }
+    }
+}
+
+/// What a node calls itself in the `Via` field of requests (RFC 9110, section 7.6.3): a name that no other node has, and
+/// that says nothing of the machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pseudonym(String);
+
+impl Pseudonym {
+    /// What each pseudonym begins with, and the name in the `Via` field of responses.
+    pub const PRODUCT: &str = "weldr";
+
+    /// The pseudonym made of a random number: `weldr-` and eight hexadecimal digits.
+    pub fn new(number: u32) -> Self {
+        Self(format!("{}-{number:08x}", Self::PRODUCT))
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Of the number 0.
+impl Default for Pseudonym {
+    fn default() -> Self {
+        Self::new(0)
     }
 }
 

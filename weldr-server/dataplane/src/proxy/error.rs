@@ -251,6 +251,8 @@ fn refused(refusal: Refusal) -> Verdict {
         | Refusal::MalformedHost
         | Refusal::TraceContent => clients(400, FailureReason::HttpRequestError),
         Refusal::BodyTooLarge { .. } => clients(413, FailureReason::HttpRequestError),
+        // RFC 5842, section 7.2. RFC 9209 recommends 502, which would look like any other failure of a server.
+        Refusal::Loop | Refusal::TooManyNodes { .. } => ours(508, FailureReason::ProxyLoopDetected),
         Refusal::Connect => clients(501, FailureReason::HttpRequestDenied),
     }
 }

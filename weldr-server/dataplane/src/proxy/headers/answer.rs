@@ -2,9 +2,16 @@
 
 use super::{
     super::text::write_decimal,
-    lines::{ConnectionOptions, copy_lines, write_field, write_list},
+    lines::{ConnectionOptions, copy_lines, write_field},
+    via::write_via,
 };
-use crate::http1::{AnswerFraming, Field, Known, ResponseHead, Version};
+use crate::{
+    http1::{AnswerFraming, Field, Known, ResponseHead, Version},
+    policy::Pseudonym,
+};
+
+/// Who says in `Via` that it passed an answer on: which node it was is for servers to know.
+const NAME: &[u8] = Pseudonym::PRODUCT.as_bytes();
 
 /// How the body of an answer is framed for the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +81,7 @@ pub(in crate::proxy) fn write_answer(
         Known::Trailer => passes_trailers,
         _ => true,
     });
-    write_via(out, head, fields, response.version);
+    write_via(out, head, fields, response.version, NAME);
     if let Some(date) = how.date {
         write_field(out, b"Date", date);
     }
@@ -114,7 +121,7 @@ pub(in crate::proxy) fn write_interim(
     write_end_to_end(out, head, fields, &options, |field| {
         field.known != Known::ContentLength
     });
-    write_via(out, head, fields, response.version);
+    write_via(out, head, fields, response.version, NAME);
     out.extend_from_slice(b"\r\n");
 }
 
@@ -136,15 +143,6 @@ fn write_end_to_end(
     copy_lines(out, head, fields, |field| {
         field.known != Known::Via && !options.ends_here(head, field) && kept(field)
     });
-}
-
-/// Appends Via, of a message that was received in this version: RFC 9110, section 7.6.3.
-pub(super) fn write_via(out: &mut Vec<u8>, head: &[u8], fields: &[Field], received: Version) {
-    let here: &[u8] = match received {
-        Version::Http10 => b"1.0 weldr\r\n",
-        Version::Http11 => b"1.1 weldr\r\n",
-    };
-    write_list(out, b"Via: ", head, fields, Known::Via, &[here]);
 }
 
 #[cfg(test)]

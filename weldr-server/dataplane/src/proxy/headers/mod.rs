@@ -11,6 +11,7 @@ mod forwarding;
 mod lines;
 mod request;
 mod trace;
+mod via;
 
 pub(super) use answer::{AnswerHead, ClientFraming, write_answer, write_interim};
 pub(super) use client::ClientAddress;

@@ -12,10 +12,10 @@ use crate::{
 
 use super::{
     super::text::write_decimal,
-    answer::write_via,
     forwarding::Peer,
     lines::{ConnectionOptions, copy_lines, write_field},
     trace::{Ids, is_request_id, is_traceparent},
+    via::{refuse_loop, write_via},
 };
 
 /// What is wrong with a request that is not forwarded.
@@ -37,6 +37,14 @@ pub(in crate::proxy) enum Refusal {
     Connect,
     #[error("a TRACE request has no body")]
     TraceContent,
+    #[error(
+        "the request is in a loop: by its Via field, it was at this node before, so a server leads back to it"
+    )]
+    Loop,
+    #[error(
+        "the request seems to be in a loop: by its Via field, it was at {limit} nodes of Weldr or more"
+    )]
+    TooManyNodes { limit: usize },
     #[error("the body of the request is larger than the limit of {limit} bytes")]
     BodyTooLarge { limit: u64 },
 }
@@ -157,6 +165,7 @@ pub(in crate::proxy) fn prepare(
     if forwards == Some(0) {
         return Ok(Prepared::AnswerHere(answer_here(head, method, fields)));
     }
+    refuse_loop(head, fields, &context.policy.pseudonym)?;
     let options = ConnectionOptions::of(head, fields);
     let upgrades = if options.upgrade && !has_body && request.version == Version::Http11 {
         upgrades(head, fields)
@@ -430,7 +439,8 @@ impl Writer<'_> {
     /// By which way the request came.
     fn write_way(&self, out: &mut Vec<u8>, host: Host) {
         let (head, fields) = (self.head, self.fields);
-        write_via(out, head, fields, self.request.version);
+        let name = self.context.policy.pseudonym.as_str().as_bytes();
+        write_via(out, head, fields, self.request.version, name);
         let local;
         let host = match host {
             Host::Field(host) | Host::Target(host) => host.of(head),

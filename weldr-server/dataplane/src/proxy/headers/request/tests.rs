@@ -57,7 +57,7 @@ fn a_plain_request_keeps_its_lines() {
         forwarded("GET /a%2Fb/../c?x HTTP/1.1\r\nhOsT: a:81\r\nX-A:1\r\nAccept: */*\r\n\r\n");
     assert!(
         text.starts_with(
-            "GET /a%2Fb/../c?x HTTP/1.1\r\nhOsT: a:81\r\nX-A:1\r\nAccept: */*\r\nVia: 1.1 weldr\r\n"
+            "GET /a%2Fb/../c?x HTTP/1.1\r\nhOsT: a:81\r\nX-A:1\r\nAccept: */*\r\nVia: 1.1 weldr-00000000\r\n"
         ),
         "{text}"
     );
@@ -165,7 +165,7 @@ fn http_1_0_gets_a_host_and_loses_what_it_does_not_have() {
         &HttpPolicy::default(),
     );
     assert_eq!(values(&text, "host"), ["192.0.2.1:80"]);
-    assert_eq!(values(&text, "via"), ["1.0 weldr"]);
+    assert_eq!(values(&text, "via"), ["1.0 weldr-00000000"]);
     for gone in ["expect", "upgrade", "connection"] {
         assert!(values(&text, gone).is_empty(), "{gone}");
     }
@@ -220,7 +220,7 @@ fn an_untrusted_peer_cannot_say_where_a_request_comes_from() {
         values(&text, "forwarded"),
         ["for=192.0.2.7;host=a;proto=http"]
     );
-    assert_eq!(values(&text, "via"), ["1.0 first, 1.1 weldr"]);
+    assert_eq!(values(&text, "via"), ["1.0 first, 1.1 weldr-00000000"]);
 
     let trusting = HttpPolicy {
         trusted_proxies: vec!["192.0.2.0/24".parse().unwrap()],
