@@ -3,6 +3,7 @@
 
 mod fields;
 mod options;
+mod own_addresses;
 mod reading;
 mod validation;
 mod virtual_addresses;

@@ -23,7 +23,7 @@ use crate::{
     },
     config::{Config, ConfigError, MANAGEMENT_PORT, Storage},
     management::{self, Readiness},
-    model::{Command, PoolName, PoolSettings, ServerSpec, Timestamp},
+    model::{Command, OwnAddresses, PoolName, PoolSettings, ServerSpec, Timestamp},
     policy::{HttpPolicy, Pseudonym},
     proxy::{self, BindError, HandOver, Listeners, Workers},
     reconcile::Reconciler,
@@ -107,7 +107,8 @@ impl Node {
         if !is_new {
             warn_of_other_settings(&config.pool, &handle);
         }
-        let (reconciler, snapshots) = Reconciler::start(&handle, config.workers);
+        let own = own_addresses(&config, &proxy_addresses, management_address)?;
+        let (reconciler, snapshots) = Reconciler::start(&handle, config.workers, own.clone());
         let (stop_proxy, stop_control) = (CancellationToken::new(), CancellationToken::new());
         let reconciler = tokio::spawn(reconciler.run(stop_control.clone()));
         add_servers(&handle, &config.servers).await?;
@@ -126,9 +127,7 @@ impl Node {
             told,
             &stop_proxy,
         )?;
-        for address in &proxy_addresses {
-            tracing::info!(%address, workers = config.workers, "proxy listening");
-        }
+        log_listeners(&proxy_addresses, config.workers);
         serving.send_replace(true);
         let (readiness, told_readiness) = watch::channel(Readiness::Ready);
         let lost = leave_without_data_path(workers.ended(), serving.clone(), handle.clone());
@@ -142,6 +141,7 @@ impl Node {
             clients,
             rates,
             started_at: SystemTime::now(),
+            own,
         };
         let options = management::ServeOptions { rest: config.rest };
         let stop = stop_control.clone();
@@ -376,6 +376,29 @@ fn warn_of_other_settings(said: &PoolSettings, cluster: &Handle) {
             "the pool keeps the settings that it has: those of flags, variables and file are for a new pool. \
              To change them: weldrctl pool set"
         );
+    }
+}
+
+/// Where the node listens, now that its sockets are bound.
+///
+/// # Errors
+/// When one of the servers that it is told is there.
+fn own_addresses(
+    config: &Config,
+    proxy: &[SocketAddr],
+    management: SocketAddr,
+) -> Result<OwnAddresses, ConfigError> {
+    let own = config.own_addresses_with(proxy, management);
+    for &server in &config.servers {
+        own.check(server)
+            .map_err(|invalid| invalid.named("server"))?;
+    }
+    Ok(own)
+}
+
+fn log_listeners(addresses: &[SocketAddr], workers: usize) {
+    for address in addresses {
+        tracing::info!(%address, workers, "proxy listening");
     }
 }
 

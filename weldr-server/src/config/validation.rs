@@ -38,6 +38,11 @@ impl Config {
         for &address in &self.servers {
             server_address(address).map_err(|invalid| invalid.named("server"))?;
         }
+        let own = self.own_addresses();
+        for &address in &self.servers {
+            own.check(address)
+                .map_err(|invalid| invalid.named("server"))?;
+        }
         if !self.management_insecure && !is_loopback(self.management.ip()) {
             return Err(ConfigError::ManagementOpen(self.management));
         }

@@ -31,6 +31,7 @@ pub use server::{BindError, Listener, ServeOptions, bind, serve};
 
 use crate::{
     cluster,
+    model::OwnAddresses,
     snapshot::Snapshots,
     stats::{ClientShard, Rates, Sharded},
 };
@@ -48,6 +49,8 @@ pub struct ManagementContext {
     pub rates: Arc<Rates>,
     /// The time at which the statistics began.
     pub started_at: SystemTime,
+    /// Where this node itself listens: no server may be there.
+    pub own: OwnAddresses,
 }
 
 /// The commands that add a server through the management API at `address`, with REST or without it, to be shown to a

@@ -29,8 +29,8 @@ use tower::Service as _;
 use tracing::{debug, warn};
 
 use super::{
-    lingering::Lingering,
     ManagementContext,
+    lingering::Lingering,
     operations::Operations,
     peer::Peer,
     readiness::{GrpcHealth, Readiness},

@@ -60,7 +60,7 @@ fn idle_workers(stop: &CancellationToken) -> Workers {
         let opened = cluster::open(StoreOptions::default()).unwrap();
         (opened.handle, opened.log)
     };
-    let (_reconciler, snapshots) = Reconciler::start(&handle, 2);
+    let (_reconciler, snapshots) = Reconciler::start(&handle, 2, OwnAddresses::default());
     let config = Config::default();
     let listeners = Listeners::bind(&[local()], 2).unwrap();
     let clients = Arc::new(Sharded::new(2));

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     cluster::Handle,
     health::Observation,
-    model::{DesiredState, Pool, PoolName, PoolSettings, Revision, ServerId},
+    model::{DesiredState, OwnAddresses, Pool, PoolName, PoolSettings, Revision, ServerId},
     snapshot::{PoolView, Publisher, Snapshot, Snapshots},
 };
 
@@ -41,6 +41,8 @@ pub struct Reconciler {
     /// Taken when the task starts.
     removal_controller: Option<RemovalController>,
     workers: usize,
+    /// Where this node itself listens: other nodes may have servers there.
+    own: OwnAddresses,
     servers: BTreeMap<SocketAddr, Tracked>,
     addresses: HashMap<ServerId, SocketAddr>,
     /// Servers that have changed since the last snapshot.
@@ -57,7 +59,10 @@ pub struct Reconciler {
 impl Reconciler {
     /// Makes the first snapshot from the current state. Must be called inside a tokio runtime. [`run`](Self::run) makes
     /// the following ones.
-    pub fn start(cluster: &Handle, workers: usize) -> (Self, Snapshots) {
+    ///
+    /// Servers at one of the `own` addresses of this node are neither checked nor chosen. Each node has addresses of its
+    /// own, so they may be servers of other nodes.
+    pub fn start(cluster: &Handle, workers: usize, own: OwnAddresses) -> (Self, Snapshots) {
         let (name, settings) = (PoolName::default(), PoolSettings::default());
         let pool = PoolView::new(name, settings, Revision::default(), vec![]);
         let nothing = Snapshot {
@@ -80,6 +85,7 @@ impl Reconciler {
             follow_ups: FollowUps::new(local_votes, snapshots.clone()),
             removal_controller: Some(removal_controller),
             workers,
+            own,
             servers: BTreeMap::new(),
             addresses: HashMap::new(),
             touched: BTreeSet::new(),
@@ -158,12 +164,25 @@ impl Reconciler {
         if let Some(tracked) = self.servers.get_mut(&address) {
             tracked.follow(desired, &pool.settings);
         } else {
+            let is_own = self.is_own(address);
             let observer = self.observer.clone();
-            let tracked = Tracked::start(desired, &pool.settings, self.workers, observer);
+            let tracked = Tracked::start(desired, &pool.settings, is_own, self.workers, observer);
             self.addresses.insert(desired.id, address);
             self.servers.insert(address, tracked);
         }
         self.touched.insert(address);
+    }
+
+    fn is_own(&self, address: SocketAddr) -> bool {
+        let Some(listener) = self.own.reached_by(address) else {
+            return false;
+        };
+        tracing::warn!(
+            server = %address,
+            listener = %listener.address,
+            "server is not used: this node itself listens on its address"
+        );
+        true
     }
 
     fn forget(&mut self, address: SocketAddr) {

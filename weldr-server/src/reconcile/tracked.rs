@@ -20,22 +20,29 @@ pub(super) struct Tracked {
     /// When `observed` came into its state, on a monotonic clock.
     observed_since: Instant,
     prober: Prober,
+    /// Whether this node itself listens on its address. Then it is neither checked nor chosen.
+    is_own: bool,
     running: Option<RunningFollowUp>,
 }
 
 impl Tracked {
-    /// Starts to check a new server.
+    /// Starts to check a new server, unless it `is_own`: this node itself listens on its address.
     pub(super) fn start(
         desired: &Arc<Server>,
         settings: &PoolSettings,
+        is_own: bool,
         workers: usize,
         observations: mpsc::Sender<Observation>,
     ) -> Self {
         let (live, failures) = LiveServer::new(desired.id, desired.address, workers);
         let check = desired.spec.check.resolve(&settings.check);
-        let to_make = desired.wants_checks().then(|| check.clone());
+        let to_make = (desired.wants_checks() && !is_own).then(|| check.clone());
         let prober = Prober::start(desired.id, desired.address, to_make, failures, observations);
-        let observed = Health::initial(SystemTime::now());
+        let observed = if is_own {
+            Health::own_address(SystemTime::now())
+        } else {
+            Health::initial(SystemTime::now())
+        };
         let health = Health::of(desired, &observed);
         let view = Arc::new(ServerView {
             desired: Arc::clone(desired),
@@ -48,6 +55,7 @@ impl Tracked {
             observed,
             observed_since: Instant::now(),
             prober,
+            is_own,
             running: None,
         }
     }
@@ -63,8 +71,8 @@ impl Tracked {
     /// Applies a change of the desired state or of the pool's settings.
     pub(super) fn follow(&mut self, desired: &Arc<Server>, settings: &PoolSettings) {
         let check = desired.spec.check.resolve(&settings.check);
-        self.prober
-            .set_check(desired.wants_checks().then(|| check.clone()));
+        let is_checked = desired.wants_checks() && !self.is_own;
+        self.prober.set_check(is_checked.then(|| check.clone()));
         self.show(Arc::clone(desired), check);
     }
 

@@ -28,6 +28,17 @@ impl Health {
         }
     }
 
+    /// A server at an address that this node itself listens on. It is not checked.
+    pub fn own_address(since: SystemTime) -> Self {
+        Self {
+            state: HealthState::Unused,
+            reason: Reason::OwnAddress,
+            description: "this node itself listens on its address: requests would come back"
+                .to_owned(),
+            since,
+        }
+    }
+
     /// What is told of `server`: its operators' intent where that rules, what its checks `observed` where not.
     #[must_use]
     pub fn of(server: &Server, observed: &Self) -> Self {
@@ -75,7 +86,7 @@ pub enum HealthState {
     Unhealthy,
     /// Finishes what runs.
     Draining,
-    /// In maintenance, or weight 0.
+    /// In maintenance, weight 0, or at an address of this node itself.
     Unused,
 }
 
@@ -119,6 +130,8 @@ pub enum Reason {
     InMaintenance,
     /// unused: its weight is 0.
     WeightZero,
+    /// unused: this node itself listens on its address.
+    OwnAddress,
 }
 
 impl Reason {
@@ -137,6 +150,7 @@ impl Reason {
             Self::DrainedByOperator => "drained_by_operator",
             Self::InMaintenance => "in_maintenance",
             Self::WeightZero => "weight_zero",
+            Self::OwnAddress => "own_address",
         }
     }
 }

@@ -4,7 +4,9 @@ use std::{net::SocketAddr, sync::Arc};
 
 use rpds::RedBlackTreeMapSync;
 
-use crate::model::{Health, HealthCheck, HealthState, PoolName, PoolSettings, Revision, Server};
+use crate::model::{
+    Health, HealthCheck, HealthState, PoolName, PoolSettings, Reason, Revision, Server,
+};
 
 use super::{Candidates, LiveServer};
 
@@ -19,6 +21,13 @@ pub struct ServerView {
     pub check: HealthCheck,
     /// What it accumulates.
     pub live: Arc<LiveServer>,
+}
+
+impl ServerView {
+    /// Whether it may be chosen for a request, healthy or not: operators want that, and it is not this node itself.
+    fn may_take_requests(&self) -> bool {
+        self.desired.wants_requests() && self.health.reason != Reason::OwnAddress
+    }
 }
 
 /// A pool at one moment.
@@ -81,8 +90,10 @@ pub enum Unavailable {
     /// The pool has no server.
     #[error("the pool has no server")]
     Empty,
-    /// Every server drains, is in maintenance or has weight 0.
-    #[error("no server of the pool is ready: all drain, are in maintenance or have weight 0")]
+    /// Every server drains, is in maintenance, has weight 0 or is at an address of this node.
+    #[error(
+        "no server of the pool is ready: all drain, are in maintenance, have weight 0 or are this node itself"
+    )]
     NoneReady,
     /// None is healthy, and the pool does not fail open.
     #[error("no server of the pool is healthy")]
@@ -128,8 +139,9 @@ impl PoolView {
         let address = server.desired.address;
         let is_healthy = server.health.state == HealthState::Healthy;
         self.healthy.set(address, is_healthy.then_some(&server));
+        let may_take_requests = server.may_take_requests();
         self.ready
-            .set(address, server.desired.wants_requests().then_some(&server));
+            .set(address, may_take_requests.then_some(&server));
         let leaves = server.desired.removal.is_some();
         self.leaving
             .set(address, leaves.then(|| Arc::clone(&server)));
@@ -191,9 +203,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{
-        AdminState, Balancing, Reason, Removal, ServerId, ServerSpec, Timestamp, Weight,
-    };
+    use crate::model::{AdminState, Balancing, Removal, ServerId, ServerSpec, Timestamp, Weight};
 
     fn view(port: u16, state: HealthState, admin: AdminState, weight: u32) -> Arc<ServerView> {
         let address = SocketAddr::from(([127, 0, 0, 1], port));
@@ -274,6 +284,16 @@ mod tests {
             pool(false, servers).candidates().unwrap_err(),
             Unavailable::NoneHealthy
         );
+    }
+
+    #[test]
+    fn a_pool_does_not_fail_open_to_this_node_itself() {
+        let mut own = ServerView::clone(&view(1, Unhealthy, Ready, 1));
+        own.health = Health::own_address(SystemTime::UNIX_EPOCH);
+        let alone = pool(true, vec![Arc::new(own.clone())]);
+        assert_eq!(alone.candidates().unwrap_err(), Unavailable::NoneReady);
+        let beside = pool(true, vec![Arc::new(own), view(2, Unhealthy, Ready, 1)]);
+        assert_eq!(ports(&beside), [2]);
     }
 
     #[test]

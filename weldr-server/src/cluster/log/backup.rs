@@ -87,6 +87,12 @@ impl Backup {
         Ok(backup)
     }
 
+    /// The addresses of all its servers.
+    pub fn servers(&self) -> impl Iterator<Item = SocketAddr> {
+        let servers = self.pools.iter().flat_map(|pool| &pool.servers);
+        servers.map(|server| server.address)
+    }
+
     /// The content of the file.
     pub fn to_file(&self) -> Result<Vec<u8>, serde_json::Error> {
         serde_json::to_vec_pretty(self)

@@ -91,6 +91,7 @@ fn proto_reason(reason: Reason) -> v1::HealthReason {
         Reason::DrainedByOperator => v1::HealthReason::DrainedByOperator,
         Reason::InMaintenance => v1::HealthReason::InMaintenance,
         Reason::WeightZero => v1::HealthReason::WeightZero,
+        Reason::OwnAddress => v1::HealthReason::OwnAddress,
     }
 }
 
@@ -153,6 +154,7 @@ mod tests {
             Reason::DrainedByOperator,
             Reason::InMaintenance,
             Reason::WeightZero,
+            Reason::OwnAddress,
         ] {
             let name = format!("HEALTH_REASON_{}", reason.as_str().to_uppercase());
             assert_eq!(proto_reason(reason).as_str_name(), name);

@@ -13,7 +13,7 @@ use weldr_proto::{
 
 use crate::{
     cluster::{Backup, Event, NodeReport, NodeStatus, What},
-    management::error::Error,
+    management::{convert::Violations, error::Error},
     model::{Command, Revision, Timestamp},
     snapshot::ServerView,
 };
@@ -126,6 +126,12 @@ impl Operations {
     ) -> Result<v1::RestoreResponse, Error> {
         let backup = Backup::parse(&request.file)
             .map_err(|no_backup| Error::ClusterRefused(no_backup.to_string()))?;
+        let mut violations = Violations::default();
+        for address in backup.servers() {
+            let checked = self.context.own.check(address);
+            violations.take(checked.map_err(|invalid| invalid.within("file.servers")));
+        }
+        violations.settle(Some(()))?;
         let cluster = self.context.cluster.clone();
         let change = async move { cluster.restore(backup, &caller.peer.to_string()).await };
         let revision = self.propose_change(caller, "restore", change).await?;

@@ -29,6 +29,10 @@ impl Operations {
     ) -> Result<v1::AddServerResponse, Error> {
         let mut violations = Violations::default();
         let target = violations.target(&request.pool, &request.address);
+        let target = target.and_then(|(pool, address)| {
+            let address = violations.take(self.context.own.check(address))?;
+            Some((pool, address))
+        });
         let spec = ServerSpec {
             weight: violations
                 .take(convert::weight(request.weight))

@@ -16,8 +16,8 @@ use crate::{
     cluster::{self, Handle, Log, Opened, StoreOptions},
     management::{ManagementContext, Readiness, ServeOptions, bind, serve},
     model::{
-        Command, DesiredState, Health, HealthState, PoolName, PoolSettings, Reason, Server,
-        ServerId,
+        Command, DesiredState, Health, HealthState, OwnAddresses, PoolName, PoolSettings, Reason,
+        Server, ServerId,
     },
     snapshot::{LiveServer, PoolView, Publisher, ServerView, Snapshot, Snapshots, WorkerReader},
     stats::{ClientShard, Rates, Sharded},
@@ -77,6 +77,7 @@ impl TestNode {
             clients: Arc::clone(&clients),
             rates: Arc::new(Rates::default()),
             started_at: SystemTime::now(),
+            own: OwnAddresses::default(),
         };
         let listener = bind(([127, 0, 0, 1], 0).into()).await.unwrap();
         let address = listener.address();

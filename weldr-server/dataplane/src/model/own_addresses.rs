@@ -1,0 +1,190 @@
+//! The addresses that this node itself listens on. None of them is a server: a request would come back to the node
+//! that sent it, and clients of the proxy would reach the management API.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::Invalid;
+
+/// What a node listens for at an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListenerRole {
+    /// Requests of clients. A listener on `[::]` takes no IPv4.
+    Proxy,
+    /// Calls of the management API.
+    Management,
+    /// Other nodes of the cluster.
+    Cluster,
+}
+
+/// An address that this node listens on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OwnListener {
+    /// What for.
+    pub role: ListenerRole,
+    /// Where; unspecified (`0.0.0.0`, `[::]`) for every address of the machine.
+    pub address: SocketAddr,
+}
+
+/// All addresses that this node listens on. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct OwnAddresses {
+    listeners: Vec<OwnListener>,
+    /// Addresses that this machine may have now or later, whatever its interfaces have.
+    virtual_addresses: Vec<IpAddr>,
+    /// Asks for the addresses of the machine's interfaces. They change, so it is called for each question that needs them.
+    machine: fn() -> Vec<IpAddr>,
+}
+
+/// Of a node that listens nowhere.
+impl Default for OwnAddresses {
+    fn default() -> Self {
+        Self::new(Vec::new)
+    }
+}
+
+impl OwnAddresses {
+    /// None yet, on a machine whose interfaces have the addresses that `machine` gives.
+    pub fn new(machine: fn() -> Vec<IpAddr>) -> Self {
+        Self {
+            listeners: Vec::new(),
+            virtual_addresses: Vec::new(),
+            machine,
+        }
+    }
+
+    /// Adds an address that is listened on.
+    #[must_use]
+    pub fn with(mut self, role: ListenerRole, address: SocketAddr) -> Self {
+        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+        self.listeners.push(OwnListener { role, address });
+        self
+    }
+
+    /// Adds an address that the machine has while the node leads.
+    #[must_use]
+    pub fn with_virtual(mut self, ip: IpAddr) -> Self {
+        self.virtual_addresses.push(ip.to_canonical());
+        self
+    }
+
+    /// The listener that a connection to `server` would reach.
+    pub fn reached_by(&self, server: SocketAddr) -> Option<OwnListener> {
+        let server = SocketAddr::new(server.ip().to_canonical(), server.port());
+        let is_reached = |listener: &&OwnListener| {
+            let listens = listener.address;
+            listens.port() == server.port()
+                && (listens.ip() == server.ip()
+                    || (takes_every_address_like(listener, server.ip()) && self.has(server.ip())))
+        };
+        self.listeners.iter().find(is_reached).copied()
+    }
+
+    /// Accepts `server` when no listener of this node is there.
+    ///
+    /// # Errors
+    /// Names the listener.
+    pub fn check(&self, server: SocketAddr) -> Result<SocketAddr, Invalid> {
+        let Some(OwnListener { role, address }) = self.reached_by(server) else {
+            return Ok(server);
+        };
+        let accepted = match role {
+            ListenerRole::Proxy => format!(
+                "the address of another process; this node itself proxies on {address}, so requests would come back to it"
+            ),
+            ListenerRole::Management => format!(
+                "the address of another process; the management API of this node is on {address}, and clients of the \
+                 proxy could change the pool"
+            ),
+            ListenerRole::Cluster => format!(
+                "the address of another process; the other nodes of the cluster reach this node on {address}"
+            ),
+        };
+        Err(Invalid::new("address", server, accepted))
+    }
+
+    /// Whether this machine has `ip`.
+    fn has(&self, ip: IpAddr) -> bool {
+        ip.is_loopback()
+            || self.virtual_addresses.contains(&ip)
+            || (self.machine)().iter().any(|own| own.to_canonical() == ip)
+    }
+}
+
+/// Whether `listener` takes connections to each address of the machine that is of the family of `ip`.
+fn takes_every_address_like(listener: &OwnListener, ip: IpAddr) -> bool {
+    let listens = listener.address.ip();
+    let takes_both = listens.is_ipv6() && listener.role != ListenerRole::Proxy;
+    listens.is_unspecified() && (listens.is_ipv4() == ip.is_ipv4() || takes_both)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine() -> Vec<IpAddr> {
+        ["10.0.0.7", "fd00::7", "fe80::7"]
+            .map(|ip| ip.parse().unwrap())
+            .to_vec()
+    }
+
+    fn reached(role: ListenerRole, listen: &str, server: &str) -> bool {
+        let own = OwnAddresses::new(machine)
+            .with(role, listen.parse().unwrap())
+            .with_virtual("10.0.0.100".parse().unwrap());
+        own.reached_by(server.parse().unwrap()).is_some()
+    }
+
+    #[test]
+    fn an_unspecified_address_is_each_one_of_the_machine() {
+        use ListenerRole::{Cluster, Management, Proxy};
+        for (role, listen, server) in [
+            (Proxy, "127.0.0.1:80", "127.0.0.1:80"),
+            (Proxy, "[::ffff:127.0.0.1]:80", "127.0.0.1:80"),
+            (Proxy, "0.0.0.0:80", "127.0.0.1:80"),
+            (Proxy, "0.0.0.0:80", "127.7.7.7:80"),
+            (Proxy, "0.0.0.0:80", "10.0.0.7:80"),
+            (Proxy, "0.0.0.0:80", "10.0.0.100:80"),
+            (Proxy, "[::]:80", "[::1]:80"),
+            (Proxy, "[::]:80", "[fd00::7]:80"),
+            (Management, "[::]:80", "10.0.0.7:80"),
+            (Cluster, "[::]:80", "127.0.0.1:80"),
+            (Cluster, "192.0.2.1:80", "192.0.2.1:80"),
+        ] {
+            assert!(reached(role, listen, server), "{listen} {server}");
+        }
+        for (role, listen, server) in [
+            (Proxy, "127.0.0.1:80", "127.0.0.1:81"),
+            (Proxy, "127.0.0.1:80", "127.0.0.2:80"),
+            (Proxy, "0.0.0.0:80", "10.0.0.7:81"),
+            (Proxy, "0.0.0.0:80", "10.0.0.8:80"),
+            (Proxy, "0.0.0.0:80", "[::1]:80"),
+            (Proxy, "[::]:80", "127.0.0.1:80"),
+            (Management, "0.0.0.0:80", "[fd00::7]:80"),
+        ] {
+            assert!(!reached(role, listen, server), "{listen} {server}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_the_field_the_value_and_the_listener() {
+        let own = OwnAddresses::default()
+            .with(ListenerRole::Management, ([127, 0, 0, 1], 8687).into())
+            .with(ListenerRole::Proxy, ([0, 0, 0, 0], 80).into());
+        let refused = own.check(([127, 0, 0, 1], 8687).into()).unwrap_err();
+        assert_eq!(
+            (refused.field.as_str(), refused.value.as_str()),
+            ("address", "127.0.0.1:8687")
+        );
+        assert!(
+            refused
+                .accepted
+                .contains("management API of this node is on 127.0.0.1:8687")
+        );
+        let refused = own.check(([127, 0, 0, 1], 80).into()).unwrap_err();
+        assert!(
+            refused.accepted.contains("proxies on 0.0.0.0:80"),
+            "{refused}"
+        );
+        assert!(own.check(([127, 0, 0, 1], 81).into()).is_ok());
+    }
+}
