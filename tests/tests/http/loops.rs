@@ -176,6 +176,28 @@ async fn a_request_does_not_go_through_nodes_without_end() {
     node.shutdown().await;
 }
 
+/// What comes through a data path may be anybody's.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_manages_a_pool_through_a_proxy() {
+    let managed = TestNode::start().await;
+    let proxy = TestNode::before(&[managed.management()]).await;
+    let through = raw::request(
+        proxy.proxy(),
+        "POST",
+        "/servers",
+        r#"{"ip":"127.0.0.1","port":9}"#,
+    );
+    let answer = through.await;
+    assert_eq!(answer.status, 403, "{answer}");
+    assert!(
+        answer.text().contains("through a proxy of Weldr"),
+        "{answer}"
+    );
+    assert!(managed.server(([127, 0, 0, 1], 9).into()).await.is_none());
+    managed.shutdown().await;
+    proxy.shutdown().await;
+}
+
 #[test]
 fn a_server_option_with_an_own_address_is_refused() {
     for (listen, management, server) in [

@@ -92,6 +92,9 @@ pub(super) enum Error {
         /// The `Origin` of the request.
         origin: String,
     },
+    /// The request came through the data path of a Weldr, whose clients may be anybody.
+    #[error("requests that came through a proxy of Weldr are not accepted: see the Via field")]
+    Proxied,
     /// The host is a name that DNS may have redirected to this address.
     #[error(
         "requests for host {host} are not accepted on a loopback address; \

@@ -10,14 +10,24 @@
 //!   then requests of its pages have the same origin. But their host is still `evil.example`: on a
 //!   loopback listener, the host of a request must be an IP address or localhost, which DNS cannot change.
 //!
-//! Both rules hold for gRPC as well, because a page can send requests that look like gRPC over HTTP/1.1.
+//! * **Through the data path.** The address of the management API may be a server of another Weldr, by mistake or under
+//!   a name that was not recognized. Then clients of that Weldr could connect to it. Weldr adds itself to `Via`: a
+//!   request that came through a Weldr is refused.
+//!
+//! All rules hold for gRPC as well, because a page can send requests that look like gRPC over HTTP/1.1.
 
 use http::{HeaderMap, Uri, header, uri::Authority};
 
 use super::error::Error;
 
-/// Accepts or refuses a request by its origin and its host.
+/// What the name of each Weldr in `Via` begins with.
+const PRODUCT: &[u8] = b"weldr";
+
+/// Accepts or refuses a request by its origin, its host and the proxies that it came through.
 pub(super) fn admit(headers: &HeaderMap, uri: &Uri, loopback: bool) -> Result<(), Error> {
+    if came_through_weldr(headers) {
+        return Err(Error::Proxied);
+    }
     let asked = Asked::of(headers, uri);
     if loopback {
         match &asked {
@@ -43,6 +53,21 @@ pub(super) fn admit(headers: &HeaderMap, uri: &Uri, loopback: bool) -> Result<()
             origin: text(headers, &header::ORIGIN),
         }),
     }
+}
+
+/// Whether a Weldr is among those that `Via` names: `1.1 weldr-1a2b3c4d`.
+fn came_through_weldr(headers: &HeaderMap) -> bool {
+    headers.get_all(header::VIA).iter().any(|via| {
+        let elements = via.as_bytes().split(|&byte| byte == b',');
+        elements.into_iter().any(|element| {
+            let mut words = element
+                .split(u8::is_ascii_whitespace)
+                .filter(|word| !word.is_empty());
+            let name = words.nth(1).unwrap_or_default();
+            let begin = name.get(..PRODUCT.len()).unwrap_or_default();
+            begin.eq_ignore_ascii_case(PRODUCT)
+        })
+    })
 }
 
 /// The host of a request.
@@ -155,6 +180,22 @@ mod tests {
         let uri = Uri::from_static("http://evil.example/servers");
         let headers = HeaderMap::from_iter([(header::HOST, "localhost".parse().unwrap())]);
         assert!(admit(&headers, &uri, true).is_err());
+    }
+
+    #[test]
+    fn nobody_asks_through_a_weldr() {
+        for via in ["1.1 weldr-1a2b3c4d", "1.0 a, 1.1 Weldr (x)", "1.1 weldr"] {
+            let refused = ask(true, &[("host", "localhost"), ("via", via)]);
+            assert!(matches!(refused, Err(Error::Proxied)), "{via}");
+        }
+        for via in ["1.1 varnish", "weldr", ""] {
+            assert!(
+                ask(true, &[("host", "localhost"), ("via", via)]).is_ok(),
+                "{via}"
+            );
+        }
+        let lines = [("via", "1.1 a"), ("via", "1.1 weldr")];
+        assert!(ask(false, &lines).is_err());
     }
 
     #[test]

@@ -66,7 +66,7 @@ impl Error {
                 Code::Unimplemented,
                 Http::METHOD_NOT_ALLOWED,
             ),
-            Self::ForeignOrigin { .. } => {
+            Self::ForeignOrigin { .. } | Self::Proxied => {
                 ("permission_denied", Code::PermissionDenied, Http::FORBIDDEN)
             }
             Self::ForeignHost { .. } => (
