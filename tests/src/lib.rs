@@ -14,6 +14,7 @@
 //! * [`faults`]: a link that resets, cuts, delays and corrupts.
 //! * [`fuzz`]: the cases of the tables, changed at random.
 //! * [`greeter`]: the paths that the `test-server` binary serves.
+//! * [`print`](mod@print): what the binaries print.
 //!
 //! Everything listens on port 0 of the loopback interface, and everything that waits has a bound: a test
 //! fails with a sentence, it does not hang.
@@ -40,6 +41,7 @@ pub mod load;
 pub mod netns;
 pub mod node;
 pub mod origin;
+pub mod print;
 pub mod process;
 pub mod raw;
 pub mod relay;

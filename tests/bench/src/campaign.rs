@@ -14,6 +14,7 @@ use crate::{
     figures::Metric,
     machine::Cores,
     peers::{self, PEERS, Peer},
+    print::complain,
     results::{Results, Row},
     roles::load::spec::{Pace, Shape, Until},
     scenario::{self, Field, SCENARIOS, Scenario, Speed, WELDR},
@@ -162,9 +163,11 @@ impl Campaign {
 
     async fn take_turn(&self, scenario: &Scenario, subject: &Subject, work: Work, row: &mut Row) {
         let turn = row.samples.len() + 1;
-        eprintln!(
+        complain!(
             "{} {turn}/{}: {}",
-            scenario.name, self.rounds, subject.label
+            scenario.name,
+            self.rounds,
+            subject.label
         );
         match turn::take(&subject.proxy, work, &self.cores).await {
             Ok(taken) => {
@@ -173,7 +176,7 @@ impl Campaign {
                 row.trouble = row.trouble.take().or(taken.failure);
             }
             Err(error) => {
-                eprintln!("{} is out: {error}", subject.label);
+                complain!("{} is out: {error}", subject.label);
                 row.trouble = Some(error.to_string());
             }
         }
@@ -198,7 +201,7 @@ impl Campaign {
         let mut best: f64 = 0.0;
         for subject in subjects {
             if matches!(subject.proxy, Proxy::Peer(..)) || (subject.label == WELDR && !has_peers) {
-                eprintln!("{}, how fast: {}", scenario.name, subject.label);
+                complain!("{}, how fast: {}", scenario.name, subject.label);
                 let work = self.work(scenario, Pace::Closed);
                 if let Ok(taken) = turn::take(&subject.proxy, work, &self.cores).await {
                     let rate = taken.sample.get(&Metric::RequestsPerSecond);
@@ -206,7 +209,7 @@ impl Campaign {
                 }
             }
         }
-        eprintln!("{}: {:.0} requests/s", scenario.name, best / 2.0);
+        complain!("{}: {:.0} requests/s", scenario.name, best / 2.0);
         Pace::Rate((best / 2.0).max(1.0))
     }
 

@@ -18,6 +18,7 @@ use crate::{
     campaign::counted_requests,
     child::Launch,
     machine::{self, Cores},
+    print::say,
     turn::{Stage, TurnError},
     weldr::{self, Setup, WeldrError},
 };
@@ -76,7 +77,7 @@ pub(crate) enum InstructionsError {
 /// Counts, compares, and says what came of it.
 pub(crate) async fn run(binaries: &Binaries, keep: bool) -> Result<Guard, InstructionsError> {
     if Command::new("valgrind").arg("--version").output().is_err() {
-        println!("skipped: valgrind is not installed (apt-get install valgrind)");
+        say!("skipped: valgrind is not installed (apt-get install valgrind)");
         return Ok(Guard::Skipped);
     }
     let weldr = weldr::binary(binaries.weldr.as_deref())?;
@@ -93,7 +94,7 @@ pub(crate) async fn run(binaries: &Binaries, keep: bool) -> Result<Guard, Instru
         };
         let text = serde_json::to_string_pretty(&kept).map_err(io::Error::from)?;
         fs::write(KEPT, text + "\n")?;
-        println!("{counted} instructions a request: kept");
+        say!("{counted} instructions a request: kept");
         return Ok(Guard::Kept);
     }
     let guard = judge(counted, kept);
@@ -102,9 +103,10 @@ pub(crate) async fn run(binaries: &Binaries, keep: bool) -> Result<Guard, Instru
         Guard::Shrunk => "well below: keep the new figure with --keep",
         Guard::Kept | Guard::Skipped => "within the margin",
     };
-    println!(
+    say!(
         "{counted} instructions a request; {} are kept, with a margin of {} %: {said}",
-        kept.instructions_a_request, kept.margin_percent
+        kept.instructions_a_request,
+        kept.margin_percent
     );
     Ok(guard)
 }

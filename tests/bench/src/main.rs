@@ -14,6 +14,7 @@ mod figures;
 mod instructions;
 mod machine;
 mod peers;
+mod print;
 mod report;
 mod results;
 mod roles;
@@ -35,6 +36,7 @@ use crate::{
     args::{Args, Options, Role},
     campaign::Campaign,
     instructions::Guard,
+    print::{complain, say},
     report::Report,
     roles::{floor, load, origin, pin},
     scenario::SCENARIOS,
@@ -48,7 +50,7 @@ const INTERRUPTED: u8 = 130;
 fn main() -> ExitCode {
     let args = Args::parse();
     run(args).unwrap_or_else(|error| {
-        eprintln!("bench: {error}");
+        complain!("bench: {error}");
         ExitCode::FAILURE
     })
 }
@@ -84,14 +86,14 @@ fn until_interrupted(work: impl Future<Output = Outcome>) -> Outcome {
             _ = terminated.recv() => {}
             _ = interrupted.recv() => {}
         }
-        eprintln!("bench: interrupted; stopping what was started");
+        complain!("bench: interrupted; stopping what was started");
         Ok(ExitCode::from(INTERRUPTED))
     })
 }
 
 fn list() {
     for scenario in SCENARIOS {
-        println!("{:<18}{}", scenario.name, scenario.about);
+        say!("{:<18}{}", scenario.name, scenario.about);
     }
 }
 
@@ -106,7 +108,7 @@ async fn compare(options: &Options) -> Outcome {
             None => Report::of(campaign.run(scenario).await, &campaign.cores),
         });
     }
-    println!("{}", report::table(&reports));
+    say!("{}", report::table(&reports));
     if let Some(file) = &options.json {
         let text = serde_json::to_string_pretty(&report::json(&campaign, &reports))?;
         fs::write(file, text + "\n")?;
@@ -116,20 +118,20 @@ async fn compare(options: &Options) -> Outcome {
 
 fn announce(campaign: &Campaign) {
     for (name, install) in &campaign.missing {
-        eprintln!("{name} is not here: {install}");
+        complain!("{name} is not here: {install}");
     }
     for installed in &campaign.peers {
-        eprintln!("{}: {}", installed.name, installed.version);
+        complain!("{}: {}", installed.name, installed.version);
     }
-    eprintln!("weldr: {}", campaign.weldr_version());
+    complain!("weldr: {}", campaign.weldr_version());
     if !campaign.cores.are_apart() {
-        eprintln!(
+        complain!(
             "there is one core: proxy and load share it, and only CPU a request means something"
         );
     }
     if cfg!(debug_assertions) {
-        eprintln!("this is a debug build: the floor is not the floor, and the load is slow");
+        complain!("this is a debug build: the floor is not the floor, and the load is slow");
     }
     let minutes = campaign.duration().as_secs().div_ceil(60);
-    eprintln!("{} rounds; about {minutes} minutes", campaign.rounds);
+    complain!("{} rounds; about {minutes} minutes", campaign.rounds);
 }

@@ -3,7 +3,10 @@
 use std::{process::ExitCode, time::Duration};
 
 use clap::Parser;
-use weldr_tests::chaos::{self, Settings};
+use weldr_tests::{
+    chaos::{self, Settings},
+    say,
+};
 
 /// Harm a cluster of real processes at random, and judge what its clients see.
 #[derive(Debug, Parser)]
@@ -26,13 +29,13 @@ async fn main() -> ExitCode {
     let args = Args::parse();
     let seed = args.seed.unwrap_or_else(|| fastrand::u64(..1 << 40));
     // Said at once: what panics says nothing later.
-    println!("seed {seed}");
+    say!("seed {seed}");
     let report = chaos::run(Settings {
         duration: Duration::from_secs(args.minutes * 60),
         seed,
         nodes: args.nodes,
     });
     let report = report.await;
-    println!("{report}");
+    say!("{report}");
     ExitCode::from(u8::from(!report.problems.is_empty()))
 }

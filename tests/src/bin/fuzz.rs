@@ -14,6 +14,7 @@ use clap::Parser;
 use weldr_tests::{
     fuzz::{answers, readers, requests},
     node::TestNode,
+    say,
 };
 
 /// Change the cases of the tables at random, and look at what the proxy makes of them.
@@ -51,11 +52,11 @@ async fn main() -> ExitCode {
         ];
         for why in found.into_iter().filter_map(Result::err) {
             wrong += 1;
-            println!("{why}\n");
+            say!("{why}\n");
         }
         turns += 1;
     }
-    println!(
+    say!(
         "seeds {first} to {}: {wrong} turns with something wrong",
         first + turns - 1
     );

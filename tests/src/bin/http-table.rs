@@ -8,12 +8,16 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use weldr_tests::conformance::{
-    Bench, case,
-    peers::{Peer, PeerError},
-    recorder::Recorder,
-    report::{self, Verdict},
-    requests, responses,
+use weldr_tests::{
+    complain,
+    conformance::{
+        Bench, case,
+        peers::{Peer, PeerError},
+        recorder::Recorder,
+        report::{self, Verdict},
+        requests, responses,
+    },
+    say,
 };
 
 /// Run the tables of HTTP/1.1 cases against Weldr and, side by side, other proxies.
@@ -47,13 +51,13 @@ async fn main() -> ExitCode {
     for name in std::iter::once("weldr").chain(args.against.iter().map(String::as_str)) {
         match judge_often(name, &args).await {
             Ok(verdicts) => judged.push((name.to_owned(), verdicts)),
-            Err(why) => eprintln!("{name} is left out: {why}"),
+            Err(why) => complain!("{name} is left out: {why}"),
         }
     }
     print(&judged, args.cases);
     for (name, verdicts) in &judged {
         if args.failures_of.as_ref() == Some(name) {
-            println!("\n{name}\n{}", report::summary(verdicts));
+            say!("\n{name}\n{}", report::summary(verdicts));
         }
     }
     let (_, of_weldr) = &judged[0];
@@ -73,7 +77,7 @@ async fn judge_often(name: &str, args: &Args) -> Result<Vec<Verdict>, PeerError>
         }
         for (verdict, again) in verdicts.iter_mut().zip(again) {
             if verdict.passed() != again.passed() {
-                eprintln!("{name} varies: {}: {}", verdict.table, verdict.name);
+                complain!("{name} varies: {}: {}", verdict.table, verdict.name);
             }
             if verdict.passed() {
                 *verdict = again;
@@ -107,24 +111,25 @@ async fn judge(peer: &Peer, origin: &Recorder, only: &str) -> Vec<Verdict> {
 fn print(judged: &[(String, Vec<Verdict>)], each: bool) {
     let (_, first) = &judged[0];
     if each {
-        for (name, _) in judged {
-            print!("{name:<9}");
-        }
-        println!("case");
+        let names = judged.iter().map(|(name, _)| format!("{name:<9}"));
+        let names = names.collect::<Vec<_>>().concat();
+        say!("{names}case");
         for (index, case) in first.iter().enumerate() {
             if judged.iter().all(|(_, verdicts)| verdicts[index].passed()) {
                 continue;
             }
-            for (_, verdicts) in judged {
-                print!("{:<9}", mark(&verdicts[index]));
-            }
-            println!("{}: {} [{}]", case.table, case.name, case.rule);
+            let mark = |verdicts: &[Verdict]| format!("{:<9}", mark(&verdicts[index]));
+            let marks = judged.iter().map(|(_, verdicts)| mark(verdicts));
+            let marks = marks.collect::<Vec<_>>().concat();
+            say!("{marks}{}: {} [{}]", case.table, case.name, case.rule);
         }
-        println!();
+        say!("");
     }
-    println!(
+    say!(
         "{:<12}{:>16}{:>24}",
-        "", "by the RFCs", "by Weldr's own rules"
+        "",
+        "by the RFCs",
+        "by Weldr's own rules"
     );
     for (name, verdicts) in judged {
         let count = |own: bool| {
@@ -134,7 +139,7 @@ fn print(judged: &[(String, Vec<Verdict>)], each: bool) {
             let (passed, failed): (Vec<_>, Vec<_>) = cases.partition(|verdict| verdict.passed());
             format!("{} of {}", passed.len(), passed.len() + failed.len())
         };
-        println!("{name:<12}{:>16}{:>24}", count(false), count(true));
+        say!("{name:<12}{:>16}{:>24}", count(false), count(true));
     }
 }
 

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use weldr_tests::soak;
+use weldr_tests::{say, soak};
 
 /// Send many requests of mixed kinds through Weldr, and account for each.
 #[derive(Debug, Parser)]
@@ -25,17 +25,17 @@ struct Args {
 async fn main() -> ExitCode {
     let args = Args::parse();
     let seed = args.seed.unwrap_or_else(|| fastrand::u64(..1 << 40));
-    println!("seed {seed}");
+    say!("seed {seed}");
     let report = soak::run(args.requests, args.clients, seed).await;
-    println!("{}", report.account);
-    println!("open files before and after: {:?}", report.open_files);
-    println!(
+    say!("{}", report.account);
+    say!("open files before and after: {:?}", report.open_files);
+    say!(
         "memory after a quarter and after all, in bytes: {:?}",
         report.resident
     );
     let problems = report.problems();
     for problem in &problems {
-        println!("{problem}");
+        say!("{problem}");
     }
     ExitCode::from(u8::from(!problems.is_empty()))
 }

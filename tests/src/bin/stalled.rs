@@ -3,7 +3,10 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use weldr_tests::stalled::{Direction, hold};
+use weldr_tests::{
+    say,
+    stalled::{Direction, hold},
+};
 
 /// Stall many large bodies, and say how much memory Weldr holds for them.
 #[derive(Debug, Parser)]
@@ -22,7 +25,7 @@ async fn main() -> ExitCode {
     let args = Args::parse();
     for direction in [Direction::Upload, Direction::Download] {
         let held = hold(direction, args.bodies, args.mib << 20).await;
-        println!(
+        say!(
             "{} stalled bodies of {} MiB, {direction:?}: {} KiB before, {} KiB then: {} KiB each",
             args.bodies,
             args.mib,

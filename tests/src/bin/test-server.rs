@@ -16,7 +16,9 @@ use tokio::{
     time,
 };
 use weldr_tests::{
+    complain,
     greeter::{Greeter, PATHS},
+    say,
     serve::{self, Handler},
 };
 
@@ -61,7 +63,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             let cause = std::error::Error::source(&failure).map(|cause| format!(": {cause}"));
-            eprintln!("test-server: {failure}{}", cause.unwrap_or_default());
+            complain!("test-server: {failure}{}", cause.unwrap_or_default());
             ExitCode::FAILURE
         }
     }
@@ -78,7 +80,7 @@ async fn serve(address: SocketAddr) -> Result<(), Failure> {
     let listener = TcpListener::bind(address)
         .await
         .map_err(|source| Failure::Listen { address, source })?;
-    println!("test-server listening on http://{}", listener.local_addr()?);
+    say!("test-server listening on http://{}", listener.local_addr()?);
 
     let greeter = Arc::new(Greeter::default());
     let handler = serve::handler(move |request| {

@@ -19,6 +19,7 @@ use weldr::{
     config::VirtualAddresses,
     vip::{AddressStatus, Inputs, Vip},
 };
+use weldr_tests::{complain, say};
 
 #[derive(Debug, Parser)]
 struct Args {
@@ -40,10 +41,11 @@ async fn main() -> ExitCode {
     } else {
         run(Args::parse()).await
     };
+    weldr::telemetry::flush();
     match ran {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("vip-driver: {error}");
+            complain!("vip-driver: {error}");
             ExitCode::FAILURE
         }
     }
@@ -68,7 +70,7 @@ async fn run(args: Args) -> Result<(), Box<dyn Error>> {
         serving: serving.subscribe(),
     };
     let vip = Vip::start(addresses, inputs).await?;
-    println!("ready");
+    say!("ready");
     let mut status = vip.status();
     let mut lines = BufReader::new(stdin()).lines();
     loop {
@@ -106,6 +108,6 @@ fn obey(
 
 fn print(statuses: &[AddressStatus]) {
     for status in statuses {
-        println!("{} {}", status.address, status.standing);
+        say!("{} {}", status.address, status.standing);
     }
 }

@@ -34,8 +34,10 @@ struct Side {
 /// Forwards until the process is ended.
 pub(crate) fn run(listen: SocketAddr, origin: SocketAddr) -> io::Result<()> {
     let listener = socket::listen(listen)?;
-    println!("{}", listener.local_addr()?);
-    io::stdout().flush()?;
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{}", listener.local_addr()?)?;
+    stdout.flush()?;
+    drop(stdout);
     let mut poller = Poller::new()?;
     poller.add_listener(&listener, LISTENER)?;
     let mut pairs = Slab::new();
