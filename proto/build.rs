@@ -1,4 +1,8 @@
 //! Compiles the `.proto` files with protox, so that `protoc` need not be installed.
+#![allow(
+    clippy::print_stdout,
+    reason = "cargo reads what a build script prints"
+)]
 
 use std::{env, error::Error, fs, path::PathBuf};
 

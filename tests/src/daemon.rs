@@ -46,6 +46,11 @@ impl Daemon {
         &self.process
     }
 
+    /// The process, to close an output of it.
+    pub fn process_mut(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
     /// Where it proxies.
     pub fn proxy(&self) -> SocketAddr {
         self.proxy

@@ -1,22 +1,25 @@
 //! The real binaries, as a user starts them.
 
+mod output;
+
 use std::{
-    env,
+    env, fs,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
-    sync::{Arc, Mutex, PoisonError},
 };
 
 pub use rustix::process::Signal;
+use rustix::process::{Pid, Resource, Rlimit};
 use tempfile::TempDir;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
+    io::AsyncWriteExt as _,
     process::{self, Child},
-    task::JoinHandle,
 };
 
 use crate::{netns::Host, terminal::Terminal, wait};
+use output::Output;
+pub use output::Stream;
 
 /// The path of a binary of this workspace, built beside the test or the binary that runs.
 ///
@@ -58,7 +61,9 @@ pub struct Program {
     name: String,
     command: process::Command,
     directory: TempDir,
-    screen: Option<std::fs::File>,
+    screen: Option<fs::File>,
+    /// Where the process writes instead of to a pipe: standard output, standard error.
+    files: [Option<PathBuf>; 2],
 }
 
 impl Program {
@@ -108,6 +113,7 @@ impl Program {
             command,
             directory,
             screen: None,
+            files: [None, None],
         }
     }
 
@@ -150,6 +156,32 @@ impl Program {
         self
     }
 
+    /// Appends `stream` to the file or device at `path` instead of writing it to a pipe. A relative path is in the
+    /// directory of the program.
+    #[must_use]
+    pub fn writing_to(mut self, stream: Stream, path: &str) -> Self {
+        let path = self.directory.path().join(path);
+        let opened = fs::OpenOptions::new().append(true).create(true).open(&path);
+        let file = opened.unwrap_or_else(|error| panic!("open {}: {error}", path.display()));
+        match stream {
+            Stream::Stdout => self.command.stdout(file),
+            Stream::Stderr => self.command.stderr(file),
+        };
+        self.files[stream as usize] = Some(path);
+        self
+    }
+
+    /// Writes `stream` to `descriptor` instead of to a pipe; what is written there is not collected.
+    #[must_use]
+    pub fn writing_into(mut self, stream: Stream, descriptor: impl Into<Stdio>) -> Self {
+        match stream {
+            Stream::Stdout => self.command.stdout(descriptor),
+            Stream::Stderr => self.command.stderr(descriptor),
+        };
+        self.files[stream as usize] = Some(PathBuf::from("/dev/null"));
+        self
+    }
+
     /// Runs in `directory` instead of its own.
     #[must_use]
     pub fn in_directory(mut self, directory: &Path) -> Self {
@@ -175,11 +207,16 @@ impl Program {
         let mut child = spawned.unwrap_or_else(|error| panic!("start {}: {error}", self.name));
         // Until it is dropped, the command holds its end of the terminal, and the screen has no end.
         drop(self.command);
-        let stdout = match self.screen {
-            Some(screen) => Output::collect(tokio::fs::File::from_std(screen)),
-            None => Output::collect(child.stdout.take().expect("a pipe was asked for")),
+        let [stdout_file, stderr_file] = self.files;
+        let stdout = match (self.screen, stdout_file) {
+            (Some(screen), _) => Output::collect(tokio::fs::File::from_std(screen)),
+            (None, Some(file)) => Output::File(file),
+            (None, None) => Output::collect(child.stdout.take().expect("a pipe was asked for")),
         };
-        let stderr = Output::collect(child.stderr.take().expect("a pipe was asked for"));
+        let stderr = match stderr_file {
+            Some(file) => Output::File(file),
+            None => Output::collect(child.stderr.take().expect("a pipe was asked for")),
+        };
         Process {
             name: self.name,
             child,
@@ -241,6 +278,42 @@ impl Process {
         self.stderr.text()
     }
 
+    /// Reads no more of `stream`, and keeps the pipe open: a writer waits when the pipe is full. A few kilobytes fill it.
+    pub fn stall(&self, stream: Stream) {
+        self.output(stream).stall();
+    }
+
+    /// Closes the pipe of `stream`: writing to it fails from then on.
+    pub async fn close(&mut self, stream: Stream) {
+        let output = match stream {
+            Stream::Stdout => &mut self.stdout,
+            Stream::Stderr => &mut self.stderr,
+        };
+        output.close().await;
+    }
+
+    fn output(&self, stream: Stream) -> &Output {
+        match stream {
+            Stream::Stdout => &self.stdout,
+            Stream::Stderr => &self.stderr,
+        }
+    }
+
+    /// Lets it write files up to this length in bytes, as if the disk were full behind that; `None`: to any length.
+    pub fn limit_files(&self, length: Option<u64>) {
+        let limit = Rlimit {
+            current: length,
+            maximum: None,
+        };
+        let limited = rustix::process::prlimit(Some(self.pid()), Resource::Fsize, limit);
+        limited.expect("prlimit of a process of ours");
+    }
+
+    fn pid(&self) -> Pid {
+        let pid = i32::try_from(self.id()).ok().and_then(Pid::from_raw);
+        pid.expect("a process id")
+    }
+
     /// Writes a line to its input.
     pub async fn tell(&mut self, line: &str) {
         let input = self.child.stdin.as_mut().expect("Program::with_input");
@@ -291,11 +364,7 @@ impl Process {
 
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
-        let pid = self.child.id().expect("a process that was not waited for");
-        let pid = i32::try_from(pid)
-            .ok()
-            .and_then(rustix::process::Pid::from_raw);
-        rustix::process::kill_process(pid.expect("a process id"), signal).expect("kill");
+        rustix::process::kill_process(self.pid(), signal).expect("kill");
     }
 
     /// The directory that it runs in.
@@ -407,39 +476,6 @@ fn without_colours(line: &str) -> String {
         }
     }
     plain
-}
-
-/// What a process writes, read as it comes so that it never waits for us.
-#[derive(Debug)]
-struct Output {
-    text: Arc<Mutex<Vec<u8>>>,
-    reading: JoinHandle<()>,
-}
-
-impl Output {
-    fn collect(mut pipe: impl AsyncRead + Unpin + Send + 'static) -> Self {
-        let text = Arc::<Mutex<Vec<u8>>>::default();
-        let kept = Arc::clone(&text);
-        let reading = tokio::spawn(async move {
-            let mut buffer = [0; 4096];
-            while let Ok(read @ 1..) = pipe.read(&mut buffer).await {
-                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-                kept.extend_from_slice(&buffer[..read]);
-            }
-        });
-        Self { text, reading }
-    }
-
-    fn text(&self) -> String {
-        let text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
-        String::from_utf8_lossy(&text).into_owned()
-    }
-
-    async fn finish(mut self) -> String {
-        let read = wait::bounded("the end of the output", &mut self.reading).await;
-        read.expect("the reader of the output panicked");
-        self.text()
-    }
 }
 
 #[cfg(test)]

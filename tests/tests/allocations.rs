@@ -2,7 +2,11 @@
 //!
 //! Client and origin use sockets that block and buffers that are there, so that what is counted is the node's:
 //! its worker, and the little that its control plane does meanwhile.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and its runner shows what it prints"
+)]
 
 use std::{
     alloc::System,

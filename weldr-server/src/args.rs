@@ -43,6 +43,12 @@ the file.
 
 Durations are written with their units, for example 500ms, 2s, 1m or 1h30m.
 
+Signals:
+  SIGTERM, SIGINT, SIGQUIT  stop when running requests have finished; a second one stops at once
+  SIGHUP                    open the access log file again, read the --config file again, and log which
+                            of its options take effect after a restart
+  SIGUSR1                   open the access log file again
+
 Examples:
   weldr --demo
   weldr --server 127.0.0.1:12345 --ephemeral

@@ -1,6 +1,7 @@
 //! Options from flags, environment variables and a file become one validated [`Config`]. Its `Default` is the only
 //! place with defaults, together with the defaults in `policy` and `model`.
 
+mod changes;
 mod fields;
 mod options;
 mod own_addresses;
@@ -23,6 +24,7 @@ use crate::{
     policy::{AccessLogOptions, HttpPolicy, Limits, Timeouts},
 };
 
+pub use changes::ChangedOptions;
 pub use virtual_addresses::VirtualAddresses;
 
 /// The default port of the management API.

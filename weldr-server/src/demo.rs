@@ -10,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use tokio::{net::TcpListener, task::JoinSet};
 use weldr_proto::v1::{AddServerRequest, management_client::ManagementClient};
 
-use crate::node::Node;
+use crate::{node::Node, telemetry};
 
 const NAMES: [&str; 3] = ["Alpha", "Bravo", "Charlie"];
 
@@ -54,20 +54,17 @@ fn print_what_to_try(node: &Node, servers: &[String]) {
             format!("{host}:{}", address.port())
         });
     let first = servers.first().map_or("", String::as_str);
-    println!(
-        "weldr proxies http://{proxy} to three servers: {}",
-        servers.join(", ")
-    );
-    println!(
-        "The management API is at http://{management}. Nothing is stored on disk. Ctrl-C stops weldr."
-    );
-    println!("\nTry:");
-    println!("  curl http://{proxy}");
-    println!("  curl http://{management}/servers");
-    println!(
-        "  curl -X DELETE http://{management}/servers/{}",
-        first.replace(':', "/")
-    );
+    let servers = servers.join(", ");
+    let removed = first.replace(':', "/");
+    telemetry::print_aside(format!(
+        "weldr proxies http://{proxy} to three servers: {servers}\n\
+         The management API is at http://{management}. Nothing is stored on disk. Ctrl-C stops weldr.\n\
+         \n\
+         Try:\n  \
+           curl http://{proxy}\n  \
+           curl http://{management}/servers\n  \
+           curl -X DELETE http://{management}/servers/{removed}\n"
+    ));
 }
 
 async fn serve(name: &'static str, listener: TcpListener) {

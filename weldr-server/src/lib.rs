@@ -7,9 +7,10 @@ pub mod demo;
 pub mod management;
 pub mod node;
 pub mod reconcile;
+pub mod reload;
 pub mod shutdown;
 pub mod telemetry;
 pub mod vip;
 
 // The rooms of the data plane, so that a path says the room and not in which crate it is.
-pub use weldr_dataplane::{balancer, health, model, policy, proxy, snapshot, stats};
+pub use weldr_dataplane::{balancer, health, model, output, policy, proxy, snapshot, stats};

@@ -1,6 +1,13 @@
 //! The binary `weldr`.
 
-use std::{env, error::Error, ffi::OsString, io, process::ExitCode, time::Duration};
+use std::{
+    env,
+    error::Error,
+    ffi::OsString,
+    io::{self, Write as _},
+    process::ExitCode,
+    time::Duration,
+};
 
 use clap::ValueEnum as _;
 use tokio::runtime::{Builder, Runtime};
@@ -9,7 +16,8 @@ use weldr::{
     config::Config,
     demo,
     node::Node,
-    shutdown::{self, Signals},
+    reload::{self, Source},
+    shutdown::{self, Order, Signals},
     telemetry, vip,
 };
 use weldr_allocator::{Allocator, give_back_after};
@@ -33,7 +41,12 @@ fn main() -> ExitCode {
     if let Some(Subcommands::VipGuard) = args.command {
         return guard(args.options.log_format.unwrap_or_default());
     }
-    let mut config = match Config::load(args.options, args.config.as_deref()) {
+    let source = Source {
+        options: args.options,
+        file: args.config,
+    };
+    let loaded = Config::load(source.options.clone(), source.file.as_deref());
+    let mut config = match loaded {
         Ok(config) => config,
         Err(error) => return fail(&error, USAGE),
     };
@@ -46,7 +59,7 @@ fn main() -> ExitCode {
             Err(error) => return fail(&error, 1),
         }
     }
-    if let Err(error) = telemetry::init(config.log_format == LogFormat::Json) {
+    if let Err(error) = start_log(config.log_format) {
         return fail(&error, USAGE);
     }
     shutdown::raise_descriptor_limit();
@@ -55,10 +68,18 @@ fn main() -> ExitCode {
         .thread_name("weldr-control")
         .enable_all()
         .build();
-    match runtime {
-        Ok(runtime) => run(&runtime, config),
+    let code = match runtime {
+        Ok(runtime) => run(&runtime, &config, &source),
         Err(error) => fail(&error, 1),
-    }
+    };
+    telemetry::flush();
+    code
+}
+
+fn start_log(format: LogFormat) -> Result<(), telemetry::InitError> {
+    telemetry::init(format == LogFormat::Json)?;
+    telemetry::log_panics();
+    Ok(())
 }
 
 /// This very program, as the guard of its own addresses.
@@ -77,7 +98,7 @@ fn guard_command(log_format: LogFormat) -> io::Result<Vec<OsString>> {
 }
 
 fn guard(log_format: LogFormat) -> ExitCode {
-    if let Err(error) = telemetry::init(log_format == LogFormat::Json) {
+    if let Err(error) = start_log(log_format) {
         return fail(&error, USAGE);
     }
     let guarded = Builder::new_current_thread()
@@ -86,48 +107,96 @@ fn guard(log_format: LogFormat) -> ExitCode {
         .map_err(|error| Box::new(error) as Box<dyn Error>)
         .and_then(|runtime| Ok(runtime.block_on(vip::guard())?));
     match guarded {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => {
+            telemetry::flush();
+            ExitCode::SUCCESS
+        }
         Err(error) => fail(error.as_ref(), 1),
     }
 }
 
-fn run(runtime: &Runtime, config: Config) -> ExitCode {
+fn run(runtime: &Runtime, config: &Config, source: &Source) -> ExitCode {
     let ran = runtime.block_on(async {
         let mut signals = Signals::install()?;
-        let is_demo = config.demo;
-        let node = Node::start(config).await?;
-        let _demo = if is_demo {
+        let node = tokio::select! {
+            node = Node::start(config.clone()) => node?,
+            // What has begun by then is cut, and nothing that was acknowledged is lost.
+            signal = signals.stop() => end_at_once(signal),
+        };
+        let _demo = if config.demo {
             Some(demo::run(&node).await?)
         } else {
             None
         };
-        let signal = signals.received().await;
+        let signal = serve(&node, &mut signals, source, config).await;
         tracing::info!(
             signal,
             "stopping: running requests finish; a second signal ends at once"
         );
-        let stopped = tokio::select! {
-            () = node.shutdown() => ExitCode::SUCCESS,
-            signal = signals.received() => {
-                tracing::warn!(signal, "ending at once");
-                // Threads that finish requests are not waited for.
-                std::process::exit(1);
-            }
-        };
+        tokio::select! {
+            () = node.shutdown() => {}
+            signal = signals.stop() => end_at_once(signal),
+        }
         tracing::info!("stopped");
-        Ok::<_, Box<dyn Error + Send + Sync>>(stopped)
+        Ok::<_, Box<dyn Error + Send + Sync>>(ExitCode::SUCCESS)
     });
     ran.unwrap_or_else(|error| fail(error.as_ref(), 1))
 }
 
+/// Serves until a signal asks to stop, and gives its name.
+async fn serve(
+    node: &Node,
+    signals: &mut Signals,
+    source: &Source,
+    config: &Config,
+) -> &'static str {
+    loop {
+        match signals.received().await {
+            Order::Stop(name) => return name,
+            Order::Reload => {
+                tracing::info!(
+                    signal = "SIGHUP",
+                    "reopening log files and reading files again"
+                );
+                reload::reload(node, source, config);
+            }
+            Order::ReopenLogs => {
+                tracing::info!(signal = "SIGUSR1", "reopening log files");
+                node.reopen_logs();
+            }
+        }
+    }
+}
+
+/// Ends the process. Threads that finish requests are not waited for.
+fn end_at_once(signal: &'static str) -> ! {
+    tracing::warn!(signal, "ending at once");
+    telemetry::flush();
+    std::process::exit(1)
+}
+
 fn print_effective(config: &Config) -> ExitCode {
     match toml::to_string(&Options::from(config)) {
-        Ok(text) => {
-            print!("{text}");
-            ExitCode::SUCCESS
-        }
+        Ok(text) => match print(&text) {
+            Ok(()) => ExitCode::SUCCESS,
+            // Whoever reads it has seen enough: `weldr check-config | head -1`.
+            Err(PrintError(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+                ExitCode::SUCCESS
+            }
+            Err(error) => fail(&error, 1),
+        },
         Err(error) => fail(&error, 1),
     }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the configuration cannot be printed")]
+struct PrintError(#[source] io::Error);
+
+fn print(text: &str) -> Result<(), PrintError> {
+    let mut stdout = io::stdout().lock();
+    let written = stdout.write_all(text.as_bytes());
+    written.and_then(|()| stdout.flush()).map_err(PrintError)
 }
 
 /// One sentence on standard error: the error, and what lies beneath it.
@@ -140,6 +209,7 @@ fn fail(error: &(dyn Error + 'static), code: u8) -> ExitCode {
         sentence.push_str(&lines.lines().collect::<Vec<_>>().join(" "));
         source = cause.source();
     }
-    eprintln!("{sentence}");
+    sentence.push('\n');
+    telemetry::print_error(sentence);
     ExitCode::from(code)
 }

@@ -180,6 +180,11 @@ impl Node {
         &self.snapshots
     }
 
+    /// Opens the file of the access log again, if there is one.
+    pub fn reopen_logs(&self) {
+        self.workers.reopen_access_log();
+    }
+
     /// Stops the node, in this order:
     ///
     /// 1. The node is marked as not eligible to lead. If it leads and another node can, it drains the clients of its

@@ -2,14 +2,34 @@
 
 use std::io;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal as Number, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// SIGTERM and SIGINT, from the moment this is made.
+/// The signals that are orders, from the moment this is made. Those that are none are caught too, where the kernel would
+/// end the process:
+///
+/// - SIGUSR2 does nothing.
+/// - SIGXFSZ: with a handler, writing more of a file than the process may fails with EFBIG, like a full disk.
+/// - SIGPIPE is ignored by the runtime of Rust, so that writing to a closed connection fails with EPIPE.
 #[derive(Debug)]
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    quit: Signal,
+    hang_up: Signal,
+    user_1: Signal,
+    _ignored: [Signal; 2],
+}
+
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// SIGTERM, SIGINT or SIGQUIT: to stop. The name of the signal.
+    Stop(&'static str),
+    /// SIGHUP: to open log files again, and to read again what is read from files.
+    Reload,
+    /// SIGUSR1: to open log files again.
+    ReopenLogs,
 }
 
 impl Signals {
@@ -18,14 +38,33 @@ impl Signals {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            quit: signal(SignalKind::quit())?,
+            hang_up: signal(SignalKind::hangup())?,
+            user_1: signal(SignalKind::user_defined1())?,
+            _ignored: [
+                signal(SignalKind::user_defined2())?,
+                signal(SignalKind::from_raw(Number::XFSZ.as_raw()))?,
+            ],
         })
     }
 
-    /// Waits for a signal, and gives its name.
-    pub async fn received(&mut self) -> &'static str {
+    /// Waits for a signal that is an order.
+    pub async fn received(&mut self) -> Order {
         tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => Order::Stop("SIGTERM"),
+            _ = self.interrupt.recv() => Order::Stop("SIGINT"),
+            _ = self.quit.recv() => Order::Stop("SIGQUIT"),
+            _ = self.hang_up.recv() => Order::Reload,
+            _ = self.user_1.recv() => Order::ReopenLogs,
+        }
+    }
+
+    /// Waits for a signal to stop, and gives its name; others are dropped.
+    pub async fn stop(&mut self) -> &'static str {
+        loop {
+            if let Order::Stop(name) = self.received().await {
+                return name;
+            }
         }
     }
 }

@@ -25,11 +25,12 @@ const ROOMS: &[(&str, Option<&[&str]>)] = &[
     // Layer 0.
     ("buffer", Some(&[])),
     ("model", Some(&[])),
+    ("output", Some(&[])),
     ("policy", Some(&[])),
     ("shutdown", Some(&[])),
-    ("telemetry", Some(&[])),
     ("warnings", Some(&[])),
     // Layer 1.
+    ("telemetry", Some(&["output"])),
     ("args", Some(&["model", "policy"])),
     ("balancer", Some(&["model"])),
     ("config", Some(&["args", "model", "policy"])),
@@ -41,7 +42,8 @@ const ROOMS: &[(&str, Option<&[&str]>)] = &[
     (
         "proxy",
         Some(&[
-            "balancer", "buffer", "http1", "model", "policy", "snapshot", "stats", "warnings",
+            "balancer", "buffer", "http1", "model", "output", "policy", "snapshot", "stats",
+            "warnings",
         ]),
     ),
     (
@@ -62,7 +64,8 @@ const ROOMS: &[(&str, Option<&[&str]>)] = &[
         Some(&["cluster", "health", "model", "snapshot"]),
     ),
     // Layer 6. The demonstration is a user of the node's management API.
-    ("demo", Some(&["node", PROTO])),
+    ("demo", Some(&["node", "telemetry", PROTO])),
+    ("reload", Some(&["args", "config", "node"])),
     ("node", None),
     ("main", None),
     ("lib", None),

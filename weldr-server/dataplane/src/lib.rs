@@ -7,6 +7,7 @@ mod buffer;
 pub mod health;
 mod http1;
 pub mod model;
+pub mod output;
 pub mod policy;
 pub mod proxy;
 pub mod snapshot;

@@ -93,7 +93,7 @@ options! {
     #[arg(value_name = "FILE")]
     access_log_file: PathBuf,
 
-    /// Time that running requests get to finish after SIGTERM or SIGINT
+    /// Time that running requests get to finish after SIGTERM, SIGINT or SIGQUIT
     #[arg(value_name = "DURATION")]
     shutdown_timeout: Span,
 

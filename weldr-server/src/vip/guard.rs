@@ -13,7 +13,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::time::{ClockId, Timespec, clock_gettime};
+use rustix::{
+    process::Signal as Number,
+    time::{ClockId, Timespec, clock_gettime},
+};
 use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncBufRead, AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines},
@@ -180,7 +183,11 @@ pub async fn guard() -> Result<(), VipStartError> {
     let signals = [
         SignalKind::terminate(),
         SignalKind::interrupt(),
+        SignalKind::quit(),
         SignalKind::hangup(),
+        SignalKind::user_defined1(),
+        SignalKind::user_defined2(),
+        SignalKind::from_raw(Number::XFSZ.as_raw()),
     ];
     let caught: io::Result<Vec<Signal>> = signals.into_iter().map(signal).collect();
     let _caught = caught.map_err(VipStartError::Guard)?;

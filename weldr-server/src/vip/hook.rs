@@ -9,7 +9,12 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::{process::Command, time};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader},
+    process::Command,
+    task::JoinSet,
+    time,
+};
 
 use super::{
     backend::{AddressBackend, Found},
@@ -19,6 +24,10 @@ use crate::model::VirtualAddress;
 
 /// The time limit of one run of the hook.
 pub(super) const LIMIT: Duration = Duration::from_secs(10);
+/// How long what a hook wrote last is waited for when it has ended: something that it started may have the pipe open.
+const LAST_OUTPUT: Duration = Duration::from_millis(100);
+/// The longest part of a line of its output that is logged together, in bytes.
+const LONGEST_LINE: u64 = 1024;
 
 /// One address and the program that moves it.
 #[derive(Debug)]
@@ -60,19 +69,49 @@ impl<'h> Hook<'h> {
         command
             .args([what, &address.to_string(), self.interface])
             .stdin(Stdio::null())
+            // Standard error of this process may be closed, or a pipe that nobody reads.
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .process_group(0)
             .kill_on_drop(true);
         let mut child = command.spawn().map_err(BackendError::HookStart)?;
         let _group = Group(child.id());
+        let mut output = JoinSet::new();
+        if let Some(stdout) = child.stdout.take() {
+            output.spawn(log_output(self.program.to_owned(), stdout));
+        }
+        if let Some(stderr) = child.stderr.take() {
+            output.spawn(log_output(self.program.to_owned(), stderr));
+        }
         let Ok(ended) = time::timeout(LIMIT, child.wait()).await else {
             return Err(BackendError::Timeout(LIMIT));
         };
+        let logged = async { while output.join_next().await.is_some() {} };
+        // What comes later is lost.
+        let _ = time::timeout(LAST_OUTPUT, logged).await;
         let status = ended.map_err(BackendError::HookStart)?;
         tracing::info!(%program, what, %address, %status, "hook ended");
         if status.success() {
             Ok(())
         } else {
             Err(BackendError::HookFailed(status))
+        }
+    }
+}
+
+/// Logs each line that a hook writes.
+async fn log_output(program: PathBuf, output: impl AsyncRead + Unpin) {
+    let mut output = BufReader::new(output);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let mut part = (&mut output).take(LONGEST_LINE);
+        match part.read_until(b'\n', &mut line).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {
+                let text = String::from_utf8_lossy(&line);
+                tracing::info!(program = %program.display(), output = text.trim_end(), "hook output");
+            }
         }
     }
 }

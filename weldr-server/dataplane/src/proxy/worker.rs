@@ -1,6 +1,13 @@
 //! A thread of the data path: its runtime, its tasks, and how it stops.
 
-use std::{io, net::TcpListener, rc::Rc, sync::Arc, thread, time::Duration};
+use std::{
+    io,
+    net::TcpListener,
+    rc::Rc,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use tokio::{
     io::{Interest, unix::AsyncFd},
@@ -36,6 +43,7 @@ const TASK_POLLS_PER_POLL: u32 = 4 * SOCKETS_PER_POLL;
 pub struct Workers {
     threads: Vec<thread::JoinHandle<()>>,
     access_log: Option<Writer>,
+    stop_timeout: Duration,
     /// Closed when the last thread has ended.
     alive: watch::Receiver<()>,
 }
@@ -89,6 +97,7 @@ impl Workers {
         Ok(Self {
             threads,
             access_log,
+            stop_timeout: parts.stop_timeout,
             alive,
         })
     }
@@ -99,15 +108,24 @@ impl Workers {
         async move { while alive.changed().await.is_ok() {} }
     }
 
-    /// Blocks until every worker has finished; they do after [`WorkerParts::stop`] is cancelled.
+    /// Opens the file of the access log again, if there is one.
+    pub fn reopen_access_log(&self) {
+        if let Some(access_log) = &self.access_log {
+            access_log.reopen();
+        }
+    }
+
+    /// Blocks until every worker has finished; they do after [`WorkerParts::stop`] is cancelled, from which on the
+    /// shutdown timeout counts.
     pub fn join(self) {
+        let begun = Instant::now();
         for worker in self.threads {
             if worker.join().is_err() {
                 tracing::error!("a worker panicked");
             }
         }
         if let Some(access_log) = self.access_log {
-            access_log.join();
+            access_log.join(begun, self.stop_timeout);
         }
     }
 }

@@ -1,20 +1,26 @@
 //! One line for each request, written without holding up the worker that served it.
 //!
 //! A worker writes lines into memory and hands a batch over when it is large, or a moment old; a thread of its own
-//! writes batches to where they go. When that is too slow, lines are lost, counted and told of, and no request waits.
+//! writes batches to where they go. When that is too slow or fails, lines are lost and counted, the count is logged, and
+//! no request waits.
 
 mod line;
+mod progress;
 mod writer;
 
 use std::{
     cell::{Cell, RefCell},
-    sync::mpsc::{self, Receiver, SyncSender, TrySendError},
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, SyncSender, TrySendError},
+    },
     time::Duration,
 };
 
 use crate::policy::AccessLogFormat;
 
 pub(super) use line::{Entry, Times};
+use progress::Progress;
 pub use writer::OpenError;
 pub(super) use writer::{AccessLogEnd, Writer};
 
@@ -32,8 +38,8 @@ pub(super) struct AccessLog {
     format: AccessLogFormat,
     lines: RefCell<Vec<u8>>,
     count: Cell<u64>,
-    lost: Cell<u64>,
     batches: SyncSender<Batch>,
+    progress: Arc<Progress>,
     /// Memory of batches that were written, and the other end of it.
     spare: (SyncSender<Vec<u8>>, Receiver<Vec<u8>>),
 }
@@ -42,18 +48,20 @@ pub(super) struct AccessLog {
 #[derive(Debug)]
 struct Batch {
     lines: Vec<u8>,
+    /// How many lines there are.
+    count: u64,
     /// Where their memory goes when they are written.
     spare: SyncSender<Vec<u8>>,
 }
 
 impl AccessLog {
-    fn new(format: AccessLogFormat, batches: SyncSender<Batch>) -> Self {
+    fn new(format: AccessLogFormat, batches: SyncSender<Batch>, progress: Arc<Progress>) -> Self {
         Self {
             format,
             lines: RefCell::new(Vec::with_capacity(BATCH)),
             count: Cell::new(0),
-            lost: Cell::new(0),
             batches,
+            progress,
             spare: mpsc::sync_channel(MOST_SPARE),
         }
     }
@@ -82,23 +90,21 @@ impl AccessLog {
         let (back, spare) = &self.spare;
         let next = spare.try_recv();
         let next = next.unwrap_or_else(|_| Vec::with_capacity(BATCH));
+        let count = self.count.take();
         let batch = Batch {
             lines: self.lines.replace(next),
+            count,
             spare: back.clone(),
         };
-        let lines = self.count.take();
+        self.progress.queued(count);
         match self.batches.try_send(batch) {
-            Ok(()) => {
-                let lost = self.lost.take();
-                if lost > 0 {
+            Ok(()) => {}
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                if self.progress.dropped(count) {
                     tracing::warn!(
-                        lost,
-                        "lines of the access log were lost: it could not be written fast enough"
+                        "lines of the access log are lost: it is not written fast enough"
                     );
                 }
-            }
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                self.lost.set(self.lost.get() + lines);
             }
         }
     }
@@ -107,12 +113,5 @@ impl AccessLog {
 impl Drop for AccessLog {
     fn drop(&mut self) {
         self.flush();
-        let lost = self.lost.get();
-        if lost > 0 {
-            tracing::warn!(
-                lost,
-                "lines of the access log were lost: it could not be written fast enough"
-            );
-        }
     }
 }

@@ -1,23 +1,32 @@
 //! The thread that writes.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Write},
+    fs, io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
+    },
     thread,
     time::{Duration, Instant},
 };
 
-use crate::policy::{AccessLogFormat, AccessLogOptions};
+use crate::{
+    output::{Destination, LineWriter, Unwritten},
+    policy::{AccessLogFormat, AccessLogOptions},
+};
 
-use super::{AccessLog, Batch};
+use super::{AccessLog, Batch, progress::Progress};
 
 /// Batches that may wait to be written.
 const MOST_WAITING: usize = 256;
-/// How often it is looked whether the file was moved away.
+/// How often it is looked whether the file was moved away, and how often lost lines are reported.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long the last lines may make no progress when the workers have ended.
+const STALLED: Duration = Duration::from_secs(1);
+/// How long the last lines may take in any case: the workers may have used all of the shutdown timeout.
+const LAST_LINES: Duration = Duration::from_millis(500);
 
 /// Why there is no access log.
 #[derive(Debug, thiserror::Error)]
@@ -31,17 +40,23 @@ pub enum OpenError {
         #[source]
         source: io::Error,
     },
+    /// Standard output cannot be used.
+    #[error("the access log cannot be written to standard output")]
+    Output(#[source] io::Error),
     /// The thread cannot be started.
     #[error("the thread that writes the access log cannot be started")]
     Thread(#[source] io::Error),
 }
 
-/// Where lines go. It ends when the last worker has dropped its end.
+/// Where lines go. Its thread ends when the last worker has dropped its end.
 #[derive(Debug)]
 pub(in crate::proxy) struct Writer {
     format: AccessLogFormat,
     batches: SyncSender<Batch>,
+    progress: Arc<Progress>,
     thread: thread::JoinHandle<()>,
+    /// Closed when the thread has ended.
+    ended: Receiver<()>,
 }
 
 impl Writer {
@@ -51,15 +66,28 @@ impl Writer {
             return Ok(None);
         }
         let sink = Sink::open(options.file.clone())?;
-        let (batches, waiting) = mpsc::sync_channel(MOST_WAITING);
+        let (batches, queued) = mpsc::sync_channel(MOST_WAITING);
+        let (lives, ended) = mpsc::sync_channel(0);
+        let progress = Arc::<Progress>::default();
+        let writing = Writing {
+            sink,
+            progress: Arc::clone(&progress),
+            is_failing: false,
+            looked: Instant::now(),
+        };
         let thread = thread::Builder::new()
             .name("weldr-access-log".to_owned())
-            .spawn(move || write(sink, &waiting))
+            .spawn(move || {
+                let _lives = lives;
+                writing.run(&queued);
+            })
             .map_err(OpenError::Thread)?;
         Ok(Some(Self {
             format: options.format,
             batches,
+            progress,
             thread,
+            ended,
         }))
     }
 
@@ -68,12 +96,34 @@ impl Writer {
         AccessLogEnd {
             format: self.format,
             batches: self.batches.clone(),
+            progress: Arc::clone(&self.progress),
         }
     }
 
-    /// Waits until everything is written.
-    pub(in crate::proxy) fn join(self) {
+    /// Opens the file again, within a second: what is handed over from then on is in the file that is at its path.
+    pub(in crate::proxy) fn reopen(&self) {
+        self.progress.ask_to_reopen();
+    }
+
+    /// Waits until everything is written, while that makes progress, and until `timeout` after `begun` at the longest.
+    pub(in crate::proxy) fn join(self, begun: Instant, timeout: Duration) {
         drop(self.batches);
+        let mut done = self.progress.done();
+        loop {
+            let left = timeout.saturating_sub(begun.elapsed());
+            match self.ended.recv_timeout(left.clamp(LAST_LINES, STALLED)) {
+                Err(RecvTimeoutError::Timeout) => {
+                    let is_stalled = self.progress.done() == done;
+                    if is_stalled || timeout <= begun.elapsed() {
+                        let lost = self.progress.waiting() + self.progress.take_lost();
+                        tracing::warn!(lost, "the access log could not be written in time");
+                        return;
+                    }
+                    done = self.progress.done();
+                }
+                Ok(()) | Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
         if self.thread.join().is_err() {
             tracing::error!("the thread of the access log panicked");
         }
@@ -85,92 +135,146 @@ impl Writer {
 pub(in crate::proxy) struct AccessLogEnd {
     format: AccessLogFormat,
     batches: SyncSender<Batch>,
+    progress: Arc<Progress>,
 }
 
 impl From<AccessLogEnd> for AccessLog {
     fn from(end: AccessLogEnd) -> Self {
-        Self::new(end.format, end.batches)
+        Self::new(end.format, end.batches, end.progress)
     }
 }
 
-fn write(mut sink: Sink, waiting: &Receiver<Batch>) {
-    let mut failing = false;
-    let mut looked = Instant::now();
-    loop {
-        match waiting.recv_timeout(LOOK.saturating_sub(looked.elapsed())) {
-            Ok(Batch { mut lines, spare }) => {
-                let written = sink.write(&lines);
-                lines.clear();
-                // When the worker has enough, or has ended, nobody needs it.
-                let _ = spare.try_send(lines);
-                // What is told is the change.
-                match (&written, failing) {
-                    (Ok(()), true) => tracing::info!("the access log is written again"),
-                    (Err(error), false) => {
-                        tracing::error!(%error, "the access log cannot be written; lines are lost");
-                    }
-                    (Ok(()), false) | (Err(_), true) => {}
-                }
-                failing = written.is_err();
+/// The state of the thread.
+struct Writing {
+    sink: Sink,
+    progress: Arc<Progress>,
+    is_failing: bool,
+    /// When it was last looked whether the file was moved, and lost lines were reported.
+    looked: Instant,
+}
+
+impl Writing {
+    fn run(mut self, queued: &Receiver<Batch>) {
+        loop {
+            let received = queued.recv_timeout(LOOK.saturating_sub(self.looked.elapsed()));
+            if self.progress.take_reopen() {
+                self.sink.reopen();
             }
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return,
+            match received {
+                Ok(batch) => self.write(batch),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if self.looked.elapsed() >= LOOK {
+                self.sink.follow();
+                if !self.is_failing {
+                    self.report_lost();
+                }
+                self.looked = Instant::now();
+            }
         }
-        if looked.elapsed() >= LOOK {
-            sink.follow();
-            looked = Instant::now();
+        self.report_lost();
+    }
+
+    fn write(&mut self, batch: Batch) {
+        let Batch {
+            mut lines,
+            count,
+            spare,
+        } = batch;
+        let written = self.sink.writer().write(&lines);
+        lines.clear();
+        // When the worker has enough, or has ended, nobody needs it.
+        let _ = spare.try_send(lines);
+        let lost = written
+            .as_ref()
+            .err()
+            .map_or(0, |unwritten| unwritten.lines);
+        self.progress.written(count, lost);
+        self.note(written);
+    }
+
+    /// Logs it when writing begins or ends to fail.
+    fn note(&mut self, written: Result<(), Unwritten>) {
+        let was_failing = std::mem::replace(&mut self.is_failing, written.is_err());
+        match written {
+            Ok(()) if was_failing => {
+                tracing::info!("the access log is written again");
+                self.report_lost();
+            }
+            Err(Unwritten { source, .. }) if !was_failing => {
+                tracing::error!(error = %source, "the access log cannot be written; lines are lost");
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+
+    fn report_lost(&self) {
+        let lost = self.progress.take_lost();
+        if lost > 0 {
+            tracing::warn!(lost, "lines of the access log were lost");
         }
     }
 }
 
 enum Sink {
-    Output(io::Stdout),
-    File { path: PathBuf, file: File },
+    Output(LineWriter<Destination>),
+    File {
+        path: PathBuf,
+        file: LineWriter<Destination>,
+    },
 }
 
 impl Sink {
     fn open(path: Option<PathBuf>) -> Result<Self, OpenError> {
         let Some(path) = path else {
-            return Ok(Self::Output(io::stdout()));
+            return Destination::of(io::stdout())
+                .map(Self::Output)
+                .map_err(OpenError::Output);
         };
-        match append_to(&path) {
+        match Destination::append_to(&path) {
             Ok(file) => Ok(Self::File { path, file }),
             Err(source) => Err(OpenError::File { path, source }),
         }
     }
 
-    fn write(&mut self, batch: &[u8]) -> io::Result<()> {
+    fn writer(&mut self) -> &mut LineWriter<Destination> {
         match self {
-            Self::Output(output) => {
-                output.write_all(batch)?;
-                output.flush()
-            }
-            Self::File { file, .. } => file.write_all(batch),
+            Self::Output(writer) | Self::File { file: writer, .. } => writer,
         }
     }
 
     /// Goes on in a new file when the old one was moved or removed, as log rotation does.
     fn follow(&mut self) {
+        if let Self::File { path, file } = self
+            && was_moved(path, file.output())
+        {
+            self.reopen();
+        }
+    }
+
+    /// Goes on in the file that is at the path.
+    fn reopen(&mut self) {
         let Self::File { path, file } = self else {
             return;
         };
-        let is_same = match (fs::metadata(&*path), file.metadata()) {
-            (Ok(there), Ok(open)) => (there.dev(), there.ino()) == (open.dev(), open.ino()),
-            (Err(error), _) => error.kind() != io::ErrorKind::NotFound,
-            (_, Err(_)) => true,
-        };
-        if is_same {
-            return;
-        }
-        match append_to(path) {
-            Ok(new) => *file = new,
+        match Destination::append_to(path) {
+            Ok(new) => {
+                *file = new;
+                tracing::info!(file = %path.display(), "access log reopened");
+            }
             Err(error) => {
-                tracing::warn!(%error, "the access log was moved, and cannot be opened anew");
+                tracing::warn!(%error, file = %path.display(), "the access log cannot be reopened");
             }
         }
     }
 }
 
-fn append_to(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).open(path)
+/// Whether another file is at `path` than the open one, or none.
+fn was_moved(path: &Path, open: &Destination) -> bool {
+    match (fs::metadata(path), open.file().metadata()) {
+        (Ok(there), Ok(open)) => (there.dev(), there.ino()) != (open.dev(), open.ino()),
+        (Err(error), _) => error.kind() == io::ErrorKind::NotFound,
+        (_, Err(_)) => false,
+    }
 }
