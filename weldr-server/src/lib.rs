@@ -13,4 +13,4 @@ pub mod telemetry;
 pub mod vip;
 
 // The rooms of the data plane, so that a path says the room and not in which crate it is.
-pub use weldr_dataplane::{balancer, health, model, output, policy, proxy, snapshot, stats};
+pub use weldr_dataplane::{balancer, clock, health, model, output, policy, proxy, snapshot, stats};

@@ -24,6 +24,7 @@ const DATA_PLANE: &str = "weldr_dataplane";
 const ROOMS: &[(&str, Option<&[&str]>)] = &[
     // Layer 0.
     ("buffer", Some(&[])),
+    ("clock", Some(&[])),
     ("model", Some(&[])),
     ("output", Some(&[])),
     ("policy", Some(&[])),
@@ -37,31 +38,31 @@ const ROOMS: &[(&str, Option<&[&str]>)] = &[
     ("http1", Some(&["buffer"])),
     // Layer 2.
     ("stats", Some(&["balancer", "model"])),
-    ("snapshot", Some(&["balancer", "model", "stats"])),
+    ("snapshot", Some(&["balancer", "clock", "model", "stats"])),
     // Layer 3, data. The proxy would run unchanged from a static file.
     (
         "proxy",
         Some(&[
-            "balancer", "buffer", "http1", "model", "output", "policy", "snapshot", "stats",
+            "balancer", "buffer", "clock", "http1", "model", "output", "policy", "snapshot", "stats",
             "warnings",
         ]),
     ),
     (
         "health",
-        Some(&["balancer", "http1", "model", "snapshot", "stats"]),
+        Some(&["balancer", "clock", "http1", "model", "snapshot", "stats"]),
     ),
     // Layer 3, control.
     ("cluster", Some(&["model", PROTO])),
-    ("vip", Some(&["config", "model"])),
+    ("vip", Some(&["clock", "config", "model"])),
     // Layer 4.
     (
         "management",
-        Some(&["cluster", "model", "snapshot", "stats", PROTO]),
+        Some(&["clock", "cluster", "model", "snapshot", "stats", PROTO]),
     ),
     // Layer 5.
     (
         "reconcile",
-        Some(&["cluster", "health", "model", "snapshot"]),
+        Some(&["clock", "cluster", "health", "model", "snapshot"]),
     ),
     // Layer 6. The demonstration is a user of the node's management API.
     ("demo", Some(&["node", "telemetry", PROTO])),

@@ -4,6 +4,7 @@
 
 pub mod balancer;
 mod buffer;
+pub mod clock;
 pub mod health;
 mod http1;
 pub mod model;
