@@ -6,13 +6,14 @@ use std::{
     ffi::OsString,
     io::{self, Write as _},
     process::ExitCode,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use clap::ValueEnum as _;
 use tokio::runtime::{Builder, Runtime};
 use weldr::{
     args::{Args, LogFormat, Options, Subcommands},
+    clock::dates,
     config::Config,
     demo,
     node::Node,
@@ -118,6 +119,9 @@ fn guard(log_format: LogFormat) -> ExitCode {
 fn run(runtime: &Runtime, config: &Config, source: &Source) -> ExitCode {
     let ran = runtime.block_on(async {
         let mut signals = Signals::install()?;
+        if let Some(doubt) = dates::doubt(SystemTime::now()) {
+            tracing::warn!("{doubt}");
+        }
         let node = tokio::select! {
             node = Node::start(config.clone()) => node?,
             // What has begun by then is cut, and nothing that was acknowledged is lost.

@@ -5,7 +5,7 @@ mod client_drain;
 use std::{
     net::SocketAddr,
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use tokio::{
@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use weldr_proto::raft::v1::ServerReport;
 
 use crate::{
+    clock::dates,
     cluster::{
         self, ChangeError, Handle, Log, NetworkOptions, OpenError, Opened, ProposeError, Reporter,
         StoreOptions, TlsFiles,
@@ -140,7 +141,7 @@ impl Node {
             snapshots: snapshots.clone(),
             clients,
             rates,
-            started_at: SystemTime::now(),
+            started_at: dates::now(),
             own,
         };
         let options = management::ServeOptions { rest: config.rest };
@@ -309,7 +310,7 @@ fn reporter(snapshots: Snapshots) -> Reporter {
             state: view.health.state.as_str().to_owned(),
             reason: view.health.reason.as_str().to_owned(),
             description: view.health.description.clone(),
-            since: Timestamp::from(view.health.since).0,
+            since: Timestamp::from(view.since()).0,
             in_flight: view.live.in_flight(),
         };
         servers.map(report).collect()

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use prost_types::Timestamp;
 use weldr_proto::v1::{Outcomes, ServerStats, Stats};
 
+use crate::output::figures;
+
 /// Rates per second between two samples.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Rates {
@@ -81,11 +83,16 @@ pub(crate) fn by_id(servers: &[ServerStats]) -> HashMap<u64, &ServerStats> {
 }
 
 fn seconds_between(earlier: &Stats, later: &Stats) -> Option<f64> {
-    if earlier.started_at != later.started_at {
-        return None;
-    }
-    let seconds = |at: Timestamp| at.seconds as f64 + f64::from(at.nanos) / 1e9;
-    let passed = seconds(later.at?) - seconds(earlier.at?);
+    let passed = match (earlier.uptime, later.uptime) {
+        // A run that was restarted has an uptime that begins anew.
+        (Some(earlier), Some(later)) => figures::seconds(later) - figures::seconds(earlier),
+        // A weldr that does not tell its uptime.
+        _ if earlier.started_at != later.started_at => return None,
+        _ => {
+            let seconds = |at: Timestamp| at.seconds as f64 + f64::from(at.nanos) / 1e9;
+            seconds(later.at?) - seconds(earlier.at?)
+        }
+    };
     (passed > 0.0).then_some(passed)
 }
 
@@ -148,6 +155,26 @@ mod tests {
         });
         assert_eq!(between(&earlier, &restarted), None);
         assert!(per_server(&earlier, &restarted).is_empty());
+    }
+
+    #[test]
+    fn a_step_of_the_clock_changes_no_rate() {
+        let up = |seconds, mut sample: Stats| {
+            sample.uptime = Some(prost_types::Duration { seconds, nanos: 0 });
+            sample
+        };
+        let earlier = up(10, sample(50_000, 10, 0));
+        for at in [1_000, 51_000, 3_600_000] {
+            let mut later = up(11, sample(at, 60, 0));
+            later.started_at = Some(Timestamp {
+                seconds: at,
+                nanos: 0,
+            });
+            let rates = between(&earlier, &later).expect("a second passed");
+            assert_eq!(rates.client, 50.0);
+        }
+        let restarted = up(1, sample(52_000, 60, 0));
+        assert_eq!(between(&earlier, &restarted), None);
     }
 
     #[test]

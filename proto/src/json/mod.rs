@@ -44,10 +44,13 @@ impl Serialize for Seconds {
     }
 }
 
-/// A time as RFC 3339, in UTC, with milliseconds. `None` if there is none, or if it is outside of what the system can
-/// represent.
+/// A time as RFC 3339, in UTC, with milliseconds. `None` if there is none, or if its year is not one from 1970 to 9999,
+/// which a machine can have set its clock to.
 pub fn time(time: Option<prost_types::Timestamp>) -> Option<String> {
-    let time = SystemTime::try_from(time?).ok()?;
+    /// 9999-12-31T23:59:59Z.
+    const LAST: i64 = 253_402_300_799;
+    let time = time.filter(|time| (0..=LAST).contains(&time.seconds))?;
+    let time = SystemTime::try_from(time).ok()?;
     Some(humantime::format_rfc3339_millis(time).to_string())
 }
 
@@ -61,5 +64,22 @@ fn ip_and_port(address: &str) -> (String, String) {
     match address.parse::<SocketAddr>() {
         Ok(address) => (address.ip().to_string(), address.port().to_string()),
         Err(_) => (address.to_owned(), String::new()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A node's clock may be set to anything.
+    #[test]
+    fn a_time_that_cannot_be_written_is_left_out() {
+        let written = |seconds, nanos| time(Some(prost_types::Timestamp { seconds, nanos }));
+        assert_eq!(written(0, 0).as_deref(), Some("1970-01-01T00:00:00.000Z"));
+        let last = written(253_402_300_799, 999_000_000);
+        assert_eq!(last.as_deref(), Some("9999-12-31T23:59:59.999Z"));
+        for seconds in [-1, 253_402_300_800, i64::MIN, i64::MAX] {
+            assert_eq!(written(seconds, 0), None, "{seconds}");
+        }
     }
 }

@@ -32,6 +32,7 @@ pub struct Stats {
     #[serde(flatten)]
     pub totals: Totals,
     pub client_detail: ClientStats,
+    pub uptime_seconds: Option<Seconds>,
 }
 
 impl From<&v1::Stats> for Stats {
@@ -41,6 +42,7 @@ impl From<&v1::Stats> for Stats {
             started_at: time(stats.started_at),
             totals: Totals::from(stats),
             client_detail: stats.client_detail.unwrap_or_default().into(),
+            uptime_seconds: stats.uptime.map(Seconds),
         }
     }
 }

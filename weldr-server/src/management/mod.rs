@@ -47,7 +47,7 @@ pub struct ManagementContext {
     pub clients: Arc<Sharded<ClientShard>>,
     /// Requests per second, of the node and of each server.
     pub rates: Arc<Rates>,
-    /// The time at which the statistics began.
+    /// The time at which the statistics began, by [`crate::clock::dates`].
     pub started_at: SystemTime,
     /// Where this node itself listens: no server may be there.
     pub own: OwnAddresses,

@@ -7,7 +7,9 @@ use tokio::{sync::watch, time};
 use weldr_proto::raft::v1::VirtualAddress;
 
 use crate::{
+    clock::dates,
     cluster::StepDownHook,
+    model::Timestamp,
     proxy::HandOver,
     stats::{ClientShard, Sharded, Totals},
     vip::{AddressStatus, Standing},
@@ -96,7 +98,7 @@ impl StepDownHook for ClientDrain {
             interface: status.interface.clone(),
             held: status.standing == Standing::Holding,
             standing: status.standing.to_string(),
-            since: status.since.0,
+            since: Timestamp::from(dates::shown(status.since.into())).0,
             failing: matches!(status.standing, Standing::Failing(_)),
         };
         addresses.iter().map(told).collect()
@@ -112,7 +114,7 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::{model::Timestamp, vip::Absence};
+    use crate::vip::Absence;
 
     const RELEASE: Duration = Duration::from_secs(11);
     const NOT_LEADER: Standing = Standing::Absent(Absence::NotLeader);

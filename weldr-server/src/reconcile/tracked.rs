@@ -1,10 +1,11 @@
 //! One server: its desired state, its health, its prober and its follow-up.
 
-use std::{sync::Arc, time::SystemTime};
+use std::sync::Arc;
 
 use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
+    clock::dates,
     health::{Observation, Prober},
     model::{Health, HealthState, PoolSettings, Server, ServerId},
     snapshot::{LiveServer, ServerView},
@@ -39,9 +40,9 @@ impl Tracked {
         let to_make = (desired.wants_checks() && !is_own).then(|| check.clone());
         let prober = Prober::start(desired.id, desired.address, to_make, failures, observations);
         let observed = if is_own {
-            Health::own_address(SystemTime::now())
+            Health::own_address(dates::now())
         } else {
-            Health::initial(SystemTime::now())
+            Health::initial(dates::now())
         };
         let health = Health::of(desired, &observed);
         let view = Arc::new(ServerView {

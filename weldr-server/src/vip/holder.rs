@@ -18,7 +18,7 @@ use super::{
     ownership::{Action, ActionOutcome, AddressOwnership, Eligibility, Next},
     status::{Absence, AddressStatus, Standing},
 };
-use crate::model::{Timestamp, VirtualAddress};
+use crate::{clock::dates, model::VirtualAddress};
 
 /// One address, its backend and the state of its ownership.
 pub(super) struct Holder<B> {
@@ -220,7 +220,7 @@ impl Report {
             let is_new = entry.standing != standing;
             if is_new {
                 entry.standing = standing;
-                entry.since = Timestamp::now();
+                entry.since = dates::now().into();
             }
             is_new
         });
@@ -235,7 +235,7 @@ mod tests {
     use tokio_util::sync::CancellationToken;
 
     use super::*;
-    use crate::vip::inputs::Inputs;
+    use crate::{model::Timestamp, vip::inputs::Inputs};
 
     const LEASE: Duration = Duration::from_secs(1);
 

@@ -59,10 +59,7 @@ pub use guard::guard;
 pub use inputs::Inputs;
 pub use status::{Absence, AddressStatus, Standing};
 
-use crate::{
-    config::VirtualAddresses,
-    model::{Timestamp, VirtualAddress},
-};
+use crate::{clock::dates, config::VirtualAddresses, model::VirtualAddress};
 use backend::AddressBackend;
 use guard::Guard;
 use holder::Holder;
@@ -99,7 +96,7 @@ impl Vip {
             address: *address,
             interface: addresses.interface.clone(),
             standing: standing.clone(),
-            since: Timestamp::now(),
+            since: dates::now().into(),
         };
         let statuses = watch::Sender::new(addresses.addresses.iter().map(entry).collect());
         let status = statuses.subscribe();

@@ -13,7 +13,7 @@ pub struct AddressStatus {
     pub interface: String,
     /// Whether this node has the address.
     pub standing: Standing,
-    /// Since when.
+    /// Since when, by [`crate::clock::dates`].
     pub since: Timestamp,
 }
 

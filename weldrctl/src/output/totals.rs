@@ -205,6 +205,7 @@ mod tests {
         Stats {
             at: Some(Timestamp { seconds, nanos: 0 }),
             started_at: Some(Timestamp::default()),
+            uptime: None,
             client: outcomes,
             server: outcomes,
             client_detail: Some(ClientStats {

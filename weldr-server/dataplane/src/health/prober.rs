@@ -5,7 +5,6 @@ use std::{
     net::SocketAddr,
     pin::Pin,
     sync::Arc,
-    time::SystemTime,
 };
 
 use tokio::{
@@ -21,7 +20,10 @@ use super::{
     schedule::Schedule,
     threshold::{Change, Threshold},
 };
-use crate::model::{Health, HealthCheck, HealthState, Reason, ServerId};
+use crate::{
+    clock::dates,
+    model::{Health, HealthCheck, HealthState, Reason, ServerId},
+};
 
 /// Checks that run at once, over all servers of this process: a thousand servers that are added together
 /// are not a burst of packets, and thousands that do not answer leave slots to those that do.
@@ -102,7 +104,7 @@ impl Prober {
         let task = Task {
             server,
             address,
-            threshold: Threshold::new(SystemTime::now()),
+            threshold: Threshold::new(dates::now()),
             schedule: Schedule::new(Instant::now()),
             orders,
             failures: Some(failures),
@@ -196,7 +198,7 @@ where
     /// Makes `check` again and again until there is another order.
     async fn watch_over(&mut self, check: &Arc<HealthCheck>, anew: bool) -> Result<(), Gone> {
         if anew {
-            self.threshold = Threshold::new(SystemTime::now());
+            self.threshold = Threshold::new(dates::now());
             self.tell().await?;
         }
         let at = self.schedule.start(Instant::now());
@@ -250,7 +252,7 @@ where
     ) -> Result<(), Gone> {
         let change = self
             .threshold
-            .record(result, check.into(), SystemTime::now());
+            .record(result, check.into(), dates::now());
         match change {
             Change::None => return Ok(()),
             Change::Told => {}

@@ -13,7 +13,8 @@ pub struct Health {
     pub reason: Reason,
     /// Why, for people: `connection refused (3 checks failed in a row)`.
     pub description: String,
-    /// When it came into `state`.
+    /// When it came into `state`: by `clock::dates` where checks decided it, by the date of the command where
+    /// operators did.
     pub since: SystemTime,
 }
 

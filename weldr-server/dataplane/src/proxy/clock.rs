@@ -6,6 +6,8 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use crate::clock::dates;
+
 /// An IMF-fixdate: RFC 9110, section 5.6.7.
 pub(super) type HttpDate = [u8; 29];
 
@@ -42,7 +44,8 @@ impl Clock {
 
 fn written(time: SystemTime) -> HttpDate {
     let mut date = [b' '; 29];
-    // It is as long as that until the year 10000.
+    let time = dates::writable(time);
+    // Writing a date of that length to an array of its length cannot fail.
     let _ = write!(&mut date[..], "{}", httpdate::HttpDate::from(time));
     date
 }
@@ -57,6 +60,15 @@ mod tests {
     fn a_date_is_as_http_has_it() {
         let time = UNIX_EPOCH + Duration::from_secs(784_111_777);
         assert_eq!(&written(time), b"Sun, 06 Nov 1994 08:49:37 GMT");
+    }
+
+    /// The clock of a machine may be set to anything.
+    #[test]
+    fn a_date_that_cannot_be_written_is_the_nearest_that_can() {
+        let before_1970 = UNIX_EPOCH - Duration::from_secs(1);
+        assert_eq!(&written(before_1970), b"Thu, 01 Jan 1970 00:00:00 GMT");
+        let year_10000 = UNIX_EPOCH + Duration::from_hours(70_389_528);
+        assert_eq!(&written(year_10000), b"Fri, 31 Dec 9999 23:59:59 GMT");
     }
 
     #[test]

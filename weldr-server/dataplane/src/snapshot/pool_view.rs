@@ -1,11 +1,14 @@
 //! A pool as the data path sees it.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::SystemTime};
 
 use rpds::RedBlackTreeMapSync;
 
-use crate::model::{
-    Health, HealthCheck, HealthState, PoolName, PoolSettings, Reason, Revision, Server,
+use crate::{
+    clock::dates,
+    model::{
+        Health, HealthCheck, HealthState, PoolName, PoolSettings, Reason, Revision, Server,
+    },
 };
 
 use super::{Candidates, LiveServer};
@@ -27,6 +30,17 @@ impl ServerView {
     /// Whether it may be chosen for a request, healthy or not: operators want that, and it is not this node itself.
     fn may_take_requests(&self) -> bool {
         self.desired.wants_requests() && self.health.reason != Reason::OwnAddress
+    }
+
+    /// The date since which it is in its state, by the clock of this machine as it is set now.
+    pub fn since(&self) -> SystemTime {
+        match self.health.state {
+            HealthState::Initial | HealthState::Healthy | HealthState::Unhealthy => {
+                dates::shown(self.health.since)
+            }
+            // The date of a command: another node may have made it, before this process was there.
+            HealthState::Draining | HealthState::Unused => self.health.since,
+        }
     }
 }
 
@@ -198,7 +212,7 @@ impl PoolView {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeMap, time::SystemTime};
+    use std::collections::BTreeMap;
 
     use proptest::prelude::*;
 

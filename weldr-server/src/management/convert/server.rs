@@ -3,7 +3,7 @@
 use weldr_proto::v1;
 
 use crate::{
-    model::{AdminState, Health, HealthState, Invalid, PoolName, Reason, Weight},
+    model::{AdminState, HealthState, Invalid, PoolName, Reason, Weight},
     snapshot::ServerView,
 };
 
@@ -40,7 +40,7 @@ pub(in crate::management) fn server(pool: &PoolName, view: &ServerView) -> v1::S
         admin_state: proto_admin_state(desired.spec.admin).into(),
         check: check::overrides(&desired.spec.check),
         effective_check: Some(check::full_check(&view.check)),
-        health: Some(proto_health(&view.health)),
+        health: Some(proto_health(view)),
         removal_deadline: desired
             .removal
             .map(|removal| proto_timestamp(removal.deadline)),
@@ -58,12 +58,13 @@ pub(super) fn proto_admin_state(state: AdminState) -> v1::AdminState {
     }
 }
 
-pub(super) fn proto_health(health: &Health) -> v1::Health {
+pub(super) fn proto_health(view: &ServerView) -> v1::Health {
+    let health = &view.health;
     v1::Health {
         state: proto_state(health.state).into(),
         reason: proto_reason(health.reason).into(),
         description: health.description.clone(),
-        since: Some(proto_timestamp(health.since)),
+        since: Some(proto_timestamp(view.since())),
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use weldr_proto::v1;
 
 use crate::{
+    clock::dates,
     management::ManagementContext,
     snapshot::{PoolView, ServerView},
     stats::{Latency, Outcomes, Rates, StatusTotals, Totals},
@@ -19,9 +20,11 @@ pub(in crate::management) fn stats(context: &ManagementContext, pool: &PoolView)
         server,
         detail,
     } = Totals::sum(&context.clients);
+    let uptime = dates::now().duration_since(context.started_at);
     v1::Stats {
         at: Some(proto_timestamp(SystemTime::now())),
-        started_at: Some(proto_timestamp(context.started_at)),
+        started_at: Some(proto_timestamp(dates::shown(context.started_at))),
+        uptime: proto_duration(uptime.unwrap_or_default()),
         client: Some(outcomes(client)),
         server: Some(outcomes(server)),
         client_detail: Some(v1::ClientStats {
@@ -57,7 +60,7 @@ fn server_stats(view: &ServerView, rates: &Rates) -> v1::ServerStats {
         statuses: Some(statuses(totals.statuses)),
         latency: Some(latency(&totals.latency)),
         requests_per_second: rates.server(view.desired.id),
-        health: Some(server::proto_health(&view.health)),
+        health: Some(server::proto_health(view)),
         weight: view.desired.spec.weight.get(),
         admin_state: server::proto_admin_state(view.desired.spec.admin).into(),
     }

@@ -45,7 +45,7 @@ pub(super) fn changes(before: &PoolView, after: &PoolView, now: SystemTime) -> V
                 }
                 let state_differs = old.health.state != new.health.state;
                 if state_differs {
-                    add(Kind::Health, new, new.health.since);
+                    add(Kind::Health, new, new.since());
                 } else if old.health.reason != new.health.reason {
                     add(Kind::Health, new, now);
                 }

@@ -13,6 +13,7 @@ use tonic::transport::{Channel, Endpoint};
 use weldr_proto::v1::management_client::ManagementClient;
 
 use crate::{
+    clock::dates,
     cluster::{self, Handle, Log, Opened, StoreOptions},
     management::{ManagementContext, Readiness, ServeOptions, bind, serve},
     model::{
@@ -76,7 +77,7 @@ impl TestNode {
             snapshots: snapshots.clone(),
             clients: Arc::clone(&clients),
             rates: Arc::new(Rates::default()),
-            started_at: SystemTime::now(),
+            started_at: dates::now(),
             own: OwnAddresses::default(),
         };
         let listener = bind(([127, 0, 0, 1], 0).into()).await.unwrap();
@@ -118,7 +119,7 @@ impl TestNode {
     pub(super) fn make_healthy(&self, address: &str) {
         let address = address.parse().unwrap();
         let mut healthy = self.observed.healthy.lock().unwrap();
-        healthy.insert(address, SystemTime::now());
+        healthy.insert(address, dates::now());
         drop(healthy);
         self.observed.changed.send_replace(());
     }

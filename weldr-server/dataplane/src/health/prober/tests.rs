@@ -519,7 +519,7 @@ fn a_task_is_small() {
     let task = Task {
         server: SERVER,
         address: ([127, 0, 0, 1], 80).into(),
-        threshold: Threshold::new(SystemTime::now()),
+        threshold: Threshold::new(dates::now()),
         schedule: Schedule::new(Instant::now()),
         orders,
         failures: None,
