@@ -33,6 +33,7 @@ pub struct Server {
     pub added_at: Option<String>,
     pub revision: u64,
     pub health: Option<Health>,
+    pub removal_remaining_seconds: Option<Seconds>,
 }
 
 impl From<&v1::Server> for Server {
@@ -60,6 +61,7 @@ impl From<&v1::Server> for Server {
             added_at: time(server.added_at),
             revision: server.revision,
             health: server.health.is_some().then_some(health),
+            removal_remaining_seconds: server.removal_remaining.map(Seconds),
         }
     }
 }

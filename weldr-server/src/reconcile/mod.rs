@@ -230,3 +230,6 @@ impl Reconciler {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

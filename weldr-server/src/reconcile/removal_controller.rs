@@ -9,13 +9,15 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     cluster::{DrainReport, Handle, ProposeError},
     model::{Command, PoolName, ServerId, Timestamp},
-    snapshot::{PoolView, ServerView, Snapshots},
+    snapshot::{PoolView, ServerView, Snapshot, Snapshots},
 };
 
 use super::local_votes::LocalVotes;
 
 /// The pause between two rounds of reports while a server is draining.
 const LOOK: Duration = Duration::from_millis(20);
+/// How often the drains of servers are measured.
+const MEASURE: Duration = Duration::from_millis(100);
 /// The pause while no server is draining, and after a command failed.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -44,15 +46,35 @@ enum End {
 
 impl RemovalController {
     pub(super) async fn run(self, stop: CancellationToken) {
+        let work = async { tokio::join!(self.measure_drains(), self.decide_while_leading()) };
+        let _ = stop.run_until_cancelled(work).await;
+    }
+
+    /// Measures how long requests may still run on the servers that are being removed. Every node does, so that a new
+    /// leader knows it. Returns when the reconciler has ended.
+    async fn measure_drains(&self) {
+        let drains = |snapshot: &Snapshot| !snapshot.pool.leaving().is_empty();
+        while let Some(snapshot) = self.snapshots.wait_until(drains).await {
+            for server in snapshot.pool.leaving().iter() {
+                let _ = server.drain_left();
+            }
+            time::sleep(MEASURE).await;
+        }
+    }
+
+    async fn decide_while_leading(&self) {
         let mut said = HashSet::new();
-        while stop.run_until_cancelled(self.pause()).await.is_some() {
+        loop {
+            self.pause().await;
             if !self.cluster.leads() {
                 continue;
             }
             let others = self.cluster.drain_reports_of_others().await;
             let snapshot = self.snapshots.current();
             let own = self.local_votes.report();
-            let decisions = decide(&snapshot.pool, &own, &others, Timestamp::now());
+            let is_over =
+                |server: &ServerView| server.drain_left().is_some_and(|left| left.is_zero());
+            let decisions = decide(&snapshot.pool, &own, &others, is_over);
             said.retain(|id| decisions.iter().any(|decision| decision.id() == *id));
             for decision in decisions {
                 if said.insert(decision.id()) {
@@ -92,25 +114,24 @@ impl RemovalController {
     }
 }
 
-/// The decisions that follow from the drain reports. `None` in `others` is a node that does not answer.
+/// The decisions that follow from the drain reports. `None` in `others` is a node that does not answer. `is_over` tells
+/// whether running requests on a server that is being removed have had their time.
 fn decide(
     pool: &PoolView,
     own: &DrainReport,
     others: &[Option<DrainReport>],
-    now: Timestamp,
+    is_over: impl Fn(&ServerView) -> bool,
 ) -> Vec<Decision> {
     let reporting = 1 + others.iter().flatten().count();
     let end_of = |server: &Arc<ServerView>| {
         let id = server.desired.id.0;
-        let removal = server.desired.removal?;
         let finished = |report: &DrainReport| report.finished.contains(&id);
         // A node that does not answer may have requests running. They have until the deadline.
         let everywhere = finished(own)
             && others
                 .iter()
                 .all(|other| other.as_ref().is_some_and(finished));
-        let over = removal.deadline <= now;
-        (everywhere || over).then_some(End::Gone { cut: !everywhere })
+        (everywhere || is_over(server)).then_some(End::Gone { cut: !everywhere })
     };
     let deregister = |server: &Arc<ServerView>| {
         let id = server.desired.id.0;
@@ -188,11 +209,12 @@ mod tests {
         snapshot::LiveServer,
     };
 
-    const DEADLINE: Timestamp = Timestamp(100);
-
     fn server(id: u16, drains: bool) -> Arc<ServerView> {
         let (address, id) = (([127, 0, 0, 1], id).into(), ServerId(id.into()));
-        let removal = drains.then_some(Removal { deadline: DEADLINE });
+        let removal = drains.then_some(Removal {
+            drain_deadline: Duration::from_secs(1),
+            deadline: Timestamp(0),
+        });
         Arc::new(ServerView {
             desired: Arc::new(Server {
                 id,
@@ -223,11 +245,15 @@ mod tests {
         }
     }
 
-    fn decided(own: &DrainReport, others: &[Option<DrainReport>], now: u64) -> Vec<(u64, End)> {
+    fn decided(own: &DrainReport, others: &[Option<DrainReport>]) -> Vec<(u64, End)> {
+        decided_when(own, others, false)
+    }
+
+    fn decided_when(own: &DrainReport, others: &[Option<DrainReport>], is_over: bool) -> Vec<(u64, End)> {
         let servers = vec![server(1, true), server(2, false)];
         let (name, settings) = (PoolName::default(), PoolSettings::default());
         let pool = PoolView::new(name, settings, Revision(2), servers);
-        let decisions = decide(&pool, own, others, Timestamp(now));
+        let decisions = decide(&pool, own, others, |_| is_over);
         decisions
             .iter()
             .map(|decision| (decision.id().0, decision.end))
@@ -237,39 +263,33 @@ mod tests {
     #[test]
     fn a_removal_ends_when_nothing_runs_anywhere() {
         let gone = [(1, End::Gone { cut: false })];
-        assert_eq!(decided(&finished(&[1]), &[], 0), gone);
-        assert_eq!(decided(&finished(&[1]), &[Some(finished(&[1]))], 0), gone);
-        assert_eq!(decided(&finished(&[1]), &[Some(finished(&[]))], 0), []);
-        assert_eq!(decided(&finished(&[]), &[Some(finished(&[1]))], 0), []);
-        assert_eq!(decided(&finished(&[1]), &[None], 0), [], "it may run there");
+        assert_eq!(decided(&finished(&[1]), &[]), gone);
+        assert_eq!(decided(&finished(&[1]), &[Some(finished(&[1]))]), gone);
+        assert_eq!(decided(&finished(&[1]), &[Some(finished(&[]))]), []);
+        assert_eq!(decided(&finished(&[]), &[Some(finished(&[1]))]), []);
+        assert_eq!(decided(&finished(&[1]), &[None]), [], "it may run there");
     }
 
     #[test]
     fn a_removal_ends_at_its_deadline_whatever_runs() {
         let cut = [(1, End::Gone { cut: true })];
-        assert_eq!(decided(&finished(&[]), &[None], 100), cut);
-        assert_eq!(decided(&finished(&[]), &[None], 99), []);
+        assert_eq!(decided_when(&finished(&[]), &[None], true), cut);
+        assert_eq!(decided_when(&finished(&[]), &[None], false), []);
     }
 
     #[test]
     fn a_majority_of_those_who_report_removes_a_server() {
         let removed = [(2, End::Deregister)];
-        assert_eq!(decided(&overdue(&[2]), &[], 0), removed);
+        assert_eq!(decided(&overdue(&[2]), &[]), removed);
         let (yes, no) = (Some(overdue(&[2])), Some(overdue(&[])));
+        assert_eq!(decided(&overdue(&[]), &[yes.clone(), yes.clone()]), removed);
+        assert_eq!(decided(&overdue(&[2]), &[yes.clone(), no.clone()]), removed);
+        assert_eq!(decided(&overdue(&[2]), &[no.clone(), no.clone()]), []);
         assert_eq!(
-            decided(&overdue(&[]), &[yes.clone(), yes.clone()], 0),
-            removed
-        );
-        assert_eq!(
-            decided(&overdue(&[2]), &[yes.clone(), no.clone()], 0),
-            removed
-        );
-        assert_eq!(decided(&overdue(&[2]), &[no.clone(), no.clone()], 0), []);
-        assert_eq!(
-            decided(&overdue(&[2]), &[no, None], 0),
+            decided(&overdue(&[2]), &[no, None]),
             [],
             "half is not enough"
         );
-        assert_eq!(decided(&overdue(&[2]), &[yes, None], 0), removed);
+        assert_eq!(decided(&overdue(&[2]), &[yes, None]), removed);
     }
 }

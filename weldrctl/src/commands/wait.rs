@@ -21,8 +21,7 @@ use crate::{
 /// The time between two reads of a draining server.
 const POLL: Duration = Duration::from_millis(200);
 
-/// The time that a removal may take beyond its deadline: for aborting requests, for the write to disk, and for small
-/// differences between clocks.
+/// The time that a removal may take beyond its deadline: for aborting requests, and for the write to disk.
 const MARGIN: Duration = Duration::from_secs(5);
 
 /// Longer than any accepted deadline, and short enough to be added to a clock.
@@ -189,15 +188,10 @@ pub(super) async fn until_gone(
     Ok(())
 }
 
-/// How long the removal of a server may take: until the deadline in the response or the requested one, whichever is
-/// later, so that a clock that is behind does not end the wait too soon.
+/// How long the removal of a server may take: what is left of it according to the response, or the requested deadline,
+/// whichever is longer.
 fn longest_removal(written: &Written, requested: Option<Duration>) -> Duration {
-    let left = written
-        .server
-        .removal_deadline
-        .map_or(Duration::ZERO, |deadline| {
-            figures::elapsed(figures::now(), deadline)
-        });
+    let left = figures::removal_left(&written.server, figures::now()).unwrap_or_default();
     left.max(requested.unwrap_or_default()).min(LONGEST) + MARGIN
 }
 
@@ -227,7 +221,7 @@ async fn drained(
                 _ => return Ok(Some(revision)),
             },
         };
-        let Some(deadline) = server.removal_deadline else {
+        let Some(left) = figures::removal_left(&server, figures::now()) else {
             return Err(CtlError::NotDone(
                 "is no longer being removed: it was added again".to_owned(),
             ));
@@ -238,7 +232,7 @@ async fn drained(
                 server.in_flight
             )));
         }
-        let left = figures::age(figures::elapsed(figures::now(), deadline));
+        let left = figures::age(left);
         progress.show(&format!(
             "{address} is draining: {} in flight, aborted in {left}",
             server.in_flight

@@ -26,8 +26,8 @@ pub(crate) fn server(
     card.field("admin", words::admin_state(server.admin_state));
     card.field("weight", server.weight);
     card.field("in flight", server.in_flight);
-    if let Some(deadline) = server.removal_deadline {
-        let left = figures::age(figures::elapsed(now, deadline));
+    if let Some(left) = figures::removal_left(server, now) {
+        let left = figures::age(left);
         card.field("removal", format!("cuts what runs in {left}"));
     }
     card.field("check", check(server.effective_check.as_ref()));

@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use prost_types::Timestamp;
+use weldr_proto::v1::Server;
 
 /// The text for a value that is not known.
 pub(crate) const NONE: &str = "-";
@@ -17,6 +18,16 @@ pub(crate) fn elapsed(since: Timestamp, now: Timestamp) -> Duration {
     let nanos = |time: Timestamp| i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanos);
     let passed = nanos(now).saturating_sub(nanos(since)).max(0);
     Duration::from_nanos(u64::try_from(passed).unwrap_or(u64::MAX))
+}
+
+/// How long requests may still run on a server that is being removed; `None` when it is not. `now` is for a weldr that
+/// tells only the date.
+pub(crate) fn removal_left(server: &Server, now: Timestamp) -> Option<Duration> {
+    let date = server.removal_deadline?;
+    let left = server
+        .removal_remaining
+        .and_then(|left| left.try_into().ok());
+    Some(left.unwrap_or_else(|| elapsed(now, date)))
 }
 
 /// The present time by the clock of this machine.
@@ -129,6 +140,20 @@ mod tests {
         assert_eq!(since(Some(at(100)), at(90)), "0s");
         assert_eq!(since(Some(at(100)), at(190)), "1m");
         assert_eq!(since(None, at(190)), "-");
+    }
+
+    #[test]
+    fn what_is_left_of_a_removal_is_told_by_no_clock_of_ours() {
+        let at = |seconds| Timestamp { seconds, nanos: 0 };
+        let mut server = Server::default();
+        assert_eq!(removal_left(&server, at(90)), None);
+        server.removal_deadline = Some(at(100));
+        let older = removal_left(&server, at(90));
+        assert_eq!(older, Some(Duration::from_secs(10)));
+        server.removal_remaining = Some(crate::settings::proto_duration(Duration::from_secs(7)));
+        for now in [0, 90, 4_000] {
+            assert_eq!(removal_left(&server, at(now)), Some(Duration::from_secs(7)));
+        }
     }
 
     #[test]

@@ -262,15 +262,15 @@ impl DesiredState {
             self.take(pool, address);
             return Ok(Outcome::Removed);
         }
-        let removal = match (present.removal, deadline) {
+        let drain_deadline = match (present.removal, deadline) {
             // Said again without a deadline: the first one stands, or a repeated call would move it.
             (Some(_), None) => return Ok(Outcome::Unchanged),
-            (_, Some(deadline)) => Removal {
-                deadline: at.after(deadline),
-            },
-            (None, None) => Removal {
-                deadline: at.after(self.pool(pool)?.settings.drain_deadline),
-            },
+            (_, Some(deadline)) => deadline,
+            (None, None) => self.pool(pool)?.settings.drain_deadline,
+        };
+        let removal = Removal {
+            drain_deadline,
+            deadline: at.after(drain_deadline),
         };
         if present.removal == Some(removal) {
             return Ok(Outcome::Unchanged);

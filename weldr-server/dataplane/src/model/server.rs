@@ -1,6 +1,6 @@
 //! A server: what operators asked for, nothing observed.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -8,6 +8,7 @@ use super::{CheckOverride, Invalid, Revision, ServerId, Timestamp};
 
 /// A server of a pool, as operators want it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "stored::Server")]
 pub struct Server {
     /// This life of the server.
     pub id: ServerId,
@@ -96,9 +97,13 @@ impl AdminState {
 }
 
 /// A server on its way out of the pool.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Removal {
-    /// When running requests are cut.
+    /// How long running requests may go on, from when a node sees the removal. Each node measures it by its own
+    /// monotonic clock, so a node that was restarted measures it anew.
+    pub drain_deadline: Duration,
+    /// The end of that time by the clock of the node that was asked. Nothing is decided by it: it tells one removal of a
+    /// server from the next, and weldr 0.1.0 decides by it where a cluster has both versions.
     pub deadline: Timestamp,
 }
 
@@ -133,5 +138,113 @@ impl Weight {
 impl Default for Weight {
     fn default() -> Self {
         Self(1)
+    }
+}
+
+/// What is read of a state on disk or of another node.
+mod stored {
+    use std::{net::SocketAddr, time::Duration};
+
+    use serde::Deserialize;
+
+    use super::{Revision, ServerId, ServerSpec, Timestamp};
+
+    #[derive(Deserialize)]
+    pub(super) struct Server {
+        id: ServerId,
+        address: SocketAddr,
+        spec: ServerSpec,
+        removal: Option<Removal>,
+        added_at: Timestamp,
+        intent_since: Timestamp,
+        revision: Revision,
+    }
+
+    #[derive(Deserialize)]
+    struct Removal {
+        deadline: Timestamp,
+        /// Missing in what weldr 0.1.0 wrote.
+        drain_deadline: Option<Duration>,
+    }
+
+    /// What a removal that begins may have when nothing tells how long it was to take.
+    const FALLBACK: Duration = Duration::from_secs(30);
+
+    impl Removal {
+        /// A state without the duration has both ends of it: the removal is the last thing that operators wanted of the
+        /// server, and both dates are of the node that was asked. Where the second is not the later one, the clock was
+        /// set between two calls.
+        fn drain_deadline(&self, begun: Timestamp) -> Duration {
+            self.drain_deadline
+                .unwrap_or_else(|| match self.deadline.remaining(begun) {
+                    Duration::ZERO => FALLBACK,
+                    between => between,
+                })
+        }
+    }
+
+    impl From<Server> for super::Server {
+        fn from(stored: Server) -> Self {
+            let removal = stored.removal.map(|removal| super::Removal {
+                drain_deadline: removal.drain_deadline(stored.intent_since),
+                deadline: removal.deadline,
+            });
+            Self {
+                id: stored.id,
+                address: stored.address,
+                spec: stored.spec,
+                removal,
+                added_at: stored.added_at,
+                intent_since: stored.intent_since,
+                revision: stored.revision,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server that is being removed, as weldr 0.1.0 writes it.
+    fn old(deadline: u64) -> String {
+        format!(
+            r#"{{"id":1,"address":"127.0.0.1:80","spec":{{"weight":1,"admin":"ready","check":{{}}}},"removal":{{"deadline":{deadline}}},"added_at":1000,"intent_since":5000,"revision":2}}"#
+        )
+    }
+
+    /// What weldr 0.1.0 reads of a removal: it skips fields that it does not know.
+    #[derive(Deserialize)]
+    struct OldServer {
+        removal: Option<OldRemoval>,
+    }
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct OldRemoval {
+        deadline: Timestamp,
+    }
+
+    #[test]
+    fn a_removal_of_the_last_version_has_the_time_between_its_dates() {
+        for (deadline, lasts) in [(35_000, 30), (5_000 + 86_400_000, 86_400), (4_000, 30)] {
+            let server: Server = serde_json::from_str(&old(deadline)).unwrap();
+            let removal = server.removal.unwrap();
+            assert_eq!(removal.drain_deadline, Duration::from_secs(lasts));
+            assert_eq!(removal.deadline, Timestamp(deadline));
+        }
+    }
+
+    #[test]
+    fn the_last_version_reads_what_this_one_writes() {
+        let mut server: Server = serde_json::from_str(&old(35_000)).unwrap();
+        server.removal = Some(Removal {
+            drain_deadline: Duration::from_millis(1_500),
+            deadline: Timestamp(6_500),
+        });
+        let written = serde_json::to_string(&server).unwrap();
+        assert_eq!(serde_json::from_str::<Server>(&written).unwrap(), server);
+        let old: OldServer = serde_json::from_str(&written).unwrap();
+        let deadline = Timestamp(6_500);
+        assert_eq!(old.removal, Some(OldRemoval { deadline }));
     }
 }

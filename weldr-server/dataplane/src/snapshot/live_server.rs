@@ -3,15 +3,17 @@
 use std::{
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use tokio::sync::mpsc;
 
 use crate::{
-    model::{Reason, ServerId},
+    clock::RunningTime,
+    model::{Reason, Removal, ServerId},
     stats::{Outcomes, ServerShard, ServerTotals, Sharded},
 };
 
@@ -29,6 +31,8 @@ pub struct LiveServer {
     pub shards: Sharded<ServerShard>,
     connections: AtomicUsize,
     failures: mpsc::Sender<Reason>,
+    /// The removal that was seen last, and the time since.
+    drain: Mutex<Option<(Removal, RunningTime)>>,
 }
 
 impl LiveServer {
@@ -45,8 +49,24 @@ impl LiveServer {
             shards: Sharded::new(workers),
             connections: AtomicUsize::new(0),
             failures,
+            drain: Mutex::default(),
         };
         (Arc::new(server), receiver)
+    }
+
+    /// How long running requests may still go on when `removal` is the one that is under way. The first call of a removal
+    /// begins to measure; later calls have to come several times a second, because time without a call counts as time in
+    /// which this process did not run. Not for the data path: it takes a lock.
+    pub fn drain_left(&self, removal: Removal) -> Duration {
+        let mut drain = self.drain.lock().unwrap_or_else(PoisonError::into_inner);
+        let passed = match &mut *drain {
+            Some((measured, running)) if *measured == removal => running.count(),
+            other => {
+                *other = Some((removal, RunningTime::default()));
+                Duration::ZERO
+            }
+        };
+        removal.drain_deadline.saturating_sub(passed)
     }
 
     /// Tells the prober that a request could not connect. Never waits.
@@ -104,7 +124,56 @@ impl Drop for ConnectionSlot {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time;
+
     use super::*;
+    use crate::model::Timestamp;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Lets time pass as it does for a process that runs.
+    async fn pass(server: &LiveServer, removal: Removal, duration: Duration) -> Duration {
+        const STEP: Duration = Duration::from_millis(100);
+        let mut left = server.drain_left(removal);
+        for _ in 0..duration.as_millis() / STEP.as_millis() {
+            time::advance(STEP).await;
+            left = server.drain_left(removal);
+        }
+        left
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_drain_is_measured_from_when_it_was_seen() {
+        let (server, _failures) = LiveServer::new(ServerId(1), ([127, 0, 0, 1], 80).into(), 1);
+        // Whatever the date says.
+        for deadline in [Timestamp(0), Timestamp(u64::MAX)] {
+            let removal = Removal {
+                drain_deadline: SECOND * 30,
+                deadline,
+            };
+            assert_eq!(server.drain_left(removal), SECOND * 30);
+            assert_eq!(pass(&server, removal, SECOND * 10).await, SECOND * 20);
+            // The process was stopped for an hour.
+            time::advance(SECOND * 3600).await;
+            let left = server.drain_left(removal);
+            assert!(left >= SECOND * 19, "{left:?}");
+            assert_eq!(pass(&server, removal, SECOND * 20).await, Duration::ZERO);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_deadline_is_measured_anew() {
+        let (server, _failures) = LiveServer::new(ServerId(1), ([127, 0, 0, 1], 80).into(), 1);
+        let removal = |seconds, deadline| Removal {
+            drain_deadline: SECOND * seconds,
+            deadline: Timestamp(deadline),
+        };
+        let left = pass(&server, removal(30, 35_000), SECOND * 10).await;
+        assert_eq!(left, SECOND * 20);
+        assert_eq!(server.drain_left(removal(5, 35_000)), SECOND * 5);
+        let again = removal(5, 40_000);
+        assert_eq!(pass(&server, again, SECOND).await, SECOND * 4);
+    }
 
     #[test]
     fn a_slot_is_given_back() {

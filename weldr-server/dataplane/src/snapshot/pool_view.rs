@@ -1,6 +1,10 @@
 //! A pool as the data path sees it.
 
-use std::{net::SocketAddr, sync::Arc, time::SystemTime};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use rpds::RedBlackTreeMapSync;
 
@@ -30,6 +34,14 @@ impl ServerView {
     /// Whether it may be chosen for a request, healthy or not: operators want that, and it is not this node itself.
     fn may_take_requests(&self) -> bool {
         self.desired.wants_requests() && self.health.reason != Reason::OwnAddress
+    }
+
+    /// How long running requests may still go on, as this node measures it; `None` when the server is not being removed.
+    /// See [`LiveServer::drain_left`].
+    pub fn drain_left(&self) -> Option<Duration> {
+        self.desired
+            .removal
+            .map(|removal| self.live.drain_left(removal))
     }
 
     /// The date since which it is in its state, by the clock of this machine as it is set now.
@@ -340,6 +352,7 @@ mod tests {
     fn leaving(server: &ServerView) -> Arc<ServerView> {
         let mut desired = Server::clone(&server.desired);
         desired.removal = Some(Removal {
+            drain_deadline: Duration::from_secs(1),
             deadline: Timestamp(1),
         });
         let health = Health::of(&desired, &server.health);

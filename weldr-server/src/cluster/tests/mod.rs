@@ -8,6 +8,7 @@
 
 mod damage;
 mod durability;
+mod earlier;
 mod failing_disk;
 mod hand_over;
 mod kill;

@@ -1,5 +1,7 @@
 //! Servers and their health.
 
+use std::time::SystemTime;
+
 use weldr_proto::v1;
 
 use crate::{
@@ -7,7 +9,7 @@ use crate::{
     snapshot::ServerView,
 };
 
-use super::{check, proto_timestamp};
+use super::{check, proto_duration, proto_timestamp};
 
 /// The weight, if one is given.
 pub(in crate::management) fn weight(given: Option<u32>) -> Result<Option<Weight>, Invalid> {
@@ -32,6 +34,7 @@ pub(in crate::management) fn admin_state(given: i32) -> Result<Option<AdminState
 /// A server as a snapshot shows it, with the number of requests that run on it.
 pub(in crate::management) fn server(pool: &PoolName, view: &ServerView) -> v1::Server {
     let desired = &view.desired;
+    let drain_left = view.drain_left();
     v1::Server {
         pool: pool.to_string(),
         id: desired.id.0,
@@ -41,9 +44,10 @@ pub(in crate::management) fn server(pool: &PoolName, view: &ServerView) -> v1::S
         check: check::overrides(&desired.spec.check),
         effective_check: Some(check::full_check(&view.check)),
         health: Some(proto_health(view)),
-        removal_deadline: desired
-            .removal
-            .map(|removal| proto_timestamp(removal.deadline)),
+        removal_deadline: drain_left
+            .and_then(|left| SystemTime::now().checked_add(left))
+            .map(proto_timestamp),
+        removal_remaining: drain_left.and_then(proto_duration),
         added_at: Some(proto_timestamp(desired.added_at)),
         revision: desired.revision.0,
         in_flight: view.live.in_flight(),

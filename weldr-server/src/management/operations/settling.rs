@@ -63,6 +63,7 @@ mod tests {
     fn draining() -> Arc<ServerView> {
         let (id, address) = (ServerId(1), ([127, 0, 0, 1], 80).into());
         let removal = Removal {
+            drain_deadline: Duration::from_secs(9),
             deadline: Timestamp(9),
         };
         Arc::new(ServerView {

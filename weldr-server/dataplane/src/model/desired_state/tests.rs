@@ -301,6 +301,7 @@ fn a_removal_has_the_deadline_that_was_asked_for_or_the_one_of_the_pool() {
         let outcome = applied(&mut state, remove(1, Some(1), asked, at));
         assert_eq!(outcome, (Outcome::Changed, 3));
         let removal = Removal {
+            drain_deadline: Duration::from_millis(deadline - at),
             deadline: Timestamp(deadline),
         };
         let there = server(&state, 1);
@@ -325,6 +326,7 @@ fn a_removal_takes_the_drain_deadline_of_its_pool_as_it_is_then() {
         remove(1, None, None, 5 * SECOND),
     ]);
     let removal = server(&state, 1).removal.unwrap();
+    assert_eq!(removal.drain_deadline, Duration::from_secs(3));
     assert_eq!(removal.deadline, Timestamp(8 * SECOND));
 }
 
@@ -344,18 +346,23 @@ fn a_removal_without_time_ends_at_once() {
 /// The table of a removal that is asked for again at 9 s, when the first (at 5 s, for 30 s) is under way.
 #[test]
 fn a_removal_that_is_repeated_moves_only_when_told_a_deadline() {
-    for (asked, at, outcome, deadline) in [
-        (None, 9, Outcome::Unchanged, 35),
-        (Some(2), 9, Outcome::Changed, 11),
-        (Some(60), 9, Outcome::Changed, 69),
-        (Some(30), 5, Outcome::Unchanged, 35),
+    for (asked, at, outcome, lasts, deadline) in [
+        (None, 9, Outcome::Unchanged, 30, 35),
+        (Some(2), 9, Outcome::Changed, 2, 11),
+        (Some(60), 9, Outcome::Changed, 60, 69),
+        (Some(30), 5, Outcome::Unchanged, 30, 35),
+        (Some(26), 9, Outcome::Changed, 26, 35),
     ] {
         let mut state = after([add(1, weighing(1)), remove(1, None, None, 5 * SECOND)]);
         let revision = if outcome == Outcome::Changed { 3 } else { 2 };
         let again = remove(1, None, asked, at * SECOND);
         assert_eq!(applied(&mut state, again), (outcome, revision), "{asked:?}");
         let removal = server(&state, 1).removal.unwrap();
-        assert_eq!(removal.deadline, Timestamp(deadline * SECOND), "{asked:?}");
+        let expected = Removal {
+            drain_deadline: Duration::from_secs(lasts),
+            deadline: Timestamp(deadline * SECOND),
+        };
+        assert_eq!(removal, expected, "{asked:?}");
     }
 }
 
