@@ -32,6 +32,18 @@ impl Failure {
         }
     }
 
+    /// During the check, this process did not run for a while. What the server does to a connection that stands still is
+    /// then no fault of the server; that it refuses or cannot be reached is.
+    pub(super) fn of_an_interrupted_check(self) -> Self {
+        let is_ours = self.is_ours || self.may_be_of_an_interruption();
+        Self { is_ours, ..self }
+    }
+
+    /// Whether an interruption of this process can be the cause.
+    pub(super) fn may_be_of_an_interruption(&self) -> bool {
+        matches!(self.reason, Reason::Timeout | Reason::ConnectionClosed)
+    }
+
     /// A request could not connect, for `reason`.
     pub(super) fn met_by_request(reason: Reason) -> Self {
         let detail = match reason {
@@ -167,6 +179,26 @@ mod tests {
                 ..Failure::new(reason, detail)
             };
             assert_eq!(failure, expected, "{code}");
+        }
+    }
+
+    #[test]
+    fn an_interrupted_check_says_nothing_of_the_server_unless_it_refuses() {
+        for (reason, is_ours) in [
+            (Reason::Timeout, true),
+            (Reason::ConnectionClosed, true),
+            (Reason::ConnectionRefused, false),
+            (Reason::Unreachable, false),
+            (Reason::ResponseCodeMismatch, false),
+            (Reason::InvalidResponse, false),
+        ] {
+            let failure = Failure::new(reason, "why");
+            assert!(!failure.is_ours);
+            assert_eq!(
+                failure.of_an_interrupted_check().is_ours,
+                is_ours,
+                "{reason:?}"
+            );
         }
     }
 

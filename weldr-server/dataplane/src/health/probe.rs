@@ -15,26 +15,33 @@ use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, Take},
     net::TcpStream,
-    time,
 };
 
 use super::{Failure, failure::TooLong};
-use crate::model::{CheckKind, HealthCheck, HttpCheck};
+use crate::{
+    clock::within,
+    model::{CheckKind, HealthCheck, HttpCheck},
+};
 
 /// What is read of an answer at most, interim answers (1xx) included.
 const MOST_BYTES: u64 = 16 * 1024;
 
 const USER_AGENT: &str = concat!("weldr-health-check/", env!("CARGO_PKG_VERSION"));
 
-/// Checks the server whose traffic goes to `address`. Ends within the check's timeout.
+/// Checks the server whose traffic goes to `address`. Ends within the check's timeout, in which only time counts when this
+/// process ran.
 pub(super) async fn probe(address: SocketAddr, check: &HealthCheck) -> Result<(), Failure> {
     let mut target = address;
     if let Some(port) = check.port {
         target.set_port(port);
     }
-    time::timeout(check.timeout, attempt(target, &check.kind))
-        .await
-        .unwrap_or_else(|_elapsed| Err(Failure::timeout(check.timeout)))
+    let (result, running) = within(check.timeout, attempt(target, &check.kind)).await;
+    let result = result.unwrap_or_else(|| Err(Failure::timeout(check.timeout)));
+    if running.was_interrupted() {
+        result.map_err(Failure::of_an_interrupted_check)
+    } else {
+        result
+    }
 }
 
 async fn attempt(target: SocketAddr, kind: &CheckKind) -> Result<(), Failure> {

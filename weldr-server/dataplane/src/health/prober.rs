@@ -208,14 +208,19 @@ where
                 biased;
                 order = self.orders.changed() => return order.map_err(|_closed| Gone),
                 result = &mut next_check => {
+                    let mut pending = false;
                     match result {
-                        Err(failure) if failure.is_ours => self.blind(&failure),
+                        Err(failure) if self.is_blind_by(&failure) => {
+                            self.blind(&failure);
+                            pending = failure.may_be_of_an_interruption();
+                        }
                         result => {
                             self.is_blind = false;
                             self.record(result, check).await?;
                         }
                     }
-                    let (now, pending) = (Instant::now(), self.threshold.is_pending());
+                    pending |= self.threshold.is_pending();
+                    let now = Instant::now();
                     let at = self.schedule.ended(now, check.interval, pending, fastrand::f64());
                     next_check = self.next_check(at, check);
                 }
@@ -250,15 +255,19 @@ where
         result: Result<(), Failure>,
         check: &HealthCheck,
     ) -> Result<(), Gone> {
-        let change = self
-            .threshold
-            .record(result, check.into(), dates::now());
+        let change = self.threshold.record(result, check.into(), dates::now());
         match change {
             Change::None => return Ok(()),
             Change::Told => {}
             Change::Flipped(from) => self.log_flip(from),
         }
         self.tell().await
+    }
+
+    /// Whether a check failed for a reason of this node. A second interrupted check in a row counts: on a machine that is
+    /// always overloaded, a server that does not answer would stay healthy.
+    fn is_blind_by(&self, failure: &Failure) -> bool {
+        failure.is_ours && !(self.is_blind && failure.may_be_of_an_interruption())
     }
 
     /// A check that could not be made counts neither way: a node that is out of descriptors would call

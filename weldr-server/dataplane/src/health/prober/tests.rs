@@ -350,6 +350,25 @@ async fn an_equal_check_changes_nothing_and_another_is_made_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_interrupted_check_is_repeated_soon_and_the_second_in_a_row_counts() {
+    let check = HealthCheck {
+        unhealthy_threshold: 1,
+        ..every(10 * HOUR)
+    };
+    let mut lab = Lab::new(Some(check), true);
+    lab.told_state(Healthy).await;
+    lab.begun().await;
+    let interrupted = outcome(false).map_err(Failure::of_an_interrupted_check);
+    *lab.result.lock().unwrap() = interrupted;
+    let first = lab.begun().await;
+    let second = lab.begun().await;
+    assert!(second - first <= MINUTE, "{:?}", second - first);
+    let told = lab.told_state(Unhealthy).await;
+    assert!(told.description.contains("no answer"), "{told:?}");
+    assert_eq!(Instant::now(), second, "the first one counts for nothing");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_full_queue_holds_up_and_loses_nothing() {
     let mut lab = Lab::new(Some(every(SPACING)), false);
     // Nothing takes the observations: one waits in the queue, one in the task.
