@@ -2,7 +2,7 @@
 //!
 //! Requests arm and disarm deadlines all the time and almost none of them is ever reached. So arming is a
 //! store into a slab, and one task looks at all of them every [`TICK`]. A deadline is reached up to two
-//! ticks late, never early.
+//! ticks late, never early. Time in which the process did not run does not count: what came meanwhile is read first.
 
 use std::{
     cell::{Cell, RefCell},
@@ -14,18 +14,22 @@ use std::{
 use slab::Slab;
 use tokio::{sync::Notify, time};
 
-use crate::model::ServerId;
+use crate::{clock::RunningTime, model::ServerId};
 
 /// How often deadlines are looked at.
 const TICK: Duration = Duration::from_millis(50);
+
+/// What is counted at most from one look to the next. More would make deadlines early that were armed after a stop of the
+/// process and before the next look.
+const LONGEST_STEP: Duration = Duration::from_millis(100);
 
 const NEVER: u64 = u64::MAX;
 
 /// All deadlines of a worker.
 pub(super) struct Deadlines {
     entries: RefCell<Slab<Entry>>,
-    started: Instant,
-    /// Ticks since `started`, as of the last look.
+    running: Cell<RunningTime>,
+    /// Ticks since the worker started, as of the last look.
     now: Cell<u64>,
     first: Notify,
 }
@@ -51,7 +55,7 @@ impl Deadlines {
     pub(super) fn new() -> Rc<Self> {
         Rc::new(Self {
             entries: RefCell::new(Slab::new()),
-            started: Instant::now(),
+            running: Cell::new(RunningTime::start(Instant::now(), LONGEST_STEP)),
             now: Cell::new(0),
             first: Notify::new(),
         })
@@ -95,7 +99,9 @@ impl Deadlines {
     }
 
     fn read_clock(&self) {
-        let ticks = self.started.elapsed().as_millis() / TICK.as_millis();
+        let mut running = self.running.get();
+        let ticks = running.advance(Instant::now()).as_millis() / TICK.as_millis();
+        self.running.set(running);
         self.now.set(u64::try_from(ticks).unwrap_or(NEVER - 1));
     }
 
@@ -151,6 +157,12 @@ impl Deadline {
             entry.expires = expires.min(NEVER - 1);
             entry.reached = entry.reached.filter(|reached| *reached == Reached::Cut);
         });
+    }
+
+    /// The time for which the worker has run, in steps of a tick.
+    pub(super) fn running(&self) -> Duration {
+        let ticks = u32::try_from(self.deadlines.now.get()).unwrap_or(u32::MAX);
+        TICK.saturating_mul(ticks)
     }
 
     /// Says which server is waited for: its removal is a deadline too.
@@ -229,6 +241,22 @@ mod tests {
         deadline.arm(TICK * 3);
         let expires = deadlines.entries.borrow()[deadline.key].expires;
         assert_eq!(expires, 4, "three whole ticks after the current one");
+    }
+
+    #[test]
+    fn time_in_which_the_process_did_not_run_does_not_count() {
+        let deadlines = Deadlines::new();
+        let (long, short) = (deadlines.register(), deadlines.register());
+        long.arm(Duration::from_secs(1));
+        let an_hour_ago = Instant::now().checked_sub(Duration::from_hours(1)).unwrap();
+        let stopped = RunningTime::start(an_hour_ago, LONGEST_STEP);
+        deadlines.running.set(stopped);
+        // A task that runs before the next look.
+        short.arm(LONGEST_STEP);
+        deadlines.look();
+        assert_eq!(poll(&long), Poll::Pending);
+        assert_eq!(poll(&short), Poll::Pending, "early");
+        assert_eq!(long.running(), LONGEST_STEP);
     }
 
     #[test]

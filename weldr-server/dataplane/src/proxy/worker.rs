@@ -17,7 +17,7 @@ use tokio::{
     time,
 };
 
-use crate::snapshot::Snapshots;
+use crate::{clock::within, snapshot::Snapshots};
 
 use super::{
     access_log::{self, AccessLogEnd, OpenError as AccessLogError, Writer},
@@ -156,8 +156,8 @@ async fn run(
         spawn_local(flush_access_log(Rc::clone(&context)));
     }
     context.stop.cancelled().await;
-    let finished = time::timeout(parts.stop_timeout, finish(&context, acceptors)).await;
-    if finished.is_err() {
+    let (finished, _) = within(parts.stop_timeout, finish(&context, acceptors)).await;
+    if finished.is_none() {
         tracing::warn!(
             worker = index,
             open = context.admission.open(),

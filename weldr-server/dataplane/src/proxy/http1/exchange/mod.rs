@@ -335,7 +335,7 @@ impl<'a> Exchange<'a> {
         let timeouts = &self.context.timeouts;
         let changed = self.waits != Some(waits);
         if self.waits == Some(Waits::ClientSends) && (changed || moved) {
-            self.pace.stop();
+            self.pace.stop(self.client.deadline.running());
         }
         self.waits = Some(waits);
         match waits {
@@ -350,7 +350,7 @@ impl<'a> Exchange<'a> {
                     timeouts.client_body,
                     self.context.http.body_min_rate,
                 );
-                self.pace.start();
+                self.pace.start(self.client.deadline.running());
                 self.arm_for(left.min(timeouts.stream_idle));
             }
             _ => {}

@@ -1,24 +1,25 @@
 //! How slowly a client may send the body of its request. Pure.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// How long the client has been waited for, all in all.
+/// How long the client has been waited for in total.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
     waited: Duration,
-    since: Option<Instant>,
+    since: Option<Duration>,
 }
 
 impl Pace {
-    /// The client is waited for from now on.
-    pub(super) fn start(&mut self) {
-        self.since = Some(Instant::now());
+    /// The client is waited for from `now` on: [`running`](crate::proxy::deadline::Deadline::running) of its deadline, so
+    /// that a client is not to blame for time in which this process did not run.
+    pub(super) fn start(&mut self, now: Duration) {
+        self.since = Some(now);
     }
 
     /// It has sent something.
-    pub(super) fn stop(&mut self) {
+    pub(super) fn stop(&mut self, now: Duration) {
         if let Some(since) = self.since.take() {
-            self.waited += since.elapsed();
+            self.waited += now.saturating_sub(since);
         }
     }
 
@@ -35,6 +36,18 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_waited_for_adds_up() {
+        let second = Duration::from_secs(1);
+        let mut pace = Pace::default();
+        for (begin, end) in [(5, 6), (6, 6), (9, 11)] {
+            pace.start(second * begin);
+            pace.stop(second * end);
+            pace.stop(second * 100);
+        }
+        assert_eq!(pace.waited, second * 3);
+    }
 
     #[test]
     fn a_slow_client_earns_its_time_by_its_bytes() {
