@@ -13,6 +13,7 @@ mod refusals;
 mod restarts;
 mod signals;
 mod stops;
+mod suspended;
 mod visibility;
 mod watching;
 mod weldrctl;
