@@ -9,7 +9,7 @@ use std::{
     pin::pin,
     rc::Rc,
     task::Poll,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -53,6 +53,7 @@ pub(super) async fn forward(
 ) -> Result<(), ProxyError> {
     let mut retries = Retries::new(context.http.retries, attempt.replay());
     let mut tried = Tried::default();
+    let begun = attempt.deadline().running();
     context.retries.borrow_mut().earn();
     let mut upstream = context.choose(&tried)?;
     loop {
@@ -70,7 +71,7 @@ pub(super) async fn forward(
         upstream = match (next, context.choose(&tried)) {
             (Next::GiveUp, _) | (_, Err(_)) => return Err(error),
             (Next::UntriedServer, Ok(chosen))
-                if tried.contains(chosen.id) || is_selection_over(context, tally) =>
+                if tried.contains(chosen.id) || is_selection_over(context, attempt, begun) =>
             {
                 return Err(error);
             }
@@ -81,9 +82,10 @@ pub(super) async fn forward(
     }
 }
 
-/// Whether the request has looked long enough for a server that accepts a connection.
-fn is_selection_over(context: &WorkerContext, tally: &RequestTally<'_>) -> bool {
-    tally.begun().elapsed() >= context.timeouts.server_selection
+/// Whether the request has looked long enough for a server that accepts a connection. It began at `begun`.
+fn is_selection_over(context: &WorkerContext, attempt: &impl Attempt, begun: Duration) -> bool {
+    let passed = attempt.deadline().running().saturating_sub(begun);
+    passed >= context.timeouts.server_selection
 }
 
 /// Tries one server. A reused connection that the server closed in the meantime is not an attempt of its own: a new
