@@ -43,8 +43,8 @@ const ROOMS: &[(&str, Option<&[&str]>)] = &[
     (
         "proxy",
         Some(&[
-            "balancer", "buffer", "clock", "http1", "model", "output", "policy", "snapshot", "stats",
-            "warnings",
+            "balancer", "buffer", "clock", "http1", "model", "output", "policy", "snapshot",
+            "stats", "warnings",
         ]),
     ),
     (

@@ -249,7 +249,11 @@ mod tests {
         decided_when(own, others, false)
     }
 
-    fn decided_when(own: &DrainReport, others: &[Option<DrainReport>], is_over: bool) -> Vec<(u64, End)> {
+    fn decided_when(
+        own: &DrainReport,
+        others: &[Option<DrainReport>],
+        is_over: bool,
+    ) -> Vec<(u64, End)> {
         let servers = vec![server(1, true), server(2, false)];
         let (name, settings) = (PoolName::default(), PoolSettings::default());
         let pool = PoolView::new(name, settings, Revision(2), servers);

@@ -10,9 +10,7 @@ use rpds::RedBlackTreeMapSync;
 
 use crate::{
     clock::dates,
-    model::{
-        Health, HealthCheck, HealthState, PoolName, PoolSettings, Reason, Revision, Server,
-    },
+    model::{Health, HealthCheck, HealthState, PoolName, PoolSettings, Reason, Revision, Server},
 };
 
 use super::{Candidates, LiveServer};
