@@ -124,6 +124,7 @@ pub(crate) fn full_server() -> v1::Server {
         added_at: at(1_699_999_000, 1_000_000),
         revision: 12,
         in_flight: 1,
+        removal_remaining: lasting(7, 500_000_000),
     }
 }
 
@@ -133,6 +134,7 @@ pub(crate) fn plain_server() -> v1::Server {
         check: None,
         effective_check: Some(tcp_check()),
         removal_deadline: None,
+        removal_remaining: None,
         ..full_server()
     }
 }
@@ -207,6 +209,7 @@ pub(crate) fn stats() -> v1::Stats {
     v1::Stats {
         at: at(1_700_000_100, 0),
         started_at: at(1_700_000_000, 0),
+        uptime: lasting(100, 0),
         client: Some(v1::Outcomes {
             success: 10,
             failed: 2,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::*;
-use crate::{cluster::types::Record, model::Removal};
+use crate::{cluster::log::proposal::Record, model::Removal};
 
 const REMOVAL: Removal = Removal {
     drain_deadline: Duration::from_secs(30),
@@ -20,15 +20,15 @@ fn removal(replica: &replica::Replica) -> Option<Removal> {
 
 /// A replica made of records as weldr 0.1.0 writes them: the pool, a server, and its removal for 30 s from second 5 on.
 fn replica_of_old_records() -> replica::Replica {
-    let orders = [
+    let proposals = [
         r#"{"change":{"command":{"add_server":{"pool":"default","address":"127.0.0.1:10001","spec":{"weight":1,"admin":"ready","check":{}},"expected":null,"at":1000}},"at":1000,"from":"a"}}"#,
         r#"{"change":{"command":{"begin_removal":{"pool":"default","address":"127.0.0.1:10001","id":null,"deadline":{"secs":30,"nanos":0},"expected":null,"at":5000}},"at":5000,"from":"a"}}"#,
     ];
     let mut replica = replica::Replica::default();
-    for (id, order) in (1..).zip(orders) {
+    for (id, proposal) in (1..).zip(proposals) {
         let record = Record {
             version: 1,
-            order: order.into(),
+            proposal: proposal.into(),
             id,
         };
         replica.apply(&record).unwrap();
