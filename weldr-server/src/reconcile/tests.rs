@@ -12,7 +12,7 @@ use tokio::time;
 use super::*;
 use crate::{
     cluster::{self, Log, Opened, StoreOptions},
-    model::{Command, ServerSpec, Timestamp},
+    model::{Command, OwnAddresses, ServerSpec, Timestamp},
     snapshot::LiveServer,
 };
 
@@ -31,7 +31,7 @@ struct Node {
 impl Node {
     fn start() -> Self {
         let Opened { handle, log, .. } = cluster::open(StoreOptions::default()).unwrap();
-        let (reconciler, snapshots) = Reconciler::start(&handle, 1);
+        let (reconciler, snapshots) = Reconciler::start(&handle, 1, OwnAddresses::default());
         let stop = CancellationToken::new();
         tokio::spawn(reconciler.run(stop.clone()));
         Self {
