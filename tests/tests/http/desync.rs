@@ -13,7 +13,7 @@ const TWIN: &str =
 /// Whose meaning is certain, though strict mode refuses them.
 const CERTAIN: [&str; 3] = [TWICE, BOTH, TWIN];
 
-/// Which have no certain meaning in any mode.
+/// Which have no certain meaning in any mode, or whose coding is not known: RFC 9112, section 6.1.
 const UNCERTAIN: [&str; 6] = [
     "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
     "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5, 5\r\n\r\nhello",
@@ -95,7 +95,8 @@ async fn monitor_refuses_what_has_no_certain_meaning() {
     for request in UNCERTAIN {
         let mut client = Client::connect(node.proxy()).await;
         let answer = client.exchange("POST", request).await;
-        assert_eq!(answer.status, 400, "{request}: {answer}");
+        let status = if request.contains("gzip") { 501 } else { 400 };
+        assert_eq!(answer.status, status, "{request}: {answer}");
         client.closed().await;
     }
     assert_eq!(origin.connections(), 0);
@@ -120,6 +121,6 @@ async fn monitor_logs_why_strict_would_refuse() {
     weldr
         .logs("request forwarded that strict mode would refuse")
         .await;
-    weldr.logs("there is more than one Content-Length").await;
+    weldr.logs("more than one Content-Length").await;
     weldr.terminate().await;
 }

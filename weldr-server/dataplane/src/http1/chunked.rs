@@ -1,11 +1,11 @@
 //! Taking a body out of its chunks: RFC 9112, section 7.1.
 //!
-//! Strict, because each leniency here has been somebody's way to hide a request: sizes are digits and nothing else,
-//! lines end with CR LF, and extensions are bounded and dropped.
+//! Strict, because leniency here has been used to hide requests: sizes are digits and nothing else, lines end with
+//! CR LF, and extensions are held to their grammar, bounded and dropped.
 
 use std::ops::Range;
 
-use super::super::buffer::Buffer;
+use super::{super::buffer::Buffer, extension::Extension};
 
 /// Hexadecimal digits of a size; no body is longer than 16 of them say.
 const MOST_DIGITS: u8 = 16;
@@ -42,15 +42,13 @@ enum State {
         value: u64,
         digits: u8,
     },
-    /// White space between the size and an extension.
-    SpaceBeforeExtension {
-        value: u64,
-    },
-    ExtensionName {
+    /// In white space behind the size.
+    SpaceAfterSize {
         value: u64,
     },
     Extension {
         value: u64,
+        place: Extension,
     },
     SizeEnd {
         value: u64,
@@ -135,28 +133,23 @@ impl Chunked {
     /// One byte that is not data.
     fn step(&mut self, byte: u8) -> Result<(), ChunkDefect> {
         self.state = match (self.state, byte) {
+            (State::Size { digits: 1.., value } | State::SpaceAfterSize { value }, b';') => {
+                let place = Extension::BeforeName;
+                State::Extension { value, place }
+            }
             (State::Size { value, digits }, _) => size(value, digits, byte)?,
-            (State::SpaceBeforeExtension { value }, b' ' | b'\t') => {
+            (State::SpaceAfterSize { value }, b' ' | b'\t') => {
                 self.count_extension()?;
-                State::SpaceBeforeExtension { value }
+                State::SpaceAfterSize { value }
             }
-            (State::SpaceBeforeExtension { value }, b';') => State::ExtensionName { value },
-            (State::SpaceBeforeExtension { .. }, _) => return Err(ChunkDefect::Size),
-            (State::ExtensionName { value }, _) => {
-                self.count_extension()?;
-                match byte {
-                    b' ' | b'\t' => State::ExtensionName { value },
-                    _ if super::is_token(&[byte]) => State::Extension { value },
-                    _ => return Err(ChunkDefect::Extension),
-                }
+            (State::SpaceAfterSize { .. }, _) => return Err(ChunkDefect::Size),
+            (State::Extension { value, place }, b'\r') if place.may_end() => {
+                State::SizeEnd { value }
             }
-            (State::Extension { value }, b'\r') => State::SizeEnd { value },
-            (State::Extension { value }, _) => {
+            (State::Extension { value, place }, _) => {
                 self.count_extension()?;
-                if !super::is_field_value(&[byte]) {
-                    return Err(ChunkDefect::Extension);
-                }
-                State::Extension { value }
+                let place = place.after(byte).ok_or(ChunkDefect::Extension)?;
+                State::Extension { value, place }
             }
             (State::SizeEnd { value: 0 }, b'\n') => State::Trailers,
             (State::SizeEnd { value }, b'\n') => State::Data { left: value },
@@ -200,8 +193,7 @@ fn size(value: u64, digits: u8, byte: u8) -> Result<State, ChunkDefect> {
         b'A'..=b'F' => byte - b'A' + 10,
         _ if digits == 0 => return Err(ChunkDefect::Size),
         b'\r' => return Ok(State::SizeEnd { value }),
-        b';' => return Ok(State::ExtensionName { value }),
-        b' ' | b'\t' => return Ok(State::SpaceBeforeExtension { value }),
+        b' ' | b'\t' => return Ok(State::SpaceAfterSize { value }),
         b'\n' => return Err(ChunkDefect::LineEnd),
         _ => return Err(ChunkDefect::Size),
     };
@@ -268,6 +260,9 @@ mod tests {
             ("3;\r\nabc", ChunkDefect::Extension),
             ("3;a\nabc", ChunkDefect::Extension),
             ("3;a\0\r\nabc", ChunkDefect::Extension),
+            ("3;a \r\nabc", ChunkDefect::Extension),
+            ("3;a=\r\nabc", ChunkDefect::Extension),
+            ("3;a=\"\r\n\"\r\nabc", ChunkDefect::Extension),
             ("0\r\nA: b\n\n", ChunkDefect::LineEnd),
             ("0\r\nA: b\rc\r\n\r\n", ChunkDefect::LineEnd),
             ("10000000000000000\r\n", ChunkDefect::TooLarge),

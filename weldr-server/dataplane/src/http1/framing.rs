@@ -1,6 +1,11 @@
 //! How long a body is: RFC 9112, section 6.
 
-use super::{grammar::parse_decimal, head::Field, known::Known, request::Version};
+use super::{
+    grammar::{is_token, members, parse_decimal, trim},
+    head::Field,
+    known::Known,
+    request::Version,
+};
 
 /// Where the body of a request ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,10 +18,10 @@ pub(crate) enum Framing {
     Chunked,
 }
 
-/// Where the body of an answer ends.
+/// Where the body of a response ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AnswerFraming {
-    /// There is none. `odd`: the fields promise one all the same, so nobody knows what comes next.
+    /// There is none. `odd`: the fields promise one all the same, so what comes next on the connection is unknown.
     None { odd: bool },
     /// After so many bytes.
     Length(u64),
@@ -26,26 +31,30 @@ pub(crate) enum AnswerFraming {
     UntilClose,
 }
 
-/// Why nobody can say where a body ends, or why two parties could say different things.
+/// Why the end of a body is uncertain, or why two recipients could see it in different places.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum FramingDefect {
     #[error("the Content-Length is not a number")]
     Length,
-    #[error("there is more than one Content-Length")]
+    #[error("more than one Content-Length")]
     Lengths,
-    #[error("there are Content-Lengths that differ")]
+    #[error("more than one Content-Length, with different values")]
     DifferentLengths,
-    #[error("there are both Content-Length and Transfer-Encoding")]
+    #[error("both Content-Length and Transfer-Encoding")]
     LengthAndCoding,
-    #[error("the Transfer-Encoding is something other than chunked, once")]
+    #[error("the Transfer-Encoding is malformed")]
     Coding,
-    #[error("there is a Transfer-Encoding in HTTP/1.0")]
+    #[error("more than one Transfer-Encoding")]
+    Codings,
+    #[error("a transfer coding other than chunked")]
+    UnknownCoding,
+    #[error("a Transfer-Encoding in HTTP/1.0")]
     CodingInHttp10,
-    #[error("there is a field whose name is that of a framing field with an underscore")]
+    #[error("a field whose name is that of a framing field with an underscore")]
     Twin,
 }
 
-/// The framing of a request, and what a strict reader holds against it though its meaning is certain.
+/// The framing of a request, and why a strict reader would refuse it though its meaning is certain.
 pub(crate) type Judged = (Framing, Option<FramingDefect>);
 
 /// The framing of a request: RFC 9112, section 6.3, and without its leniency towards codings and lists.
@@ -69,7 +78,7 @@ pub(crate) fn request_framing(
     })
 }
 
-/// The framing of an answer to a request whose method was HEAD or not.
+/// The framing of a response to a request whose method was HEAD or not.
 pub(crate) fn answer_framing(
     head: &[u8],
     fields: &[Field],
@@ -80,7 +89,7 @@ pub(crate) fn answer_framing(
     let never_has_a_body = to_head || status < 200 || status == 204 || status == 304;
     let stated = match stated(head, fields, version) {
         Ok(stated) => stated,
-        // What such an answer says of its length is not passed on, so it cannot mislead anybody.
+        // What such a response says of its length is not passed on, so it cannot mislead a client.
         Err(_) if status < 200 || status == 204 => return Ok(AnswerFraming::None { odd: true }),
         Err(defect) => return Err(defect),
     };
@@ -88,7 +97,7 @@ pub(crate) fn answer_framing(
         return Err(FramingDefect::Lengths);
     }
     if never_has_a_body {
-        // An answer to HEAD, and a 304, say how long another answer would be.
+        // A response to HEAD, and a 304, say how long another response would be.
         let may_say = to_head || status == 304;
         if may_say && stated.chunked && stated.length.is_some() {
             return Err(FramingDefect::LengthAndCoding);
@@ -135,16 +144,51 @@ fn stated(head: &[u8], fields: &[Field], version: Version) -> Result<Stated, Fra
                     return Err(FramingDefect::CodingInHttp10);
                 }
                 if stated.chunked || !value.eq_ignore_ascii_case(b"chunked") {
-                    return Err(FramingDefect::Coding);
+                    return Err(wrong_coding(head, fields));
                 }
                 stated.chunked = true;
             }
-            // It must not hide what makes an answer refused.
+            // It must not hide what makes a response refused.
             Known::FramingTwin => _ = stated.objection.get_or_insert(FramingDefect::Twin),
             _ => {}
         }
     }
     Ok(stated)
+}
+
+/// What is wrong with the Transfer-Encoding fields, which are not a single `chunked`.
+///
+/// A coding that is not known is worth another status than a malformed list: RFC 9112, section 6.1.
+#[cold]
+fn wrong_coding(head: &[u8], fields: &[Field]) -> FramingDefect {
+    let mut times_chunked = 0;
+    let mut unknown = false;
+    let values = fields
+        .iter()
+        .filter(|field| field.known == Known::TransferEncoding)
+        .map(|field| field.value.of(head));
+    for coding in values.flat_map(members) {
+        let name_end = coding.iter().position(|&byte| byte == b';');
+        let name = trim(&coding[..name_end.unwrap_or(coding.len())]);
+        if !is_token(name) {
+            return FramingDefect::Coding;
+        }
+        if !name.eq_ignore_ascii_case(b"chunked") {
+            unknown = true;
+        } else if name_end.is_some() {
+            // RFC 9112, section 7.1: chunked has no parameters.
+            return FramingDefect::Coding;
+        } else {
+            times_chunked += 1;
+        }
+    }
+    if unknown {
+        FramingDefect::UnknownCoding
+    } else if times_chunked > 1 {
+        FramingDefect::Codings
+    } else {
+        FramingDefect::Coding
+    }
 }
 
 #[cfg(test)]
@@ -170,7 +214,7 @@ mod tests {
         request_framing(&head, &fields, version)
     }
 
-    fn answer(lines: &str, status: u16, to_head: bool) -> Result<AnswerFraming, FramingDefect> {
+    fn response(lines: &str, status: u16, to_head: bool) -> Result<AnswerFraming, FramingDefect> {
         let (head, fields) = fields(lines);
         answer_framing(&head, &fields, Version::Http11, status, to_head)
     }
@@ -204,19 +248,44 @@ mod tests {
             ),
             (
                 "Transfer-Encoding: gzip, chunked\r\n",
-                FramingDefect::Coding,
+                FramingDefect::UnknownCoding,
+            ),
+            ("Transfer-Encoding: gzip\r\n", FramingDefect::UnknownCoding),
+            (
+                "Transfer-Encoding: chunked, gzip\r\n",
+                FramingDefect::UnknownCoding,
+            ),
+            (
+                "Transfer-Encoding: gzip;q=1, chunked\r\n",
+                FramingDefect::UnknownCoding,
+            ),
+            (
+                "Transfer-Encoding: identity\r\n",
+                FramingDefect::UnknownCoding,
+            ),
+            (
+                "Transfer-Encoding: xchunked\r\n",
+                FramingDefect::UnknownCoding,
             ),
             (
                 "Transfer-Encoding: chunked, chunked\r\n",
-                FramingDefect::Coding,
-            ),
-            (
-                "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
-                FramingDefect::Coding,
+                FramingDefect::Codings,
             ),
             ("Transfer-Encoding: chunked;q=1\r\n", FramingDefect::Coding),
-            ("Transfer-Encoding: identity\r\n", FramingDefect::Coding),
+            ("Transfer-Encoding: chunked;\r\n", FramingDefect::Coding),
+            ("Transfer-Encoding: chunked,\r\n", FramingDefect::Coding),
+            ("Transfer-Encoding: , chunked\r\n", FramingDefect::Coding),
+            ("Transfer-Encoding: chunked a\r\n", FramingDefect::Coding),
+            ("Transfer-Encoding: \"chunked\"\r\n", FramingDefect::Coding),
             ("Transfer-Encoding: \r\n", FramingDefect::Coding),
+            (
+                "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+                FramingDefect::Codings,
+            ),
+            (
+                "Transfer-Encoding: chunked\r\nTransfer-Encoding: \r\n",
+                FramingDefect::Coding,
+            ),
         ] {
             assert_eq!(request(lines, Version::Http11), Err(defect), "{lines:?}");
         }
@@ -225,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_said_twice_by_an_answer_is_refused_whatever_else_it_says() {
+    fn a_repeated_length_in_a_response_is_refused_whatever_else_it_says() {
         for (before, after) in [
             ("", ""),
             ("Content_Length: 5\r\n", ""),
@@ -233,7 +302,7 @@ mod tests {
         ] {
             let lines = format!("{before}Content-Length: 5\r\nContent-Length: 5\r\n{after}");
             assert_eq!(
-                answer(&lines, 200, false),
+                response(&lines, 200, false),
                 Err(FramingDefect::Lengths),
                 "{lines:?}"
             );
@@ -264,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_by_status_and_method() {
+    fn responses_by_status_and_method() {
         let length = "Content-Length: 5\r\n";
         let chunked = "Transfer-Encoding: chunked\r\n";
         let none = AnswerFraming::None { odd: false };
@@ -284,7 +353,7 @@ mod tests {
             (length, 103, false, odd),
         ] {
             assert_eq!(
-                answer(lines, status, to_head),
+                response(lines, status, to_head),
                 Ok(framing),
                 "{lines:?} {status}"
             );
@@ -297,7 +366,7 @@ mod tests {
         ] {
             for (status, to_head) in [(200, false), (200, true), (304, false)] {
                 assert!(
-                    answer(lines, status, to_head).is_err(),
+                    response(lines, status, to_head).is_err(),
                     "{lines:?} {status}"
                 );
             }

@@ -56,6 +56,9 @@ pub(crate) struct Field {
     pub(crate) line: Span,
 }
 
+/// Bytes of a method. The longest that is registered has 17; a method that is not known is forwarded.
+pub(super) const MOST_METHOD: usize = 64;
+
 /// What is wrong with the lines of a head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum HeadDefect {
@@ -63,6 +66,8 @@ pub(crate) enum HeadDefect {
     LineEnd,
     #[error("the first line is not a request-line")]
     RequestLine,
+    #[error("the method is longer than {MOST_METHOD} bytes")]
+    MethodTooLong,
     #[error("the first line is not a status-line")]
     StatusLine,
     #[error("the version is not one that is spoken here")]

@@ -2,7 +2,7 @@
 
 use super::{
     grammar::{is_host, is_target, is_token},
-    head::{Field, HeadDefect, HeadLimits, Span, parse_fields, take_line},
+    head::{Field, HeadDefect, HeadLimits, MOST_METHOD, Span, parse_fields, take_line},
 };
 
 /// The minor versions of HTTP/1 that make a difference.
@@ -58,7 +58,9 @@ pub(crate) fn check_begin(begin: &[u8]) -> Result<(), HeadDefect> {
         return parse_request_line(line).map(drop);
     }
     let is_possible = |byte: &u8| matches!(byte, b' '..0x7f | b'\r');
-    if begin.iter().all(is_possible) {
+    if begin.len() > MOST_METHOD && is_token(&begin[..=MOST_METHOD]) {
+        Err(HeadDefect::MethodTooLong)
+    } else if begin.iter().all(is_possible) {
         Ok(())
     } else {
         Err(HeadDefect::RequestLine)
@@ -75,6 +77,9 @@ fn parse_request_line(line: &[u8]) -> Result<RequestHead, HeadDefect> {
     };
     if !is_token(method) {
         return Err(HeadDefect::RequestLine);
+    }
+    if method.len() > MOST_METHOD {
+        return Err(HeadDefect::MethodTooLong);
     }
     let version = parse_version(version, HeadDefect::RequestLine)?;
     if !is_target(target) {
@@ -200,6 +205,17 @@ mod tests {
         for line in ["GET / HTTP/2.0", "PRI * HTTP/2.0", "GET / HTTP/0.9"] {
             assert_eq!(form(line), Err(HeadDefect::Version), "{line:?}");
         }
+    }
+
+    #[test]
+    fn a_method_may_be_unknown_but_not_overlong() {
+        let line = |length: usize| format!("{} / HTTP/1.1", "A".repeat(length));
+        assert_eq!(form(&line(64)), Ok(TargetForm::Origin));
+        assert_eq!(form(&line(65)), Err(HeadDefect::MethodTooLong));
+        assert_eq!(check_begin(&[b'A'; 64]), Ok(()));
+        assert_eq!(check_begin(&[b'A'; 65]), Err(HeadDefect::MethodTooLong));
+        let target = format!("GET /{}", "a".repeat(100));
+        assert_eq!(check_begin(target.as_bytes()), Ok(()));
     }
 
     #[test]

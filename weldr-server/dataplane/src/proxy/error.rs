@@ -234,6 +234,11 @@ fn refused(refusal: Refusal) -> Verdict {
             clients(431, FailureReason::HttpRequestError)
         }
         Refusal::Head(HeadDefect::Version) => clients(505, FailureReason::HttpRequestError),
+        // RFC 9112, sections 3 and 6.1.
+        Refusal::Head(HeadDefect::MethodTooLong)
+        | Refusal::Framing(FramingDefect::UnknownCoding) => {
+            clients(501, FailureReason::HttpRequestError)
+        }
         Refusal::Head(
             HeadDefect::LineEnd
             | HeadDefect::RequestLine
