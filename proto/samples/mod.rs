@@ -148,6 +148,7 @@ pub(crate) fn pool() -> v1::Pool {
             fail_open: Some(true),
             drain_deadline: lasting(30, 0),
             deregister_after: lasting(0, 0),
+            strict_responses: Some(false),
         }),
         revision: 2,
         counts: Some(v1::PoolCounts {

@@ -35,7 +35,7 @@ const ROOMS: &[(&str, Option<&[&str]>)] = &[
     ("args", Some(&["model", "policy"])),
     ("balancer", Some(&["model"])),
     ("config", Some(&["args", "model", "policy"])),
-    ("http1", Some(&["buffer"])),
+    ("http1", Some(&["buffer", "policy"])),
     // Layer 2.
     ("stats", Some(&["balancer", "model"])),
     ("snapshot", Some(&["balancer", "clock", "model", "stats"])),

@@ -74,6 +74,7 @@ impl PoolSetArgs {
             && self.fail_open.is_none()
             && self.drain_deadline.is_none()
             && self.deregister_after.is_none()
+            && self.strict_responses.is_none()
             && self.check.is_empty()
     }
 
@@ -95,6 +96,7 @@ impl PoolSetArgs {
             fail_open: self.fail_open,
             drain_deadline: self.drain_deadline.map(proto_duration),
             deregister_after: self.deregister_after.map(proto_duration),
+            strict_responses: self.strict_responses,
         }
     }
 }
@@ -202,6 +204,7 @@ mod tests {
             fail_open: None,
             drain_deadline: None,
             deregister_after: Some(Duration::ZERO),
+            strict_responses: None,
             condition: crate::args::Condition::default(),
             check: CheckOptions::default(),
         };
@@ -210,6 +213,7 @@ mod tests {
         assert_eq!(settings.check, None);
         assert_eq!(settings.fail_open, None);
         assert_eq!(settings.drain_deadline, None);
+        assert_eq!(settings.strict_responses, None);
         assert_eq!(
             settings.deregister_after,
             Some(proto_duration(Duration::ZERO))

@@ -45,6 +45,7 @@ pub struct PoolSettings {
     pub drain_deadline_seconds: Option<Seconds>,
     /// 0 means never.
     pub deregister_after_seconds: Option<Seconds>,
+    pub strict_responses: Option<bool>,
 }
 
 impl From<&v1::PoolSettings> for PoolSettings {
@@ -55,6 +56,7 @@ impl From<&v1::PoolSettings> for PoolSettings {
             fail_open: settings.fail_open,
             drain_deadline_seconds: settings.drain_deadline.map(Seconds),
             deregister_after_seconds: settings.deregister_after.map(Seconds),
+            strict_responses: settings.strict_responses,
         }
     }
 }

@@ -51,26 +51,46 @@ pub fn request(bytes: &[u8], piece: usize, desync_mode: DesyncMode) -> Result<Re
     Ok(reading)
 }
 
-/// The same of `bytes` as an answer.
-pub fn answer(bytes: &[u8], piece: usize, to_head: bool) -> Result<Reading, String> {
+/// The same of `bytes` as a response, from a server of a pool with or without `strict_responses`.
+///
+/// What strict rules accept is read alike by lenient ones, and what is written is in correct form by either.
+pub fn answer(bytes: &[u8], piece: usize, to_head: bool, strict: bool) -> Result<Reading, String> {
     let method = if to_head { "HEAD" } else { "GET" };
-    let reading = fuzzing::read_answer(bytes, bytes.len(), to_head);
+    let reading = fuzzing::read_answer(bytes, bytes.len(), to_head, strict);
     let Reading::Whole(message) = &reading else {
-        return match fuzzing::read_answer(bytes, piece, to_head) {
+        return match fuzzing::read_answer(bytes, piece, to_head, strict) {
             Reading::Whole(_) => Err(format!("{reading:?} at once, whole in pieces of {piece}")),
             _ => Ok(reading),
         };
     };
-    same_in_pieces(message, fuzzing::read_answer(bytes, piece, to_head))?;
-    let again = fuzzing::read_answer(&message.written, message.written.len(), to_head);
+    same_in_pieces(message, fuzzing::read_answer(bytes, piece, to_head, strict))?;
+    if strict {
+        let leniently = fuzzing::read_answer(bytes, bytes.len(), to_head, false);
+        if leniently != reading {
+            return Err(format!("strictly {reading:?}, leniently {leniently:?}"));
+        }
+    }
+    // Strict rules see what was not mended.
+    let again = fuzzing::read_answer(
+        &message.written,
+        message.written.len(),
+        to_head,
+        !has_status_above_599(message),
+    );
     let end = Some(End::Closed);
     written(message, again, wire::answer(&message.written, method, end))?;
-    // An answer may have oddities that the proxy mends (RFC 9112, section 5.1), and that no strict reader takes.
+    // A response may have defects that the proxy mends, and that no strict reader takes.
     let strictly = wire::answer(bytes, method, end);
     if matches!(strictly, wire::Reading::Whole(..)) {
         agrees(message, strictly)?;
     }
     Ok(reading)
+}
+
+/// Strict rules refuse such a status, and no other form of the response would be more correct.
+fn has_status_above_599(message: &Message) -> bool {
+    let hundreds = message.written.get("HTTP/1.1 ".len());
+    hundreds.is_some_and(|&digit| digit > b'5')
 }
 
 fn same_in_pieces(message: &Message, in_pieces: Reading) -> Result<(), String> {
@@ -125,7 +145,7 @@ pub fn run(seed: u64, cases: usize) -> Result<Tally, String> {
         let found = request(&bytes, piece, modes[case % 2]);
         tally.count(&found.map_err(|why| shows(seed, case, "request", &bytes, &why))?);
         let (bytes, piece) = (answers.changed(), 1 + answers.below(40));
-        let found = answer(&bytes, piece, case % 8 == 0);
+        let found = answer(&bytes, piece, case % 8 == 0, case % 3 == 0);
         tally.count(&found.map_err(|why| shows(seed, case, "answer", &bytes, &why))?);
     }
     Ok(tally)

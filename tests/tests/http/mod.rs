@@ -13,6 +13,7 @@ mod loops;
 mod properties;
 mod races;
 mod refusals;
+mod responses;
 mod retries;
 mod soak;
 mod tables;

@@ -149,6 +149,10 @@ options! {
     #[arg(value_name = "DURATION", help_heading = POOL)]
     deregister_after: Span,
 
+    /// Malformed responses with one certain meaning: true answers 502, false corrects them
+    #[arg(value_name = "BOOL", help_heading = POOL)]
+    strict_responses: bool,
+
     /// Type of the health check
     #[arg(value_name = "TYPE", help_heading = POOL)]
     check_type: CheckType,

@@ -71,6 +71,7 @@ fields! {
     fail_open => pool.fail_open;
     drain_deadline => pool.drain_deadline;
     deregister_after => pool.deregister_after;
+    strict_responses => pool.strict_responses;
     check_port => pool.check.port;
     check_interval => pool.check.interval;
     check_timeout => pool.check.timeout;

@@ -28,6 +28,9 @@ pub(crate) struct PoolSetArgs {
     /// Remove a server unhealthy for this time; 0 or off means never
     #[arg(long, value_name = "TIME", value_parser = parse::duration_or_off)]
     pub(crate) deregister_after: Option<Duration>,
+    /// Malformed but clear responses: true answers 502, false corrects them
+    #[arg(long, value_name = "BOOL", hide_possible_values = true)]
+    pub(crate) strict_responses: Option<bool>,
     #[command(flatten)]
     pub(crate) condition: Condition,
     #[command(flatten)]

@@ -89,6 +89,7 @@ pub(crate) fn pool(pool: &Pool, paint: Paint) -> String {
         "deregister after",
         event::deregister_after(settings.deregister_after),
     );
+    card.field("strict responses", settings.strict_responses());
     card.field("check", check(settings.check.as_ref()));
     card.field(
         "servers",
@@ -218,6 +219,7 @@ blue
   fail open         false
   drain deadline    -
   deregister after  off
+  strict responses  false
   check             -
   servers           2 healthy, 1 unhealthy, 0 initial, 0 draining, 0 unused
   revision          3

@@ -25,12 +25,14 @@ pub(crate) fn server(time: Timestamp, event: &str, server: &Server, paint: Paint
 /// A line of `watch` about the settings of the pool.
 pub(crate) fn settings(time: Timestamp, settings: &PoolSettings) -> String {
     format!(
-        "{}  settings  balancing {}, fail open {}, drain deadline {}, deregister after {}, check {}\n",
+        "{}  settings  balancing {}, fail open {}, drain deadline {}, deregister after {}, \
+         strict responses {}, check {}\n",
         figures::instant(time),
         words::balancing(settings.balancing),
         settings.fail_open(),
         or_none(settings.drain_deadline),
         deregister_after(settings.deregister_after),
+        settings.strict_responses(),
         check(settings.check.as_ref())
     )
 }
@@ -141,12 +143,13 @@ mod tests {
             fail_open: Some(true),
             drain_deadline: Some(proto_duration(Duration::from_secs(30))),
             deregister_after: Some(proto_duration(Duration::ZERO)),
+            strict_responses: Some(false),
             check: None,
         };
         assert_eq!(
             settings(Timestamp::default(), &pool),
             "1970-01-01T00:00:00.000Z  settings  balancing round_robin, fail open true, \
-             drain deadline 30s, deregister after off, check -\n"
+             drain deadline 30s, deregister after off, strict responses false, check -\n"
         );
     }
 }

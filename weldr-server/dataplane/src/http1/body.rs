@@ -5,7 +5,8 @@ use std::ops::Range;
 use super::{
     super::buffer::Buffer,
     chunked::{ChunkDefect, Chunked},
-    framing::{AnswerFraming, Framing},
+    framing::{Framing, ResponseFraming},
+    strictness::Strictness,
 };
 
 /// Takes one body out of its framing.
@@ -29,28 +30,28 @@ pub(crate) enum Step {
     End,
 }
 
+/// Decodes the body of a request.
 impl From<Framing> for Decoder {
     fn from(framing: Framing) -> Self {
         match framing {
             Framing::None => Self::Length(0),
             Framing::Length(length) => Self::Length(length),
-            Framing::Chunked => Self::Chunked(Chunked::default()),
-        }
-    }
-}
-
-impl From<AnswerFraming> for Decoder {
-    fn from(framing: AnswerFraming) -> Self {
-        match framing {
-            AnswerFraming::None { .. } => Self::Length(0),
-            AnswerFraming::Length(length) => Self::Length(length),
-            AnswerFraming::Chunked => Self::Chunked(Chunked::default()),
-            AnswerFraming::UntilClose => Self::UntilClose,
+            Framing::Chunked => Self::Chunked(Chunked::new(Strictness::Strict)),
         }
     }
 }
 
 impl Decoder {
+    /// Decodes the body of a response.
+    pub(crate) fn of_response(framing: ResponseFraming, strictness: Strictness) -> Self {
+        match framing {
+            ResponseFraming::None { .. } => Self::Length(0),
+            ResponseFraming::Length(length) => Self::Length(length),
+            ResponseFraming::Chunked => Self::Chunked(Chunked::new(strictness)),
+            ResponseFraming::UntilClose => Self::UntilClose,
+        }
+    }
+
     /// Takes what `buffer` holds of the body.
     pub(crate) fn step(&mut self, buffer: &mut Buffer) -> Result<Step, ChunkDefect> {
         let data = match self {
@@ -136,7 +137,7 @@ mod tests {
     #[test]
     fn what_ends_with_the_connection_takes_all() {
         let mut buffer = Buffer::holding(b"abc");
-        let mut decoder = Decoder::from(AnswerFraming::UntilClose);
+        let mut decoder = Decoder::of_response(ResponseFraming::UntilClose, Strictness::Lenient);
         assert_eq!(decoder.step(&mut buffer), Ok(Step::Data(0..3)));
         assert_eq!(decoder.step(&mut buffer), Ok(Step::NeedsMore));
         assert!(decoder.ends_with_connection() && !decoder.is_done());

@@ -1,11 +1,12 @@
 //! Taking a body out of its chunks: RFC 9112, section 7.1.
 //!
 //! Strict, because leniency here has been used to hide requests: sizes are digits and nothing else, lines end with
-//! CR LF, and extensions are held to their grammar, bounded and dropped.
+//! CR LF, and extensions are bounded and dropped. In a response that is read leniently, white space may follow the size
+//! and the text of an extension is free, because both leave only one meaning.
 
 use std::ops::Range;
 
-use super::{super::buffer::Buffer, extension::Extension};
+use super::{super::buffer::Buffer, extension::Extension, strictness::Strictness};
 
 /// Hexadecimal digits of a size; no body is longer than 16 of them say.
 const MOST_DIGITS: u8 = 16;
@@ -65,6 +66,7 @@ enum State {
 /// The decoder of one body.
 #[derive(Debug)]
 pub(crate) struct Chunked {
+    strictness: Strictness,
     state: State,
     extension: u32,
     /// The lines after the last chunk, with the empty one.
@@ -76,17 +78,16 @@ const SIZE: State = State::Size {
     digits: 0,
 };
 
-impl Default for Chunked {
-    fn default() -> Self {
+impl Chunked {
+    pub(super) fn new(strictness: Strictness) -> Self {
         Self {
+            strictness,
             state: SIZE,
             extension: 0,
             trailers: Vec::new(),
         }
     }
-}
 
-impl Chunked {
     /// Whether the body is over.
     pub(super) fn is_done(&self) -> bool {
         self.state == State::Done
@@ -134,13 +135,16 @@ impl Chunked {
     fn step(&mut self, byte: u8) -> Result<(), ChunkDefect> {
         self.state = match (self.state, byte) {
             (State::Size { digits: 1.., value } | State::SpaceAfterSize { value }, b';') => {
-                let place = Extension::BeforeName;
+                let place = Extension::first(self.strictness);
                 State::Extension { value, place }
             }
             (State::Size { value, digits }, _) => size(value, digits, byte)?,
             (State::SpaceAfterSize { value }, b' ' | b'\t') => {
                 self.count_extension()?;
                 State::SpaceAfterSize { value }
+            }
+            (State::SpaceAfterSize { value }, b'\r') if self.strictness == Strictness::Lenient => {
+                State::SizeEnd { value }
             }
             (State::SpaceAfterSize { .. }, _) => return Err(ChunkDefect::Size),
             (State::Extension { value, place }, b'\r') if place.may_end() => {
@@ -212,7 +216,15 @@ mod tests {
 
     /// The body, its trailers, and what comes after it, when it comes in parts of `step` bytes.
     fn decoded(wire: &str, step: usize) -> Result<(String, String, String), ChunkDefect> {
-        let mut chunked = Chunked::default();
+        decoded_with(Strictness::Strict, wire, step)
+    }
+
+    fn decoded_with(
+        strictness: Strictness,
+        wire: &str,
+        step: usize,
+    ) -> Result<(String, String, String), ChunkDefect> {
+        let mut chunked = Chunked::new(strictness);
         let mut body = Vec::new();
         let mut rest = Vec::new();
         for part in wire.as_bytes().chunks(step) {
@@ -275,10 +287,39 @@ mod tests {
     }
 
     #[test]
+    fn a_lenient_reader_passes_over_what_has_one_meaning() {
+        let wire = "3 \r\nabc\r\n2\t;a=\"\r\nde\r\n1;\r\nf\r\n0 \t\r\n\r\nHTTP";
+        for step in 1..=wire.len() {
+            let (body, _, rest) = decoded_with(Strictness::Lenient, wire, step).unwrap();
+            assert_eq!((body.as_str(), rest.as_str()), ("abcdef", "HTTP"), "{step}");
+        }
+        for wire in [
+            " 3\r\nabc",
+            "3 3\r\nabc",
+            "3 \nabc",
+            "3 \r\rabc",
+            "3;a\nabc",
+            "3;a\rb\r\nabc",
+            "3;a\0\r\nabc",
+            "3\r\nabc \r\n",
+        ] {
+            assert!(
+                decoded_with(Strictness::Lenient, wire, 1).is_err(),
+                "{wire:?}"
+            );
+        }
+    }
+
+    #[test]
     fn extensions_and_trailers_are_bounded() {
         let long = "a".repeat(10_000);
         let extension = format!("1;{long}\r\n");
         assert_eq!(decoded(&extension, 100), Err(ChunkDefect::Extensions));
+        let spaces = format!("1{}\r\nx\r\n", " ".repeat(10_000));
+        assert_eq!(
+            decoded_with(Strictness::Lenient, &spaces, 100),
+            Err(ChunkDefect::Extensions)
+        );
         let many = "1;abcdefgh\r\nx\r\n".repeat(1000);
         assert_eq!(decoded(&many, 100), Err(ChunkDefect::Extensions));
         let trailers = format!("0\r\nA: {long}\r\n\r\n");

@@ -4,7 +4,10 @@
 //! quoted-string. No proxy passes extensions on, but a recipient that ends their line at another byte sees another
 //! body: bare CR or LF in an extension has been used to smuggle requests. So each byte is checked.
 
-use super::grammar::{is_field_value, is_token};
+use super::{
+    grammar::{is_field_value, is_token},
+    strictness::Strictness,
+};
 
 /// Where in the extensions of a chunk the next byte is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,12 +28,22 @@ pub(super) enum Extension {
     QuotedEnd,
     /// In white space that only another extension may follow.
     AfterValue,
+    /// In an extension whose grammar does not matter.
+    Any,
 }
 
 impl Extension {
+    /// Behind the first semicolon.
+    pub(super) fn first(strictness: Strictness) -> Self {
+        match strictness {
+            Strictness::Strict => Self::BeforeName,
+            Strictness::Lenient => Self::Any,
+        }
+    }
+
     /// Whether the line may end here.
     pub(super) fn may_end(self) -> bool {
-        matches!(self, Self::Name | Self::Token | Self::QuotedEnd)
+        matches!(self, Self::Name | Self::Token | Self::QuotedEnd | Self::Any)
     }
 
     /// The place behind `byte`, which is not the CR that ends the line; `None` when it must not be here.
@@ -55,6 +68,7 @@ impl Extension {
             {
                 Some(Self::BeforeName)
             }
+            Self::Any if is_text => Some(Self::Any),
             _ => None,
         }
     }
@@ -65,8 +79,8 @@ mod tests {
     use super::*;
 
     /// Whether `text`, which stands behind the first semicolon, may stand before the end of the line.
-    fn accepted(text: &str) -> bool {
-        let mut place = Extension::BeforeName;
+    fn accepted(text: &str, strictness: Strictness) -> bool {
+        let mut place = Extension::first(strictness);
         for byte in text.bytes() {
             match place.after(byte) {
                 Some(next) => place = next,
@@ -89,7 +103,8 @@ mod tests {
             "a ; b=c\t; d",
             "a=\"b\" ;c",
         ] {
-            assert!(accepted(text), "{text:?}");
+            assert!(accepted(text, Strictness::Strict), "{text:?}");
+            assert!(accepted(text, Strictness::Lenient), "{text:?}");
         }
     }
 
@@ -117,7 +132,8 @@ mod tests {
             ";a",
             "a;;b",
         ] {
-            assert!(!accepted(text), "{text:?}");
+            assert!(!accepted(text, Strictness::Strict), "{text:?}");
+            assert!(accepted(text, Strictness::Lenient), "{text:?}");
         }
     }
 
@@ -128,7 +144,8 @@ mod tests {
                 "", "a", "a ", "a=", "a=b", "a=\"b", "a=\"\\", "a=\"b\"", "a=b ",
             ] {
                 let text = format!("{before}{control}");
-                assert!(!accepted(&text), "{text:?}");
+                assert!(!accepted(&text, Strictness::Strict), "{text:?}");
+                assert!(!accepted(&text, Strictness::Lenient), "{text:?}");
             }
         }
     }

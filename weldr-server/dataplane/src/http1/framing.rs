@@ -20,7 +20,7 @@ pub(crate) enum Framing {
 
 /// Where the body of a response ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum AnswerFraming {
+pub(crate) enum ResponseFraming {
     /// There is none. `odd`: the fields promise one all the same, so what comes next on the connection is unknown.
     None { odd: bool },
     /// After so many bytes.
@@ -79,18 +79,18 @@ pub(crate) fn request_framing(
 }
 
 /// The framing of a response to a request whose method was HEAD or not.
-pub(crate) fn answer_framing(
+pub(super) fn response_framing(
     head: &[u8],
     fields: &[Field],
     version: Version,
     status: u16,
     to_head: bool,
-) -> Result<AnswerFraming, FramingDefect> {
+) -> Result<ResponseFraming, FramingDefect> {
     let never_has_a_body = to_head || status < 200 || status == 204 || status == 304;
     let stated = match stated(head, fields, version) {
         Ok(stated) => stated,
         // What such a response says of its length is not passed on, so it cannot mislead a client.
-        Err(_) if status < 200 || status == 204 => return Ok(AnswerFraming::None { odd: true }),
+        Err(_) if status < 200 || status == 204 => return Ok(ResponseFraming::None { odd: true }),
         Err(defect) => return Err(defect),
     };
     if stated.objection == Some(FramingDefect::Lengths) {
@@ -103,13 +103,13 @@ pub(crate) fn answer_framing(
             return Err(FramingDefect::LengthAndCoding);
         }
         let odd = !may_say && (stated.chunked || stated.length.is_some_and(|length| length > 0));
-        return Ok(AnswerFraming::None { odd });
+        return Ok(ResponseFraming::None { odd });
     }
     match (stated.chunked, stated.length) {
         (true, Some(_)) => Err(FramingDefect::LengthAndCoding),
-        (true, None) => Ok(AnswerFraming::Chunked),
-        (false, Some(length)) => Ok(AnswerFraming::Length(length)),
-        (false, None) => Ok(AnswerFraming::UntilClose),
+        (true, None) => Ok(ResponseFraming::Chunked),
+        (false, Some(length)) => Ok(ResponseFraming::Length(length)),
+        (false, None) => Ok(ResponseFraming::UntilClose),
     }
 }
 
@@ -214,9 +214,9 @@ mod tests {
         request_framing(&head, &fields, version)
     }
 
-    fn response(lines: &str, status: u16, to_head: bool) -> Result<AnswerFraming, FramingDefect> {
+    fn response(lines: &str, status: u16, to_head: bool) -> Result<ResponseFraming, FramingDefect> {
         let (head, fields) = fields(lines);
-        answer_framing(&head, &fields, Version::Http11, status, to_head)
+        response_framing(&head, &fields, Version::Http11, status, to_head)
     }
 
     #[test]
@@ -336,12 +336,12 @@ mod tests {
     fn responses_by_status_and_method() {
         let length = "Content-Length: 5\r\n";
         let chunked = "Transfer-Encoding: chunked\r\n";
-        let none = AnswerFraming::None { odd: false };
-        let odd = AnswerFraming::None { odd: true };
+        let none = ResponseFraming::None { odd: false };
+        let odd = ResponseFraming::None { odd: true };
         for (lines, status, to_head, framing) in [
-            (length, 200, false, AnswerFraming::Length(5)),
-            (chunked, 200, false, AnswerFraming::Chunked),
-            ("", 200, false, AnswerFraming::UntilClose),
+            (length, 200, false, ResponseFraming::Length(5)),
+            (chunked, 200, false, ResponseFraming::Chunked),
+            ("", 200, false, ResponseFraming::UntilClose),
             (length, 200, true, none),
             (chunked, 200, true, none),
             (length, 304, false, none),

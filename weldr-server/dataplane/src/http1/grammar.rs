@@ -67,7 +67,7 @@ pub(crate) fn token_length(bytes: &[u8]) -> usize {
 }
 
 /// The bytes that a request-target is made of; which form it has is another question.
-pub(super) fn is_target(bytes: &[u8]) -> bool {
+pub(crate) fn is_target(bytes: &[u8]) -> bool {
     !bytes.is_empty() && all_are(bytes, TARGET)
 }
 

@@ -8,6 +8,7 @@ use super::{
     grammar::{is_field_value, token_length},
     known::Known,
 };
+use crate::policy::Limits;
 
 /// A part of the bytes that a head was parsed from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -90,11 +91,22 @@ pub(crate) enum HeadDefect {
     TargetTooLong,
 }
 
-/// How large a head may be.
-#[derive(Debug, Clone, Copy)]
+/// How large the head of a message may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct HeadLimits {
+    /// Bytes, with the empty line that ends it.
     pub(crate) bytes: usize,
+    /// Field lines.
     pub(crate) fields: usize,
+}
+
+impl From<&Limits> for HeadLimits {
+    fn from(limits: &Limits) -> Self {
+        Self {
+            bytes: limits.header_bytes,
+            fields: limits.headers,
+        }
+    }
 }
 
 /// Where the head at the begin of `bytes` ends, after its empty line. `searched`: how many bytes an earlier call

@@ -1,12 +1,13 @@
-//! HTTP/1.1 on the wire, strictly: RFC 9112. Pure.
+//! HTTP/1.1 on the wire: RFC 9112. Pure.
 //!
 //! A message is read as bytes that have come and handed on as bytes that we wrote: nothing that a peer sent
-//! decides where a message ends on the other side, but what was parsed here. What has two readings is refused,
-//! never repaired, so that no two parties can see two different messages in the same bytes.
+//! decides where a message ends on the other side, but what was parsed here. What has two readings is refused, so that
+//! no two parties can see two different messages in the same bytes. A response with a defect that leaves only one
+//! meaning is brought into correct form first, unless its pool is strict.
 //!
-//! In reading order: `grammar` (the classes of bytes), `head` (lines and fields), `known` (names of fields), `request` and
-//! `response` (their heads), `framing` (how long a body is), `chunked`, `extension` and `body` (taking bodies out of
-//! their framing).
+//! In reading order: `grammar` (the classes of bytes), `head` (lines and fields), `known` (names of fields), `strictness`,
+//! `request` and `response` (their heads), `mend` (bringing responses into correct form), `framing` (how long a body is),
+//! `chunked`, `extension` and `body` (taking bodies out of their framing).
 
 mod body;
 mod chunked;
@@ -15,15 +16,23 @@ mod framing;
 mod grammar;
 mod head;
 mod known;
+mod mend;
 mod request;
 mod response;
+mod strictness;
 
-pub(super) use body::{Decoder, Step};
-pub(super) use chunked::ChunkDefect;
-pub(super) use framing::{AnswerFraming, Framing, FramingDefect, answer_framing, request_framing};
-pub(super) use grammar::{elements, is_host, is_token, parse_decimal, token_length,
+pub(crate) use body::{Decoder, Step};
+pub(crate) use chunked::ChunkDefect;
+pub(crate) use framing::{Framing, FramingDefect, ResponseFraming, request_framing};
+pub(crate) use grammar::{elements, is_host, is_token, parse_decimal, token_length};
+pub(crate) use head::{
+    Field, HeadDefect, HeadLimits, Span, end_of_head, first_line, parse_fields,
 };
-pub(super) use head::{Field, HeadDefect, HeadLimits, Span, end_of_head, first_line, parse_fields};
-pub(super) use known::Known;
-pub(super) use request::{RequestHead, TargetForm, Version, check_begin, parse_request};
-pub(super) use response::{ResponseHead, parse_response};
+pub(crate) use known::Known;
+pub(crate) use mend::mended_trailers;
+pub(crate) use request::{RequestHead, TargetForm, Version, check_begin, parse_request};
+pub(crate) use response::{
+    MOST_INTERIM, ReadResponse, ResponseHead, ResponseHeadDefect, ResponseRules,
+    end_of_response_head, read_response,
+};
+pub(crate) use strictness::Strictness;

@@ -52,6 +52,10 @@ pub struct PoolSettings {
     pub drain_deadline: Duration,
     /// A server that is unhealthy for this long is removed; `None`: never.
     pub deregister_after: Option<Duration>,
+    /// What becomes of a response with a defect that leaves only one meaning, such as white space before a field's
+    /// colon: it is refused with 502 and fails a check (true), or is passed on in correct form (false).
+    #[serde(default)]
+    pub strict_responses: bool,
 }
 
 impl Default for PoolSettings {
@@ -62,6 +66,7 @@ impl Default for PoolSettings {
             fail_open: true,
             drain_deadline: Duration::from_secs(30),
             deregister_after: None,
+            strict_responses: false,
         }
     }
 }
@@ -100,6 +105,9 @@ pub struct PoolPatch {
         deserialize_with = "super::present"
     )]
     pub deregister_after: Option<Option<Duration>>,
+    /// Whether responses with a defect that leaves only one meaning are refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strict_responses: Option<bool>,
 }
 
 impl PoolPatch {
@@ -112,6 +120,7 @@ impl PoolPatch {
             fail_open: self.fail_open.unwrap_or(settings.fail_open),
             drain_deadline: self.drain_deadline.unwrap_or(settings.drain_deadline),
             deregister_after: self.deregister_after.unwrap_or(settings.deregister_after),
+            strict_responses: self.strict_responses.unwrap_or(settings.strict_responses),
         }
     }
 }

@@ -126,10 +126,7 @@ impl WorkerContext {
 
     /// How large a head may be.
     pub(super) fn head_limits(&self) -> HeadLimits {
-        HeadLimits {
-            bytes: self.limits.header_bytes,
-            fields: self.limits.headers,
-        }
+        HeadLimits::from(&self.limits)
     }
 
     /// The current time as a Date field has it.
@@ -158,11 +155,14 @@ impl WorkerContext {
     /// The attempt must be counted before anything is waited for: see [`Snapshots::seen_by_all_workers`].
     pub(super) fn choose(&self, tried: &Tried) -> Result<Rc<Upstream>, Unavailable> {
         let mut snapshots = self.snapshots.borrow_mut();
-        let chosen = self.selector.select(&snapshots.current().pool, tried)?;
+        let pool = &snapshots.current().pool;
+        let chosen = self.selector.select(pool, tried)?;
         let mut upstreams = self.upstreams.borrow_mut();
         let upstream = upstreams.entry(chosen.id).or_insert_with(|| {
             Upstream::new(&chosen.server.live, self.index, self.max_idle_connections)
         });
+        let strictness = pool.settings.strict_responses.into();
+        upstream.strictness.set(strictness);
         Ok(Rc::clone(upstream))
     }
 

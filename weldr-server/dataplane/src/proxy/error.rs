@@ -3,7 +3,7 @@
 use std::{io, net::SocketAddr};
 
 use crate::{
-    http1::{ChunkDefect, FramingDefect, HeadDefect},
+    http1::{ChunkDefect, FramingDefect, HeadDefect, ResponseHeadDefect},
     model::Reason,
     snapshot::Unavailable,
     stats::FailureReason,
@@ -78,6 +78,15 @@ pub(super) enum ResponseDefect {
     UnrequestedUpgrade,
     #[error("it has too many interim answers before it")]
     TooManyInterim,
+}
+
+impl From<ResponseHeadDefect> for ResponseDefect {
+    fn from(defect: ResponseHeadDefect) -> Self {
+        match defect {
+            ResponseHeadDefect::Head(defect) => Self::Head(defect),
+            ResponseHeadDefect::Framing(defect) => Self::Framing(defect),
+        }
+    }
 }
 
 /// Whose fault a failure is.

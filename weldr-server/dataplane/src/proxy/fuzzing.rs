@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use crate::{
     buffer::{Buffer, Buffers},
     http1::{
-        Decoder, Framing, HeadLimits, Step, Version, answer_framing, check_begin, end_of_head,
-        parse_request, parse_response,
+        Decoder, Framing, HeadLimits, ReadResponse, ResponseRules, Step, Strictness, Version,
+        check_begin, end_of_head, end_of_response_head, parse_request, read_response,
     },
     policy::HttpPolicy,
 };
@@ -78,9 +78,13 @@ pub fn read_request(bytes: &[u8], piece: usize, policy: &HttpPolicy) -> Reading 
     }
 }
 
-/// Reads an answer from `bytes`, of which `piece` come at a time and after which the server closes. An interim answer
-/// is a message of its own.
-pub fn read_answer(bytes: &[u8], piece: usize, to_head: bool) -> Reading {
+/// Reads a response from `bytes`, of which `piece` come at a time and after which the server closes. An interim
+/// response is a message of its own. `strict`: as for a pool whose responses are read strictly.
+pub fn read_answer(bytes: &[u8], piece: usize, to_head: bool, strict: bool) -> Reading {
+    let rules = ResponseRules {
+        limits: LIMITS,
+        strictness: Strictness::from(strict),
+    };
     let mut input = Input::new(bytes, piece);
     let head = match input.head(false) {
         Ok(Some(head)) => head,
@@ -88,37 +92,43 @@ pub fn read_answer(bytes: &[u8], piece: usize, to_head: bool) -> Reading {
         Err(()) => return Reading::Refused,
     };
     let mut fields = Vec::new();
-    let Ok(answer) = parse_response(&head, LIMITS, &mut fields) else {
+    let Ok(response) = read_response(&head, to_head, rules, &mut fields) else {
         return Reading::Refused;
     };
+    let ReadResponse {
+        head,
+        line,
+        framing,
+        ..
+    } = response;
     let mut written = Vec::new();
-    if answer.status < 200 && answer.status != 101 {
-        write_interim(&mut written, &head, &answer, &fields);
+    if line.is_interim() {
+        write_interim(&mut written, &head, &line, &fields);
         return Reading::Whole(Message {
             used: input.used(),
             body: Vec::new(),
             written,
         });
     }
-    let Ok(framing) = answer_framing(&head, &fields, answer.version, answer.status, to_head) else {
-        return Reading::Refused;
-    };
-    let client = ClientFraming::of(framing, answer.status, to_head, Version::Http11);
+    let client = ClientFraming::of(framing, line.status, to_head, Version::Http11);
     let how = AnswerHead {
         options: &ConnectionOptions::of(&head, &fields),
         framing: client,
         client: Version::Http11,
         close: false,
-        switches: answer.status == 101,
+        switches: line.status == 101,
         date: None,
     };
     let chunked = client == ClientFraming::Chunked;
-    write_answer(&mut written, &head, &answer, &fields, &how);
+    write_answer(&mut written, &head, &line, &fields, &how);
     input.body(
-        Decoder::from(framing),
+        Decoder::of_response(framing, rules.strictness),
         written,
         chunked,
-        Trailers::OfAnswer { wanted: true },
+        Trailers::OfResponse {
+            wanted: true,
+            strictness: rules.strictness,
+        },
     )
 }
 
@@ -161,7 +171,11 @@ impl<'a> Input<'a> {
         let mut searched = 0;
         loop {
             let filled = self.buffer.filled();
-            let end = end_of_head(filled, &mut searched).map_err(drop)?;
+            let end = if of_request {
+                end_of_head(filled, &mut searched).map_err(drop)?
+            } else {
+                end_of_response_head(filled, &mut searched, LIMITS).map_err(drop)?
+            };
             if end.unwrap_or(filled.len()) > LIMITS.bytes {
                 return Err(());
             }

@@ -2,7 +2,7 @@
 //!
 //! They are never made header fields: whoever checks a head must be able to rely on it.
 
-use crate::http1::{ChunkDefect, HeadLimits, Known, parse_fields};
+use crate::http1::{ChunkDefect, HeadLimits, Known, Strictness, mended_trailers, parse_fields};
 
 const LIMITS: HeadLimits = HeadLimits {
     bytes: usize::MAX,
@@ -33,8 +33,12 @@ const FORBIDDEN: [&[u8]; 14] = [
 pub(super) enum Trailers {
     /// Those of a request go on to the server. One that frames or routes a message is an attack.
     OfRequest,
-    /// Those of a response go on to a client that takes them. What must not be there is left out.
-    OfAnswer { wanted: bool },
+    /// Those of a response go on to a client that takes them. What must not be there is left out, and by lenient rules
+    /// a defect that leaves only one meaning is mended.
+    OfResponse {
+        wanted: bool,
+        strictness: Strictness,
+    },
 }
 
 impl Trailers {
@@ -43,8 +47,11 @@ impl Trailers {
     pub(super) fn kept(self, lines: &[u8]) -> Result<Vec<u8>, ChunkDefect> {
         match self {
             Self::OfRequest => safe(lines, true),
-            Self::OfAnswer { wanted } => {
-                let kept = safe(lines, false)?;
+            Self::OfResponse { wanted, strictness } => {
+                let kept = safe(lines, false).or_else(|defect| match strictness {
+                    Strictness::Lenient => safe(&mended_trailers(lines), false),
+                    Strictness::Strict => Err(defect),
+                })?;
                 Ok(if wanted { kept } else { Vec::new() })
             }
         }
@@ -78,12 +85,15 @@ fn safe(lines: &[u8], refuses: bool) -> Result<Vec<u8>, ChunkDefect> {
 mod tests {
     use super::*;
 
-    const ANSWER: Trailers = Trailers::OfAnswer { wanted: true };
+    const RESPONSE: Trailers = Trailers::OfResponse {
+        wanted: true,
+        strictness: Strictness::Strict,
+    };
 
     #[test]
     fn what_is_safe_goes_on() {
         let lines = b"X-Sum: 1\r\nSet-Cookie: a\r\nAuthorization: b\r\nETag: c\r\n\r\n";
-        for trailers in [Trailers::OfRequest, ANSWER] {
+        for trailers in [Trailers::OfRequest, RESPONSE] {
             let kept = trailers.kept(lines);
             assert_eq!(kept, Ok(b"X-Sum: 1\r\nETag: c\r\n".to_vec()));
         }
@@ -103,17 +113,20 @@ mod tests {
                 Err(ChunkDefect::TrailerField),
                 "{line}"
             );
-            assert_eq!(ANSWER.kept(lines.as_bytes()), Ok(Vec::new()), "{line}");
+            assert_eq!(RESPONSE.kept(lines.as_bytes()), Ok(Vec::new()), "{line}");
         }
         assert_eq!(
-            ANSWER.kept(b"a b: c\r\n\r\n"),
+            RESPONSE.kept(b"a b: c\r\n\r\n"),
             Err(ChunkDefect::TrailerField)
         );
     }
 
     #[test]
     fn what_nobody_wants_is_looked_at_all_the_same() {
-        let unwanted = Trailers::OfAnswer { wanted: false };
+        let unwanted = Trailers::OfResponse {
+            wanted: false,
+            strictness: Strictness::Strict,
+        };
         assert_eq!(unwanted.kept(b"A: b\r\n\r\n"), Ok(Vec::new()));
         for lines in [
             "X\r\n\r\n",
@@ -123,5 +136,24 @@ mod tests {
         ] {
             assert!(unwanted.kept(lines.as_bytes()).is_err(), "{lines:?}");
         }
+    }
+
+    #[test]
+    fn a_defect_with_one_meaning_is_mended_in_lenient_responses_only() {
+        let lenient = Trailers::OfResponse {
+            wanted: true,
+            strictness: Strictness::Lenient,
+        };
+        let lines = b"X : 1\x012\r\n\r\n";
+        assert_eq!(lenient.kept(lines), Ok(b"X: 1 2\r\n".to_vec()));
+        for trailers in [Trailers::OfRequest, RESPONSE] {
+            assert_eq!(trailers.kept(lines), Err(ChunkDefect::TrailerField));
+        }
+        // It is known for what it is.
+        assert_eq!(lenient.kept(b"Content-Length : 1\r\n\r\n"), Ok(Vec::new()));
+        assert_eq!(
+            lenient.kept(b"X: \0\r\n\r\n"),
+            Err(ChunkDefect::TrailerField)
+        );
     }
 }

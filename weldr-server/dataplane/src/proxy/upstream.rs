@@ -15,6 +15,7 @@ use std::{
 
 use crate::{
     buffer::Buffer,
+    http1::Strictness,
     model::{Reason, ServerId},
     policy::Limits,
     snapshot::{ConnectionSlot, LiveServer},
@@ -39,6 +40,8 @@ pub(super) struct Upstream {
     idle: RefCell<Vec<IdleConnection>>,
     max_idle: usize,
     live: Arc<LiveServer>,
+    /// How its responses are read, by the snapshot by which it was chosen last.
+    pub(super) strictness: Cell<Strictness>,
     /// When a connection was last found closed, and how long it had been unused at the most.
     closes_after: Cell<Option<(Instant, Duration)>>,
 }
@@ -76,6 +79,7 @@ impl Upstream {
             idle: RefCell::default(),
             max_idle,
             live: Arc::clone(live),
+            strictness: Cell::default(),
             closes_after: Cell::new(None),
         })
     }

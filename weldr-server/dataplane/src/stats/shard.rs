@@ -38,9 +38,9 @@ impl<T: Default> Sharded<T> {
 pub struct Statuses([Counter; 5]);
 
 impl Statuses {
-    /// Counts an answer with `status`, from 100 to 599; others are not counted.
+    /// Counts a response with `status`. One above 599 counts as 5xx (RFC 9110, section 15), one below 100 not at all.
     pub fn record(&self, status: u16) {
-        let class = usize::from(status / 100).wrapping_sub(1);
+        let class = usize::from(status / 100).min(5).wrapping_sub(1);
         if let Some(counter) = self.0.get(class) {
             counter.add(1);
         }
@@ -111,4 +111,18 @@ pub struct ServerShard {
     pub connections_total: Counter,
     /// Attempts that could not connect.
     pub connect_failures: Counter,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_above_599_counts_as_5xx() {
+        let statuses = Statuses::default();
+        for status in [99, 100, 299, 599, 600, 999] {
+            statuses.record(status);
+        }
+        assert_eq!(statuses.get(), [1, 1, 0, 0, 3]);
+    }
 }

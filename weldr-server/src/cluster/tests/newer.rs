@@ -10,6 +10,9 @@ use crate::cluster::{
     storage::store::{OpenedStore, Store},
 };
 
+/// The version of the record that this version of Weldr does not know.
+pub(crate) const VERSION: u32 = RECORD_VERSION + 1;
+
 /// A directory whose log adds `server` and ends with a record that this version does not know.
 pub(crate) async fn directory(server: SocketAddr) -> TempDir {
     let directory = tempdir().unwrap();
@@ -30,7 +33,7 @@ pub(crate) async fn directory(server: SocketAddr) -> TempDir {
     let mut log_id = persistent.last().unwrap();
     log_id.index += 1;
     let newer = Record {
-        version: RECORD_VERSION + 1,
+        version: VERSION,
         proposal: b"{\"teleport\":{}}".as_slice().into(),
         id: 1,
     };

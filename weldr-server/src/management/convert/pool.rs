@@ -33,6 +33,7 @@ pub(in crate::management) fn pool_patch(
             .deregister_after
             .and_then(|after| found.take(duration("deregister_after", after)))
             .map(|after| (after != Duration::ZERO).then_some(after)),
+        strict_responses: given.strict_responses,
     };
     if found.is_empty() {
         found = out_of_range(&patch);
@@ -87,6 +88,7 @@ pub(in crate::management) fn pool_settings(settings: &PoolSettings) -> v1::PoolS
         fail_open: Some(settings.fail_open),
         drain_deadline: proto_duration(settings.drain_deadline),
         deregister_after: proto_duration(settings.deregister_after.unwrap_or_default()),
+        strict_responses: Some(settings.strict_responses),
     }
 }
 
@@ -142,6 +144,7 @@ mod tests {
             fail_open: Some(false),
             drain_deadline: seconds(0),
             deregister_after: seconds(60),
+            strict_responses: Some(true),
         };
         let patch = convert(given.clone()).unwrap();
         assert_eq!(

@@ -39,6 +39,7 @@ pub(super) async fn update(
         fail_open: object.flag("fail_open"),
         drain_deadline: object.seconds("drain_deadline_seconds"),
         deregister_after: object.seconds("deregister_after_seconds"),
+        strict_responses: object.flag("strict_responses"),
     };
     let request = v1::UpdatePoolRequest {
         pool: object.pool(),

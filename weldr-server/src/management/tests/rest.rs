@@ -178,12 +178,14 @@ async fn the_pool_is_shown_and_changed() {
         "fail_open": true,
         "drain_deadline_seconds": 30,
         "deregister_after_seconds": 0,
+        "strict_responses": false,
         "settings": {
             "check": check,
             "balancing": "round_robin",
             "fail_open": true,
             "drain_deadline_seconds": 30,
             "deregister_after_seconds": 0,
+            "strict_responses": false,
         },
         "revision": 0,
         "settings_revision": 0,
@@ -192,7 +194,7 @@ async fn the_pool_is_shown_and_changed() {
     assert_eq!(pool, expected);
 
     let patch = r#"{"check":{"interval_seconds":1},"balancing":"least_requests","fail_open":false,
-        "drain_deadline_seconds":0.5,"deregister_after_seconds":60}"#;
+        "drain_deadline_seconds":0.5,"deregister_after_seconds":60,"strict_responses":true}"#;
     let answer = send(node.address, "PATCH", "/pool", &[], patch).await;
     assert_eq!(answer.status, 200);
     let changed = answer.json();
@@ -205,6 +207,7 @@ async fn the_pool_is_shown_and_changed() {
     assert_eq!(changed["fail_open"], false);
     assert_eq!(changed["drain_deadline_seconds"], 0.5);
     assert_eq!(changed["deregister_after_seconds"], 60);
+    assert_eq!(changed["strict_responses"], true);
     assert_eq!(changed["revision"], 1);
     assert_eq!(
         ask(node.address, "GET", "/pool?pool=default").await.json(),

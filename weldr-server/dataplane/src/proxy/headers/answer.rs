@@ -6,7 +6,7 @@ use super::{
     via::write_via,
 };
 use crate::{
-    http1::{AnswerFraming, Field, Known, ResponseHead, Version},
+    http1::{Field, Known, ResponseFraming, ResponseHead, Version},
     policy::Pseudonym,
 };
 
@@ -29,18 +29,18 @@ pub(in crate::proxy) enum ClientFraming {
 impl ClientFraming {
     /// Of an answer with this status, to a request that was HEAD or not, to a client of this version.
     pub(in crate::proxy) fn of(
-        framing: AnswerFraming,
+        framing: ResponseFraming,
         status: u16,
         to_head: bool,
         client: Version,
     ) -> Self {
         match framing {
             // RFC 9110, section 8.6: neither says anything about a length, whatever was asked.
-            AnswerFraming::None { .. } if status < 200 || status == 204 => Self::None,
-            AnswerFraming::None { .. } if to_head || status == 304 => Self::AsGiven,
-            AnswerFraming::None { .. } => Self::None,
-            AnswerFraming::Length(_) => Self::AsGiven,
-            AnswerFraming::Chunked | AnswerFraming::UntilClose => match client {
+            ResponseFraming::None { .. } if status < 200 || status == 204 => Self::None,
+            ResponseFraming::None { .. } if to_head || status == 304 => Self::AsGiven,
+            ResponseFraming::None { .. } => Self::None,
+            ResponseFraming::Length(_) => Self::AsGiven,
+            ResponseFraming::Chunked | ResponseFraming::UntilClose => match client {
                 Version::Http11 => Self::Chunked,
                 Version::Http10 => Self::UntilClose,
             },
@@ -148,15 +148,23 @@ fn write_end_to_end(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http1::{HeadLimits, parse_response};
+    use crate::http1::{HeadLimits, ResponseRules, Strictness, read_response};
+
+    fn line_of(answer: &str, fields: &mut Vec<Field>) -> ResponseHead {
+        let rules = ResponseRules {
+            limits: HeadLimits {
+                bytes: 1024,
+                fields: 20,
+            },
+            strictness: Strictness::Strict,
+        };
+        let response = read_response(answer.as_bytes(), false, rules, fields);
+        response.unwrap().line
+    }
 
     fn written(answer: &str, framing: ClientFraming, client: Version, close: bool) -> String {
-        let limits = HeadLimits {
-            bytes: 1024,
-            fields: 20,
-        };
         let mut fields = Vec::new();
-        let response = parse_response(answer.as_bytes(), limits, &mut fields).unwrap();
+        let response = line_of(answer, &mut fields);
         let how = AnswerHead {
             options: &ConnectionOptions::of(answer.as_bytes(), &fields),
             framing,
@@ -213,7 +221,7 @@ mod tests {
 
     #[test]
     fn a_204_says_no_length_even_to_head() {
-        let none = AnswerFraming::None { odd: true };
+        let none = ResponseFraming::None { odd: true };
         let of = |status, to_head| ClientFraming::of(none, status, to_head, Version::Http11);
         assert_eq!(of(204, true), ClientFraming::None);
         assert_eq!(of(200, true), ClientFraming::AsGiven);
@@ -237,12 +245,8 @@ mod tests {
     #[test]
     fn an_interim_answer_has_no_length() {
         let answer = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n";
-        let limits = HeadLimits {
-            bytes: 1024,
-            fields: 20,
-        };
         let mut fields = Vec::new();
-        let response = parse_response(answer.as_bytes(), limits, &mut fields).unwrap();
+        let response = line_of(answer, &mut fields);
         let mut out = Vec::new();
         write_interim(&mut out, answer.as_bytes(), &response, &fields);
         assert_eq!(

@@ -111,14 +111,18 @@ fn pool_patches() -> impl Strategy<Value = PoolPatch> {
         option::of(any::<bool>()),
         option::of(durations()),
         option::of(option::of(durations())),
+        option::of(any::<bool>()),
     );
     parts.prop_map(
-        |(check, balancing, fail_open, drain_deadline, deregister_after)| PoolPatch {
-            check,
-            balancing,
-            fail_open,
-            drain_deadline,
-            deregister_after,
+        |(check, balancing, fail_open, drain_deadline, deregister_after, strict_responses)| {
+            PoolPatch {
+                check,
+                balancing,
+                fail_open,
+                drain_deadline,
+                deregister_after,
+                strict_responses,
+            }
         },
     )
 }

@@ -1,13 +1,14 @@
 //! The heads of responses, from the server's bytes to the client's.
 
 use std::{
+    borrow::Cow,
     task::{Context, Poll},
     time::Instant,
 };
 
 use crate::http1::{
-    AnswerFraming, Decoder, Field, HeadDefect, HeadLimits, Known, ResponseHead, Version,
-    answer_framing, elements, end_of_head, parse_response,
+    Decoder, Field, Known, MOST_INTERIM, ReadResponse, ResponseFraming, ResponseHead,
+    ResponseRules, Version, elements, end_of_response_head, read_response,
 };
 use crate::proxy::{
     batching::DeferredWrite,
@@ -18,10 +19,10 @@ use crate::proxy::{
     transport::Cork,
 };
 
-use super::{Exchange, response::Behind};
-
-/// Interim responses that a server may send to one request.
-const MAX_INTERIM: u32 = 32;
+use super::{
+    Exchange,
+    response::{Behind, Response},
+};
 
 impl Exchange<'_> {
     pub(super) fn poll_interim(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, ProxyError> {
@@ -41,16 +42,9 @@ impl Exchange<'_> {
     pub(super) fn take_head(&mut self) -> Result<bool, ProxyError> {
         let limits = self.context.head_limits();
         let filled = self.server.buffer.filled();
-        let head = |defect| ResponseDefect::Head(defect);
-        let end = end_of_head(filled, &mut self.response.searched)
-            .map_err(|defect| self.invalid(head(defect)))?;
-        if end.unwrap_or(filled.len()) > limits.bytes {
-            return Err(self.invalid(head(HeadDefect::TooLarge)));
-        }
+        let end = end_of_response_head(filled, &mut self.response.searched, limits)
+            .map_err(|defect| self.invalid(ResponseDefect::Head(defect)))?;
         let Some(end) = end else {
-            if !filled.starts_with(&b"HTTP/"[..filled.len().min(5)]) {
-                return Err(self.invalid(head(HeadDefect::StatusLine)));
-            }
             let buffer = &mut self.server.buffer;
             if !buffer.is_bare() && buffer.is_full() {
                 buffer.compact();
@@ -60,35 +54,43 @@ impl Exchange<'_> {
             return Ok(false);
         };
         self.response.searched = 0;
-        self.receive(end, limits)?;
+        let rules = ResponseRules {
+            limits,
+            strictness: self.strictness,
+        };
+        self.receive(end, rules)?;
         self.server.buffer.consume(end);
         Ok(true)
     }
 
-    fn receive(&mut self, end: usize, limits: HeadLimits) -> Result<(), ProxyError> {
-        let head = &self.server.buffer.filled()[..end];
+    fn receive(&mut self, end: usize, rules: ResponseRules) -> Result<(), ProxyError> {
+        let accepts = self.accepts;
         let mut fields = self.context.fields.borrow_mut();
-        let response = parse_response(head, limits, &mut fields)
-            .map_err(|defect| self.invalid(ResponseDefect::Head(defect)))?;
-        if response.status < 200 && response.status != 101 {
-            self.response.interims += 1;
-            if self.response.interims > MAX_INTERIM {
-                return Err(self.invalid(ResponseDefect::TooManyInterim));
-            }
-            // RFC 9110, section 15.2: HTTP/1.0 has none.
-            if self.accepts.version == Version::Http11 {
-                write_interim(&mut self.response.head, head, &response, &fields);
-            }
-            return Ok(());
+        let came = &self.server.buffer.filled()[..end];
+        let ReadResponse {
+            head,
+            line: response,
+            framing,
+            ends_connection,
+        } = read_response(came, accepts.is_head, rules, &mut fields)
+            .map_err(|defect| self.invalid(defect.into()))?;
+        if matches!(head, Cow::Owned(_)) {
+            tracing::debug!(server = %self.server.address(), "response mended");
+        }
+        let head = &*head;
+        if response.is_interim() {
+            return take_interim(self.response, head, &response, &fields, accepts.version)
+                .map_err(|defect| self.invalid(defect));
         }
         let switches = response.status == 101;
         let may_switch = || self.upload.is_over(&self.request.head) && self.offered(head, &fields);
         if switches && !may_switch() {
             return Err(self.invalid(ResponseDefect::UnrequestedUpgrade));
         }
-        let (framing, client_framing) = self.framing(head, &fields, &response)?;
+        let client_framing =
+            ClientFraming::of(framing, response.status, accepts.is_head, accepts.version);
         let options = ConnectionOptions::of(head, &fields);
-        let keeps = !options.end_connection(response.version);
+        let keeps = !ends_connection && !options.end_connection(response.version);
         let until_close = client_framing == ClientFraming::UntilClose;
         let closes = until_close || self.must_close(response.status, keeps);
         let is_dated = fields.iter().any(|field| field.known == Known::Date);
@@ -96,24 +98,26 @@ impl Exchange<'_> {
         let how = AnswerHead {
             options: &options,
             framing: client_framing,
-            client: self.accepts.version,
+            client: accepts.version,
             close: closes,
             switches,
             date: date.as_ref().map(<[u8; 29]>::as_slice),
         };
         write_answer(&mut self.response.head, head, &response, &fields, &how);
-        let trailers = Trailers::OfAnswer {
+        let trailers = Trailers::OfResponse {
             wanted: self.request.takes_trailers,
+            strictness: rules.strictness,
         };
         let chunked = client_framing == ClientFraming::Chunked;
-        let mut body = Flow::new(Decoder::from(framing), chunked, trailers);
+        let decoder = Decoder::of_response(framing, rules.strictness);
+        let mut body = Flow::new(decoder, chunked, trailers);
         if closes && !switches {
             body.ends_its_connection();
         }
         body.head_is_written_up_to(self.response.interim_written);
         let odd = matches!(
             framing,
-            AnswerFraming::None { odd: true } | AnswerFraming::UntilClose
+            ResponseFraming::None { odd: true } | ResponseFraming::UntilClose
         );
         self.response.body = Some(body);
         self.deferred = DeferredWrite::of(&self.server.buffer);
@@ -121,11 +125,7 @@ impl Exchange<'_> {
         self.response.first_byte = Some(Instant::now());
         self.response.server_keeps = keeps && !odd && !self.ends_with_get_connection(&fields);
         self.response.closes = closes;
-        self.response.behind = match (switches, until_close) {
-            (true, _) => Behind::Tunnel,
-            (false, true) => Behind::UntilClose,
-            (false, false) => Behind::Body,
-        };
+        self.response.behind = Behind::of(switches, until_close);
         Ok(())
     }
 
@@ -135,20 +135,6 @@ impl Exchange<'_> {
         let says_its_length =
             |field: &Field| matches!(field.known, Known::ContentLength | Known::TransferEncoding);
         self.accepts.is_head && !fields.iter().any(says_its_length)
-    }
-
-    /// How the body of a response comes, and how it goes on.
-    fn framing(
-        &self,
-        head: &[u8],
-        fields: &[Field],
-        response: &ResponseHead,
-    ) -> Result<(AnswerFraming, ClientFraming), ProxyError> {
-        let (status, accepts) = (response.status, self.accepts);
-        let framing = answer_framing(head, fields, response.version, status, accepts.is_head)
-            .map_err(|defect| self.invalid(ResponseDefect::Framing(defect)))?;
-        let client = ClientFraming::of(framing, status, accepts.is_head, accepts.version);
-        Ok((framing, client))
     }
 
     /// Whether a response changes to a protocol that the client has offered: RFC 9110, section 7.8.
@@ -171,4 +157,23 @@ impl Exchange<'_> {
             && (status >= 300 || !server_keeps || self.request.expects_continue);
         !self.request.keep_alive || body_is_unwanted || self.context.is_draining()
     }
+}
+
+/// Writes the head of an interim response for a client of version `client`.
+fn take_interim(
+    response: &mut Response,
+    head: &[u8],
+    line: &ResponseHead,
+    fields: &[Field],
+    client: Version,
+) -> Result<(), ResponseDefect> {
+    response.interims += 1;
+    if response.interims > MOST_INTERIM {
+        return Err(ResponseDefect::TooManyInterim);
+    }
+    // RFC 9110, section 15.2: HTTP/1.0 has none.
+    if client == Version::Http11 {
+        write_interim(&mut response.head, head, line, fields);
+    }
+    Ok(())
 }

@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::http1::Version;
+use crate::http1::{Strictness, Version};
 use crate::proxy::{
     batching::DeferredWrite,
     client::Client,
@@ -46,6 +46,8 @@ pub(super) struct Exchange<'a> {
     upload: &'a mut Flow,
     server: &'a mut Connection,
     response: &'a mut Response,
+    /// How the response is read.
+    strictness: Strictness,
     /// Whether the server no longer takes the request. It may have responded all the same.
     refused: bool,
     /// The write of the head that comes next: the request's, then the response's.
@@ -89,6 +91,7 @@ pub(super) struct ExchangeParts<'a> {
     pub(super) upload: &'a mut Flow,
     pub(super) server: &'a mut Connection,
     pub(super) response: &'a mut Response,
+    pub(super) strictness: Strictness,
 }
 
 impl<'a> Exchange<'a> {
@@ -101,6 +104,7 @@ impl<'a> Exchange<'a> {
             upload,
             server,
             response,
+            strictness,
         } = parts;
         Self {
             context,
@@ -110,6 +114,7 @@ impl<'a> Exchange<'a> {
             upload,
             server,
             response,
+            strictness,
             refused: false,
             deferred: DeferredWrite::default(),
             waits: None,

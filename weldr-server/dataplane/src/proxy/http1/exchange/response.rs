@@ -70,3 +70,14 @@ pub(in crate::proxy) enum Behind {
     /// Another protocol.
     Tunnel,
 }
+
+impl Behind {
+    /// Of a response that changes the protocol or not, with a body that ends with the client's connection or not.
+    pub(super) fn of(switches: bool, until_close: bool) -> Self {
+        match (switches, until_close) {
+            (true, _) => Self::Tunnel,
+            (false, true) => Self::UntilClose,
+            (false, false) => Self::Body,
+        }
+    }
+}

@@ -138,6 +138,7 @@ impl Attempt for Http1Attempt<'_> {
             upload: &mut self.upload,
             server: &mut connection,
             response: &mut self.response,
+            strictness: attempt.upstream().strictness.get(),
         });
         let outcome = poll_fn(|cx| {
             let polled = exchange.poll(cx);
