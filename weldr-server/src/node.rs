@@ -109,7 +109,9 @@ impl Node {
             warn_of_other_settings(&config.pool, &handle);
         }
         let own = own_addresses(&config, &proxy_addresses, management_address)?;
-        let (reconciler, snapshots) = Reconciler::start(&handle, config.workers, own.clone());
+        let limits = (&config.limits).into();
+        let (reconciler, snapshots) =
+            Reconciler::start(&handle, config.workers, own.clone(), limits);
         let (stop_proxy, stop_control) = (CancellationToken::new(), CancellationToken::new());
         let reconciler = tokio::spawn(reconciler.run(stop_control.clone()));
         add_servers(&handle, &config.servers).await?;

@@ -60,8 +60,13 @@ fn idle_workers(stop: &CancellationToken) -> Workers {
         let opened = cluster::open(StoreOptions::default()).unwrap();
         (opened.handle, opened.log)
     };
-    let (_reconciler, snapshots) = Reconciler::start(&handle, 2, OwnAddresses::default());
     let config = Config::default();
+    let (_reconciler, snapshots) = Reconciler::start(
+        &handle,
+        2,
+        OwnAddresses::default(),
+        (&config.limits).into(),
+    );
     let listeners = Listeners::bind(&[local()], 2).unwrap();
     let clients = Arc::new(Sharded::new(2));
     let told = watch::channel(HandOver::None).1;

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     cluster::Handle,
-    health::Observation,
+    health::{HeadLimits, Observation},
     model::{DesiredState, OwnAddresses, Pool, PoolName, PoolSettings, Revision, ServerId},
     snapshot::{PoolView, Publisher, Snapshot, Snapshots},
 };
@@ -43,6 +43,8 @@ pub struct Reconciler {
     workers: usize,
     /// Where this node itself listens: other nodes may have servers there.
     own: OwnAddresses,
+    /// How large the head of a response may be, for checks as for requests.
+    limits: HeadLimits,
     servers: BTreeMap<SocketAddr, Tracked>,
     addresses: HashMap<ServerId, SocketAddr>,
     /// Servers that have changed since the last snapshot.
@@ -61,8 +63,14 @@ impl Reconciler {
     /// the following ones.
     ///
     /// Servers at one of the `own` addresses of this node are neither checked nor chosen. Each node has addresses of its
-    /// own, so they may be servers of other nodes.
-    pub fn start(cluster: &Handle, workers: usize, own: OwnAddresses) -> (Self, Snapshots) {
+    /// own, so they may be servers of other nodes. Checks accept responses whose head is within `limits`, which are those of
+    /// the data path.
+    pub fn start(
+        cluster: &Handle,
+        workers: usize,
+        own: OwnAddresses,
+        limits: HeadLimits,
+    ) -> (Self, Snapshots) {
         let (name, settings) = (PoolName::default(), PoolSettings::default());
         let pool = PoolView::new(name, settings, Revision::default(), vec![]);
         let nothing = Snapshot {
@@ -86,6 +94,7 @@ impl Reconciler {
             removal_controller: Some(removal_controller),
             workers,
             own,
+            limits,
             servers: BTreeMap::new(),
             addresses: HashMap::new(),
             touched: BTreeSet::new(),
@@ -137,7 +146,8 @@ impl Reconciler {
         let before = &self.pool.settings;
         // A pool-wide setting changed that affects every server.
         let all = before.check != desired.settings.check
-            || before.deregister_after != desired.settings.deregister_after;
+            || before.deregister_after != desired.settings.deregister_after
+            || before.strict_responses != desired.settings.strict_responses;
         self.pool
             .set_settings(desired.settings.clone(), desired.settings_revision);
         let changed: BTreeSet<SocketAddr> = match desired.recent.since(self.revision) {
@@ -166,7 +176,8 @@ impl Reconciler {
         } else {
             let is_own = self.is_own(address);
             let observer = self.observer.clone();
-            let tracked = Tracked::start(desired, &pool.settings, is_own, self.workers, observer);
+            let (settings, limits) = (&pool.settings, self.limits);
+            let tracked = Tracked::start(desired, settings, is_own, self.workers, limits, observer);
             self.addresses.insert(desired.id, address);
             self.servers.insert(address, tracked);
         }

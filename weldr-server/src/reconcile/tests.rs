@@ -13,6 +13,7 @@ use super::*;
 use crate::{
     cluster::{self, Log, Opened, StoreOptions},
     model::{Command, OwnAddresses, ServerSpec, Timestamp},
+    policy::Limits,
     snapshot::LiveServer,
 };
 
@@ -31,7 +32,7 @@ struct Node {
 impl Node {
     fn start() -> Self {
         let Opened { handle, log, .. } = cluster::open(StoreOptions::default()).unwrap();
-        let (reconciler, snapshots) = Reconciler::start(&handle, 1, OwnAddresses::default());
+        let (reconciler, snapshots) = Reconciler::start(&handle, 1, OwnAddresses::default(), (&Limits::default()).into());
         let stop = CancellationToken::new();
         tokio::spawn(reconciler.run(stop.clone()));
         Self {

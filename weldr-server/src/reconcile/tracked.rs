@@ -6,8 +6,8 @@ use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
     clock::dates,
-    health::{Observation, Prober},
-    model::{Health, HealthState, PoolSettings, Server, ServerId},
+    health::{Check, HeadLimits, Observation, Prober},
+    model::{Health, HealthCheck, HealthState, PoolSettings, Server, ServerId},
     snapshot::{LiveServer, ServerView},
 };
 
@@ -33,12 +33,20 @@ impl Tracked {
         settings: &PoolSettings,
         is_own: bool,
         workers: usize,
+        limits: HeadLimits,
         observations: mpsc::Sender<Observation>,
     ) -> Self {
         let (live, failures) = LiveServer::new(desired.id, desired.address, workers);
         let check = desired.spec.check.resolve(&settings.check);
-        let to_make = (desired.wants_checks() && !is_own).then(|| check.clone());
-        let prober = Prober::start(desired.id, desired.address, to_make, failures, observations);
+        let to_make = to_make(desired, settings, &check).filter(|_| !is_own);
+        let prober = Prober::start(
+            desired.id,
+            desired.address,
+            limits,
+            to_make,
+            failures,
+            observations,
+        );
         let observed = if is_own {
             Health::own_address(dates::now())
         } else {
@@ -72,8 +80,8 @@ impl Tracked {
     /// Applies a change of the desired state or of the pool's settings.
     pub(super) fn follow(&mut self, desired: &Arc<Server>, settings: &PoolSettings) {
         let check = desired.spec.check.resolve(&settings.check);
-        let is_checked = desired.wants_checks() && !self.is_own;
-        self.prober.set_check(is_checked.then(|| check.clone()));
+        let to_make = to_make(desired, settings, &check).filter(|_| !self.is_own);
+        self.prober.set_check(to_make);
         self.show(Arc::clone(desired), check);
     }
 
@@ -86,7 +94,7 @@ impl Tracked {
         self.show(Arc::clone(&self.view.desired), self.view.check.clone());
     }
 
-    fn show(&mut self, desired: Arc<Server>, check: crate::model::HealthCheck) {
+    fn show(&mut self, desired: Arc<Server>, check: HealthCheck) {
         let health = Health::of(&desired, &self.observed);
         let live: Arc<LiveServer> = Arc::clone(&self.view.live);
         self.view = Arc::new(ServerView {
@@ -122,4 +130,12 @@ impl Tracked {
             at: self.observed_since + after,
         })
     }
+}
+
+/// The check that is made of a server; `None` while none is wanted.
+fn to_make(desired: &Server, settings: &PoolSettings, check: &HealthCheck) -> Option<Check> {
+    desired.wants_checks().then(|| Check {
+        health: check.clone(),
+        strict_responses: settings.strict_responses,
+    })
 }

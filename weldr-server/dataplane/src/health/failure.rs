@@ -1,6 +1,6 @@
 //! Why a check failed.
 
-use std::{borrow::Cow, error::Error, io, time::Duration};
+use std::{borrow::Cow, fmt, io, time::Duration};
 
 use crate::model::{ExpectedStatus, Reason};
 
@@ -59,7 +59,7 @@ impl Failure {
     /// The check had no end after `timeout`.
     pub(super) fn timeout(timeout: Duration) -> Self {
         let timeout = humantime::format_duration(timeout);
-        Self::new(Reason::Timeout, format!("no answer within {timeout}"))
+        Self::new(Reason::Timeout, format!("no response within {timeout}"))
     }
 
     /// Nothing listens: the kernel connected the probe to itself, which TCP allows on loopback when the
@@ -68,7 +68,12 @@ impl Failure {
         Self::new(Reason::ConnectionRefused, REFUSED)
     }
 
-    /// The answer's status is not expected.
+    /// The response is malformed, or larger than the traffic takes, as `why` says.
+    pub(super) fn invalid_response(why: impl fmt::Display) -> Self {
+        Self::new(Reason::InvalidResponse, format!("invalid response: {why}"))
+    }
+
+    /// The status of the response is not expected.
     pub(super) fn status(status: u16, expected: &ExpectedStatus) -> Self {
         let detail = format!("status {status} instead of {expected}");
         Self::new(Reason::ResponseCodeMismatch, detail)
@@ -85,12 +90,6 @@ impl Failure {
         const EMFILE: i32 = 24;
         const ENFILE: i32 = 23;
         use io::ErrorKind as Kind;
-        if error
-            .get_ref()
-            .is_some_and(<dyn Error + Send + Sync>::is::<TooLong>)
-        {
-            return Self::new(Reason::InvalidResponse, "head of the answer too long");
-        }
         if let Some(EMFILE | ENFILE) = error.raw_os_error() {
             return Self::ours("this node has too many open files to connect");
         }
@@ -117,30 +116,10 @@ impl Failure {
         };
         Self::new(reason, detail)
     }
-
-    /// What hyper made of the answer.
-    pub(super) fn from_hyper(error: &hyper::Error) -> Self {
-        let cause = error.source().and_then(|cause| cause.downcast_ref());
-        if let Some(io) = cause {
-            return Self::from_io(io);
-        }
-        if error.is_parse_too_large() {
-            return Self::new(Reason::InvalidResponse, "head of the answer too long");
-        }
-        if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
-            return Self::new(Reason::ConnectionClosed, CLOSED);
-        }
-        Self::new(Reason::InvalidResponse, "the answer is not HTTP/1.1")
-    }
 }
 
 const REFUSED: &str = "connection refused";
-const CLOSED: &str = "connection closed before the answer";
-
-/// The server sent more than a check reads.
-#[derive(Debug, thiserror::Error)]
-#[error("more bytes than a check reads")]
-pub(super) struct TooLong;
+const CLOSED: &str = "connection closed before the response";
 
 #[cfg(test)]
 mod tests {

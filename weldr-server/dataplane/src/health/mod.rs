@@ -6,7 +6,8 @@
 //! ```
 //!
 //! - `threshold` decides, `schedule` times; both are pure, and the time is given to them.
-//! - `probe` makes one check, bounded in time and in bytes; `failure` says why it failed.
+//! - `probe` makes one check, bounded in time and in bytes, and reads the response as the proxy does; `failure` says
+//!   why it failed.
 //! - `prober` is the shell around them: the task, the queue in, the queue out.
 //!
 //! What is seen here is what this node sees; it is never replicated.
@@ -17,6 +18,7 @@ mod prober;
 mod schedule;
 mod threshold;
 
-pub use prober::{Observation, Prober};
+pub use crate::http1::HeadLimits;
+pub use prober::{Check, Observation, Prober};
 
 use failure::Failure;

@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     clock::dates,
+    http1::{HeadLimits, ResponseRules},
     model::{Health, HealthCheck, HealthState, Reason, ServerId},
 };
 
@@ -45,17 +46,26 @@ pub struct Observation {
     pub health: Health,
 }
 
+/// A check, and how the responses to it are read: as those to requests are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// What is done, and when.
+    pub health: HealthCheck,
+    /// Whether a response with a defect that leaves only one meaning fails the check.
+    pub strict_responses: bool,
+}
+
 /// What the task is to do.
 #[derive(Debug, Clone)]
 struct Order {
-    check: Option<Arc<HealthCheck>>,
+    check: Option<Arc<Check>>,
     /// Counts the resumptions: a pause that ended before the task saw it still begins anew.
     resumed: u64,
 }
 
 impl Prober {
     /// Begins to check the server at `address`, at once and as [`Health::initial`], which is not told.
-    /// `None` pauses.
+    /// `None` pauses. A response whose head exceeds `limits` fails a check.
     ///
     /// A reason in `failures`, of a request that could not connect, counts as a failed check. A full
     /// queue of `observations` holds the checks of this server up; nothing is dropped. When it is closed,
@@ -67,11 +77,18 @@ impl Prober {
     pub fn start(
         server: ServerId,
         address: SocketAddr,
-        check: Option<HealthCheck>,
+        limits: HeadLimits,
+        check: Option<Check>,
         failures: mpsc::Receiver<Reason>,
         observations: mpsc::Sender<Observation>,
     ) -> Self {
-        let probe = move |check: Arc<HealthCheck>| async move { probe(address, &check).await };
+        let probe = move |check: Arc<Check>| async move {
+            let rules = ResponseRules {
+                limits,
+                strictness: check.strict_responses.into(),
+            };
+            probe(address, &check.health, rules).await
+        };
         Self::start_with(
             probe,
             &SLOTS,
@@ -89,12 +106,12 @@ impl Prober {
         slots: &'static Semaphore,
         server: ServerId,
         address: SocketAddr,
-        check: Option<HealthCheck>,
+        check: Option<Check>,
         failures: mpsc::Receiver<Reason>,
         observations: mpsc::Sender<Observation>,
     ) -> Self
     where
-        P: Fn(Arc<HealthCheck>) -> F + Clone + Send + Sync + 'static,
+        P: Fn(Arc<Check>) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Result<(), Failure>> + Send + 'static,
     {
         let (order, orders) = watch::channel(Order {
@@ -122,7 +139,7 @@ impl Prober {
     /// A changed check is made at once, or as soon as the spacing to the one before allows; what was
     /// counted so far still counts. Resuming begins anew with [`Health::initial`], which is told. An equal
     /// check changes nothing.
-    pub fn set_check(&self, check: Option<HealthCheck>) {
+    pub fn set_check(&self, check: Option<Check>) {
         self.order.send_if_modified(|order| {
             if order.check.as_deref() == check.as_ref() {
                 return false;
@@ -163,7 +180,7 @@ struct Task<P> {
 
 impl<P, F> Task<P>
 where
-    P: Fn(Arc<HealthCheck>) -> F + Clone + Send + Sync + 'static,
+    P: Fn(Arc<Check>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Result<(), Failure>> + Send + 'static,
 {
     async fn run(mut self) {
@@ -196,7 +213,7 @@ where
     }
 
     /// Makes `check` again and again until there is another order.
-    async fn watch_over(&mut self, check: &Arc<HealthCheck>, anew: bool) -> Result<(), Gone> {
+    async fn watch_over(&mut self, check: &Arc<Check>, anew: bool) -> Result<(), Gone> {
         if anew {
             self.threshold = Threshold::new(dates::now());
             self.tell().await?;
@@ -216,17 +233,17 @@ where
                         }
                         result => {
                             self.is_blind = false;
-                            self.record(result, check).await?;
+                            self.record(result, &check.health).await?;
                         }
                     }
                     pending |= self.threshold.is_pending();
-                    let now = Instant::now();
-                    let at = self.schedule.ended(now, check.interval, pending, fastrand::f64());
+                    let (now, interval) = (Instant::now(), check.health.interval);
+                    let at = self.schedule.ended(now, interval, pending, fastrand::f64());
                     next_check = self.next_check(at, check);
                 }
                 reason = next_failure(&mut self.failures) => {
                     let was_up = self.threshold.health().state != HealthState::Unhealthy;
-                    self.record(Err(Failure::met_by_request(reason)), check).await?;
+                    self.record(Err(Failure::met_by_request(reason)), &check.health).await?;
                     // One more failure of a server that is down says nothing new.
                     if was_up && let Some(at) = self.schedule.hasten(Instant::now()) {
                         next_check = self.next_check(at, check);
@@ -239,7 +256,7 @@ where
         }
     }
 
-    fn next_check(&self, at: Instant, check: &Arc<HealthCheck>) -> NextCheck {
+    fn next_check(&self, at: Instant, check: &Arc<Check>) -> NextCheck {
         let (probe, check, slots) = (self.probe.clone(), Arc::clone(check), self.slots);
         Box::pin(async move {
             sleep_until(at).await;

@@ -245,7 +245,7 @@ mod tests {
                 timed_out(),
                 Change::Told,
                 Timeout,
-                "no answer within 2s (2 of 3 failed checks)",
+                "no response within 2s (2 of 3 failed checks)",
             ),
         ]);
         assert_eq!(threshold.health().state, Initial);
@@ -259,7 +259,7 @@ mod tests {
         let first = "connection refused (1 of 3 failed checks)";
         let second = "connection refused (2 of 3 failed checks)";
         let down = "connection refused (3 checks failed in a row)";
-        let other = "no answer within 2s (3 checks failed in a row)";
+        let other = "no response within 2s (3 checks failed in a row)";
         let threshold = expect(&[
             (refused(), Change::Told, ConnectionRefused, first),
             (refused(), Change::Told, ConnectionRefused, second),
@@ -290,7 +290,7 @@ mod tests {
                 timed_out(),
                 Change::Told,
                 ChecksPassed,
-                "2 of 3 failed checks: no answer within 2s",
+                "2 of 3 failed checks: no response within 2s",
             ),
             (Ok(()), Change::Told, ChecksPassed, up),
             (Ok(()), Change::None, ChecksPassed, up),

@@ -93,11 +93,11 @@ pub(crate) enum HeadDefect {
 
 /// How large the head of a message may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct HeadLimits {
+pub struct HeadLimits {
     /// Bytes, with the empty line that ends it.
-    pub(crate) bytes: usize,
+    pub bytes: usize,
     /// Field lines.
-    pub(crate) fields: usize,
+    pub fields: usize,
 }
 
 impl From<&Limits> for HeadLimits {

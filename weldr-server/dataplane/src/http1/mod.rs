@@ -24,10 +24,11 @@ mod strictness;
 pub(crate) use body::{Decoder, Step};
 pub(crate) use chunked::ChunkDefect;
 pub(crate) use framing::{Framing, FramingDefect, ResponseFraming, request_framing};
-pub(crate) use grammar::{elements, is_host, is_token, parse_decimal, token_length};
-pub(crate) use head::{
-    Field, HeadDefect, HeadLimits, Span, end_of_head, first_line, parse_fields,
+pub(crate) use grammar::{
+    elements, is_field_value, is_host, is_target, is_token, parse_decimal, token_length,
 };
+pub use head::HeadLimits;
+pub(crate) use head::{Field, HeadDefect, Span, end_of_head, first_line, parse_fields};
 pub(crate) use known::Known;
 pub(crate) use mend::mended_trailers;
 pub(crate) use request::{RequestHead, TargetForm, Version, check_begin, parse_request};

@@ -24,10 +24,18 @@ const SPACING: Duration = Duration::from_millis(100);
 /// Timers have a resolution of a millisecond.
 const TICK: Duration = Duration::from_millis(1);
 
-fn every(interval: Duration) -> HealthCheck {
-    HealthCheck {
-        interval,
-        ..HealthCheck::default()
+const LIMITS: HeadLimits = HeadLimits {
+    bytes: 32 * 1024,
+    fields: 128,
+};
+
+fn every(interval: Duration) -> Check {
+    Check {
+        health: HealthCheck {
+            interval,
+            ..HealthCheck::default()
+        },
+        strict_responses: false,
     }
 }
 
@@ -51,12 +59,12 @@ fn outcome(passes: bool) -> Result<(), Failure> {
 }
 
 impl Lab {
-    fn new(check: Option<HealthCheck>, passes: bool) -> Self {
+    fn new(check: Option<Check>, passes: bool) -> Self {
         Self::with_queue(1, check, passes)
     }
 
     /// With room for `capacity` observations.
-    fn with_queue(capacity: usize, check: Option<HealthCheck>, passes: bool) -> Self {
+    fn with_queue(capacity: usize, check: Option<Check>, passes: bool) -> Self {
         let result = Arc::new(Mutex::new(outcome(passes)));
         let (seen, begun) = mpsc::unbounded_channel();
         let (failures, failures_met) = mpsc::channel(8);
@@ -184,8 +192,8 @@ async fn an_undecided_server_is_checked_each_second() {
     let added = Instant::now();
     let mut lab = Lab::new(Some(every(HOUR)), false);
     for description in [
-        "no answer within 2s (1 of 3 failed checks)",
-        "no answer within 2s (2 of 3 failed checks)",
+        "no response within 2s (1 of 3 failed checks)",
+        "no response within 2s (2 of 3 failed checks)",
     ] {
         assert_eq!(lab.told_state(Initial).await.description, description);
     }
@@ -247,10 +255,8 @@ async fn one_failure_of_a_request_is_corrected_soon() {
 
 #[tokio::test(start_paused = true)]
 async fn failures_of_requests_cause_ten_checks_a_second_at_most() {
-    let check = HealthCheck {
-        unhealthy_threshold: 100,
-        ..every(HOUR)
-    };
+    let mut check = every(HOUR);
+    check.health.unhealthy_threshold = 100;
     let mut lab = Lab::with_queue(1000, Some(check), true);
     // Two seconds, with a failure each 5 ms.
     for _ in 0..400 {
@@ -504,7 +510,7 @@ async fn flips_are_logged_and_nothing_else() {
         "WARN",
         "server=7 address=127.0.0.1:80 from=\"initial\" to=\"unhealthy\"",
         "reason=\"timeout\"",
-        "description=\"no answer within 2s (3 checks failed in a row)\"",
+        "description=\"no response within 2s (3 checks failed in a row)\"",
     ] {
         assert!(down.contains(part), "{part}: {down}");
     }
@@ -520,6 +526,7 @@ async fn it_checks_real_servers() {
     let _prober = Prober::start(
         SERVER,
         listener.local_addr().unwrap(),
+        LIMITS,
         Some(every(HOUR)),
         failures_met,
         observe,
@@ -543,7 +550,13 @@ fn a_task_is_small() {
         orders,
         failures: None,
         observations: mpsc::channel(1).0,
-        probe: |check: Arc<HealthCheck>| async move { probe(([127, 0, 0, 1], 80).into(), &check).await },
+        probe: |check: Arc<Check>| async move {
+            let rules = ResponseRules {
+                limits: LIMITS,
+                strictness: check.strict_responses.into(),
+            };
+            probe(([127, 0, 0, 1], 80).into(), &check.health, rules).await
+        },
         slots: &SLOTS,
         is_blind: false,
     };
