@@ -61,12 +61,8 @@ fn idle_workers(stop: &CancellationToken) -> Workers {
         (opened.handle, opened.log)
     };
     let config = Config::default();
-    let (_reconciler, snapshots) = Reconciler::start(
-        &handle,
-        2,
-        OwnAddresses::default(),
-        (&config.limits).into(),
-    );
+    let (_reconciler, snapshots) =
+        Reconciler::start(&handle, 2, OwnAddresses::default(), (&config.limits).into());
     let listeners = Listeners::bind(&[local()], 2).unwrap();
     let clients = Arc::new(Sharded::new(2));
     let told = watch::channel(HandOver::None).1;

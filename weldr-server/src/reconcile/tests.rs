@@ -32,7 +32,12 @@ struct Node {
 impl Node {
     fn start() -> Self {
         let Opened { handle, log, .. } = cluster::open(StoreOptions::default()).unwrap();
-        let (reconciler, snapshots) = Reconciler::start(&handle, 1, OwnAddresses::default(), (&Limits::default()).into());
+        let (reconciler, snapshots) = Reconciler::start(
+            &handle,
+            1,
+            OwnAddresses::default(),
+            (&Limits::default()).into(),
+        );
         let stop = CancellationToken::new();
         tokio::spawn(reconciler.run(stop.clone()));
         Self {

@@ -12,7 +12,7 @@
 
 use super::{
     grammar::{members, parse_decimal, token_length, trim},
-    head::Known,
+    known::Known,
 };
 
 /// A head that was written anew.

@@ -357,10 +357,8 @@ async fn an_equal_check_changes_nothing_and_another_is_made_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn an_interrupted_check_is_repeated_soon_and_the_second_in_a_row_counts() {
-    let check = HealthCheck {
-        unhealthy_threshold: 1,
-        ..every(10 * HOUR)
-    };
+    let mut check = every(10 * HOUR);
+    check.health.unhealthy_threshold = 1;
     let mut lab = Lab::new(Some(check), true);
     lab.told_state(Healthy).await;
     lab.begun().await;
