@@ -7,6 +7,7 @@ mod buffer;
 pub mod clock;
 pub mod health;
 mod http1;
+pub mod liveness;
 pub mod model;
 pub mod output;
 pub mod policy;

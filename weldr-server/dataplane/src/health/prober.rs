@@ -23,6 +23,7 @@ use super::{
 use crate::{
     clock::dates,
     http1::{HeadLimits, ResponseRules},
+    liveness::Tick,
     model::{Health, HealthCheck, HealthState, Reason, ServerId},
 };
 
@@ -69,7 +70,7 @@ impl Prober {
     ///
     /// A reason in `failures`, of a request that could not connect, counts as a failed check. A full
     /// queue of `observations` holds the checks of this server up; nothing is dropped. When it is closed,
-    /// the task ends.
+    /// the task ends. A panic of the task is told as the end of the one that `tick` belongs to.
     ///
     /// # Panics
     ///
@@ -81,13 +82,19 @@ impl Prober {
         check: Option<Check>,
         failures: mpsc::Receiver<Reason>,
         observations: mpsc::Sender<Observation>,
+        tick: &Tick,
     ) -> Self {
-        let probe = move |check: Arc<Check>| async move {
-            let rules = ResponseRules {
-                limits,
-                strictness: check.strict_responses.into(),
-            };
-            probe(address, &check.health, rules).await
+        let end = tick.end_by_panic();
+        let probe = move |check: Arc<Check>| {
+            // Kept by the task for as long as it runs.
+            let _end = &end;
+            async move {
+                let rules = ResponseRules {
+                    limits,
+                    strictness: check.strict_responses.into(),
+                };
+                probe(address, &check.health, rules).await
+            }
         };
         Self::start_with(
             probe,

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     buffer::Buffers,
     http1::{Field, HeadLimits},
+    liveness::Tasks,
     model::ServerId,
     policy::{AccessLogOptions, HttpPolicy, Limits, Timeouts},
     snapshot::{Snapshot, Snapshots, Unavailable, WorkerReader},
@@ -58,6 +59,8 @@ pub struct WorkerParts {
     pub stop: CancellationToken,
     /// How long finishing may take.
     pub stop_timeout: Duration,
+    /// Where each worker shows that it goes on.
+    pub tasks: Tasks,
 }
 
 /// What the tasks of one worker share.

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use rustix::io::Errno;
 use tokio::{
     io::{Interest, unix::AsyncFd},
     task::spawn_local,
@@ -86,7 +87,7 @@ pub(super) async fn accept(context: Rc<WorkerContext>, listener: AsyncFd<net::Tc
     let mut is_open = true;
     loop {
         tokio::select! {
-            accepted = next(&listener) => {
+            accepted = next(&context, &listener) => {
                 on_accept(&context, accepted).await;
                 on_accept_others(&context, &listener).await;
             }
@@ -106,7 +107,7 @@ pub(super) async fn accept(context: Rc<WorkerContext>, listener: AsyncFd<net::Tc
 /// Serves those that came together with one that was accepted, without looking around after each.
 async fn on_accept_others(context: &Rc<WorkerContext>, listener: &AsyncFd<net::TcpListener>) {
     for _ in 0..AT_A_TIME {
-        let accepted = listener.try_io(Interest::READABLE, take_connection);
+        let accepted = listener.try_io(Interest::READABLE, |listener| take(context, listener));
         if would_block(&accepted) {
             return;
         }
@@ -130,8 +131,27 @@ async fn serve(context: &Rc<WorkerContext>, stream: net::TcpStream, client: Sock
 }
 
 /// Waits for the next connection.
-async fn next(listener: &AsyncFd<net::TcpListener>) -> io::Result<Accepted> {
-    listener.async_io(Interest::READABLE, take_connection).await
+async fn next(
+    context: &WorkerContext,
+    listener: &AsyncFd<net::TcpListener>,
+) -> io::Result<Accepted> {
+    let take = |listener: &net::TcpListener| take(context, listener);
+    listener.async_io(Interest::READABLE, take).await
+}
+
+/// Takes a connection that waits, and notes whether descriptors are left: the kernel takes one before it looks whether a
+/// connection waits, so every other result shows that there are some.
+fn take(context: &WorkerContext, listener: &net::TcpListener) -> io::Result<Accepted> {
+    let taken = take_connection(listener);
+    let exhausted = matches!(&taken, Err(error) if is_exhaustion(error));
+    context.counters().descriptors_exhausted.set(exhausted);
+    taken
+}
+
+/// Whether the process, or the system, has no descriptor left.
+fn is_exhaustion(error: &io::Error) -> bool {
+    let exhausted = [Errno::MFILE, Errno::NFILE].map(|errno| Some(errno.raw_os_error()));
+    exhausted.contains(&error.raw_os_error())
 }
 
 /// Lets new connections in, or none for a moment: clients repeat a SYN that was not answered.
@@ -152,7 +172,8 @@ async fn accept_the_rest(context: &Rc<WorkerContext>, listener: &AsyncFd<net::Tc
     // A handshake that is under way needs a round trip to reach the queue.
     const LAST_ARRIVALS: Duration = Duration::from_millis(200);
     allow_new_connections(listener.get_ref(), false);
-    while let Ok(Ok((stream, client))) = time::timeout(LAST_ARRIVALS, next(listener)).await {
+    while let Ok(Ok((stream, client))) = time::timeout(LAST_ARRIVALS, next(context, listener)).await
+    {
         serve(context, stream, client).await;
     }
 }

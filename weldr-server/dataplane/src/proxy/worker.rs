@@ -17,7 +17,7 @@ use tokio::{
     time,
 };
 
-use crate::{clock::within, snapshot::Snapshots};
+use crate::{clock::within, liveness::Tick, snapshot::Snapshots};
 
 use super::{
     access_log::{self, AccessLogEnd, OpenError as AccessLogError, Writer},
@@ -70,17 +70,19 @@ impl Workers {
             let (parts, permits) = (parts.clone(), Arc::clone(&permits));
             let alive_sender = Arc::clone(&alive_sender);
             let log = access_log.as_ref().map(Writer::log);
+            let tick = parts.tasks.register(format!("worker {index}"));
             thread::Builder::new()
                 .name(format!("weldr-worker-{index}"))
                 .spawn(move || {
                     let _alive = alive_sender;
+                    let _end = tick.end();
                     let runtime = Builder::new_current_thread()
                         .enable_all()
                         .max_io_events_per_tick(SOCKETS_PER_POLL as usize)
                         .event_interval(TASK_POLLS_PER_POLL)
                         .build_local(LocalOptions::default());
                     let ran = runtime.and_then(|runtime| {
-                        runtime.block_on(run(index, sockets, parts, permits, log))
+                        runtime.block_on(run(index, sockets, parts, permits, log, tick.clone()))
                     });
                     if let Err(error) = ran {
                         tracing::error!(%error, worker = index, "a worker cannot start");
@@ -136,6 +138,7 @@ async fn run(
     parts: WorkerParts,
     permits: Arc<Semaphore>,
     access_log: Option<AccessLogEnd>,
+    tick: Tick,
 ) -> io::Result<()> {
     let context = Rc::new(WorkerContext::new(index, &parts, permits, access_log));
     let mut acceptors = JoinSet::new();
@@ -145,15 +148,16 @@ async fn run(
             reason = "the objection is to types whose descriptor changes; that of a listener does not"
         )]
         let listener = AsyncFd::with_interest(socket, Interest::READABLE)?;
-        acceptors.spawn_local(listener::accept(Rc::clone(&context), listener));
+        acceptors.spawn_local(tick.watch(listener::accept(Rc::clone(&context), listener)));
     }
     let deadlines = Rc::clone(&context.deadlines);
-    spawn_local(async move { deadlines.run().await });
-    spawn_local(follow_snapshots(Rc::clone(&context), parts.snapshots));
-    spawn_local(sweep(Rc::clone(&context)));
+    spawn_local(tick.watch(async move { deadlines.run().await }));
+    let follow = follow_snapshots(Rc::clone(&context), parts.snapshots);
+    spawn_local(tick.watch(follow));
+    spawn_local(tick.watch(sweep(Rc::clone(&context), tick.clone())));
     spawn_local(follow_hand_over(Rc::clone(&context)));
     if context.access_log.is_some() {
-        spawn_local(flush_access_log(Rc::clone(&context)));
+        spawn_local(tick.watch(flush_access_log(Rc::clone(&context))));
     }
     context.stop.cancelled().await;
     let (finished, _) = within(parts.stop_timeout, finish(&context, acceptors)).await;
@@ -210,9 +214,10 @@ async fn flush_access_log(context: Rc<WorkerContext>) {
     }
 }
 
-async fn sweep(context: Rc<WorkerContext>) {
+async fn sweep(context: Rc<WorkerContext>, tick: Tick) {
     loop {
         time::sleep(SWEEP).await;
+        tick.tick();
         context.sweep();
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Counter, Failures, Gauge, Histogram};
+use crate::liveness::Episode;
 
 /// One shard for each worker.
 #[derive(Debug)]
@@ -84,6 +85,8 @@ pub struct ClientShard {
     pub statuses: Statuses,
     /// Requests that failed, by reason.
     pub failures: Failures,
+    /// Holds while connections cannot be accepted because no file descriptor is left.
+    pub descriptors_exhausted: Episode,
 }
 
 /// What one worker counts of one server. What each attempt touches comes first and is two cache lines: in a pool of

@@ -528,6 +528,7 @@ async fn it_checks_real_servers() {
         Some(every(HOUR)),
         failures_met,
         observe,
+        &Tick::unwatched(),
     );
     let told = timeout(Duration::from_secs(20), observations.recv()).await;
     assert_eq!(told.unwrap().unwrap().health.state, Healthy);
