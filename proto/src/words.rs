@@ -5,7 +5,10 @@
 //! Each function takes the number from a message. A number that this program does not know, which a newer weldr may
 //! send, is `unknown`.
 
-use crate::v1::{AdminState, Balancing, HealthReason, HealthState, NodeRole, server_change::Kind};
+use crate::v1::{
+    AdminState, Balancing, HealthReason, HealthState, NodeRole, ReadinessStatus, UnreadyCode,
+    server_change::Kind,
+};
 
 const UNKNOWN: &str = "unknown";
 
@@ -46,6 +49,22 @@ pub fn node_role(value: i32) -> String {
     word(
         NodeRole::try_from(value).map(|role| role.as_str_name()),
         "NODE_ROLE_",
+    )
+}
+
+/// The word for a [`ReadinessStatus`].
+pub fn readiness_status(value: i32) -> String {
+    word(
+        ReadinessStatus::try_from(value).map(|status| status.as_str_name()),
+        "READINESS_STATUS_",
+    )
+}
+
+/// The word for an [`UnreadyCode`].
+pub fn unready_code(value: i32) -> String {
+    word(
+        UnreadyCode::try_from(value).map(|code| code.as_str_name()),
+        "UNREADY_CODE_",
     )
 }
 

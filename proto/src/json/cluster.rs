@@ -53,6 +53,7 @@ pub struct Node {
     pub version: Option<String>,
     pub stopped: Option<String>,
     pub virtual_addresses: Vec<VirtualAddress>,
+    pub readiness: Option<Readiness>,
 }
 
 impl From<&v1::Node> for Node {
@@ -73,6 +74,43 @@ impl From<&v1::Node> for Node {
             version: set(&node.version),
             stopped: set(&node.stopped),
             virtual_addresses: virtual_addresses.map(VirtualAddress::from).collect(),
+            readiness: node.readiness.as_ref().map(Readiness::from),
+        }
+    }
+}
+
+/// Whether a node is ready for traffic.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs, reason = "the .proto files describe the fields")]
+pub struct Readiness {
+    pub status: String,
+    pub reasons: Vec<UnreadyReason>,
+}
+
+impl From<&v1::Readiness> for Readiness {
+    fn from(readiness: &v1::Readiness) -> Self {
+        Self {
+            status: words::readiness_status(readiness.status),
+            reasons: readiness.reasons.iter().map(UnreadyReason::from).collect(),
+        }
+    }
+}
+
+/// One reason why a node is not ready.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs, reason = "the .proto files describe the fields")]
+pub struct UnreadyReason {
+    pub code: String,
+    pub description: String,
+    pub since: Option<String>,
+}
+
+impl From<&v1::UnreadyReason> for UnreadyReason {
+    fn from(reason: &v1::UnreadyReason) -> Self {
+        Self {
+            code: words::unready_code(reason.code),
+            description: reason.description.clone(),
+            since: time(reason.since),
         }
     }
 }

@@ -20,7 +20,8 @@ mod server;
 mod stats;
 
 pub use cluster::{
-    Cluster, HealthOnNodes, History, HistoryEvent, Node, NodeHealth, ServerHealth, VirtualAddress,
+    Cluster, HealthOnNodes, History, HistoryEvent, Node, NodeHealth, Readiness, ServerHealth,
+    UnreadyReason, VirtualAddress,
 };
 pub use pool::{Pool, PoolCounts, PoolSettings};
 pub use server::{Health, HealthCheck, Server};

@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use weldr_proto::v1::{GetClusterResponse, HistoryEvent, Node, NodeHealth, ServerHealth};
+use weldr_proto::v1::{
+    GetClusterResponse, HistoryEvent, Node, NodeHealth, ServerHealth, UnreadyCode, UnreadyReason,
+};
 
 use super::{
     figures,
@@ -32,6 +34,17 @@ pub(crate) fn status(cluster: &GetClusterResponse, paint: Paint) -> String {
         _ = writeln!(text, "{} applies nothing: {}", node.name, node.stopped);
     }
     for node in &cluster.nodes {
+        for reason in reasons(node) {
+            let since = figures::since(reason.since, figures::now());
+            let description = &reason.description;
+            _ = writeln!(
+                text,
+                "{} is not ready: {description} (for {since})",
+                node.name
+            );
+        }
+    }
+    for node in &cluster.nodes {
         for address in node.virtual_addresses.iter().filter(|told| told.failing) {
             _ = writeln!(
                 text,
@@ -42,6 +55,12 @@ pub(crate) fn status(cluster: &GetClusterResponse, paint: Paint) -> String {
     }
     text.push_str(&quorum(cluster, paint));
     text
+}
+
+/// Why a node is not ready, without what is told in a line of its own.
+fn reasons(node: &Node) -> impl Iterator<Item = &UnreadyReason> {
+    let reasons = node.readiness.iter().flat_map(|told| &told.reasons);
+    reasons.filter(|reason| reason.code() != UnreadyCode::Outdated)
 }
 
 fn row(node: &Node) -> Vec<Cell> {
@@ -145,4 +164,62 @@ fn view(address: &str, node: &NodeHealth) -> Vec<Cell> {
     cells.push(figures::since(health.since, figures::now()).into());
     cells.push(node.in_flight.to_string().into());
     cells
+}
+
+#[cfg(test)]
+mod tests {
+    use weldr_proto::v1::{Readiness, ReadinessStatus};
+
+    use super::*;
+    use crate::output::json;
+
+    fn unready(code: UnreadyCode, description: &str) -> GetClusterResponse {
+        let reason = UnreadyReason {
+            code: code.into(),
+            description: description.to_owned(),
+            since: None,
+        };
+        let node = Node {
+            name: "a".to_owned(),
+            reachable: true,
+            readiness: Some(Readiness {
+                status: ReadinessStatus::Unready.into(),
+                reasons: vec![reason],
+            }),
+            ..Node::default()
+        };
+        GetClusterResponse {
+            nodes: vec![node],
+            ..GetClusterResponse::default()
+        }
+    }
+
+    #[test]
+    fn a_node_that_is_not_ready_is_told_with_the_reason() {
+        let stalled = unready(UnreadyCode::TaskStalled, "worker 3 makes no progress");
+        let text = status(&stalled, Paint::for_terminal(false));
+        assert!(
+            text.contains("a is not ready: worker 3 makes no progress"),
+            "{text}"
+        );
+        let json = serde_json::to_value(json::Cluster::from(&stalled)).unwrap();
+        let expected = serde_json::json!({
+            "status": "unready",
+            "reasons": [{
+                "code": "task_stalled",
+                "description": "worker 3 makes no progress",
+                "since": null,
+            }],
+        });
+        assert_eq!(json["nodes"][0]["readiness"], expected);
+    }
+
+    #[test]
+    fn a_node_that_does_not_say_is_not_told() {
+        let mut silent = unready(UnreadyCode::TaskStalled, "worker 3 makes no progress");
+        silent.nodes[0].readiness = None;
+        assert!(!status(&silent, Paint::for_terminal(false)).contains("is not ready"));
+        let json = serde_json::to_value(json::Cluster::from(&silent)).unwrap();
+        assert_eq!(json["nodes"][0]["readiness"], serde_json::Value::Null);
+    }
 }
