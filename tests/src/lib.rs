@@ -46,6 +46,7 @@ pub mod process;
 pub mod raw;
 pub mod relay;
 pub mod serve;
+pub mod small_disk;
 pub mod soak;
 pub mod stalled;
 pub mod wait;

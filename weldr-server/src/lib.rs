@@ -6,6 +6,7 @@ pub mod config;
 pub mod demo;
 pub mod management;
 pub mod node;
+pub mod readiness;
 pub mod reconcile;
 pub mod reload;
 pub mod shutdown;
@@ -13,4 +14,6 @@ pub mod telemetry;
 pub mod vip;
 
 // The rooms of the data plane, so that a path says the room and not in which crate it is.
-pub use weldr_dataplane::{balancer, clock, health, model, output, policy, proxy, snapshot, stats};
+pub use weldr_dataplane::{
+    balancer, clock, health, liveness, model, output, policy, proxy, snapshot, stats,
+};

@@ -1,8 +1,10 @@
 //! The composition root: builds the parts of a node, wires them, and stops them in order.
 
 mod client_drain;
+mod give_way;
 
 use std::{
+    io,
     net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
@@ -19,14 +21,16 @@ use weldr_proto::raft::v1::ServerReport;
 use crate::{
     clock::dates,
     cluster::{
-        self, ChangeError, Handle, Log, NetworkOptions, OpenError, Opened, ProposeError, Reporter,
-        StoreOptions, TlsFiles,
+        self, Handle, Log, NetworkOptions, OpenError, Opened, ProposeError, Reporter, StoreOptions,
+        TlsFiles,
     },
     config::{Config, ConfigError, MANAGEMENT_PORT, Storage},
-    management::{self, Readiness},
+    liveness::{Tasks, Tick},
+    management,
     model::{Command, OwnAddresses, PoolName, PoolSettings, ServerSpec, Timestamp},
     policy::{HttpPolicy, Pseudonym},
     proxy::{self, BindError, HandOver, Listeners, Workers},
+    readiness::{Monitor, Sources},
     reconcile::Reconciler,
     snapshot::{ServerView, Snapshots},
     stats::{ClientShard, Rates, Sharded, Totals},
@@ -39,16 +43,14 @@ const RATE_SAMPLE: Duration = Duration::from_secs(1);
 /// How long calls of the management API may take to end when the node stops.
 const LAST_CALLS: Duration = Duration::from_secs(2);
 
-/// The pause between two attempts of a node without a data path to hand over the leadership.
-const STEP_DOWN_PAUSE: Duration = Duration::from_secs(1);
-
 /// A running node.
 #[derive(Debug)]
 pub struct Node {
     proxy_addresses: Vec<SocketAddr>,
     management_address: SocketAddr,
     snapshots: Snapshots,
-    readiness: watch::Sender<Readiness>,
+    tasks: Tasks,
+    monitor: Monitor,
     stop_proxy: CancellationToken,
     stop_control: CancellationToken,
     workers: Workers,
@@ -75,6 +77,9 @@ pub enum StartError {
     /// The management address cannot be bound.
     #[error(transparent)]
     Management(#[from] management::BindError),
+    /// There is no thread for what watches the node.
+    #[error("the thread that watches the node cannot be started")]
+    Monitor(#[source] io::Error),
     /// The data path cannot be started.
     #[error(transparent)]
     Workers(#[from] proxy::StartError),
@@ -100,62 +105,53 @@ impl Node {
         let proxy_addresses = listeners.addresses().to_vec();
         let management = management::bind(config.management).await?;
         let management_address = management.address();
+        let tasks = Tasks::default();
         let Opened {
             handle,
             log,
             is_new,
-        } = open_store(&config).await?;
+        } = open_store(&config, &tasks).await?;
         if !is_new {
             warn_of_other_settings(&config.pool, &handle);
         }
         let own = own_addresses(&config, &proxy_addresses, management_address)?;
         let limits = (&config.limits).into();
         let (reconciler, snapshots) =
-            Reconciler::start(&handle, config.workers, own.clone(), limits);
+            Reconciler::start(&handle, config.workers, own.clone(), limits, &tasks);
         let (stop_proxy, stop_control) = (CancellationToken::new(), CancellationToken::new());
         let reconciler = tokio::spawn(reconciler.run(stop_control.clone()));
         add_servers(&handle, &config.servers).await?;
 
         let clients: Arc<Sharded<ClientShard>> = Arc::new(Sharded::new(config.workers));
-        let rates = measure_rates(&clients, &snapshots, &stop_control);
+        let rates = measure_rates(&clients, &snapshots, &stop_control, &tasks);
         let (hand_over, told) = watch::channel(HandOver::None);
-        let (vip, serving) = hold_addresses(&config, &handle, hand_over, &clients).await?;
+        let (vip, serving) = hold_addresses(&config, &handle, hand_over, &clients, &tasks).await?;
 
-        let workers = start_proxy(
-            &config,
-            listeners,
-            management_address,
-            &snapshots,
-            &clients,
-            told,
-            &stop_proxy,
-        )?;
-        log_listeners(&proxy_addresses, config.workers);
-        serving.send_replace(true);
-        let (readiness, told_readiness) = watch::channel(Readiness::Ready);
-        let lost = leave_without_data_path(workers.ended(), serving.clone(), handle.clone());
-        tokio::spawn(stop_proxy.clone().run_until_cancelled_owned(lost));
-        let outdated = tell_outdated(handle.clone(), readiness.clone());
-        tokio::spawn(stop_control.clone().run_until_cancelled_owned(outdated));
-        handle.report_servers_with(reporter(snapshots.clone()));
-        let parts = management::ManagementContext {
-            cluster: handle.clone(),
+        let shared = Shared {
+            tasks: tasks.clone(),
             snapshots: snapshots.clone(),
+            cluster: handle.clone(),
             clients,
-            rates,
-            started_at: dates::now(),
             own,
         };
+        let proxy = proxy_parts(&config, management_address, &shared, told, &stop_proxy);
+        let workers = Workers::start(listeners, &proxy)?;
+        log_listeners(&proxy_addresses, config.workers);
+        serving.send_replace(true);
+        let monitor = start_monitor(&shared, &workers, serving.clone()).await?;
+        handle.report_servers_with(reporter(snapshots.clone()));
+        let parts = shared.management(rates);
         let options = management::ServeOptions { rest: config.rest };
         let stop = stop_control.clone();
-        let serve = management::serve(management, parts, options, stop, told_readiness);
+        let serve = management::serve(management, parts, options, stop, monitor.readiness());
         let management = tokio::spawn(serve);
         tracing::info!(address = %management_address, rest = config.rest, "management listening");
         Ok(Self {
             proxy_addresses,
             management_address,
             snapshots,
-            readiness,
+            tasks,
+            monitor,
             stop_proxy,
             stop_control,
             workers,
@@ -188,6 +184,11 @@ impl Node {
         self.workers.reopen_access_log();
     }
 
+    /// The threads and tasks that have to run until the node stops.
+    pub fn tasks(&self) -> &Tasks {
+        &self.tasks
+    }
+
     /// Stops the node, in this order:
     ///
     /// 1. The node is marked as not eligible to lead. If it leads and another node can, it drains the clients of its
@@ -196,7 +197,7 @@ impl Node {
     ///    stay until then.
     /// 3. The management API stops, and last the cluster, which closes the database.
     pub async fn shutdown(self) {
-        self.readiness.send_replace(Readiness::Stopping);
+        self.monitor.stops().await;
         // First, so that another node leads before anything stops here, and none hands its leadership to this node.
         self.cluster.leave();
         if let Err(error) = self.cluster.step_down().await {
@@ -224,16 +225,37 @@ impl Node {
     }
 }
 
-fn start_proxy(
+/// What several parts of a node work with.
+struct Shared {
+    tasks: Tasks,
+    snapshots: Snapshots,
+    cluster: Handle,
+    clients: Arc<Sharded<ClientShard>>,
+    own: OwnAddresses,
+}
+
+impl Shared {
+    fn management(&self, rates: Arc<Rates>) -> management::ManagementContext {
+        management::ManagementContext {
+            cluster: self.cluster.clone(),
+            snapshots: self.snapshots.clone(),
+            clients: Arc::clone(&self.clients),
+            rates,
+            started_at: dates::now(),
+            own: self.own.clone(),
+            tick: self.tasks.register("management"),
+        }
+    }
+}
+
+fn proxy_parts(
     config: &Config,
-    listeners: Listeners,
     management: SocketAddr,
-    snapshots: &Snapshots,
-    clients: &Arc<Sharded<ClientShard>>,
+    shared: &Shared,
     hand_over: watch::Receiver<HandOver>,
     stop: &CancellationToken,
-) -> Result<Workers, proxy::StartError> {
-    let parts = proxy::WorkerParts {
+) -> proxy::WorkerParts {
+    proxy::WorkerParts {
         timeouts: config.timeouts.clone(),
         limits: config.limits.clone(),
         http: HttpPolicy {
@@ -241,63 +263,38 @@ fn start_proxy(
             ..config.http.clone()
         },
         access_log: config.access_log.clone(),
-        snapshots: snapshots.clone(),
-        clients: Arc::clone(clients),
+        snapshots: shared.snapshots.clone(),
+        clients: Arc::clone(&shared.clients),
         how_to_add: management::how_to_add(management, MANAGEMENT_PORT, config.rest),
         hand_over,
         stop: stop.clone(),
         stop_timeout: config.shutdown_timeout,
+        tasks: shared.tasks.clone(),
+    }
+}
+
+/// Derives the readiness of the node from now on, and acts on it.
+async fn start_monitor(
+    shared: &Shared,
+    workers: &Workers,
+    serving: watch::Sender<bool>,
+) -> Result<Monitor, StartError> {
+    let (snapshots, cluster) = (shared.snapshots.clone(), shared.cluster.clone());
+    // What was applied so far is published before anybody asks whether it can be served.
+    snapshots.wait_for(cluster.current().revision).await;
+    let sources = Sources {
+        tasks: shared.tasks.clone(),
+        snapshots,
+        cluster: cluster.clone(),
+        clients: Arc::clone(&shared.clients),
+        workers_ended: Box::pin(workers.ended()),
     };
-    Workers::start(listeners, &parts)
+    let react = |readiness| give_way::follow(readiness, serving, cluster);
+    Monitor::start(sources, react).map_err(StartError::Monitor)
 }
 
 fn holds_an_address(vip: &Vip) -> bool {
     vip.status().borrow().iter().any(is_here)
-}
-
-/// Releases the virtual addresses and the leadership when all workers have ended without a stop.
-async fn leave_without_data_path(
-    ended: impl Future<Output = ()>,
-    serving: watch::Sender<bool>,
-    cluster: Handle,
-) {
-    ended.await;
-    tracing::error!("all workers have ended: this node serves nothing and gives up its leadership");
-    serving.send_replace(false);
-    cluster.leave();
-    give_up_leading(|| cluster.step_down()).await;
-}
-
-/// Steps down whenever this node is the leader. The next leader may not answer at once, so it retries. Does not end.
-async fn give_up_leading<S>(mut step_down: impl FnMut() -> S)
-where
-    S: Future<Output = Result<(), ChangeError>>,
-{
-    let mut stands_as = None;
-    loop {
-        let stands = step_down().await.err().map(|error| error.to_string());
-        if stands != stands_as
-            && let Some(why) = &stands
-        {
-            tracing::warn!(why, "the leadership is not handed over; trying again");
-        }
-        stands_as = stands;
-        time::sleep(STEP_DOWN_PAUSE).await;
-    }
-}
-
-/// Makes the node unready when it stops applying the log.
-async fn tell_outdated(cluster: Handle, readiness: watch::Sender<Readiness>) {
-    let mut stopped = cluster.stopped();
-    if stopped.wait_for(Option::is_some).await.is_ok() {
-        readiness.send_if_modified(|readiness| {
-            let was_ready = *readiness == Readiness::Ready;
-            if was_ready {
-                *readiness = Readiness::Outdated;
-            }
-            was_ready
-        });
-    }
 }
 
 /// Gives this node's view of the servers to other nodes.
@@ -325,6 +322,7 @@ async fn hold_addresses(
     cluster: &Handle,
     hand_over: watch::Sender<HandOver>,
     clients: &Arc<Sharded<ClientShard>>,
+    tasks: &Tasks,
 ) -> Result<(Option<Vip>, watch::Sender<bool>), vip::VipStartError> {
     let serving = watch::Sender::new(false);
     let Some(addresses) = config.vip.clone() else {
@@ -334,7 +332,7 @@ async fn hold_addresses(
         lease: cluster.leadership(),
         serving: serving.subscribe(),
     };
-    let vip = Vip::start(addresses, inputs).await?;
+    let vip = Vip::start(addresses, inputs, tasks).await?;
     cluster.set_step_down_hook(Arc::new(ClientDrain {
         hand_over,
         clients: Arc::clone(clients),
@@ -344,7 +342,7 @@ async fn hold_addresses(
     Ok((Some(vip), serving))
 }
 
-async fn open_store(config: &Config) -> Result<Opened, OpenError> {
+async fn open_store(config: &Config, tasks: &Tasks) -> Result<Opened, OpenError> {
     let data_dir = match &config.storage {
         Storage::Directory(directory) => Some(directory.clone()),
         Storage::Ephemeral => None,
@@ -365,6 +363,7 @@ async fn open_store(config: &Config) -> Result<Opened, OpenError> {
         initial: config.pool.clone(),
         name: config.node_name.clone(),
         network,
+        tasks: tasks.clone(),
     };
     match task::spawn_blocking(|| cluster::open(options)).await {
         Ok(opened) => opened,
@@ -447,17 +446,31 @@ fn measure_rates(
     clients: &Arc<Sharded<ClientShard>>,
     snapshots: &Snapshots,
     stop: &CancellationToken,
+    tasks: &Tasks,
 ) -> Arc<Rates> {
     let rates = Arc::new(Rates::default());
-    let sample = sample_rates(Arc::clone(&rates), Arc::clone(clients), snapshots.clone());
+    let tick = tasks.register("request rates");
+    let sample = sample_rates(
+        Arc::clone(&rates),
+        Arc::clone(clients),
+        snapshots.clone(),
+        tick.clone(),
+    );
+    let sample = tick.watch(sample);
     tokio::spawn(stop.clone().run_until_cancelled_owned(sample));
     rates
 }
 
-async fn sample_rates(rates: Arc<Rates>, clients: Arc<Sharded<ClientShard>>, snapshots: Snapshots) {
-    let mut ticks = time::interval(RATE_SAMPLE);
+async fn sample_rates(
+    rates: Arc<Rates>,
+    clients: Arc<Sharded<ClientShard>>,
+    snapshots: Snapshots,
+    tick: Tick,
+) {
+    let mut samples = time::interval(RATE_SAMPLE);
     loop {
-        ticks.tick().await;
+        samples.tick().await;
+        tick.tick();
         let client = Totals::sum(&clients).client;
         let snapshot = snapshots.current();
         let servers = snapshot.pool.servers.iter().map(|server| {

@@ -25,6 +25,7 @@ const ROOMS: &[(&str, Option<&[&str]>)] = &[
     // Layer 0.
     ("buffer", Some(&[])),
     ("clock", Some(&[])),
+    ("liveness", Some(&[])),
     ("model", Some(&[])),
     ("output", Some(&[])),
     ("policy", Some(&[])),
@@ -37,32 +38,49 @@ const ROOMS: &[(&str, Option<&[&str]>)] = &[
     ("config", Some(&["args", "model", "policy"])),
     ("http1", Some(&["buffer", "policy"])),
     // Layer 2.
-    ("stats", Some(&["balancer", "model"])),
+    ("stats", Some(&["balancer", "liveness", "model"])),
     ("snapshot", Some(&["balancer", "clock", "model", "stats"])),
     // Layer 3, data. The proxy would run unchanged from a static file.
     (
         "proxy",
         Some(&[
-            "balancer", "buffer", "clock", "http1", "model", "output", "policy", "snapshot",
-            "stats", "warnings",
+            "balancer", "buffer", "clock", "http1", "liveness", "model", "output", "policy",
+            "snapshot", "stats", "warnings",
         ]),
     ),
     (
         "health",
-        Some(&["balancer", "clock", "http1", "model", "snapshot", "stats"]),
+        Some(&[
+            "balancer", "clock", "http1", "liveness", "model", "snapshot", "stats",
+        ]),
     ),
     // Layer 3, control.
-    ("cluster", Some(&["model", PROTO])),
-    ("vip", Some(&["clock", "config", "model"])),
+    ("cluster", Some(&["liveness", "model", PROTO])),
+    ("vip", Some(&["clock", "config", "liveness", "model"])),
     // Layer 4.
     (
-        "management",
-        Some(&["clock", "cluster", "model", "snapshot", "stats", PROTO]),
+        "readiness",
+        Some(&["cluster", "liveness", "model", "snapshot", "stats"]),
     ),
     // Layer 5.
     (
+        "management",
+        Some(&[
+            "clock",
+            "cluster",
+            "liveness",
+            "model",
+            "readiness",
+            "snapshot",
+            "stats",
+            PROTO,
+        ]),
+    ),
+    (
         "reconcile",
-        Some(&["clock", "cluster", "health", "model", "snapshot"]),
+        Some(&[
+            "clock", "cluster", "health", "liveness", "model", "snapshot",
+        ]),
     ),
     // Layer 6. The demonstration is a user of the node's management API.
     ("demo", Some(&["node", "telemetry", PROTO])),

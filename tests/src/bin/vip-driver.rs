@@ -17,6 +17,7 @@ use tokio::{
 };
 use weldr::{
     config::VirtualAddresses,
+    liveness::Tasks,
     vip::{AddressStatus, Inputs, Vip},
 };
 use weldr_tests::{complain, say};
@@ -69,7 +70,7 @@ async fn run(args: Args) -> Result<(), Box<dyn Error>> {
         lease: lease.subscribe(),
         serving: serving.subscribe(),
     };
-    let vip = Vip::start(addresses, inputs).await?;
+    let vip = Vip::start(addresses, inputs, &Tasks::default()).await?;
     say!("ready");
     let mut status = vip.status();
     let mut lines = BufReader::new(stdin()).lines();

@@ -9,6 +9,7 @@ mod guard;
 mod idle;
 mod options;
 mod outputs;
+mod readiness;
 mod refusals;
 mod restarts;
 mod signals;

@@ -1,10 +1,18 @@
 //! A start that cannot be: one sentence that says why, and an exit code that is not 0.
 
-use std::{fs, net::TcpListener};
+use std::{
+    fs,
+    io::{self, Write as _},
+    net::TcpListener,
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    process::Command,
+};
 
 use weldr_tests::{
     daemon::Daemon,
-    process::{Finished, Program},
+    process::{Finished, Program, binary, installed},
+    small_disk::{self, DISK},
 };
 
 /// What was asked for makes no sense.
@@ -182,4 +190,115 @@ async fn a_data_directory_that_cannot_be_used_is_named() {
         REFUSED,
         &["data directory", "a-file", "--data-dir"],
     );
+}
+
+#[tokio::test]
+async fn a_data_directory_on_a_disk_that_takes_no_writes_is_named_with_the_cause() {
+    for (options, parts) in [
+        (
+            ",ro",
+            ["cannot use the data directory", "Read-only file system"],
+        ),
+        (
+            ",size=16k",
+            ["cannot read and write the database", "No space left"],
+        ),
+    ] {
+        let Some(program) = small_disk::program("weldr", options) else {
+            return;
+        };
+        let finished = program.args(["--data-dir", DISK]).run().await;
+        assert_refused(&finished, REFUSED, &[&[DISK][..], &parts].concat());
+    }
+}
+
+/// Whom the tests with wrong permissions run `weldr` as: root may do everything.
+const NOBODY: [&str; 3] = ["--reuid=65534", "--regid=65534", "--clear-groups"];
+
+/// `weldr` as a user who owns nothing; `None`, after saying so, when there is no way to become one who may run it.
+fn weldr_as_nobody() -> Option<Program> {
+    let weldr = binary("weldr");
+    let probe = Command::new("setpriv")
+        .args(NOBODY)
+        .arg(&weldr)
+        .arg("--version")
+        .output();
+    let setpriv = installed("setpriv").filter(|_| probe.is_ok_and(|probe| probe.status.success()));
+    let Some(setpriv) = setpriv else {
+        let _ = writeln!(io::stderr(), "SKIPPED, it needs root and setpriv");
+        return None;
+    };
+    let program = Program::at("weldr", &setpriv).args(NOBODY).arg(weldr);
+    allow(program.directory(), 0o755);
+    let addresses = ["--listen", "127.0.0.1:0", "--management", "127.0.0.1:0"];
+    Some(program.args(addresses).args(["--data-dir", "data"]))
+}
+
+fn allow(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[tokio::test]
+async fn a_data_directory_of_somebody_else_is_named_and_left_as_it_is() {
+    // What a node of root has left, with the modes of its directory, its lock and its database.
+    for (modes, parts) in [
+        (
+            [0o700, 0o666, 0o666],
+            [
+                "cannot use the data directory",
+                "let weldr create, read and write",
+            ],
+        ),
+        (
+            [0o555, 0o644, 0o666],
+            [
+                "cannot use the data directory",
+                "let weldr create, read and write",
+            ],
+        ),
+        (
+            [0o777, 0o600, 0o666],
+            [
+                "cannot use the data directory",
+                "let weldr create, read and write",
+            ],
+        ),
+        (
+            [0o777, 0o666, 0o600],
+            [
+                "cannot read and write the database",
+                "check its owner, its mode",
+            ],
+        ),
+    ] {
+        let Some(program) = weldr_as_nobody() else {
+            return;
+        };
+        let data = program.directory().join("data");
+        let first = Program::weldr_bare().args([Path::new("--data-dir"), &data]);
+        assert_eq!(Daemon::run(first).await.terminate().await.code(), Some(0));
+        let database = data.join("weldr.redb");
+        let before = fs::read(&database).unwrap();
+        for (path, mode) in [data.clone(), data.join("lock"), database.clone()]
+            .iter()
+            .zip(modes)
+        {
+            allow(path, mode);
+        }
+        // The directory of the program is gone with it.
+        let kept = tempfile::tempdir().unwrap();
+        let process = program.start();
+        let link = kept.path().join("weldr.redb");
+        fs::hard_link(&database, &link).unwrap();
+        let finished = process.finished().await;
+        assert_refused(
+            &finished,
+            REFUSED,
+            &[&parts[..], &["Permission denied"]].concat(),
+        );
+        assert!(
+            fs::read(&link).unwrap() == before,
+            "{modes:?}: the database was changed"
+        );
+    }
 }

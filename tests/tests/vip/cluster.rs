@@ -575,3 +575,47 @@ async fn figures() {
         println!("{}", noticed.row(how));
     }
 }
+
+#[tokio::test]
+async fn a_node_that_is_not_ready_gives_the_address_to_one_that_is() {
+    let Some(cluster) = Cluster::start().await else {
+        return;
+    };
+    let holder = cluster.holder().await;
+    let asked = cluster.client.record(ask_again_and_again);
+    let limit = cluster.process(holder).limit_descriptors(5);
+    let next = wait::until(
+        format!("the address to leave {}", NAMES[holder]),
+        async || {
+            let mut others = (0..cluster.machines.len()).filter(|node| *node != holder);
+            let next = others.find(|node| cluster.machines[*node].has(ip_of(V4)));
+            next.ok_or_else(|| cluster.process(holder).stderr())
+        },
+    )
+    .await;
+    loses(&cluster.machines[holder], ip_of(V4)).await;
+    answers(&cluster.client).await;
+    let status = cluster.ctl(next, &["status"]).await.stdout;
+    let name = NAMES[holder];
+    assert!(
+        status.contains(&format!("{name} is not ready: no file descriptor is left")),
+        "{status}"
+    );
+    let log = cluster.process(holder).stderr();
+    assert!(log.contains("because this node is not ready"), "{log}");
+    cluster.process(holder).limit_descriptors(limit);
+    wait::until(format!("{name} to be ready"), async || {
+        let status = cluster.ctl(next, &["status"]).await.stdout;
+        if status.contains("is not ready") {
+            Err(status)
+        } else {
+            Ok(())
+        }
+    })
+    .await;
+    assert!(
+        cluster.machines[next].has(ip_of(V4)),
+        "it stays where it is"
+    );
+    drop(asked.finish());
+}

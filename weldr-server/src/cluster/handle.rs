@@ -8,7 +8,7 @@ use std::{
 
 use tokio::{runtime, sync::watch, time};
 use tonic::{Code, Status as RpcStatus};
-use weldr_proto::raft::v1::{ChangeRequest, ServerReport, change_request};
+use weldr_proto::raft::v1::{ChangeRequest, Readiness, ServerReport, change_request};
 
 use crate::model::{Applied, Command, DesiredState, Revision, Timestamp};
 
@@ -26,6 +26,7 @@ use super::{
         status::{self, ClusterStatus},
         step_down_hook::StepDownHook,
     },
+    storage::disk::{Disk, DiskState},
 };
 
 /// The time limit of a proposal. After it, the result is reported as unknown.
@@ -166,6 +167,27 @@ impl Handle {
     /// `Some` after this node stopped applying the log, because it found a record that it does not know.
     pub fn stopped(&self) -> watch::Receiver<Option<Stopped>> {
         self.stopped.clone()
+    }
+
+    /// The state of the disk. Without a data directory, it never fails.
+    pub fn disk(&self) -> DiskState {
+        let core = self.core.upgrade();
+        let state = core.and_then(|core| core.log.disk().map(Disk::state));
+        state.unwrap_or_default()
+    }
+
+    /// Whether the consensus engine runs. It does not for a moment after a disk failure.
+    pub fn engine_runs(&self) -> bool {
+        let core = self.core.upgrade();
+        core.is_some_and(|core| core.raft().is_some())
+    }
+
+    /// Sets the readiness that this node reports to other nodes.
+    pub fn report_readiness(&self, readiness: Readiness) {
+        if let Some(core) = self.core.upgrade() {
+            let reported = core.readiness.lock();
+            *reported.unwrap_or_else(PoisonError::into_inner) = readiness;
+        }
     }
 
     /// Until when this node is certainly the leader; `None` if it is not. A resource that belongs to the leader must be

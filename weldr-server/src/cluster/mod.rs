@@ -46,6 +46,7 @@ pub use raft::{
     status::{ClusterStatus, NodeReport, NodeStatus},
     step_down_hook::StepDownHook,
 };
+pub use storage::disk::DiskState;
 
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use crate::model::PoolSettings;
+use crate::{liveness::Tasks, model::PoolSettings};
 
 /// The storage and the network of a node.
 #[derive(Debug, Clone, Default)]
@@ -15,6 +15,8 @@ pub struct StoreOptions {
     pub name: String,
     /// How the node connects to other nodes; `None` for a node without others.
     pub network: Option<NetworkOptions>,
+    /// Where the tasks of the cluster show that they go on.
+    pub tasks: Tasks,
 }
 
 /// How a node connects to others.

@@ -54,6 +54,9 @@ const START_PATIENCE: Duration = Duration::from_secs(30);
 /// How long a stop waits for proposals in flight, and then for tasks.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How long the task that publishes the lease may be busy with a hand-over, which may wait for a hook.
+const LONGEST_HAND_OVER: Duration = Duration::from_secs(20);
+
 /// A running node.
 pub(super) struct RunningNode {
     pub(super) core: Arc<Core>,
@@ -131,6 +134,8 @@ impl RunningNode {
             }),
             reporter: Mutex::default(),
             drain_report: Mutex::default(),
+            readiness: Mutex::default(),
+            tasks: options.tasks.clone(),
             in_flight: TaskTracker::new(),
             stop: CancellationToken::new(),
         });
@@ -195,22 +200,29 @@ impl RunningNode {
         let stop = core.stop.clone();
         let cluster = core.peers.cluster().map(tracing::field::display);
         info!(%address, cluster, tls = core.peers.tls().is_some(), "cluster listening");
-        self.tasks.spawn(async move {
+        let tick = core.tasks.register_silent("service for the other nodes");
+        self.tasks.spawn(tick.watch(async move {
             // Connections of other nodes do not end by themselves, so the server is dropped at the stop.
             let served = router.serve_with_incoming(incoming);
             if let Some(Err(error)) = stop.run_until_cancelled(served).await {
                 error!(%error, "the listener for other nodes has failed");
             }
-        });
+        }));
         Ok(())
     }
 
     fn spawn_tasks(&self) {
         let core = &self.core;
-        self.tasks.spawn(engine::supervise(Arc::clone(core)));
-        self.tasks.spawn(lease::watch(Arc::clone(core)));
+        let tick = core.tasks.register("supervisor of the consensus engine");
+        let supervise = engine::supervise(Arc::clone(core), tick.clone());
+        self.tasks.spawn(tick.watch(supervise));
+        let tick = core.tasks.register_slow("leader lease", LONGEST_HAND_OVER);
+        let watch = lease::watch(Arc::clone(core), tick.clone());
+        self.tasks.spawn(tick.watch(watch));
         if !core.member.address.is_empty() {
-            self.tasks.spawn(background::promote(Arc::clone(core)));
+            let tick = core.tasks.register("promotion of learners");
+            let promote = background::promote(Arc::clone(core), tick.clone());
+            self.tasks.spawn(tick.watch(promote));
         }
         self.tasks.spawn(background::announce(Arc::clone(core)));
     }

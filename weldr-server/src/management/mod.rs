@@ -26,11 +26,11 @@ mod server;
 
 use std::{net::SocketAddr, sync::Arc, time::SystemTime};
 
-pub use readiness::Readiness;
 pub use server::{BindError, Listener, ServeOptions, bind, serve};
 
 use crate::{
     cluster,
+    liveness::Tick,
     model::OwnAddresses,
     snapshot::Snapshots,
     stats::{ClientShard, Rates, Sharded},
@@ -51,6 +51,8 @@ pub struct ManagementContext {
     pub started_at: SystemTime,
     /// Where this node itself listens: no server may be there.
     pub own: OwnAddresses,
+    /// Shows that the API goes on.
+    pub tick: Tick,
 }
 
 /// The commands that add a server through the management API at `address`, with REST or without it, to be shown to a

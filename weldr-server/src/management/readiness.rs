@@ -1,4 +1,4 @@
-//! Whether this node wants traffic, as load balancers and orchestrators in front of it ask.
+//! Whether this node is ready for traffic, as load balancers and orchestrators in front of it ask.
 
 use axum::{
     Json,
@@ -13,36 +13,42 @@ use tonic_health::{
     pb::health_server::{Health, HealthServer},
     server::HealthReporter,
 };
-use weldr_proto::v1::management_server::SERVICE_NAME;
+use weldr_proto::{json::time, v1::management_server::SERVICE_NAME};
 
-/// Whether this node wants traffic.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Readiness {
-    /// Not yet: nothing is published that requests could be chosen by.
-    Starting,
-    /// Yes.
-    Ready,
-    /// It serves, but what operators change no longer reaches it: it met a record of a newer weldr.
-    Outdated,
-    /// No more: it finishes what runs.
-    Stopping,
+use crate::readiness::{Readiness, Reason};
+
+/// What `/readyz` tells.
+#[derive(Serialize)]
+struct Body {
+    status: &'static str,
+    /// The gravest first; empty when the node is ready.
+    reasons: Vec<ReasonBody>,
 }
 
 #[derive(Serialize)]
-struct Body {
-    status: Readiness,
+struct ReasonBody {
+    code: &'static str,
+    description: String,
+    since: Option<String>,
 }
 
-/// `GET /readyz`: 200 when this node wants traffic, 503 when not, and a body that says which.
-pub(super) fn readyz(readiness: Readiness) -> Response {
-    let code = match readiness {
-        Readiness::Ready => StatusCode::OK,
-        Readiness::Starting | Readiness::Outdated | Readiness::Stopping => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+/// `GET /readyz`: 200 when this node is ready for traffic, 503 when not, and a body that says why.
+pub(super) fn readyz(readiness: &Readiness) -> Response {
+    let code = if readiness.is_ready() {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
     };
-    (code, Json(Body { status: readiness })).into_response()
+    let reason = |reason: &Reason| ReasonBody {
+        code: reason.code.as_str(),
+        description: reason.description.clone(),
+        since: time(Some(reason.since.into())),
+    };
+    let body = Body {
+        status: readiness.status.as_str(),
+        reasons: readiness.reasons.iter().map(reason).collect(),
+    };
+    (code, Json(body)).into_response()
 }
 
 /// `GET /healthz`: 200 while the process lives.
@@ -61,7 +67,7 @@ impl GrpcHealth {
     /// Serves nothing until [`follow`](Self::follow) says so.
     pub(super) async fn new() -> (Self, HealthServer<impl Health>) {
         let health = Self(HealthReporter::new());
-        health.tell(Readiness::Starting).await;
+        health.tell(ServingStatus::NotServing).await;
         let service = tonic_health::server::HealthService::from_health_reporter(health.0.clone());
         (health, HealthServer::new(service))
     }
@@ -73,8 +79,13 @@ impl GrpcHealth {
         stop: CancellationToken,
     ) {
         loop {
-            let now = *readiness.borrow_and_update();
-            self.tell(now).await;
+            let is_ready = readiness.borrow_and_update().is_ready();
+            self.tell(if is_ready {
+                ServingStatus::Serving
+            } else {
+                ServingStatus::NotServing
+            })
+            .await;
             tokio::select! {
                 changed = readiness.changed() => if changed.is_err() {
                     // Nobody can say anything new; what was said last holds until the end.
@@ -84,19 +95,13 @@ impl GrpcHealth {
                 () = stop.cancelled() => break,
             }
         }
-        self.tell(Readiness::Stopping).await;
+        self.tell(ServingStatus::NotServing).await;
         for service in SERVICES {
             self.0.clear_service_status(service).await;
         }
     }
 
-    async fn tell(&self, readiness: Readiness) {
-        let status = match readiness {
-            Readiness::Ready => ServingStatus::Serving,
-            Readiness::Starting | Readiness::Outdated | Readiness::Stopping => {
-                ServingStatus::NotServing
-            }
-        };
+    async fn tell(&self, status: ServingStatus) {
         for service in SERVICES {
             self.0.set_service_status(service, status).await;
         }

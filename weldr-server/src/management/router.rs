@@ -17,13 +17,8 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 use tracing::debug;
 use weldr_proto::v1::{cluster_server::ClusterServer, management_server::ManagementServer};
 
-use super::{
-    error::Error,
-    grpc, guard,
-    operations::Operations,
-    readiness::{self, Readiness},
-    rest,
-};
+use super::{error::Error, grpc, guard, operations::Operations, readiness, rest};
+use crate::readiness::{Readiness, Status};
 
 /// The maximum size of the request of a gRPC call, in bytes. Useful requests are about a thousand times smaller.
 const LONGEST_GRPC_REQUEST: usize = 1 << 20;
@@ -55,11 +50,11 @@ pub(super) fn router<H: Health>(served: Served<H>) -> Router {
     } = served;
     let now = move || {
         if stop.is_cancelled() {
-            return Readiness::Stopping;
+            return Readiness::of(Status::Stopping);
         }
-        *readiness.borrow()
+        readiness.borrow().clone()
     };
-    let readyz = async move || readiness::readyz(now());
+    let readyz = async move || readiness::readyz(&now());
     let mut http = Router::new()
         .route("/healthz", routing::get(async || readiness::healthz()))
         .route("/readyz", routing::get(readyz));

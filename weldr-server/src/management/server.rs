@@ -33,9 +33,10 @@ use super::{
     lingering::Lingering,
     operations::Operations,
     peer::Peer,
-    readiness::{GrpcHealth, Readiness},
+    readiness::GrpcHealth,
     router::{Served, router},
 };
+use crate::{liveness::Tick, readiness::Readiness};
 
 /// The maximum number of connections; more wait in the listener's queue.
 const MAX_CONNECTIONS: usize = 1024;
@@ -118,6 +119,8 @@ pub async fn serve(
     shutdown: CancellationToken,
     readiness: watch::Receiver<Readiness>,
 ) {
+    let tick = context.tick.clone();
+    let _end = tick.end();
     let (grpc_health, health) = GrpcHealth::new().await;
     let follow = grpc_health.follow(readiness.clone(), shutdown.clone());
     let router = router(Served {
@@ -129,8 +132,8 @@ pub async fn serve(
         loopback: listener.address.ip().to_canonical().is_loopback(),
     });
     let mut tasks = JoinSet::new();
-    tasks.spawn(follow);
-    accept(listener, &router, &shutdown, &mut tasks).await;
+    tasks.spawn(tick.watch(follow));
+    accept(listener, &router, &shutdown, &mut tasks, &tick).await;
     let finished = async { while tasks.join_next().await.is_some() {} };
     if time::timeout(SHUTDOWN_TIMEOUT, finished).await.is_err() {
         debug!(connections = tasks.len(), "management connections cut");
@@ -144,12 +147,15 @@ async fn accept(
     router: &Router,
     shutdown: &CancellationToken,
     tasks: &mut JoinSet<()>,
+    tick: &Tick,
 ) {
     let mut failing = false;
     loop {
+        tick.tick();
         let accepted = tokio::select! {
             accepted = listener.socket.accept(), if tasks.len() <= MAX_CONNECTIONS => accepted,
             Some(_) = tasks.join_next() => continue,
+            () = Tick::due() => continue,
             () = shutdown.cancelled() => return,
         };
         match accepted {

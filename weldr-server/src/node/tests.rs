@@ -1,4 +1,4 @@
-//! A whole node whose log was written by a newer version of Weldr.
+//! A whole node, and what it tells of its readiness.
 
 #![allow(
     clippy::unwrap_used,
@@ -9,14 +9,18 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
 };
-use tonic::{Code, transport::Endpoint};
+use tonic::{Code as RpcCode, transport::Endpoint};
 use weldr_proto::v1::{
-    AddServerRequest, GetClusterRequest, ListServersRequest, cluster_client::ClusterClient,
-    management_client::ManagementClient,
+    AddServerRequest, GetClusterRequest, ListServersRequest, ReadinessStatus, UnreadyCode,
+    cluster_client::ClusterClient, management_client::ManagementClient,
 };
 
 use super::*;
-use crate::cluster::newer;
+use crate::{
+    cluster::newer,
+    liveness::Reading,
+    readiness::{Code, Readiness, Status},
+};
 
 /// The time limit of every wait.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -54,83 +58,145 @@ async fn origin() -> SocketAddr {
     address
 }
 
-/// The workers of an idle data path.
-fn idle_workers(stop: &CancellationToken) -> Workers {
-    let (handle, log) = {
-        let opened = cluster::open(StoreOptions::default()).unwrap();
-        (opened.handle, opened.log)
-    };
-    let config = Config::default();
-    let (_reconciler, snapshots) =
-        Reconciler::start(&handle, 2, OwnAddresses::default(), (&config.limits).into());
-    let listeners = Listeners::bind(&[local()], 2).unwrap();
-    let clients = Arc::new(Sharded::new(2));
-    let told = watch::channel(HandOver::None).1;
-    let management = local();
-    let workers = start_proxy(
-        &config, listeners, management, &snapshots, &clients, told, stop,
-    )
-    .unwrap();
-    drop(log);
-    workers
+/// A lone node on ports of its own, with nothing on disk.
+fn config() -> Config {
+    Config {
+        listen: vec![local()],
+        management: local(),
+        storage: Storage::Ephemeral,
+        workers: 2,
+        ..Config::default()
+    }
+}
+
+async fn start(config: Config) -> Node {
+    let node = time::timeout(LIMIT, Node::start(config)).await.unwrap();
+    node.unwrap()
+}
+
+/// Waits until the node tells what `is_told` looks for.
+async fn tells(node: &Node, mut is_told: impl FnMut(&Readiness) -> bool) -> Readiness {
+    let mut readiness = node.monitor.readiness();
+    let told = readiness.wait_for(|readiness| is_told(readiness));
+    time::timeout(LIMIT, told).await.unwrap().unwrap().clone()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_without_workers_serves_no_address() {
-    let stop = CancellationToken::new();
-    let workers = idle_workers(&stop);
-    let ended = workers.ended();
-    let serving = watch::Sender::new(true);
-    let Opened { handle, log, .. } = cluster::open(StoreOptions::default()).unwrap();
-    let lost = tokio::spawn(leave_without_data_path(ended, serving.clone(), handle));
-    let mut told = serving.subscribe();
-    let early = time::timeout(Duration::from_millis(50), told.wait_for(|serving| !serving));
-    assert!(early.await.is_err(), "they are there");
-    stop.cancel();
-    let told = time::timeout(LIMIT, told.wait_for(|serving| !serving)).await;
-    told.unwrap().unwrap();
-    // The task checks for a leadership until the node stops.
-    lost.abort();
-    task::spawn_blocking(|| workers.join()).await.unwrap();
-    log.stop().await;
+    let node = start(config()).await;
+    let mut told = node.serving.subscribe();
+    assert!(*told.borrow_and_update());
+    // The workers end, and nobody has said that the node stops.
+    node.stop_proxy.cancel();
+    time::timeout(LIMIT, told.wait_for(|serving| !serving))
+        .await
+        .unwrap()
+        .unwrap();
+    let readiness = tells(&node, |readiness| !readiness.data_path).await;
+    let reasons: Vec<_> = readiness.reasons.iter().map(|reason| reason.code).collect();
+    assert_eq!(reasons[0], Code::NoWorker, "{readiness:?}");
+    let ready = get(node.management_address(), "/readyz").await;
+    assert!(ready.contains("no worker is left"), "{ready}");
+    time::timeout(LIMIT, node.shutdown()).await.unwrap();
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_node_without_workers_steps_down_until_another_leads_and_when_it_leads_again() {
-    let refused = || Err(ChangeError::Refused("b does not answer".to_owned()));
-    let mut answers = [refused(), refused(), Ok(()), refused()].into_iter();
-    let (asked, mut times) = watch::channel(0);
-    let give_up = give_up_leading(|| {
-        asked.send_modify(|times| *times += 1);
-        std::future::ready(answers.next().unwrap_or(Ok(())))
-    });
-    let enough = times.wait_for(|times| *times == 5);
-    tokio::select! {
-        () = give_up => unreachable!("it does not end"),
-        enough = time::timeout(LIMIT, enough) => drop(enough.unwrap().unwrap()),
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_worker_and_control_task_ticks() {
+    let node = start(config()).await;
+    let first = node.tasks().read();
+    let names: Vec<&str> = first.iter().map(|task| task.name.as_str()).collect();
+    for name in [
+        "worker 0",
+        "worker 1",
+        "reconciler",
+        "removal controller",
+        "management",
+        "request rates",
+        "leader lease",
+        "supervisor of the consensus engine",
+    ] {
+        assert!(names.contains(&name), "{name} in {names:?}");
     }
+    // Twice more each: a tick when it begins proves nothing.
+    let all_tick = async {
+        loop {
+            let now = node.tasks().read();
+            let ticks = |(first, now): (&Reading, &Reading)| {
+                first.patience.is_none() || now.ticks >= first.ticks + 2
+            };
+            if first.iter().zip(&now).all(ticks) {
+                break;
+            }
+            time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let ticked = time::timeout(LIMIT, all_tick).await;
+    assert!(ticked.is_ok(), "{first:?}, later {:?}", node.tasks().read());
+    time::timeout(LIMIT, node.shutdown()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_that_hangs_or_ends_is_named_and_one_that_goes_on_is_not() {
+    let node = start(config()).await;
+    let management = node.management_address();
+    let (hangs, ends) = (
+        node.tasks().register("first task"),
+        node.tasks().register("second task"),
+    );
+    drop(ends.end());
+    let readiness = tells(&node, |readiness| !readiness.is_ready()).await;
+    assert_eq!(readiness.status, Status::Unready);
+    let codes = |readiness: &Readiness| -> Vec<_> {
+        let reasons = readiness.reasons.iter();
+        reasons
+            .map(|reason| (reason.code, reason.description.clone()))
+            .collect()
+    };
+    let ended = (Code::TaskEnded, "second task has ended".to_owned());
+    assert_eq!(codes(&readiness), std::slice::from_ref(&ended));
+    let readiness = tells(&node, |readiness| readiness.reasons.len() > 1).await;
+    let stalled = (Code::TaskStalled, "first task makes no progress".to_owned());
+    assert_eq!(codes(&readiness), [ended.clone(), stalled]);
+    let ready = get(management, "/readyz").await;
+    assert!(ready.starts_with("HTTP/1.1 503 "), "{ready}");
+    assert!(ready.contains("first task makes no progress"), "{ready}");
+    let endpoint = Endpoint::from_shared(format!("http://{management}")).unwrap();
+    let channel = endpoint.timeout(LIMIT).connect().await.unwrap();
+    let told = ClusterClient::new(channel)
+        .get_cluster(GetClusterRequest {})
+        .await;
+    let told = told
+        .unwrap()
+        .into_inner()
+        .nodes
+        .remove(0)
+        .readiness
+        .unwrap();
+    assert_eq!(told.status(), ReadinessStatus::Unready);
+    assert_eq!(told.reasons[1].code(), UnreadyCode::TaskStalled, "{told:?}");
+    hangs.tick();
+    let readiness = tells(&node, |readiness| readiness.reasons.len() == 1).await;
+    assert_eq!(codes(&readiness), [ended]);
+    time::timeout(LIMIT, node.shutdown()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lone_node_says_that_it_is_older_than_its_log_and_serves() {
     let directory = newer::directory(origin().await).await;
-    let config = Config {
-        listen: vec![local()],
-        management: local(),
+    let node = start(Config {
         storage: Storage::Directory(directory.path().to_owned()),
-        workers: 1,
-        ..Config::default()
-    };
-    let node = time::timeout(LIMIT, Node::start(config)).await.unwrap();
-    let node = node.unwrap();
+        ..config()
+    })
+    .await;
     let management = node.management_address();
-    let mut readiness = node.readiness.subscribe();
-    let told = readiness.wait_for(|readiness| *readiness == Readiness::Outdated);
-    time::timeout(LIMIT, told).await.unwrap().unwrap();
+    tells(&node, |readiness| readiness.status == Status::Outdated).await;
 
     let ready = get(management, "/readyz").await;
     assert!(ready.starts_with("HTTP/1.1 503 "), "{ready}");
-    assert!(ready.ends_with(r#"{"status":"outdated"}"#), "{ready}");
+    assert!(
+        ready.contains(r#"{"status":"outdated","reasons":[{"code":"outdated""#),
+        "{ready}"
+    );
     let endpoint = Endpoint::from_shared(format!("http://{management}")).unwrap();
     let channel = endpoint.timeout(LIMIT).connect().await.unwrap();
     let cluster = ClusterClient::new(channel.clone())
@@ -155,7 +221,7 @@ async fn a_lone_node_says_that_it_is_older_than_its_log_and_serves() {
         ..AddServerRequest::default()
     };
     let refused = client.add_server(add).await.unwrap_err();
-    assert_eq!(refused.code(), Code::FailedPrecondition, "{refused:?}");
+    assert_eq!(refused.code(), RpcCode::FailedPrecondition, "{refused:?}");
     let said = refused.message();
     assert!(said.contains("this weldr is older than its log"), "{said}");
     assert!(!said.contains("quorum"), "{said}");

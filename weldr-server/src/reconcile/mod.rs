@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     cluster::Handle,
     health::{HeadLimits, Observation},
+    liveness::{Tasks, Tick},
     model::{DesiredState, OwnAddresses, Pool, PoolName, PoolSettings, Revision, ServerId},
     snapshot::{PoolView, Publisher, Snapshot, Snapshots},
 };
@@ -56,6 +57,9 @@ pub struct Reconciler {
     removals: u64,
     observer: mpsc::Sender<Observation>,
     observations: mpsc::Receiver<Observation>,
+    tick: Tick,
+    /// Stands for the tasks that check the servers.
+    checks: Tick,
 }
 
 impl Reconciler {
@@ -70,6 +74,7 @@ impl Reconciler {
         workers: usize,
         own: OwnAddresses,
         limits: HeadLimits,
+        tasks: &Tasks,
     ) -> (Self, Snapshots) {
         let (name, settings) = (PoolName::default(), PoolSettings::default());
         let pool = PoolView::new(name, settings, Revision::default(), vec![]);
@@ -83,6 +88,7 @@ impl Reconciler {
         let (observer, observations) = mpsc::channel(MOST_WAITING_OBSERVATIONS);
         let local_votes = LocalVotes::new(cluster.clone());
         let removal_controller = RemovalController {
+            tick: tasks.register_slow("removal controller", removal_controller::LONGEST_STEP),
             cluster: cluster.clone(),
             snapshots: snapshots.clone(),
             local_votes: local_votes.clone(),
@@ -104,6 +110,8 @@ impl Reconciler {
             removals: 0,
             observer,
             observations,
+            tick: tasks.register("reconciler"),
+            checks: tasks.register_silent("health checks"),
         };
         reconciler.follow_state();
         (reconciler, snapshots)
@@ -115,10 +123,13 @@ impl Reconciler {
         let mut observed = Vec::with_capacity(MOST_IN_SNAPSHOT);
         let ended = stop.child_token();
         let _ended = ended.clone().drop_guard();
+        let _end = self.tick.end();
         if let Some(removal_controller) = self.removal_controller.take() {
-            tokio::spawn(removal_controller.run(ended));
+            let tick = removal_controller.tick.clone();
+            tokio::spawn(tick.watch(removal_controller.run(ended)));
         }
         loop {
+            self.tick.tick();
             tokio::select! {
                 () = stop.cancelled() => return,
                 changed = self.states.changed() => match changed {
@@ -128,6 +139,7 @@ impl Reconciler {
                 _ = self.observations.recv_many(&mut observed, MOST_IN_SNAPSHOT) => {
                     self.take_in(observed.drain(..));
                 }
+                () = Tick::due() => {}
             }
         }
     }
@@ -176,8 +188,16 @@ impl Reconciler {
         } else {
             let is_own = self.is_own(address);
             let observer = self.observer.clone();
-            let (settings, limits) = (&pool.settings, self.limits);
-            let tracked = Tracked::start(desired, settings, is_own, self.workers, limits, observer);
+            let (workers, limits) = (self.workers, self.limits);
+            let tracked = Tracked::start(
+                desired,
+                &pool.settings,
+                is_own,
+                workers,
+                limits,
+                observer,
+                &self.checks,
+            );
             self.addresses.insert(desired.id, address);
             self.servers.insert(address, tracked);
         }

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     cluster::{DrainReport, Handle, ProposeError},
+    liveness::Tick,
     model::{Command, PoolName, ServerId, Timestamp},
     snapshot::{PoolView, ServerView, Snapshot, Snapshots},
 };
@@ -21,9 +22,13 @@ const MEASURE: Duration = Duration::from_millis(100);
 /// The pause while no server is draining, and after a command failed.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// How long one command may take, including the reports from other nodes before it.
+pub(super) const LONGEST_STEP: Duration = Duration::from_secs(15);
+
 /// The task of the removal controller. It does nothing while this node is not the leader.
 #[derive(Debug)]
 pub(super) struct RemovalController {
+    pub(super) tick: Tick,
     pub(super) cluster: Handle,
     pub(super) snapshots: Snapshots,
     pub(super) local_votes: LocalVotes,
@@ -66,6 +71,7 @@ impl RemovalController {
         let mut said = HashSet::new();
         loop {
             self.pause().await;
+            self.tick.tick();
             if !self.cluster.leads() {
                 continue;
             }
@@ -81,6 +87,7 @@ impl RemovalController {
                     decision.log();
                 }
                 self.carry_out(decision).await;
+                self.tick.tick();
             }
         }
     }

@@ -12,6 +12,7 @@ use tokio::time;
 use super::*;
 use crate::{
     cluster::{self, Log, Opened, StoreOptions},
+    liveness::Tasks,
     model::{Command, OwnAddresses, ServerSpec, Timestamp},
     policy::Limits,
     snapshot::LiveServer,
@@ -37,6 +38,7 @@ impl Node {
             1,
             OwnAddresses::default(),
             (&Limits::default()).into(),
+            &Tasks::default(),
         );
         let stop = CancellationToken::new();
         tokio::spawn(reconciler.run(stop.clone()));

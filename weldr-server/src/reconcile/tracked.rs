@@ -7,6 +7,7 @@ use tokio::{sync::mpsc, time::Instant};
 use crate::{
     clock::dates,
     health::{Check, HeadLimits, Observation, Prober},
+    liveness::Tick,
     model::{Health, HealthCheck, HealthState, PoolSettings, Server, ServerId},
     snapshot::{LiveServer, ServerView},
 };
@@ -35,6 +36,7 @@ impl Tracked {
         workers: usize,
         limits: HeadLimits,
         observations: mpsc::Sender<Observation>,
+        checks: &Tick,
     ) -> Self {
         let (live, failures) = LiveServer::new(desired.id, desired.address, workers);
         let check = desired.spec.check.resolve(&settings.check);
@@ -46,6 +48,7 @@ impl Tracked {
             to_make,
             failures,
             observations,
+            checks,
         );
         let observed = if is_own {
             Health::own_address(dates::now())

@@ -7,6 +7,7 @@
 
 use std::{
     ffi::OsString,
+    fmt,
     io::{self, stdin},
     os::fd::AsFd as _,
     process::Stdio,
@@ -36,7 +37,7 @@ use super::{
     ownership::{Eligibility, MARGIN},
     status::{AddressStatus, Standing},
 };
-use crate::config::VirtualAddresses;
+use crate::{config::VirtualAddresses, liveness::Tick};
 
 /// How long the guard may take to exit when it is no longer needed.
 const LAST_WORD: Duration = Duration::from_secs(1);
@@ -109,9 +110,11 @@ impl Guard {
         mut self,
         mut sources: Sources,
         mut statuses: watch::Receiver<Vec<AddressStatus>>,
+        tick: Tick,
     ) {
         let mut told = GuardMessage::Clear;
         loop {
+            tick.tick();
             let eligibility = sources.eligibility();
             let all_gone = statuses
                 .borrow_and_update()
@@ -121,23 +124,33 @@ impl Guard {
                 message(eligibility, all_gone, Instant::now()).filter(|message| *message != told);
             if let Some(message) = message {
                 if let Err(error) = say(&mut self.pipe, &message).await {
-                    tracing::error!(
-                        %error,
-                        "the guard of the virtual addresses has ended: if this process dies, they stay for a second"
-                    );
-                    return;
+                    return log_end(&error);
                 }
                 told = message;
             }
             tokio::select! {
                 () = sources.changed() => {}
                 changed = statuses.changed() => if changed.is_err() { break },
+                ended = self.child.wait() => {
+                    return match ended {
+                        Ok(status) => log_end(&status),
+                        Err(error) => log_end(&error),
+                    };
+                }
+                () = Tick::due() => {}
             }
         }
         // The guard exits when the pipe is closed. It first removes the addresses that were not reported as removed.
         drop(self.pipe);
         let _ = time::timeout(LAST_WORD, self.child.wait()).await;
     }
+}
+
+fn log_end(why: &dyn fmt::Display) {
+    tracing::error!(
+        %why,
+        "the guard of the virtual addresses has ended: if this process dies, they stay for a second"
+    );
 }
 
 /// The message for the guard, if there is one. The guard acts after the node should have acted, and before the lease

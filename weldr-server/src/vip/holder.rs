@@ -18,7 +18,11 @@ use super::{
     ownership::{Action, ActionOutcome, AddressOwnership, Eligibility, Next},
     status::{Absence, AddressStatus, Standing},
 };
-use crate::{clock::dates, model::VirtualAddress};
+use crate::{
+    clock::dates,
+    liveness::{TICK, Tick},
+    model::VirtualAddress,
+};
 
 /// One address, its backend and the state of its ownership.
 pub(super) struct Holder<B> {
@@ -49,8 +53,9 @@ impl<B: AddressBackend> Holder<B> {
     }
 
     /// Manages the address until the node stops.
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(mut self, tick: Tick) {
         loop {
+            tick.tick();
             // The clock is read first, because the process may have been stopped for a long time.
             let now = now();
             let eligibility = self.sources.eligibility();
@@ -58,7 +63,9 @@ impl<B: AddressBackend> Holder<B> {
                 Next::Do(action) => self.act(action, now, eligibility).await,
                 Next::Wait(wake) => {
                     self.report.rests(now, &self.ownership, eligibility);
-                    self.sources.changed_before(wake).await;
+                    let next_tick = now + TICK;
+                    let wake = wake.map_or(next_tick, |wake| wake.min(next_tick));
+                    self.sources.changed_before(Some(wake)).await;
                 }
                 Next::Finished => return,
             }
@@ -325,7 +332,7 @@ mod tests {
                 serving,
                 stop,
                 statuses: subscribed,
-                task: tokio::task::spawn_local(holder.run()),
+                task: tokio::task::spawn_local(holder.run(Tick::unwatched())),
             }
         }
 

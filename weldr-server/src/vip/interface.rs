@@ -15,7 +15,7 @@ pub(super) type Mac = [u8; 6];
 const ETHERNET: u16 = 1;
 
 /// The current state of a network interface.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Interface {
     pub(super) link: LinkAddr,
     pub(super) is_up: bool,

@@ -73,6 +73,8 @@ pub(super) struct KernelAddress<'k> {
     kernel: &'k Kernel,
     address: VirtualAddress,
     interface: &'k str,
+    /// The interface as it was last seen.
+    seen: Option<Interface>,
 }
 
 impl<'k> KernelAddress<'k> {
@@ -82,6 +84,7 @@ impl<'k> KernelAddress<'k> {
             kernel,
             address,
             interface,
+            seen: None,
         }
     }
 
@@ -116,8 +119,24 @@ impl<'k> KernelAddress<'k> {
         }
     }
 
-    fn look_up(&self) -> Result<Interface, BackendError> {
-        let found = Interface::look_up(self.interface).map_err(BackendError::List)?;
+    /// The current state of the interface; `None` if there is none. Listing interfaces takes a descriptor. A process that
+    /// has none left uses the state that it saw last, so that it can still hold the address, and remove it for a node that
+    /// can serve.
+    fn find(&mut self) -> Result<Option<Interface>, BackendError> {
+        match Interface::look_up(self.interface) {
+            Ok(found) => {
+                self.seen.clone_from(&found);
+                Ok(found)
+            }
+            Err(error) if self.seen.is_some() && is(&error, &[Errno::EMFILE, Errno::ENFILE]) => {
+                Ok(self.seen.clone())
+            }
+            Err(error) => Err(BackendError::List(error)),
+        }
+    }
+
+    fn look_up(&mut self) -> Result<Interface, BackendError> {
+        let found = self.find()?;
         found.ok_or_else(|| BackendError::NoInterface(self.interface.to_owned()))
     }
 
@@ -177,8 +196,7 @@ impl AddressBackend for KernelAddress<'_> {
     }
 
     async fn release(&mut self) -> Result<(), BackendError> {
-        let Some(interface) = Interface::look_up(self.interface).map_err(BackendError::List)?
-        else {
+        let Some(interface) = self.find()? else {
             return Ok(());
         };
         self.remove(interface.index(), self.address.prefix())

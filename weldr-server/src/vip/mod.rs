@@ -59,7 +59,7 @@ pub use guard::guard;
 pub use inputs::Inputs;
 pub use status::{Absence, AddressStatus, Standing};
 
-use crate::{clock::dates, config::VirtualAddresses, model::VirtualAddress};
+use crate::{clock::dates, config::VirtualAddresses, liveness::Tasks, model::VirtualAddress};
 use backend::AddressBackend;
 use guard::Guard;
 use holder::Holder;
@@ -75,6 +75,9 @@ const KERNEL_RELEASE: Duration = Duration::from_secs(2);
 /// Additional time for the thread, and for the end of a hook that is adding the address.
 const RELEASE_MARGIN: Duration = Duration::from_secs(1);
 
+/// The time limit for one step of a holder, which may wait for a hook.
+const LONGEST_STEP: Duration = Duration::from_secs(20);
+
 /// Manages the virtual addresses of a node, on a thread of its own, so that a busy control plane or data path does not
 /// delay a removal. Dropping it removes the addresses a moment later.
 #[derive(Debug)]
@@ -88,7 +91,11 @@ pub struct Vip {
 impl Vip {
     /// Starts to follow `inputs`. First checks the interface and the capabilities, and removes what an earlier run
     /// left.
-    pub async fn start(addresses: VirtualAddresses, inputs: Inputs) -> Result<Self, VipStartError> {
+    pub async fn start(
+        addresses: VirtualAddresses,
+        inputs: Inputs,
+        tasks: &Tasks,
+    ) -> Result<Self, VipStartError> {
         let stop = CancellationToken::new();
         let longest_release = longest_release(addresses.hook.is_some());
         let standing = Standing::Absent(Absence::NotLeader);
@@ -107,6 +114,7 @@ impl Vip {
             inputs,
             stop: stop.clone(),
             statuses,
+            tasks: tasks.clone(),
         };
         let spawned = thread::Builder::new()
             .name("weldr-vip".into())
@@ -161,6 +169,7 @@ struct Work {
     inputs: Inputs,
     stop: CancellationToken,
     statuses: watch::Sender<Vec<AddressStatus>>,
+    tasks: Tasks,
 }
 
 impl Work {
@@ -202,11 +211,24 @@ impl Work {
         // The receiver is gone if the node gave up its start; it then drops its guard of `stop` too.
         let _ = started.send(Ok(()));
         let sources = || Sources::new(self.inputs.clone(), self.stop.clone());
-        let inform = guard.map(|guard| guard.inform(sources(), self.statuses.subscribe()));
+        let inform = guard.map(|guard| {
+            let tick = self.tasks.register("guard of the virtual addresses");
+            let inform = guard.inform(sources(), self.statuses.subscribe(), tick.clone());
+            tick.watch(inform)
+        });
+        let addresses = &self.addresses.addresses;
+        let register = |at: usize| {
+            let name = format!("holder of virtual address {}", addresses[at]);
+            self.tasks.register_slow(name, LONGEST_STEP)
+        };
         let holders: Vec<_> = backends
             .into_iter()
             .enumerate()
-            .map(|(at, backend)| Holder::new(backend, sources(), self.statuses.clone(), at).run())
+            .map(|(at, backend)| {
+                let tick = register(at);
+                let holder = Holder::new(backend, sources(), self.statuses.clone(), at);
+                tick.watch(holder.run(tick.clone()))
+            })
             .collect();
         // The channel closes with the last holder, which ends the guard.
         drop(self.statuses);

@@ -13,12 +13,15 @@ use openraft::{
 use tokio::time;
 use tracing::{debug, info};
 
-use crate::cluster::{
-    log::types::Types,
-    raft::{
-        core::{Core, Metrics},
-        settings::LEADER_LEASE,
+use crate::{
+    cluster::{
+        log::types::Types,
+        raft::{
+            core::{Core, Metrics},
+            settings::LEADER_LEASE,
+        },
     },
+    liveness::Tick,
 };
 
 /// Reserve for the drift between clocks during a lease, and for the time to publish it.
@@ -50,10 +53,11 @@ impl Changes {
 }
 
 /// Publishes the lease until the node stops, and logs changes of the leader.
-pub(in crate::cluster) async fn watch(core: Arc<Core>) {
+pub(in crate::cluster) async fn watch(core: Arc<Core>, tick: Tick) {
     let mut led_by = None;
     let mut changes = Changes(None);
     loop {
+        tick.tick();
         let until = core.raft().and_then(|raft| {
             let metrics = raft.metrics().borrow_watched().clone();
             core.note_role(metrics.state);

@@ -42,8 +42,12 @@ pub(in crate::cluster) fn unfit(report: &ReportResponse) -> Option<String> {
     if report.leaving {
         return Some("it stops, or has no data path".to_owned());
     }
-    let stopped = Some(&report.stopped).filter(|stopped| !stopped.is_empty())?;
-    Some(format!("it stopped applying the log: {stopped}"))
+    if !report.stopped.is_empty() {
+        return Some(format!("it stopped applying the log: {}", report.stopped));
+    }
+    let reasons = &report.readiness.as_ref()?.reasons;
+    let reason = reasons.first()?;
+    Some(format!("it is not ready: {}", reason.description))
 }
 
 /// All voters except this node, which is the leader.
@@ -101,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn who_leaves_or_applies_nothing_is_not_fit() {
+    fn who_leaves_or_applies_nothing_or_is_not_ready_is_not_fit() {
         let report = ReportResponse::default();
         assert_eq!(unfit(&report), None);
         let leaving = ReportResponse {
@@ -109,6 +113,18 @@ mod tests {
             ..report.clone()
         };
         assert!(unfit(&leaving).unwrap().contains("it stops"));
+        let reason = v1::UnreadyReason {
+            description: "worker 0 has ended".to_owned(),
+            ..v1::UnreadyReason::default()
+        };
+        let unready = ReportResponse {
+            readiness: Some(v1::Readiness {
+                status: "unready".to_owned(),
+                reasons: vec![reason],
+            }),
+            ..report.clone()
+        };
+        assert!(unfit(&unready).unwrap().ends_with(": worker 0 has ended"));
         let stopped = ReportResponse {
             stopped: "record 7".to_owned(),
             ..report

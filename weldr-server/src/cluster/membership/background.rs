@@ -7,9 +7,12 @@ use tokio::time;
 use tracing::{info, warn};
 use weldr_proto::raft::v1;
 
-use crate::cluster::{
-    log::{convert, proposal::RECORD_VERSION, types::Member},
-    raft::core::{Core, Metrics},
+use crate::{
+    cluster::{
+        log::{convert, proposal::RECORD_VERSION, types::Member},
+        raft::core::{Core, Metrics},
+    },
+    liveness::Tick,
 };
 
 use super::admission::change_members;
@@ -19,13 +22,14 @@ const CAUGHT_UP: u64 = 16;
 /// The pause between two checks for learners that have caught up.
 const LOOK: Duration = Duration::from_millis(100);
 /// Makes learners that have caught up voters, while this node is the leader. Returns when the node stops.
-pub(in crate::cluster) async fn promote(core: Arc<Core>) {
+pub(in crate::cluster) async fn promote(core: Arc<Core>, tick: Tick) {
     while core
         .stop
         .run_until_cancelled(time::sleep(LOOK))
         .await
         .is_some()
     {
+        tick.tick();
         let Ok((raft, metrics)) = core.leading() else {
             continue;
         };

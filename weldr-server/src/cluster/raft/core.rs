@@ -12,11 +12,15 @@ use openraft::{Instant as _, RaftMetrics, ServerState, async_runtime::watch::Wat
 use tokio::{sync::watch, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::Status;
+use weldr_proto::raft::v1;
 
-use crate::cluster::{
-    log::types::{Member, Types},
-    network::peers::{PeerClient, Peers},
-    storage::{log_store::LogStore, state_machine::StateMachine},
+use crate::{
+    cluster::{
+        log::types::{Member, Types},
+        network::peers::{PeerClient, Peers},
+        storage::{log_store::LogStore, state_machine::StateMachine},
+    },
+    liveness::Tasks,
 };
 
 use super::{
@@ -49,6 +53,10 @@ pub(in crate::cluster) struct Core {
     /// Gives this node's view of the servers.
     pub(in crate::cluster) reporter: Mutex<Option<Reporter>>,
     pub(in crate::cluster) drain_report: Mutex<DrainReport>,
+    /// The readiness of this node, for its report to other nodes.
+    pub(in crate::cluster) readiness: Mutex<v1::Readiness>,
+    /// Where the tasks show that they go on.
+    pub(in crate::cluster) tasks: Tasks,
     /// Calls through the handle that are in flight.
     pub(in crate::cluster) in_flight: TaskTracker,
     pub(in crate::cluster) stop: CancellationToken,

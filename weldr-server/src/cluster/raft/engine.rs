@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 use openraft::{Config, async_runtime::watch::WatchReceiver as _};
 use tokio::time;
 
-use crate::cluster::{error::OpenError, network::calls::Network};
+use crate::{
+    cluster::{error::OpenError, network::calls::Network},
+    liveness::Tick,
+};
 
 use super::{
     core::{Core, Raft},
@@ -51,10 +54,10 @@ impl Core {
 
 /// Restarts the engine each time that its disk has failed, as soon as the disk works again. Returns when the node
 /// stops.
-pub(in crate::cluster) async fn supervise(core: Arc<Core>) {
+pub(in crate::cluster) async fn supervise(core: Arc<Core>, tick: Tick) {
     while core
         .stop
-        .run_until_cancelled(engine_end(&core))
+        .run_until_cancelled(engine_end(&core, &tick))
         .await
         .is_some()
     {
@@ -63,6 +66,7 @@ pub(in crate::cluster) async fn supervise(core: Arc<Core>) {
             let _ = raft.shutdown().await;
         }
         loop {
+            tick.tick();
             match core.restart().await {
                 Ok(()) => break,
                 Err(error) => tracing::debug!(%error, "the engine cannot start yet"),
@@ -76,7 +80,7 @@ pub(in crate::cluster) async fn supervise(core: Arc<Core>) {
 }
 
 /// Returns when the engine has stopped with an error.
-async fn engine_end(core: &Core) {
+async fn engine_end(core: &Core, tick: &Tick) {
     let Some(raft) = core.raft.borrow().clone() else {
         return;
     };
@@ -86,8 +90,12 @@ async fn engine_end(core: &Core) {
             tracing::debug!(error = %fatal, "the engine has ended");
             return;
         }
-        if metrics.changed().await.is_err() {
-            return;
+        tick.tick();
+        tokio::select! {
+            changed = metrics.changed() => if changed.is_err() {
+                return;
+            },
+            () = Tick::due() => {}
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::future::join_all;
 use openraft::{
     ReadPolicy,
     async_runtime::watch::WatchReceiver as _,
@@ -261,9 +262,19 @@ impl Core {
     pub(in crate::cluster) async fn catch_up(&self) -> Result<Revision, SubmitError> {
         let deadline = Instant::now() + QUORUM_PATIENCE;
         loop {
-            let index = match self.leader(deadline).await? {
-                Leader::Here(raft) => self.read_index_at(&raft).await.ok(),
-                Leader::There(id, member) => self.ask_read_index(id, &member, deadline).await,
+            if let Some(revision) = self.read_alone() {
+                return Ok(revision);
+            }
+            let index = match self.leader(deadline).await {
+                Ok(Leader::Here(raft)) => self.read_index_at(&raft).await.ok(),
+                Ok(Leader::There(id, member)) => self.ask_read_index(id, &member, deadline).await,
+                Err(SubmitError::Disk(error)) => match self.read_without_engine(deadline).await {
+                    Some(revision) => return Ok(revision),
+                    // The disk works again.
+                    None if self.raft().is_some() && Instant::now() < deadline => continue,
+                    None => return Err(SubmitError::Disk(error)),
+                },
+                Err(error) => return Err(error),
             };
             if let (Some(index), Some(raft)) = (index, self.raft()) {
                 let left = deadline.saturating_duration_since(Instant::now());
@@ -282,6 +293,38 @@ impl Core {
             }
             time::sleep(LOOK).await;
         }
+    }
+
+    /// The revision that a read sees at the only voter while its engine does not run: everything acknowledged was applied
+    /// here first.
+    fn read_alone(&self) -> Option<Revision> {
+        if self.raft().is_some() || self.has_stopped() || self.stop.is_cancelled() {
+            return None;
+        }
+        let alone = self.machine.membership().voter_ids().eq([self.local_id()]);
+        alone.then(|| self.machine.states().borrow().revision)
+    }
+
+    /// The revision that a read sees while the engine does not run because of its disk. The leader, which is another node
+    /// then, gives the index that a read needs, and this node may have applied that index before. `None` if it has not, if
+    /// the leader does not answer before `deadline`, or if the engine runs again.
+    async fn read_without_engine(&self, deadline: Instant) -> Option<Revision> {
+        while self.raft().is_none() && Instant::now() < deadline {
+            if let Some(revision) = self.read_alone() {
+                return Some(revision);
+            }
+            let membership = self.machine.membership();
+            let others = membership.nodes().filter(|(id, _)| **id != self.local_id());
+            let asked = others.map(|(id, member)| self.ask_read_index(*id, member, deadline));
+            // All but the leader refuse.
+            let index = join_all(asked).await.into_iter().flatten().max();
+            let (applied, replica) = self.machine.replica();
+            if index.is_some() && applied >= index {
+                return Some(replica.state.revision);
+            }
+            time::sleep(LOOK).await;
+        }
+        None
     }
 
     async fn ask_read_index(&self, id: u64, member: &Member, deadline: Instant) -> Option<u64> {

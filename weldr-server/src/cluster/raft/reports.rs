@@ -102,6 +102,11 @@ impl Core {
             report.finished = drain_report.finished.iter().copied().collect();
             report.overdue = drain_report.overdue.iter().copied().collect();
         }
+        {
+            let readiness = self.readiness.lock();
+            let readiness = readiness.unwrap_or_else(PoisonError::into_inner);
+            report.readiness = Some(readiness.clone()).filter(|told| !told.status.is_empty());
+        }
         if let Some(metrics) = self.metrics() {
             let role = self.note_role(metrics.state);
             report.term = metrics.current_term;

@@ -1,9 +1,12 @@
 //! The status of the cluster: the reports of all members side by side.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use futures_util::future::join_all;
-use weldr_proto::raft::v1::{ReportResponse, VirtualAddress};
+use weldr_proto::raft::v1::{Readiness, ReportResponse, VirtualAddress};
 
 use crate::cluster::log::types::Member;
 
@@ -62,18 +65,22 @@ pub struct NodeReport {
     pub stopped: Option<String>,
     /// The virtual addresses that it is configured with.
     pub virtual_addresses: Vec<VirtualAddress>,
+    /// Whether it is ready for traffic; `None` when it does not say.
+    pub readiness: Option<Readiness>,
 }
 
 /// Asks all members for a report.
 pub(in crate::cluster) async fn gather(core: &Core, servers: bool) -> ClusterStatus {
-    let members: Vec<(u64, Member, bool)> = core.metrics().map_or_else(Vec::new, |metrics| {
-        let config = &metrics.membership_config;
-        let votes = |id: u64| config.voter_ids().any(|voter| voter == id);
-        let nodes = config.nodes();
-        nodes
-            .map(|(id, member)| (*id, member.clone(), votes(*id)))
-            .collect()
-    });
+    // An engine that does not run, because of its disk, has no metrics.
+    let config = core.metrics().map_or_else(
+        || Arc::new(core.machine.membership()),
+        |metrics| metrics.membership_config,
+    );
+    let votes = |id: u64| config.voter_ids().any(|voter| voter == id);
+    let nodes = config.nodes();
+    let members: Vec<(u64, Member, bool)> = nodes
+        .map(|(id, member)| (*id, member.clone(), votes(*id)))
+        .collect();
     let asked = members.iter().map(async |(id, member, _)| {
         if *id == core.local_id() {
             return Some(core.report(servers));
@@ -125,5 +132,6 @@ fn node_report(report: ReportResponse, last: Option<u64>) -> NodeReport {
         program: report.program,
         stopped: Some(report.stopped).filter(|stopped| !stopped.is_empty()),
         virtual_addresses: report.virtual_addresses,
+        readiness: report.readiness,
     }
 }

@@ -12,9 +12,12 @@ use openraft::storage::IOFlushed;
 use tokio::sync::{mpsc, oneshot};
 use tracing::error;
 
-use crate::cluster::{
-    error::{OpenError, StoreError},
-    log::types::Types,
+use crate::{
+    cluster::{
+        error::{OpenError, StoreError},
+        log::types::Types,
+    },
+    liveness::Episode,
 };
 
 use super::{
@@ -31,7 +34,20 @@ const MOST_WAITING: usize = 1024;
 pub(in crate::cluster) struct Disk {
     jobs: mpsc::Sender<Job>,
     failures: Arc<Mutex<Failures>>,
+    /// Holds while the thread waits for the disk.
+    busy: Arc<Episode>,
     commit_index_hint: Arc<CommitIndexHint>,
+}
+
+/// The state of the disk.
+#[derive(Debug, Clone, Default)]
+pub struct DiskState {
+    /// Why writes fail; `None` while they succeed.
+    pub failure: Option<Arc<StoreError>>,
+    /// The number of writes that have failed.
+    pub failures: u64,
+    /// Identifies the write in progress; `None` if there is none.
+    pub write: Option<u64>,
 }
 
 /// How many refused records are remembered: more than can be in flight.
@@ -45,6 +61,8 @@ const REFUSAL_KEPT: Duration = Duration::from_mins(1);
 struct Failures {
     /// Why writes fail; `None` while they succeed.
     now: Option<Arc<StoreError>>,
+    /// The number of writes that have failed.
+    count: u64,
     /// The last records that are certainly not in the log because the disk failed, with the error. A proposer may ask
     /// for its record after the disk works again or has failed once more.
     refused: VecDeque<RefusedRecord>,
@@ -109,13 +127,14 @@ impl Disk {
         persistent: PersistentState,
     ) -> Result<Self, OpenError> {
         let (jobs, waiting) = mpsc::channel(MOST_WAITING);
-        let failures = Arc::default();
+        let (failures, busy) = (Arc::default(), Arc::default());
         let commit_index_hint = Arc::new(store.commit_index_hint(persistent.identity.node));
         let writer = DiskWriter {
             store,
             durable: persistent,
             lazy: Vec::new(),
             failures: Arc::clone(&failures),
+            busy: Arc::clone(&busy),
         };
         thread::Builder::new()
             .name("weldr-log".to_owned())
@@ -124,6 +143,7 @@ impl Disk {
         Ok(Self {
             jobs,
             failures,
+            busy,
             commit_index_hint,
         })
     }
@@ -174,6 +194,16 @@ impl Disk {
         failures.now.clone()
     }
 
+    /// The state of the disk.
+    pub(in crate::cluster) fn state(&self) -> DiskState {
+        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        DiskState {
+            failure: failures.now.clone(),
+            failures: failures.count,
+            write: self.busy.current(),
+        }
+    }
+
     /// Why the record with this id is certainly not in the log; `None` if that is not known.
     pub(in crate::cluster) fn refusal(&self, record: u64) -> Option<Arc<StoreError>> {
         let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
@@ -197,6 +227,7 @@ struct DiskWriter {
     /// Changes that wait for the next write.
     lazy: Vec<StorageChange>,
     failures: Arc<Mutex<Failures>>,
+    busy: Arc<Episode>,
 }
 
 impl DiskWriter {
@@ -215,10 +246,14 @@ impl DiskWriter {
                 }
                 next = waiting.try_recv().ok();
             };
+            self.busy.set(true);
             broken = !self.write(batch, broken);
+            self.busy.set(false);
             match control {
                 Some(Job::Recover(answer)) => {
+                    self.busy.set(true);
                     let recovered = self.recover();
+                    self.busy.set(false);
                     broken = recovered.is_err();
                     // The caller may have given up.
                     let _ = answer.send(recovered);
@@ -284,6 +319,7 @@ impl DiskWriter {
         let mut failures = self.failures();
         if let Some(error) = error {
             failures.now = Some(Arc::new(error));
+            failures.count += 1;
         }
         let unknown = || Arc::new(StoreError::Files(closed()));
         let error = Arc::clone(failures.now.get_or_insert_with(unknown));
@@ -294,7 +330,11 @@ impl DiskWriter {
     fn recover(&mut self) -> Result<PersistentState, Arc<StoreError>> {
         self.lazy.clear();
         match self.store.recover(&self.durable) {
-            Ok(()) => Ok(self.durable.clone()),
+            Ok(()) => {
+                // All that is kept was written anew after the failure.
+                self.failures().now = None;
+                Ok(self.durable.clone())
+            }
             Err(error) => Err(self.remember(&[], Some(error))),
         }
     }

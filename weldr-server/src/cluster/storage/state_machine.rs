@@ -86,6 +86,11 @@ impl StateMachine {
         (applied.last.map(|last| last.index), applied.replica.clone())
     }
 
+    /// The members as of the last applied entry.
+    pub(in crate::cluster) fn membership(&self) -> StoredMembership {
+        self.applied().membership.clone()
+    }
+
     fn applied(&self) -> MutexGuard<'_, AppliedState> {
         self.applied.lock().unwrap_or_else(PoisonError::into_inner)
     }

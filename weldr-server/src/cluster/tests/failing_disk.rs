@@ -11,7 +11,7 @@ use std::{
 use futures_util::future::join_all;
 use redb::{StorageBackend, backends::FileBackend};
 
-use super::*;
+use super::{hand_over::Three, *};
 use crate::cluster::{
     Handle, Log, ProposeError,
     open::open_store,
@@ -203,4 +203,84 @@ async fn what_cannot_be_written_is_refused_together() {
     handle.propose(add(3)).await.unwrap();
     log.stop().await;
     assert_eq!(reopened(directory.path()).await, *handle.current());
+}
+
+#[tokio::test]
+async fn a_node_whose_disk_fails_goes_on_being_read() {
+    let directory = tempdir().unwrap();
+    let (handle, log, disk) = on_failing_disk(directory.path(), Failure::Lasting).await;
+    assert!(handle.disk().failure.is_none());
+    disk.set(0);
+    for _ in 0..3 {
+        let refused = handle.propose(add(2)).await.unwrap_err();
+        assert!(
+            matches!(refused, ProposeError::NotDurable(_)),
+            "{refused:?}"
+        );
+        for _ in 0..20 {
+            assert_eq!(handle.catch_up().await.unwrap(), revision(1));
+        }
+        assert!(handle.disk().failure.is_some());
+        let status = handle.status().await.unwrap();
+        assert_eq!(status.nodes.len(), 1, "{status:?}");
+        assert!(status.nodes[0].report.is_some(), "{status:?}");
+    }
+    disk.set(Patience::ENDLESS);
+    assert_eq!(handle.propose(add(2)).await.unwrap().revision, revision(2));
+    assert_eq!(handle.catch_up().await.unwrap(), revision(2));
+    assert!(handle.disk().failure.is_none());
+    log.stop().await;
+}
+
+#[tokio::test]
+async fn a_disk_that_has_recovered_is_not_called_failing_until_the_next_change() {
+    let directory = tempdir().unwrap();
+    let (handle, log, disk) = on_failing_disk(directory.path(), Failure::Once).await;
+    disk.set(0);
+    handle.propose(add(2)).await.unwrap_err();
+    let works = async {
+        while handle.disk().failure.is_some() {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    let works = tokio::time::timeout(std::time::Duration::from_secs(20), works).await;
+    assert!(works.is_ok(), "{:?}", handle.disk());
+    assert!(handle.disk().failures > 0);
+    log.stop().await;
+}
+
+/// In a cluster, others may acknowledge what a node cannot apply: it is read as long as they did not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_whose_disk_fails_is_read_until_it_lacks_something() {
+    let directory = tempdir().unwrap();
+    let disk = Patience::endless(Failure::Lasting);
+    let store = store_on(directory.path(), &disk);
+    let three = Three::start_with(Some(store)).await;
+    let [a, _, c] = &three.nodes[..] else {
+        panic!("three")
+    };
+    let begun = a.propose(add(1)).await.unwrap().revision;
+    assert_eq!(c.catch_up().await.unwrap(), begun);
+    disk.set(0);
+    // Its log cannot be written: by this change the disk is found to fail.
+    let revision = a.propose(add(2)).await.unwrap().revision;
+    let lacks = async {
+        while c.disk().failure.is_none() {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    let found = tokio::time::timeout(std::time::Duration::from_secs(20), lacks).await;
+    assert!(found.is_ok(), "{:?}", c.disk());
+    match c.catch_up().await {
+        Err(ProposeError::NotDurable(_)) => assert!(c.current().revision < revision),
+        // It may have applied the change before its disk has refused to keep it.
+        read => assert_eq!(read.unwrap(), revision),
+    }
+    assert_eq!(a.catch_up().await.unwrap(), revision);
+    disk.set(Patience::ENDLESS);
+    let read = async { while c.catch_up().await.is_err() {} };
+    let read = tokio::time::timeout(std::time::Duration::from_secs(20), read).await;
+    assert!(read.is_ok(), "{:?}", c.disk());
+    assert_eq!(c.current().revision, revision);
+    three.stop().await;
 }

@@ -7,7 +7,10 @@ use tokio::{sync::Notify, task, time};
 use weldr_proto::raft::v1::VirtualAddress;
 
 use super::*;
-use crate::cluster::{ChangeError, Handle, Log, NetworkOptions, StepDownHook};
+use crate::cluster::{
+    ChangeError, Handle, Log, NetworkOptions, StepDownHook, open::open_store,
+    storage::store::OpenedStore,
+};
 
 /// The time limit of every wait.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -20,6 +23,11 @@ pub(super) struct Three {
 
 impl Three {
     pub(super) async fn start() -> Self {
+        Self::start_with(None).await
+    }
+
+    /// [`Self::start`] with the third on a disk of its own; the others keep nothing.
+    pub(super) async fn start_with(mut last_store: Option<OpenedStore>) -> Self {
         let mut three = Self {
             nodes: Vec::new(),
             logs: Vec::new(),
@@ -38,7 +46,8 @@ impl Three {
                 network: Some(network),
                 ..StoreOptions::default()
             };
-            let opened = task::spawn_blocking(|| open(options))
+            let store = last_store.take_if(|_| name == "c");
+            let opened = task::spawn_blocking(|| open_store(options, store))
                 .await
                 .unwrap()
                 .unwrap();

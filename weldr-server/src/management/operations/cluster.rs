@@ -247,7 +247,28 @@ fn node(status: NodeStatus) -> v1::Node {
             .into_iter()
             .map(virtual_address)
             .collect(),
+        readiness: report.readiness.map(readiness),
         ..node
+    }
+}
+
+fn readiness(readiness: raft::v1::Readiness) -> v1::Readiness {
+    let name = |prefix: &str, word: &str| format!("{prefix}{}", word.to_ascii_uppercase());
+    let status = name("READINESS_STATUS_", &readiness.status);
+    let reason = |reason: raft::v1::UnreadyReason| {
+        let code = v1::UnreadyCode::from_str_name(&name("UNREADY_CODE_", &reason.code));
+        let since = UNIX_EPOCH + Duration::from_millis(reason.since);
+        v1::UnreadyReason {
+            code: code.unwrap_or_default().into(),
+            description: reason.description,
+            since: Some(since.into()),
+        }
+    };
+    v1::Readiness {
+        status: v1::ReadinessStatus::from_str_name(&status)
+            .unwrap_or_default()
+            .into(),
+        reasons: readiness.reasons.into_iter().map(reason).collect(),
     }
 }
 

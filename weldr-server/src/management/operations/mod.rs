@@ -78,7 +78,7 @@ impl Operations {
             cluster, snapshots, ..
         } = &self.context;
         let published = async {
-            let revision = cluster.catch_up().await?;
+            let revision = cluster.catch_up().await.map_err(of_read)?;
             snapshots.wait_for(revision).await.ok_or(Error::Stopping)
         };
         match time::timeout(READ_TIMEOUT, published).await {
@@ -138,6 +138,19 @@ impl Operations {
             Ok(Ok(Ok(result))) => result,
             Ok(Ok(Err(_)) | Err(_)) | Err(_) => Err(Error::Unknown { missing: vec![] }),
         }
+    }
+}
+
+/// The error of a read that cannot be answered.
+fn of_read(error: ProposeError) -> Error {
+    match error {
+        // Nothing was to be written.
+        ProposeError::NotDurable(_) => Error::ClusterUnavailable(
+            "the data directory of this node cannot be written, so it lacks changes that other nodes have made: ask \
+             another node, or read what this one has with `stale`"
+                .to_owned(),
+        ),
+        error => error.into(),
     }
 }
 

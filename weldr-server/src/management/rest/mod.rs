@@ -121,7 +121,7 @@ async fn links() -> Response {
             link("/stats", &["GET"], "the numbers of successful and failed requests"),
             link("/stats/detail", &["GET"], "the statistics of each server"),
             link("/healthz", &["GET"], "200 while the process runs"),
-            link("/readyz", &["GET"], "200 while the node is ready for traffic"),
+            link("/readyz", &["GET"], "200 while the node is ready for traffic, else 503 and the reasons"),
         ],
     }))
     .into_response()

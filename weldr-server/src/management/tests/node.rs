@@ -15,11 +15,13 @@ use weldr_proto::v1::management_client::ManagementClient;
 use crate::{
     clock::dates,
     cluster::{self, Handle, Log, Opened, StoreOptions},
-    management::{ManagementContext, Readiness, ServeOptions, bind, serve},
+    liveness::Tick,
+    management::{ManagementContext, ServeOptions, bind, serve},
     model::{
         Command, DesiredState, Health, HealthState, OwnAddresses, PoolName, PoolSettings, Reason,
         Server, ServerId,
     },
+    readiness::{Readiness, Status},
     snapshot::{LiveServer, PoolView, Publisher, ServerView, Snapshot, Snapshots, WorkerReader},
     stats::{ClientShard, Rates, Sharded},
 };
@@ -79,11 +81,12 @@ impl TestNode {
             rates: Arc::new(Rates::default()),
             started_at: dates::now(),
             own: OwnAddresses::default(),
+            tick: Tick::unwatched(),
         };
         let listener = bind(([127, 0, 0, 1], 0).into()).await.unwrap();
         let address = listener.address();
         let shutdown = CancellationToken::new();
-        let readiness = watch::Sender::new(Readiness::Ready);
+        let readiness = watch::Sender::new(Readiness::of(Status::Ready));
         let served = tokio::spawn(serve(
             listener,
             context,

@@ -1,5 +1,7 @@
 //! How readiness is shown.
 
+use std::time::{Duration, UNIX_EPOCH};
+
 use serde_json::json;
 use tonic_health::pb::{
     HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus,
@@ -7,24 +9,61 @@ use tonic_health::pb::{
 };
 
 use super::{http::ask, node::TestNode, soon};
-use crate::management::Readiness;
+use crate::readiness::{Code, Readiness, Reason, Status};
 
 #[tokio::test]
 async fn readyz_says_which() {
     let node = TestNode::start().await;
-    for (readiness, status, word) in [
-        (Readiness::Starting, 503, "starting"),
-        (Readiness::Ready, 200, "ready"),
-        (Readiness::Stopping, 503, "stopping"),
+    for (told, status, word) in [
+        (Status::Starting, 503, "starting"),
+        (Status::Ready, 200, "ready"),
+        (Status::Unready, 503, "unready"),
+        (Status::Outdated, 503, "outdated"),
+        (Status::Stopping, 503, "stopping"),
     ] {
-        node.readiness.send_replace(readiness);
+        node.readiness.send_replace(Readiness::of(told));
         let answer = ask(node.address, "GET", "/readyz").await;
         assert_eq!(
             (answer.status.as_u16(), answer.json()),
-            (status, json!({"status": word}))
+            (status, json!({"status": word, "reasons": []}))
         );
         assert_eq!(ask(node.address, "GET", "/healthz").await.status, 200);
     }
+}
+
+#[tokio::test]
+async fn readyz_says_why() {
+    let node = TestNode::start().await;
+    let reason = |code, description: &str, second| Reason {
+        code,
+        description: description.to_owned(),
+        since: UNIX_EPOCH + Duration::from_secs(second),
+    };
+    node.readiness.send_replace(Readiness {
+        reasons: vec![
+            reason(Code::TaskStalled, "worker 3 makes no progress", 60),
+            reason(Code::DiskFailed, "no space left", 0),
+        ],
+        ..Readiness::of(Status::Unready)
+    });
+    let answer = ask(node.address, "GET", "/readyz").await;
+    assert_eq!(answer.status, 503);
+    let reasons = json!([
+        {
+            "code": "task_stalled",
+            "description": "worker 3 makes no progress",
+            "since": "1970-01-01T00:01:00.000Z",
+        },
+        {
+            "code": "disk_failed",
+            "description": "no space left",
+            "since": "1970-01-01T00:00:00.000Z",
+        },
+    ]);
+    assert_eq!(
+        answer.json(),
+        json!({"status": "unready", "reasons": reasons})
+    );
 }
 
 #[tokio::test]
@@ -36,12 +75,14 @@ async fn grpc_health_follows_and_its_watchers_hear_the_end() {
             service: service.into(),
         };
         let mut stream = client.watch(request).await.unwrap().into_inner();
-        for (readiness, status) in [
-            (Readiness::Ready, ServingStatus::Serving),
-            (Readiness::Stopping, ServingStatus::NotServing),
-            (Readiness::Ready, ServingStatus::Serving),
+        for (told, status) in [
+            (Status::Ready, ServingStatus::Serving),
+            (Status::Unready, ServingStatus::NotServing),
+            (Status::Ready, ServingStatus::Serving),
+            (Status::Stopping, ServingStatus::NotServing),
+            (Status::Ready, ServingStatus::Serving),
         ] {
-            node.readiness.send_replace(readiness);
+            node.readiness.send_replace(Readiness::of(told));
             let is = |answer: HealthCheckResponse| answer.status() == status;
             while !is(soon(stream.message()).await.unwrap().unwrap()) {}
         }

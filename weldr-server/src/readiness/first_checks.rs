@@ -1,0 +1,157 @@
+//! Whether the servers of a node that has just started were checked. Pure; the time is given.
+
+use std::time::{Duration, Instant};
+
+use crate::{
+    model::{HealthState, Reason},
+    snapshot::{PoolView, ServerView},
+};
+
+/// How many checks run at once: see `health::prober`.
+const AT_ONCE: usize = 1024;
+/// What the checks may take beyond their timeouts.
+const MARGIN: Duration = Duration::from_secs(2);
+
+/// What is known of the first checks. Once they are in, servers that come later are not waited for: the node serves by the
+/// others meanwhile, or had none before.
+#[derive(Debug)]
+pub(super) enum FirstChecks {
+    /// Nobody has looked.
+    Unknown,
+    /// They are waited for until this moment.
+    Awaited(Instant),
+    /// They are in, or took longer than they may.
+    Done,
+}
+
+impl FirstChecks {
+    /// How many servers are still waited for.
+    pub(super) fn pending(&mut self, pool: &PoolView, now: Instant) -> usize {
+        let until = match self {
+            Self::Done => return 0,
+            Self::Awaited(until) => *until,
+            Self::Unknown => now + longest(pool),
+        };
+        let pending = if pool.settings.fail_open {
+            0
+        } else {
+            pool.servers.iter().filter(|view| is_pending(view)).count()
+        };
+        if pending == 0 || now >= until {
+            *self = Self::Done;
+            return 0;
+        }
+        *self = Self::Awaited(until);
+        pending
+    }
+
+    /// Whether nothing is waited for any more.
+    pub(super) fn are_done(&self) -> bool {
+        matches!(self, Self::Done)
+    }
+}
+
+/// Whether the server is to receive requests, and no check of it has ended.
+fn is_pending(view: &ServerView) -> bool {
+    view.health.state == HealthState::Initial && view.health.reason == Reason::CheckPending
+}
+
+/// How long the first checks may take when all of them run into their timeouts.
+fn longest(pool: &PoolView) -> Duration {
+    let timeouts = pool.servers.iter().map(|view| view.check.timeout);
+    let batches = u32::try_from(pool.servers.len().div_ceil(AT_ONCE)).unwrap_or(u32::MAX);
+    MARGIN.saturating_add(timeouts.max().unwrap_or_default().saturating_mul(batches))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::SystemTime};
+
+    use super::*;
+    use crate::{
+        model::{
+            AdminState, Health, HealthCheck, PoolName, PoolSettings, Revision, Server, ServerId,
+            ServerSpec, Timestamp,
+        },
+        snapshot::LiveServer,
+    };
+
+    fn view(port: u16, admin: AdminState, checked: bool) -> Arc<ServerView> {
+        let (id, address) = (ServerId(port.into()), ([127, 0, 0, 1], port).into());
+        let spec = ServerSpec {
+            admin,
+            ..ServerSpec::default()
+        };
+        let desired = Arc::new(Server {
+            id,
+            address,
+            spec,
+            removal: None,
+            added_at: Timestamp(0),
+            intent_since: Timestamp(0),
+            revision: Revision(1),
+        });
+        let mut observed = Health::initial(SystemTime::UNIX_EPOCH);
+        if checked {
+            // The first check failed, and one failure does not decide.
+            observed.reason = Reason::ConnectionRefused;
+        }
+        Arc::new(ServerView {
+            health: Health::of(&desired, &observed),
+            check: HealthCheck::default(),
+            live: LiveServer::new(id, address, 1).0,
+            desired,
+        })
+    }
+
+    fn pool(fail_open: bool, servers: Vec<Arc<ServerView>>) -> PoolView {
+        let settings = PoolSettings {
+            fail_open,
+            ..PoolSettings::default()
+        };
+        PoolView::new(PoolName::default(), settings, Revision(1), servers)
+    }
+
+    use AdminState::{Drain, Maintenance, Ready};
+
+    #[test]
+    fn servers_that_are_to_serve_are_waited_for_until_their_first_check_ends() {
+        let now = Instant::now();
+        let mut checks = FirstChecks::Unknown;
+        let servers = |checked| {
+            vec![
+                view(1, Ready, checked),
+                view(2, Drain, false),
+                view(3, Maintenance, false),
+                view(4, Ready, true),
+            ]
+        };
+        assert_eq!(checks.pending(&pool(false, servers(false)), now), 1);
+        assert!(!checks.are_done());
+        assert_eq!(checks.pending(&pool(false, servers(true)), now), 0);
+        assert!(checks.are_done());
+        let later = pool(false, vec![view(5, Ready, false)]);
+        assert_eq!(checks.pending(&later, now), 0, "it was added later");
+    }
+
+    #[test]
+    fn a_pool_that_is_empty_or_fails_open_waits_for_nothing() {
+        for pool in [pool(false, vec![]), pool(true, vec![view(1, Ready, false)])] {
+            let mut checks = FirstChecks::Unknown;
+            assert_eq!(checks.pending(&pool, Instant::now()), 0);
+            assert!(checks.are_done());
+        }
+    }
+
+    #[test]
+    fn a_check_is_waited_for_no_longer_than_its_timeout_allows() {
+        let now = Instant::now();
+        let pool = pool(false, vec![view(1, Ready, false)]);
+        let timeout = HealthCheck::default().timeout;
+        let mut checks = FirstChecks::Unknown;
+        assert_eq!(checks.pending(&pool, now), 1);
+        assert_eq!(checks.pending(&pool, now + timeout), 1);
+        assert_eq!(checks.pending(&pool, now + timeout + MARGIN), 0);
+        assert!(checks.are_done());
+    }
+}
