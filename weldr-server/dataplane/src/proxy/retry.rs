@@ -68,7 +68,8 @@ impl Retries {
     ) -> Next {
         match progress {
             Some(Progress::Unsent) => Next::UntriedServer,
-            Some(Progress::Sent) if self.resent < self.allowed && self.resend(budget) => {
+            Some(Progress::Sent) if self.resent < self.allowed && self.may_resend(budget) => {
+                self.resent += 1;
                 Next::AnyServer
             }
             Some(Progress::Sent) | None => Next::GiveUp,
@@ -77,17 +78,18 @@ impl Retries {
 
     /// Decides whether the request goes to the same server again, on a new connection, because the server closed the
     /// reused connection in the moment in which the request was written to it.
+    ///
+    /// That is no failure of the server, so it is charged to `budget` but does not consume a retry: a server that dies
+    /// closes its connections, and may accept one more that it will not serve either.
     pub(super) fn after_reuse_race(&mut self, progress: Progress, budget: &mut Budget) -> bool {
         match progress {
             Progress::Unsent => true,
-            Progress::Sent => self.allowed > 0 && self.resend(budget),
+            Progress::Sent => self.allowed > 0 && self.may_resend(budget),
         }
     }
 
-    fn resend(&mut self, budget: &mut Budget) -> bool {
-        let resends = self.replay == Replay::Possible && budget.spend();
-        self.resent += usize::from(resends);
-        resends
+    fn may_resend(&self, budget: &mut Budget) -> bool {
+        self.replay == Replay::Possible && budget.spend()
     }
 }
 
@@ -168,12 +170,14 @@ mod tests {
     }
 
     #[test]
-    fn a_race_on_a_reused_connection_is_repeated_and_counts_as_a_retry() {
+    fn a_race_on_a_reused_connection_is_repeated_and_consumes_no_retry() {
         let mut budget = Budget::new();
         let mut retries = Retries::new(1, Replay::Possible);
+        let sent = Some(Progress::Sent);
         assert!(retries.after_reuse_race(Progress::Sent, &mut budget));
-        let next = retries.after_failure(Some(Progress::Sent), &mut budget);
-        assert_eq!(next, Next::GiveUp);
+        assert_eq!(retries.after_failure(sent, &mut budget), Next::AnyServer);
+        assert!(retries.after_reuse_race(Progress::Sent, &mut budget));
+        assert_eq!(retries.after_failure(sent, &mut budget), Next::GiveUp);
         assert!(retries.after_reuse_race(Progress::Unsent, &mut empty_budget()));
         assert!(!Retries::new(0, Replay::Possible).after_reuse_race(Progress::Sent, &mut budget));
         assert!(!Retries::new(1, Replay::Never).after_reuse_race(Progress::Sent, &mut budget));
