@@ -13,6 +13,7 @@ mod connections;
 mod failures;
 mod fields;
 mod gateway;
+mod large;
 mod methods;
 mod streaming;
 mod targets;
