@@ -106,9 +106,9 @@ impl Buffer {
 /// The memory that a worker lends. What comes back is lent again: a request allocates nothing.
 #[derive(Debug, Default)]
 pub(super) struct Buffers {
-    small: Spare,
-    large: Spare,
-    heads: Spare,
+    small: Spare<Vec<u8>>,
+    large: Spare<Vec<u8>>,
+    heads: Spare<Vec<u8>>,
 }
 
 impl Buffers {
@@ -171,34 +171,51 @@ impl Buffers {
     }
 }
 
-/// Memory of one kind that is not lent.
-#[derive(Debug, Default)]
-struct Spare {
-    memory: RefCell<Vec<Vec<u8>>>,
+/// Things of one kind that are lent, and that nobody has at the moment.
+#[derive(Debug)]
+pub(super) struct Spare<T> {
+    kept: RefCell<Vec<T>>,
     /// The fewest that there were since the last [`trim`](Self::trim).
     fewest: Cell<usize>,
 }
 
-impl Spare {
-    fn take(&self) -> Option<Vec<u8>> {
-        let mut memory = self.memory.borrow_mut();
-        let taken = memory.pop();
-        self.fewest.set(self.fewest.get().min(memory.len()));
+impl<T> Default for Spare<T> {
+    fn default() -> Self {
+        Self {
+            kept: RefCell::default(),
+            fewest: Cell::default(),
+        }
+    }
+}
+
+impl<T> Spare<T> {
+    /// The one that was kept last.
+    pub(super) fn take(&self) -> Option<T> {
+        let mut kept = self.kept.borrow_mut();
+        let taken = kept.pop();
+        self.fewest.set(self.fewest.get().min(kept.len()));
         taken
     }
 
-    fn keep(&self, taken: Vec<u8>) {
-        let mut memory = self.memory.borrow_mut();
-        if memory.len() < MOST_SPARE {
-            memory.push(taken);
+    /// Keeps one for the next that asks, unless there are enough.
+    pub(super) fn keep(&self, taken: T) {
+        let mut kept = self.kept.borrow_mut();
+        if kept.len() < MOST_SPARE {
+            kept.push(taken);
         }
     }
 
-    fn trim(&self) {
-        let mut memory = self.memory.borrow_mut();
+    #[cfg(test)]
+    pub(super) fn count(&self) -> usize {
+        self.kept.borrow().len()
+    }
+
+    /// Drops those that nobody has asked for since the last call.
+    pub(super) fn trim(&self) {
+        let mut kept = self.kept.borrow_mut();
         // What is taken and kept is at the end: these lay beneath it all the time.
-        memory.drain(..self.fewest.get());
-        self.fewest.set(memory.len());
+        kept.drain(..self.fewest.get());
+        self.fewest.set(kept.len());
     }
 }
 
@@ -222,10 +239,6 @@ mod tests {
         assert_eq!(buffer.space().len(), LARGE - 2);
     }
 
-    fn count(spare: &Spare) -> usize {
-        spare.memory.borrow().len()
-    }
-
     #[test]
     fn what_nobody_asked_for_is_given_up() {
         let buffers = Buffers::default();
@@ -237,7 +250,7 @@ mod tests {
             buffers.take_back(buffer);
         }
         buffers.trim();
-        assert_eq!(count(&buffers.small), 8, "all were lent a moment ago");
+        assert_eq!(buffers.small.count(), 8, "all were lent a moment ago");
         let [first, second, ..] = &mut burst[..] else {
             unreachable!("there are eight");
         };
@@ -246,9 +259,9 @@ mod tests {
         buffers.take_back(first);
         buffers.take_back(second);
         buffers.trim();
-        assert_eq!(count(&buffers.small), 2, "never more than two at a time");
+        assert_eq!(buffers.small.count(), 2, "never more than two at a time");
         buffers.trim();
-        assert_eq!(count(&buffers.small), 0);
+        assert_eq!(buffers.small.count(), 0);
     }
 
     #[test]
@@ -258,10 +271,10 @@ mod tests {
             spare.keep(vec![0; size]);
         }
         spare.trim();
-        let used = spare.take().unwrap();
+        let used: Vec<u8> = spare.take().unwrap();
         spare.keep(used);
         spare.trim();
-        assert_eq!(*spare.memory.borrow(), [[0; 2]]);
+        assert_eq!(*spare.kept.borrow(), [[0; 2]]);
     }
 
     #[test]
@@ -272,8 +285,8 @@ mod tests {
         buffers.grow(&mut buffer, LARGE);
         buffers.take_back(&mut buffer);
         assert!(buffer.is_bare());
-        assert_eq!((count(&buffers.small), count(&buffers.large)), (1, 1));
+        assert_eq!((buffers.small.count(), buffers.large.count()), (1, 1));
         buffers.lend(&mut buffer);
-        assert_eq!(count(&buffers.small), 0);
+        assert_eq!(buffers.small.count(), 0);
     }
 }

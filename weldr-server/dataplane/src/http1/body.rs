@@ -79,6 +79,24 @@ impl Decoder {
         })
     }
 
+    /// Bytes of data that come next, with no framing between them.
+    pub(crate) fn run(&self) -> u64 {
+        match self {
+            Self::Length(left) => *left,
+            Self::Chunked(chunked) => chunked.run(),
+            Self::UntilClose => u64::MAX,
+        }
+    }
+
+    /// So many bytes of that [`run`](Self::run) were taken without being seen here.
+    pub(crate) fn skip(&mut self, bytes: u64) {
+        match self {
+            Self::Length(left) => *left = left.saturating_sub(bytes),
+            Self::Chunked(chunked) => chunked.skip(bytes),
+            Self::UntilClose => {}
+        }
+    }
+
     /// Whether the body is over, as far as has been taken.
     pub(crate) fn is_done(&self) -> bool {
         match self {

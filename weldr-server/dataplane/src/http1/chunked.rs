@@ -116,12 +116,7 @@ impl Chunked {
                         before.start..before.end + length
                     }
                 });
-                let left = left - length as u64;
-                self.state = if left == 0 {
-                    State::DataEnd
-                } else {
-                    State::Data { left }
-                };
+                self.skip(length as u64);
             } else {
                 let byte = buffer.filled()[0];
                 self.step(byte)?;
@@ -129,6 +124,24 @@ impl Chunked {
             }
         }
         Ok(data.unwrap_or(0..0))
+    }
+
+    /// Bytes of data that are left in the current chunk.
+    pub(super) fn run(&self) -> u64 {
+        match self.state {
+            State::Data { left } => left,
+            _ => 0,
+        }
+    }
+
+    /// So many bytes of that [`run`](Self::run) were taken.
+    pub(super) fn skip(&mut self, bytes: u64) {
+        if let State::Data { left } = self.state {
+            self.state = match left.saturating_sub(bytes) {
+                0 => State::DataEnd,
+                left => State::Data { left },
+            };
+        }
     }
 
     /// One byte that is not data.

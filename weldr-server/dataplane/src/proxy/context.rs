@@ -9,6 +9,7 @@ use std::{
 };
 
 use rustc_hash::FxHashMap;
+use rustix::process::{Resource, getrlimit};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -33,6 +34,7 @@ use super::{
     headers::Ids,
     retry,
     select::{Selector, Tried},
+    transport::{Pipes, most_pipes},
     upstream::Upstream,
 };
 
@@ -72,6 +74,7 @@ pub(super) struct WorkerContext {
     pub(super) how_to_add: String,
     pub(super) deadlines: Rc<Deadlines>,
     pub(super) buffers: Buffers,
+    pub(super) pipes: Rc<Pipes>,
     pub(super) batching: WriteBatching,
     /// Scratch memory for the fields of the head that is being read.
     pub(super) fields: RefCell<Vec<Field>>,
@@ -108,6 +111,7 @@ impl WorkerContext {
             how_to_add: parts.how_to_add.clone(),
             deadlines: Deadlines::new(),
             buffers: Buffers::default(),
+            pipes: Pipes::new(most_pipes(getrlimit(Resource::Nofile).current, workers)),
             batching: WriteBatching::default(),
             fields: RefCell::default(),
             access_log: access_log.map(AccessLog::from),
@@ -198,6 +202,7 @@ impl WorkerContext {
             upstream.sweep(self.timeouts.server_idle);
         }
         self.buffers.trim();
+        self.pipes.trim();
         self.failures.summarise();
     }
 

@@ -1,8 +1,8 @@
 //! The data path. In reading order: a `worker` is a thread; `context` is what all its tasks share; its `listener`s accept
 //! connections, within what `admission` allows. A `client` connection is served by `http1`: requests are read and changed
 //! by `headers`, and `forward` tries servers for them: `select` chooses one, `upstream` has a connection to it, `retry`
-//! says what may be sent again. Bodies are a `flow` from one `transport` to the other through lent buffers, and heads are
-//! written in batches (`batching`). A request ends in an `outcome`; a failure is an `error`, and becomes a `local_reply`.
+//! says what may be sent again. Bodies are a `flow` from one `transport` to the other through lent buffers, or, where they are
+//! long, through lent pipes; heads are written in batches (`batching`). A request ends in an `outcome`; a failure is an `error`, and becomes a `local_reply`.
 //! `tally` counts, and `access_log` writes a line.
 //!
 //! Everything here runs on one worker's thread: no lock is taken, no other thread is waited for, and what is not shared

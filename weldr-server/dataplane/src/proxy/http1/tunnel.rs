@@ -6,15 +6,19 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use crate::buffer::{Buffer, Buffers};
 use crate::proxy::{
     client::Client,
     context::WorkerContext,
-    flow::poll_fill,
+    flow::{Flow, Moved},
     tally::{AttemptTally, RequestTally, TunnelTally},
-    transport::{Cork, Transport},
+    trailers::Trailers,
+    transport::Transport,
     upstream::Connection,
 };
+use crate::{buffer::Buffer, http1::Decoder};
+
+/// Bytes of no meaning have no head before them.
+const NO_HEAD: &[u8] = b"";
 
 /// Passes bytes both ways until both sides have ended, one of them fails, nothing moves for too long, or the server is
 /// taken away. What either side sent ahead goes first. The end of one side is told to the other, which may go on.
@@ -26,26 +30,28 @@ pub(super) async fn run(
     request: &mut RequestTally<'_>,
 ) {
     let _open = TunnelTally::begin(context);
-    let mut up = Direction::default();
-    let mut down = Direction::default();
+    let mut up = Direction::new();
+    let mut down = Direction::new();
+    let mut progress = (0, 0);
     client.deadline.arm(context.timeouts.tunnel_idle);
     let outcome = poll_fn(|cx| {
         let to_server = up.poll(
             cx,
             (&mut client.transport, &mut client.buffer),
             &mut server.transport,
-            &context.buffers,
+            context,
         )?;
         let to_client = down.poll(
             cx,
             (&mut server.transport, &mut server.buffer),
             &mut client.transport,
-            &context.buffers,
+            context,
         )?;
-        let (sent, received) = (up.take_moved(), down.take_moved());
-        if sent + received > 0 {
-            attempt.passed(sent, received);
-            request.passed(sent, received);
+        let (sent, received) = (up.flow.take_uncounted(), down.flow.take_uncounted());
+        attempt.passed(sent, received);
+        request.passed(sent, received);
+        let before = std::mem::replace(&mut progress, (up.flow.progress(), down.flow.progress()));
+        if before != progress {
             client.deadline.arm(context.timeouts.tunnel_idle);
         }
         if to_server.is_ready() && to_client.is_ready() {
@@ -62,29 +68,33 @@ pub(super) async fn run(
     context.buffers.take_back(&mut server.buffer);
 }
 
-/// One of the two ways.
-#[derive(Debug, Default)]
+/// One of the two directions.
+#[derive(Debug)]
 struct Direction {
-    ended: bool,
+    flow: Flow,
+    /// Whether the end was passed on.
     closed: bool,
-    moved: u64,
 }
 
 impl Direction {
-    fn take_moved(&mut self) -> u64 {
-        std::mem::take(&mut self.moved)
+    fn new() -> Self {
+        let no_trailers = Trailers::OfAnswer { wanted: false };
+        Self {
+            flow: Flow::new(Decoder::UntilClose, false, no_trailers),
+            closed: false,
+        }
     }
 
-    /// Ready when this way is closed.
+    /// Ready when this direction is closed.
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
         (from, buffer): (&mut Transport, &mut Buffer),
         to: &mut Transport,
-        buffers: &Buffers,
+        context: &WorkerContext,
     ) -> io::Result<Poll<()>> {
         while !self.closed {
-            match self.step(cx, (from, buffer), to, buffers) {
+            match self.step(cx, (from, buffer), to, context) {
                 Poll::Pending => return Ok(Poll::Pending),
                 Poll::Ready(stepped) => stepped?,
             }
@@ -97,20 +107,20 @@ impl Direction {
         cx: &mut Context<'_>,
         (from, buffer): (&mut Transport, &mut Buffer),
         to: &mut Transport,
-        buffers: &Buffers,
+        context: &WorkerContext,
     ) -> Poll<io::Result<()>> {
-        if !buffer.is_empty() {
-            let written = ready!(to.poll_write(cx, buffer.filled(), Cork::Off))?;
-            if written == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        let (buffers, pipes) = (&context.buffers, &context.pipes);
+        match ready!(self.flow.advance(cx, to, NO_HEAD, buffer)) {
+            Err(_) => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+            Ok(Moved::Ended) => {
+                to.finish()?;
+                self.closed = true;
             }
-            buffer.consume(written);
-            self.moved += written as u64;
-        } else if self.ended {
-            to.finish()?;
-            self.closed = true;
-        } else {
-            self.ended = ready!(poll_fill(cx, from, buffer, buffers))? == 0;
+            Ok(Moved::NeedsMore) => {
+                if ready!(self.flow.poll_fill(cx, from, buffer, buffers, pipes))? == 0 {
+                    self.flow.ends_with_connection();
+                }
+            }
         }
         Poll::Ready(Ok(()))
     }

@@ -4,6 +4,7 @@
 //! [`poll_write`](Transport::poll_write) returns is on its way: there is nothing left to flush.
 
 mod listening;
+mod pipe;
 mod tcp;
 
 use std::{
@@ -16,6 +17,7 @@ use tcp::TcpTransport;
 
 pub(super) use listening::{accept_new_connections, refuse_new_connections, take_connection};
 pub(super) use listening::{bind, reserve};
+pub(super) use pipe::{Pipe, Pipes, most_pipes};
 
 /// A connection to a client or to a server.
 #[derive(Debug)]
@@ -29,6 +31,8 @@ pub(super) enum Transport {
 pub(super) enum Cork {
     /// The bytes are sent at once.
     Off,
+    /// The bytes may wait for others, which must follow at once.
+    UntilMore,
     /// The bytes may wait for [`Transport::finish`], which must follow at once: both are then one packet. Without it they
     /// would wait for 200 ms.
     UntilFinish,
@@ -86,6 +90,23 @@ impl Transport {
         tcp.poll_write_parts(cx, parts, cork)
     }
 
+    /// Moves at most `most` bytes that came into `pipe`, which must be empty. Returns like [`read`](Self::read).
+    pub(super) fn splice_into(&self, pipe: &mut Pipe, most: u64) -> io::Result<usize> {
+        let Self::Tcp(tcp) = self;
+        tcp.splice_into(pipe, most)
+    }
+
+    /// Writes as much of what `pipe` holds as is taken; pending while nothing is.
+    pub(super) fn poll_splice_from(
+        &mut self,
+        cx: &mut Context<'_>,
+        pipe: &mut Pipe,
+        cork: Cork,
+    ) -> Poll<io::Result<usize>> {
+        let Self::Tcp(tcp) = self;
+        tcp.poll_splice_from(cx, pipe, cork)
+    }
+
     /// Has the runtime report when the connection is readable or writable, also when it is already.
     pub(super) fn watch(&mut self) -> io::Result<()> {
         let Self::Tcp(tcp) = self;
@@ -120,6 +141,12 @@ impl Transport {
     pub(super) fn take_error(&self) -> io::Result<Option<io::Error>> {
         let Self::Tcp(tcp) = self;
         tcp.take_error()
+    }
+
+    #[cfg(test)]
+    pub(super) fn set_send_buffer(&self, bytes: usize) {
+        let Self::Tcp(tcp) = self;
+        tcp.set_send_buffer(bytes);
     }
 
     /// The address of this side.

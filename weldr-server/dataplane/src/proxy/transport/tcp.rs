@@ -24,7 +24,7 @@ use rustix::{
 use socket2::SockRef;
 use tokio::{io::Interest, net::TcpStream};
 
-use super::{Cork, would_block};
+use super::{Cork, Pipe, would_block};
 
 /// A connected socket that does not block.
 #[derive(Debug)]
@@ -106,10 +106,34 @@ impl TcpTransport {
         self.poll_until_taken(cx, |socket| socket.write_parts(parts, cork))
     }
 
+    /// Moves at most `most` bytes that came into `pipe`, which must be empty. Returns like [`read`](Self::read).
+    pub(super) fn splice_into(&self, pipe: &mut Pipe, most: u64) -> io::Result<usize> {
+        // A pipe has room for so many parts, however short they are: that fewer bytes came says nothing of the socket.
+        const SAYS_NOTHING: usize = 0;
+        self.moved(Interest::READABLE, SAYS_NOTHING, |socket| {
+            pipe.fill(socket, most)
+        })
+    }
+
+    /// Writes as much of what `pipe` holds as the kernel takes; pending while it takes nothing.
+    pub(super) fn poll_splice_from(
+        &mut self,
+        cx: &mut Context<'_>,
+        pipe: &mut Pipe,
+        cork: Cork,
+    ) -> Poll<io::Result<usize>> {
+        self.poll_until_taken(cx, |tcp| {
+            let wanted = pipe.held();
+            tcp.moved(Interest::WRITABLE, wanted, |socket| {
+                pipe.drain(socket, cork)
+            })
+        })
+    }
+
     fn poll_until_taken(
         &mut self,
         cx: &mut Context<'_>,
-        write: impl Fn(&Self) -> io::Result<usize>,
+        mut write: impl FnMut(&Self) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         loop {
             if let Self::Watched(stream) = self {
@@ -163,6 +187,11 @@ impl TcpTransport {
         would_block(&socket.and_then(|socket| socket.peek(&mut [MaybeUninit::uninit()])))
     }
 
+    #[cfg(test)]
+    pub(super) fn set_send_buffer(&self, bytes: usize) {
+        self.socket().unwrap().set_send_buffer_size(bytes).unwrap();
+    }
+
     /// The address of this side.
     pub(super) fn local_address(&self) -> Option<SocketAddr> {
         self.socket().ok()?.local_addr().ok()?.as_socket()
@@ -201,7 +230,7 @@ fn cork_flags(cork: Cork) -> SendFlags {
     // A peer that is gone is an error, not a signal that ends the process.
     match cork {
         Cork::Off => SendFlags::NOSIGNAL,
-        Cork::UntilFinish => SendFlags::NOSIGNAL | SendFlags::MORE,
+        Cork::UntilMore | Cork::UntilFinish => SendFlags::NOSIGNAL | SendFlags::MORE,
     }
 }
 

@@ -1,8 +1,8 @@
 //! One request on one connection to a server, until the response has passed.
 //!
 //! Both directions move in the task of the client connection: whichever socket is ready, this task is woken and moves all
-//! that can be moved. What is read is written before more is read, so each direction holds at most one buffer, however
-//! slow the other side is.
+//! that can be moved. What is read is written before more is read, so each direction holds at most one buffer or one pipe,
+//! however slow the other side is.
 
 mod half_closed;
 mod head;
@@ -22,7 +22,7 @@ use crate::proxy::{
     context::WorkerContext,
     deadline::Reached,
     error::{ProxyError, ResponseDefect},
-    flow::{Flow, Moved, Stuck, grow_for, poll_fill},
+    flow::{Flow, Moved, Stuck, poll_fill},
     headers::{Refusal, Request},
     message::ClientAccepts,
     retry::Progress,
@@ -128,7 +128,7 @@ impl<'a> Exchange<'a> {
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ProxyError>> {
         // A deferred write is polled again at once: nothing need wake it, and no deadline matters.
         ready!(self.deferred.poll(cx, &self.context.batching));
-        let before = (self.upload.taken(), self.response.bytes());
+        let before = self.progress();
         let mut waits = self.poll_upload(cx)?;
         match self.poll_response(cx)? {
             Progressed::Done => return Poll::Ready(Ok(())),
@@ -140,7 +140,7 @@ impl<'a> Exchange<'a> {
                 }
             }
         }
-        let moved = before != (self.upload.taken(), self.response.bytes());
+        let moved = before != self.progress();
         let waits = waits.unwrap_or(Waits::Head);
         loop {
             if self.watch == Watch::On {
@@ -156,12 +156,16 @@ impl<'a> Exchange<'a> {
         }
     }
 
+    /// Changes whenever something passes, in either direction.
+    fn progress(&self) -> (u64, u64) {
+        (self.upload.progress(), self.response.progress())
+    }
+
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<Option<Waits>, ProxyError> {
         let head = &self.request.head;
         if self.refused || self.upload.is_over(head) {
             return Ok(None);
         }
-        let buffers = &self.context.buffers;
         loop {
             let transport = &mut self.server.transport;
             match self
@@ -184,13 +188,11 @@ impl<'a> Exchange<'a> {
                     return Ok(None);
                 }
             }
-            grow_for(buffers, &mut self.client.buffer);
-            match poll_fill(
-                cx,
-                &mut self.client.transport,
-                &mut self.client.buffer,
-                buffers,
-            ) {
+            let Client {
+                transport, buffer, ..
+            } = &mut *self.client;
+            let (buffers, pipes) = (&self.context.buffers, &self.context.pipes);
+            match self.upload.poll_fill(cx, transport, buffer, buffers, pipes) {
                 Poll::Pending => {
                     let asks_first = self.request.expects_continue && self.upload.taken() == 0;
                     let waits = if asks_first {
@@ -208,14 +210,16 @@ impl<'a> Exchange<'a> {
     }
 
     fn poll_response(&mut self, cx: &mut Context<'_>) -> Result<Progressed, ProxyError> {
+        let (buffers, pipes) = (&self.context.buffers, &self.context.pipes);
         loop {
             let server = &mut *self.server;
-            let client = &mut self.client.transport;
-            if let Some(body) = &mut self.response.body {
+            let (from, buffer) = (&mut server.transport, &mut server.buffer);
+            let filled = if let Some(body) = &mut self.response.body {
                 if self.deferred.poll(cx, &self.context.batching).is_pending() {
                     return Ok(Progressed::Deferred);
                 }
-                match body.advance(cx, client, &self.response.head, &mut server.buffer) {
+                let client = &mut self.client.transport;
+                match body.advance(cx, client, &self.response.head, buffer) {
                     Poll::Pending => return Ok(Progressed::Waits(Waits::ClientTakes)),
                     Poll::Ready(Ok(Moved::Ended)) => return Ok(Progressed::Done),
                     Poll::Ready(Ok(Moved::NeedsMore)) => {}
@@ -227,7 +231,7 @@ impl<'a> Exchange<'a> {
                         return Err(ProxyError::ClientGone);
                     }
                 }
-                grow_for(&self.context.buffers, &mut server.buffer);
+                body.poll_fill(cx, from, buffer, buffers, pipes)
             } else {
                 if self.poll_interim(cx)?.is_pending() {
                     return Ok(Progressed::Waits(Waits::ClientTakes));
@@ -235,14 +239,11 @@ impl<'a> Exchange<'a> {
                 if self.take_head()? {
                     continue;
                 }
-            }
-            let server = &mut *self.server;
-            match poll_fill(
-                cx,
-                &mut server.transport,
-                &mut server.buffer,
-                &self.context.buffers,
-            ) {
+                let server = &mut *self.server;
+                let (from, buffer) = (&mut server.transport, &mut server.buffer);
+                poll_fill(cx, from, buffer, buffers)
+            };
+            match filled {
                 Poll::Pending if self.response.is_here() => {
                     return Ok(Progressed::Waits(Waits::ServerSends));
                 }

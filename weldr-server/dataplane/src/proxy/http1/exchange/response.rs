@@ -53,9 +53,9 @@ impl Response {
         self.body.is_none() && self.interim_written < self.head.len() && self.interim_written > 0
     }
 
-    /// Bytes of the body so far.
-    pub(in crate::proxy) fn bytes(&self) -> u64 {
-        self.body.as_ref().map_or(0, Flow::taken)
+    /// Changes whenever some of the body was received or something was sent.
+    pub(super) fn progress(&self) -> u64 {
+        self.body.as_ref().map_or(0, Flow::progress)
     }
 }
 

@@ -1,30 +1,34 @@
 //! A body on its way from one socket to the other: taken out of the framing of the one side, put into that of the
-//! other, and written without being copied.
+//! other, and written without being copied. What is long and comes fast passes through a pipe, and never leaves the kernel.
+
+mod fill;
+mod out;
+#[cfg(test)]
+mod tests;
 
 use std::{
     borrow::Cow,
-    io::{self, IoSlice},
-    mem::MaybeUninit,
-    ops::Range,
+    io,
+    rc::Rc,
     task::{Context, Poll, ready},
 };
 
-use tokio::io::ReadBuf;
-
 use super::{
     trailers::Trailers,
-    transport::{Cork, Transport, would_block},
+    transport::{Cork, Pipe, Pipes, Transport},
 };
 use crate::{
-    buffer::{Buffer, Buffers, LARGE},
+    buffer::{Buffer, Buffers},
     http1::{ChunkDefect, Decoder, Step},
 };
 
+use fill::{Pace, grow, poll_fill_pipe};
+use out::{CHUNK_END, Out};
+
+pub(super) use fill::poll_fill;
+
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 const END_AND_LAST_CHUNK: &[u8] = b"\r\n0\r\n\r\n";
-const CHUNK_END: &[u8] = b"\r\n";
-/// A size of 16 hexadecimal digits, and the end of its line.
-const LONGEST_FRAME: usize = 18;
 
 /// A head, and the body behind it.
 #[derive(Debug)]
@@ -39,23 +43,14 @@ pub(super) struct Flow {
     ended: bool,
     /// What whoever writes it does behind it.
     cork: Cork,
+    /// What was read into a pipe and not taken yet.
+    filled: Option<Pipe>,
     out: Out,
+    pace: Pace,
     /// Bytes of the body that were taken.
     taken: u64,
     /// Bytes of the body that nobody has counted yet.
     uncounted: u64,
-}
-
-/// What waits to be written.
-#[derive(Debug, Default)]
-struct Out {
-    /// How much of the head is written.
-    head_written: usize,
-    frame: [u8; LONGEST_FRAME],
-    frame_left: Range<usize>,
-    data: Range<usize>,
-    suffix: Cow<'static, [u8]>,
-    suffix_written: usize,
 }
 
 /// How far a flow came without reading.
@@ -81,12 +76,14 @@ pub(super) enum Stuck {
 impl Flow {
     pub(super) fn new(decoder: Decoder, chunked: bool, trailers: Trailers) -> Self {
         Self {
+            pace: Pace::of(&decoder),
             decoder,
             chunked,
             trailers,
             limit: u64::MAX,
             ended: false,
             cork: Cork::Off,
+            filled: None,
             out: Out::default(),
             taken: 0,
             uncounted: 0,
@@ -131,6 +128,11 @@ impl Flow {
         self.taken
     }
 
+    /// Changes whenever something was taken or written.
+    pub(super) fn progress(&self) -> u64 {
+        self.taken + self.out.written()
+    }
+
     /// Bytes of the body since the last call.
     pub(super) fn take_uncounted(&mut self) -> u64 {
         std::mem::take(&mut self.uncounted)
@@ -155,19 +157,8 @@ impl Flow {
         source: &mut Buffer,
     ) -> Poll<Result<Moved, Stuck>> {
         loop {
-            let mut starved = false;
-            if self.out.is_free() && !self.ended {
-                match self.decoder.step(source).map_err(Stuck::Malformed)? {
-                    Step::Data(data) => {
-                        self.put(data).map_err(Stuck::Malformed)?;
-                        if self.taken > self.limit {
-                            return Poll::Ready(Err(Stuck::TooLarge));
-                        }
-                    }
-                    Step::NeedsMore => starved = true,
-                    Step::End => self.end().map_err(Stuck::Malformed)?,
-                }
-            }
+            let waits = self.out.is_free() && !self.ended;
+            let starved = waits && !self.take(source)?;
             let cork = if self.ended { self.cork } else { Cork::Off };
             let flushed = self.out.poll_flush(cx, to, head, source, cork);
             ready!(flushed).map_err(|_| Stuck::Closed)?;
@@ -180,6 +171,35 @@ impl Flow {
         }
     }
 
+    /// Reads what comes next, when all that was read is written: into a pipe where that is cheaper, else into `source`.
+    /// Returns how many bytes came; 0: the other side has ended.
+    pub(super) fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut Transport,
+        source: &mut Buffer,
+        buffers: &Buffers,
+        pipes: &Rc<Pipes>,
+    ) -> Poll<io::Result<usize>> {
+        let run = self.decoder.run();
+        if self.pace.suits_pipe(run) && source.is_empty() {
+            buffers.take_back(source);
+            if let Some((pipe, moved)) = ready!(poll_fill_pipe(cx, from, run, pipes))? {
+                self.pace.filled_pipe(moved);
+                if moved > 0 {
+                    self.filled = Some(pipe);
+                }
+                return Poll::Ready(Ok(moved));
+            }
+        }
+        if self.pace == Pace::Fast {
+            grow(buffers, source);
+        }
+        let read = ready!(poll_fill(cx, from, source, buffers))?;
+        self.pace.filled_buffer(source, read);
+        Poll::Ready(Ok(read))
+    }
+
     /// The connection that it comes from has ended; whether that is where it ends.
     pub(super) fn ends_with_connection(&mut self) -> bool {
         if !self.decoder.ends_with_connection() {
@@ -190,19 +210,43 @@ impl Flow {
         self.ended
     }
 
-    fn put(&mut self, data: Range<usize>) -> Result<(), ChunkDefect> {
-        let length = data.len();
+    /// Takes what comes next from the pipe or from `source`, and puts it behind what is written. `false`: there is
+    /// nothing.
+    fn take(&mut self, source: &mut Buffer) -> Result<bool, Stuck> {
+        if let Some(pipe) = self.filled.take() {
+            let length = pipe.held();
+            self.decoder.skip(length as u64);
+            self.out.put_pipe(pipe);
+            self.took(length)?;
+            return Ok(true);
+        }
+        match self.decoder.step(source).map_err(Stuck::Malformed)? {
+            Step::Data(data) => {
+                let length = data.len();
+                self.out.put_data(data);
+                self.took(length)?;
+            }
+            Step::NeedsMore => return Ok(false),
+            Step::End => self.end().map_err(Stuck::Malformed)?,
+        }
+        Ok(true)
+    }
+
+    /// So many bytes of data were put.
+    fn took(&mut self, length: usize) -> Result<(), Stuck> {
         self.taken += length as u64;
         self.uncounted += length as u64;
-        self.out.data = data;
         if self.chunked {
             self.out.put_frame(length);
             self.out.put_suffix(Cow::Borrowed(CHUNK_END));
         }
         if self.decoder.is_done() {
-            let whole = self.last(END_AND_LAST_CHUNK)?;
+            let whole = self.last(END_AND_LAST_CHUNK).map_err(Stuck::Malformed)?;
             self.out.put_suffix(whole);
             self.ended = true;
+        }
+        if self.taken > self.limit {
+            return Err(Stuck::TooLarge);
         }
         Ok(())
     }
@@ -230,133 +274,5 @@ impl Flow {
         }
         let before = &plain[..plain.len() - CHUNK_END.len()];
         Ok(Cow::Owned([before, &kept, CHUNK_END].concat()))
-    }
-}
-
-impl Out {
-    /// Whether something can be put behind the head.
-    fn is_free(&self) -> bool {
-        self.frame_left.is_empty()
-            && self.data.is_empty()
-            && self.suffix_written == self.suffix.len()
-    }
-
-    fn is_empty(&self, head: &[u8]) -> bool {
-        self.is_free() && self.head_written >= head.len()
-    }
-
-    fn put_frame(&mut self, length: usize) {
-        let mut at = LONGEST_FRAME - CHUNK_END.len();
-        self.frame[at..].copy_from_slice(CHUNK_END);
-        let mut left = length;
-        while left > 0 {
-            at -= 1;
-            self.frame[at] = b"0123456789abcdef"[left & 15];
-            left >>= 4;
-        }
-        self.frame_left = at..LONGEST_FRAME;
-    }
-
-    fn put_suffix(&mut self, suffix: Cow<'static, [u8]>) {
-        self.suffix = suffix;
-        self.suffix_written = 0;
-    }
-
-    fn poll_flush(
-        &mut self,
-        cx: &mut Context<'_>,
-        to: &mut Transport,
-        head: &[u8],
-        source: &Buffer,
-        cork: Cork,
-    ) -> Poll<io::Result<()>> {
-        while !self.is_empty(head) {
-            let parts = [
-                &head[self.head_written.min(head.len())..],
-                &self.frame[self.frame_left.clone()],
-                source.at(self.data.clone()),
-                &self.suffix[self.suffix_written..],
-            ];
-            let written = ready!(poll_write_parts(cx, to, parts, cork))?;
-            if written == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            let lengths = parts.map(<[u8]>::len);
-            self.advance(written, lengths);
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    fn advance(&mut self, mut written: usize, lengths: [usize; 4]) {
-        let mut of = |length: usize| {
-            let part = written.min(length);
-            written -= part;
-            part
-        };
-        let [head, frame, data, suffix] = lengths.map(&mut of);
-        self.head_written += head;
-        self.frame_left.start += frame;
-        self.data.start += data;
-        self.suffix_written += suffix;
-    }
-}
-
-/// Parts that are so short together are copied into one: for the kernel, a list of them is more work than a copy.
-const SHORT: usize = 2048;
-
-fn poll_write_parts(
-    cx: &mut Context<'_>,
-    to: &mut Transport,
-    parts: [&[u8]; 4],
-    cork: Cork,
-) -> Poll<io::Result<usize>> {
-    let length: usize = parts.iter().map(|part| part.len()).sum();
-    if let Some(only) = parts.iter().find(|part| part.len() == length) {
-        return to.poll_write(cx, only, cork);
-    }
-    if length > SHORT {
-        return to.poll_write_parts(cx, &parts.map(IoSlice::new), cork);
-    }
-    let mut one = [MaybeUninit::uninit(); SHORT];
-    let mut one = ReadBuf::uninit(&mut one);
-    for part in parts {
-        one.put_slice(part);
-    }
-    to.poll_write(cx, one.filled(), cork)
-}
-
-/// Reads into `buffer`, which has memory only while there is something in it: who waits costs nothing. It must not be
-/// full: nothing read means that the other side has ended.
-pub(super) fn poll_fill(
-    cx: &mut Context<'_>,
-    from: &mut Transport,
-    buffer: &mut Buffer,
-    buffers: &Buffers,
-) -> Poll<io::Result<usize>> {
-    loop {
-        if from.poll_readable(cx)?.is_pending() {
-            if buffer.is_empty() {
-                buffers.take_back(buffer);
-            }
-            return Poll::Pending;
-        }
-        if buffer.is_empty() {
-            buffer.clear();
-            buffers.lend(buffer);
-        }
-        let read = from.read(buffer.space());
-        if !would_block(&read) {
-            buffer.filled_more(*read.as_ref().unwrap_or(&0));
-            return Poll::Ready(read);
-        }
-        from.watch()?;
-    }
-}
-
-/// Gives a buffer that was just used up more memory, when a long body fills it with each read.
-pub(super) fn grow_for(buffers: &Buffers, buffer: &mut Buffer) {
-    if buffer.is_empty() && buffer.is_full() && buffer.capacity() < LARGE {
-        buffer.clear();
-        buffers.grow(buffer, LARGE);
     }
 }
