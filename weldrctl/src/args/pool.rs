@@ -28,7 +28,7 @@ pub(crate) struct PoolSetArgs {
     /// Remove a server unhealthy for this time; 0 or off means never
     #[arg(long, value_name = "TIME", value_parser = parse::duration_or_off)]
     pub(crate) deregister_after: Option<Duration>,
-    /// Malformed but clear responses: true answers 502, false corrects them
+    /// Malformed but clear responses: true refuses, false corrects
     #[arg(long, value_name = "BOOL", hide_possible_values = true)]
     pub(crate) strict_responses: Option<bool>,
     #[command(flatten)]
