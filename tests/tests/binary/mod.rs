@@ -1,6 +1,7 @@
 //! The real binaries, as users, scripts and init systems run them.
 
 mod access_log;
+mod admission;
 mod busy;
 mod changes;
 mod demo;

@@ -238,7 +238,7 @@ options! {
     #[arg(value_name = "N", value_parser = whole::<usize>, help_heading = LIMITS)]
     max_headers: usize,
 
-    /// Maximum number of client connections; more wait in the queue of the kernel
+    /// Maximum number of client connections; the longest idle one is closed for a new one, and further clients wait
     #[arg(value_name = "N", value_parser = whole::<usize>, help_heading = LIMITS)]
     max_connections: usize,
 

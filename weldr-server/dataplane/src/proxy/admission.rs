@@ -1,22 +1,105 @@
 //! Admission of client connections: how many may be open, and who waits until all are closed.
+//!
+//! When as many connections are open as may be, a new one takes the place of the one that has been idle for longest. When
+//! none is idle, responses say that their connections close for as long as new ones wait.
 
-use std::{cell::Cell, sync::Arc};
+use std::{
+    cell::Cell,
+    pin::pin,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, TryAcquireError};
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, TryAcquireError},
+    time,
+};
+
+use super::{deadline::Deadlines, idle_clients::IdleClients};
+
+/// The time after which a connection that waits asks for an idle one again.
+const ASK_AGAIN: Duration = Duration::from_millis(20);
+
+/// The limit of client connections, which all workers share.
+#[derive(Debug)]
+pub(super) struct ClientLimit {
+    permits: Arc<Semaphore>,
+    /// Connections that wait, and found no idle one to replace.
+    starved: AtomicUsize,
+    workers: Box<[SharedIdle]>,
+}
+
+/// What other workers see of the idle connections of a worker.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct SharedIdle {
+    idle: Arc<AtomicUsize>,
+    /// Another worker needs one of them closed.
+    wanted: Notify,
+}
+
+impl ClientLimit {
+    /// At most `connections` over all of `workers` workers.
+    pub(super) fn new(connections: usize, workers: usize) -> Arc<Self> {
+        Arc::new(Self {
+            permits: Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS))),
+            starved: AtomicUsize::new(0),
+            workers: (0..workers).map(|_| SharedIdle::default()).collect(),
+        })
+    }
+
+    /// Asks the worker that has most idle connections to close one.
+    fn ask_another(&self, asking: usize) {
+        let others = self.workers.iter().enumerate();
+        let idle = others
+            .filter(|(index, _)| *index != asking)
+            .map(|(_, worker)| (worker.idle.load(Relaxed), worker))
+            .max_by_key(|(idle, _)| *idle);
+        if let Some((1.., worker)) = idle {
+            worker.wanted.notify_one();
+        }
+    }
+}
+
+/// A connection that waits and found no idle one to replace.
+struct Starved<'a>(&'a ClientLimit);
+
+impl<'a> Starved<'a> {
+    fn begin(limit: &'a ClientLimit) -> Self {
+        limit.starved.fetch_add(1, Relaxed);
+        Self(limit)
+    }
+}
+
+impl Drop for Starved<'_> {
+    fn drop(&mut self) {
+        self.0.starved.fetch_sub(1, Relaxed);
+    }
+}
 
 /// The client connections of one worker, within the limit that all workers share.
-#[derive(Debug)]
 pub(super) struct Admission {
-    permits: Arc<Semaphore>,
+    limit: Arc<ClientLimit>,
+    worker: usize,
+    deadlines: Rc<Deadlines>,
+    idle: Rc<IdleClients>,
     open: Cell<usize>,
     all_closed: Notify,
 }
 
 impl Admission {
-    /// `permits`: one for each connection that the process may have open.
-    pub(super) fn new(permits: Arc<Semaphore>) -> Self {
+    /// The connections of the worker with this index, whose idle ones are closed by reaching one of `deadlines`.
+    pub(super) fn new(limit: Arc<ClientLimit>, worker: usize, deadlines: Rc<Deadlines>) -> Self {
+        let idle = IdleClients::new(Arc::clone(&limit.workers[worker].idle));
         Self {
-            permits,
+            limit,
+            worker,
+            deadlines,
+            idle,
             open: Cell::new(0),
             all_closed: Notify::new(),
         }
@@ -24,10 +107,49 @@ impl Admission {
 
     /// Waits until one more connection may be open. `None` when none may be any more.
     pub(super) async fn admit(&self) -> Option<OwnedSemaphorePermit> {
-        match Arc::clone(&self.permits).try_acquire_owned() {
-            Err(TryAcquireError::NoPermits) => Arc::clone(&self.permits).acquire_owned().await.ok(),
+        match Arc::clone(&self.limit.permits).try_acquire_owned() {
+            Err(TryAcquireError::NoPermits) => self.wait().await,
             permit => permit.ok(),
         }
+    }
+
+    async fn wait(&self) -> Option<OwnedSemaphorePermit> {
+        let mut permit = pin!(Arc::clone(&self.limit.permits).acquire_owned());
+        let mut starved = None;
+        loop {
+            if !self.close_idle_client() {
+                self.limit.ask_another(self.worker);
+            }
+            match time::timeout(ASK_AGAIN, permit.as_mut()).await {
+                Ok(permit) => return permit.ok(),
+                Err(_) => {
+                    starved.get_or_insert_with(|| Starved::begin(&self.limit));
+                }
+            }
+        }
+    }
+
+    /// Has the connection close that has been idle for longest. Returns whether there was one.
+    pub(super) fn close_idle_client(&self) -> bool {
+        self.idle.close_oldest(&self.deadlines, Instant::now())
+    }
+
+    /// Closes idle connections when other workers need room for new ones. Does not end.
+    pub(super) async fn yield_to_others(&self) {
+        loop {
+            self.limit.workers[self.worker].wanted.notified().await;
+            self.close_idle_client();
+        }
+    }
+
+    /// The connections that wait for a request.
+    pub(super) fn idle(&self) -> &Rc<IdleClients> {
+        &self.idle
+    }
+
+    /// Whether new connections wait, and no idle one was there to be replaced.
+    pub(super) fn is_contended(&self) -> bool {
+        self.limit.starved.load(Relaxed) > 0
     }
 
     /// A connection is open from here on.

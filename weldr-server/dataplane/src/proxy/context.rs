@@ -10,7 +10,7 @@ use std::{
 
 use rustc_hash::FxHashMap;
 use rustix::process::{Resource, getrlimit};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -25,7 +25,7 @@ use crate::{
 
 use super::{
     access_log::{AccessLog, AccessLogEnd},
-    admission::Admission,
+    admission::{Admission, ClientLimit},
     batching::WriteBatching,
     clock::{Clock, HttpDate},
     deadline::Deadlines,
@@ -99,24 +99,25 @@ impl WorkerContext {
     pub(super) fn new(
         index: usize,
         parts: &WorkerParts,
-        permits: Arc<Semaphore>,
+        client_limit: Arc<ClientLimit>,
         access_log: Option<AccessLogEnd>,
     ) -> Self {
         let workers = parts.clients.workers();
+        let deadlines = Deadlines::new();
         Self {
             index,
             timeouts: parts.timeouts.clone(),
             limits: parts.limits.clone(),
             http: parts.http.clone(),
             how_to_add: parts.how_to_add.clone(),
-            deadlines: Deadlines::new(),
+            deadlines: Rc::clone(&deadlines),
             buffers: Buffers::default(),
             pipes: Pipes::new(most_pipes(getrlimit(Resource::Nofile).current, workers)),
             batching: WriteBatching::default(),
             fields: RefCell::default(),
             access_log: access_log.map(AccessLog::from),
             retries: RefCell::new(retry::Budget::new()),
-            admission: Admission::new(permits),
+            admission: Admission::new(client_limit, index, deadlines),
             failures: FailureLog::default(),
             hand_over: parts.hand_over.clone(),
             stop: parts.stop.clone(),
@@ -214,9 +215,9 @@ impl WorkerContext {
         }
     }
 
-    /// Whether responses must say that their connections close.
-    pub(super) fn is_draining(&self) -> bool {
-        self.drain.get() != Drain::Serving
+    /// Whether responses must say that their connections close: the worker drains, or new clients wait for a connection.
+    pub(super) fn closes_connections(&self) -> bool {
+        self.drain.get() != Drain::Serving || self.admission.is_contended()
     }
 
     /// Whether connections without a request must close.

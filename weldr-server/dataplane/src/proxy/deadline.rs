@@ -42,6 +42,25 @@ struct Entry {
     waker: Option<Waker>,
 }
 
+impl Entry {
+    fn reach(&mut self, reached: Reached) {
+        self.reached = self.reached.or(Some(reached));
+        self.expires = NEVER;
+        self.wake();
+    }
+
+    /// Waking only puts the task into the runtime's queue: nothing runs while the entry is borrowed.
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// Names a deadline to whoever may reach it early.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ExpiryKey(usize);
+
 /// Why a wait is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reached {
@@ -105,6 +124,14 @@ impl Deadlines {
         self.now.set(u64::try_from(ticks).unwrap_or(NEVER - 1));
     }
 
+    /// Reaches the deadline of `key`, which must still exist.
+    pub(super) fn expire(&self, key: ExpiryKey) {
+        let mut entries = self.entries.borrow_mut();
+        if let Some(entry) = entries.get_mut(key.0) {
+            entry.reach(Reached::Expired);
+        }
+    }
+
     /// Ends every wait for `server`.
     pub(super) fn cut(&self, server: ServerId) {
         self.wake_where(Some(Reached::Cut), |entry| entry.server == Some(server));
@@ -118,13 +145,9 @@ impl Deadlines {
     fn wake_where(&self, reached: Option<Reached>, chosen: impl Fn(&Entry) -> bool) {
         let mut entries = self.entries.borrow_mut();
         for (_, entry) in entries.iter_mut().filter(|(_, entry)| chosen(entry)) {
-            if reached.is_some() {
-                entry.reached = entry.reached.or(reached);
-                entry.expires = NEVER;
-            }
-            // Waking only puts the task into the runtime's queue: nothing runs while this borrow lasts.
-            if let Some(waker) = entry.waker.take() {
-                waker.wake();
+            match reached {
+                Some(reached) => entry.reach(reached),
+                None => entry.wake(),
             }
         }
     }
@@ -163,6 +186,11 @@ impl Deadline {
     pub(super) fn running(&self) -> Duration {
         let ticks = u32::try_from(self.deadlines.now.get()).unwrap_or(u32::MAX);
         TICK.saturating_mul(ticks)
+    }
+
+    /// Its key for [`Deadlines::expire`].
+    pub(super) fn expiry_key(&self) -> ExpiryKey {
+        ExpiryKey(self.key)
     }
 
     /// Says which server is waited for: its removal is a deadline too.

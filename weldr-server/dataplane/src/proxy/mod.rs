@@ -1,5 +1,5 @@
 //! The data path. In reading order: a `worker` is a thread; `context` is what all its tasks share; its `listener`s accept
-//! connections, within what `admission` allows. A `client` connection is served by `http1`: requests are read and changed
+//! connections, within what `admission` allows (`idle_clients` yield to new ones). A `client` connection is served by `http1`: requests are read and changed
 //! by `headers`, and `forward` tries servers for them: `select` chooses one, `upstream` has a connection to it, `retry`
 //! says what may be sent again. Bodies are a `flow` from one `transport` to the other through lent buffers, or, where they are
 //! long, through lent pipes; heads are written in batches (`batching`). A request ends in an `outcome`; a failure is an `error`, and becomes a `local_reply`.
@@ -25,6 +25,7 @@ mod forward;
 pub mod fuzzing;
 mod headers;
 mod http1;
+mod idle_clients;
 mod listener;
 mod local_reply;
 mod message;

@@ -12,7 +12,7 @@ use std::{
 use tokio::{
     io::{Interest, unix::AsyncFd},
     runtime::{Builder, LocalOptions},
-    sync::{Semaphore, watch},
+    sync::watch,
     task::{JoinSet, spawn_local},
     time,
 };
@@ -21,6 +21,7 @@ use crate::{clock::within, liveness::Tick, snapshot::Snapshots};
 
 use super::{
     access_log::{self, AccessLogEnd, OpenError as AccessLogError, Writer},
+    admission::ClientLimit,
     context::{WorkerContext, WorkerParts},
     drain::Drain,
     listener::{self, Listeners},
@@ -63,11 +64,11 @@ impl Workers {
     /// Starts a worker for each set of `listeners`.
     pub fn start(listeners: Listeners, parts: &WorkerParts) -> Result<Self, StartError> {
         let access_log = Writer::open(&parts.access_log)?;
-        let permits = Arc::new(Semaphore::new(parts.limits.connections));
+        let client_limit = ClientLimit::new(parts.limits.connections, listeners.workers.len());
         let (alive_sender, alive) = watch::channel(());
         let alive_sender = Arc::new(alive_sender);
         let start = |(index, sockets): (usize, Vec<TcpListener>)| {
-            let (parts, permits) = (parts.clone(), Arc::clone(&permits));
+            let (parts, client_limit) = (parts.clone(), Arc::clone(&client_limit));
             let alive_sender = Arc::clone(&alive_sender);
             let log = access_log.as_ref().map(Writer::log);
             let tick = parts.tasks.register(format!("worker {index}"));
@@ -82,7 +83,8 @@ impl Workers {
                         .event_interval(TASK_POLLS_PER_POLL)
                         .build_local(LocalOptions::default());
                     let ran = runtime.and_then(|runtime| {
-                        runtime.block_on(run(index, sockets, parts, permits, log, tick.clone()))
+                        let tick = tick.clone();
+                        runtime.block_on(run(index, sockets, parts, client_limit, log, tick))
                     });
                     if let Err(error) = ran {
                         tracing::error!(%error, worker = index, "a worker cannot start");
@@ -136,11 +138,11 @@ async fn run(
     index: usize,
     sockets: Vec<TcpListener>,
     parts: WorkerParts,
-    permits: Arc<Semaphore>,
+    client_limit: Arc<ClientLimit>,
     access_log: Option<AccessLogEnd>,
     tick: Tick,
 ) -> io::Result<()> {
-    let context = Rc::new(WorkerContext::new(index, &parts, permits, access_log));
+    let context = Rc::new(WorkerContext::new(index, &parts, client_limit, access_log));
     let mut acceptors = JoinSet::new();
     for socket in sockets {
         #[expect(
@@ -155,6 +157,7 @@ async fn run(
     let follow = follow_snapshots(Rc::clone(&context), parts.snapshots);
     spawn_local(tick.watch(follow));
     spawn_local(tick.watch(sweep(Rc::clone(&context), tick.clone())));
+    spawn_local(tick.watch(yield_to_others(Rc::clone(&context))));
     spawn_local(follow_hand_over(Rc::clone(&context)));
     if context.access_log.is_some() {
         spawn_local(tick.watch(flush_access_log(Rc::clone(&context))));
@@ -212,6 +215,11 @@ async fn flush_access_log(context: Rc<WorkerContext>) {
         time::sleep(access_log::FLUSH).await;
         log.flush();
     }
+}
+
+/// Closes idle connections when other workers need room for new ones.
+async fn yield_to_others(context: Rc<WorkerContext>) {
+    context.admission.yield_to_others().await;
 }
 
 async fn sweep(context: Rc<WorkerContext>, tick: Tick) {

@@ -155,7 +155,7 @@ impl Exchange<'_> {
     fn must_close(&self, status: u16, server_keeps: bool) -> bool {
         let body_is_unwanted = !self.upload.is_taken()
             && (status >= 300 || !server_keeps || self.request.expects_continue);
-        !self.request.keep_alive || body_is_unwanted || self.context.is_draining()
+        !self.request.keep_alive || body_is_unwanted || self.context.closes_connections()
     }
 }
 

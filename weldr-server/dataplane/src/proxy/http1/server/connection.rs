@@ -38,6 +38,7 @@ impl ClientConnection {
             address,
             deadline,
             slot,
+            entry: None,
         }))
     }
 }

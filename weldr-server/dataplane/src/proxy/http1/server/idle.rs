@@ -3,11 +3,15 @@
 use std::{
     net::SocketAddr,
     task::{Context, Poll},
+    time::Instant,
 };
 
 use crate::buffer::Buffer;
 
-use crate::proxy::{client::ClientSlot, deadline::Deadline, flow::poll_fill, transport::Transport};
+use crate::proxy::{
+    client::ClientSlot, deadline::Deadline, flow::poll_fill, idle_clients::IdleEntry,
+    transport::Transport,
+};
 
 /// A client connection that waits for a request.
 pub(super) struct IdleClient {
@@ -16,6 +20,8 @@ pub(super) struct IdleClient {
     pub(super) address: SocketAddr,
     pub(super) deadline: Deadline,
     pub(super) slot: ClientSlot,
+    /// Its place among the connections that yield to new ones, once nothing was there to be read.
+    pub(super) entry: Option<IdleEntry>,
 }
 
 impl IdleClient {
@@ -28,6 +34,7 @@ impl IdleClient {
         let mut buffer = Buffer::default();
         if let Poll::Ready(read) = poll_fill(cx, &mut self.transport, &mut buffer, &context.buffers)
         {
+            self.entry = None;
             let came = matches!(read, Ok(1..));
             if !came {
                 context.buffers.take_back(&mut buffer);
@@ -37,6 +44,19 @@ impl IdleClient {
         if context.closes_idle() {
             return Poll::Ready(None);
         }
+        if self.entry.is_none() {
+            let idle = context.admission.idle();
+            self.entry = Some(idle.enter(self.deadline.expiry_key(), Instant::now()));
+        }
+        if self.deadline.poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        if self.transport.is_idle_in_kernel() {
+            return Poll::Ready(None);
+        }
+        // A request has come, and the runtime is about to report it.
+        self.entry = None;
+        self.deadline.arm(context.timeouts.client_idle);
         self.deadline.poll(cx).map(|_| None)
     }
 }

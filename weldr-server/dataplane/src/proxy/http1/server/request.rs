@@ -198,7 +198,7 @@ async fn fail(
         tally.answered_here(error.verdict().status);
         return After::Cut;
     }
-    let close = close || error.is_clients_fault() || context.is_draining();
+    let close = close || error.is_clients_fault() || context.closes_connections();
     let reply = LocalReply::to_failure(error, accepts, &context.how_to_add);
     send_reply(context, client, accepts, tally, &reply, close).await
 }

@@ -23,6 +23,7 @@ pub(super) async fn serve(idle: IdleClient, buffer: Buffer) -> Option<IdleClient
         address,
         deadline,
         slot,
+        entry: _,
     } = idle;
     let context = &slot.context;
     let mut client = Client {
@@ -51,6 +52,7 @@ pub(super) async fn serve(idle: IdleClient, buffer: Buffer) -> Option<IdleClient
         address,
         deadline,
         slot,
+        entry: None,
     })
 }
 
