@@ -1,6 +1,7 @@
 //! Weldr, an HTTP load balancer whose pool of servers changes at run time.
 
 pub mod args;
+pub mod budget;
 pub mod cluster;
 pub mod config;
 pub mod demo;
@@ -15,5 +16,5 @@ pub mod vip;
 
 // The rooms of the data plane, so that a path says the room and not in which crate it is.
 pub use weldr_dataplane::{
-    balancer, clock, health, liveness, model, output, policy, proxy, snapshot, stats,
+    balancer, clock, health, liveness, model, output, policy, proxy, snapshot, stats, warnings,
 };

@@ -14,7 +14,7 @@ use tokio::{
     time::{self, Instant},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tonic::transport::{Server, server::TcpIncoming};
+use tonic::transport::Server;
 use tracing::{error, info, warn};
 use uuid::Uuid;
 use weldr_proto::raft::v1::raft_server::RaftServer;
@@ -31,6 +31,7 @@ use super::{
     membership::{background, join},
     network::{
         authentication::Authentication,
+        incoming::incoming,
         peers::{LONGEST_MESSAGE, Peers},
         security::{self, Secret, Tls},
     },
@@ -196,14 +197,13 @@ impl RunningNode {
             service,
             authentication,
         ));
-        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         let stop = core.stop.clone();
         let cluster = core.peers.cluster().map(tracing::field::display);
         info!(%address, cluster, tls = core.peers.tls().is_some(), "cluster listening");
         let tick = core.tasks.register_silent("service for the other nodes");
         self.tasks.spawn(tick.watch(async move {
             // Connections of other nodes do not end by themselves, so the server is dropped at the stop.
-            let served = router.serve_with_incoming(incoming);
+            let served = router.serve_with_incoming(incoming(listener));
             if let Some(Err(error)) = stop.run_until_cancelled(served).await {
                 error!(%error, "the listener for other nodes has failed");
             }

@@ -11,5 +11,6 @@
 
 pub(super) mod authentication;
 pub(super) mod calls;
+pub(super) mod incoming;
 pub(super) mod peers;
 pub(super) mod security;
