@@ -122,6 +122,15 @@ impl Program {
         Self::weldr_bare().args(["--ephemeral"])
     }
 
+    /// [`Self::weldr`] that may have so many descriptors open.
+    pub fn weldr_with_descriptors(limit: u64) -> Self {
+        let mut command = process::Command::new("sh");
+        command.args(["-c", &format!("ulimit -n {limit}; exec \"$0\" \"$@\"")]);
+        command.arg(binary("weldr"));
+        let ports = ["--listen", "127.0.0.1:0", "--management", "127.0.0.1:0"];
+        Self::of("weldr", command).args(ports).arg("--ephemeral")
+    }
+
     /// `weldr` on ports of its own; its state is in its directory.
     pub fn weldr_bare() -> Self {
         Self::new("weldr").args(["--listen", "127.0.0.1:0", "--management", "127.0.0.1:0"])

@@ -19,19 +19,22 @@ use tokio_util::sync::CancellationToken;
 use weldr_proto::raft::v1::ServerReport;
 
 use crate::{
+    budget::{Budget, Demand},
     clock::dates,
     cluster::{
         self, Handle, Log, NetworkOptions, OpenError, Opened, ProposeError, Reporter, StoreOptions,
         TlsFiles,
     },
     config::{Config, ConfigError, MANAGEMENT_PORT, Storage},
+    health,
     liveness::{Tasks, Tick},
     management,
     model::{Command, OwnAddresses, PoolName, PoolSettings, ServerSpec, Timestamp},
-    policy::{HttpPolicy, Pseudonym},
+    policy::{HttpPolicy, Limits, Pseudonym},
     proxy::{self, BindError, HandOver, Listeners, Workers},
     readiness::{Monitor, Sources},
     reconcile::Reconciler,
+    shutdown,
     snapshot::{ServerView, Snapshots},
     stats::{ClientShard, Rates, Sharded, Totals},
     vip::{self, Vip},
@@ -101,6 +104,7 @@ impl Node {
     /// the control plane's runtime.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         config.validate()?;
+        let budget = divide_descriptors(&config);
         let listeners = Listeners::bind(&config.listen, config.workers)?;
         let proxy_addresses = listeners.addresses().to_vec();
         let management = management::bind(config.management).await?;
@@ -134,14 +138,24 @@ impl Node {
             clients,
             own,
         };
-        let proxy = proxy_parts(&config, management_address, &shared, told, &stop_proxy);
+        let proxy = proxy_parts(
+            &config,
+            &budget,
+            management_address,
+            &shared,
+            told,
+            &stop_proxy,
+        );
         let workers = Workers::start(listeners, &proxy)?;
         log_listeners(&proxy_addresses, config.workers);
         serving.send_replace(true);
         let monitor = start_monitor(&shared, &workers, serving.clone()).await?;
         handle.report_servers_with(reporter(snapshots.clone()));
         let parts = shared.management(rates);
-        let options = management::ServeOptions { rest: config.rest };
+        let options = management::ServeOptions {
+            rest: config.rest,
+            max_connections: budget.management,
+        };
         let stop = stop_control.clone();
         let serve = management::serve(management, parts, options, stop, monitor.readiness());
         let management = tokio::spawn(serve);
@@ -225,6 +239,30 @@ impl Node {
     }
 }
 
+/// Divides the file descriptors that the process may have, and warns if `max_connections` exceeds them.
+fn divide_descriptors(config: &Config) -> Budget {
+    let limit = shutdown::descriptor_limit();
+    let demand = Demand {
+        max_connections: config.limits.connections,
+        workers: config.workers,
+        listen_addresses: config.listen.len(),
+        has_cluster: config.cluster.is_some(),
+    };
+    let budget = Budget::divide(limit, demand);
+    if budget.limits_clients(demand) {
+        tracing::warn!(
+            max_connections = demand.max_connections,
+            open_files = limit,
+            client_connections = budget.clients,
+            server_connections = budget.servers,
+            "the limit of open files is too low for max_connections: fewer client connections are accepted; raise the \
+             limit (ulimit -n, LimitNOFILE) or lower --max-connections"
+        );
+    }
+    health::limit_checks(budget.checks);
+    budget
+}
+
 /// What several parts of a node work with.
 struct Shared {
     tasks: Tasks,
@@ -250,6 +288,7 @@ impl Shared {
 
 fn proxy_parts(
     config: &Config,
+    budget: &Budget,
     management: SocketAddr,
     shared: &Shared,
     hand_over: watch::Receiver<HandOver>,
@@ -257,7 +296,11 @@ fn proxy_parts(
 ) -> proxy::WorkerParts {
     proxy::WorkerParts {
         timeouts: config.timeouts.clone(),
-        limits: config.limits.clone(),
+        limits: Limits {
+            connections: budget.clients,
+            ..config.limits.clone()
+        },
+        all_server_connections: budget.servers,
         http: HttpPolicy {
             pseudonym: Pseudonym::new(fastrand::u32(..)),
             ..config.http.clone()

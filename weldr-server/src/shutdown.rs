@@ -69,6 +69,11 @@ impl Signals {
     }
 }
 
+/// How many descriptors the process may have open; `None`: any number.
+pub fn descriptor_limit() -> Option<u64> {
+    getrlimit(Resource::Nofile).current
+}
+
 /// Takes as many descriptors as the hard limit allows: a proxied connection needs two, and the usual soft
 /// limit of 1024 is over soon.
 pub fn raise_descriptor_limit() {

@@ -23,6 +23,7 @@ const DATA_PLANE: &str = "weldr_dataplane";
 /// Each room, and the rooms that it may enter. `None` means all of them.
 const ROOMS: &[(&str, Option<&[&str]>)] = &[
     // Layer 0.
+    ("budget", Some(&[])),
     ("buffer", Some(&[])),
     ("clock", Some(&[])),
     ("liveness", Some(&[])),

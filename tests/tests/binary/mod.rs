@@ -5,6 +5,7 @@ mod admission;
 mod busy;
 mod changes;
 mod demo;
+mod exhaustion;
 mod failing;
 mod guard;
 mod idle;

@@ -8,7 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::Router;
@@ -36,10 +36,8 @@ use super::{
     readiness::GrpcHealth,
     router::{Served, router},
 };
-use crate::{liveness::Tick, readiness::Readiness};
+use crate::{liveness::Tick, readiness::Readiness, warnings::Repeats};
 
-/// The maximum number of connections; more wait in the listener's queue.
-const MAX_CONNECTIONS: usize = 1024;
 /// The maximum number of concurrent calls on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 256;
 /// The time limit for the first request of a connection, and for the head of each HTTP/1 request.
@@ -51,6 +49,8 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 const MAX_HEAD_BYTES: u32 = 64 * 1024;
 /// The time before the next `accept` after one failed for lack of a resource.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+/// How often a warning about failures of `accept` is logged.
+const WARNING_PERIOD: Duration = Duration::from_secs(10);
 /// The time that running calls get to finish when the node stops.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -59,6 +59,8 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct ServeOptions {
     /// Whether to serve REST in addition to gRPC, `/healthz` and `/readyz`.
     pub rest: bool,
+    /// The maximum number of connections; more wait in the listener's queue.
+    pub max_connections: usize,
 }
 
 /// A bound socket on which no connection is accepted yet.
@@ -133,7 +135,8 @@ pub async fn serve(
     });
     let mut tasks = JoinSet::new();
     tasks.spawn(tick.watch(follow));
-    accept(listener, &router, &shutdown, &mut tasks, &tick).await;
+    let max_tasks = tasks.len() + options.max_connections;
+    accept(listener, &router, &shutdown, &mut tasks, max_tasks, &tick).await;
     let finished = async { while tasks.join_next().await.is_some() {} };
     if time::timeout(SHUTDOWN_TIMEOUT, finished).await.is_err() {
         debug!(connections = tasks.len(), "management connections cut");
@@ -147,20 +150,20 @@ async fn accept(
     router: &Router,
     shutdown: &CancellationToken,
     tasks: &mut JoinSet<()>,
+    max_tasks: usize,
     tick: &Tick,
 ) {
-    let mut failing = false;
+    let mut failures = Repeats::new(WARNING_PERIOD, 1);
     loop {
         tick.tick();
         let accepted = tokio::select! {
-            accepted = listener.socket.accept(), if tasks.len() <= MAX_CONNECTIONS => accepted,
+            accepted = listener.socket.accept(), if tasks.len() < max_tasks => accepted,
             Some(_) = tasks.join_next() => continue,
             () = Tick::due() => continue,
             () = shutdown.cancelled() => return,
         };
         match accepted {
             Ok((stream, peer)) => {
-                failing = false;
                 tasks.spawn(connection(
                     stream,
                     Peer(peer),
@@ -170,8 +173,10 @@ async fn accept(
             }
             Err(error) if ends_one_connection(&error) => {}
             Err(error) => {
-                if !std::mem::replace(&mut failing, true) {
-                    warn!(%error, address = %listener.address, "management listener cannot accept");
+                if let Some(suppressed) = failures.occurred(&(), Instant::now()) {
+                    let suppressed = (suppressed > 0).then_some(suppressed);
+                    let address = listener.address;
+                    warn!(%error, %address, suppressed, "management listener cannot accept");
                 }
                 let backoff = time::sleep(ACCEPT_BACKOFF);
                 tokio::select! {

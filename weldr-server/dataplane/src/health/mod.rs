@@ -19,6 +19,6 @@ mod schedule;
 mod threshold;
 
 pub use crate::http1::HeadLimits;
-pub use prober::{Check, Observation, Prober};
+pub use prober::{Check, Observation, Prober, limit_checks};
 
 use failure::Failure;

@@ -64,6 +64,12 @@ struct Order {
     resumed: u64,
 }
 
+/// Limits the checks that run at once, for as long as the process runs, if it has few file descriptors. A higher limit
+/// than the present one changes nothing.
+pub fn limit_checks(most: usize) {
+    SLOTS.forget_permits(SLOTS.available_permits().saturating_sub(most));
+}
+
 impl Prober {
     /// Begins to check the server at `address`, at once and as [`Health::initial`], which is not told.
     /// `None` pauses. A response whose head exceeds `limits` fails a check.

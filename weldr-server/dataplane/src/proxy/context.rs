@@ -10,7 +10,7 @@ use std::{
 
 use rustc_hash::FxHashMap;
 use rustix::process::{Resource, getrlimit};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -24,6 +24,7 @@ use crate::{
 };
 
 use super::{
+    accept_log::AcceptLog,
     access_log::{AccessLog, AccessLogEnd},
     admission::{Admission, ClientLimit},
     batching::WriteBatching,
@@ -34,6 +35,7 @@ use super::{
     headers::Ids,
     retry,
     select::{Selector, Tried},
+    server_limit::ServerLimit,
     transport::{Pipes, most_pipes},
     upstream::Upstream,
 };
@@ -51,6 +53,8 @@ pub struct WorkerParts {
     pub access_log: AccessLogOptions,
     /// Where the servers come from.
     pub snapshots: Snapshots,
+    /// How many connections to all servers may be open, idle ones included.
+    pub all_server_connections: usize,
     /// Where requests are counted, a shard for each worker.
     pub clients: Arc<Sharded<ClientShard>>,
     /// The commands that add a server, one on a line: a response says them when the pool is empty.
@@ -63,6 +67,23 @@ pub struct WorkerParts {
     pub stop_timeout: Duration,
     /// Where each worker shows that it goes on.
     pub tasks: Tasks,
+}
+
+/// The limits that all workers share.
+#[derive(Clone)]
+pub(super) struct SharedLimits {
+    pub(super) clients: Arc<ClientLimit>,
+    pub(super) servers: Arc<ServerLimit>,
+}
+
+impl SharedLimits {
+    /// The limits for `workers` workers.
+    pub(super) fn new(parts: &WorkerParts, workers: usize) -> Self {
+        Self {
+            clients: ClientLimit::new(parts.limits.connections, workers),
+            servers: ServerLimit::new(parts.all_server_connections, workers),
+        }
+    }
 }
 
 /// What the tasks of one worker share.
@@ -81,7 +102,9 @@ pub(super) struct WorkerContext {
     pub(super) access_log: Option<AccessLog>,
     pub(super) retries: RefCell<retry::Budget>,
     pub(super) admission: Admission,
+    pub(super) server_limit: Arc<ServerLimit>,
     pub(super) failures: FailureLog,
+    pub(super) accept_log: AcceptLog,
     pub(super) hand_over: watch::Receiver<HandOver>,
     pub(super) stop: CancellationToken,
     drain: Cell<Drain>,
@@ -99,7 +122,7 @@ impl WorkerContext {
     pub(super) fn new(
         index: usize,
         parts: &WorkerParts,
-        client_limit: Arc<ClientLimit>,
+        shared: SharedLimits,
         access_log: Option<AccessLogEnd>,
     ) -> Self {
         let workers = parts.clients.workers();
@@ -117,8 +140,10 @@ impl WorkerContext {
             fields: RefCell::default(),
             access_log: access_log.map(AccessLog::from),
             retries: RefCell::new(retry::Budget::new()),
-            admission: Admission::new(client_limit, index, deadlines),
+            admission: Admission::new(shared.clients, index, deadlines),
+            server_limit: shared.servers,
             failures: FailureLog::default(),
+            accept_log: AcceptLog::default(),
             hand_over: parts.hand_over.clone(),
             stop: parts.stop.clone(),
             drain: Cell::new(Drain::Serving),
@@ -205,6 +230,40 @@ impl WorkerContext {
         self.buffers.trim();
         self.pipes.trim();
         self.failures.summarise();
+        self.accept_log.summarise();
+    }
+
+    /// Closes the connection to a server that has been unused for longest. Returns whether there was one.
+    pub(super) fn close_idle_server_connection(&self) -> bool {
+        let upstreams = self.upstreams.borrow();
+        let unused = upstreams
+            .values()
+            .filter_map(|upstream| Some((upstream.unused_since()?, upstream)));
+        let longest = unused.min_by_key(|(since, _)| *since);
+        longest.is_some_and(|(_, upstream)| upstream.close_longest_unused())
+    }
+
+    /// Waits for room for one more connection to a server.
+    pub(super) async fn wait_for_server_permit(&self) -> Option<OwnedSemaphorePermit> {
+        let close_idle = || self.close_idle_server_connection();
+        self.server_limit.acquire(self.index, close_idle).await
+    }
+
+    /// Closes an idle connection because the process has no descriptor left. Without an idle connection to a server, an
+    /// idle client connection is closed, and other workers close connections of theirs.
+    pub(super) fn free_a_descriptor(&self) {
+        if !self.close_idle_server_connection() {
+            self.admission.close_idle_client();
+            self.server_limit.ask_others(self.index);
+        }
+    }
+
+    /// Closes idle connections to servers when other workers need room for new ones. Does not end.
+    pub(super) async fn yield_server_connections(&self) {
+        loop {
+            self.server_limit.wanted(self.index).await;
+            self.close_idle_server_connection();
+        }
     }
 
     /// Sets how far clients are sent away.

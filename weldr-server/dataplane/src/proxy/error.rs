@@ -9,7 +9,7 @@ use crate::{
     stats::FailureReason,
 };
 
-use super::{headers::Refusal, retry::Progress};
+use super::{headers::Refusal, retry::Progress, transport::is_out_of_descriptors};
 
 /// Why a request has no response of a server, or not all of one.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +30,8 @@ pub(super) enum ProxyError {
     NoServer(#[from] Unavailable),
     #[error("server {server} has as many connections as it may have")]
     ServerFull { server: SocketAddr },
+    #[error("too many connections to servers are open for another one to {server}")]
+    ServersFull { server: SocketAddr },
     #[error("cannot connect to server {server}")]
     Connect {
         server: SocketAddr,
@@ -136,6 +138,11 @@ const fn ours(status: u16, reason: FailureReason) -> Verdict {
     }
 }
 
+/// The process may open no further connection to the server; others may have room.
+const fn no_room() -> Verdict {
+    ours(503, FailureReason::ConnectionLimitReached).after(Progress::Unsent)
+}
+
 impl Verdict {
     const fn after(self, progress: Progress) -> Self {
         Self {
@@ -155,9 +162,8 @@ impl ProxyError {
             Self::ClientGone => clients(499, FailureReason::ClientClosed),
             Self::ClientStalled => clients(499, FailureReason::ClientTimeout),
             Self::NoServer(_) => ours(503, FailureReason::DestinationUnavailable),
-            Self::ServerFull { .. } => {
-                ours(503, FailureReason::ConnectionLimitReached).after(Progress::Unsent)
-            }
+            Self::ServerFull { .. } | Self::ServersFull { .. } => no_room(),
+            Self::Connect { source, .. } if is_out_of_descriptors(source) => no_room(),
             Self::Connect { source, .. } => {
                 servers(502, connect_error_type(source)).after(Progress::Unsent)
             }
@@ -180,6 +186,7 @@ impl ProxyError {
     pub(super) fn server(&self) -> Option<SocketAddr> {
         match self {
             Self::ServerFull { server }
+            | Self::ServersFull { server }
             | Self::Connect { server, .. }
             | Self::ConnectTimeout { server }
             | Self::ResponseTimeout { server }
@@ -220,6 +227,7 @@ impl ProxyError {
             | Self::ClientStalled
             | Self::NoServer(_)
             | Self::ServerFull { .. }
+            | Self::ServersFull { .. }
             | Self::ResponseTimeout { .. }
             | Self::UploadTimeout { .. }
             | Self::Closed { .. }

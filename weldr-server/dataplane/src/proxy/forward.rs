@@ -3,7 +3,7 @@
 //! How a request is written and its response read is the business of the protocols on both sides: see [`Attempt`].
 
 use std::{
-    future::{Future as _, poll_fn},
+    future::poll_fn,
     io,
     net::SocketAddr,
     pin::pin,
@@ -12,6 +12,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::time;
+
 use super::{
     context::WorkerContext,
     deadline::{Deadline, Reached},
@@ -19,6 +21,7 @@ use super::{
     retry::{Next, Progress, Replay, Retries},
     select::Tried,
     tally::{AttemptTally, RequestTally},
+    transport::{Transport, is_out_of_descriptors},
     upstream::{Connection, Upstream},
 };
 
@@ -163,17 +166,54 @@ async fn connect(
         .slot(&context.limits)
         .ok_or(ProxyError::ServerFull { server })?;
     deadline.arm(context.timeouts.connect);
-    let mut connecting = pin!(upstream.connect(slot));
-    poll_fn(|cx| {
-        if let Poll::Ready(connected) = connecting.as_mut().poll(cx) {
-            return Poll::Ready(connected.map_err(|source| ProxyError::Connect { server, source }));
+    let permit = if let Some(permit) = context.server_limit.try_acquire() {
+        permit
+    } else {
+        let waiting = Box::pin(context.wait_for_server_permit());
+        let waited = within(deadline, waiting).await;
+        let full = ProxyError::ServersFull { server };
+        match waited {
+            Ok(Some(permit)) => permit,
+            Ok(None) | Err(Reached::Expired) => return Err(full),
+            Err(Reached::Cut) => return Err(removed(server)),
         }
-        deadline.poll(cx).map(|reached| match reached {
-            Reached::Expired => Err(ProxyError::ConnectTimeout { server }),
-            Reached::Cut => Err(removed(server)),
-        })
+    };
+    match within(deadline, open(context, server)).await {
+        Ok(Ok(transport)) => Ok(upstream.opened(transport, slot, permit)),
+        Ok(Err(source)) => Err(ProxyError::Connect { server, source }),
+        Err(Reached::Expired) => Err(ProxyError::ConnectTimeout { server }),
+        Err(Reached::Cut) => Err(removed(server)),
+    }
+}
+
+/// Waits for `future` until `deadline` is reached.
+async fn within<T>(deadline: &Deadline, future: impl Future<Output = T>) -> Result<T, Reached> {
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        if let Poll::Ready(output) = future.as_mut().poll(cx) {
+            return Poll::Ready(Ok(output));
+        }
+        deadline.poll(cx).map(Err)
     })
     .await
+}
+
+/// Opens a connection to `server`. If the process has no descriptor left, an idle connection is closed, and the attempt is
+/// made once more.
+async fn open(context: &WorkerContext, server: SocketAddr) -> io::Result<Transport> {
+    /// The time that an idle connection needs to be closed, also by another worker.
+    const RELIEF: Duration = Duration::from_millis(50);
+    let mut is_second = false;
+    loop {
+        match Transport::connect(server).await {
+            Err(error) if !is_second && is_out_of_descriptors(&error) => {
+                is_second = true;
+                context.free_a_descriptor();
+                Box::pin(time::sleep(RELIEF)).await;
+            }
+            result => return result,
+        }
+    }
 }
 
 /// The server was removed before a request was on its way to it: another can take it.

@@ -20,11 +20,14 @@ use super::{
     context::WorkerContext,
     drain::HandOver,
     http1::ClientConnection,
-    transport::{self, Transport, take_connection, would_block},
+    transport::{self, Transport, is_out_of_descriptors, take_connection, would_block},
 };
 
 /// Connections that are taken before anything else is looked at.
 const AT_A_TIME: usize = 64;
+
+/// The time before the next `accept` after one failed for lack of a resource.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
 /// A connection, and whose it is.
 type Accepted = (net::TcpStream, SocketAddr);
@@ -118,7 +121,7 @@ async fn on_accept_others(context: &Rc<WorkerContext>, listener: &AsyncFd<net::T
 async fn on_accept(context: &Rc<WorkerContext>, accepted: io::Result<Accepted>) {
     match accepted {
         Ok((stream, client)) => serve(context, stream, client).await,
-        Err(error) => on_accept_error(&error).await,
+        Err(error) => on_accept_error(context, &error).await,
     }
 }
 
@@ -178,9 +181,9 @@ async fn accept_the_rest(context: &Rc<WorkerContext>, listener: &AsyncFd<net::Tc
     }
 }
 
-/// A listener survives every error: those of one connection are its own, and when descriptors run out, it
-/// waits until some come back.
-async fn on_accept_error(error: &io::Error) {
+/// A listener survives every error: those of one connection are its own. When descriptors or memory run out, it closes an
+/// idle connection and tries again in a moment.
+async fn on_accept_error(context: &WorkerContext, error: &io::Error) {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     if matches!(
         error.kind(),
@@ -188,6 +191,9 @@ async fn on_accept_error(error: &io::Error) {
     ) {
         return;
     }
-    tracing::warn!(%error, "cannot accept connections; trying again in a moment");
-    time::sleep(Duration::from_millis(100)).await;
+    context.accept_log.report(error);
+    if is_out_of_descriptors(error) {
+        context.free_a_descriptor();
+    }
+    time::sleep(ACCEPT_BACKOFF).await;
 }

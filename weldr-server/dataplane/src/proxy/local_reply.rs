@@ -107,7 +107,7 @@ fn sentence(error: &ProxyError) -> String {
     match error {
         ProxyError::Refused(refusal) => with_causes(refusal),
         ProxyError::NoServer(unavailable) => unavailable.to_string(),
-        ProxyError::ServerFull { .. } => {
+        ProxyError::ServerFull { .. } | ProxyError::ServersFull { .. } => {
             "the servers have as many connections as they may have".to_owned()
         }
         ProxyError::Connect { .. } => "no connection to a server".to_owned(),

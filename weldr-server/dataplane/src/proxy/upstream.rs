@@ -6,12 +6,13 @@
 
 use std::{
     cell::{Cell, RefCell},
-    io,
     net::SocketAddr,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
 };
+
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
     buffer::Buffer,
@@ -67,6 +68,7 @@ pub(super) struct Connection {
 struct ConnectionCount {
     counters: Arc<ServerShard>,
     slot: ConnectionSlot,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Upstream {
@@ -144,15 +146,19 @@ impl Upstream {
         self.live.connection_slot(limits.server_connections)
     }
 
-    /// Opens a connection.
-    pub(super) async fn connect(&self, slot: ConnectionSlot) -> io::Result<Connection> {
-        let transport = Transport::connect(self.address).await?;
-        Ok(Connection {
+    /// A connection that was opened just now. `permit` is its share of the connections to all servers.
+    pub(super) fn opened(
+        &self,
+        transport: Transport,
+        slot: ConnectionSlot,
+        permit: OwnedSemaphorePermit,
+    ) -> Connection {
+        Connection {
             transport,
             buffer: Buffer::default(),
             reused: false,
-            count: ConnectionCount::new(&self.counters, slot),
-        })
+            count: ConnectionCount::new(&self.counters, slot, permit),
+        }
     }
 
     /// Keeps a connection for the next request, when there is room. Its buffer has to be empty, and bare.
@@ -181,6 +187,21 @@ impl Upstream {
         });
     }
 
+    /// Since when its longest unused connection has been unused.
+    pub(super) fn unused_since(&self) -> Option<Instant> {
+        self.idle.borrow().first().map(|oldest| oldest.since)
+    }
+
+    /// Closes the connection that has been unused for longest. Returns whether there was one.
+    pub(super) fn close_longest_unused(&self) -> bool {
+        let mut idle = self.idle.borrow_mut();
+        let any = !idle.is_empty();
+        if any {
+            idle.remove(0);
+        }
+        any
+    }
+
     /// Closes all unused connections.
     pub(super) fn close_idle(&self) {
         self.idle.borrow_mut().clear();
@@ -195,12 +216,17 @@ impl Connection {
 }
 
 impl ConnectionCount {
-    fn new(counters: &Arc<ServerShard>, slot: ConnectionSlot) -> Self {
+    fn new(
+        counters: &Arc<ServerShard>,
+        slot: ConnectionSlot,
+        permit: OwnedSemaphorePermit,
+    ) -> Self {
         counters.connections.rise();
         counters.connections_total.add(1);
         Self {
             counters: Arc::clone(counters),
             slot,
+            _permit: permit,
         }
     }
 }
@@ -224,9 +250,12 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let (live, _failures) = LiveServer::new(ServerId(1), address, 1);
         let upstream = Upstream::new(&live, 0, 8);
+        let permits = Arc::new(tokio::sync::Semaphore::new(8));
         for replay in [Replay::Possible, Replay::Never] {
             let slot = upstream.slot(&Limits::default()).unwrap();
-            let connection = upstream.connect(slot).await.unwrap();
+            let permit = Arc::clone(&permits).try_acquire_owned().unwrap();
+            let transport = Transport::connect(address).await.unwrap();
+            let connection = upstream.opened(transport, slot, permit);
             let (mut server, _) = listener.accept().unwrap();
             upstream.release(connection);
             let unused = upstream.checkout(replay);

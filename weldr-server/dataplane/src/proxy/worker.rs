@@ -21,8 +21,7 @@ use crate::{clock::within, liveness::Tick, snapshot::Snapshots};
 
 use super::{
     access_log::{self, AccessLogEnd, OpenError as AccessLogError, Writer},
-    admission::ClientLimit,
-    context::{WorkerContext, WorkerParts},
+    context::{SharedLimits, WorkerContext, WorkerParts},
     drain::Drain,
     listener::{self, Listeners},
 };
@@ -64,11 +63,11 @@ impl Workers {
     /// Starts a worker for each set of `listeners`.
     pub fn start(listeners: Listeners, parts: &WorkerParts) -> Result<Self, StartError> {
         let access_log = Writer::open(&parts.access_log)?;
-        let client_limit = ClientLimit::new(parts.limits.connections, listeners.workers.len());
+        let limits = SharedLimits::new(parts, listeners.workers.len());
         let (alive_sender, alive) = watch::channel(());
         let alive_sender = Arc::new(alive_sender);
         let start = |(index, sockets): (usize, Vec<TcpListener>)| {
-            let (parts, client_limit) = (parts.clone(), Arc::clone(&client_limit));
+            let (parts, limits) = (parts.clone(), limits.clone());
             let alive_sender = Arc::clone(&alive_sender);
             let log = access_log.as_ref().map(Writer::log);
             let tick = parts.tasks.register(format!("worker {index}"));
@@ -84,7 +83,7 @@ impl Workers {
                         .build_local(LocalOptions::default());
                     let ran = runtime.and_then(|runtime| {
                         let tick = tick.clone();
-                        runtime.block_on(run(index, sockets, parts, client_limit, log, tick))
+                        runtime.block_on(run(index, sockets, parts, limits, log, tick))
                     });
                     if let Err(error) = ran {
                         tracing::error!(%error, worker = index, "a worker cannot start");
@@ -138,11 +137,11 @@ async fn run(
     index: usize,
     sockets: Vec<TcpListener>,
     parts: WorkerParts,
-    client_limit: Arc<ClientLimit>,
+    limits: SharedLimits,
     access_log: Option<AccessLogEnd>,
     tick: Tick,
 ) -> io::Result<()> {
-    let context = Rc::new(WorkerContext::new(index, &parts, client_limit, access_log));
+    let context = Rc::new(WorkerContext::new(index, &parts, limits, access_log));
     let mut acceptors = JoinSet::new();
     for socket in sockets {
         #[expect(
@@ -219,7 +218,10 @@ async fn flush_access_log(context: Rc<WorkerContext>) {
 
 /// Closes idle connections when other workers need room for new ones.
 async fn yield_to_others(context: Rc<WorkerContext>) {
-    context.admission.yield_to_others().await;
+    tokio::join!(
+        context.admission.yield_to_others(),
+        context.yield_server_connections(),
+    );
 }
 
 async fn sweep(context: Rc<WorkerContext>, tick: Tick) {

@@ -48,7 +48,11 @@ struct FakeHealth {
 
 impl TestNode {
     pub(super) async fn start() -> Self {
-        Self::with(ServeOptions { rest: true }).await
+        Self::with(ServeOptions {
+            rest: true,
+            max_connections: 1024,
+        })
+        .await
     }
 
     pub(super) async fn with(options: ServeOptions) -> Self {

@@ -293,7 +293,11 @@ async fn pages_of_other_origins_are_refused_over_either_protocol() {
 
 #[tokio::test]
 async fn without_rest_only_health_is_left() {
-    let node = TestNode::with(ServeOptions { rest: false }).await;
+    let node = TestNode::with(ServeOptions {
+        rest: false,
+        max_connections: 64,
+    })
+    .await;
     for (target, status) in [
         ("/", 404),
         ("/servers", 404),

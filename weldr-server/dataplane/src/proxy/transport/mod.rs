@@ -13,6 +13,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use rustix::io::Errno;
 use tcp::TcpTransport;
 
 pub(super) use listening::{accept_new_connections, refuse_new_connections, take_connection};
@@ -154,6 +155,12 @@ impl Transport {
         let Self::Tcp(tcp) = self;
         tcp.local_address()
     }
+}
+
+/// Whether an error says that the process, or the system, has no file descriptor left.
+pub(super) fn is_out_of_descriptors(error: &io::Error) -> bool {
+    let exhausted = [Errno::MFILE, Errno::NFILE].map(|errno| Some(errno.raw_os_error()));
+    exhausted.contains(&error.raw_os_error())
 }
 
 /// Whether a call found nothing to do, and has to be made again when something is ready.
