@@ -58,6 +58,8 @@ pub struct Limits {
     pub headers: usize,
     /// Connections of clients.
     pub connections: usize,
+    /// Connections of one client address (IPv6: network of 64 bits); 0: any number.
+    pub connections_per_client: usize,
     /// Connections to one server.
     pub server_connections: usize,
     /// Unused connections to one server.
@@ -70,6 +72,7 @@ impl Default for Limits {
             header_bytes: 32 * 1024,
             headers: 128,
             connections: 20_000,
+            connections_per_client: 0,
             server_connections: 4096,
             server_idle_connections: 1024,
         }

@@ -242,6 +242,10 @@ options! {
     #[arg(value_name = "N", value_parser = whole::<usize>, help_heading = LIMITS)]
     max_connections: usize,
 
+    /// Maximum number of connections of one client address, or IPv6 /64 network; 0 means no limit
+    #[arg(value_name = "N", value_parser = whole::<usize>, help_heading = LIMITS)]
+    max_connections_per_client: usize,
+
     /// Maximum number of connections to one server
     #[arg(value_name = "N", value_parser = whole::<usize>, help_heading = LIMITS)]
     max_server_connections: usize,

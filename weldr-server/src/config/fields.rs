@@ -90,6 +90,7 @@ fields! {
     max_header_bytes => limits.header_bytes in 8192..=1024 * 1024;
     max_headers => limits.headers in 1..=10_000;
     max_connections => limits.connections in 1..=10 * MILLION;
+    max_connections_per_client => limits.connections_per_client in 0..=10 * MILLION;
     max_server_connections => limits.server_connections in 1..=MILLION;
     max_server_idle_connections => limits.server_idle_connections in 0..=MILLION;
     desync_mode => http.desync_mode;

@@ -1,21 +1,31 @@
-//! Connections that could not be accepted, told to the operator.
+//! Connections that could not be accepted or were refused, told to the operator.
 
 use std::{
     cell::RefCell,
     io,
+    net::IpAddr,
     time::{Duration, Instant},
 };
 
 use crate::warnings::Repeats;
 
-/// How often a worker logs the same error.
+/// How often a worker logs the same warning.
 const PERIOD: Duration = Duration::from_secs(10);
-/// Errors that are told apart at a time.
-const MAX_KEYS: usize = 16;
+/// Warnings that are told apart at a time.
+const MAX_KEYS: usize = 64;
 
-/// Logs errors of `accept` at `warn`, repeated ones summarised by error code.
+/// Which warnings are the same.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Key {
+    /// An error of `accept`, by its code.
+    Error(Option<i32>),
+    /// Connections of a client that has as many as it may have.
+    Refused(IpAddr),
+}
+
+/// Logs at `warn`, repeated warnings summarised.
 #[derive(Debug)]
-pub(super) struct AcceptLog(RefCell<Repeats<Option<i32>>>);
+pub(super) struct AcceptLog(RefCell<Repeats<Key>>);
 
 impl Default for AcceptLog {
     fn default() -> Self {
@@ -24,29 +34,48 @@ impl Default for AcceptLog {
 }
 
 impl AcceptLog {
-    /// Logs `error`, unless the same was logged just now.
-    pub(super) fn report(&self, error: &io::Error) {
-        let key = error.raw_os_error();
-        let Some(suppressed) = self.0.borrow_mut().occurred(&key, Instant::now()) else {
-            return;
-        };
-        tracing::warn!(
-            %error,
-            suppressed = (suppressed > 0).then_some(suppressed),
-            "cannot accept client connections; trying again"
-        );
+    /// Logs an error of `accept`, unless the same was logged just now.
+    pub(super) fn failed(&self, error: &io::Error) {
+        if let Some(suppressed) = self.occurred(&Key::Error(error.raw_os_error())) {
+            let suppressed = (suppressed > 0).then_some(suppressed);
+            tracing::warn!(%error, suppressed, "cannot accept client connections; trying again");
+        }
     }
 
-    /// Logs how many errors were left out. Called about once a second.
+    /// Logs that a connection of `client` was refused, unless that was logged just now.
+    pub(super) fn refused(&self, client: IpAddr) {
+        if let Some(suppressed) = self.occurred(&Key::Refused(client)) {
+            let suppressed = (suppressed > 0).then_some(suppressed);
+            tracing::warn!(
+                %client,
+                suppressed,
+                "connection refused: the client has max_connections_per_client connections"
+            );
+        }
+    }
+
+    fn occurred(&self, key: &Key) -> Option<u64> {
+        self.0.borrow_mut().occurred(key, Instant::now())
+    }
+
+    /// Logs how many warnings were left out. Called about once a second.
     pub(super) fn summarise(&self) {
         let summaries = self.0.borrow_mut().summaries(Instant::now());
-        for (code, suppressed) in summaries {
-            let error = code.map(io::Error::from_raw_os_error);
-            tracing::warn!(
-                error = error.map(tracing::field::display),
-                suppressed,
-                "client connections could not be accepted"
-            );
+        for (key, suppressed) in summaries {
+            match key {
+                Key::Error(code) => {
+                    let error = code.map(io::Error::from_raw_os_error);
+                    let error = error.map(tracing::field::display);
+                    tracing::warn!(
+                        error,
+                        suppressed,
+                        "client connections could not be accepted"
+                    );
+                }
+                Key::Refused(client) => {
+                    tracing::warn!(%client, suppressed, "more connections refused");
+                }
+            }
         }
     }
 }

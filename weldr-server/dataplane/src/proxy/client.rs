@@ -5,6 +5,7 @@ use std::{future::poll_fn, io, rc::Rc, task::Poll};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
+    client_addresses::AddressSlot,
     context::WorkerContext,
     deadline::Deadline,
     headers::Peer,
@@ -60,11 +61,15 @@ impl Client {
 pub(super) struct ClientSlot {
     pub(super) context: Rc<WorkerContext>,
     _permit: OwnedSemaphorePermit,
+    _address: Option<Box<AddressSlot>>,
 }
 
 impl ClientSlot {
     /// Waits until one more connection may be open. `None` when none may be any more.
-    pub(super) async fn acquire(context: &Rc<WorkerContext>) -> Option<Self> {
+    pub(super) async fn acquire(
+        context: &Rc<WorkerContext>,
+        address: Option<AddressSlot>,
+    ) -> Option<Self> {
         let permit = context.admission.admit().await?;
         context.counters().connections.rise();
         context.counters().connections_total.add(1);
@@ -72,6 +77,7 @@ impl ClientSlot {
         Some(Self {
             context: Rc::clone(context),
             _permit: permit,
+            _address: address.map(Box::new),
         })
     }
 }

@@ -28,6 +28,7 @@ use super::{
     access_log::{AccessLog, AccessLogEnd},
     admission::{Admission, ClientLimit},
     batching::WriteBatching,
+    client_addresses::ClientAddresses,
     clock::{Clock, HttpDate},
     deadline::Deadlines,
     drain::{Drain, HandOver},
@@ -74,6 +75,7 @@ pub struct WorkerParts {
 pub(super) struct SharedLimits {
     pub(super) clients: Arc<ClientLimit>,
     pub(super) servers: Arc<ServerLimit>,
+    pub(super) addresses: Option<Arc<ClientAddresses>>,
 }
 
 impl SharedLimits {
@@ -82,6 +84,7 @@ impl SharedLimits {
         Self {
             clients: ClientLimit::new(parts.limits.connections, workers),
             servers: ServerLimit::new(parts.all_server_connections, workers),
+            addresses: ClientAddresses::new(parts.limits.connections_per_client),
         }
     }
 }
@@ -103,6 +106,7 @@ pub(super) struct WorkerContext {
     pub(super) retries: RefCell<retry::Budget>,
     pub(super) admission: Admission,
     pub(super) server_limit: Arc<ServerLimit>,
+    pub(super) client_addresses: Option<Arc<ClientAddresses>>,
     pub(super) failures: FailureLog,
     pub(super) accept_log: AcceptLog,
     pub(super) hand_over: watch::Receiver<HandOver>,
@@ -142,6 +146,7 @@ impl WorkerContext {
             retries: RefCell::new(retry::Budget::new()),
             admission: Admission::new(shared.clients, index, deadlines),
             server_limit: shared.servers,
+            client_addresses: shared.addresses,
             failures: FailureLog::default(),
             accept_log: AcceptLog::default(),
             hand_over: parts.hand_over.clone(),
@@ -249,11 +254,19 @@ impl WorkerContext {
         self.server_limit.acquire(self.index, close_idle).await
     }
 
-    /// Closes an idle connection because the process has no descriptor left. Without an idle connection to a server, an
-    /// idle client connection is closed, and other workers close connections of theirs.
-    pub(super) fn free_a_descriptor(&self) {
+    /// Closes an idle connection because no descriptor is left for one to a server: one to a server if there is one,
+    /// otherwise one of a client. Other workers help if this one has no idle connection to a server.
+    pub(super) fn free_for_server(&self) {
         if !self.close_idle_server_connection() {
             self.admission.close_idle_client();
+            self.server_limit.ask_others(self.index);
+        }
+    }
+
+    /// Closes an idle connection because no descriptor is left for one of a client: one of a client if there is one,
+    /// otherwise one to a server, of any worker.
+    pub(super) fn free_for_client(&self) {
+        if !self.admission.close_idle_client() && !self.close_idle_server_connection() {
             self.server_limit.ask_others(self.index);
         }
     }

@@ -198,17 +198,21 @@ async fn within<T>(deadline: &Deadline, future: impl Future<Output = T>) -> Resu
     .await
 }
 
-/// Opens a connection to `server`. If the process has no descriptor left, an idle connection is closed, and the attempt is
-/// made once more.
+/// Opens a connection to `server`. While the process has no descriptor left, idle connections are closed, and the attempt
+/// is repeated for most of the time limit of a connection.
 async fn open(context: &WorkerContext, server: SocketAddr) -> io::Result<Transport> {
     /// The time that an idle connection needs to be closed, also by another worker.
     const RELIEF: Duration = Duration::from_millis(50);
-    let mut is_second = false;
+    let mut last_attempt = None;
     loop {
         match Transport::connect(server).await {
-            Err(error) if !is_second && is_out_of_descriptors(&error) => {
-                is_second = true;
-                context.free_a_descriptor();
+            Err(error) if is_out_of_descriptors(&error) => {
+                let now = Instant::now();
+                let patience = context.timeouts.connect.mul_f32(0.75);
+                if now > *last_attempt.get_or_insert(now + patience) {
+                    return Err(error);
+                }
+                context.free_for_server();
                 Box::pin(time::sleep(RELIEF)).await;
             }
             result => return result,

@@ -125,9 +125,20 @@ async fn on_accept(context: &Rc<WorkerContext>, accepted: io::Result<Accepted>) 
     }
 }
 
-/// Serves a new connection, once there is room for it.
+/// Serves a new connection, once there is room for it. If its client has as many as it may have, it is closed at once.
 async fn serve(context: &Rc<WorkerContext>, stream: net::TcpStream, client: SocketAddr) {
-    if let Some(slot) = ClientSlot::acquire(context).await {
+    let address = match &context.client_addresses {
+        None => None,
+        Some(addresses) => {
+            let Some(admitted) = addresses.admit(client.ip()) else {
+                context.counters().connections_refused.add(1);
+                context.accept_log.refused(client.ip());
+                return;
+            };
+            Some(admitted)
+        }
+    };
+    if let Some(slot) = ClientSlot::acquire(context, address).await {
         let transport = Transport::accepted(stream);
         spawn_local(ClientConnection::new(transport, client, slot));
     }
@@ -191,9 +202,9 @@ async fn on_accept_error(context: &WorkerContext, error: &io::Error) {
     ) {
         return;
     }
-    context.accept_log.report(error);
+    context.accept_log.failed(error);
     if is_out_of_descriptors(error) {
-        context.free_a_descriptor();
+        context.free_for_client();
     }
     time::sleep(ACCEPT_BACKOFF).await;
 }

@@ -1,13 +1,15 @@
 //! The data path. In reading order: a `worker` is a thread; `context` is what all its tasks share; its `listener`s accept
-//! connections, within what `admission` allows (`idle_clients` yield to new ones). A `client` connection is served by `http1`: requests are read and changed
-//! by `headers`, and `forward` tries servers for them: `select` chooses one, `upstream` has a connection to it within the
-//! `server_limit`, `retry` says what may be sent again. Bodies are a `flow` from one `transport` to the other through lent
-//! buffers, or, where they are long, through lent pipes; heads are written in batches (`batching`). A request ends in an
-//! `outcome`; a failure is an `error`, and becomes a `local_reply`.
+//! connections, within what `admission` (`idle_clients` yield to new ones) and `client_addresses` allow. A `client`
+//! connection is served by `http1`: requests are read and changed by `headers`, and `forward` tries servers for them:
+//! `select` chooses one, `upstream` has a connection to it within the `server_limit`, `retry` says what may be sent again.
+//! Bodies are a `flow` from one `transport` to the other through lent buffers, or, where they are long, through lent pipes;
+//! heads are written in batches (`batching`). A request ends in an `outcome`; a failure is an `error`, and becomes a
+//! `local_reply`.
 //! `tally` counts, and `access_log` writes a line.
 //!
 //! Everything here runs on one worker's thread: no lock is taken, no other thread is waited for, and what is not shared
-//! lives in `Rc` and `Cell`. Nothing here may block, and nothing here knows the management API or how the desired state
+//! lives in `Rc` and `Cell`. The one exception is `client_addresses`, which takes a lock for each new connection if a limit is
+//! configured. Nothing here may block, and nothing here knows the management API or how the desired state
 //! is kept.
 
 mod accept_log;
@@ -15,6 +17,7 @@ mod access_log;
 mod admission;
 mod batching;
 mod client;
+mod client_addresses;
 mod clock;
 mod context;
 mod deadline;

@@ -61,6 +61,8 @@ pub struct ClientShard {
     pub connections: Gauge,
     /// Connections that were ever accepted.
     pub connections_total: Counter,
+    /// Connections that were closed at once because their client had as many as it may have.
+    pub connections_refused: Counter,
     /// Requests that run.
     pub in_flight: Gauge,
     /// Requests that ended well for the client; see `Stats.client` in the proto.
