@@ -56,10 +56,7 @@ const ROOMS: &[(&str, Option<&[&str]>)] = &[
         ]),
     ),
     // Layer 3, control.
-    (
-        "cluster",
-        Some(&["liveness", "model", "warnings", PROTO]),
-    ),
+    ("cluster", Some(&["liveness", "model", "warnings", PROTO])),
     ("vip", Some(&["clock", "config", "liveness", "model"])),
     // Layer 4.
     (
