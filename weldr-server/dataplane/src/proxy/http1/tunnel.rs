@@ -78,7 +78,7 @@ struct Direction {
 
 impl Direction {
     fn new() -> Self {
-        let no_trailers = Trailers::OfAnswer { wanted: false };
+        let no_trailers = Trailers::OfResponse { wanted: false };
         Self {
             flow: Flow::new(Decoder::UntilClose, false, no_trailers),
             closed: false,
