@@ -137,15 +137,9 @@ impl Node {
             cluster: handle.clone(),
             clients,
             own,
+            budget,
         };
-        let proxy = proxy_parts(
-            &config,
-            &budget,
-            management_address,
-            &shared,
-            told,
-            &stop_proxy,
-        );
+        let proxy = proxy_parts(&config, management_address, &shared, told, &stop_proxy);
         let workers = Workers::start(listeners, &proxy)?;
         log_listeners(&proxy_addresses, config.workers);
         serving.send_replace(true);
@@ -239,6 +233,30 @@ impl Node {
     }
 }
 
+/// What several parts of a node work with.
+struct Shared {
+    tasks: Tasks,
+    snapshots: Snapshots,
+    cluster: Handle,
+    clients: Arc<Sharded<ClientShard>>,
+    own: OwnAddresses,
+    budget: Budget,
+}
+
+impl Shared {
+    fn management(&self, rates: Arc<Rates>) -> management::ManagementContext {
+        management::ManagementContext {
+            cluster: self.cluster.clone(),
+            snapshots: self.snapshots.clone(),
+            clients: Arc::clone(&self.clients),
+            rates,
+            started_at: dates::now(),
+            own: self.own.clone(),
+            tick: self.tasks.register("management"),
+        }
+    }
+}
+
 /// Divides the file descriptors that the process may have, and warns if `max_connections` exceeds them.
 fn divide_descriptors(config: &Config) -> Budget {
     let limit = shutdown::descriptor_limit();
@@ -263,32 +281,8 @@ fn divide_descriptors(config: &Config) -> Budget {
     budget
 }
 
-/// What several parts of a node work with.
-struct Shared {
-    tasks: Tasks,
-    snapshots: Snapshots,
-    cluster: Handle,
-    clients: Arc<Sharded<ClientShard>>,
-    own: OwnAddresses,
-}
-
-impl Shared {
-    fn management(&self, rates: Arc<Rates>) -> management::ManagementContext {
-        management::ManagementContext {
-            cluster: self.cluster.clone(),
-            snapshots: self.snapshots.clone(),
-            clients: Arc::clone(&self.clients),
-            rates,
-            started_at: dates::now(),
-            own: self.own.clone(),
-            tick: self.tasks.register("management"),
-        }
-    }
-}
-
 fn proxy_parts(
     config: &Config,
-    budget: &Budget,
     management: SocketAddr,
     shared: &Shared,
     hand_over: watch::Receiver<HandOver>,
@@ -297,10 +291,10 @@ fn proxy_parts(
     proxy::WorkerParts {
         timeouts: config.timeouts.clone(),
         limits: Limits {
-            connections: budget.clients,
+            connections: shared.budget.clients,
             ..config.limits.clone()
         },
-        all_server_connections: budget.servers,
+        all_server_connections: shared.budget.servers,
         http: HttpPolicy {
             pseudonym: Pseudonym::new(fastrand::u32(..)),
             ..config.http.clone()

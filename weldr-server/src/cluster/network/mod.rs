@@ -4,6 +4,7 @@
 //!
 //! * `peers`: gRPC clients of the other nodes, and the metadata that identifies this node in each call.
 //! * `security`: the proof of the shared secret, and TLS.
+//! * `incoming`: accepts connections.
 //! * `authentication`: which incoming calls are let in.
 //! * `calls`: the consensus engine's calls to other nodes.
 //!

@@ -9,11 +9,14 @@ use tokio::{
 };
 
 use super::*;
-use crate::http1::{AnswerFraming, Framing};
+use crate::http1::{Framing, ResponseFraming, Strictness};
 
 const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\n\r\n";
 const MIB: usize = 1 << 20;
-const TRAILERS: Trailers = Trailers::OfAnswer { wanted: true };
+const TRAILERS: Trailers = Trailers::OfResponse {
+    wanted: true,
+    strictness: Strictness::Strict,
+};
 
 /// How a flow ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -186,7 +189,7 @@ async fn large_and_small_chunks_pass_unchanged() {
 async fn what_ends_with_its_connection_is_put_into_chunks() {
     let body = pattern(3 * MIB + 5);
     for (pipes, has_pipes) in both_kinds() {
-        let decoder = Decoder::from(AnswerFraming::UntilClose);
+        let decoder = Decoder::from(ResponseFraming::UntilClose);
         let passed = passed(Flow::new(decoder, true, TRAILERS), &body, &pipes).await;
         assert_eq!(passed.end, End::Complete);
         assert!(unchunked(&passed.bytes) == body);
@@ -271,7 +274,10 @@ async fn the_last_chunk_may_come_long_after_the_data() {
 async fn short_parts_need_no_pipe() {
     let (mut from, mut origin) = connection().await;
     let (mut to, mut client) = connection().await;
-    let no_trailers = Trailers::OfAnswer { wanted: false };
+    let no_trailers = Trailers::OfResponse {
+        wanted: false,
+        strictness: Strictness::Strict,
+    };
     let mut flow = Flow::new(Decoder::UntilClose, false, no_trailers);
     let pipes = Pipes::new(1);
     let talking = async {

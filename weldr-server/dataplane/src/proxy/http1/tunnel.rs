@@ -15,7 +15,10 @@ use crate::proxy::{
     transport::Transport,
     upstream::Connection,
 };
-use crate::{buffer::Buffer, http1::Decoder};
+use crate::{
+    buffer::Buffer,
+    http1::{Decoder, Strictness},
+};
 
 /// Bytes of no meaning have no head before them.
 const NO_HEAD: &[u8] = b"";
@@ -78,7 +81,10 @@ struct Direction {
 
 impl Direction {
     fn new() -> Self {
-        let no_trailers = Trailers::OfResponse { wanted: false };
+        let no_trailers = Trailers::OfResponse {
+            wanted: false,
+            strictness: Strictness::Strict,
+        };
         Self {
             flow: Flow::new(Decoder::UntilClose, false, no_trailers),
             closed: false,
