@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use rustix::io::Errno;
 use tokio::{
     io::{Interest, unix::AsyncFd},
     task::spawn_local,
@@ -157,15 +156,9 @@ async fn next(
 /// connection waits, so every other result shows that there are some.
 fn take(context: &WorkerContext, listener: &net::TcpListener) -> io::Result<Accepted> {
     let taken = take_connection(listener);
-    let exhausted = matches!(&taken, Err(error) if is_exhaustion(error));
+    let exhausted = matches!(&taken, Err(error) if is_out_of_descriptors(error));
     context.counters().descriptors_exhausted.set(exhausted);
     taken
-}
-
-/// Whether the process, or the system, has no descriptor left.
-fn is_exhaustion(error: &io::Error) -> bool {
-    let exhausted = [Errno::MFILE, Errno::NFILE].map(|errno| Some(errno.raw_os_error()));
-    exhausted.contains(&error.raw_os_error())
 }
 
 /// Lets new connections in, or none for a moment: clients repeat a SYN that was not answered.
