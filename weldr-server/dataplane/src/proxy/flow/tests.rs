@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::http1::{Framing, ResponseFraming, Strictness};
+use crate::http1::{Framing, Strictness};
 
 const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\n\r\n";
 const MIB: usize = 1 << 20;
@@ -189,7 +189,7 @@ async fn large_and_small_chunks_pass_unchanged() {
 async fn what_ends_with_its_connection_is_put_into_chunks() {
     let body = pattern(3 * MIB + 5);
     for (pipes, has_pipes) in both_kinds() {
-        let decoder = Decoder::from(ResponseFraming::UntilClose);
+        let decoder = Decoder::UntilClose;
         let passed = passed(Flow::new(decoder, true, TRAILERS), &body, &pipes).await;
         assert_eq!(passed.end, End::Complete);
         assert!(unchunked(&passed.bytes) == body);
