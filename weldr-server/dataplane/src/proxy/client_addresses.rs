@@ -12,7 +12,7 @@ use std::{
 };
 
 /// The parts of the table.
-const PARTS: usize = 64;
+const PARTS: u64 = 64;
 
 /// The addresses that count as one client: an IPv4 address, or an IPv6 network of 64 bits, which is what one subscriber
 /// usually gets.
@@ -69,8 +69,8 @@ impl ClientAddresses {
     }
 
     fn with_count<T>(&self, key: ClientKey, change: impl FnOnce(&mut usize) -> T) -> T {
-        let part = self.hasher.hash_one(key) as usize % PARTS;
-        let mut counts = self.parts[part]
+        let part = self.hasher.hash_one(key) % PARTS;
+        let mut counts = self.parts[usize::try_from(part).unwrap_or_default()]
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(key).or_default();
