@@ -74,6 +74,7 @@ const ROOMS: &[(&str, Option<&[&str]>)] = &[
             "readiness",
             "snapshot",
             "stats",
+            "warnings",
             PROTO,
         ]),
     ),
