@@ -14,7 +14,6 @@ use crate::{
     cluster::{self, Log, Opened, StoreOptions},
     liveness::Tasks,
     model::{Command, OwnAddresses, ServerSpec, Timestamp},
-    policy::Limits,
     snapshot::LiveServer,
 };
 
@@ -33,13 +32,12 @@ struct Node {
 impl Node {
     fn start() -> Self {
         let Opened { handle, log, .. } = cluster::open(StoreOptions::default()).unwrap();
-        let (reconciler, snapshots) = Reconciler::start(
-            &handle,
-            1,
-            OwnAddresses::default(),
-            (&Limits::default()).into(),
-            &Tasks::default(),
-        );
+        let limits = HeadLimits {
+            bytes: 32 * 1024,
+            fields: 128,
+        };
+        let own = OwnAddresses::default();
+        let (reconciler, snapshots) = Reconciler::start(&handle, 1, own, limits, &Tasks::default());
         let stop = CancellationToken::new();
         tokio::spawn(reconciler.run(stop.clone()));
         Self {
