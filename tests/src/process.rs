@@ -379,14 +379,13 @@ impl Process {
     /// Sets how many descriptors it may have, and gives how many it might before. What is open stays open, and nothing more
     /// can be opened when that is more already.
     pub fn limit_descriptors(&self, most: u64) -> u64 {
-        let id = i32::try_from(self.id()).expect("a process id");
-        let pid = Pid::from_raw(id);
         let limit = |current| Rlimit {
             current: Some(current),
             // Kept: a limit that was lowered for good could not be raised again without privileges.
             maximum: getrlimit(Resource::Nofile).maximum,
         };
-        let before = prlimit(pid, Resource::Nofile, limit(most)).expect("a process of ours");
+        let before =
+            prlimit(Some(self.pid()), Resource::Nofile, limit(most)).expect("a process of ours");
         before.current.expect("a limit")
     }
 

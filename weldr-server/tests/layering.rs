@@ -61,7 +61,7 @@ const ROOMS: &[(&str, Option<&[&str]>)] = &[
     // Layer 4.
     (
         "readiness",
-        Some(&["cluster", "liveness", "model", "snapshot", "stats"]),
+        Some(&["clock", "cluster", "liveness", "model", "snapshot", "stats"]),
     ),
     // Layer 5.
     (

@@ -15,7 +15,10 @@ use tonic_health::{
 };
 use weldr_proto::{json::time, v1::management_server::SERVICE_NAME};
 
-use crate::readiness::{Readiness, Reason};
+use crate::{
+    clock::dates,
+    readiness::{Readiness, Reason},
+};
 
 /// What `/readyz` tells.
 #[derive(Serialize)]
@@ -42,7 +45,7 @@ pub(super) fn readyz(readiness: &Readiness) -> Response {
     let reason = |reason: &Reason| ReasonBody {
         code: reason.code.as_str(),
         description: reason.description.clone(),
-        since: time(Some(reason.since.into())),
+        since: time(Some(dates::shown(reason.since).into())),
     };
     let body = Body {
         status: readiness.status.as_str(),

@@ -7,6 +7,7 @@ use tokio::{sync::watch, time};
 use weldr_proto::raft;
 
 use crate::{
+    clock::dates,
     cluster::{ChangeError, Handle},
     readiness::{Readiness, Reason, Status},
 };
@@ -99,7 +100,8 @@ async fn give_way<S>(
 
 fn report(readiness: &Readiness) -> raft::v1::Readiness {
     let reason = |reason: &Reason| {
-        let since = reason.since.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = dates::shown(reason.since);
+        let since = since.duration_since(UNIX_EPOCH).unwrap_or_default();
         raft::v1::UnreadyReason {
             code: reason.code.as_str().to_owned(),
             description: reason.description.clone(),

@@ -40,7 +40,7 @@ pub struct Reason {
     pub code: Code,
     /// For people, as a sentence without its full stop.
     pub description: String,
-    /// Since when it holds.
+    /// Since when it holds, by [`dates`](crate::clock::dates).
     pub since: SystemTime,
 }
 

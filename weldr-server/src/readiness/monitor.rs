@@ -19,6 +19,7 @@ use tokio::{
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
+    clock::dates,
     cluster::Handle,
     liveness::Tasks,
     snapshot::Snapshots,
@@ -222,10 +223,7 @@ impl Collector {
         let holds: Vec<_> = verdict.findings.iter().map(key).collect();
         self.since.retain(|key, _| holds.contains(key));
         let mut dated = |finding: Finding| Reason {
-            since: *self
-                .since
-                .entry(key(&finding))
-                .or_insert_with(SystemTime::now),
+            since: *self.since.entry(key(&finding)).or_insert_with(dates::now),
             code: finding.code,
             description: finding.description,
         };

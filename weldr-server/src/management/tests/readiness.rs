@@ -9,7 +9,10 @@ use tonic_health::pb::{
 };
 
 use super::{http::ask, node::TestNode, soon};
-use crate::readiness::{Code, Readiness, Reason, Status};
+use crate::{
+    clock::dates,
+    readiness::{Code, Readiness, Reason, Status},
+};
 
 #[tokio::test]
 async fn readyz_says_which() {
@@ -34,15 +37,17 @@ async fn readyz_says_which() {
 #[tokio::test]
 async fn readyz_says_why() {
     let node = TestNode::start().await;
+    let at = |second| UNIX_EPOCH + Duration::from_secs(second);
+    let shown = |second| weldr_proto::json::time(Some(dates::shown(at(second)).into()));
     let reason = |code, description: &str, second| Reason {
         code,
         description: description.to_owned(),
-        since: UNIX_EPOCH + Duration::from_secs(second),
+        since: at(second),
     };
     node.readiness.send_replace(Readiness {
         reasons: vec![
             reason(Code::TaskStalled, "worker 3 makes no progress", 60),
-            reason(Code::DiskFailed, "no space left", 0),
+            reason(Code::DiskFailed, "no space left", 3600),
         ],
         ..Readiness::of(Status::Unready)
     });
@@ -52,12 +57,12 @@ async fn readyz_says_why() {
         {
             "code": "task_stalled",
             "description": "worker 3 makes no progress",
-            "since": "1970-01-01T00:01:00.000Z",
+            "since": shown(60),
         },
         {
             "code": "disk_failed",
             "description": "no space left",
-            "since": "1970-01-01T00:00:00.000Z",
+            "since": shown(3600),
         },
     ]);
     assert_eq!(
