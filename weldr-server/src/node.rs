@@ -142,6 +142,7 @@ impl Node {
         let proxy = proxy_parts(&config, management_address, &shared, told, &stop_proxy);
         let workers = Workers::start(listeners, &proxy)?;
         log_listeners(&proxy_addresses, config.workers);
+        warn_of_descriptors(&config, &shared.budget);
         serving.send_replace(true);
         let monitor = start_monitor(&shared, &workers, serving.clone()).await?;
         handle.report_servers_with(reporter(snapshots.clone()));
@@ -257,28 +258,35 @@ impl Shared {
     }
 }
 
-/// Divides the file descriptors that the process may have, and warns if `max_connections` exceeds them.
+/// Divides the file descriptors that the process may have.
 fn divide_descriptors(config: &Config) -> Budget {
-    let limit = shutdown::descriptor_limit();
-    let demand = Demand {
+    let budget = Budget::divide(shutdown::descriptor_limit(), demand(config));
+    health::limit_checks(budget.checks);
+    budget
+}
+
+fn demand(config: &Config) -> Demand {
+    Demand {
         max_connections: config.limits.connections,
         workers: config.workers,
         listen_addresses: config.listen.len(),
         has_cluster: config.cluster.is_some(),
-    };
-    let budget = Budget::divide(limit, demand);
+    }
+}
+
+/// Warns if fewer client connections than `max_connections` can be accepted.
+fn warn_of_descriptors(config: &Config, budget: &Budget) {
+    let demand = demand(config);
     if budget.limits_clients(demand) {
         tracing::warn!(
             max_connections = demand.max_connections,
-            open_files = limit,
+            open_files = shutdown::descriptor_limit(),
             client_connections = budget.clients,
             server_connections = budget.servers,
             "the limit of open files is too low for max_connections: fewer client connections are accepted; raise the \
              limit (ulimit -n, LimitNOFILE) or lower --max-connections"
         );
     }
-    health::limit_checks(budget.checks);
-    budget
 }
 
 fn proxy_parts(
