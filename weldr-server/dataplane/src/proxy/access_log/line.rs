@@ -6,12 +6,12 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use super::super::{
+use crate::http1::Version;
+use crate::proxy::{
     clock::HttpDate,
     headers::ClientAddress,
     text::{write_address, write_decimal, write_ip, write_padded},
 };
-use crate::http1::Version;
 
 /// All that is told of a request.
 #[derive(Debug)]

@@ -4,114 +4,12 @@
 //! writes batches to where they go. When that is too slow or fails, lines are lost and counted, the count is logged, and
 //! no request waits.
 
+mod batches;
 mod line;
 mod progress;
 mod writer;
 
-use std::{
-    cell::{Cell, RefCell},
-    sync::{
-        Arc,
-        mpsc::{self, Receiver, SyncSender, TrySendError},
-    },
-    time::Duration,
-};
-
-use crate::policy::AccessLogFormat;
-
+pub(super) use batches::{AccessLog, FLUSH};
 pub(super) use line::{Entry, Times};
-use progress::Progress;
 pub use writer::OpenError;
 pub(super) use writer::{AccessLogEnd, Writer};
-
-/// Bytes of lines that are handed over together. Each time costs the writer a wake-up, and the worker its core where
-/// both have the same: a quarter of this costs a request 4 % more.
-const BATCH: usize = 128 * 1024;
-/// Memory of batches that waits to be used again.
-const MOST_SPARE: usize = 4;
-/// How old a line may become in the memory of its worker.
-pub(super) const FLUSH: Duration = Duration::from_millis(200);
-
-/// A worker's end of the log.
-#[derive(Debug)]
-pub(super) struct AccessLog {
-    format: AccessLogFormat,
-    lines: RefCell<Vec<u8>>,
-    count: Cell<u64>,
-    batches: SyncSender<Batch>,
-    progress: Arc<Progress>,
-    /// Memory of batches that were written, and the other end of it.
-    spare: (SyncSender<Vec<u8>>, Receiver<Vec<u8>>),
-}
-
-/// Lines that are handed over together.
-#[derive(Debug)]
-struct Batch {
-    lines: Vec<u8>,
-    /// How many lines there are.
-    count: u64,
-    /// Where their memory goes when they are written.
-    spare: SyncSender<Vec<u8>>,
-}
-
-impl AccessLog {
-    fn new(format: AccessLogFormat, batches: SyncSender<Batch>, progress: Arc<Progress>) -> Self {
-        Self {
-            format,
-            lines: RefCell::new(Vec::with_capacity(BATCH)),
-            count: Cell::new(0),
-            batches,
-            progress,
-            spare: mpsc::sync_channel(MOST_SPARE),
-        }
-    }
-
-    /// Writes a line.
-    pub(super) fn write(&self, entry: &Entry<'_>) {
-        let mut lines = self.lines.borrow_mut();
-        match self.format {
-            AccessLogFormat::Off => return,
-            AccessLogFormat::Json => entry.write_json(&mut lines),
-            AccessLogFormat::Combined => entry.write_combined(&mut lines),
-        }
-        self.count.set(self.count.get() + 1);
-        let is_full = lines.len() >= BATCH - 2048;
-        drop(lines);
-        if is_full {
-            self.flush();
-        }
-    }
-
-    /// Hands over what there is.
-    pub(super) fn flush(&self) {
-        if self.lines.borrow().is_empty() {
-            return;
-        }
-        let (back, spare) = &self.spare;
-        let next = spare.try_recv();
-        let next = next.unwrap_or_else(|_| Vec::with_capacity(BATCH));
-        let count = self.count.take();
-        let batch = Batch {
-            lines: self.lines.replace(next),
-            count,
-            spare: back.clone(),
-        };
-        self.progress.queued(count);
-        match self.batches.try_send(batch) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                if self.progress.dropped(count) {
-                    tracing::warn!(
-                        "lines of the access log are lost: it is not written fast enough"
-                    );
-                }
-            }
-        }
-    }
-}
-
-impl Drop for AccessLog {
-    fn drop(&mut self) {
-        self.flush();
-    }
-}

@@ -17,7 +17,10 @@ use crate::{
     policy::{AccessLogFormat, AccessLogOptions},
 };
 
-use super::{AccessLog, Batch, progress::Progress};
+use super::{
+    batches::{AccessLog, Batch},
+    progress::Progress,
+};
 
 /// Batches that may wait to be written.
 const MOST_WAITING: usize = 256;

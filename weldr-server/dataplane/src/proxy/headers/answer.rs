@@ -1,13 +1,13 @@
 //! The head of a server's answer, as the client gets it.
 
 use super::{
-    super::text::write_decimal,
     lines::{ConnectionOptions, copy_lines, write_field},
     via::write_via,
 };
 use crate::{
     http1::{Field, Known, ResponseFraming, ResponseHead, Version},
     policy::Pseudonym,
+    proxy::text::write_decimal,
 };
 
 /// Who says in `Via` that it passed an answer on: which node it was is for servers to know.

@@ -5,10 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 use crate::{
     http1::{Field, Known, is_token},
     policy::{ForwardedHeaders, HttpPolicy},
+    proxy::text::write_ip,
 };
 
 use super::{
-    super::text::write_ip,
     client::{ClientAddress, forwarded_client},
     forwarded::is_forwarded,
     lines::{write_field, write_list},

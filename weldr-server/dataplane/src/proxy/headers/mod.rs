@@ -9,6 +9,7 @@ mod client;
 mod forwarded;
 mod forwarding;
 mod lines;
+mod refusal;
 mod request;
 mod trace;
 mod via;
@@ -17,7 +18,6 @@ pub(super) use answer::{AnswerHead, ClientFraming, write_answer, write_interim};
 pub(super) use client::ClientAddress;
 pub(super) use forwarding::Peer;
 pub(super) use lines::ConnectionOptions;
-pub(super) use request::{
-    FieldSpans, ForwardingContext, LocalAnswer, Prepared, Refusal, Request, prepare,
-};
+pub(super) use refusal::Refusal;
+pub(super) use request::{FieldSpans, ForwardingContext, LocalAnswer, Prepared, Request, prepare};
 pub(super) use trace::Ids;

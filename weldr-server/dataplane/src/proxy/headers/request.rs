@@ -4,50 +4,20 @@ use std::{io::Write as _, net::SocketAddr};
 
 use crate::{
     http1::{
-        ChunkDefect, Field, Framing, FramingDefect, HeadDefect, Known, RequestHead, Span,
-        TargetForm, Version, elements, is_host, parse_decimal, request_framing,
+        Field, Framing, FramingDefect, Known, RequestHead, Span, TargetForm, Version, elements,
+        is_host, parse_decimal, request_framing,
     },
     policy::{DesyncMode, HttpPolicy},
+    proxy::text::write_decimal,
 };
 
 use super::{
-    super::text::write_decimal,
     forwarding::Peer,
     lines::{ConnectionOptions, copy_lines, write_field},
+    refusal::Refusal,
     trace::{Ids, is_request_id, is_traceparent},
     via::{refuse_loop, write_via},
 };
-
-/// What is wrong with a request that is not forwarded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(in crate::proxy) enum Refusal {
-    #[error("the request is malformed")]
-    Head(#[source] HeadDefect),
-    #[error("nobody can say for certain where the body of the request ends")]
-    Framing(#[source] FramingDefect),
-    #[error("the body of the request is malformed")]
-    Chunks(#[source] ChunkDefect),
-    #[error("the request has no Host field")]
-    NoHost,
-    #[error("the request has more than one Host field")]
-    SeveralHosts,
-    #[error("the Host field is not a host with an optional port")]
-    MalformedHost,
-    #[error("the method CONNECT is not supported: this is a gateway, not a tunnel")]
-    Connect,
-    #[error("a TRACE request has no body")]
-    TraceContent,
-    #[error(
-        "the request is in a loop: by its Via field, it was at this node before, so a server leads back to it"
-    )]
-    Loop,
-    #[error(
-        "the request seems to be in a loop: by its Via field, it was at {limit} nodes of Weldr or more"
-    )]
-    TooManyNodes { limit: usize },
-    #[error("the body of the request is larger than the limit of {limit} bytes")]
-    BodyTooLarge { limit: u64 },
-}
 
 /// What a request is forwarded with, besides what is in it.
 #[derive(Debug)]

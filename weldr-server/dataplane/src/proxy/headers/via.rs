@@ -1,6 +1,6 @@
 //! `Via`, and the loops that it shows: RFC 9110, section 7.6.3. Pure.
 
-use super::{lines::write_list, request::Refusal};
+use super::{lines::write_list, refusal::Refusal};
 use crate::{
     http1::{Field, Known, Version, elements},
     policy::Pseudonym,

@@ -3,6 +3,8 @@
 //! A transport is asked for the bytes that it already holds before the readiness of its socket is awaited. What
 //! [`poll_write`](Transport::poll_write) returns is on its way: there is nothing left to flush.
 
+mod cork;
+mod errors;
 mod listening;
 mod pipe;
 mod tcp;
@@ -13,9 +15,10 @@ use std::{
     task::{Context, Poll},
 };
 
-use rustix::io::Errno;
 use tcp::TcpTransport;
 
+pub(super) use cork::Cork;
+pub(super) use errors::{is_out_of_descriptors, would_block};
 pub(super) use listening::{accept_new_connections, refuse_new_connections, take_connection};
 pub(super) use listening::{bind, reserve};
 pub(super) use pipe::{Pipe, Pipes, most_pipes};
@@ -25,18 +28,6 @@ pub(super) use pipe::{Pipe, Pipes, most_pipes};
 pub(super) enum Transport {
     /// Plain TCP.
     Tcp(TcpTransport),
-}
-
-/// Whether the kernel may hold bytes back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Cork {
-    /// The bytes are sent at once.
-    Off,
-    /// The bytes may wait for others, which must follow at once.
-    UntilMore,
-    /// The bytes may wait for [`Transport::finish`], which must follow at once: both are then one packet. Without it they
-    /// would wait for 200 ms.
-    UntilFinish,
 }
 
 impl Transport {
@@ -155,15 +146,4 @@ impl Transport {
         let Self::Tcp(tcp) = self;
         tcp.local_address()
     }
-}
-
-/// Whether an error says that the process, or the system, has no file descriptor left.
-pub(super) fn is_out_of_descriptors(error: &io::Error) -> bool {
-    let exhausted = [Errno::MFILE, Errno::NFILE].map(|errno| Some(errno.raw_os_error()));
-    exhausted.contains(&error.raw_os_error())
-}
-
-/// Whether a call found nothing to do, and has to be made again when something is ready.
-pub(super) fn would_block<T>(outcome: &io::Result<T>) -> bool {
-    matches!(outcome, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
 }

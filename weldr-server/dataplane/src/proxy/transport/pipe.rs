@@ -14,7 +14,7 @@ use std::{
 
 use crate::buffer::Spare;
 
-use super::Cork;
+use super::cork::Cork;
 
 /// Bytes that a pipe is asked to hold. Bodies of 1 MiB were measured to cost more through pipes of 64 KiB, 128 KiB and
 /// 1 MiB.

@@ -24,7 +24,7 @@ use rustix::{
 use socket2::SockRef;
 use tokio::{io::Interest, net::TcpStream};
 
-use super::{Cork, Pipe, would_block};
+use super::{cork::Cork, errors::would_block, pipe::Pipe};
 
 /// A connected socket that does not block.
 #[derive(Debug)]

@@ -12,6 +12,10 @@ use crate::{
         flow::Flow,
         forward::{self, Attempt},
         headers::Request,
+        http1::{
+            exchange::{Behind, Exchange, ExchangeParts, Response},
+            tunnel,
+        },
         message::ClientAccepts,
         outcome::Outcome,
         retry::Replay,
@@ -21,13 +25,7 @@ use crate::{
     },
 };
 
-use super::{
-    super::{
-        exchange::{Behind, Exchange, ExchangeParts, Response},
-        tunnel,
-    },
-    after::Exchanged,
-};
+use super::after::Exchanged;
 
 /// A request, with what the client has seen of the response.
 pub(super) struct Http1Attempt<'a> {
