@@ -57,7 +57,7 @@ impl RunningTime {
     }
 }
 
-/// Begins with the steps that suit a wait which looks every [`LOOK`].
+/// Begins with the steps that suit a wait which looks at the clock every 100 ms.
 impl Default for RunningTime {
     fn default() -> Self {
         Self::start(now(), LONGEST_STEP)
