@@ -70,16 +70,22 @@ pub(super) async fn forward(
         tried.insert(upstream.id);
         let progress = error.verdict().progress;
         let next = retries.after_failure(progress, &mut context.retries.borrow_mut());
-        // A choice fails where no server is left: then the last failure says more than its absence.
-        upstream = match (next, context.choose(&tried)) {
-            (Next::GiveUp, _) | (_, Err(_)) => return Err(error),
-            (Next::UntriedServer, Ok(chosen))
-                if tried.contains(chosen.id) || is_selection_over(context, attempt, begun) =>
-            {
-                return Err(error);
-            }
-            (Next::UntriedServer | Next::AnyServer, Ok(chosen)) => chosen,
+        let gives_up = match next {
+            Next::GiveUp => true,
+            Next::UntriedServer => is_selection_over(context, attempt, begun),
+            Next::AnyServer => false,
         };
+        if gives_up {
+            return Err(error);
+        }
+        // A choice fails where no server is left: then the last failure says more than its absence.
+        let Ok(chosen) = context.choose(&tried) else {
+            return Err(error);
+        };
+        if next == Next::UntriedServer && tried.contains(chosen.id) {
+            return Err(error);
+        }
+        upstream = chosen;
         context.counters().retries.add(1);
         attempt.begin_again();
     }
