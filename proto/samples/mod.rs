@@ -233,7 +233,7 @@ pub(crate) fn stats() -> v1::Stats {
     }
 }
 
-/// A leader that holds an address, and a node that does not answer.
+/// A leader that holds an address, and a node that does not respond.
 pub(crate) fn cluster() -> v1::GetClusterResponse {
     let leader = v1::Node {
         id: "a1".to_owned(),
@@ -288,7 +288,7 @@ pub(crate) fn history() -> v1::GetHistoryResponse {
     }
 }
 
-/// What two nodes see of a server, one of which does not answer.
+/// What two nodes see of a server, one of which does not respond.
 pub(crate) fn health_on_nodes() -> v1::ListHealthResponse {
     let node = |name: &str, health| v1::NodeHealth {
         node: name.to_owned(),

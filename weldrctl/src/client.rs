@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// The maximum size of a response. One with ten thousand servers has about 5 MB; tonic's default limit is 4 MiB.
-const MAX_ANSWER_BYTES: usize = 256 * 1024 * 1024;
+const MAX_RESPONSE_BYTES: usize = 256 * 1024 * 1024;
 
 /// The interval of keep-alive probes on an idle connection, by which a stream detects a node that is lost.
 const KEEPALIVE: Duration = Duration::from_secs(10);
@@ -48,11 +48,11 @@ pub(crate) struct Client {
 
 /// Makes a method for each unary call: it takes the request and returns the response or an error.
 macro_rules! unary {
-    ($([$service:ident] $($name:ident($request:ty) -> $answer:ty;)*)*) => {
+    ($([$service:ident] $($name:ident($request:ty) -> $response:ty;)*)*) => {
         impl Client {
-            $($(pub(crate) async fn $name(&self, request: $request) -> Result<$answer, CtlError> {
+            $($(pub(crate) async fn $name(&self, request: $request) -> Result<$response, CtlError> {
                 self.of_any(async |channel| {
-                    let mut grpc = $service::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES);
+                    let mut grpc = $service::new(channel).max_decoding_message_size(MAX_RESPONSE_BYTES);
                     grpc.$name(request.clone()).await
                 }).await
             })*)*
@@ -133,7 +133,7 @@ impl Client {
 
     fn management(&self) -> ManagementClient<Channel> {
         let (_, channel) = self.node();
-        ManagementClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES)
+        ManagementClient::new(channel).max_decoding_message_size(MAX_RESPONSE_BYTES)
     }
 
     /// The response of the node in use, or of the next one that responds. All calls of the API may be repeated.
@@ -142,9 +142,9 @@ impl Client {
         call: impl AsyncFn(Channel) -> Result<Response<T>, Status>,
     ) -> Result<T, CtlError> {
         let (first, channel) = self.node();
-        let answer = self.bounded(first, call(channel)).await;
-        let Err(CtlError::Unreachable { .. }) = &answer else {
-            return answer;
+        let response = self.bounded(first, call(channel)).await;
+        let Err(CtlError::Unreachable { .. }) = &response else {
+            return response;
         };
         let others = self.endpoints.iter().enumerate();
         for (index, endpoint) in others
@@ -161,7 +161,7 @@ impl Client {
                 return next;
             }
         }
-        answer
+        response
     }
 
     async fn bounded<T>(

@@ -29,7 +29,7 @@ mod weights;
 struct Session {
     client: Client,
     pool: String,
-    /// Whether reads may be answered by the node alone, without asking the leader.
+    /// Whether the node may serve reads alone, without asking the leader.
     stale: bool,
     output: Output,
 }

@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_says_no_is_refused() {
+    fn a_response_that_says_no_is_refused() {
         for status in [
             Status::not_found("server 127.0.0.1:1 is not in pool default"),
             Status::already_exists("weight is 1, not 2"),
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn no_answer_is_unreachable() {
+    fn no_response_is_unreachable() {
         for (status, part) in [
             (
                 Status::unavailable("shutting down"),

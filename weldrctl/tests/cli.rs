@@ -217,7 +217,7 @@ fn nothing_listening_is_one_sentence_and_3() {
 }
 
 #[test]
-fn a_server_that_never_answers_is_3_within_the_timeout() {
+fn a_server_that_never_responses_is_3_within_the_timeout() {
     // Connections wait in the queue and are not accepted.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = listener.local_addr().unwrap().to_string();
@@ -330,7 +330,7 @@ fn each_address_is_tried_and_each_failure_is_told() {
 }
 
 #[test]
-fn a_write_without_an_answer_leaves_open_whether_it_was_made() {
+fn a_write_without_an_response_leaves_open_whether_it_was_made() {
     let node = Script::start();
     let output = run(
         &node.endpoint,
@@ -377,7 +377,7 @@ fn bad_fields_are_told_once_with_what_is_accepted() {
 }
 
 #[test]
-fn several_adds_with_a_condition_go_by_their_own_answers() {
+fn several_adds_with_a_condition_go_by_their_own_responses() {
     let node = Script::start();
     let first = ["add", "127.0.0.1:9001"];
     assert_exit(&run(&node.endpoint, &first), 0);

@@ -21,9 +21,9 @@ pub fn request(bytes: &[u8], piece: usize, desync_mode: DesyncMode) -> Result<Re
         desync_mode,
         ..HttpPolicy::default()
     };
-    let reading = fuzzing::read_request(bytes, bytes.len(), &policy);
+    let reading = fuzzing::rewrite_request(bytes, bytes.len(), &policy);
     let Reading::Whole(message) = &reading else {
-        let in_pieces = fuzzing::read_request(bytes, piece, &policy);
+        let in_pieces = fuzzing::rewrite_request(bytes, piece, &policy);
         // What is wrong is seen sooner or later, but never as a message.
         return match in_pieces {
             Reading::Whole(_) | Reading::Here if reading != in_pieces => Err(format!(
@@ -32,13 +32,13 @@ pub fn request(bytes: &[u8], piece: usize, desync_mode: DesyncMode) -> Result<Re
             _ => Ok(reading),
         };
     };
-    same_in_pieces(message, fuzzing::read_request(bytes, piece, &policy))?;
+    same_in_pieces(message, fuzzing::rewrite_request(bytes, piece, &policy))?;
     // By another node: this one would find a loop.
     let next = HttpPolicy {
         pseudonym: Pseudonym::new(1),
         ..HttpPolicy::default()
     };
-    let again = fuzzing::read_request(&message.written, message.written.len(), &next);
+    let again = fuzzing::rewrite_request(&message.written, message.written.len(), &next);
     if again == Reading::Here {
         // The last hop that Max-Forwards allows.
         return Ok(reading);
@@ -56,22 +56,25 @@ pub fn request(bytes: &[u8], piece: usize, desync_mode: DesyncMode) -> Result<Re
 /// What strict rules accept is read alike by lenient ones, and what is written is in correct form by either.
 pub fn answer(bytes: &[u8], piece: usize, to_head: bool, strict: bool) -> Result<Reading, String> {
     let method = if to_head { "HEAD" } else { "GET" };
-    let reading = fuzzing::read_answer(bytes, bytes.len(), to_head, strict);
+    let reading = fuzzing::rewrite_response(bytes, bytes.len(), to_head, strict);
     let Reading::Whole(message) = &reading else {
-        return match fuzzing::read_answer(bytes, piece, to_head, strict) {
+        return match fuzzing::rewrite_response(bytes, piece, to_head, strict) {
             Reading::Whole(_) => Err(format!("{reading:?} at once, whole in pieces of {piece}")),
             _ => Ok(reading),
         };
     };
-    same_in_pieces(message, fuzzing::read_answer(bytes, piece, to_head, strict))?;
+    same_in_pieces(
+        message,
+        fuzzing::rewrite_response(bytes, piece, to_head, strict),
+    )?;
     if strict {
-        let leniently = fuzzing::read_answer(bytes, bytes.len(), to_head, false);
+        let leniently = fuzzing::rewrite_response(bytes, bytes.len(), to_head, false);
         if leniently != reading {
             return Err(format!("strictly {reading:?}, leniently {leniently:?}"));
         }
     }
     // Strict rules see what was not mended.
-    let again = fuzzing::read_answer(
+    let again = fuzzing::rewrite_response(
         &message.written,
         message.written.len(),
         to_head,

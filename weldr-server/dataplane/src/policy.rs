@@ -18,7 +18,7 @@ pub struct Timeouts {
     pub connect: Duration,
     /// How long a request may try servers that accept no connection.
     pub server_selection: Duration,
-    /// From the end of a request to the head of its answer.
+    /// From the end of a request to the head of its response.
     pub response_header: Duration,
     /// For the next part of a body, in either direction.
     pub stream_idle: Duration,

@@ -137,7 +137,7 @@ options! {
     #[arg(value_name = "ALGORITHM", help_heading = POOL)]
     balancing: Balancing,
 
-    /// If no server is healthy: true sends requests to all servers that are ready, false answers 503
+    /// If no server is healthy: true sends requests to all servers that are ready, false responds with 503
     #[arg(value_name = "BOOL", help_heading = POOL)]
     fail_open: bool,
 
@@ -149,7 +149,7 @@ options! {
     #[arg(value_name = "DURATION", help_heading = POOL)]
     deregister_after: Span,
 
-    /// Malformed responses with one certain meaning: true answers 502, false corrects them
+    /// Malformed responses with one certain meaning: true responds with 502, false corrects them
     #[arg(value_name = "BOOL", help_heading = POOL)]
     strict_responses: bool,
 

@@ -127,7 +127,7 @@ mod tests {
     /// When, in seconds, a node steps down that leads again after `leads_again`, until `enough` times.
     async fn steps(
         readiness: &watch::Sender<Readiness>,
-        answers: &[Result<(), ()>],
+        outcomes: &[Result<(), ()>],
         alone: bool,
     ) -> Vec<u64> {
         let begun = Instant::now();
@@ -135,11 +135,11 @@ mod tests {
         let (done, mut is_done) = watch::channel(false);
         let step_down = || {
             let mut times = times.borrow_mut();
-            let answer = answers[times.len()];
+            let outcome = outcomes[times.len()];
             times.push(begun.elapsed().as_secs());
-            done.send_replace(times.len() == answers.len());
-            leading.set(answer.is_err() || alone);
-            std::future::ready(answer.map_err(|()| ChangeError::Refused("b is dead".to_owned())))
+            done.send_replace(times.len() == outcomes.len());
+            leading.set(outcome.is_err() || alone);
+            std::future::ready(outcome.map_err(|()| ChangeError::Refused("b is dead".to_owned())))
         };
         // It gets the leadership back before the next look.
         let leads = || leading.replace(true);
@@ -154,11 +154,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_node_that_is_not_ready_steps_down_again_and_again_and_not_too_often() {
         let readiness = watch::Sender::new(Readiness::of(Status::Unready));
-        let answers = [Err(()), Err(()), Ok(()), Err(())];
+        let outcomes = [Err(()), Err(()), Ok(()), Err(())];
         // A second before each; after one that has worked, a minute.
-        assert_eq!(steps(&readiness, &answers, false).await, [1, 3, 5, 66]);
-        let answers = [Ok(()), Ok(())];
-        assert_eq!(steps(&readiness, &answers, true).await, [1, 3], "alone");
+        assert_eq!(steps(&readiness, &outcomes, false).await, [1, 3, 5, 66]);
+        let outcomes = [Ok(()), Ok(())];
+        assert_eq!(steps(&readiness, &outcomes, true).await, [1, 3], "alone");
     }
 
     #[tokio::test(start_paused = true)]
@@ -167,8 +167,8 @@ mod tests {
             data_path: false,
             ..Readiness::of(Status::Unready)
         });
-        let answers = [Err(()), Ok(()), Err(())];
-        assert_eq!(steps(&readiness, &answers, false).await, [0, 1, 2]);
+        let outcomes = [Err(()), Ok(()), Err(())];
+        assert_eq!(steps(&readiness, &outcomes, false).await, [0, 1, 2]);
     }
 
     #[tokio::test(start_paused = true)]

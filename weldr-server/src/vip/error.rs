@@ -62,7 +62,7 @@ pub enum BackendError {
     #[error("the kernel refused")]
     Kernel(#[source] io::Error),
     /// The netlink connection is broken.
-    #[error("no answer over netlink")]
+    #[error("no response over netlink")]
     Netlink(#[source] rtnetlink::Error),
     /// An announcement cannot be sent.
     #[error("the announcement cannot be sent")]

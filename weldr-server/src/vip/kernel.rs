@@ -149,12 +149,12 @@ impl<'k> KernelAddress<'k> {
             attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
         }
         let request = if replace { request.replace() } else { request };
-        answered(request.execute()).await
+        acknowledged(request.execute()).await
     }
 
     async fn remove(&self, index: u32, prefix: u8) -> Result<(), BackendError> {
         let message = message(index, self.address.ip(), prefix);
-        match answered(self.kernel.netlink.address().del(message).execute()).await {
+        match acknowledged(self.kernel.netlink.address().del(message).execute()).await {
             Err(BackendError::Kernel(error))
                 if is(&error, &[Errno::EADDRNOTAVAIL, Errno::ENODEV]) =>
             {
@@ -236,7 +236,7 @@ fn message(index: u32, ip: IpAddr, prefix: u8) -> AddressMessage {
     }
 }
 
-async fn answered(
+async fn acknowledged(
     request: impl Future<Output = Result<(), rtnetlink::Error>>,
 ) -> Result<(), BackendError> {
     match time::timeout(LIMIT, request).await {

@@ -45,16 +45,16 @@ pub(super) async fn run(session: &Session, args: AddArgs) -> Result<Exit, CtlErr
             check: check.clone(),
             expected_revision: expected_revision.unwrap_or_default(),
         };
-        let result = session.client.add_server(request).await.map(|answer| {
-            expected_revision = expected_revision.map(|_| answer.revision);
+        let result = session.client.add_server(request).await.map(|response| {
+            expected_revision = expected_revision.map(|_| response.revision);
             Written {
-                outcome: if answer.created {
+                outcome: if response.created {
                     Outcome::Added
                 } else {
                     Outcome::Unchanged
                 },
-                revision: answer.revision,
-                server: answer.server.unwrap_or_default(),
+                revision: response.revision,
+                server: response.server.unwrap_or_default(),
             }
         });
         batch.push(session, address, result)?;

@@ -30,10 +30,10 @@ pub(super) async fn run(
             ..UpdateServerRequest::default()
         };
         let result = session.client.update_server(request).await;
-        let result = result.map(|answer| Written {
+        let result = result.map(|response| Written {
             outcome: Outcome::Updated,
-            revision: answer.revision,
-            server: answer.server.unwrap_or_default(),
+            revision: response.revision,
+            server: response.server.unwrap_or_default(),
         });
         batch.push(session, address, result)?;
     }

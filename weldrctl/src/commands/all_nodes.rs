@@ -12,12 +12,12 @@ pub(super) async fn run(session: &Session) -> Result<Exit, CtlError> {
     let request = ListHealthRequest {
         pool: session.pool.clone(),
     };
-    let answer = session.client.list_health(request).await?;
+    let response = session.client.list_health(request).await?;
     let output = &session.output;
     if output.is_json() {
-        output.document(&json::HealthOnNodes::from(&answer))?;
+        output.document(&json::HealthOnNodes::from(&response))?;
     } else {
-        output.text(&cluster::all_nodes(&answer.servers, output.paint()))?;
+        output.text(&cluster::all_nodes(&response.servers, output.paint()))?;
     }
     Ok(Exit::Done)
 }

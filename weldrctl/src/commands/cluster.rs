@@ -39,18 +39,18 @@ pub(super) async fn run(session: &Session, command: ClusterCommand) -> Result<Ex
 const DASH: &str = "-";
 
 async fn backup(session: &Session, file: &Path) -> Result<Exit, CtlError> {
-    let answer = session.client.backup(BackupRequest {}).await?;
+    let response = session.client.backup(BackupRequest {}).await?;
     if file == Path::new(DASH) {
-        io::stdout().lock().write_all(&answer.file)?;
+        io::stdout().lock().write_all(&response.file)?;
         return Ok(Exit::Done);
     }
-    fs::write(file, &answer.file).map_err(|source| CtlError::Local {
+    fs::write(file, &response.file).map_err(|source| CtlError::Local {
         what: "write the backup",
         source,
     })?;
     output::complain(&format!(
         "revision {} is in {}",
-        answer.revision,
+        response.revision,
         file.display()
     ));
     Ok(Exit::Done)
@@ -67,8 +67,8 @@ async fn restore(session: &Session, file: &Path) -> Result<Exit, CtlError> {
         what: "read the backup",
         source,
     })?;
-    let answer = session.client.restore(RestoreRequest { file }).await?;
-    let revision = answer.revision;
+    let response = session.client.restore(RestoreRequest { file }).await?;
+    let revision = response.revision;
     let output = &session.output;
     if output.is_json() {
         output.document(&json::Made { revision })?;
@@ -81,14 +81,14 @@ async fn restore(session: &Session, file: &Path) -> Result<Exit, CtlError> {
 }
 
 async fn status(session: &Session) -> Result<Exit, CtlError> {
-    let answer = session.client.get_cluster(GetClusterRequest {}).await?;
+    let response = session.client.get_cluster(GetClusterRequest {}).await?;
     let output = &session.output;
     if output.is_json() {
-        output.document(&json::Cluster::from(&answer))?;
+        output.document(&json::Cluster::from(&response))?;
     } else {
-        output.text(&cluster::status(&answer, output.paint()))?;
+        output.text(&cluster::status(&response, output.paint()))?;
     }
-    Ok(if answer.quorum {
+    Ok(if response.quorum {
         Exit::Done
     } else {
         Exit::Refused

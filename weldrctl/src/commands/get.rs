@@ -21,10 +21,10 @@ pub(super) async fn run(session: &Session, args: GetArgs) -> Result<Exit, CtlErr
             stale: session.stale,
         };
         match session.client.get_server(request).await {
-            Ok(answer) => {
-                let lowest = revision.unwrap_or(answer.revision);
-                revision = Some(lowest.min(answer.revision));
-                servers.extend(answer.server);
+            Ok(response) => {
+                let lowest = revision.unwrap_or(response.revision);
+                revision = Some(lowest.min(response.revision));
+                servers.extend(response.server);
             }
             Err(error) => {
                 output::complain(&format!("{address}: {}", error.sentence()));

@@ -14,12 +14,12 @@ pub(super) async fn show(session: &Session, args: &HistoryArgs) -> Result<Exit, 
         limit: args.limit,
         stale: session.stale,
     };
-    let answer = session.client.get_history(request).await?;
+    let response = session.client.get_history(request).await?;
     let output = &session.output;
     if output.is_json() {
-        output.document(&json::History::from(&answer))?;
+        output.document(&json::History::from(&response))?;
     } else {
-        output.text(&cluster::history(&answer.events, output.paint()))?;
+        output.text(&cluster::history(&response.events, output.paint()))?;
     }
     Ok(Exit::Done)
 }
@@ -27,8 +27,8 @@ pub(super) async fn show(session: &Session, args: &HistoryArgs) -> Result<Exit, 
 pub(super) async fn roll_back(session: &Session, args: &RollbackArgs) -> Result<Exit, CtlError> {
     let to = args.to_revision;
     let request = RollbackRequest { to_revision: to };
-    let answer = session.client.rollback(request).await?;
-    let revision = answer.revision;
+    let response = session.client.rollback(request).await?;
+    let revision = response.revision;
     let output = &session.output;
     if output.is_json() {
         output.document(&json::Made { revision })?;

@@ -27,8 +27,8 @@ pub(super) fn validate(command: &PoolCommand) -> Result<(), CtlError> {
 pub(super) async fn run(session: &Session, command: PoolCommand) -> Result<Exit, CtlError> {
     let (revision, pool) = match command {
         PoolCommand::Get => {
-            let answer = get(session).await?;
-            (answer.revision, answer.pool)
+            let response = get(session).await?;
+            (response.revision, response.pool)
         }
         PoolCommand::Set(args) => set(session, &args).await?,
     };
@@ -75,17 +75,17 @@ async fn set_once(session: &Session, args: &PoolSetArgs) -> Result<(u64, Option<
         settings: Some(args.settings(kind)),
         expected_revision: expected_revision.unwrap_or_default(),
     };
-    let answer = session.client.update_pool(request).await?;
-    Ok((answer.revision, answer.pool))
+    let response = session.client.update_pool(request).await?;
+    Ok((response.revision, response.pool))
 }
 
 /// The type of the pool's present check, and the revision of the response.
 async fn check_kind(session: &Session) -> Result<(u64, Option<Type>), CtlError> {
-    let answer = get(session).await?;
-    let kind = answer
+    let response = get(session).await?;
+    let kind = response
         .pool
         .and_then(|pool| pool.settings)
         .and_then(|settings| settings.check)
         .and_then(|check| check.r#type);
-    Ok((answer.revision, kind))
+    Ok((response.revision, kind))
 }

@@ -30,14 +30,14 @@ pub(super) async fn run(session: &Session, args: RemoveArgs) -> Result<Exit, Ctl
             expected_revision: args.condition.expected_revision.unwrap_or_default(),
         };
         let result = session.client.remove_server(request).await;
-        let result = result.map(|answer| Written {
-            outcome: if answer.removed {
+        let result = result.map(|response| Written {
+            outcome: if response.removed {
                 Outcome::Removed
             } else {
                 Outcome::Draining
             },
-            revision: answer.revision,
-            server: answer.server.unwrap_or_default(),
+            revision: response.revision,
+            server: response.server.unwrap_or_default(),
         });
         batch.push(session, address, result)?;
     }

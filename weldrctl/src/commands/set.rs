@@ -73,11 +73,11 @@ async fn set_once(
             request.expected_revision = revision;
         }
     }
-    let answer = session.client.update_server(request).await?;
+    let response = session.client.update_server(request).await?;
     Ok(Written {
         outcome: Outcome::Updated,
-        revision: answer.revision,
-        server: answer.server.unwrap_or_default(),
+        revision: response.revision,
+        server: response.server.unwrap_or_default(),
     })
 }
 
@@ -88,9 +88,9 @@ async fn overrides(session: &Session, address: SocketAddr) -> Result<(u64, Healt
         address: address.to_string(),
         stale: session.stale,
     };
-    let answer = session.client.get_server(request).await?;
-    let check = answer.server.and_then(|server| server.check);
-    Ok((answer.revision, check.unwrap_or_default()))
+    let response = session.client.get_server(request).await?;
+    let check = response.server.and_then(|server| server.check);
+    Ok((response.revision, check.unwrap_or_default()))
 }
 
 /// Whether another writer changed the object first.

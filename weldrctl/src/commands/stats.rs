@@ -24,11 +24,11 @@ async fn once(session: &Session, detail: bool) -> Result<Exit, CtlError> {
     let request = GetStatsRequest {
         pool: session.pool.clone(),
     };
-    let answer = session.client.get_stats(request).await?;
-    let stats = answer.stats.unwrap_or_default();
+    let response = session.client.get_stats(request).await?;
+    let stats = response.stats.unwrap_or_default();
     let output = &session.output;
     if output.is_json() {
-        output.document(&json::Stats::new(&stats, answer.revision, None, detail))?;
+        output.document(&json::Stats::new(&stats, response.revision, None, detail))?;
         return Ok(Exit::Done);
     }
     let mut text = totals::table(&stats, output.paint());
@@ -75,13 +75,13 @@ async fn sample(
     let mut earlier: Option<Stats> = None;
     let mut left = args.count;
     while left != Some(0) {
-        let answer = updates.next().await?;
-        let stats = answer.stats.unwrap_or_default();
+        let response = updates.next().await?;
+        let stats = response.stats.unwrap_or_default();
         show(
             session,
             args,
             &mut screen,
-            answer.revision,
+            response.revision,
             &stats,
             earlier.as_ref(),
         )?;

@@ -15,10 +15,10 @@ pub(super) async fn note(session: &Session, weight: Option<u32>) {
         pool: session.pool.clone(),
         stale: session.stale,
     };
-    let Ok(answer) = session.client.get_pool(request).await else {
+    let Ok(response) = session.client.get_pool(request).await else {
         return;
     };
-    let balancing = answer
+    let balancing = response
         .pool
         .and_then(|pool| pool.settings)
         .map(|settings| settings.balancing());

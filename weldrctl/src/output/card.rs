@@ -166,7 +166,7 @@ mod tests {
             health: Some(Health {
                 state: HealthState::Unhealthy.into(),
                 reason: HealthReason::Timeout.into(),
-                description: "no answer within 2 s (3 checks failed in a row)".to_owned(),
+                description: "no response within 2 s (3 checks failed in a row)".to_owned(),
                 since: Some(at(60)),
             }),
             removal_deadline: Some(at(150)),
@@ -179,7 +179,7 @@ mod tests {
             server(&unhealthy, None, at(120), Paint::PLAIN),
             "\
 10.0.0.1:80
-  state             unhealthy (no answer within 2 s (3 checks failed in a row))
+  state             unhealthy (no response within 2 s (3 checks failed in a row))
   since             1m ago, 1970-01-01T00:01:00.000Z
   admin             ready
   weight            1

@@ -1,7 +1,7 @@
 //! How one of several servers is chosen. Pure: each algorithm is a function of a position or of a random
 //! number that the caller gives, so that a worker keeps its own position and shares nothing.
 //!
-//! All of them answer with an index into the servers that may be chosen, in constant or logarithmic time:
+//! All of them response with an index into the servers that may be chosen, in constant or logarithmic time:
 //! a pick among ten thousand servers costs what a pick among ten costs.
 
 mod least_requests;

@@ -126,12 +126,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn time_in_which_the_process_did_not_run_is_given_again() {
-        let (answer, answered) = oneshot::channel();
-        let mut waits = Box::pin(within(SECOND * 2, answered));
+        let (sender, receiver) = oneshot::channel();
+        let mut waits = Box::pin(within(SECOND * 2, receiver));
         assert!((&mut waits).now_or_never().is_none());
         time::advance(SECOND * 60).await;
         assert!((&mut waits).now_or_never().is_none(), "its time is over");
-        answer.send("late").unwrap();
+        sender.send("late").unwrap();
         let (output, running) = waits.await;
         assert_eq!(output, Some(Ok("late")));
         assert!(running.was_interrupted());

@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// Checks that run at once, over all servers of this process: a thousand servers that are added together
-/// are not a burst of packets, and thousands that do not answer leave slots to those that do.
+/// are not a burst of packets, and thousands that do not respond leave slots to those that do.
 static SLOTS: Semaphore = Semaphore::const_new(1024);
 
 /// The task that checks one server; ends when this is dropped.
@@ -295,7 +295,7 @@ where
     }
 
     /// Whether a check failed for a reason of this node. A second interrupted check in a row counts: on a machine that is
-    /// always overloaded, a server that does not answer would stay healthy.
+    /// always overloaded, a server that does not respond would stay healthy.
     fn is_blind_by(&self, failure: &Failure) -> bool {
         failure.is_ours && !(self.is_blind && failure.may_be_of_an_interruption())
     }

@@ -112,7 +112,7 @@ impl From<&Limits> for HeadLimits {
 /// Where the head at the begin of `bytes` ends, after its empty line. `searched`: how many bytes an earlier call
 /// has looked at; it is moved on. `None`: the end has not come yet.
 ///
-/// A head that can no longer become valid is refused before its end: a client that waits for an answer to it
+/// A head that can no longer become valid is refused before its end: a client that waits for a response to it
 /// would wait for its deadline.
 pub(crate) fn end_of_head(bytes: &[u8], searched: &mut usize) -> Result<Option<usize>, HeadDefect> {
     /// Made once: making it takes longer than the search.
@@ -204,7 +204,7 @@ fn parse_field(line: &[u8], at: usize) -> Result<Field, HeadDefect> {
 /// Why a line does not begin with the name of a field and a colon.
 ///
 /// With white space before the colon it is no name: RFC 9112, section 5.1. A request with it must be refused, and an
-/// answer must not be forwarded with it.
+/// response must not be forwarded with it.
 #[cold]
 fn no_name(line: &[u8]) -> HeadDefect {
     if matches!(line.first(), Some(b' ' | b'\t')) {

@@ -113,15 +113,15 @@ pub enum Reason {
     CheckPending,
     /// It refuses connections.
     ConnectionRefused,
-    /// The connection ended before the check had its answer.
+    /// The connection ended before the check had its response.
     ConnectionClosed,
     /// It cannot be reached.
     Unreachable,
-    /// No answer within the check's timeout.
+    /// No response within the check's timeout.
     Timeout,
-    /// It answered with a status that the check does not expect.
+    /// The status of the response is one that the check does not expect.
     ResponseCodeMismatch,
-    /// What it answered is not HTTP, or too long.
+    /// The response is not valid HTTP, or too long.
     InvalidResponse,
     /// draining: it is being removed.
     RemovalInProgress,

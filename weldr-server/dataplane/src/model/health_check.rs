@@ -72,7 +72,7 @@ impl HealthCheck {
 pub enum CheckKind {
     /// Opens a connection and closes it.
     Tcp,
-    /// Asks for a path and compares the status of the answer.
+    /// Asks for a path and compares the status of the response.
     Http(HttpCheck),
 }
 
@@ -207,7 +207,7 @@ impl fmt::Display for CheckOverride {
 pub struct ExpectedStatus(Vec<(u16, u16)>);
 
 impl ExpectedStatus {
-    /// Whether a check that is answered with `status` passes.
+    /// Whether a check that gets a response with `status` passes.
     pub fn contains(&self, status: u16) -> bool {
         self.0
             .iter()

@@ -46,7 +46,7 @@ pub struct PoolSettings {
     pub check: HealthCheck,
     /// How the server of a request is chosen.
     pub balancing: Balancing,
-    /// When no server is healthy: send requests to all that are ready (true), or answer 503 (false).
+    /// When no server is healthy: send requests to all that are ready (true), or response 503 (false).
     pub fail_open: bool,
     /// How long running requests of a removed server may go on.
     pub drain_deadline: Duration,

@@ -24,7 +24,7 @@ pub(super) enum ProxyError {
     BodyBroken,
     #[error("the client closed its connection")]
     ClientGone,
-    #[error("the client stopped taking its answer")]
+    #[error("the client stopped taking its response")]
     ClientStalled,
     #[error("no server can take the request")]
     NoServer(#[from] Unavailable),
@@ -39,27 +39,27 @@ pub(super) enum ProxyError {
     },
     #[error("connecting to server {server} took too long")]
     ConnectTimeout { server: SocketAddr },
-    #[error("server {server} did not begin its answer in time")]
+    #[error("server {server} did not begin its response in time")]
     ResponseTimeout { server: SocketAddr },
     #[error("server {server} stopped taking the request")]
     UploadTimeout { server: SocketAddr },
-    #[error("server {server} closed the connection before it answered")]
+    #[error("server {server} closed the connection before it responded")]
     Closed {
         server: SocketAddr,
         progress: Progress,
         source: io::Error,
     },
-    #[error("the answer of server {server} is not valid HTTP")]
+    #[error("the response of server {server} is not valid HTTP")]
     InvalidResponse {
         server: SocketAddr,
         source: ResponseDefect,
     },
-    #[error("server {server} closed the connection in the middle of its answer")]
+    #[error("server {server} closed the connection in the middle of its response")]
     Truncated {
         server: SocketAddr,
         source: io::Error,
     },
-    #[error("server {server} stopped sending its answer")]
+    #[error("server {server} stopped sending its response")]
     StreamTimeout { server: SocketAddr },
     #[error(
         "server {server} was removed while the request ran, and the deadline of its removal is over"
@@ -78,7 +78,7 @@ pub(super) enum ResponseDefect {
     Chunks(#[source] ChunkDefect),
     #[error("it changes the protocol, and nobody asked for that")]
     UnrequestedUpgrade,
-    #[error("it has too many interim answers before it")]
+    #[error("it has too many interim responses before it")]
     TooManyInterim,
 }
 

@@ -13,8 +13,8 @@ use crate::{
 
 use super::{
     headers::{
-        AnswerHead, ClientFraming, ConnectionOptions, ForwardingContext, Ids, Peer, Prepared,
-        prepare, write_answer, write_interim,
+        ClientFraming, ConnectionOptions, ForwardingContext, Ids, Peer, Prepared, ResponseRewrite,
+        prepare, write_interim, write_response,
     },
     trailers::Trailers,
 };
@@ -31,7 +31,7 @@ pub enum Reading {
     Refused,
     /// They may be the begin of a message.
     Unfinished,
-    /// They are a request that is answered here.
+    /// They are a request to the proxy itself.
     Here,
     /// They begin with a message.
     Whole(Message),
@@ -49,7 +49,7 @@ pub struct Message {
 }
 
 /// Reads a request from the begin of `bytes`, of which `piece` come at a time.
-pub fn read_request(bytes: &[u8], piece: usize, policy: &HttpPolicy) -> Reading {
+pub fn rewrite_request(bytes: &[u8], piece: usize, policy: &HttpPolicy) -> Reading {
     let mut input = Input::new(bytes, piece);
     let head = match input.head(true) {
         Ok(Some(head)) => head,
@@ -69,7 +69,7 @@ pub fn read_request(bytes: &[u8], piece: usize, policy: &HttpPolicy) -> Reading 
     };
     match prepare(&head, &request, &fields, &context, Vec::new()) {
         Err(_) => Reading::Refused,
-        Ok(Prepared::AnswerHere(_)) => Reading::Here,
+        Ok(Prepared::ToProxy(_)) => Reading::Here,
         Ok(Prepared::Forward(request)) => {
             let chunked = request.framing == Framing::Chunked;
             let decoder = Decoder::from(request.framing);
@@ -80,7 +80,7 @@ pub fn read_request(bytes: &[u8], piece: usize, policy: &HttpPolicy) -> Reading 
 
 /// Reads a response from `bytes`, of which `piece` come at a time and after which the server closes. An interim
 /// response is a message of its own. `strict`: as for a pool whose responses are read strictly.
-pub fn read_answer(bytes: &[u8], piece: usize, to_head: bool, strict: bool) -> Reading {
+pub fn rewrite_response(bytes: &[u8], piece: usize, to_head: bool, strict: bool) -> Reading {
     let rules = ResponseRules {
         limits: LIMITS,
         strictness: Strictness::from(strict),
@@ -111,7 +111,7 @@ pub fn read_answer(bytes: &[u8], piece: usize, to_head: bool, strict: bool) -> R
         });
     }
     let client = ClientFraming::of(framing, line.status, to_head, Version::Http11);
-    let how = AnswerHead {
+    let how = ResponseRewrite {
         options: &ConnectionOptions::of(&head, &fields),
         framing: client,
         client: Version::Http11,
@@ -120,7 +120,7 @@ pub fn read_answer(bytes: &[u8], piece: usize, to_head: bool, strict: bool) -> R
         date: None,
     };
     let chunked = client == ClientFraming::Chunked;
-    write_answer(&mut written, &head, &line, &fields, &how);
+    write_response(&mut written, &head, &line, &fields, &how);
     input.body(
         Decoder::of_response(framing, rules.strictness),
         written,

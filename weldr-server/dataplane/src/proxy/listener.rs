@@ -161,7 +161,7 @@ fn take(context: &WorkerContext, listener: &net::TcpListener) -> io::Result<Acce
     taken
 }
 
-/// Lets new connections in, or none for a moment: clients repeat a SYN that was not answered.
+/// Lets new connections in, or none for a moment: clients repeat a SYN that got no SYN-ACK.
 fn allow_new_connections(listener: &net::TcpListener, allow: bool) {
     let set = if allow {
         transport::accept_new_connections(listener)

@@ -9,7 +9,7 @@ use http::StatusCode;
 use crate::snapshot::Unavailable;
 
 use super::{
-    error::ProxyError, failure_log::with_causes, headers::LocalAnswer, message::ClientAccepts,
+    error::ProxyError, failure_log::with_causes, headers::ProxyRequest, message::ClientAccepts,
 };
 
 /// A response that no server made. The fields of its framing and of its connection are not part of it.
@@ -58,13 +58,13 @@ impl LocalReply {
     }
 
     /// The reply to a request for the proxy itself.
-    pub(super) fn to_proxy_request(answer: LocalAnswer) -> Self {
-        let (field, body) = match answer {
-            LocalAnswer::Options => {
+    pub(super) fn to_proxy_request(request: ProxyRequest) -> Self {
+        let (field, body) = match request {
+            ProxyRequest::Options => {
                 let methods = "GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS, TRACE";
                 (("Allow", Cow::Borrowed(methods)), Vec::new())
             }
-            LocalAnswer::Trace(seen) => (("Content-Type", Cow::Borrowed("message/http")), seen),
+            ProxyRequest::Trace(seen) => (("Content-Type", Cow::Borrowed("message/http")), seen),
         };
         Self {
             status: 200,
@@ -112,10 +112,10 @@ fn sentence(error: &ProxyError) -> String {
         }
         ProxyError::Connect { .. } => "no connection to a server".to_owned(),
         ProxyError::ConnectTimeout { .. } => "connecting to a server took too long".to_owned(),
-        ProxyError::ResponseTimeout { .. } => "the server did not answer in time".to_owned(),
+        ProxyError::ResponseTimeout { .. } => "the server did not respond in time".to_owned(),
         ProxyError::UploadTimeout { .. } => "the server stopped taking the request".to_owned(),
         ProxyError::Closed { .. } => {
-            "the server closed the connection before it answered".to_owned()
+            "the server closed the connection before it responded".to_owned()
         }
         ProxyError::InvalidResponse { source, .. } => {
             format!(
@@ -124,9 +124,9 @@ fn sentence(error: &ProxyError) -> String {
             )
         }
         ProxyError::Truncated { .. } => {
-            "the server closed the connection in the middle of its answer".to_owned()
+            "the server closed the connection in the middle of its response".to_owned()
         }
-        ProxyError::StreamTimeout { .. } => "the server stopped sending its answer".to_owned(),
+        ProxyError::StreamTimeout { .. } => "the server stopped sending its response".to_owned(),
         ProxyError::Removed { .. } => "the server was removed while the request ran".to_owned(),
         ProxyError::HeadTimeout
         | ProxyError::BodyTimeout

@@ -87,13 +87,13 @@ impl<'w> RequestTally<'w> {
     }
 
     /// The head of the response came, `at` this moment, and goes out.
-    pub(super) fn answered(&mut self, status: u16, at: Instant) {
+    pub(super) fn response_started(&mut self, status: u16, at: Instant) {
         self.log_fields.times.first_byte = Some(at.saturating_duration_since(self.begun));
-        self.answered_here(status);
+        self.replied(status);
     }
 
     /// A response of our own goes out.
-    pub(super) fn answered_here(&mut self, status: u16) {
+    pub(super) fn replied(&mut self, status: u16) {
         self.counters().statuses.record(status);
         self.failed = status >= 500;
         self.log_fields.status = status;
@@ -201,7 +201,7 @@ impl<'w> AttemptTally<'w> {
     }
 
     /// The server's head came, `at` this moment.
-    pub(super) fn answered(&mut self, status: u16, at: Instant) {
+    pub(super) fn response_started(&mut self, status: u16, at: Instant) {
         let counters = self.counters();
         let took = at.saturating_duration_since(self.begun);
         counters.latency.record(took);
@@ -214,7 +214,7 @@ impl<'w> AttemptTally<'w> {
         self.failed = true;
     }
 
-    /// Bytes of the body that it was sent, and of the body that it answered.
+    /// Bytes of the body that it was sent, and of the body of its response.
     pub(super) fn passed(&self, sent: u64, received: u64) {
         self.counters().bytes_sent.add(sent);
         self.counters().bytes_received.add(received);

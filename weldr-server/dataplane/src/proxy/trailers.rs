@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn what_frames_or_routes_is_refused_in_requests_and_dropped_from_answers() {
+    fn what_frames_or_routes_is_refused_in_requests_and_dropped_from_responses() {
         for line in [
             "Content-Length: 5",
             "Transfer-Encoding: chunked",

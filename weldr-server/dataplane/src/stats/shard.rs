@@ -34,7 +34,7 @@ impl<T: Default> Sharded<T> {
     }
 }
 
-/// How many answers had a status of each class.
+/// How many responses had a status of each class.
 #[derive(Debug, Default)]
 pub struct Statuses([Counter; 5]);
 
@@ -67,7 +67,7 @@ pub struct ClientShard {
     pub in_flight: Gauge,
     /// Requests that ended well for the client; see `Stats.client` in the proto.
     pub success: Counter,
-    /// Requests that were answered 5xx or broken off by us or a server.
+    /// Requests that got a 5xx response or were broken off by us or a server.
     pub failed: Counter,
     /// Attempts on servers that ended well.
     pub server_success: Counter,
@@ -75,7 +75,7 @@ pub struct ClientShard {
     pub server_failed: Counter,
     /// Bytes of request bodies.
     pub bytes_received: Counter,
-    /// Bytes of answer bodies.
+    /// Bytes of response bodies.
     pub bytes_sent: Counter,
     /// Attempts after the first one of a request.
     pub retries: Counter,
@@ -98,17 +98,17 @@ pub struct ClientShard {
 pub struct ServerShard {
     /// Requests that run on it.
     pub in_flight: Gauge,
-    /// Attempts that ended well: with a whole answer that is not 5xx, or because the client went away.
+    /// Attempts that ended well: with a whole response that is not 5xx, or because the client went away.
     pub success: Counter,
     /// Bytes of request bodies.
     pub bytes_sent: Counter,
-    /// Bytes of answer bodies.
+    /// Bytes of response bodies.
     pub bytes_received: Counter,
-    /// The times to the heads of answers.
+    /// The times to the heads of responses.
     pub latency: Histogram,
-    /// The statuses that it answered.
+    /// The statuses of its responses.
     pub statuses: Statuses,
-    /// Attempts that failed: connect error, timeout, broken answer or 5xx.
+    /// Attempts that failed: connect error, timeout, broken response or 5xx.
     pub failed: Counter,
     /// Connections that are open, idle ones included.
     pub connections: Gauge,

@@ -11,7 +11,7 @@ pub struct Outcomes {
     pub failed: u64,
 }
 
-/// How many answers had a status of each class, from 1xx to 5xx.
+/// How many responses had a status of each class, from 1xx to 5xx.
 pub type StatusTotals = [u64; 5];
 
 /// The counts of the process.

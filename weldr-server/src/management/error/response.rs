@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn who_speaks_grpc_is_answered_in_grpc() {
+    fn a_grpc_client_gets_a_grpc_error() {
         let asks = |content_type: &str| {
             let value = content_type.parse().unwrap();
             let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, value)]);

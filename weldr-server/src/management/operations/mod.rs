@@ -141,7 +141,7 @@ impl Operations {
     }
 }
 
-/// The error of a read that cannot be answered.
+/// The error of a read that fails.
 fn of_read(error: ProposeError) -> Error {
     match error {
         // Nothing was to be written.

@@ -73,9 +73,9 @@ async fn when_the_node_stops_a_running_call_may_finish_and_idle_connections_end(
     soon(idle.read_to_end(&mut Vec::new())).await.unwrap();
     assert!(!node.served.is_finished(), "a call still runs");
     running.write_all(body.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    soon(running.read_to_string(&mut answer)).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
+    let mut response = String::new();
+    soon(running.read_to_string(&mut response)).await.unwrap();
+    assert!(response.starts_with("HTTP/1.1 201 "), "{response}");
     soon(node.served).await.unwrap();
     assert!(
         TcpStream::connect(node.address).await.is_err(),

@@ -25,9 +25,9 @@ async fn readyz_says_which() {
         (Status::Stopping, 503, "stopping"),
     ] {
         node.readiness.send_replace(Readiness::of(told));
-        let answer = ask(node.address, "GET", "/readyz").await;
+        let response = ask(node.address, "GET", "/readyz").await;
         assert_eq!(
-            (answer.status.as_u16(), answer.json()),
+            (response.status.as_u16(), response.json()),
             (status, json!({"status": word, "reasons": []}))
         );
         assert_eq!(ask(node.address, "GET", "/healthz").await.status, 200);
@@ -51,8 +51,8 @@ async fn readyz_says_why() {
         ],
         ..Readiness::of(Status::Unready)
     });
-    let answer = ask(node.address, "GET", "/readyz").await;
-    assert_eq!(answer.status, 503);
+    let response = ask(node.address, "GET", "/readyz").await;
+    assert_eq!(response.status, 503);
     let reasons = json!([
         {
             "code": "task_stalled",
@@ -66,7 +66,7 @@ async fn readyz_says_why() {
         },
     ]);
     assert_eq!(
-        answer.json(),
+        response.json(),
         json!({"status": "unready", "reasons": reasons})
     );
 }
@@ -88,7 +88,7 @@ async fn grpc_health_follows_and_its_watchers_hear_the_end() {
             (Status::Ready, ServingStatus::Serving),
         ] {
             node.readiness.send_replace(Readiness::of(told));
-            let is = |answer: HealthCheckResponse| answer.status() == status;
+            let is = |response: HealthCheckResponse| response.status() == status;
             while !is(soon(stream.message()).await.unwrap().unwrap()) {}
         }
     }

@@ -22,19 +22,19 @@ async fn remove(node: &TestNode, deadline: Option<i64>) -> v1::RemoveServerRespo
         ..v1::RemoveServerRequest::default()
     };
     let mut client = node.client();
-    let answer = soon(client.remove_server(request)).await;
-    answer.unwrap().into_inner()
+    let response = soon(client.remove_server(request)).await;
+    response.unwrap().into_inner()
 }
 
 #[tokio::test]
 async fn an_idle_server_is_gone_when_the_call_returns() {
     let node = TestNode::start().await;
     added(&node).await;
-    let answer = remove(&node, None).await;
-    assert!(answer.removed);
-    assert_eq!(answer.server.unwrap().address, ADDRESS);
+    let response = remove(&node, None).await;
+    assert!(response.removed);
+    assert_eq!(response.server.unwrap().address, ADDRESS);
     assert!(node.snapshots.current().pool.servers.is_empty());
-    assert_eq!(answer.revision, 3, "added, draining, gone");
+    assert_eq!(response.revision, 3, "added, draining, gone");
 }
 
 #[tokio::test]
@@ -44,14 +44,14 @@ async fn a_busy_server_drains_and_says_what_runs() {
     let live = node.live(ADDRESS);
     live.shards.of(0).in_flight.rise();
     live.shards.of(0).in_flight.rise();
-    let answer = remove(&node, Some(60)).await;
-    assert!(!answer.removed);
-    let server = answer.server.unwrap();
+    let response = remove(&node, Some(60)).await;
+    assert!(!response.removed);
+    let server = response.server.unwrap();
     assert_eq!(server.in_flight, 2);
     assert_eq!(server.health.unwrap().state(), v1::HealthState::Draining);
     assert!(server.removal_deadline.is_some());
     let revision = remove(&node, None).await.revision;
-    assert_eq!(revision, answer.revision, "asking again changes nothing");
+    assert_eq!(revision, response.revision, "asking again changes nothing");
     live.shards.of(0).in_flight.fall();
     live.shards.of(0).in_flight.fall();
     let empty = |snapshot: &crate::snapshot::Snapshot| snapshot.pool.servers.is_empty();
@@ -63,9 +63,9 @@ async fn without_a_deadline_a_busy_server_is_gone_at_once() {
     let node = TestNode::start().await;
     added(&node).await;
     node.live(ADDRESS).shards.of(0).in_flight.rise();
-    let answer = remove(&node, Some(0)).await;
-    assert!(answer.removed);
-    assert_eq!(answer.server.unwrap().address, ADDRESS);
+    let response = remove(&node, Some(0)).await;
+    assert!(response.removed);
+    assert_eq!(response.server.unwrap().address, ADDRESS);
 }
 
 /// Zero running requests are final only after each worker has dropped its older snapshot.
@@ -74,8 +74,11 @@ async fn a_worker_that_has_not_seen_the_removal_may_still_choose_the_server() {
     let node = TestNode::start().await;
     added(&node).await;
     let mut worker = node.worker();
-    let answer = remove(&node, None).await;
-    assert!(!answer.removed, "it drains until the worker says otherwise");
+    let response = remove(&node, None).await;
+    assert!(
+        !response.removed,
+        "it drains until the worker says otherwise"
+    );
     worker.acknowledge();
     let empty = |snapshot: &crate::snapshot::Snapshot| snapshot.pool.servers.is_empty();
     soon(node.snapshots.wait_until(empty)).await.unwrap();

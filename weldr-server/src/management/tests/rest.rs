@@ -136,10 +136,10 @@ async fn ipv6_is_said_in_any_way() {
     let node = TestNode::start().await;
     for ip in ["::1", "[::1]"] {
         let body = json!({"ip": ip, "port": "80"}).to_string();
-        let answer = send(node.address, "POST", "/servers", &[], body).await;
-        assert!(answer.status.is_success());
-        assert_eq!(answer.header("location"), "/servers/::1/80");
-        assert_eq!(answer.json()["address"], "[::1]:80");
+        let response = send(node.address, "POST", "/servers", &[], body).await;
+        assert!(response.status.is_success());
+        assert_eq!(response.header("location"), "/servers/::1/80");
+        assert_eq!(response.json()["address"], "[::1]:80");
     }
     for path in [
         "::1/80",
@@ -149,17 +149,17 @@ async fn ipv6_is_said_in_any_way() {
         "0:0::1/80",
         "::1/80/",
     ] {
-        let answer = ask(node.address, "GET", &format!("/servers/{path}")).await;
-        assert_eq!(answer.status, 200, "{path}");
-        assert_eq!(answer.json()["ip"], "::1");
+        let response = ask(node.address, "GET", &format!("/servers/{path}")).await;
+        assert_eq!(response.status, 200, "{path}");
+        assert_eq!(response.json()["ip"], "::1");
     }
     assert_eq!(
         ask(node.address, "DELETE", "/servers/::1/80").await.status,
         200
     );
     let mapped = r#"{"ip":"::ffff:127.0.0.1","port":81}"#;
-    let answer = send(node.address, "POST", "/servers", &[], mapped).await;
-    assert_eq!(answer.json()["address"], "127.0.0.1:81");
+    let response = send(node.address, "POST", "/servers", &[], mapped).await;
+    assert_eq!(response.json()["address"], "127.0.0.1:81");
 }
 
 #[tokio::test]
@@ -195,9 +195,9 @@ async fn the_pool_is_shown_and_changed() {
 
     let patch = r#"{"check":{"interval_seconds":1},"balancing":"least_requests","fail_open":false,
         "drain_deadline_seconds":0.5,"deregister_after_seconds":60,"strict_responses":true}"#;
-    let answer = send(node.address, "PATCH", "/pool", &[], patch).await;
-    assert_eq!(answer.status, 200);
-    let changed = answer.json();
+    let response = send(node.address, "PATCH", "/pool", &[], patch).await;
+    assert_eq!(response.status, 200);
+    let changed = response.json();
     assert_eq!(changed["check"]["interval_seconds"], 1);
     assert_eq!(
         changed["check"]["timeout_seconds"], 2,
@@ -247,9 +247,9 @@ async fn the_root_lists_what_there_is() {
     for link in links["links"].as_array().unwrap() {
         let path = link["href"].as_str().unwrap();
         let path = path.replace("{ip}", "127.0.0.1").replace("{port}", "1");
-        let answer = ask(node.address, "OPTIONS", &path).await;
-        assert_eq!(answer.status, 405);
-        let mut allowed: Vec<&str> = answer.header("allow").split(',').collect();
+        let response = ask(node.address, "OPTIONS", &path).await;
+        assert_eq!(response.status, 405);
+        let mut allowed: Vec<&str> = response.header("allow").split(',').collect();
         allowed.retain(|method| *method != "HEAD");
         allowed.sort_unstable();
         let mut listed: Vec<&str> = link["methods"]

@@ -214,7 +214,7 @@ async fn what_is_not_there_is_told_in_json() {
 }
 
 #[tokio::test]
-async fn a_body_of_a_mebibyte_is_answered() {
+async fn a_body_of_a_mebibyte_is_accepted() {
     let node = TestNode::start().await;
     for size in [64 * 1024 + 1, 1 << 20] {
         let refused = send(node.address, "POST", "/servers", &[], vec![b' '; size]).await;
@@ -240,12 +240,12 @@ async fn who_sends_too_much_is_not_cut_off() {
     stream.write_all(head.as_bytes()).await.unwrap();
     for _ in 0..8 {
         soon(stream.write_all(&vec![b' '; 1 << 17])).await.unwrap();
-        // Time enough for an answer that came too early to be followed by the end of the connection.
+        // Time enough for a response that came too early to be followed by the end of the connection.
         ask(node.address, "GET", "/healthz").await;
     }
-    let mut answer = String::new();
-    soon(stream.read_to_string(&mut answer)).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    let mut response = String::new();
+    soon(stream.read_to_string(&mut response)).await.unwrap();
+    assert!(response.starts_with("HTTP/1.1 413 "), "{response}");
 }
 
 #[tokio::test]
@@ -255,9 +255,9 @@ async fn who_asks_before_sending_too_much_is_told_before() {
                 Expect: 100-continue\r\n\r\n";
     let mut stream = TcpStream::connect(node.address).await.unwrap();
     stream.write_all(head.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    soon(stream.read_to_string(&mut answer)).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    let mut response = String::new();
+    soon(stream.read_to_string(&mut response)).await.unwrap();
+    assert!(response.starts_with("HTTP/1.1 413 "), "{response}");
 }
 
 #[tokio::test]

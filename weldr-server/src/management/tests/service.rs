@@ -267,14 +267,14 @@ async fn reflection_names_the_services() {
     };
     let mut client = ServerReflectionClient::new(node.channel());
     let requests = futures_util::stream::iter([request]);
-    let mut answers = client
+    let mut responses = client
         .server_reflection_info(requests)
         .await
         .unwrap()
         .into_inner();
-    let answer = soon(answers.message()).await.unwrap().unwrap();
-    let Some(MessageResponse::ListServicesResponse(list)) = answer.message_response else {
-        panic!("{answer:?}");
+    let response = soon(responses.message()).await.unwrap().unwrap();
+    let Some(MessageResponse::ListServicesResponse(list)) = response.message_response else {
+        panic!("{response:?}");
     };
     let names: Vec<String> = list
         .service

@@ -28,7 +28,7 @@ const STRICT: ResponseRules = ResponseRules {
 
 /// Long enough that only a check without an end meets it.
 const PATIENT: Duration = Duration::from_secs(20);
-/// For servers that never answer.
+/// For servers that never respond.
 const SHORT: Duration = Duration::from_millis(50);
 
 fn tcp() -> HealthCheck {
@@ -62,14 +62,14 @@ fn invalid(why: &str) -> Result<(), Failure> {
     failed(Reason::InvalidResponse, &detail)
 }
 
-/// A server that takes one connection, reads the head of a request, writes `answer` and waits for the
+/// A server that takes one connection, reads the head of a request, writes `response` and waits for the
 /// end of the connection. Gives the head.
-async fn answering(answer: &'static [u8]) -> (SocketAddr, JoinHandle<String>) {
+async fn responding_with(response: &'static [u8]) -> (SocketAddr, JoinHandle<String>) {
     let (address, connection) = accepting().await;
     let server = tokio::spawn(async move {
         let mut stream = connection.await.unwrap();
         let head = read_head(&mut stream).await;
-        stream.write_all(answer).await.unwrap();
+        stream.write_all(response).await.unwrap();
         let _ = stream.read(&mut [0]).await;
         head
     });
@@ -104,9 +104,9 @@ async fn read_head(stream: &mut TcpStream) -> String {
     String::from_utf8(head).unwrap()
 }
 
-/// What an HTTP check makes of `answer`.
-async fn check_of(answer: &'static [u8]) -> Result<(), Failure> {
-    let (address, _server) = answering(answer).await;
+/// What an HTTP check makes of `response`.
+async fn check_of(response: &'static [u8]) -> Result<(), Failure> {
+    let (address, _server) = responding_with(response).await;
     probe(address, &http(), LENIENT).await
 }
 
@@ -140,7 +140,7 @@ async fn who_accepts_passes_a_tcp_check() {
 #[tokio::test]
 async fn the_port_of_the_check_is_the_one_that_is_checked() {
     let (traffic, _socket) = refusing();
-    let (address, _server) = answering(b"HTTP/1.1 204 No Content\r\n\r\n").await;
+    let (address, _server) = responding_with(b"HTTP/1.1 204 No Content\r\n\r\n").await;
     let check = HealthCheck {
         port: Some(address.port()),
         ..http()
@@ -151,7 +151,7 @@ async fn the_port_of_the_check_is_the_one_that_is_checked() {
 #[tokio::test]
 async fn the_request_is_what_the_check_says() {
     let ok = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
-    let (address, server) = answering(ok).await;
+    let (address, server) = responding_with(ok).await;
     let check = http_as(HttpCheck {
         path: "/health?full=1".into(),
         host: Some("shop.example".into()),
@@ -174,7 +174,7 @@ async fn the_request_is_what_the_check_says() {
 
 #[tokio::test]
 async fn without_a_host_it_asks_for_the_address() {
-    let (address, server) = answering(b"HTTP/1.0 200 OK\r\n\r\n").await;
+    let (address, server) = responding_with(b"HTTP/1.0 200 OK\r\n\r\n").await;
     assert_eq!(probe(address, &http(), LENIENT).await, Ok(()));
     let head = server.await.unwrap();
     assert!(head.contains(&format!("\r\nHost: {address}\r\n")), "{head}");
@@ -196,7 +196,7 @@ async fn the_status_decides() {
             "status 500 instead of 200-399"
         )
     );
-    let (address, _server) = answering(b"HTTP/1.1 404 Not Found\r\n\r\n").await;
+    let (address, _server) = responding_with(b"HTTP/1.1 404 Not Found\r\n\r\n").await;
     let check = http_as(HttpCheck {
         expected_status: "200,404".parse().unwrap(),
         ..HttpCheck::default()
@@ -205,7 +205,7 @@ async fn the_status_decides() {
 }
 
 #[tokio::test]
-async fn interim_answers_are_not_the_answer() {
+async fn interim_responses_are_not_the_response() {
     let interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n\
         HTTP/1.1 200 OK\r\n\r\n";
     assert_eq!(check_of(interim).await, Ok(()));
@@ -276,7 +276,7 @@ async fn a_check_judges_as_the_traffic_does() {
         b"HTTP/1.1 200 OK\r\nContent-Length : 1, 1\r\n\r\n",
     ] {
         assert_eq!(check_of(response).await, Ok(()), "{response:?}");
-        let (address, _server) = answering(response).await;
+        let (address, _server) = responding_with(response).await;
         let reason = probe(address, &http(), STRICT).await.unwrap_err().reason;
         assert_eq!(reason, Reason::InvalidResponse, "{response:?}");
     }
@@ -315,7 +315,7 @@ async fn who_speaks_before_it_is_asked_fails() {
 }
 
 #[tokio::test]
-async fn who_closes_before_the_answer_fails() {
+async fn who_closes_before_the_response_fails() {
     let closed = failed(
         Reason::ConnectionClosed,
         "connection closed before the response",
@@ -356,7 +356,7 @@ async fn who_resets_fails() {
 
 #[tokio::test]
 async fn who_is_silent_runs_out_of_time() {
-    let (address, _server) = answering(b"").await;
+    let (address, _server) = responding_with(b"").await;
     let check = HealthCheck {
         timeout: SHORT,
         ..http()

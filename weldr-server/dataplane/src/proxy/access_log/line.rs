@@ -32,7 +32,7 @@ pub(in crate::proxy) struct Entry<'a> {
     pub(in crate::proxy) status: u16,
     /// Of the request's body.
     pub(in crate::proxy) bytes_received: u64,
-    /// Of the answer's body.
+    /// Of the response's body.
     pub(in crate::proxy) bytes_sent: u64,
     pub(in crate::proxy) server: Option<SocketAddr>,
     pub(in crate::proxy) retries: u32,
@@ -50,9 +50,9 @@ pub(in crate::proxy) struct Times {
     pub(in crate::proxy) queue: Duration,
     /// For a new connection; `None` when there was one.
     pub(in crate::proxy) connect: Option<Duration>,
-    /// Until the head of the answer was here.
+    /// Until the head of the response was here.
     pub(in crate::proxy) first_byte: Option<Duration>,
-    /// Until the end of the answer.
+    /// Until the end of the response.
     pub(in crate::proxy) total: Duration,
 }
 

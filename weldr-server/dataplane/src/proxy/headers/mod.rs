@@ -4,20 +4,20 @@
 //! was there, and passes the rest on as it came. So lines are copied, not rebuilt: names keep their case, values their
 //! bytes, and fields their order.
 
-mod answer;
 mod client;
 mod forwarded;
 mod forwarding;
 mod lines;
 mod refusal;
 mod request;
+mod response;
 mod trace;
 mod via;
 
-pub(super) use answer::{AnswerHead, ClientFraming, write_answer, write_interim};
 pub(super) use client::ClientAddress;
 pub(super) use forwarding::Peer;
 pub(super) use lines::ConnectionOptions;
 pub(super) use refusal::Refusal;
-pub(super) use request::{FieldSpans, ForwardingContext, LocalAnswer, Prepared, Request, prepare};
+pub(super) use request::{FieldSpans, ForwardingContext, Prepared, ProxyRequest, Request, prepare};
+pub(super) use response::{ClientFraming, ResponseRewrite, write_interim, write_response};
 pub(super) use trace::Ids;

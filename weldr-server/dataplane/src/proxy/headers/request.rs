@@ -92,12 +92,12 @@ pub(in crate::proxy) enum Prepared {
     /// It is sent to a server.
     Forward(Request),
     /// Its Max-Forwards says that it ends here: RFC 9110, section 7.6.2.
-    AnswerHere(LocalAnswer),
+    ToProxy(ProxyRequest),
 }
 
-/// An answer to a request that asks for the proxy itself.
+/// A request whose final recipient is the proxy itself.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::proxy) enum LocalAnswer {
+pub(in crate::proxy) enum ProxyRequest {
     /// To OPTIONS.
     Options,
     /// To TRACE: what came, without what is secret.
@@ -133,7 +133,7 @@ pub(in crate::proxy) fn prepare(
     }
     let forwards = max_forwards(head, method, fields);
     if forwards == Some(0) {
-        return Ok(Prepared::AnswerHere(answer_here(head, method, fields)));
+        return Ok(Prepared::ToProxy(proxy_request(head, method, fields)));
     }
     refuse_loop(head, fields, &context.policy.pseudonym)?;
     let options = ConnectionOptions::of(head, fields);
@@ -243,9 +243,9 @@ fn max_forwards(head: &[u8], method: &[u8], fields: &[Field]) -> Option<u64> {
     parse_decimal(field.value.of(head))
 }
 
-fn answer_here(head: &[u8], method: &[u8], fields: &[Field]) -> LocalAnswer {
+fn proxy_request(head: &[u8], method: &[u8], fields: &[Field]) -> ProxyRequest {
     if method != b"TRACE" {
-        return LocalAnswer::Options;
+        return ProxyRequest::Options;
     }
     let first_field = fields
         .first()
@@ -258,7 +258,7 @@ fn answer_here(head: &[u8], method: &[u8], fields: &[Field]) -> LocalAnswer {
         )
     });
     seen.extend_from_slice(b"\r\n");
-    LocalAnswer::Trace(seen)
+    ProxyRequest::Trace(seen)
 }
 
 /// `TE: trailers`, which is about this hop, and which we can keep.

@@ -294,11 +294,11 @@ fn max_forwards_counts_down_and_ends_here() {
     let options = prepared("OPTIONS * HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n\r\n");
     assert!(matches!(
         options,
-        Ok(Prepared::AnswerHere(LocalAnswer::Options))
+        Ok(Prepared::ToProxy(ProxyRequest::Options))
     ));
     let trace =
         prepared("TRACE / HTTP/1.1\r\nHost: a\r\nCookie: secret\r\nMax-Forwards: 0\r\n\r\n");
-    let Ok(Prepared::AnswerHere(LocalAnswer::Trace(seen))) = trace else {
+    let Ok(Prepared::ToProxy(ProxyRequest::Trace(seen))) = trace else {
         panic!("{trace:?}");
     };
     assert_eq!(

@@ -19,7 +19,7 @@ const GRACE: Duration = Duration::from_millis(250);
 const STILL: Duration = Duration::from_secs(1);
 /// How often the connection is checked.
 const LOOK: Duration = Duration::from_millis(50);
-/// An interim response. Every client must skip it (RFC 9110, section 15.2); the kernel of a client that is gone answers
+/// An interim response. Every client must skip it (RFC 9110, section 15.2); the kernel of a client that is gone replies
 /// with a reset.
 const PROBE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 

@@ -14,7 +14,7 @@ use crate::proxy::{
     batching::DeferredWrite,
     error::{ProxyError, ResponseDefect},
     flow::Flow,
-    headers::{AnswerHead, ClientFraming, ConnectionOptions, write_answer, write_interim},
+    headers::{ClientFraming, ConnectionOptions, ResponseRewrite, write_interim, write_response},
     trailers::Trailers,
     transport::Cork,
 };
@@ -95,7 +95,7 @@ impl Exchange<'_> {
         let closes = until_close || self.must_close(response.status, keeps);
         let is_dated = fields.iter().any(|field| field.known == Known::Date);
         let date = (!is_dated).then(|| self.context.date());
-        let how = AnswerHead {
+        let how = ResponseRewrite {
             options: &options,
             framing: client_framing,
             client: accepts.version,
@@ -103,7 +103,7 @@ impl Exchange<'_> {
             switches,
             date: date.as_ref().map(<[u8; 29]>::as_slice),
         };
-        write_answer(&mut self.response.head, head, &response, &fields, &how);
+        write_response(&mut self.response.head, head, &response, &fields, &how);
         let trailers = Trailers::OfResponse {
             wanted: self.request.takes_trailers,
             strictness: rules.strictness,

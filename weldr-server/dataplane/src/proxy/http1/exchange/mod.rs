@@ -133,10 +133,10 @@ impl<'a> Exchange<'a> {
         match self.poll_response(cx)? {
             Progressed::Done => return Poll::Ready(Ok(())),
             Progressed::Deferred => return Poll::Pending,
-            Progressed::Waits(answer) => {
-                let undecided = answer == Waits::Head && waits.is_some();
+            Progressed::Waits(reason) => {
+                let undecided = reason == Waits::Head && waits.is_some();
                 if !undecided {
-                    waits = Some(answer);
+                    waits = Some(reason);
                 }
             }
         }
@@ -388,7 +388,7 @@ impl<'a> Exchange<'a> {
     }
 
     /// The status of the response, once there is one, and when it came.
-    pub(super) fn answered(&self) -> Option<(u16, Instant)> {
+    pub(super) fn response_started(&self) -> Option<(u16, Instant)> {
         Some((self.response.status, self.response.first_byte?))
     }
 

@@ -141,10 +141,12 @@ impl Attempt for Http1Attempt<'_> {
         let outcome = poll_fn(|cx| {
             let polled = exchange.poll(cx);
             let failed = matches!(polled, Poll::Ready(Err(_)));
-            if let (Some((status, at)), false, false) = (exchange.answered(), has_head, failed) {
+            if let (Some((status, at)), false, false) =
+                (exchange.response_started(), has_head, failed)
+            {
                 has_head = true;
-                attempt.answered(status, at);
-                tally.answered(status, at);
+                attempt.response_started(status, at);
+                tally.response_started(status, at);
             }
             let (sent, received) = exchange.take_uncounted();
             attempt.passed(sent, received);

@@ -46,8 +46,8 @@ pub(super) async fn serve(
             context.buffers.take_head_back(head);
             return after;
         }
-        Ok(Prepared::AnswerHere(answer)) => {
-            let reply = LocalReply::to_proxy_request(answer);
+        Ok(Prepared::ToProxy(request)) => {
+            let reply = LocalReply::to_proxy_request(request);
             send_reply(context, client, accepts, &mut tally, &reply, true).await
         }
         Err(refusal) => fail(context, client, accepts, &mut tally, &refusal.into(), true).await,
@@ -119,7 +119,7 @@ fn read(context: &WorkerContext, client: &mut Client, length: usize) -> ReadRequ
     let prepared = prepare(head, &request, &fields, &forwarding, context.buffers.head());
     let line = match &prepared {
         Ok(Prepared::Forward(_)) => Vec::new(),
-        Ok(Prepared::AnswerHere(_)) | Err(_) => line_for_log(context, head),
+        Ok(Prepared::ToProxy(_)) | Err(_) => line_for_log(context, head),
     };
     let log = context.access_log.as_ref();
     let forwarded_client = log.and_then(|_| client.peer.client(head, &fields, &context.http));
@@ -195,7 +195,7 @@ async fn fail(
     }
     tally.ended_by(error);
     if matches!(error, ProxyError::ClientGone | ProxyError::ClientStalled) {
-        tally.answered_here(error.verdict().status);
+        tally.replied(error.verdict().status);
         return After::Cut;
     }
     let close = close || error.is_clients_fault() || context.closes_connections();
@@ -213,7 +213,7 @@ async fn send_reply(
 ) -> After {
     let mut out = Vec::new();
     write_reply(&mut out, reply, accepts, close, &context.date());
-    tally.answered_here(reply.status);
+    tally.replied(reply.status);
     let written: io::Result<()> = client.write_all(context, &out).await;
     match written {
         Ok(()) => {

@@ -1,4 +1,4 @@
-//! The head of a server's answer, as the client gets it.
+//! The head of a server's response, as the client gets it.
 
 use super::{
     lines::{ConnectionOptions, copy_lines, write_field},
@@ -10,10 +10,10 @@ use crate::{
     proxy::text::write_decimal,
 };
 
-/// Who says in `Via` that it passed an answer on: which node it was is for servers to know.
+/// Who says in `Via` that it passed a response on: which node it was is for servers to know.
 const NAME: &[u8] = Pseudonym::PRODUCT.as_bytes();
 
-/// How the body of an answer is framed for the client.
+/// How the body of a response is framed for the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::proxy) enum ClientFraming {
     /// No body, and nothing about one.
@@ -27,7 +27,7 @@ pub(in crate::proxy) enum ClientFraming {
 }
 
 impl ClientFraming {
-    /// Of an answer with this status, to a request that was HEAD or not, to a client of this version.
+    /// Of a response with this status, to a request that was HEAD or not, to a client of this version.
     pub(in crate::proxy) fn of(
         framing: ResponseFraming,
         status: u16,
@@ -50,27 +50,27 @@ impl ClientFraming {
 
 /// What decides how a head is written.
 #[derive(Debug)]
-pub(in crate::proxy) struct AnswerHead<'a> {
+pub(in crate::proxy) struct ResponseRewrite<'a> {
     /// What the server's Connection fields say.
     pub(in crate::proxy) options: &'a ConnectionOptions<'a>,
     pub(in crate::proxy) framing: ClientFraming,
     /// The client's version.
     pub(in crate::proxy) client: Version,
-    /// Whether the connection ends with this answer.
+    /// Whether the connection ends with this response.
     pub(in crate::proxy) close: bool,
     /// Whether the connection becomes a tunnel.
     pub(in crate::proxy) switches: bool,
-    /// Now, for an answer without a date: RFC 9110, section 6.6.1.
+    /// Now, for a response without a date: RFC 9110, section 6.6.1.
     pub(in crate::proxy) date: Option<&'a [u8]>,
 }
 
-/// Appends the final head of an answer to `out`.
-pub(in crate::proxy) fn write_answer(
+/// Appends the final head of a response to `out`.
+pub(in crate::proxy) fn write_response(
     out: &mut Vec<u8>,
     head: &[u8],
     response: &ResponseHead,
     fields: &[Field],
-    how: &AnswerHead<'_>,
+    how: &ResponseRewrite<'_>,
 ) {
     write_status_line(out, head, response);
     let passes_length = how.framing == ClientFraming::AsGiven;
@@ -99,7 +99,7 @@ pub(in crate::proxy) fn write_answer(
     out.extend_from_slice(b"\r\n");
 }
 
-fn connection_option(upgrade: bool, how: &AnswerHead<'_>) -> Option<&'static [u8]> {
+fn connection_option(upgrade: bool, how: &ResponseRewrite<'_>) -> Option<&'static [u8]> {
     match (upgrade, how.close) {
         (true, true) => Some(b"Upgrade, close"),
         (true, false) => Some(b"Upgrade"),
@@ -109,7 +109,7 @@ fn connection_option(upgrade: bool, how: &AnswerHead<'_>) -> Option<&'static [u8
     }
 }
 
-/// Appends the head of a 1xx answer to `out`. It has no body, so it says nothing about one.
+/// Appends the head of a 1xx response to `out`. It has no body, so it says nothing about one.
 pub(in crate::proxy) fn write_interim(
     out: &mut Vec<u8>,
     head: &[u8],
@@ -150,7 +150,7 @@ mod tests {
     use super::*;
     use crate::http1::{HeadLimits, ResponseRules, Strictness, read_response};
 
-    fn line_of(answer: &str, fields: &mut Vec<Field>) -> ResponseHead {
+    fn line_of(raw: &str, fields: &mut Vec<Field>) -> ResponseHead {
         let rules = ResponseRules {
             limits: HeadLimits {
                 bytes: 1024,
@@ -158,32 +158,32 @@ mod tests {
             },
             strictness: Strictness::Strict,
         };
-        let response = read_response(answer.as_bytes(), false, rules, fields);
+        let response = read_response(raw.as_bytes(), false, rules, fields);
         response.unwrap().line
     }
 
-    fn written(answer: &str, framing: ClientFraming, client: Version, close: bool) -> String {
+    fn written(raw: &str, framing: ClientFraming, client: Version, close: bool) -> String {
         let mut fields = Vec::new();
-        let response = line_of(answer, &mut fields);
-        let how = AnswerHead {
-            options: &ConnectionOptions::of(answer.as_bytes(), &fields),
+        let response = line_of(raw, &mut fields);
+        let how = ResponseRewrite {
+            options: &ConnectionOptions::of(raw.as_bytes(), &fields),
             framing,
             client,
             close,
             switches: response.status == 101,
-            date: (!answer.contains("Date: ")).then_some(b"now"),
+            date: (!raw.contains("Date: ")).then_some(b"now"),
         };
         let mut out = Vec::new();
-        write_answer(&mut out, answer.as_bytes(), &response, &fields, &how);
+        write_response(&mut out, raw.as_bytes(), &response, &fields, &how);
         String::from_utf8(out).unwrap()
     }
 
     #[test]
     fn end_to_end_fields_pass_as_they_came() {
-        let answer = "HTTP/1.0 200 Fine\r\nSet-Cookie: a=1\r\nConnection: close, X-Hop\r\nX-Hop: 1\r\nsEt-cookie:b=2\r\n\
+        let raw = "HTTP/1.0 200 Fine\r\nSet-Cookie: a=1\r\nConnection: close, X-Hop\r\nX-Hop: 1\r\nsEt-cookie:b=2\r\n\
                       Content-Length: 3\r\nKeep-Alive: timeout=5\r\nVia: 1.0 a\r\nDate: then\r\n\r\n";
         assert_eq!(
-            written(answer, ClientFraming::AsGiven, Version::Http11, false),
+            written(raw, ClientFraming::AsGiven, Version::Http11, false),
             "HTTP/1.1 200 Fine\r\nSet-Cookie: a=1\r\nsEt-cookie:b=2\r\nContent-Length: 3\r\nDate: then\r\n\
              Via: 1.0 a, 1.0 weldr\r\n\r\n"
         );
@@ -191,15 +191,14 @@ mod tests {
 
     #[test]
     fn the_framing_is_ours() {
-        let answer =
-            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: x\r\nDate: d\r\n\r\n";
-        let chunked = written(answer, ClientFraming::Chunked, Version::Http11, true);
+        let raw = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: x\r\nDate: d\r\n\r\n";
+        let chunked = written(raw, ClientFraming::Chunked, Version::Http11, true);
         assert!(chunked.contains("Trailer: x\r\n"), "{chunked}");
         assert!(
             chunked.ends_with("Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n"),
             "{chunked}"
         );
-        let closed = written(answer, ClientFraming::UntilClose, Version::Http10, true);
+        let closed = written(raw, ClientFraming::UntilClose, Version::Http10, true);
         assert!(
             !closed.contains("chunked") && !closed.contains("Trailer"),
             "{closed}"
@@ -208,12 +207,12 @@ mod tests {
 
     #[test]
     fn a_length_is_said_only_where_it_is_true() {
-        let answer = "HTTP/1.1 204 \r\nContent-Length: 3\r\n\r\n";
+        let raw = "HTTP/1.1 204 \r\nContent-Length: 3\r\n\r\n";
         assert_eq!(
-            written(answer, ClientFraming::None, Version::Http11, false),
+            written(raw, ClientFraming::None, Version::Http11, false),
             "HTTP/1.1 204 \r\nVia: 1.1 weldr\r\nDate: now\r\n\r\n"
         );
-        let kept = written(answer, ClientFraming::AsGiven, Version::Http10, false);
+        let kept = written(raw, ClientFraming::AsGiven, Version::Http10, false);
         assert!(
             kept.contains("Content-Length: 3\r\n") && kept.contains("Connection: keep-alive\r\n")
         );
@@ -231,9 +230,9 @@ mod tests {
     #[test]
     fn an_upgrade_is_passed_on_where_it_means_something() {
         for (status, passed) in [(101, true), (426, true), (200, false)] {
-            let answer =
+            let raw =
                 format!("HTTP/1.1 {status} a\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n");
-            let text = written(&answer, ClientFraming::AsGiven, Version::Http11, false);
+            let text = written(&raw, ClientFraming::AsGiven, Version::Http11, false);
             assert_eq!(
                 text.contains("Upgrade: websocket\r\nConnection: Upgrade\r\n"),
                 passed,
@@ -243,12 +242,12 @@ mod tests {
     }
 
     #[test]
-    fn an_interim_answer_has_no_length() {
-        let answer = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n";
+    fn an_interim_response_has_no_length() {
+        let raw = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n";
         let mut fields = Vec::new();
-        let response = line_of(answer, &mut fields);
+        let response = line_of(raw, &mut fields);
         let mut out = Vec::new();
-        write_interim(&mut out, answer.as_bytes(), &response, &fields);
+        write_interim(&mut out, raw.as_bytes(), &response, &fields);
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nVia: 1.1 weldr\r\n\r\n"
