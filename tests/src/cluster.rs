@@ -20,7 +20,7 @@ use crate::{
     wait,
 };
 
-/// A client of the cluster's API at the node that is managed at `management`, which waits so long for each answer.
+/// A client of the cluster's API at the node that is managed at `management`, which waits so long for each response.
 pub fn members_of(management: SocketAddr, patience: Duration) -> ClusterClient<Channel> {
     let endpoint = Endpoint::from_shared(format!("http://{management}"));
     let endpoint = endpoint.expect("an address is a URL").timeout(patience);

@@ -15,14 +15,14 @@ use hyper::{
 use serde_json::json;
 use tokio_stream::StreamExt as _;
 
-use crate::serve::{Body, answer};
+use crate::serve::{Body, response};
 
 /// The paths, for `--help`.
 pub const PATHS: &str = "\
 Paths:
   /               Hello World
   /large          about 94 KB of text
-  /status/CODE    an answer of that status
+  /status/CODE    a response of that status
   /delay/250ms    Hello World, that much later (ms or s, at most 60s)
   /echo           method, target, headers and body of the request as JSON
   /bytes/N        N bytes (at most 1 GiB)
@@ -57,14 +57,14 @@ impl Default for Greeter {
 type Problem = String;
 
 impl Greeter {
-    /// Answers one request.
+    /// Responds to one request.
     pub async fn greet(&self, request: Request<Incoming>) -> Response<Body> {
         let path = request.uri().path().to_owned();
         let (first, rest) = match path[1.min(path.len())..].split_once('/') {
             Some((first, rest)) => (first, Some(rest)),
             None => (&path[1.min(path.len())..], None),
         };
-        let answered = match (first, rest) {
+        let completed = match (first, rest) {
             ("", None) => Ok(text("Hello World")),
             ("large", None) => Ok(text(self.large.clone())),
             ("status", Some(code)) => status(code),
@@ -73,9 +73,9 @@ impl Greeter {
             ("bytes", Some(count)) => bytes(count),
             ("stream", Some(count)) => stream(count),
             ("health", None) => self.health(&request),
-            _ => return answer(404, format!("no such path: {path}\n\n{PATHS}\n")),
+            _ => return response(404, format!("no such path: {path}\n\n{PATHS}\n")),
         };
-        answered.unwrap_or_else(|problem| answer(400, problem + "\n"))
+        completed.unwrap_or_else(|problem| response(400, problem + "\n"))
     }
 
     fn health(&self, request: &Request<Incoming>) -> Result<Response<Body>, Problem> {
@@ -90,15 +90,15 @@ impl Greeter {
                     format!("{query:?} is not status=CODE with a code from 200 to 599")
                 })?;
             self.health.store(status, Relaxed);
-            return Ok(text(format!("/health answers {status} from now on\n")));
+            return Ok(text(format!("/health responses {status} from now on\n")));
         }
         let status = self.health.load(Relaxed);
-        Ok(answer(status, format!("health {status}\n")))
+        Ok(response(status, format!("health {status}\n")))
     }
 }
 
 fn text(body: impl Into<Bytes>) -> Response<Body> {
-    let mut response = answer(200, body);
+    let mut response = response(200, body);
     let plain = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, plain);
     response
@@ -117,7 +117,7 @@ fn number(given: &str, most: u64) -> Result<u64, Problem> {
 
 fn status(code: &str) -> Result<Response<Body>, Problem> {
     match code.parse() {
-        Ok(status @ 200..=999) => Ok(answer(status, format!("status {status}\n"))),
+        Ok(status @ 200..=999) => Ok(response(status, format!("status {status}\n"))),
         _ => Err(format!("{code:?} is not a status from 200 to 999")),
     }
 }
@@ -154,7 +154,7 @@ async fn echo(request: Request<Incoming>) -> Result<Response<Body>, Problem> {
         "headers": fields,
         "body": String::from_utf8_lossy(&body),
     });
-    let mut response = answer(200, format!("{echoed:#}\n"));
+    let mut response = response(200, format!("{echoed:#}\n"));
     let json = HeaderValue::from_static("application/json");
     response.headers_mut().insert(CONTENT_TYPE, json);
     Ok(response)

@@ -505,7 +505,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_to_head_has_no_body() {
+    async fn a_response_to_head_has_no_body() {
         let bytes = &b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"[..];
         let head = Reader::new(bytes).response("HEAD").await.unwrap();
         assert_eq!(head.framing, Framing::None);

@@ -11,7 +11,7 @@ pub enum Action {
     Read(u32),
 }
 
-/// A call: what it did, when it began, and when it was answered. Without an answer, it may take effect at any time
+/// A call: what it did, when it began, and when it was completed. Without a response, it may take effect at any time
 /// after it began, or never.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Call {
@@ -19,13 +19,13 @@ pub struct Call {
     pub action: Action,
     /// When it began, by a clock that gives each moment once, from 1.
     pub begun: u64,
-    /// When it was answered, by the same clock.
-    pub answered: Option<u64>,
+    /// When it was completed, by the same clock.
+    pub completed: Option<u64>,
 }
 
 impl Call {
     fn is_over_before(&self, moment: u64) -> bool {
-        self.answered.is_some_and(|answered| answered < moment)
+        self.completed.is_some_and(|completed| completed < moment)
     }
 
     fn is_write(&self) -> bool {
@@ -46,8 +46,8 @@ impl fmt::Display for Impossible {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "it held {}", self.before)?;
         for call in &self.calls {
-            let answered = call.answered.unwrap_or_default();
-            write!(f, "; {:?} from {} to {answered}", call.action, call.begun)?;
+            let completed = call.completed.unwrap_or_default();
+            write!(f, "; {:?} from {} to {completed}", call.action, call.begun)?;
         }
         Ok(())
     }
@@ -61,14 +61,14 @@ impl fmt::Display for Impossible {
 pub fn judge(calls: &[Call], initial: u32) -> Result<usize, Impossible> {
     let (mut before, mut windows) = (initial, 0);
     let mut window = Vec::new();
-    let mut last_answer = 0;
+    let mut last_response = 0;
     for call in closed(calls) {
-        let is_cut = call.begun > last_answer && !window.is_empty();
+        let is_cut = call.begun > last_response && !window.is_empty();
         if let Some(value) = Some(&window).filter(|_| is_cut).and_then(|w| fixed(w)) {
             before = judge_window(std::mem::take(&mut window), before, value)?;
             windows += 1;
         }
-        last_answer = last_answer.max(call.answered.unwrap_or(u64::MAX));
+        last_response = last_response.max(call.completed.unwrap_or(u64::MAX));
         window.push(call);
     }
     judge_window(window, before, before)?;
@@ -84,17 +84,17 @@ fn judge_window(calls: Vec<Call>, before: u32, after: u32) -> Result<u32, Imposs
 }
 
 /// The same history without writes of unknown fate, ordered by their begin. One that was read took effect before the
-/// first answer with its value; one that never was is as good as never made.
+/// first response with its value; one that never was is as good as never made.
 fn closed(calls: &[Call]) -> Vec<Call> {
     let first_seen = |value: u32| {
         let readers = calls
             .iter()
             .filter(|call| call.action == Action::Read(value));
-        readers.filter_map(|call| call.answered).min()
+        readers.filter_map(|call| call.completed).min()
     };
-    let close = |call: &Call| match (call.answered, call.action) {
+    let close = |call: &Call| match (call.completed, call.action) {
         (None, Action::Write(value)) => Some(Call {
-            answered: Some(first_seen(value)?),
+            completed: Some(first_seen(value)?),
             ..*call
         }),
         (None, Action::Read(_)) => None,
@@ -119,7 +119,7 @@ fn fixed(window: &[Call]) -> Option<u32> {
     })
 }
 
-/// Whether there is an order in which each call takes effect between its begin and its answer, and each read sees
+/// Whether there is an order in which each call takes effect between its begin and its response, and each read sees
 /// the write before it. The search of Wing and Gong, with the memory of Lowe.
 pub fn is_linearizable(calls: &[Call], initial: u32) -> bool {
     let none = Done(vec![0; calls.len().div_ceil(64)]);
@@ -147,15 +147,15 @@ fn search(calls: &[Call], done: &Done, value: u32, seen: &mut HashSet<(Done, u32
         let calls = calls.iter().enumerate();
         calls.filter(|(index, _)| !done.has(*index))
     };
-    if left().all(|(_, call)| call.answered.is_none()) {
+    if left().all(|(_, call)| call.completed.is_none()) {
         return true;
     }
     if !seen.insert((done.clone(), value)) {
         return false;
     }
-    // Nothing that begins after this answer can come before that call.
-    let first_answer = left().filter_map(|(_, call)| call.answered).min();
-    let bound = first_answer.unwrap_or(u64::MAX);
+    // Nothing that begins after this response can come before that call.
+    let first_response = left().filter_map(|(_, call)| call.completed).min();
+    let bound = first_response.unwrap_or(u64::MAX);
     left()
         .filter(|(_, call)| call.begun <= bound)
         .any(|(index, call)| match call.action {
@@ -169,12 +169,12 @@ mod tests {
     use super::*;
     use Action::{Read, Write};
 
-    fn call(action: Action, begun: u64, answered: u64) -> Call {
-        let answered = Some(answered).filter(|answered| *answered > 0);
+    fn call(action: Action, begun: u64, completed: u64) -> Call {
+        let completed = Some(completed).filter(|completed| *completed > 0);
         Call {
             action,
             begun,
-            answered,
+            completed,
         }
     }
 
@@ -263,8 +263,8 @@ mod tests {
         for value in 1..=rng.u32(1..5) {
             let begun = rng.u64(1..30);
             let is_open = rng.u8(..4) == 0;
-            let answered = if is_open { 0 } else { begun + rng.u64(1..6) };
-            calls.push(call(Write(value), begun, answered));
+            let completed = if is_open { 0 } else { begun + rng.u64(1..6) };
+            calls.push(call(Write(value), begun, completed));
         }
         let writes = calls.clone();
         for _ in 0..rng.u32(1..6) {

@@ -24,13 +24,13 @@ const KEPT: usize = 5;
 pub struct Load {
     clients: JoinSet<Tally>,
     stop: Arc<AtomicBool>,
-    answered: Arc<AtomicU64>,
+    completed: Arc<AtomicU64>,
 }
 
 /// What a load saw.
 #[derive(Debug, Default)]
 pub struct Tally {
-    /// Answers with a status below 400.
+    /// Responds with a status below 400.
     pub ok: u64,
     /// Everything else, those that were turned away included.
     pub failed: u64,
@@ -63,7 +63,7 @@ impl Tally {
         );
     }
 
-    /// Asserts that each request that found a listener was answered well, and that there were some.
+    /// Asserts that each request that found a listener was completed well, and that there were some.
     #[track_caller]
     pub fn assert_none_lost(&self) {
         assert!(self.ok > 0, "no request was made");
@@ -91,28 +91,28 @@ impl Load {
 
     fn with_fields(address: SocketAddr, clients: usize, target: &str, fields: &str) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let answered = Arc::new(AtomicU64::new(0));
+        let completed = Arc::new(AtomicU64::new(0));
         let request: Arc<str> =
             format!("GET {target} HTTP/1.1\r\nHost: {address}\r\n{fields}\r\n").into();
         let clients = (0..clients)
             .map(|_| {
                 let (request, stop) = (Arc::clone(&request), Arc::clone(&stop));
-                let answered = Arc::clone(&answered);
-                async move { client(address, &request, &stop, &answered).await }
+                let completed = Arc::clone(&completed);
+                async move { client(address, &request, &stop, &completed).await }
             })
             .collect();
         Self {
             clients,
             stop,
-            answered,
+            completed,
         }
     }
 
-    /// Waits until `more` requests more than now have been answered or have failed.
+    /// Waits until `more` requests more than now have been completed or have failed.
     pub async fn passes(&self, more: u64) {
-        let goal = self.answered.load(Relaxed) + more;
+        let goal = self.completed.load(Relaxed) + more;
         wait::until(format!("{goal} requests"), async || {
-            match self.answered.load(Relaxed) {
+            match self.completed.load(Relaxed) {
                 enough if enough >= goal => Ok(()),
                 few => Err(few),
             }
@@ -136,7 +136,7 @@ impl Load {
     }
 }
 
-/// Why there is no answer.
+/// Why there is no response.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error("nothing listens there")]
@@ -145,21 +145,21 @@ enum Failure {
     Connect(io::Error),
     #[error("send: {0}")]
     Send(io::Error),
-    #[error("answer: {0}")]
-    Answer(ReadError),
+    #[error("response: {0}")]
+    Response(ReadError),
 }
 
 async fn client(
     address: SocketAddr,
     request: &str,
     stop: &AtomicBool,
-    answered: &AtomicU64,
+    completed: &AtomicU64,
 ) -> Tally {
     let mut tally = Tally::default();
     let mut connection = None;
     while !stop.load(Relaxed) {
         match wait::bounded(
-            "an answer under load",
+            "a response under load",
             ask(address, request, &mut connection),
         )
         .await
@@ -172,7 +172,7 @@ async fn client(
                 tally.fail(why);
             }
         }
-        answered.fetch_add(1, Relaxed);
+        completed.fetch_add(1, Relaxed);
     }
     tally
 }
@@ -194,7 +194,7 @@ async fn ask(
     };
     let sent = reader.get_mut().write_all(request.as_bytes()).await;
     sent.map_err(Failure::Send)?;
-    let response = reader.response("GET").await.map_err(Failure::Answer)?;
+    let response = reader.response("GET").await.map_err(Failure::Response)?;
     let closing = response.fields.all("connection").join(",");
     if closing.to_ascii_lowercase().contains("close") {
         *connection = None;
@@ -208,7 +208,7 @@ mod tests {
     use crate::{origin::Origin, serve};
 
     #[tokio::test]
-    async fn counts_what_was_answered_and_what_failed() {
+    async fn counts_completed_and_failed_requests() {
         let mut origin = Origin::saying("hi");
         let load = Load::start(origin.address(), 2, "/");
         load.passes(10).await;
@@ -223,7 +223,7 @@ mod tests {
     #[tokio::test]
     #[should_panic(expected = "status 503")]
     async fn a_bad_status_is_a_failure() {
-        let origin = Origin::serve(|_| async { serve::answer(503, "") });
+        let origin = Origin::serve(|_| async { serve::response(503, "") });
         let load = Load::start(origin.address(), 1, "/");
         load.passes(1).await;
         let mut tally = load.stop().await;

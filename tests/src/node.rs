@@ -23,7 +23,7 @@ pub type Client = ManagementClient<Channel>;
 pub struct TestNode {
     node: Node,
     client: Client,
-    /// Answers the health checks of [`TestNode::start`].
+    /// Responds to the health checks of [`TestNode::start`].
     _beacon: Option<Origin>,
 }
 

@@ -66,18 +66,18 @@ impl std::fmt::Debug for Shared {
 type Record = Arc<Mutex<Vec<u8>>>;
 
 impl Origin {
-    /// An origin whose requests `answer` answers; HTTP is hyper's.
-    pub fn serve<F, Fut>(answer: F) -> Self
+    /// An origin whose requests `response` responses; HTTP is hyper's.
+    pub fn serve<F, Fut>(response: F) -> Self
     where
         F: Fn(HyperRequest<Incoming>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Response<Body>> + Send + 'static,
     {
-        Self::start_with(Behaviour::Serve(serve::handler(answer)))
+        Self::start_with(Behaviour::Serve(serve::handler(response)))
     }
 
-    /// An origin that answers every request with 200 and `body`.
+    /// An origin that responds to every request with 200 and `body`.
     pub fn saying(body: &'static str) -> Self {
-        Self::serve(move |_| async move { serve::answer(200, body) })
+        Self::serve(move |_| async move { serve::response(200, body) })
     }
 
     /// An origin that runs `script` on each connection; the connection is closed when it returns.

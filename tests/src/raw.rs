@@ -1,4 +1,4 @@
-//! A client that sends bytes and reads answers as bytes.
+//! A client that sends bytes and reads responses as bytes.
 
 use std::net::SocketAddr;
 
@@ -45,25 +45,25 @@ impl Client {
         bounded("the peer to take what is sent", write).await
     }
 
-    /// Reads one answer to `method` whole.
+    /// Reads one response to `method` whole.
     pub async fn response(&mut self, method: &str) -> Response {
         let read = self.try_response(method).await;
-        read.unwrap_or_else(|error| panic!("answer of {} to {method}: {error}", self.address))
+        read.unwrap_or_else(|error| panic!("response of {} to {method}: {error}", self.address))
     }
 
-    /// Reads one answer to `method`.
+    /// Reads one response to `method`.
     pub async fn try_response(&mut self, method: &str) -> Result<Response, ReadError> {
         bounded(
-            format!("an answer to {method}"),
+            format!("a response to {method}"),
             self.reader.response(method),
         )
         .await
     }
 
-    /// Reads the head of an answer; its body is read with [`Self::chunk`] or [`Self::body`].
+    /// Reads the head of a response; its body is read with [`Self::chunk`] or [`Self::body`].
     pub async fn head(&mut self) -> Head {
-        let read = bounded("the head of an answer", self.reader.head()).await;
-        read.unwrap_or_else(|error| panic!("head of the answer: {error}"))
+        let read = bounded("the head of a response", self.reader.head()).await;
+        read.unwrap_or_else(|error| panic!("head of the response: {error}"))
     }
 
     /// Reads one chunk of a chunked body; an empty one is the last.
@@ -71,7 +71,7 @@ impl Client {
         bounded("a chunk", self.reader.chunk()).await
     }
 
-    /// Reads the body of the answer whose head was read with [`Self::head`].
+    /// Reads the body of the response whose head was read with [`Self::head`].
     pub async fn body(&mut self, method: &str, head: &Head) -> Result<Vec<u8>, ReadError> {
         let framing = http1::response_framing(method, http1::status_of(head)?, &head.fields)?;
         let (body, _trailers) = bounded("a body", self.reader.body(framing)).await?;
@@ -92,7 +92,7 @@ impl Client {
         Ok(bytes)
     }
 
-    /// Sends one request and reads its answer.
+    /// Sends one request and reads its response.
     pub async fn exchange(&mut self, method: &str, request: impl AsRef<[u8]>) -> Response {
         self.send(request).await;
         self.response(method).await

@@ -13,34 +13,34 @@ use hyper::{
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-/// The body of an answer.
+/// The body of a response.
 pub type Body = UnsyncBoxBody<Bytes, Infallible>;
 
-/// An answer on its way.
-pub type Answering = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
+/// A response on its way.
+pub type PendingResponse = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
 
-/// What answers requests.
-pub type Handler = Arc<dyn Fn(Request<Incoming>) -> Answering + Send + Sync>;
+/// Makes the response to a request.
+pub type Handler = Arc<dyn Fn(Request<Incoming>) -> PendingResponse + Send + Sync>;
 
 /// A body that is there at once.
 pub fn full(body: impl Into<Bytes>) -> Body {
     Full::new(body.into()).boxed_unsync()
 }
 
-/// An answer of `status` with `body` and no fields of its own.
-pub fn answer(status: u16, body: impl Into<Bytes>) -> Response<Body> {
+/// A response of `status` with `body` and no fields of its own.
+pub fn response(status: u16, body: impl Into<Bytes>) -> Response<Body> {
     let mut response = Response::new(full(body));
     *response.status_mut() = status.try_into().expect("a status from 100 to 999");
     response
 }
 
 /// Makes a [`Handler`] of a closure.
-pub fn handler<F, Fut>(answer: F) -> Handler
+pub fn handler<F, Fut>(response: F) -> Handler
 where
     F: Fn(Request<Incoming>) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Response<Body>> + Send + 'static,
 {
-    Arc::new(move |request| Box::pin(answer(request)))
+    Arc::new(move |request| Box::pin(response(request)))
 }
 
 /// A hyper connection that serves `handler` on `stream` until either side closes.
@@ -55,8 +55,8 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let service = service_fn(move |request| {
-        let answering = handler(request);
-        async move { Ok::<_, Infallible>(answering.await) }
+        let responding = handler(request);
+        async move { Ok::<_, Infallible>(responding.await) }
     });
     http1::Builder::new()
         .timer(TokioTimer::new())

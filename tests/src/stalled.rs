@@ -17,7 +17,7 @@ use crate::process::Program;
 pub enum Direction {
     /// The server takes nothing of a request.
     Upload,
-    /// The client takes nothing of an answer.
+    /// The client takes nothing of a response.
     Download,
 }
 
@@ -121,7 +121,7 @@ async fn stall(proxy: SocketAddr, direction: Direction, length: usize) -> TcpStr
     match direction {
         Direction::Upload => pour(&mut stream, length).await,
         Direction::Download => {
-            stream.readable().await.expect("an answer begins");
+            stream.readable().await.expect("a response begins");
             time::sleep(2 * STILL).await;
         }
     }

@@ -13,7 +13,7 @@ pub const LIMIT: Duration = Duration::from_secs(20);
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Asks `probe` until it answers `Ok`, for at most [`LIMIT`].
+/// Asks `probe` until it responses `Ok`, for at most [`LIMIT`].
 ///
 /// # Panics
 /// When the bound is reached: names `what` and the last `Err`.
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn answers_as_soon_as_the_level_is_there() {
+    async fn responses_as_soon_as_the_level_is_there() {
         let mut looks = 0;
         let seen = until("the third look", async || {
             looks += 1;

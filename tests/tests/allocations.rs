@@ -23,7 +23,7 @@ use weldr_tests::node::TestNode;
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// Allocations that a keep-alive request with a small answer may make, reallocations included: none of its own, and the
+/// Allocations that a keep-alive request with a small response may make, reallocations included: none of its own, and the
 /// little that happens meanwhile.
 const MOST: f64 = 0.5;
 
@@ -33,11 +33,11 @@ const REQUESTS: u32 = 1000;
 /// How often is counted; the lowest count is the one that nothing disturbed.
 const TRIALS: u32 = 3;
 
-/// How long an answer may take.
+/// How long a response may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n";
-const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
 
 #[test]
 fn a_request_allocates_a_small_constant() {
@@ -79,16 +79,16 @@ fn a_request(stats: Stats) -> f64 {
 
 /// Makes all the requests, one after the other.
 fn ask(client: &mut TcpStream) {
-    let mut answer = [0; 4096];
+    let mut response = [0; 4096];
     for _ in 0..REQUESTS {
         client.write_all(REQUEST).unwrap();
         let mut length = 0;
-        while !answer[..length].ends_with(b"\r\n\r\nhello") {
-            let got = client.read(&mut answer[length..]).unwrap();
+        while !response[..length].ends_with(b"\r\n\r\nhello") {
+            let got = client.read(&mut response[length..]).unwrap();
             assert_ne!(got, 0, "the connection was closed");
             length += got;
         }
-        assert!(answer.starts_with(b"HTTP/1.1 200 "));
+        assert!(response.starts_with(b"HTTP/1.1 200 "));
     }
 }
 
@@ -99,14 +99,14 @@ fn serve() -> SocketAddr {
     thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
-            thread::spawn(move || answer(&mut stream));
+            thread::spawn(move || response(&mut stream));
         }
     });
     address
 }
 
-/// Answers until the connection ends; a request without a body ends with an empty line.
-fn answer(stream: &mut TcpStream) {
+/// Responds until the connection ends; a request without a body ends with an empty line.
+fn response(stream: &mut TcpStream) {
     let mut request = [0; 4096];
     let mut length = 0;
     loop {
@@ -116,7 +116,7 @@ fn answer(stream: &mut TcpStream) {
         }
         if request[..length].ends_with(b"\r\n\r\n") {
             length = 0;
-            if stream.write_all(ANSWER).is_err() {
+            if stream.write_all(RESPONSE).is_err() {
                 return;
             }
         }

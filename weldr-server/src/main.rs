@@ -17,7 +17,7 @@ use weldr::{
     config::Config,
     demo,
     node::Node,
-    reload::{self, Source},
+    reload::{self, ConfigSource},
     shutdown::{self, Order, Signals},
     telemetry, vip,
 };
@@ -42,7 +42,7 @@ fn main() -> ExitCode {
     if let Some(Subcommands::VipGuard) = args.command {
         return guard(args.options.log_format.unwrap_or_default());
     }
-    let source = Source {
+    let source = ConfigSource {
         options: args.options,
         file: args.config,
     };
@@ -116,7 +116,7 @@ fn guard(log_format: LogFormat) -> ExitCode {
     }
 }
 
-fn run(runtime: &Runtime, config: &Config, source: &Source) -> ExitCode {
+fn run(runtime: &Runtime, config: &Config, source: &ConfigSource) -> ExitCode {
     let ran = runtime.block_on(async {
         let mut signals = Signals::install()?;
         if let Some(doubt) = dates::doubt(SystemTime::now()) {
@@ -151,7 +151,7 @@ fn run(runtime: &Runtime, config: &Config, source: &Source) -> ExitCode {
 async fn serve(
     node: &Node,
     signals: &mut Signals,
-    source: &Source,
+    source: &ConfigSource,
     config: &Config,
 ) -> &'static str {
     loop {

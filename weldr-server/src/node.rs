@@ -79,13 +79,13 @@ pub enum StartError {
     Listen(#[from] BindError),
     /// The management address cannot be bound.
     #[error(transparent)]
-    Management(#[from] management::BindError),
+    Management(#[from] management::ManagementBindError),
     /// There is no thread for what watches the node.
     #[error("the thread that watches the node cannot be started")]
     Monitor(#[source] io::Error),
     /// The data path cannot be started.
     #[error(transparent)]
-    Workers(#[from] proxy::StartError),
+    Workers(#[from] proxy::WorkersError),
     /// The virtual addresses cannot be managed.
     #[error(transparent)]
     Vip(#[from] vip::VipStartError),

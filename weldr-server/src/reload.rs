@@ -13,7 +13,7 @@ use crate::{
 
 /// Where the configuration in effect came from.
 #[derive(Debug)]
-pub struct Source {
+pub struct ConfigSource {
     /// What flags and variables say.
     pub options: Options,
     /// The configuration file, if there is one.
@@ -21,7 +21,7 @@ pub struct Source {
 }
 
 /// Reloads what can be reloaded, and logs what was done. `running` is the configuration in effect.
-pub fn reload(node: &Node, source: &Source, running: &Config) {
+pub fn reload(node: &Node, source: &ConfigSource, running: &Config) {
     node.reopen_logs();
     let Some(file) = &source.file else {
         return;

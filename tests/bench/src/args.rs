@@ -119,7 +119,7 @@ pub(crate) enum Role {
         keep: bool,
     },
 
-    /// Serve answers that were made beforehand, until the process is ended
+    /// Serve responses that were made beforehand, until the process is ended
     #[command(hide = true)]
     Origin {
         /// On so many ports.

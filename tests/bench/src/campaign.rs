@@ -192,7 +192,7 @@ impl Campaign {
         }
     }
 
-    /// At half load: half of what the best peer answers when it is asked as fast as it answers.
+    /// At half load: half of what the best peer responses when it is asked as fast as it responses.
     async fn pace(&self, scenario: &Scenario, subjects: &[Subject]) -> Pace {
         if scenario.speed == Speed::Full {
             return Pace::Closed;

@@ -16,7 +16,7 @@ pub(crate) enum Metric {
     UserMicros,
     /// The part of it that was spent in the kernel.
     SystemMicros,
-    /// Half of the requests were answered in this time, in µs.
+    /// Half of the requests were completed in this time, in µs.
     P50Micros,
     /// 99 % were.
     P99Micros,

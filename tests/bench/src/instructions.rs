@@ -35,7 +35,7 @@ const STARTING: Duration = Duration::from_mins(2);
 /// What is kept in the repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Kept {
-    /// Instructions for a keep-alive request with an answer of 128 bytes.
+    /// Instructions for a keep-alive request with a response of 128 bytes.
     instructions_a_request: u64,
     /// How far more a request may take, in percent.
     margin_percent: u64,

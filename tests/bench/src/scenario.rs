@@ -33,9 +33,9 @@ pub(crate) struct Scenario {
 /// How fast requests come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(crate) enum Speed {
-    /// As fast as they are answered.
+    /// As fast as they are completed.
     Full,
-    /// At half of what the best of the peers can answer, measured first.
+    /// At half of what the best of the peers can serve, measured first.
     HalfOfBestPeer,
 }
 
@@ -127,7 +127,7 @@ const POOL: Setup = Setup {
 pub(crate) const SCENARIOS: &[Scenario] = &[
     everyone(
         "keep-alive-128",
-        "answers of 128 B on 64 kept connections",
+        "responses of 128 B on 64 kept connections",
         64,
         Shape::Download(128),
         &[
@@ -137,14 +137,14 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ),
     everyone(
         "keep-alive-16k",
-        "answers of 16 KiB on 64 kept connections",
+        "responses of 16 KiB on 64 kept connections",
         64,
         Shape::Download(16 * KIB),
         CPU_BELOW_BEST,
     ),
     everyone(
         "keep-alive-1m",
-        "answers of 1 MiB on 16 kept connections",
+        "responses of 1 MiB on 16 kept connections",
         16,
         Shape::Download(MIB),
         CPU_BELOW_BEST,
@@ -158,7 +158,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ),
     everyone(
         "new-connection",
-        "answers of 128 B, each on a new connection, 64 at a time",
+        "responses of 128 B, each on a new connection, 64 at a time",
         64,
         Shape::Reconnect(128),
         &[weldr(
@@ -169,14 +169,14 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ),
     everyone(
         "connections-1",
-        "answers of 128 B on one kept connection",
+        "responses of 128 B on one kept connection",
         1,
         Shape::Download(128),
         &[],
     ),
     everyone(
         "connections-1000",
-        "answers of 128 B on 1,000 kept connections",
+        "responses of 128 B on 1,000 kept connections",
         1000,
         Shape::Download(128),
         &[],
@@ -221,7 +221,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         metric: Metric::P99Micros,
         ..everyone(
             "half-load",
-            "answers of 128 B at half of the best peer's rate; latency counts from when a request is due",
+            "responses of 128 B at half of the best peer's rate; latency counts from when a request is due",
             64,
             Shape::Download(128),
             &[weldr(

@@ -26,7 +26,7 @@ use crate::{
     weldr::{self, Changes, Management, Setup, WeldrError},
 };
 
-/// How long a proxy has to answer its first request.
+/// How long a proxy has to send its first response.
 const STARTING: Duration = Duration::from_secs(20);
 
 /// How long a load may take beyond its time.
@@ -340,7 +340,7 @@ fn free_ports() -> io::Result<[SocketAddr; 2]> {
     Ok([held[0].local_addr()?, held[1].local_addr()?])
 }
 
-/// Waits until a request through the proxy is answered by the origin.
+/// Waits until a request through the proxy is sent to the origin and its response arrives.
 async fn await_service(
     proxy: &mut Running,
     address: SocketAddr,
@@ -355,7 +355,7 @@ async fn await_service(
         let why = if let Some(status) = proxy.ended()? {
             format!("it ended with {status}")
         } else if begun.elapsed() > patience {
-            format!("no answer after {patience:?}")
+            format!("no response after {patience:?}")
         } else {
             sleep(Duration::from_millis(10)).await;
             continue;
@@ -371,7 +371,7 @@ async fn is_served(address: SocketAddr) -> io::Result<bool> {
     let mut stream = TcpStream::connect(address).await?;
     let request = format!("GET /bytes/1 HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await?;
-    Ok(answer.starts_with(b"HTTP/1.1 200"))
+    let mut response = Vec::new();
+    stream.read_to_end(&mut response).await?;
+    Ok(response.starts_with(b"HTTP/1.1 200"))
 }

@@ -223,8 +223,8 @@ impl Management {
     /// How many servers are healthy, and how many there are.
     async fn healthy(&self) -> Result<(u32, u32), WeldrError> {
         let mut client = self.0.clone();
-        let answer = client.get_pool(GetPoolRequest::default()).await;
-        let pool = answer.map_err(Box::new)?.into_inner().pool;
+        let response = client.get_pool(GetPoolRequest::default()).await;
+        let pool = response.map_err(Box::new)?.into_inner().pool;
         let counts = pool.and_then(|pool| pool.counts).unwrap_or_default();
         let others = counts.initial + counts.unhealthy + counts.draining + counts.unused;
         Ok((counts.healthy, counts.healthy + others))
@@ -235,8 +235,8 @@ impl Management {
             address: server.to_string(),
             ..AddServerRequest::default()
         };
-        let answer = self.0.clone().add_server(request).await;
-        answer.map(drop).map_err(|status| Box::new(status).into())
+        let response = self.0.clone().add_server(request).await;
+        response.map(drop).map_err(|status| Box::new(status).into())
     }
 
     async fn remove(&self, server: SocketAddr) -> Result<(), WeldrError> {
@@ -244,8 +244,8 @@ impl Management {
             address: server.to_string(),
             ..RemoveServerRequest::default()
         };
-        let answer = self.0.clone().remove_server(request).await;
-        answer.map(drop).map_err(|status| Box::new(status).into())
+        let response = self.0.clone().remove_server(request).await;
+        response.map(drop).map_err(|status| Box::new(status).into())
     }
 
     async fn weigh(&self, server: SocketAddr, weight: u32) -> Result<(), WeldrError> {
@@ -254,8 +254,8 @@ impl Management {
             weight: Some(weight),
             ..UpdateServerRequest::default()
         };
-        let answer = self.0.clone().update_server(request).await;
-        answer.map(drop).map_err(|status| Box::new(status).into())
+        let response = self.0.clone().update_server(request).await;
+        response.map(drop).map_err(|status| Box::new(status).into())
     }
 
     /// Changes the pool 100 times a second and counts in `changed`, until it is dropped or a call fails.

@@ -68,35 +68,35 @@ fn load(shape: &Value, connections: usize, requests: u64, pace: &Value) -> Value
     serde_json::from_slice(&ended.stdout).unwrap()
 }
 
-fn all_are_answered(shape: &Value, connections: usize, requests: u64) {
+fn all_are_completed(shape: &Value, connections: usize, requests: u64) {
     let outcome = load(shape, connections, requests, &json!("Closed"));
     assert_eq!(outcome["failures"], 0, "{outcome}");
     assert_eq!(outcome["requests"], requests, "{outcome}");
 }
 
 #[test]
-fn small_answers() {
-    all_are_answered(&json!({ "Download": 128 }), 64, 5000);
+fn small_responses() {
+    all_are_completed(&json!({ "Download": 128 }), 64, 5000);
 }
 
 #[test]
-fn large_answers_wait_for_room_in_the_sockets() {
-    all_are_answered(&json!({ "Download": 4 << 20 }), 8, 64);
+fn large_responses_wait_for_room_in_the_sockets() {
+    all_are_completed(&json!({ "Download": 4 << 20 }), 8, 64);
 }
 
 #[test]
 fn uploads() {
-    all_are_answered(&json!({ "Upload": 4 << 20 }), 8, 64);
+    all_are_completed(&json!({ "Upload": 4 << 20 }), 8, 64);
 }
 
 #[test]
 fn a_new_connection_for_each_request() {
-    all_are_answered(&json!({ "Reconnect": 128 }), 16, 1000);
+    all_are_completed(&json!({ "Reconnect": 128 }), 16, 1000);
 }
 
 #[test]
 fn websockets() {
-    all_are_answered(&json!({ "Echo": 128 }), 16, 1000);
+    all_are_completed(&json!({ "Echo": 128 }), 16, 1000);
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn idle_connections_are_alive_at_the_end() {
 }
 
 #[test]
-fn a_wrong_answer_is_a_failure() {
+fn a_wrong_response_is_a_failure() {
     // Longer than the origin's longest.
     let shape = json!({ "Download": 64 << 20 });
     let outcome = load(&shape, 1, 1, &json!("Closed"));

@@ -12,7 +12,7 @@ use std::{
 
 use clap::Parser;
 use weldr_tests::{
-    fuzz::{answers, readers, requests},
+    fuzz::{readers, requests, responses},
     node::TestNode,
     say,
 };
@@ -35,7 +35,7 @@ async fn main() -> ExitCode {
     let first = args.seed.unwrap_or_else(|| fastrand::u64(..1 << 40));
     let deadline = Instant::now() + Duration::from_secs(args.seconds);
     let echo = requests::Echo::new();
-    let player = answers::Player::new();
+    let player = responses::Player::new();
     let (before_echo, before_player) = (node(echo.address()).await, node(player.address()).await);
     let mut wrong = 0;
     let mut turns = 0;
@@ -46,7 +46,7 @@ async fn main() -> ExitCode {
             requests::run(before_echo.proxy(), &echo, seed, 50)
                 .await
                 .map(drop),
-            answers::run(before_player.proxy(), &player, seed, 50)
+            responses::run(before_player.proxy(), &player, seed, 50)
                 .await
                 .map(drop),
         ];
@@ -64,12 +64,12 @@ async fn main() -> ExitCode {
 }
 
 async fn node(server: std::net::SocketAddr) -> TestNode {
-    let node = TestNode::start_with(answers_come_soon).await;
+    let node = TestNode::start_with(responses_come_soon).await;
     node.add(server).await;
     node
 }
 
-fn answers_come_soon(config: &mut weldr_tests::node::Config) {
+fn responses_come_soon(config: &mut weldr_tests::node::Config) {
     config.workers = 1;
     config.timeouts.response_header = Duration::from_millis(200);
     config.timeouts.stream_idle = Duration::from_millis(200);

@@ -107,7 +107,7 @@ async fn accept(listener: &TcpListener, handler: &Handler, connections: &Gracefu
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                // Without it an answer in two writes waits for the client's delayed acknowledgement.
+                // Without it a response in two writes waits for the client's delayed acknowledgement.
                 let _refused = stream.set_nodelay(true);
                 let connection = serve::connection(stream, Arc::clone(handler));
                 let connection = connections.watch(connection);

@@ -23,7 +23,7 @@ use crate::{
     node::{self, connect},
 };
 
-/// How long a client that moves from node to node waits for an answer, by chance: who does not wait knows less.
+/// How long a client that moves from node to node waits for a response, by chance: who does not wait knows less.
 const PATIENCE: [Duration; 3] = [
     Duration::from_secs(1),
     Duration::from_secs(3),
@@ -35,7 +35,7 @@ const IMPATIENCE: [Duration; 1] = [Duration::from_millis(400)];
 /// What a client was told of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fate {
-    /// It was acknowledged, or answered.
+    /// It was acknowledged, or a read returned.
     Ok,
     /// Nothing happened.
     Refused,
@@ -122,12 +122,12 @@ impl Record {
             address: address_of(register),
             ..GetServerRequest::default()
         };
-        let answer = in_time(patience, client.get_server(request)).await?;
-        let value = value_of(&answer.server.unwrap_or_default());
+        let response = in_time(patience, client.get_server(request)).await?;
+        let value = value_of(&response.server.unwrap_or_default());
         let call = Call {
             action: Action::Read(value),
             begun,
-            answered: Some(self.tick()),
+            completed: Some(self.tick()),
         };
         self.book().registers[register].push(call);
         Ok(())
@@ -212,7 +212,7 @@ impl Client {
     async fn read(&mut self, register: usize) {
         let (mut node, patience) = self.any_node();
         let read = self.record.read(&mut node, register, patience).await;
-        // Without an answer, a read has seen nothing.
+        // Without a response, a read has seen nothing.
         let fate = if read.is_ok() {
             Fate::Ok
         } else {
@@ -235,7 +235,7 @@ impl Client {
         let call = Call {
             action: Action::Write(value),
             begun,
-            answered: (fate == Fate::Ok).then(|| self.record.tick()),
+            completed: (fate == Fate::Ok).then(|| self.record.tick()),
         };
         if fate != Fate::Refused {
             self.record.book().registers[register].push(call);
@@ -277,12 +277,12 @@ async fn in_time<T>(
     call: impl Future<Output = Result<tonic::Response<T>, Status>>,
 ) -> Result<T, Status> {
     match time::timeout(patience, call).await {
-        Ok(answer) => answer.map(tonic::Response::into_inner),
+        Ok(response) => response.map(tonic::Response::into_inner),
         Err(_) => Err(Status::deadline_exceeded("the client did not wait")),
     }
 }
 
-/// A write is refused when the answer says that nothing changed, or it was never sent. If that is not true, a read
+/// A write is refused when the response says that nothing changed, or it was never sent. If that is not true, a read
 /// shows it.
 fn fate_of(status: &Status) -> Fate {
     let mut source = std::error::Error::source(status);

@@ -16,7 +16,7 @@ use crate::cluster::members_of;
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(50);
-/// How long a node may take to answer one.
+/// How long a node may take to serve one.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The names of those that said that they lead, by term.

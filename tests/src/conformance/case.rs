@@ -40,7 +40,7 @@ pub const REQUEST_TABLES: &[(&str, &str)] = &[
     ("limits", include_str!("../../tables/requests/limits.txt")),
 ];
 
-/// The tables of answers: a name, and the text.
+/// The tables of responses: a name, and the text.
 pub const RESPONSE_TABLES: &[(&str, &str)] = &[
     (
         "status line",
@@ -172,22 +172,22 @@ fn contains(text: &[u8], part: &[u8]) -> bool {
 /// What may come of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// An answer of one of these statuses, then the end; nothing reaches the server.
+    /// A response of one of these statuses, then the end; nothing reaches the server.
     Refused(Vec<u16>),
     /// The same, but for a beginning that may have reached the server: never a whole request.
     Broken(Vec<u16>),
-    /// This many requests reach the server and are answered; then one is refused, if that is said.
+    /// This many requests reach the server and get a response; then one is refused, if that is said.
     Forwarded(usize, Option<Vec<u16>>),
-    /// An answer of one of these statuses by the proxy itself, which may go on.
-    Answered(Vec<u16>),
+    /// A response of one of these statuses by the proxy itself, which may go on.
+    Responded(Vec<u16>),
 }
 
 impl Outcome {
-    /// How many final answers the client waits for.
-    pub fn answers(&self) -> usize {
+    /// How many final responses the client waits for.
+    pub fn responses(&self) -> usize {
         match self {
             Self::Forwarded(count, refused) => count + usize::from(refused.is_some()),
-            Self::Refused(_) | Self::Broken(_) | Self::Answered(_) => 1,
+            Self::Refused(_) | Self::Broken(_) | Self::Responded(_) => 1,
         }
     }
 
@@ -196,7 +196,7 @@ impl Outcome {
         match words[..] {
             ["refused", statuses] => Self::Refused(parse_statuses(statuses)),
             ["broken", statuses] => Self::Broken(parse_statuses(statuses)),
-            ["answered", statuses] => Self::Answered(parse_statuses(statuses)),
+            ["responded", statuses] => Self::Responded(parse_statuses(statuses)),
             ["forwarded"] => Self::Forwarded(1, None),
             ["forwarded", count] => Self::Forwarded(count.parse().expect("a count"), None),
             ["forwarded", count, "then", "refused", statuses] => {
@@ -269,7 +269,7 @@ pub enum Step {
     /// Sends bytes.
     Send(Vec<u8>),
     /// Waits until the client has what it waits for.
-    WhenAnswered,
+    WhenResponded,
     /// Says that nothing more will come.
     Close,
     /// Closes with RST.
@@ -278,16 +278,16 @@ pub enum Step {
     Stall,
 }
 
-/// What a client may see of an answer.
+/// What a client may see of a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum View {
-    /// Interim answers and a final one of these statuses, whole.
+    /// Interim responses and a final one of these statuses, whole.
     Whole(Vec<u16>),
-    /// Any number of interim answers and a final one of this status, whole.
+    /// Any number of interim responses and a final one of this status, whole.
     AfterAny(u16),
-    /// An answer of this status, visibly not whole.
+    /// A response of this status, visibly not whole.
     Cut(u16),
-    /// An answer of the proxy, which explains that the server failed.
+    /// A response of the proxy, which explains that the server failed.
     Failed(Vec<u16>),
 }
 
@@ -307,7 +307,7 @@ impl View {
     }
 }
 
-/// An answer and what a client must see of it.
+/// A response and what a client must see of it.
 #[derive(Debug)]
 pub struct ResponseCase {
     /// What it is about.
@@ -322,7 +322,7 @@ pub struct ResponseCase {
     pub required: Vec<View>,
     /// What the RFCs permit besides.
     pub permitted: Vec<View>,
-    /// What must be so of the first answer that has the status which is looked for.
+    /// What must be so of the first response that has the status which is looked for.
     pub checks: Vec<Check>,
     /// The required as it is written.
     pub requirement: String,
@@ -343,8 +343,8 @@ impl ResponseCase {
         for (sign, text) in &block.lines {
             match (sign, text.as_str()) {
                 ('>', _) => case.send.extend(table::bytes_of_line(text)),
-                ('<', _) => case.answer(table::bytes_of_line(text)),
-                ('!', "when answered") => case.script.push(Step::WhenAnswered),
+                ('<', _) => case.response(table::bytes_of_line(text)),
+                ('!', "when responded") => case.script.push(Step::WhenResponded),
                 ('!', "close") => case.script.push(Step::Close),
                 ('!', "reset") => case.script.push(Step::Reset),
                 ('!', "stall") => case.script.push(Step::Stall),
@@ -361,7 +361,7 @@ impl ResponseCase {
         case
     }
 
-    fn answer(&mut self, bytes: Vec<u8>) {
+    fn response(&mut self, bytes: Vec<u8>) {
         match self.script.last_mut() {
             Some(Step::Send(sent)) => sent.extend(bytes),
             _ => self.script.push(Step::Send(bytes)),
@@ -392,7 +392,7 @@ pub fn requests() -> Vec<(&'static str, Vec<RequestCase>)> {
     REQUEST_TABLES.iter().map(read).collect()
 }
 
-/// All cases of answers, table by table.
+/// All cases of responses, table by table.
 pub fn responses() -> Vec<(&'static str, Vec<ResponseCase>)> {
     let read = |&(name, text)| {
         let blocks = table::parse(text).into_iter();

@@ -1,7 +1,7 @@
-//! The server behind the proxy: it records what comes, reads it strictly, and answers as it is told.
+//! The server behind the proxy: it records what comes, reads it strictly, and responses as it is told.
 //!
-//! A request for [`PROBE`] is answered with its own target, whatever else was told: it shows that the proxy
-//! still serves, and that nobody else's answer comes instead.
+//! A request for [`PROBE`] is given its own target, whatever else was told: it shows that the proxy
+//! still serves, and that nobody else's response comes instead.
 
 use std::{
     collections::BTreeMap,
@@ -81,7 +81,7 @@ struct State {
     connections: usize,
 }
 
-/// A server whose answers are told case by case.
+/// A server whose responses are told case by case.
 #[derive(Debug)]
 pub struct Recorder {
     address: SocketAddr,
@@ -93,7 +93,7 @@ pub struct Recorder {
 struct Shared {
     state: Mutex<State>,
     /// Whether the client has what it waits for.
-    answered: watch::Sender<bool>,
+    responded: watch::Sender<bool>,
     /// How many scripts have run to their end.
     played: watch::Sender<usize>,
 }
@@ -109,7 +109,7 @@ impl Recorder {
         let address = listener.local_addr().expect("a bound socket");
         let shared = Arc::new(Shared {
             state: Mutex::default(),
-            answered: watch::Sender::new(false),
+            responded: watch::Sender::new(false),
             played: watch::Sender::new(0),
         });
         let accepting = tokio::spawn(accept(listener, Arc::clone(&shared)));
@@ -125,19 +125,19 @@ impl Recorder {
         self.address
     }
 
-    /// Forgets what came, and answers requests with `script` from now on; with an empty one it echoes.
+    /// Forgets what came, and responds to requests with `script` from now on; with an empty one it echoes.
     pub fn begin(&self, script: Vec<Step>) {
         let mut state = self.shared.state();
         state.arrivals = Arrivals::default();
         state.script = Arc::new(script);
         drop(state);
-        self.shared.answered.send_replace(false);
+        self.shared.responded.send_replace(false);
         self.shared.played.send_replace(0);
     }
 
     /// Says that the client has what it waits for.
-    pub fn client_is_answered(&self) {
-        self.shared.answered.send_replace(true);
+    pub fn client_has_response(&self) {
+        self.shared.responded.send_replace(true);
     }
 
     /// Waits until a script has run to its end.
@@ -205,7 +205,7 @@ impl Connection {
         let _best_effort = self.stream.set_nodelay(true);
         loop {
             while let Some(request) = self.take_request() {
-                if self.answer(&request).await == Go::Away {
+                if self.response(&request).await == Go::Away {
                     let shared = Arc::clone(&self.shared);
                     // Whoever waits for the end of the script finds the connection closed.
                     drop(self);
@@ -254,7 +254,7 @@ impl Connection {
         }
     }
 
-    async fn answer(&mut self, request: &Message) -> Go {
+    async fn response(&mut self, request: &Message) -> Go {
         let is_probe = request.start[1].starts_with(PROBE.as_bytes());
         let script = Arc::clone(&self.shared.state().script);
         if is_probe || script.is_empty() {
@@ -267,7 +267,7 @@ impl Connection {
         went
     }
 
-    /// Answers with the target, so that an answer says whose it is.
+    /// Responds with the target, so that a response says whose it is.
     async fn echo(&mut self, request: &Message) -> Go {
         let body = if request.start[0] == b"HEAD" {
             &b""[..]
@@ -276,8 +276,8 @@ impl Connection {
         };
         let length = request.start[1].len();
         let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
-        let answer = [head.as_bytes(), body].concat();
-        match self.stream.write_all(&answer).await {
+        let response = [head.as_bytes(), body].concat();
+        match self.stream.write_all(&response).await {
             Ok(()) => Go::On,
             Err(_) => Go::Away,
         }
@@ -291,9 +291,9 @@ impl Connection {
                         return Go::Away;
                     }
                 }
-                Step::WhenAnswered => {
-                    let mut answered = self.shared.answered.subscribe();
-                    let _sender_lives = answered.wait_for(|&answered| answered).await;
+                Step::WhenResponded => {
+                    let mut responded = self.shared.responded.subscribe();
+                    let _sender_lives = responded.wait_for(|&responded| responded).await;
                 }
                 Step::Close => return Go::Away,
                 Step::Reset => {
@@ -317,7 +317,7 @@ mod tests {
     use crate::{raw::Client, wait};
 
     #[tokio::test]
-    async fn answers_probes_with_their_target_and_records_the_rest() {
+    async fn responds_to_probes_with_their_target_and_records_the_rest() {
         let recorder = Recorder::start().await;
         recorder.begin(vec![Step::Send(b"HTTP/1.1 204 No\r\n\r\n".to_vec())]);
         let mut client = Client::connect(recorder.address()).await;

@@ -26,21 +26,21 @@ pub async fn run(
     bench.origin.begin(Vec::new());
     let mut problems = Vec::new();
     let mut session = Session::connect(bench.proxy).await;
-    let goal = case.required.iter().map(Outcome::answers).max();
+    let goal = case.required.iter().map(Outcome::responses).max();
     let goal = goal.unwrap_or(1);
     let mut received = session
         .exchange(&case.send, case.finishes, |seen| {
-            seen.answers.len() >= goal || seen.invalid.is_some()
+            seen.responses.len() >= goal || seen.invalid.is_some()
         })
         .await;
-    let closes = received.answers.last().is_some_and(Message::closes);
+    let closes = received.responses.last().is_some_and(Message::closes);
     if closes || case.finishes {
         received = session.until_closed().await;
-    } else if received.end.is_none() && received.answers.len() >= goal {
+    } else if received.end.is_none() && received.responses.len() >= goal {
         problems.extend(session.probe(2 * number).await.err());
     }
     drop(session);
-    // By the time that this one is answered, all that the proxy wrote before has arrived.
+    // By the time the probe is complete, all that the proxy wrote before has arrived.
     let mut another = Session::connect(bench.proxy).await;
     let alive = another.probe(2 * number + 1).await.err();
     problems.extend(alive.map(|why| format!("another client: {why}")));
@@ -73,7 +73,7 @@ fn wrong(measure: Measure, case: &RequestCase, seen: &Seen) -> Vec<String> {
             .map(|why| format!("the server got {why}")),
     );
     if let Some(why) = &seen.received.invalid {
-        problems.push(format!("the client got what is no answer: {why}"));
+        problems.push(format!("the client got what is no response: {why}"));
     }
     let permitted: &[Outcome] = match measure {
         Measure::Weldr => &[],
@@ -102,11 +102,14 @@ fn judge(measure: Measure, outcome: &Outcome, checks: &[Check], seen: &Seen) -> 
             }
             one_refusal(measure, statuses, &seen.received, 0)
         }
-        Outcome::Answered(statuses) => {
+        Outcome::Responded(statuses) => {
             nothing_arrived(seen)?;
-            match &seen.received.answers[..] {
-                [answer] if is_wanted(measure, statuses, answer.status()) => Ok(()),
-                others => Err(format!("{} answers, not one of {statuses:?}", others.len())),
+            match &seen.received.responses[..] {
+                [response] if is_wanted(measure, statuses, response.status()) => Ok(()),
+                others => Err(format!(
+                    "{} responses, not one of {statuses:?}",
+                    others.len()
+                )),
             }
         }
         Outcome::Forwarded(count, refused) => {
@@ -133,44 +136,44 @@ fn is_wanted(measure: Measure, statuses: &[u16], status: u16) -> bool {
     }
 }
 
-/// After `before` answers there must be one refusal, and then the end.
+/// After `before` responses there must be one refusal, and then the end.
 fn one_refusal(
     measure: Measure,
     statuses: &[u16],
     received: &Received,
     before: usize,
 ) -> Result<(), String> {
-    match received.answers.get(before..) {
+    match received.responses.get(before..) {
         // A closed connection is as safe as a refusal, though it explains nothing.
         Some([]) if measure == Measure::Peer && received.end.is_some() => Ok(()),
-        Some([answer]) if is_wanted(measure, statuses, answer.status()) => {
+        Some([response]) if is_wanted(measure, statuses, response.status()) => {
             if received.end.is_none() {
                 return Err("the connection stays open".into());
             }
             if measure == Measure::Weldr {
-                explains(answer)?;
+                explains(response)?;
             }
             Ok(())
         }
-        Some([answer]) => Err(format!("answered {}, not {statuses:?}", answer.status())),
+        Some([response]) => Err(format!("got {}, not {statuses:?}", response.status())),
         Some([]) => Err(format!("no refusal: {}", received.in_words())),
-        Some(more) => Err(format!("{} answers instead of a refusal", more.len())),
-        None => Err("too few answers".into()),
+        Some(more) => Err(format!("{} responses instead of a refusal", more.len())),
+        None => Err("too few responses".into()),
     }
 }
 
 /// A refusal says what it is: RFC 9209, RFC 9112 section 9.6, RFC 9110 section 15.5.
-fn explains(answer: &Message) -> Result<(), String> {
-    let status = answer.fields.all("proxy-status").join(", ");
+fn explains(response: &Message) -> Result<(), String> {
+    let status = response.fields.all("proxy-status").join(", ");
     let error = proxy_error(&status);
-    let is_of_client = (400..500).contains(&answer.status());
+    let is_of_client = (400..500).contains(&response.status());
     if error.is_none() || (is_of_client && error != Some("http_request_error")) {
         return Err(format!("Proxy-Status {status:?}"));
     }
-    if !answer.closes() {
+    if !response.closes() {
         return Err("no Connection: close".into());
     }
-    if answer.body.is_empty() || answer.fields.all("content-type").len() != 1 {
+    if response.body.is_empty() || response.fields.all("content-type").len() != 1 {
         return Err("no body, or a body of no type".into());
     }
     Ok(())
@@ -186,23 +189,23 @@ fn forwarded(count: usize, then_refused: bool, seen: &Seen) -> Result<(), String
     if !seen.arrivals.partial.is_empty() {
         return Err(format!("the server got {}", seen.arrivals.in_words()));
     }
-    let answers = &seen.received.answers;
-    if answers.len() != count + usize::from(then_refused) {
-        return Err(format!("{} answers to {count} requests", answers.len()));
+    let responses = &seen.received.responses;
+    if responses.len() != count + usize::from(then_refused) {
+        return Err(format!("{} responses to {count} requests", responses.len()));
     }
-    // Answers come in the order of the requests: each holds the target of its own.
-    for ((_, request), answer) in seen.arrivals.requests.iter().zip(answers) {
+    // Responses come in the order of the requests: each holds the target of its own.
+    for ((_, request), response) in seen.arrivals.requests.iter().zip(responses) {
         let is_head = request.start[0] == b"HEAD";
-        if answer.status() != 200 || (!is_head && answer.body != request.start[1]) {
+        if response.status() != 200 || (!is_head && response.body != request.start[1]) {
             return Err(format!(
-                "{} was answered {}",
+                "{} got {}",
                 request.start_line(),
-                answer.status()
+                response.status()
             ));
         }
     }
     if seen.received.end == Some(End::Reset) && !then_refused {
-        return Err("reset after the answer".into());
+        return Err("reset after the response".into());
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Runs a case of an answer.
+//! Runs a case of a response.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::{
     wire::{End, Message},
 };
 
-/// How long a script may take to its end after the client has its answer.
+/// How long a script may take to its end after the client has its response.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Runs `case` of `table` against the proxy of `bench`.
@@ -29,18 +29,18 @@ pub async fn run(
     let mut session = Session::connect(bench.proxy).await;
     let mut received = session
         .exchange(&case.send, false, |seen| {
-            !seen.answers.is_empty() || seen.invalid.is_some()
+            !seen.responses.is_empty() || seen.invalid.is_some()
         })
         .await;
-    bench.origin.client_is_answered();
-    if case.script.contains(&Step::WhenAnswered) {
+    bench.origin.client_has_response();
+    if case.script.contains(&Step::WhenResponded) {
         let played = time::timeout(PATIENCE, bench.origin.has_played()).await;
         problems.extend(played.err().map(|_| "the script did not end".to_owned()));
     }
-    let closes = received.answers.last().is_some_and(Message::closes);
+    let closes = received.responses.last().is_some_and(Message::closes);
     if closes {
         received = session.until_closed().await;
-    } else if received.end.is_none() && !received.answers.is_empty() {
+    } else if received.end.is_none() && !received.responses.is_empty() {
         problems.extend(session.probe(2 * number).await.err());
     }
     drop(session);
@@ -80,7 +80,7 @@ fn wrong(
             .map(|why| format!("the server got {why}")),
     );
     if let Some(why) = &received.invalid {
-        problems.push(format!("the client got what is no answer: {why}"));
+        problems.push(format!("the client got what is no response: {why}"));
     }
     let permitted: &[View] = match measure {
         Measure::Weldr => &[],
@@ -123,27 +123,30 @@ fn judge(
         View::Whole(statuses) => {
             let seen: Vec<_> = received.all.iter().map(Message::status).collect();
             if seen != *statuses {
-                return Err(format!("answered {}", received.in_words()));
+                return Err(format!("got {}", received.in_words()));
             }
             if received.end == Some(End::Reset) {
-                return Err("reset after the answer".into());
+                return Err("reset after the response".into());
             }
-            let ours = received.answers.last().filter(|answer| is_of_weldr(answer));
+            let ours = received
+                .responses
+                .last()
+                .filter(|response| is_of_weldr(response));
             if measure == Measure::Weldr && ours.is_some() && !statuses.contains(&502) {
-                return Err("the answer is the proxy's, not the server's".into());
+                return Err("the response is the proxy's, not the server's".into());
             }
             hold(case, received)
         }
-        View::AfterAny(status) => match &received.answers[..] {
-            [answer] if answer.status() == *status => Ok(()),
-            _ => Err(format!("answered {}", received.in_words())),
+        View::AfterAny(status) => match &received.responses[..] {
+            [response] if response.status() == *status => Ok(()),
+            _ => Err(format!("got {}", received.in_words())),
         },
-        View::Failed(statuses) => match &received.answers[..] {
-            [answer] if statuses.contains(&answer.status()) => failure(measure, answer, head),
-            [answer] if measure == Measure::Peer && answer.status() >= 500 => Ok(()),
-            _ => Err(format!("answered {}", received.in_words())),
+        View::Failed(statuses) => match &received.responses[..] {
+            [response] if statuses.contains(&response.status()) => failure(measure, response, head),
+            [response] if measure == Measure::Peer && response.status() >= 500 => Ok(()),
+            _ => Err(format!("got {}", received.in_words())),
         },
-        View::Cut(status) => match (&received.answers[..], &received.partial, received.end) {
+        View::Cut(status) => match (&received.responses[..], &received.partial, received.end) {
             ([], Some(partial), Some(_)) if partial.status() == *status => Ok(()),
             ([], None, Some(_)) if measure == Measure::Peer => Ok(()),
             (_, _, None) => Err(format!("not cut, and open: {}", received.in_words())),
@@ -152,19 +155,19 @@ fn judge(
     }
 }
 
-fn is_of_weldr(answer: &Message) -> bool {
-    let status = answer.fields.all("proxy-status").join(", ");
+fn is_of_weldr(response: &Message) -> bool {
+    let status = response.fields.all("proxy-status").join(", ");
     proxy_error(&status).is_some()
 }
 
-fn failure(measure: Measure, answer: &Message, head: bool) -> Result<(), String> {
+fn failure(measure: Measure, response: &Message, head: bool) -> Result<(), String> {
     if measure == Measure::Peer {
         return Ok(());
     }
-    if !is_of_weldr(answer) {
-        return Err(format!("no Proxy-Status in {}", one_line(answer)));
+    if !is_of_weldr(response) {
+        return Err(format!("no Proxy-Status in {}", one_line(response)));
     }
-    if answer.body.is_empty() && !head {
+    if response.body.is_empty() && !head {
         return Err("no body that explains".into());
     }
     Ok(())
@@ -172,10 +175,10 @@ fn failure(measure: Measure, answer: &Message, head: bool) -> Result<(), String>
 
 fn hold(case: &ResponseCase, received: &Received) -> Result<(), String> {
     let last = received.all.len().saturating_sub(1);
-    for (index, answer) in received.all.iter().enumerate() {
+    for (index, response) in received.all.iter().enumerate() {
         for check in &case.checks {
-            if (check.is_of_all() || index == last) && !check.holds(answer) {
-                return Err(format!("not so: {}, in {}", check.text, one_line(answer)));
+            if (check.is_of_all() || index == last) && !check.holds(response) {
+                return Err(format!("not so: {}, in {}", check.text, one_line(response)));
             }
         }
     }

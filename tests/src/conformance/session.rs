@@ -14,7 +14,7 @@ use super::{
 };
 use crate::wait;
 
-/// How long an answer, or the end of a connection, may take before it counts as missing.
+/// How long a response, or the end of a connection, may take before it counts as missing.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// A connection, and what came back on it.
@@ -23,22 +23,22 @@ pub struct Session {
     stream: TcpStream,
     received: Vec<u8>,
     end: Option<End>,
-    /// The method of each request that was sent, for reading the answers.
+    /// The method of each request that was sent, for reading the responses.
     methods: Vec<String>,
 }
 
 /// What a session has received.
 #[derive(Debug, Default)]
 pub struct Received {
-    /// Final answers, whole.
-    pub answers: Vec<Message>,
-    /// All whole answers, interim ones as well.
+    /// Final responses, whole.
+    pub responses: Vec<Message>,
+    /// All whole responses, interim ones as well.
     pub all: Vec<Message>,
-    /// The answer that is not whole, when its head is there.
+    /// The response that is not whole, when its head is there.
     pub partial: Option<Message>,
-    /// The bytes after the last whole answer.
+    /// The bytes after the last whole response.
     pub rest: Vec<u8>,
-    /// Why they are no answer.
+    /// Why they are no response.
     pub invalid: Option<String>,
     /// Whether and how the connection ended.
     pub end: Option<End>,
@@ -63,8 +63,8 @@ impl Received {
     }
 }
 
-fn in_words(answer: &Message) -> String {
-    answer.status().to_string()
+fn in_words(response: &Message) -> String {
+    response.status().to_string()
 }
 
 impl Session {
@@ -128,7 +128,7 @@ impl Session {
                 written = writing.write(&bytes[sent..]), if sent < bytes.len() && !refused => {
                     match written {
                         Ok(more) => sent += more,
-                        // What was refused before it was all sent has been answered, or the end will show.
+                        // A request refused before all of it was sent already has its response, or the connection ends.
                         Err(_) => refused = true,
                     }
                 }
@@ -160,15 +160,15 @@ impl Session {
         };
         let mut rest = self.received.as_slice();
         while !rest.is_empty() {
-            let method = self.methods.get(received.answers.len());
+            let method = self.methods.get(received.responses.len());
             let method = method.map_or("GET", String::as_str);
-            match wire::answer(rest, method, self.end) {
-                Reading::Whole(answer, length) => {
+            match wire::response(rest, method, self.end) {
+                Reading::Whole(response, length) => {
                     rest = &rest[length..];
-                    if !(100..200).contains(&answer.status()) || answer.status() == 101 {
-                        received.answers.push((*answer).clone());
+                    if !(100..200).contains(&response.status()) || response.status() == 101 {
+                        received.responses.push((*response).clone());
                     }
-                    received.all.push(*answer);
+                    received.all.push(*response);
                 }
                 Reading::Partial(partial) => {
                     received.partial = partial.map(|partial| *partial);
@@ -184,24 +184,28 @@ impl Session {
         received
     }
 
-    /// Asks for a probe on this connection: what is answered must be its own answer, and the only one.
+    /// Asks for a probe on this connection: what is complete must be its own response, and the only one.
     pub async fn probe(&mut self, number: usize) -> Result<(), String> {
         let before = self.received();
         let target = format!("{PROBE}{number}");
         let request = format!("GET {target} HTTP/1.1\r\nHost: probe\r\n\r\n");
-        let goal = before.answers.len() + 1;
-        self.methods.truncate(before.answers.len());
+        let goal = before.responses.len() + 1;
+        self.methods.truncate(before.responses.len());
         let after = self
-            .exchange(request.as_bytes(), false, |seen| seen.answers.len() >= goal)
+            .exchange(request.as_bytes(), false, |seen| {
+                seen.responses.len() >= goal
+            })
             .await;
-        match after.answers.get(goal - 1) {
-            Some(answer) if answer.status() == 200 && answer.body == target.as_bytes() => Ok(()),
-            Some(answer) => Err(format!(
-                "a probe was answered with {} {}",
-                answer.status(),
-                shortened(&answer.body)
+        match after.responses.get(goal - 1) {
+            Some(response) if response.status() == 200 && response.body == target.as_bytes() => {
+                Ok(())
+            }
+            Some(response) => Err(format!(
+                "a probe got {} {}",
+                response.status(),
+                shortened(&response.body)
             )),
-            None => Err(format!("a probe was not answered: {}", after.in_words())),
+            None => Err(format!("a probe got no response: {}", after.in_words())),
         }
     }
 }

@@ -32,7 +32,7 @@ impl Message {
         self.start[1].escape_ascii().to_string()
     }
 
-    /// The status of an answer.
+    /// The status of a response.
     pub fn status(&self) -> u16 {
         let digits = str::from_utf8(&self.start[1]).ok();
         digits.and_then(|digits| digits.parse().ok()).unwrap_or(0)
@@ -81,9 +81,10 @@ pub fn request(bytes: &[u8]) -> Reading {
     }
 }
 
-/// Reads one answer to `method` from the start of `bytes`, whose stream has ended so or not yet.
-pub fn answer(bytes: &[u8], method: &str, end: Option<End>) -> Reading {
-    let read = head(bytes).and_then(|head| head.map(|head| answer_head(head, method)).transpose());
+/// Reads one response to `method` from the start of `bytes`, whose stream has ended so or not yet.
+pub fn response(bytes: &[u8], method: &str, end: Option<End>) -> Reading {
+    let read =
+        head(bytes).and_then(|head| head.map(|head| response_head(head, method)).transpose());
     match read {
         Err(why) => Reading::Invalid(why),
         Ok(None) => Reading::Partial(None),
@@ -169,7 +170,10 @@ fn request_head((start, fields, used): Head<'_>) -> Result<(Message, usize), Str
     Ok((message(start, fields, framing), used))
 }
 
-fn answer_head((start, fields, used): Head<'_>, method: &str) -> Result<(Message, usize), String> {
+fn response_head(
+    (start, fields, used): Head<'_>,
+    method: &str,
+) -> Result<(Message, usize), String> {
     let [version, status, reason] = start;
     if version != b"HTTP/1.1" && version != b"HTTP/1.0" {
         return Err(format!("version {}", version.escape_ascii()));
@@ -183,7 +187,7 @@ fn answer_head((start, fields, used): Head<'_>, method: &str) -> Result<(Message
     let declared = declared(&fields)?;
     let bodiless = method == "HEAD" || status[0] == b'1' || status == b"204" || status == b"304";
     if declared.is_some() && (status[0] == b'1' || status == b"204") {
-        return Err("framing in an answer that has no body".into());
+        return Err("framing in a response that has no body".into());
     }
     if version == b"HTTP/1.0" && declared == Some(Framing::Chunked) {
         return Err("Transfer-Encoding in HTTP/1.0".into());
@@ -413,12 +417,12 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_ends_with_the_connection_needs_its_end() {
+    fn a_response_that_ends_with_the_connection_needs_its_end() {
         let bytes = b"HTTP/1.1 200 OK\r\n\r\nabc";
-        assert!(matches!(answer(bytes, "GET", None), Reading::Partial(_)));
-        let reset = answer(bytes, "GET", Some(End::Reset));
+        assert!(matches!(response(bytes, "GET", None), Reading::Partial(_)));
+        let reset = response(bytes, "GET", Some(End::Reset));
         assert!(matches!(reset, Reading::Partial(_)));
-        let closed = answer(bytes, "GET", Some(End::Closed));
+        let closed = response(bytes, "GET", Some(End::Closed));
         assert!(matches!(closed, Reading::Whole(..)));
     }
 }

@@ -1,12 +1,12 @@
 //! Fuzzing without a tool of its own: the cases of the tables, changed at random, from a seed that repeats them.
 //!
-//! [`mutate`] changes, [`readers`] tries the pure readers of the proxy, [`requests`] and [`answers`] try a running
+//! [`mutate`] changes, [`readers`] tries the pure readers of the proxy, [`requests`] and [`responses`] try a running
 //! one over sockets. Each says what it found as bytes that show it again.
 
-pub mod answers;
 pub mod mutate;
 pub mod readers;
 pub mod requests;
+pub mod responses;
 
 use crate::conformance::case::{self, Step};
 
@@ -20,8 +20,8 @@ pub fn corpus_of_requests() -> Vec<Vec<u8>> {
     bytes.filter(|bytes| bytes.len() <= LONGEST).collect()
 }
 
-/// The answers of the tables.
-pub fn corpus_of_answers() -> Vec<Vec<u8>> {
+/// The responses of the tables.
+pub fn corpus_of_responses() -> Vec<Vec<u8>> {
     let cases = case::responses().into_iter().flat_map(|(_, cases)| cases);
     let sent = |step: &Step| match step {
         Step::Send(bytes) => bytes.clone(),
@@ -96,6 +96,6 @@ mod tests {
     #[test]
     fn the_corpus_is_that_of_the_tables() {
         assert!(corpus_of_requests().len() > 200);
-        assert!(corpus_of_answers().len() > 100);
+        assert!(corpus_of_responses().len() > 100);
     }
 }

@@ -2,7 +2,7 @@
 
 use weldr::{
     policy::{DesyncMode, HttpPolicy, Pseudonym},
-    proxy::fuzzing::{self, Message, Reading},
+    proxy::fuzzing::{self, Message, Rewritten},
 };
 
 use super::{mutate::Mutator, request_as_http_1_1};
@@ -15,18 +15,18 @@ use crate::conformance::{
 ///
 /// However many bytes come at a time, the reading is the same. What is accepted is no longer than what came, is
 /// strictly one request when it is written, and has the same body then and by the strict reading of what came.
-pub fn request(bytes: &[u8], piece: usize, desync_mode: DesyncMode) -> Result<Reading, String> {
+pub fn request(bytes: &[u8], piece: usize, desync_mode: DesyncMode) -> Result<Rewritten, String> {
     let strict = desync_mode == DesyncMode::Strict;
     let policy = HttpPolicy {
         desync_mode,
         ..HttpPolicy::default()
     };
     let reading = fuzzing::rewrite_request(bytes, bytes.len(), &policy);
-    let Reading::Whole(message) = &reading else {
+    let Rewritten::Whole(message) = &reading else {
         let in_pieces = fuzzing::rewrite_request(bytes, piece, &policy);
         // What is wrong is seen sooner or later, but never as a message.
         return match in_pieces {
-            Reading::Whole(_) | Reading::Here if reading != in_pieces => Err(format!(
+            Rewritten::Whole(_) | Rewritten::Here if reading != in_pieces => Err(format!(
                 "{reading:?} at once, {in_pieces:?} in pieces of {piece}"
             )),
             _ => Ok(reading),
@@ -39,7 +39,7 @@ pub fn request(bytes: &[u8], piece: usize, desync_mode: DesyncMode) -> Result<Re
         ..HttpPolicy::default()
     };
     let again = fuzzing::rewrite_request(&message.written, message.written.len(), &next);
-    if again == Reading::Here {
+    if again == Rewritten::Here {
         // The last hop that Max-Forwards allows.
         return Ok(reading);
     }
@@ -54,12 +54,17 @@ pub fn request(bytes: &[u8], piece: usize, desync_mode: DesyncMode) -> Result<Re
 /// The same of `bytes` as a response, from a server of a pool with or without `strict_responses`.
 ///
 /// What strict rules accept is read alike by lenient ones, and what is written is in correct form by either.
-pub fn answer(bytes: &[u8], piece: usize, to_head: bool, strict: bool) -> Result<Reading, String> {
+pub fn response(
+    bytes: &[u8],
+    piece: usize,
+    to_head: bool,
+    strict: bool,
+) -> Result<Rewritten, String> {
     let method = if to_head { "HEAD" } else { "GET" };
     let reading = fuzzing::rewrite_response(bytes, bytes.len(), to_head, strict);
-    let Reading::Whole(message) = &reading else {
+    let Rewritten::Whole(message) = &reading else {
         return match fuzzing::rewrite_response(bytes, piece, to_head, strict) {
-            Reading::Whole(_) => Err(format!("{reading:?} at once, whole in pieces of {piece}")),
+            Rewritten::Whole(_) => Err(format!("{reading:?} at once, whole in pieces of {piece}")),
             _ => Ok(reading),
         };
     };
@@ -81,9 +86,13 @@ pub fn answer(bytes: &[u8], piece: usize, to_head: bool, strict: bool) -> Result
         !has_status_above_599(message),
     );
     let end = Some(End::Closed);
-    written(message, again, wire::answer(&message.written, method, end))?;
+    written(
+        message,
+        again,
+        wire::response(&message.written, method, end),
+    )?;
     // A response may have defects that the proxy mends, and that no strict reader takes.
-    let strictly = wire::answer(bytes, method, end);
+    let strictly = wire::response(bytes, method, end);
     if matches!(strictly, wire::Reading::Whole(..)) {
         agrees(message, strictly)?;
     }
@@ -96,18 +105,20 @@ fn has_status_above_599(message: &Message) -> bool {
     hundreds.is_some_and(|&digit| digit > b'5')
 }
 
-fn same_in_pieces(message: &Message, in_pieces: Reading) -> Result<(), String> {
+fn same_in_pieces(message: &Message, in_pieces: Rewritten) -> Result<(), String> {
     match in_pieces {
-        Reading::Whole(other) if other.used == message.used && other.body == message.body => Ok(()),
+        Rewritten::Whole(other) if other.used == message.used && other.body == message.body => {
+            Ok(())
+        }
         other => Err(format!("{message:?} at once, {other:?} in pieces")),
     }
 }
 
-fn written(message: &Message, again: Reading, strictly: wire::Reading) -> Result<(), String> {
+fn written(message: &Message, again: Rewritten, strictly: wire::Reading) -> Result<(), String> {
     let all = message.written.len();
     let shown = || shortened(&message.written);
     match again {
-        Reading::Whole(other) if other.used == all && other.body == message.body => {}
+        Rewritten::Whole(other) if other.used == all && other.body == message.body => {}
         other => return Err(format!("written as {}, read again as {other:?}", shown())),
     }
     match strictly {
@@ -137,28 +148,28 @@ pub struct Tally {
     pub others: usize,
 }
 
-/// Tries `cases` requests and as many answers from `seed`; the first that is wrong, as bytes that show it.
+/// Tries `cases` requests and as many responses from `seed`; the first that is wrong, as bytes that show it.
 pub fn run(seed: u64, cases: usize) -> Result<Tally, String> {
     let mut requests = Mutator::new(super::corpus_of_requests(), seed);
-    let mut answers = Mutator::new(super::corpus_of_answers(), seed);
+    let mut responses = Mutator::new(super::corpus_of_responses(), seed);
     let mut tally = Tally::default();
     for case in 0..cases {
         let modes = [DesyncMode::Strict, DesyncMode::Monitor];
         let (bytes, piece) = (requests.changed(), 1 + requests.below(40));
         let found = request(&bytes, piece, modes[case % 2]);
         tally.count(&found.map_err(|why| shows(seed, case, "request", &bytes, &why))?);
-        let (bytes, piece) = (answers.changed(), 1 + answers.below(40));
-        let found = answer(&bytes, piece, case % 8 == 0, case % 3 == 0);
-        tally.count(&found.map_err(|why| shows(seed, case, "answer", &bytes, &why))?);
+        let (bytes, piece) = (responses.changed(), 1 + responses.below(40));
+        let found = response(&bytes, piece, case % 8 == 0, case % 3 == 0);
+        tally.count(&found.map_err(|why| shows(seed, case, "response", &bytes, &why))?);
     }
     Ok(tally)
 }
 
 impl Tally {
-    fn count(&mut self, reading: &Reading) {
+    fn count(&mut self, reading: &Rewritten) {
         match reading {
-            Reading::Whole(_) => self.whole += 1,
-            Reading::Refused | Reading::Unfinished | Reading::Here => self.others += 1,
+            Rewritten::Whole(_) => self.whole += 1,
+            Rewritten::Refused | Rewritten::Unfinished | Rewritten::Here => self.others += 1,
         }
     }
 }

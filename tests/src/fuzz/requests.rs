@@ -19,7 +19,7 @@ use crate::{
     wait,
 };
 
-/// A server that answers each request with what it holds, and keeps what came.
+/// A server that responds to each request with what it holds, and keeps what came.
 #[derive(Debug)]
 pub struct Echo {
     origin: Origin,
@@ -36,9 +36,9 @@ impl Echo {
             let kept = Arc::clone(&kept);
             async move {
                 while let Some(request) = conversation.request().await {
-                    let answer = echo(&request);
+                    let response = echo(&request);
                     locked(&kept).push(request);
-                    conversation.write(answer).await;
+                    conversation.write(response).await;
                 }
             }
         });
@@ -75,21 +75,21 @@ fn echo(request: &Request) -> Vec<u8> {
     body.push(b' ');
     body.extend(&request.body);
     let is_head = request.method == "HEAD";
-    let mut answer = b"HTTP/1.1 200 OK\r\n".to_vec();
+    let mut response = b"HTTP/1.1 200 OK\r\n".to_vec();
     if request.body.len().is_multiple_of(2) {
-        answer.extend(format!("Content-Length: {}\r\n\r\n", body.len()).bytes());
+        response.extend(format!("Content-Length: {}\r\n\r\n", body.len()).bytes());
         if !is_head {
-            answer.extend(body);
+            response.extend(body);
         }
     } else {
-        answer.extend(b"Transfer-Encoding: chunked\r\n\r\n");
+        response.extend(b"Transfer-Encoding: chunked\r\n\r\n");
         if !is_head {
-            answer.extend(format!("{:x}\r\n", body.len()).bytes());
-            answer.extend(body);
-            answer.extend(b"\r\n0\r\n\r\n");
+            response.extend(format!("{:x}\r\n", body.len()).bytes());
+            response.extend(body);
+            response.extend(b"\r\n0\r\n\r\n");
         }
     }
-    answer
+    response
 }
 
 /// What a client sends: a stream whose requests hold a mark of its own.
@@ -126,7 +126,7 @@ impl Stream {
 /// Sends `streams` at once through `proxy`, which has nothing behind it but `echo`.
 ///
 /// No more requests may arrive than the streams hold; each that arrives is one of the requests of one stream, in
-/// their order; and what each client gets is answers, of which none holds anything of another client's.
+/// their order; and what each client gets is responses, of which none holds anything of another client's.
 pub async fn stay_apart(
     proxy: SocketAddr,
     echo: &Echo,
@@ -149,7 +149,7 @@ pub async fn stay_apart(
         }
         let requests = stream.requests();
         held += requests.len();
-        let answers = answers(&requests, received).map_err(|why| wrong(stream, &why))?;
+        let responses = responses(&requests, received).map_err(|why| wrong(stream, &why))?;
         let of_it = arrived
             .iter()
             .filter(|request| holds(request, &stream.mark));
@@ -164,7 +164,7 @@ pub async fn stay_apart(
             ));
         }
         in_order(&requests, &of_it).map_err(|why| wrong(stream, &why))?;
-        counts.push(answers);
+        counts.push(responses);
     }
     if arrived.len() > held {
         let streams: Vec<_> = streams
@@ -209,22 +209,22 @@ fn in_order(requests: &[Message], arrived: &[&Request]) -> Result<(), String> {
     Ok(())
 }
 
-/// How many answers came, when they are answers and no more than there can be.
-fn answers(requests: &[Message], received: &[u8]) -> Result<usize, String> {
+/// How many responses came, when they are responses and no more than there can be.
+fn responses(requests: &[Message], received: &[u8]) -> Result<usize, String> {
     let mut rest = received;
     let mut count = 0;
     while !rest.is_empty() {
         let method = requests.get(count).map_or("GET".into(), Message::method);
-        match wire::answer(rest, &method, Some(End::Closed)) {
-            Reading::Whole(answer, length) => {
+        match wire::response(rest, &method, Some(End::Closed)) {
+            Reading::Whole(response, length) => {
                 rest = &rest[length..];
-                count += usize::from(answer.status() >= 200);
+                count += usize::from(response.status() >= 200);
             }
             // The refusal of a HEAD that could not be read, and so has a length and no body.
             Reading::Partial(_) if count >= requests.len() => break,
             other => {
                 return Err(format!(
-                    "got what is no answer: {other:?} in {}",
+                    "got what is no response: {other:?} in {}",
                     received.escape_ascii()
                 ));
             }
@@ -232,7 +232,7 @@ fn answers(requests: &[Message], received: &[u8]) -> Result<usize, String> {
     }
     match count.checked_sub(requests.len()) {
         None | Some(0 | 1) => Ok(count),
-        Some(_) => Err(format!("{count} answers to {} requests", requests.len())),
+        Some(_) => Err(format!("{count} responses to {} requests", requests.len())),
     }
 }
 
@@ -253,7 +253,7 @@ async fn exchange(proxy: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     wait::bounded("the proxy to close", exchanging).await
 }
 
-/// Tries `rounds` of eight streams from `seed`; how many answers came.
+/// Tries `rounds` of eight streams from `seed`; how many responses came.
 pub async fn run(
     proxy: SocketAddr,
     echo: &Echo,
@@ -262,7 +262,7 @@ pub async fn run(
 ) -> Result<usize, String> {
     const AT_ONCE: usize = 8;
     let mut mutator = Mutator::new(super::corpus_of_requests(), seed);
-    let mut answered = 0;
+    let mut completed = 0;
     for round in 0..rounds {
         let mut streams = Vec::new();
         for number in 0..AT_ONCE {
@@ -274,8 +274,8 @@ pub async fn run(
         }
         let counts = stay_apart(proxy, echo, &streams).await;
         let counts = counts.map_err(|why| format!("seed {seed}, round {round}: {why}"))?;
-        answered += counts.iter().sum::<usize>();
+        completed += counts.iter().sum::<usize>();
     }
     echo.heard_strictly(seed)?;
-    Ok(answered)
+    Ok(completed)
 }

@@ -73,9 +73,9 @@ impl Visitor {
         let target = self.target();
         let request = format!("{method} {target} HTTP/1.1\r\nHost: a\r\n{fields}\r\n{body}");
         let mut client = self.connection().await;
-        // A connection that ends while it is written to has an answer to be read, or none.
+        // A connection that ends while it is written to has a response to be read, or none.
         let _ended = client.try_send(request).await;
-        let read = final_answer(&mut client, method).await;
+        let read = final_response(&mut client, method).await;
         if self.settle(kind, &target, read) {
             self.open = Some(client);
         }
@@ -93,7 +93,7 @@ impl Visitor {
         self.account.book(kind, fate);
         if matches!(fate, Fate::Lost | Fate::Wrong) {
             let seen = match read {
-                Ok(answer) => answer.to_string(),
+                Ok(response) => response.to_string(),
                 Err(error) => error.to_string(),
             };
             self.account.note(format!("{kind} {target}: {seen}"));
@@ -113,7 +113,7 @@ impl Visitor {
                 self.account.book("pipelined", Fate::Behind);
                 continue;
             }
-            let read = final_answer(&mut client, "GET").await;
+            let read = final_response(&mut client, "GET").await;
             goes_on = self.settle("pipelined", target, read);
         }
         if goes_on {
@@ -129,26 +129,26 @@ impl Visitor {
         let _ended = client
             .try_send(format!("GET {target} HTTP/1.1\r\n{fields}\r\n"))
             .await;
-        let read = final_answer(&mut client, "GET").await;
-        if read.as_ref().is_ok_and(|answer| answer.status == 101) {
+        let read = final_response(&mut client, "GET").await;
+        if read.as_ref().is_ok_and(|response| response.status == 101) {
             let _ended = client.try_send(&target).await;
             client.finish_sending().await;
             let fate = match client.until_end().await {
-                Ok(echo) if echo == target.as_bytes() => Fate::Answered,
+                Ok(echo) if echo == target.as_bytes() => Fate::Responded,
                 Ok(echo) if target.as_bytes().starts_with(&echo) => Fate::Truncated,
                 Err(_) => Fate::Truncated,
                 Ok(_) => Fate::Wrong,
             };
             self.account.book("upgrade", fate);
-        } else if read.as_ref().is_ok_and(|answer| answer.status == 403) {
-            self.account.book("upgrade", Fate::Answered);
+        } else if read.as_ref().is_ok_and(|response| response.status == 403) {
+            self.account.book("upgrade", Fate::Responded);
         } else {
             self.settle("upgrade", &target, read);
         }
         1
     }
 
-    /// Goes away in the middle of a request, or of its answer.
+    /// Goes away in the middle of a request, or of its response.
     async fn aborted(&mut self) -> usize {
         let target = self.target();
         let mut client = Client::connect(self.proxy).await;
@@ -169,7 +169,7 @@ impl Visitor {
             .try_send(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"))
             .await;
         client.finish_sending().await;
-        let read = final_answer(&mut client, "GET").await;
+        let read = final_response(&mut client, "GET").await;
         self.settle("half-close", &target, read);
         1
     }
@@ -182,12 +182,12 @@ impl Visitor {
             .try_send(format!("POST {target} HTTP/1.1\r\n{fields}\r\n"))
             .await;
         let mut read = client.try_response("POST").await;
-        if read.as_ref().is_ok_and(|answer| answer.status == 100) {
+        if read.as_ref().is_ok_and(|response| response.status == 100) {
             let _ended = client.try_send("hello").await;
-            read = final_answer(&mut client, "POST").await;
+            read = final_response(&mut client, "POST").await;
         }
         // Without an invitation the body is not sent, and the connection has no other request.
-        let invited = !matches!(&read, Ok(answer) if answer.status >= 400);
+        let invited = !matches!(&read, Ok(response) if response.status >= 400);
         if self.settle("expect", &target, read) && invited {
             self.open = Some(client);
         }
@@ -200,36 +200,36 @@ impl Visitor {
         let _ended = client
             .try_send(format!("GET {target} HTTP/1.0\r\n\r\n"))
             .await;
-        let read = final_answer(&mut client, "GET").await;
+        let read = final_response(&mut client, "GET").await;
         self.settle("HTTP/1.0", &target, read);
         1
     }
 }
 
-async fn final_answer(client: &mut Client, method: &str) -> Result<Response, ReadError> {
+async fn final_response(client: &mut Client, method: &str) -> Result<Response, ReadError> {
     loop {
-        let answer = client.try_response(method).await?;
-        if answer.status >= 200 || answer.status == 101 {
-            return Ok(answer);
+        let response = client.try_response(method).await?;
+        if response.status >= 200 || response.status == 101 {
+            return Ok(response);
         }
     }
 }
 
 fn judge(target: &str, read: &Result<Response, ReadError>) -> (Fate, bool) {
     match read {
-        Ok(answer) => {
-            let closes = answer
+        Ok(response) => {
+            let closes = response
                 .fields
                 .get("connection")
                 .is_some_and(|option| option.contains("close"));
-            let status = answer.fields.get("proxy-status").unwrap_or_default();
+            let status = response.fields.get("proxy-status").unwrap_or_default();
             if proxy_error(&status).is_some() {
                 return (Fate::Refused, !closes);
             }
             let is_its_own =
-                answer.body.is_empty() || answer.text().starts_with(&format!("{target} "));
-            let fate = if answer.status == 200 && is_its_own {
-                Fate::Answered
+                response.body.is_empty() || response.text().starts_with(&format!("{target} "));
+            let fate = if response.status == 200 && is_its_own {
+                Fate::Responded
             } else {
                 Fate::Wrong
             };

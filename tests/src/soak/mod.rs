@@ -26,25 +26,25 @@ use clients::Visitor;
 /// What became of a request, as its client saw it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fate {
-    /// A whole answer of a server, the one that was meant.
-    Answered,
-    /// The begin of an answer, visibly not all of it.
+    /// A whole response of a server, the one that was meant.
+    Responded,
+    /// The begin of a response, visibly not all of it.
     Truncated,
-    /// An answer of the proxy that says what failed.
+    /// A response of the proxy that says what failed.
     Refused,
     /// The client went away before the end.
     Aborted,
-    /// It stood behind one whose answer ended the connection.
+    /// It stood behind one whose response ended the connection.
     Behind,
     /// The connection closed without a word.
     Lost,
-    /// Something else than the answer that was meant.
+    /// Something else than the response that was meant.
     Wrong,
 }
 
 impl account::Fate for Fate {
     const ALL: &'static [Self] = &[
-        Self::Answered,
+        Self::Responded,
         Self::Truncated,
         Self::Refused,
         Self::Aborted,

@@ -12,7 +12,7 @@ use crate::{
     origin::{Conversation, Origin},
 };
 
-/// A server that answers most requests with their target, and does to the others what servers do.
+/// A server that responds to most requests with their target, and does to the others what servers do.
 pub(super) fn fickle(seed: u64) -> Origin {
     let rng = Arc::new(Mutex::new(Rng::with_seed(seed)));
     Origin::script(move |conversation| {
@@ -45,7 +45,7 @@ async fn converse(mut conversation: Conversation, mut rng: Rng) {
             trailers: crate::http1::Fields::default(),
             raw_head: head.raw,
         };
-        if !answer(&mut conversation, &request, &mut rng).await {
+        if !response(&mut conversation, &request, &mut rng).await {
             break;
         }
     }
@@ -86,7 +86,7 @@ async fn switch(mut conversation: Conversation, rng: &mut Rng) {
 }
 
 /// Whether the connection goes on.
-async fn answer(conversation: &mut Conversation, request: &Request, rng: &mut Rng) -> bool {
+async fn response(conversation: &mut Conversation, request: &Request, rng: &mut Rng) -> bool {
     let body = format!("{} {}", request.target, request.body.len());
     let is_head = request.method == "HEAD";
     let shown = if is_head { "" } else { &body };

@@ -60,8 +60,8 @@ async fn json_tells_who_asked_for_what_and_what_came_of_it() {
         let found = lines.iter().find(|line| line["target"] == target);
         found.unwrap_or_else(|| panic!("{target} is not in {lines:#?}"))
     };
-    let [none, answered, refused] = ["/none", "/a?b=c", "/"].map(of_target);
-    for (line, status) in [(none, 503), (answered, 200), (refused, 400)] {
+    let [none, completed, refused] = ["/none", "/a?b=c", "/"].map(of_target);
+    for (line, status) in [(none, 503), (completed, 200), (refused, 400)] {
         assert_eq!(line["method"], "GET", "{line}");
         assert_eq!(line["status"], status, "{line}");
         let client = line["client"].as_str().unwrap_or_default();
@@ -71,20 +71,20 @@ async fn json_tells_who_asked_for_what_and_what_came_of_it() {
             "{line}"
         );
     }
-    assert_eq!(answered["server"], origin.address().to_string());
-    assert_eq!(answered["bytes_sent"], 5);
-    assert_eq!(answered["retries"], 0);
-    assert_eq!(answered["termination"], "complete");
+    assert_eq!(completed["server"], origin.address().to_string());
+    assert_eq!(completed["bytes_sent"], 5);
+    assert_eq!(completed["retries"], 0);
+    assert_eq!(completed["termination"], "complete");
     assert!(
-        answered["connect_us"].is_u64() && answered["first_byte_us"].is_u64(),
-        "{answered}"
+        completed["connect_us"].is_u64() && completed["first_byte_us"].is_u64(),
+        "{completed}"
     );
     assert_eq!(
-        answered["user_agent"], "first",
+        completed["user_agent"], "first",
         "the first of several counts"
     );
-    assert_eq!(answered["referer"], "http://r/");
-    assert_eq!(answered["request_id"], "id-7");
+    assert_eq!(completed["referer"], "http://r/");
+    assert_eq!(completed["request_id"], "id-7");
     for line in [none, refused] {
         assert_eq!(line["server"], Value::Null);
         assert_ne!(line["termination"], "complete");

@@ -93,7 +93,7 @@ async fn a_connection_with_a_running_request_does_not_yield() {
         if request.uri().path() == "/slow" {
             pending::<()>().await;
         }
-        serve::answer(200, "hi")
+        serve::response(200, "hi")
     });
     let weldr = start(&origin, "1").await;
     let mut running = JoinSet::new();

@@ -12,10 +12,10 @@ use weldr_tests::{
     serve, wait,
 };
 
-/// What the server answers.
-pub(super) const ANSWER: &str = "at last";
+/// The body that the server sends.
+pub(super) const RESPONSE: &str = "at last";
 
-/// A `weldr`, a server whose answers wait for a gate, and a client with one request that runs there.
+/// A `weldr`, a server whose responses wait for a gate, and a client with one request that runs there.
 pub(super) struct Busy {
     pub(super) weldr: Daemon,
     pub(super) client: Client,
@@ -32,7 +32,7 @@ impl Busy {
             let opened = Arc::clone(&opened);
             async move {
                 opened.acquire().await.unwrap().forget();
-                serve::answer(200, ANSWER)
+                serve::response(200, RESPONSE)
             }
         });
         let weldr = Daemon::run(program.args(QUICK_CHECKS)).await;
@@ -54,7 +54,7 @@ impl Busy {
         self.origin.address()
     }
 
-    /// Lets the server answer `requests` requests.
+    /// Lets the server response `requests` requests.
     pub(super) fn open(&self, requests: usize) {
         self.gate.add_permits(requests);
     }
@@ -70,19 +70,19 @@ impl Busy {
         .await;
     }
 
-    /// Expects that the request is answered, and gives the answer.
-    pub(super) async fn is_answered(&mut self) -> Response {
-        let answer = self.client.response("GET").await;
-        assert_eq!((answer.status, answer.text().as_str()), (200, ANSWER));
-        answer
+    /// Expects that the request is completed, and gives the response.
+    pub(super) async fn gets_its_response(&mut self) -> Response {
+        let response = self.client.response("GET").await;
+        assert_eq!((response.status, response.text().as_str()), (200, RESPONSE));
+        response
     }
 
-    /// Expects that the request is cut: there is no answer, or one that says so.
+    /// Expects that the request is cut: there is no response, or one that says so.
     pub(super) async fn is_cut(&mut self) {
-        let answer = self.client.try_response("GET").await;
+        let response = self.client.try_response("GET").await;
         assert!(
-            !matches!(&answer, Ok(answer) if answer.status < 500),
-            "{answer:?}"
+            !matches!(&response, Ok(response) if response.status < 500),
+            "{response:?}"
         );
     }
 }

@@ -99,7 +99,7 @@ async fn a_removal_lets_what_runs_finish_and_shows_it() {
     let other = raw::get(busy.weldr.proxy(), "/").await;
     assert_eq!(other.status, 503, "no new request reaches it: {other}");
     busy.open(1);
-    busy.is_answered().await;
+    busy.gets_its_response().await;
     let removed = remove.finished().await.expect_success();
     assert!(removed.contains("removed"), "{removed}");
     assert!(busy.weldr.server(busy.server()).await.is_none());
@@ -129,7 +129,7 @@ async fn a_drained_server_stays_and_has_no_deadline() {
         .await;
     assert_eq!((drained.in_flight, drained.removal_deadline), (1, None));
     busy.open(2);
-    busy.is_answered().await;
+    busy.gets_its_response().await;
     busy.runs(0).await;
     busy.weldr.ctl(&["ready", &name]).await;
     busy.weldr

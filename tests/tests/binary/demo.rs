@@ -38,10 +38,10 @@ async fn prints_addresses_and_three_commands_that_work() {
     assert_eq!(commands.len(), 3, "{printed}");
 
     let mut greeters = BTreeSet::new();
-    wait::until("each server to answer", async || {
-        let answer = curl(commands[0]).await;
-        assert_eq!(answer.status, 200, "{answer}");
-        greeters.insert(answer.text());
+    wait::until("each server to respond", async || {
+        let response = curl(commands[0]).await;
+        assert_eq!(response.status, 200, "{response}");
+        greeters.insert(response.text());
         match greeters.len() {
             3 => Ok(()),
             few => Err(few),

@@ -57,7 +57,7 @@ async fn a_server_that_stays_unhealthy_leaves_for_good_when_the_pool_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_no_healthy_server_the_pool_fails_open_or_answers_503() {
+async fn with_no_healthy_server_the_pool_fails_open_or_responses_503() {
     // Its checks fail, its requests do not.
     let sick = Origin::serve(|request| async move {
         let status = if request.uri().path() == "/health" {
@@ -65,7 +65,7 @@ async fn with_no_healthy_server_the_pool_fails_open_or_answers_503() {
         } else {
             200
         };
-        weldr_tests::serve::answer(status, "sick but here")
+        weldr_tests::serve::response(status, "sick but here")
     });
     let address = sick.address().to_string();
     let weldr = Daemon::start().await;
@@ -99,9 +99,9 @@ async fn a_server_that_comes_back_receives_requests_again() {
     assert_eq!(raw::get(weldr.proxy(), "/").await.status, 503);
     origin.start();
     weldr.reaches(origin.address(), HealthState::Healthy).await;
-    wait::until("an answer", async || {
+    wait::until("a response", async || {
         match raw::get(weldr.proxy(), "/").await {
-            answer if answer.text() == "back" => Ok(()),
+            response if response.text() == "back" => Ok(()),
             other => Err(other),
         }
     })

@@ -56,7 +56,7 @@ async fn goes_on_and_stops(mut busy: Busy) {
     })
     .await;
     busy.open(1);
-    busy.is_answered().await;
+    busy.gets_its_response().await;
     let finished = busy.weldr.finished().await;
     assert_eq!(finished.code(), Some(0), "{finished:#?}");
 }
@@ -84,8 +84,8 @@ async fn a_log_that_nobody_reads_stops_no_traffic() {
     weldr.process().stall(Stream::Stderr);
     for _ in 0..100 {
         let mut client = Client::connect(weldr.proxy()).await;
-        let answer = client.exchange("POST", TWICE).await;
-        assert_eq!(answer.status, 200, "{answer}");
+        let response = client.exchange("POST", TWICE).await;
+        assert_eq!(response.status, 200, "{response}");
     }
     let finished = weldr.terminate().await;
     assert_eq!(finished.code(), Some(0), "{finished:#?}");
@@ -268,8 +268,8 @@ async fn a_demonstration_that_nobody_reads_serves() {
     let program = Program::weldr_bare().arg("--demo");
     let weldr = Daemon::run(program.writing_into(Stream::Stdout, writer)).await;
     let proxy: SocketAddr = weldr.proxy();
-    wait::until("an answer", async || match raw::get(proxy, "/").await {
-        answer if answer.status == 200 => Ok(()),
+    wait::until("a response", async || match raw::get(proxy, "/").await {
+        response if response.status == 200 => Ok(()),
         other => Err(other),
     })
     .await;

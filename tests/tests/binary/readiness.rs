@@ -72,7 +72,7 @@ async fn after_a_restart_a_pool_that_fails_closed_is_ready_when_its_servers_were
             if request.uri().path() == "/health" {
                 let _ = gate.wait_for(|open| *open).await;
             }
-            serve::answer(200, "hello")
+            serve::response(200, "hello")
         }
     });
     let home = tempfile::tempdir().unwrap();
@@ -107,8 +107,8 @@ async fn after_a_restart_a_pool_that_fails_closed_is_ready_when_its_servers_were
         }
     })
     .await;
-    let answer = raw::get(weldr.proxy(), "/").await;
-    assert_eq!(answer.text(), "hello", "it said that it is ready");
+    let response = raw::get(weldr.proxy(), "/").await;
+    assert_eq!(response.text(), "hello", "it said that it is ready");
     tells(&channel, None).await;
     assert_eq!(weldr.terminate().await.code(), Some(0));
 }

@@ -14,7 +14,7 @@ use weldr_tests::{
     raw, wait,
 };
 
-/// Writers at a time; each waits for an answer before it writes again.
+/// Writers at a time; each waits for a response before it writes again.
 const WRITERS: u16 = 4;
 
 fn weldr_in(directory: &Path) -> Program {
@@ -68,7 +68,7 @@ struct Acknowledged {
     revision: u64,
     there: Vec<SocketAddr>,
     gone: Vec<SocketAddr>,
-    /// The address of a call that was not answered.
+    /// The address of a call that was not completed.
     in_doubt: Option<SocketAddr>,
 }
 

@@ -24,7 +24,7 @@ async fn signals_that_are_no_order_to_stop_cut_no_request() {
         let readyz = raw::get(busy.weldr.management(), "/readyz").await;
         assert_eq!(readyz.status, 200, "{signal:?}: {readyz}");
         busy.open(1);
-        busy.is_answered().await;
+        busy.gets_its_response().await;
         let finished = busy.weldr.terminate().await;
         assert_eq!(finished.code(), Some(0), "{signal:?}: {finished:#?}");
     }
@@ -59,7 +59,7 @@ async fn sigquit_stops_as_sigterm_does() {
     busy.weldr.process().signal(Signal::HUP);
     busy.weldr.process().signal(Signal::USR1);
     busy.open(1);
-    busy.is_answered().await;
+    busy.gets_its_response().await;
     let finished = busy.weldr.finished().await;
     assert_eq!(finished.code(), Some(0), "{finished:#?}");
 }

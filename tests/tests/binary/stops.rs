@@ -48,8 +48,8 @@ async fn what_runs_is_finished_while_nothing_new_is_accepted() {
     )
     .await;
     busy.open(1);
-    let answer = busy.is_answered().await;
-    assert_eq!(answer.fields.get("connection").as_deref(), Some("close"));
+    let response = busy.gets_its_response().await;
+    assert_eq!(response.fields.get("connection").as_deref(), Some("close"));
     let finished = busy.weldr.finished().await;
     assert_eq!(finished.code(), Some(0), "{finished:#?}");
 }
@@ -87,6 +87,6 @@ async fn an_operator_sees_it_stop() {
     let listed = busy.weldr.ctl(&["list"]).await;
     assert!(listed.contains(&busy.server().to_string()), "{listed}");
     busy.open(1);
-    busy.is_answered().await;
+    busy.gets_its_response().await;
     assert_eq!(busy.weldr.finished().await.code(), Some(0));
 }

@@ -61,7 +61,7 @@ async fn a_request_and_the_drain_of_its_server_go_on() {
     })
     .await;
     busy.open(1);
-    busy.is_answered().await;
+    busy.gets_its_response().await;
     busy.weldr.is_rid_of(busy.server()).await;
 
     // The cluster of one goes on as well: the end of the removal was a change.
@@ -76,16 +76,16 @@ struct Checks {
     hold: AtomicBool,
     /// How many wait.
     waiting: AtomicUsize,
-    /// How many were answered.
-    answered: AtomicUsize,
-    /// Ends a wait: with an answer, or with the end of the connection.
+    /// How many were completed.
+    completed: AtomicUsize,
+    /// Ends a wait: with a response, or with the end of the connection.
     gate: Notify,
-    /// Whether those that waited are answered.
-    answers: AtomicBool,
+    /// Whether those that waited are completed.
+    responses: AtomicBool,
 }
 
 impl Checks {
-    async fn answer(&self, conversation: &mut Conversation) {
+    async fn response(&self, conversation: &mut Conversation) {
         if conversation.request().await.is_none() {
             return;
         }
@@ -93,14 +93,14 @@ impl Checks {
             self.waiting.fetch_add(1, SeqCst);
             self.gate.notified().await;
             self.waiting.fetch_sub(1, SeqCst);
-            if !self.answers.load(SeqCst) {
+            if !self.responses.load(SeqCst) {
                 return;
             }
         }
         conversation
             .write("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
             .await;
-        self.answered.fetch_add(1, SeqCst);
+        self.completed.fetch_add(1, SeqCst);
     }
 
     async fn waits(&self) {
@@ -114,17 +114,17 @@ impl Checks {
     }
 
     /// Ends the wait.
-    fn open(&self, answers: bool) {
+    fn open(&self, responses: bool) {
         self.hold.store(false, SeqCst);
-        self.answers.store(answers, SeqCst);
+        self.responses.store(responses, SeqCst);
         self.gate.notify_one();
     }
 
-    /// Waits until two more checks were answered.
+    /// Waits until two more checks were completed.
     async fn go_on(&self) {
-        let before = self.answered.load(SeqCst);
-        wait::until("checks that are answered", async || {
-            match self.answered.load(SeqCst) {
+        let before = self.completed.load(SeqCst);
+        wait::until("checks that are completed", async || {
+            match self.completed.load(SeqCst) {
                 enough if enough >= before + 2 => Ok(()),
                 other => Err(other),
             }
@@ -133,12 +133,12 @@ impl Checks {
     }
 }
 
-/// A server that answers checks as told, and a `weldr` for which one failed check is enough.
+/// A server that responds to checks as told, and a `weldr` for which one failed check is enough.
 async fn checked(checks: &Arc<Checks>) -> (Origin, Daemon) {
     let told = Arc::clone(checks);
     let origin = Origin::script(move |mut conversation| {
         let told = Arc::clone(&told);
-        async move { told.answer(&mut conversation).await }
+        async move { told.response(&mut conversation).await }
     });
     let options = [
         ["--check-type", "http"],
@@ -152,14 +152,14 @@ async fn checked(checks: &Arc<Checks>) -> (Origin, Daemon) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_check_that_is_answered_after_the_stop_passes() {
+async fn a_check_whose_response_comes_after_the_stop_passes() {
     let checks = Arc::<Checks>::default();
     let (origin, weldr) = checked(&checks).await;
     let before = weldr.reaches(origin.address(), HealthState::Healthy).await;
     checks.hold.store(true, SeqCst);
     checks.waits().await;
     suspend(&weldr, async {}).await;
-    // It is at work again before the answer comes.
+    // It is at work again before the response comes.
     raw::get(weldr.management(), "/healthz").await;
     checks.open(true);
     checks.go_on().await;

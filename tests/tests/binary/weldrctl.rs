@@ -207,7 +207,7 @@ async fn colours_are_for_terminals_that_want_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_answer_without_a_server_names_a_command_that_adds_one() {
+async fn the_response_without_a_server_names_a_command_that_adds_one() {
     let (weldr, origin) = (Daemon::start().await, Origin::saying("hi"));
     let told = raw::get(weldr.proxy(), "/").await;
     assert_eq!(told.status, 503, "{told}");

@@ -34,12 +34,12 @@ async fn without_a_quorum_nothing_changes_and_traffic_goes_on() {
     let mut cluster = TestCluster::start_direct(3).await;
     let port = origin.address().port();
     cluster.add(0, port).await.unwrap();
-    wait::until("an answer of the origin", async || {
-        let answer = raw::request(cluster.proxy(2), "GET", "/", "").await;
-        if answer.status == 200 {
+    wait::until("a response of the origin", async || {
+        let response = raw::request(cluster.proxy(2), "GET", "/", "").await;
+        if response.status == 200 {
             Ok(())
         } else {
-            Err(answer.status)
+            Err(response.status)
         }
     })
     .await;
@@ -67,8 +67,8 @@ async fn without_a_quorum_nothing_changes_and_traffic_goes_on() {
     let unsure = cluster.ports(2, false).await.unwrap_err();
     assert_eq!(unsure.code(), Code::Unavailable, "{unsure}");
     assert_eq!(cluster.ports(2, true).await.unwrap(), [port]);
-    let answer = raw::request(cluster.proxy(2), "GET", "/", "").await;
-    assert_eq!(answer.status, 200);
+    let response = raw::request(cluster.proxy(2), "GET", "/", "").await;
+    assert_eq!(response.status, 200);
     let told = cluster.weldrctl(2).args(["cluster", "status"]).run().await;
     assert_eq!(told.code(), Some(1));
     assert!(told.stdout.contains("no response"), "{}", told.stdout);
@@ -102,7 +102,7 @@ async fn a_stopped_leader_is_followed_by_another_and_falls_in_line() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leader_that_is_cut_off_answers_nothing_stale() {
+async fn a_leader_that_is_cut_off_responses_nothing_stale() {
     let cluster = TestCluster::start(5).await;
     cluster.add(0, 1001).await.unwrap();
     let leader = cluster.leader().await;
@@ -162,7 +162,7 @@ async fn a_follower_that_hears_nobody_deposes_nobody() {
     assert_eq!((after.leader, after.term), (before.leader, before.term));
 }
 
-/// Whoever is to lead is asked first, and nothing is given up for one that does not answer.
+/// Whoever is to lead is asked first, and nothing is given up for one that does not respond.
 async fn a_transfer_fails_and_the_leader_goes_on(cluster: &TestCluster, leader: usize, to: usize) {
     let name = cluster.nodes[to].name.as_str();
     let own = cluster.nodes[leader].name.as_str();
@@ -178,7 +178,7 @@ async fn a_transfer_fails_and_the_leader_goes_on(cluster: &TestCluster, leader: 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_transfer_to_a_node_that_does_not_answer_changes_nothing() {
+async fn a_transfer_to_a_node_that_does_not_response_changes_nothing() {
     let cluster = TestCluster::start(3).await;
     cluster.add(0, 1001).await.unwrap();
     let leader = cluster.leader().await;
@@ -194,7 +194,7 @@ async fn a_transfer_to_a_node_that_does_not_answer_changes_nothing() {
     cluster.heal();
 }
 
-/// Also the successor that nobody named is one that answers.
+/// Also the successor that nobody named is one that responds.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_stops_hands_over_to_a_node_that_lives() {
     let mut cluster = TestCluster::start(3).await;

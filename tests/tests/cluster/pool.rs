@@ -130,13 +130,13 @@ async fn a_removal_waits_for_what_runs_through_any_node() {
         arrive.send(()).unwrap();
         async move {
             finished.wait_for(|finished| *finished).await.unwrap();
-            serve::answer(200, "done")
+            serve::response(200, "done")
         }
     });
     let cluster = TestCluster::start(3).await;
     let port = origin.address().port();
     cluster.add(0, port).await.unwrap();
-    // The check of the default pool only connects, so the origin is healthy though it does not answer.
+    // The check of the default pool only connects, so the origin is healthy though it does not respond.
     wait::until("a healthy server at c", async || {
         let seen = json(&cluster, 2, &["list", "--stale"]).await;
         match &seen["servers"][0]["health"]["state"] {

@@ -35,8 +35,8 @@ async fn strict_refuses_what_monitor_forwards() {
     let node = node(&origin, DesyncMode::Strict).await;
     for request in CERTAIN {
         let mut client = Client::connect(node.proxy()).await;
-        let answer = client.exchange("POST", request).await;
-        assert_eq!(answer.status, 400, "{request}: {answer}");
+        let response = client.exchange("POST", request).await;
+        assert_eq!(response.status, 400, "{request}: {response}");
         client.closed().await;
     }
     assert_eq!(origin.connections(), 0);
@@ -50,9 +50,9 @@ async fn monitor_forwards_in_a_form_that_has_one_reading() {
         let origin = Origin::saying("hi");
         let node = node(&origin, DesyncMode::Monitor).await;
         let mut client = Client::connect(node.proxy()).await;
-        let answer = client.exchange("POST", request).await;
+        let response = client.exchange("POST", request).await;
         assert_eq!(
-            (answer.status, answer.text().as_str()),
+            (response.status, response.text().as_str()),
             (200, "hi"),
             "{request}"
         );
@@ -80,9 +80,9 @@ async fn monitor_closes_after_a_length_with_a_coding() {
     client
         .send("GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n")
         .await;
-    let answer = client.response("POST").await;
-    assert_eq!(answer.status, 200, "{answer}");
-    assert_eq!(answer.fields.get("connection").as_deref(), Some("close"));
+    let response = client.response("POST").await;
+    assert_eq!(response.status, 200, "{response}");
+    assert_eq!(response.fields.get("connection").as_deref(), Some("close"));
     client.closed().await;
     assert_eq!(origin.only_request().await.target, "/");
     node.shutdown().await;
@@ -94,9 +94,9 @@ async fn monitor_refuses_what_has_no_certain_meaning() {
     let node = node(&origin, DesyncMode::Monitor).await;
     for request in UNCERTAIN {
         let mut client = Client::connect(node.proxy()).await;
-        let answer = client.exchange("POST", request).await;
+        let response = client.exchange("POST", request).await;
         let status = if request.contains("gzip") { 501 } else { 400 };
-        assert_eq!(answer.status, status, "{request}: {answer}");
+        assert_eq!(response.status, status, "{request}: {response}");
         client.closed().await;
     }
     assert_eq!(origin.connections(), 0);
@@ -116,8 +116,8 @@ async fn monitor_logs_why_strict_would_refuse() {
         .start();
     let proxy = weldr.proxy_address().await;
     weldr.logs("healthy").await;
-    let answer = Client::connect(proxy).await.exchange("POST", TWICE).await;
-    assert_eq!(answer.status, 200, "{answer}");
+    let response = Client::connect(proxy).await.exchange("POST", TWICE).await;
+    assert_eq!(response.status, 200, "{response}");
     weldr
         .logs("request forwarded that strict mode would refuse")
         .await;

@@ -19,7 +19,7 @@ async fn node(origin: &Origin) -> TestNode {
     node
 }
 
-/// Sends `bytes` one by one, again and again, until the proxy answers or closes.
+/// Sends `bytes` one by one, again and again, until the proxy responds or closes.
 async fn drip(client: &mut Client, bytes: &'static [u8]) -> Option<u16> {
     for byte in bytes.iter().cycle() {
         if client.try_send([*byte]).await.is_err() {
@@ -27,11 +27,15 @@ async fn drip(client: &mut Client, bytes: &'static [u8]) -> Option<u16> {
         }
         let waited = tokio::time::timeout(PAUSE, client.try_response("GET")).await;
         match waited {
-            Ok(Ok(answer)) => {
-                let status = answer.fields.get("proxy-status").unwrap_or_default();
-                assert_eq!(proxy_error(&status), Some("http_request_error"), "{answer}");
+            Ok(Ok(response)) => {
+                let status = response.fields.get("proxy-status").unwrap_or_default();
+                assert_eq!(
+                    proxy_error(&status),
+                    Some("http_request_error"),
+                    "{response}"
+                );
                 client.closed().await;
-                return Some(answer.status);
+                return Some(response.status);
             }
             Ok(Err(_)) => break,
             Err(_still_waiting) => {}

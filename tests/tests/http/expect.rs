@@ -7,7 +7,7 @@ use crate::proxy::both;
 const HEAD: &str =
     "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
 
-/// An origin that answers with the body, after it has written `first` in answer to the head.
+/// An origin that responds with the body, after it has written `first` in response to the head.
 fn echoing(first: &'static str) -> Origin {
     Origin::script(move |mut conversation| async move {
         while let Some(head) = conversation.head().await {
@@ -16,13 +16,13 @@ fn echoing(first: &'static str) -> Origin {
                 let Some(body) = conversation.bytes(5).await else {
                     return;
                 };
-                let answer = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n";
+                let response = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n";
                 conversation
-                    .write([answer.as_bytes(), &body].concat())
+                    .write([response.as_bytes(), &body].concat())
                     .await;
             } else {
-                let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";
-                conversation.write(answer).await;
+                let response = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";
+                conversation.write(response).await;
             }
         }
     })
@@ -37,8 +37,8 @@ async fn the_invitation_is_the_servers_and_comes_once() {
             let interim = client.exchange("POST", HEAD).await;
             assert_eq!(interim.status, 100, "{interim}");
             client.send("hello").await;
-            let answer = client.response("POST").await;
-            assert_eq!((answer.status, answer.text().as_str()), (200, "hello"));
+            let response = client.response("POST").await;
+            assert_eq!((response.status, response.text().as_str()), (200, "hello"));
         }
         assert_eq!(client.get("/").await.text(), "hi");
     })
@@ -70,9 +70,9 @@ async fn a_server_that_refuses_is_heard_before_anything_invites() {
         });
         both(&origin, async |target| {
             let mut client = Client::connect(target).await;
-            let answer = client.exchange("POST", HEAD).await;
-            let seen = format!("{} {}", answer.status, answer.reason);
-            assert_eq!((seen.as_str(), answer.text().as_str()), (status, "no"));
+            let response = client.exchange("POST", HEAD).await;
+            let seen = format!("{} {}", response.status, response.reason);
+            assert_eq!((seen.as_str(), response.text().as_str()), (status, "no"));
         })
         .await;
     }
@@ -84,11 +84,11 @@ async fn a_client_that_does_not_wait_is_served() {
     both(&origin, async |target| {
         let mut client = Client::connect(target).await;
         client.send(format!("{HEAD}hello")).await;
-        let mut answer = client.response("POST").await;
-        if answer.status == 100 {
-            answer = client.response("POST").await;
+        let mut response = client.response("POST").await;
+        if response.status == 100 {
+            response = client.response("POST").await;
         }
-        assert_eq!((answer.status, answer.text().as_str()), (200, "hello"));
+        assert_eq!((response.status, response.text().as_str()), (200, "hello"));
         assert_eq!(client.get("/").await.text(), "hi");
     })
     .await;
@@ -101,8 +101,8 @@ async fn a_server_that_never_invites_gets_the_body_of_a_client_that_lost_patienc
         let mut client = Client::connect(target).await;
         client.send(HEAD).await;
         client.send("hello").await;
-        let answer = client.response("POST").await;
-        assert_eq!((answer.status, answer.text().as_str()), (200, "hello"));
+        let response = client.response("POST").await;
+        assert_eq!((response.status, response.text().as_str()), (200, "hello"));
     })
     .await;
 }
@@ -142,8 +142,8 @@ async fn after_a_refusal_the_body_that_follows_is_no_request() {
     let head = format!(
         "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: {length}\r\n\r\n"
     );
-    let answer = client.exchange("POST", head).await;
-    assert_eq!(answer.status, 417, "{answer}");
+    let response = client.exchange("POST", head).await;
+    assert_eq!(response.status, 417, "{response}");
     // Whether it still reads the body or has closed: it never takes the body for a request.
     let _may_have_closed = client.try_send(smuggled).await;
     client.finish_sending().await;

@@ -1,4 +1,4 @@
-//! Networks that break: each client gets an answer, or visibly not all of one, and nothing is asked twice that must
+//! Networks that break: each client gets a response, or visibly not all of one, and nothing is asked twice that must
 //! not be.
 
 use std::{collections::BTreeMap, time::Duration};
@@ -14,7 +14,7 @@ use weldr_tests::{
 
 const BODY: usize = 3000;
 
-/// An origin whose answers hold the target of the request, over and over, in two framings.
+/// An origin whose responses hold the target of the request, over and over, in two framings.
 fn origin() -> Origin {
     Origin::script(|mut conversation| async move {
         let mut turn = conversation.index;
@@ -22,7 +22,7 @@ fn origin() -> Origin {
             turn += 1;
             let body = body(&request.target);
             let head = "HTTP/1.1 200 OK\r\n";
-            let answer = if turn % 2 == 0 {
+            let response = if turn % 2 == 0 {
                 format!("{head}Content-Length: {BODY}\r\n\r\n{body}")
             } else {
                 let (first, second) = body.split_at(BODY / 2);
@@ -30,7 +30,7 @@ fn origin() -> Origin {
                 let chunks = format!("{size:x}\r\n{first}\r\n{size:x}\r\n{second}\r\n0\r\n\r\n");
                 format!("{head}Transfer-Encoding: chunked\r\n\r\n{chunks}")
             };
-            conversation.write(answer).await;
+            conversation.write(response).await;
         }
     })
 }
@@ -51,7 +51,7 @@ async fn node(server: std::net::SocketAddr) -> TestNode {
     node
 }
 
-/// Every fault, at every place that matters: before the answer, in its head, in its body, at its end.
+/// Every fault, at every place that matters: before the response, in its head, in its body, at its end.
 fn faults() -> Vec<Fault> {
     let mut faults = vec![
         Fault::None,
@@ -87,8 +87,8 @@ async fn ask(
     client.try_response(method).await
 }
 
-fn is_of_weldr(answer: &Response) -> bool {
-    let status = answer.fields.get("proxy-status").unwrap_or_default();
+fn is_of_weldr(response: &Response) -> bool {
+    let status = response.fields.get("proxy-status").unwrap_or_default();
     proxy_error(&status).is_some()
 }
 
@@ -126,12 +126,12 @@ async fn between_the_proxy_and_a_server_are_explained_or_visible() {
                 let seen = ask(node.proxy(), method, &target).await;
                 let shown = format!("{way:?} {fault:?} {method}");
                 match seen {
-                    Ok(answer) if is_of_weldr(&answer) => {
-                        let status = answer.status;
-                        assert!(matches!(status, 502 | 504), "{shown}: {answer}");
+                    Ok(response) if is_of_weldr(&response) => {
+                        let status = response.status;
+                        assert!(matches!(status, 502 | 504), "{shown}: {response}");
                     }
-                    Ok(answer) => {
-                        assert_eq!(answer.text(), body(&target), "{shown}");
+                    Ok(response) => {
+                        assert_eq!(response.text(), body(&target), "{shown}");
                     }
                     Err(ReadError::Truncated(part)) => {
                         let whole = body(&target);
@@ -167,14 +167,14 @@ async fn between_a_client_and_the_proxy_cost_nobody_else_anything() {
                     ask(link.address(), method, &target),
                 )
                 .await;
-                if let Ok(Ok(answer)) = &broken
-                    && !is_of_weldr(answer)
+                if let Ok(Ok(response)) = &broken
+                    && !is_of_weldr(response)
                 {
-                    assert_eq!(answer.text(), body(&target), "{way:?} {fault:?} {method}");
+                    assert_eq!(response.text(), body(&target), "{way:?} {fault:?} {method}");
                 }
                 let other = format!("/other-{number}-");
-                let answer = ask(node.proxy(), "GET", &other).await.expect("an answer");
-                assert_eq!(answer.text(), body(&other), "{way:?} {fault:?} {method}");
+                let response = ask(node.proxy(), "GET", &other).await.expect("a response");
+                assert_eq!(response.text(), body(&other), "{way:?} {fault:?} {method}");
             }
         }
     }
@@ -192,10 +192,10 @@ async fn between_a_client_and_the_proxy_cost_nobody_else_anything() {
     node.shutdown().await;
 }
 
-/// Bytes that have changed on the way from a server: what is still HTTP passes, what is not does not, and no answer
+/// Bytes that have changed on the way from a server: what is still HTTP passes, what is not does not, and no response
 /// is another's.
 #[tokio::test(flavor = "multi_thread")]
-async fn that_corrupt_answers_never_mix_them() {
+async fn that_corrupt_responses_never_mix_them() {
     let origin = origin();
     let link = Link::start(origin.address(), 3).await;
     let node = node(link.address()).await;
@@ -210,15 +210,15 @@ async fn that_corrupt_answers_never_mix_them() {
             client.send(request("GET", &target)).await;
         }
         match client.try_response("GET").await {
-            Ok(answer) => {
-                explained += usize::from(is_of_weldr(&answer));
-                let text = answer.text();
+            Ok(response) => {
+                explained += usize::from(is_of_weldr(&response));
+                let text = response.text();
                 let others = (0..200)
                     .filter(|&other| other != number)
                     .map(|other| format!("/{other:03}-/{other:03}-"));
                 let mut others = others.filter(|other| text.contains(other.as_str()));
-                assert_eq!(others.next(), None, "in the answer to {target}");
-                if answer
+                assert_eq!(others.next(), None, "in the response to {target}");
+                if response
                     .fields
                     .get("connection")
                     .is_some_and(|option| option.contains("close"))

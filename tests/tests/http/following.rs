@@ -10,11 +10,11 @@ async fn forwarded(fields: &str) -> Request {
     let origin = Origin::saying("hi");
     let node = TestNode::before(&[origin.address()]).await;
     let request = format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
-    let answer = Client::connect(node.proxy())
+    let response = Client::connect(node.proxy())
         .await
         .exchange("GET", request)
         .await;
-    assert_eq!(answer.status, 200, "{answer}");
+    assert_eq!(response.status, 200, "{response}");
     node.shutdown().await;
     origin.only_request().await
 }

@@ -59,11 +59,11 @@ async fn seen(request: &str, change: impl FnOnce(&mut Config)) -> Way {
     let origin = Origin::saying("hi");
     let node = TestNode::start_with(change).await;
     node.add(origin.address()).await;
-    let answer = Client::connect(node.proxy())
+    let response = Client::connect(node.proxy())
         .await
         .exchange("GET", request)
         .await;
-    assert_eq!(answer.status, 200, "{answer}");
+    assert_eq!(response.status, 200, "{response}");
     let way = Way::of(&origin.only_request().await.fields);
     node.shutdown().await;
     way
@@ -172,11 +172,11 @@ async fn arriving(names: &[&str], before: &str, change: impl FnOnce(&mut Config)
         .collect();
     let claims = claims.concat();
     let request = format!("GET / HTTP/1.1\r\nHost: a.example\r\n{before}{claims}\r\n");
-    let answer = Client::connect(node.proxy())
+    let response = Client::connect(node.proxy())
         .await
         .exchange("GET", request)
         .await;
-    assert_eq!(answer.status, 200, "{answer}");
+    assert_eq!(response.status, 200, "{response}");
     let fields = origin.only_request().await.fields;
     node.shutdown().await;
     let arrived = names

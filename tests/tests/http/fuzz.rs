@@ -4,7 +4,7 @@
 use std::{env, time::Duration};
 
 use weldr_tests::{
-    fuzz::{answers, readers, requests},
+    fuzz::{readers, requests, responses},
     node::TestNode,
 };
 
@@ -38,20 +38,20 @@ fn the_pure_readers_accept_nothing_that_is_not_strictly_the_same() {
 async fn streams_of_clients_stay_apart() {
     let echo = requests::Echo::new();
     let node = node(echo.address()).await;
-    let answered = requests::run(node.proxy(), &echo, seed(), 100).await;
-    let answered = answered.unwrap_or_else(|why| panic!("{why}"));
-    println!("{answered} answers");
-    assert!(answered > 500, "{answered} answers");
+    let completed = requests::run(node.proxy(), &echo, seed(), 100).await;
+    let completed = completed.unwrap_or_else(|why| panic!("{why}"));
+    println!("{completed} responses");
+    assert!(completed > 500, "{completed} responses");
     node.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn answers_of_servers_stay_apart() {
-    let player = answers::Player::new();
+async fn responses_of_servers_stay_apart() {
+    let player = responses::Player::new();
     let node = node(player.address()).await;
-    let whole = answers::run(node.proxy(), &player, seed(), 50).await;
+    let whole = responses::run(node.proxy(), &player, seed(), 50).await;
     let whole = whole.unwrap_or_else(|why| panic!("{why}"));
     println!("{whole} whole");
-    assert!(whole > 50, "{whole} answers were whole");
+    assert!(whole > 50, "{whole} responses were whole");
     node.shutdown().await;
 }

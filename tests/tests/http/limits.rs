@@ -32,11 +32,11 @@ fn chunked(length: usize) -> String {
 }
 
 #[track_caller]
-fn assert_client_fault(answer: &Response, status: u16) {
-    assert_eq!(answer.status, status, "{answer}");
-    let said = answer.fields.get("proxy-status").unwrap_or_default();
-    assert_eq!(proxy_error(&said), Some("http_request_error"), "{answer}");
-    assert_eq!(answer.fields.get("connection").as_deref(), Some("close"));
+fn assert_client_fault(response: &Response, status: u16) {
+    assert_eq!(response.status, status, "{response}");
+    let said = response.fields.get("proxy-status").unwrap_or_default();
+    assert_eq!(proxy_error(&said), Some("http_request_error"), "{response}");
+    assert_eq!(response.fields.get("connection").as_deref(), Some("close"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -107,7 +107,7 @@ async fn chunks_over_the_limit_are_refused_and_never_whole_at_the_server() {
     node.shutdown().await;
 }
 
-/// Sends `part` again and again until the proxy answers.
+/// Sends `part` again and again until the proxy responds.
 async fn drip(client: &mut Client, part: &str) -> Option<Response> {
     const PAUSE: Duration = Duration::from_millis(20);
     for _ in 0..500 {
@@ -142,8 +142,8 @@ async fn a_body_that_drips_is_timed_out() {
         client
             .send(format!("POST / HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n"))
             .await;
-        let answer = drip(&mut client, part).await;
-        assert_client_fault(&answer.expect("an answer in time"), 408);
+        let response = drip(&mut client, part).await;
+        assert_client_fault(&response.expect("a response in time"), 408);
         client.closed().await;
     }
     assert!(

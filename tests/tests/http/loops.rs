@@ -103,11 +103,11 @@ async fn a_node_does_not_use_its_own_address_that_another_one_added() {
     assert!(health.description.contains("this node"), "{health:?}");
     reaches(&mut first, own, HealthState::Healthy).await;
     // The pool fails open, but not to that.
-    let answer = raw::get(own, "/").await;
-    assert_eq!(answer.status, 503, "{answer}");
-    // Through the other node, it is one hop to the same answer.
-    let answer = raw::get(cluster.proxy(0), "/").await;
-    assert_eq!(answer.status, 503, "{answer}");
+    let response = raw::get(own, "/").await;
+    assert_eq!(response.status, 503, "{response}");
+    // Through the other node, it is one hop to the same response.
+    let response = raw::get(cluster.proxy(0), "/").await;
+    assert_eq!(response.status, 503, "{response}");
     assert!(get_server(&mut second, own).await.is_some());
 }
 
@@ -116,11 +116,11 @@ async fn a_loop_of_two_nodes_is_found_at_its_first_round() {
     let (first, second) = tokio::join!(TestNode::start(), TestNode::start());
     first.add(second.proxy()).await;
     second.add(first.proxy()).await;
-    let answer = raw::get(first.proxy(), "/").await;
-    assert_eq!(answer.status, 508, "{answer}");
-    let status = answer.fields.all("proxy-status").join(", ");
+    let response = raw::get(first.proxy(), "/").await;
+    assert_eq!(response.status, 508, "{response}");
+    let status = response.fields.all("proxy-status").join(", ");
     assert!(status.contains("error=proxy_loop_detected"), "{status}");
-    assert!(answer.text().contains("loop"), "{answer}");
+    assert!(response.text().contains("loop"), "{response}");
     wait::until("three requests", async || {
         let all = requests(&first).await + requests(&second).await;
         if all == 3 { Ok(()) } else { Err(all) }
@@ -144,8 +144,8 @@ async fn a_chain_of_nodes_is_no_loop() {
         chain.push(TestNode::before(&[next]).await);
     }
     let first = chain.last().expect("a node").proxy();
-    let answer = raw::get(first, "/").await;
-    assert_eq!((answer.status, answer.text()), (200, "hi".to_owned()));
+    let response = raw::get(first, "/").await;
+    assert_eq!((response.status, response.text()), (200, "hi".to_owned()));
     let via = origin.only_request().await.fields.all("via").join(", ");
     let names: Vec<&str> = via.split(", ").collect();
     assert_eq!(names.len(), 5, "{via}");
@@ -170,8 +170,8 @@ async fn a_request_does_not_go_through_nodes_without_end() {
         let via = vec!["1.1 weldr-0"; nodes].join(", ");
         let request = format!("GET / HTTP/1.1\r\nHost: a\r\nVia: {via}\r\n\r\n");
         let mut client = raw::Client::connect(node.proxy()).await;
-        let answer = client.exchange("GET", request).await;
-        assert_eq!(answer.status, status, "{answer}");
+        let response = client.exchange("GET", request).await;
+        assert_eq!(response.status, status, "{response}");
     }
     node.shutdown().await;
 }
@@ -187,11 +187,11 @@ async fn nobody_manages_a_pool_through_a_proxy() {
         "/servers",
         r#"{"ip":"127.0.0.1","port":9}"#,
     );
-    let answer = through.await;
-    assert_eq!(answer.status, 403, "{answer}");
+    let response = through.await;
+    assert_eq!(response.status, 403, "{response}");
     assert!(
-        answer.text().contains("through a proxy of Weldr"),
-        "{answer}"
+        response.text().contains("through a proxy of Weldr"),
+        "{response}"
     );
     assert!(managed.server(([127, 0, 0, 1], 9).into()).await.is_none());
     managed.shutdown().await;

@@ -11,7 +11,7 @@ use weldr_tests::{load::Load, node::TestNode, origin::Origin, raw::Client};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";
 
-/// Answers a few requests on each connection, and closes it without a word.
+/// Responds to a few requests on each connection, and closes it without a word.
 fn fickle() -> Origin {
     Origin::script(|mut conversation| async move {
         let turns = 1 + conversation.index % 4;
@@ -56,9 +56,9 @@ async fn a_post_never_arrives_twice() {
     }
     let twice: Vec<_> = seen.iter().filter(|(_, times)| **times > 1).collect();
     assert!(twice.is_empty(), "arrived more than once: {twice:?}");
-    // One that was refused may have arrived, or not; one that was answered has.
-    let answered = CLIENTS * EACH - failed.load(Relaxed);
-    assert!(seen.len() >= answered, "{} of {answered}", seen.len());
+    // One that was refused may have arrived, or not; one that was completed has.
+    let completed = CLIENTS * EACH - failed.load(Relaxed);
+    assert!(seen.len() >= completed, "{} of {completed}", seen.len());
     node.shutdown().await;
 }
 
@@ -68,13 +68,13 @@ async fn post_each(proxy: SocketAddr, client: usize, each: usize, failed: &Atomi
         let target = format!("/{client}-{number}");
         let request =
             format!("POST {target} HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello");
-        let answer = connection.exchange("POST", request).await;
-        match answer.status {
+        let response = connection.exchange("POST", request).await;
+        match response.status {
             200 => {}
             502 => {
                 failed.fetch_add(1, Relaxed);
             }
-            other => panic!("{target} was answered {other}"),
+            other => panic!("{target} was given {other}"),
         }
     }
 }

@@ -4,17 +4,17 @@ use weldr_tests::{
     conformance::report::proxy_error, http1::Response, node::TestNode, origin::Origin, raw::Client,
 };
 
-fn assert_json(answer: &Response) {
-    let content = answer.fields.get("content-type").unwrap_or_default();
-    assert!(content.starts_with("application/json"), "{answer}");
-    let body = answer.json();
-    assert!(body.is_object(), "{answer}");
+fn assert_json(response: &Response) {
+    let content = response.fields.get("content-type").unwrap_or_default();
+    assert!(content.starts_with("application/json"), "{response}");
+    let body = response.json();
+    assert!(body.is_object(), "{response}");
 }
 
-fn assert_text(answer: &Response) {
-    let content = answer.fields.get("content-type").unwrap_or_default();
-    assert!(content.starts_with("text/plain"), "{answer}");
-    assert!(!answer.body.is_empty(), "{answer}");
+fn assert_text(response: &Response) {
+    let content = response.fields.get("content-type").unwrap_or_default();
+    assert!(content.starts_with("text/plain"), "{response}");
+    assert!(!response.body.is_empty(), "{response}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -33,15 +33,15 @@ async fn are_json_for_a_client_that_prefers_it() {
     ] {
         let mut client = Client::connect(node.proxy()).await;
         let request = format!("GET / HTTP/1.1\r\nHost: a\r\nAccept: {accept}\r\n\r\n");
-        let answer = client.exchange("GET", request).await;
-        assert_eq!(answer.status, 503, "{answer}");
-        let status = answer.fields.get("proxy-status").unwrap_or_default();
+        let response = client.exchange("GET", request).await;
+        assert_eq!(response.status, 503, "{response}");
+        let status = response.fields.get("proxy-status").unwrap_or_default();
         assert_eq!(proxy_error(&status), Some("destination_unavailable"));
         println!("{accept}");
         if json {
-            assert_json(&answer);
+            assert_json(&response);
         } else {
-            assert_text(&answer);
+            assert_text(&response);
         }
     }
     node.shutdown().await;
@@ -54,24 +54,24 @@ async fn are_json_even_where_framing_is_refused() {
     let mut client = Client::connect(node.proxy()).await;
     let request = "POST / HTTP/1.1\r\nHost: a\r\nAccept: application/json\r\n\
                    Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
-    let answer = client.exchange("POST", request).await;
-    assert_eq!(answer.status, 400, "{answer}");
-    assert_json(&answer);
+    let response = client.exchange("POST", request).await;
+    assert_eq!(response.status, 400, "{response}");
+    assert_json(&response);
     client.closed().await;
     assert_eq!(origin.connections(), 0);
     node.shutdown().await;
 }
 
-/// RFC 9110, section 9.3.2: an answer to HEAD has no body, whoever wrote it.
+/// RFC 9110, section 9.3.2: a response to HEAD has no body, whoever wrote it.
 #[tokio::test(flavor = "multi_thread")]
 async fn have_no_body_for_head() {
     let node = TestNode::start().await;
     let mut client = Client::connect(node.proxy()).await;
     for _ in 0..3 {
-        let answer = client
+        let response = client
             .exchange("HEAD", "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n")
             .await;
-        assert_eq!(answer.status, 503, "{answer}");
+        assert_eq!(response.status, 503, "{response}");
     }
     node.shutdown().await;
 }
@@ -86,8 +86,8 @@ async fn of_a_broken_body_are_not_the_servers_fault() {
     for body in ["zz\r\n", "3\r\nabcX", "3\r\nabc\r\n0\r\nX : y\r\n\r\n"] {
         let mut client = Client::connect(node.proxy()).await;
         let head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
-        let answer = client.exchange("POST", format!("{head}{body}")).await;
-        assert_eq!(answer.status, 400, "{body:?}: {answer}");
+        let response = client.exchange("POST", format!("{head}{body}")).await;
+        assert_eq!(response.status, 400, "{body:?}: {response}");
         client.closed().await;
     }
     // The client leaves in the middle of its body.
@@ -113,9 +113,9 @@ async fn name_no_address() {
         conversation.request().await;
     });
     let node = TestNode::before(&[origin.address()]).await;
-    let answer = Client::connect(node.proxy()).await.get("/").await;
-    assert_eq!(answer.status, 502, "{answer}");
-    let shown = answer.to_string();
+    let response = Client::connect(node.proxy()).await.get("/").await;
+    assert_eq!(response.status, 502, "{response}");
+    let shown = response.to_string();
     assert!(!shown.contains("127.0.0.1"), "{shown}");
     node.shutdown().await;
 }

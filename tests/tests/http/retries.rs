@@ -35,8 +35,8 @@ async fn a_request_is_sent_twice_at_most() {
     }
     let mut client = Client::connect(node.proxy()).await;
     for number in 0..20 {
-        let answer = client.get(&format!("/{number}")).await;
-        assert_eq!(answer.status, 502, "{answer}");
+        let response = client.get(&format!("/{number}")).await;
+        assert_eq!(response.status, 502, "{response}");
     }
     for (target, times) in arrivals(&origins).await {
         assert!(times <= 2, "{target} was sent {times} times");
@@ -117,17 +117,17 @@ async fn a_post_that_found_no_server_goes_to_another() {
         let request = format!(
             "POST /{number} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
         );
-        let answer = client.exchange("POST", request).await;
-        assert_eq!((answer.status, answer.text().as_str()), (200, "hi"));
+        let response = client.exchange("POST", request).await;
+        assert_eq!((response.status, response.text().as_str()), (200, "hi"));
     }
     let seen = arrivals(std::slice::from_ref(&origin)).await;
     assert!(seen.values().all(|times| *times == 1), "{seen:?}");
     node.shutdown().await;
 }
 
-/// An answer that has begun is never replaced by another.
+/// A response that has begun is never replaced by another.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_has_begun_is_not_asked_for_again() {
+async fn a_response_that_has_begun_is_not_asked_for_again() {
     let origin = Origin::script(|mut conversation| async move {
         conversation.request().await;
         conversation.write("HTTP/1.1 200 OK\r\nConte").await;
@@ -140,7 +140,7 @@ async fn an_answer_that_has_begun_is_not_asked_for_again() {
     assert_eq!(
         origin.connections(),
         5,
-        "begun answers were asked for again"
+        "begun responses were asked for again"
     );
     node.shutdown().await;
 }
@@ -193,8 +193,8 @@ async fn servers_that_refuse_are_passed_over_whatever_the_number_of_retries() {
             node.add(origin.address()).await;
         }
         for number in 0..40 {
-            let answer = raw::get(node.proxy(), &format!("/{number}")).await;
-            assert_eq!(answer.status, 200, "{retries} retries: {answer}");
+            let response = raw::get(node.proxy(), &format!("/{number}")).await;
+            assert_eq!(response.status, 200, "{retries} retries: {response}");
         }
         node.shutdown().await;
     }
@@ -252,8 +252,8 @@ async fn servers_without_room_are_passed_over() {
     let free = Origin::saying("hi");
     node.add(free.address()).await;
     for _ in 0..10 {
-        let answer = raw::get(node.proxy(), "/").await;
-        assert_eq!(answer.status, 200, "{answer}");
+        let response = raw::get(node.proxy(), "/").await;
+        assert_eq!(response.status, 200, "{response}");
     }
     drop(waiting);
     node.shutdown().await;

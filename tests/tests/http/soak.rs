@@ -17,7 +17,7 @@ async fn every_request_is_accounted_for_and_everything_comes_back() {
     let problems = report.problems();
     assert!(problems.is_empty(), "{problems:#?}\n{}", report.account);
     assert!(report.account.sent() >= 2_000);
-    assert!(report.account.of(soak::Fate::Answered) > 1_000);
+    assert!(report.account.of(soak::Fate::Responded) > 1_000);
 }
 
 /// 32 bodies of 200 MiB: 6.25 GiB that are nowhere.

@@ -51,7 +51,7 @@ async fn every_request_has_the_outcome_that_is_required() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_answer_is_seen_as_is_required() {
+async fn every_response_is_seen_as_is_required() {
     let origin = Recorder::start().await;
     let node = node(&origin).await;
     let bench = Bench {

@@ -35,16 +35,16 @@ where
 }
 
 async fn upgraded(client: &mut Client) {
-    let answer = client.head().await;
-    assert_eq!(answer.line[1], "101", "{}", answer.fields);
-    assert_eq!(answer.fields.get("upgrade").as_deref(), Some("websocket"));
-    let connection = answer.fields.get("connection").unwrap_or_default();
+    let response = client.head().await;
+    assert_eq!(response.line[1], "101", "{}", response.fields);
+    assert_eq!(response.fields.get("upgrade").as_deref(), Some("websocket"));
+    let connection = response.fields.get("connection").unwrap_or_default();
     assert!(
         connection.eq_ignore_ascii_case("upgrade"),
         "{}",
-        answer.fields
+        response.fields
     );
-    let accept = answer.fields.get("sec-websocket-accept");
+    let accept = response.fields.get("sec-websocket-accept");
     assert_eq!(accept.as_deref(), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
 }
 
@@ -174,7 +174,7 @@ async fn much_passes_both_ways_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refused_upgrade_is_a_plain_answer() {
+async fn a_refused_upgrade_is_a_plain_response() {
     let origin = Origin::script(|mut conversation| async move {
         while conversation.request().await.is_some() {
             conversation
@@ -185,23 +185,23 @@ async fn a_refused_upgrade_is_a_plain_answer() {
     both(&origin, async |target| {
         let mut client = Client::connect(target).await;
         for _ in 0..3 {
-            let answer = client.exchange("GET", UPGRADE).await;
-            assert_eq!((answer.status, answer.text().as_str()), (403, "no"));
+            let response = client.exchange("GET", UPGRADE).await;
+            assert_eq!((response.status, response.text().as_str()), (403, "no"));
         }
         assert_eq!(client.get("/").await.status, 403);
     })
     .await;
 }
 
-/// RFC 9110, section 7.8: a server may ignore an upgrade, and answer by the old protocol.
+/// RFC 9110, section 7.8: a server may ignore an upgrade, and response by the old protocol.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_knows_no_upgrade_answers_as_ever() {
+async fn a_server_that_knows_no_upgrade_responses_as_ever() {
     let origin = Origin::saying("hi");
     both(&origin, async |target| {
         let mut client = Client::connect(target).await;
         for _ in 0..3 {
-            let answer = client.exchange("GET", UPGRADE).await;
-            assert_eq!((answer.status, answer.text().as_str()), (200, "hi"));
+            let response = client.exchange("GET", UPGRADE).await;
+            assert_eq!((response.status, response.text().as_str()), (200, "hi"));
         }
     })
     .await;

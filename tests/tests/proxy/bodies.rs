@@ -7,12 +7,12 @@ use super::both;
 
 const MIB: usize = 1 << 20;
 
-/// Answers with the length and a checksum of the body.
+/// Responds with the length and a checksum of the body.
 fn weighing() -> Origin {
     Origin::serve(|request| async move {
         match request.into_body().collect().await {
-            Ok(body) => serve::answer(200, weigh(&body.to_bytes())),
-            Err(error) => serve::answer(400, error.to_string()),
+            Ok(body) => serve::response(200, weigh(&body.to_bytes())),
+            Err(error) => serve::response(400, error.to_string()),
         }
     })
 }
@@ -56,8 +56,8 @@ async fn arrives(requests: Vec<(Vec<u8>, Vec<u8>)>) {
     both(&origin, async |target| {
         let mut client = Client::connect(target).await;
         for (request, body) in &requests {
-            let answer = client.exchange("POST", request).await;
-            assert_eq!((answer.status, answer.text()), (200, weigh(body)));
+            let response = client.exchange("POST", request).await;
+            assert_eq!((response.status, response.text()), (200, weigh(body)));
         }
         assert_eq!(client.get("/").await.text(), weigh(b""));
     })

@@ -29,17 +29,17 @@ async fn connection_close_is_honoured() {
     both(&origin, async |target| {
         let mut client = Client::connect(target).await;
         let request = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
-        let answer = client.exchange("GET", request).await;
-        assert_eq!(answer.text(), "hi");
-        assert_eq!(answer.fields.get("connection").as_deref(), Some("close"));
+        let response = client.exchange("GET", request).await;
+        assert_eq!(response.text(), "hi");
+        assert_eq!(response.fields.get("connection").as_deref(), Some("close"));
         client.closed().await;
     })
     .await;
 }
 
-/// Closing a socket with something unread resets the connection, and a reset can overtake the answer.
+/// Closing a socket with something unread resets the connection, and a reset can overtake the response.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_comes_behind_a_last_request_does_not_cost_its_answer() {
+async fn what_comes_behind_a_last_request_does_not_cost_its_response() {
     let more_is_sent = Arc::new(Notify::new());
     let gate = Arc::clone(&more_is_sent);
     let origin = Origin::script(move |mut conversation| {
@@ -67,7 +67,7 @@ async fn what_comes_behind_a_last_request_does_not_cost_its_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_of_http_1_0_gets_an_answer_that_it_understands() {
+async fn a_client_of_http_1_0_gets_an_response_that_it_understands() {
     let origin = Origin::script(|mut conversation| async move {
         while let Some(request) = conversation.request().await {
             if request.version == "HTTP/1.0" {
@@ -85,12 +85,12 @@ async fn a_client_of_http_1_0_gets_an_answer_that_it_understands() {
     both(&origin, async |target| {
         let mut client = Client::connect(target).await;
         // Without Host, which HTTP/1.0 does not ask for.
-        let answer = client.exchange("GET", "GET / HTTP/1.0\r\n\r\n").await;
+        let response = client.exchange("GET", "GET / HTTP/1.0\r\n\r\n").await;
         assert_eq!(
-            (answer.framing, answer.text().as_str()),
+            (response.framing, response.text().as_str()),
             (Framing::Close, "abc")
         );
-        assert!(!answer.fields.has("transfer-encoding"), "{answer}");
+        assert!(!response.fields.has("transfer-encoding"), "{response}");
     })
     .await;
 }
@@ -102,19 +102,21 @@ async fn a_client_of_http_1_0_can_keep_its_connection() {
         let mut client = Client::connect(target).await;
         let request = "GET / HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n";
         for _ in 0..3 {
-            let answer = client.exchange("GET", request).await;
-            assert_eq!(answer.text(), "hi");
-            let connection = answer.fields.get("connection").unwrap_or_default();
-            assert!(connection.eq_ignore_ascii_case("keep-alive"), "{answer}");
+            let response = client.exchange("GET", request).await;
+            assert_eq!(response.text(), "hi");
+            let connection = response.fields.get("connection").unwrap_or_default();
+            assert!(connection.eq_ignore_ascii_case("keep-alive"), "{response}");
         }
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pipelined_requests_are_answered_in_their_order() {
+async fn pipelined_requests_get_responses_in_their_order() {
     let origin =
-        Origin::serve(|request| async move { serve::answer(200, request.uri().path().to_owned()) });
+        Origin::serve(
+            |request| async move { serve::response(200, request.uri().path().to_owned()) },
+        );
     both(&origin, async |target| {
         let mut client = Client::connect(target).await;
         let request = |n| format!("GET /{n} HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -131,7 +133,7 @@ async fn pipelined_requests_may_be_framed_in_turn() {
     use http_body_util::BodyExt as _;
     let origin = Origin::serve(|request| async move {
         let body = request.into_body().collect().await.unwrap();
-        serve::answer(200, body.to_bytes())
+        serve::response(200, body.to_bytes())
     });
     both(&origin, async |target| {
         let mut client = Client::connect(target).await;
@@ -169,7 +171,7 @@ async fn a_client_that_expects_100_is_told_to_continue() {
     use http_body_util::BodyExt as _;
     let origin = Origin::serve(|request| async move {
         let body = request.into_body().collect().await.unwrap();
-        serve::answer(200, body.to_bytes())
+        serve::response(200, body.to_bytes())
     });
     both(&origin, async |target| {
         let mut client = Client::connect(target).await;
@@ -197,12 +199,12 @@ async fn a_client_that_expects_100_may_be_refused_before_it_sends() {
         let mut client = Client::connect(target).await;
         let head =
             "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
-        let mut answer = client.exchange("POST", head).await;
-        if answer.status == 100 {
+        let mut response = client.exchange("POST", head).await;
+        if response.status == 100 {
             // Weldr may invite the body: it speaks for a server that would.
-            answer = client.response("POST").await;
+            response = client.response("POST").await;
         }
-        assert_eq!((answer.status, answer.text().as_str()), (417, "no"));
+        assert_eq!((response.status, response.text().as_str()), (417, "no"));
     })
     .await;
 }
@@ -234,7 +236,7 @@ async fn a_client_that_goes_away_cancels_its_request_at_the_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_goes_away_within_an_answer_cancels_it_at_the_server() {
+async fn a_client_that_goes_away_within_an_response_cancels_it_at_the_server() {
     let origin = Origin::script(|mut conversation| async move {
         conversation.request().await;
         conversation
@@ -282,9 +284,9 @@ async fn a_server_that_closes_idle_connections_is_not_seen() {
     for n in 1..=20 {
         // POST: one that was begun could not be repeated.
         let post = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx";
-        let answer = client.exchange("POST", post).await;
+        let response = client.exchange("POST", post).await;
         assert_eq!(
-            (answer.status, answer.text().as_str()),
+            (response.status, response.text().as_str()),
             (200, "hi"),
             "request {n}"
         );
@@ -307,25 +309,25 @@ async fn a_server_that_asks_to_close_is_not_asked_again_on_that_connection() {
     let node = TestNode::before(&[origin.address()]).await;
     let mut client = Client::connect(node.proxy()).await;
     for _ in 0..3 {
-        let answer = client.get("/").await;
-        assert_eq!(answer.text(), "hi");
+        let response = client.get("/").await;
+        assert_eq!(response.text(), "hi");
         assert!(
-            !answer.fields.has("connection"),
-            "the server's wish is not the client's: {answer}"
+            !response.fields.has("connection"),
+            "the server's wish is not the client's: {response}"
         );
     }
     assert_eq!(origin.connections(), 3);
     node.shutdown().await;
 }
 
-/// Bytes after an answer belong to no request: the connection that brought them is not used again.
+/// Bytes after a response belong to no request: the connection that brought them is not used again.
 #[tokio::test(flavor = "multi_thread")]
-async fn stray_bytes_after_an_answer_reach_nobody() {
+async fn stray_bytes_after_an_response_reach_nobody() {
     let origin = Origin::script(|mut conversation| async move {
         while conversation.request().await.is_some() {
             let stray = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nstray";
-            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi{stray}");
-            conversation.write(answer).await;
+            let response = format!("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi{stray}");
+            conversation.write(response).await;
         }
     });
     let node = TestNode::before(&[origin.address()]).await;
@@ -352,8 +354,8 @@ async fn ipv6_works_on_both_sides() {
     .await;
     let origin = Origin::saying("hi");
     node.add(origin.address()).await;
-    let answer = Client::connect(node.proxy()).await.get("/").await;
-    assert_eq!(answer.text(), "hi");
+    let response = Client::connect(node.proxy()).await.get("/").await;
+    assert_eq!(response.text(), "hi");
     let seen = origin.only_request().await;
     assert_eq!(seen.fields.get("x-forwarded-for").as_deref(), Some("::1"));
     node.shutdown().await;

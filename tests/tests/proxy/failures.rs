@@ -12,25 +12,25 @@ use weldr_tests::{
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
 #[track_caller]
-fn assert_failed(answer: &Response, status: u16, error: &str) {
-    assert_eq!(answer.status, status, "{answer}");
-    let proxy_status = answer.fields.get("proxy-status").unwrap_or_default();
+fn assert_failed(response: &Response, status: u16, error: &str) {
+    assert_eq!(response.status, status, "{response}");
+    let proxy_status = response.fields.get("proxy-status").unwrap_or_default();
     let begin = format!("weldr; error={error}; details=\"");
-    assert!(proxy_status.starts_with(&begin), "{answer}");
+    assert!(proxy_status.starts_with(&begin), "{response}");
     assert_eq!(
-        answer.fields.get("content-type").as_deref(),
+        response.fields.get("content-type").as_deref(),
         Some("text/plain; charset=utf-8")
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_an_empty_pool_the_answer_names_the_command_that_adds_a_server() {
+async fn with_an_empty_pool_the_response_names_the_command_that_adds_a_server() {
     let node = TestNode::start().await;
     let mut client = Client::connect(node.proxy()).await;
     for _ in 0..2 {
-        let answer = client.exchange("GET", GET).await;
-        assert_failed(&answer, 503, "destination_unavailable");
-        assert!(answer.text().contains(" add IP:PORT"), "{answer}");
+        let response = client.exchange("GET", GET).await;
+        assert_failed(&response, 503, "destination_unavailable");
+        assert!(response.text().contains(" add IP:PORT"), "{response}");
     }
     node.shutdown().await;
 }
@@ -44,8 +44,8 @@ async fn a_server_that_refuses_is_passed_over_and_no_client_sees_it() {
     for method in ["GET", "POST", "PUT", "PATCH"] {
         for _ in 0..4 {
             let request = format!("{method} / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc");
-            let answer = client.exchange(method, request).await;
-            assert_eq!((answer.status, answer.text().as_str()), (200, "hi"));
+            let response = client.exchange(method, request).await;
+            assert_eq!((response.status, response.text().as_str()), (200, "hi"));
         }
     }
     let bodies: Vec<_> = origin
@@ -62,21 +62,21 @@ async fn a_server_that_refuses_is_passed_over_and_no_client_sees_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_nothing_but_servers_that_refuse_the_answer_is_502() {
+async fn with_nothing_but_servers_that_refuse_the_response_is_502() {
     let refusing = ReservedPort::new();
     let node = TestNode::before(&[refusing.address()]).await;
-    let answer = raw::get(node.proxy(), "/").await;
-    assert_failed(&answer, 502, "connection_refused");
+    let response = raw::get(node.proxy(), "/").await;
+    assert_failed(&response, 502, "connection_refused");
     let address = refusing.address().to_string();
     assert!(
-        !answer.text().contains(&address),
-        "addresses are not for clients: {answer}"
+        !response.text().contains(&address),
+        "addresses are not for clients: {response}"
     );
     node.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_does_not_answer_in_time_is_504() {
+async fn a_server_that_does_not_response_in_time_is_504() {
     let origin = Origin::script(|mut conversation| async move {
         conversation.request().await;
         conversation.stall().await;
@@ -90,11 +90,11 @@ async fn a_server_that_does_not_answer_in_time_is_504() {
         GET,
         "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc",
     ] {
-        let answer = Client::connect(node.proxy())
+        let response = Client::connect(node.proxy())
             .await
             .exchange("GET", request)
             .await;
-        assert_failed(&answer, 504, "http_response_timeout");
+        assert_failed(&response, 504, "http_response_timeout");
     }
     assert_eq!(
         origin.connections(),
@@ -105,7 +105,7 @@ async fn a_server_that_does_not_answer_in_time_is_504() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_closes_before_it_answers_is_502() {
+async fn a_server_that_closes_before_it_responses_is_502() {
     for reset in [false, true] {
         let origin = Origin::script(move |mut conversation| async move {
             conversation.request().await;
@@ -115,11 +115,11 @@ async fn a_server_that_closes_before_it_answers_is_502() {
         });
         let node = TestNode::before(&[origin.address()]).await;
         let post = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc";
-        let answer = Client::connect(node.proxy())
+        let response = Client::connect(node.proxy())
             .await
             .exchange("POST", post)
             .await;
-        assert_failed(&answer, 502, "connection_terminated");
+        assert_failed(&response, 502, "connection_terminated");
         assert_eq!(
             origin.connections(),
             1,
@@ -144,7 +144,7 @@ async fn an_idempotent_request_that_was_cut_off_is_sent_to_another_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_is_not_http_is_502() {
+async fn a_response_that_is_not_http_is_502() {
     for nonsense in [
         "SSH-2.0-OpenSSH_9.9\r\n",
         "HTTP/1.1 2x0 OK\r\n\r\n",
@@ -158,14 +158,14 @@ async fn an_answer_that_is_not_http_is_502() {
             conversation.stall().await;
         });
         let node = TestNode::before(&[origin.address()]).await;
-        let answer = raw::get(node.proxy(), "/").await;
-        assert_failed(&answer, 502, "http_protocol_error");
+        let response = raw::get(node.proxy(), "/").await;
+        assert_failed(&response, 502, "http_protocol_error");
         node.shutdown().await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_stops_moving_is_cut() {
+async fn a_response_that_stops_moving_is_cut() {
     let origin = Origin::script(|mut conversation| async move {
         conversation.request().await;
         conversation
@@ -183,7 +183,7 @@ async fn an_answer_that_stops_moving_is_cut() {
     let read = client.try_response("GET").await;
     let truncated = matches!(read, Err(weldr_tests::http1::ReadError::Truncated(_)));
     assert!(truncated, "{read:?}");
-    node.counts("the broken answer to count", |stats| {
+    node.counts("the broken response to count", |stats| {
         stats.client.unwrap_or_default().failed == 1 && stats.server.unwrap_or_default().failed == 1
     })
     .await;
@@ -200,8 +200,8 @@ async fn a_client_that_does_not_finish_its_head_is_closed() {
     for begun in ["", "GET / HT"] {
         let mut client = Client::connect(node.proxy()).await;
         client.send(begun).await;
-        if let Ok(answer) = client.try_response("GET").await {
-            assert_eq!(answer.status, 408, "{answer}");
+        if let Ok(response) = client.try_response("GET").await {
+            assert_eq!(response.status, 408, "{response}");
         }
         client.closed().await;
     }
@@ -220,8 +220,8 @@ async fn a_client_that_stops_within_its_body_is_told_408() {
     node.add(origin.address()).await;
     let mut client = Client::connect(node.proxy()).await;
     let request = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc";
-    let answer = client.exchange("POST", request).await;
-    assert_eq!(answer.status, 408, "{answer}");
+    let response = client.exchange("POST", request).await;
+    assert_eq!(response.status, 408, "{response}");
     client.closed().await;
     let failed = node.stats().await.server.unwrap_or_default().failed;
     assert_eq!(failed, 0, "the client's fault is not the server's");
@@ -232,7 +232,7 @@ async fn a_client_that_stops_within_its_body_is_told_408() {
 async fn the_outcome_of_each_request_is_counted() {
     let origin = Origin::serve(|request| async move {
         let status = request.uri().path()[1..].parse().unwrap();
-        weldr_tests::serve::answer(status, "x")
+        weldr_tests::serve::response(status, "x")
     });
     let node = TestNode::before(&[origin.address()]).await;
     let mut client = Client::connect(node.proxy()).await;

@@ -4,10 +4,10 @@ use weldr_tests::{origin::Origin, raw::Client};
 
 use super::both;
 
-fn echo(answer: &'static [u8]) -> Origin {
+fn echo(response: &'static [u8]) -> Origin {
     Origin::script(move |mut conversation| async move {
         while conversation.request().await.is_some() {
-            conversation.write(answer).await;
+            conversation.write(response).await;
         }
     })
 }
@@ -24,8 +24,8 @@ async fn arrivals(fields: &[u8]) -> [weldr_tests::http1::Request; 2] {
             b"\r\n",
         ]
         .concat();
-        let answer = Client::connect(target).await.exchange("GET", request).await;
-        assert_eq!(answer.status, 200, "{answer}");
+        let response = Client::connect(target).await.exchange("GET", request).await;
+        assert_eq!(response.status, 200, "{response}");
     })
     .await;
     origin.requests().await.try_into().unwrap()
@@ -74,8 +74,8 @@ async fn that_are_repeated_stay_apart_and_in_order() {
           Set-Cookie: b=2, c\r\nVary: x\r\nSet-Cookie: a=1; Path=/\r\n\r\n",
     );
     both(&origin, async |target| {
-        let answer = Client::connect(target).await.get("/").await;
-        let cookies = answer.fields.all("set-cookie");
+        let response = Client::connect(target).await.get("/").await;
+        let cookies = response.fields.all("set-cookie");
         assert_eq!(cookies, ["a=1; Path=/", "b=2, c", "a=1; Path=/"]);
     })
     .await;
@@ -100,8 +100,8 @@ async fn with_odd_but_legal_values_pass_byte_for_byte() {
 
     let origin = echo(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-Odd: \xe9 \x80\xff a\tb\r\n\r\n");
     both(&origin, async |target| {
-        let answer = Client::connect(target).await.get("/").await;
-        let (_, seen) = answer
+        let response = Client::connect(target).await.get("/").await;
+        let (_, seen) = response
             .fields
             .0
             .iter()
@@ -126,12 +126,12 @@ async fn may_be_many() {
         }
     }
 
-    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n{}\r\n", many(90));
-    let origin = echo(answer.leak().as_bytes());
+    let response = format!("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n{}\r\n", many(90));
+    let origin = echo(response.leak().as_bytes());
     both(&origin, async |target| {
-        let answer = Client::connect(target).await.get("/").await;
+        let response = Client::connect(target).await.get("/").await;
         for n in 1..=90 {
-            assert_eq!(answer.fields.get(&format!("x-{n}")), Some(n.to_string()));
+            assert_eq!(response.fields.get(&format!("x-{n}")), Some(n.to_string()));
         }
     })
     .await;
@@ -150,14 +150,14 @@ async fn may_be_long() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_an_answer_arrive() {
+async fn of_an_response_arrive() {
     let origin = echo(
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
           Server: origin/1\r\nContent-Type: text/plain\r\nContent-Encoding: gzip\r\nETag: \"x\"\r\n\
           Cache-Control: max-age=60\r\nLocation: http://127.0.0.1/a?b\r\nX-Empty:\r\n\r\nab",
     );
     both(&origin, async |target| {
-        let answer = Client::connect(target).await.get("/").await;
+        let response = Client::connect(target).await.get("/").await;
         for (name, value) in [
             ("date", "Sun, 06 Nov 1994 08:49:37 GMT"),
             ("server", "origin/1"),
@@ -169,7 +169,7 @@ async fn of_an_answer_arrive() {
             ("content-length", "2"),
             ("x-empty", ""),
         ] {
-            assert_eq!(answer.fields.all(name), [value], "{name}");
+            assert_eq!(response.fields.all(name), [value], "{name}");
         }
     })
     .await;

@@ -7,28 +7,28 @@ use weldr_tests::{
     raw::Client,
 };
 
-/// Sends `request` through a node, and gives its answer and what reached the origin.
-async fn through(request: &str, answer: &'static str) -> (Response, Vec<Request>) {
-    through_with(request, answer, |_| {}).await
+/// Sends `request` through a node, and gives its response and what reached the origin.
+async fn through(request: &str, response: &'static str) -> (Response, Vec<Request>) {
+    through_with(request, response, |_| {}).await
 }
 
 /// [`through`] with changes to the configuration.
 async fn through_with(
     request: &str,
-    answer: &'static str,
+    response: &'static str,
     change: impl FnOnce(&mut Config),
 ) -> (Response, Vec<Request>) {
     let origin = Origin::script(move |mut conversation| async move {
         while conversation.request().await.is_some() {
-            conversation.write(answer).await;
+            conversation.write(response).await;
         }
     });
     let node = TestNode::start_with(change).await;
     node.add(origin.address()).await;
     let mut client = Client::connect(node.proxy()).await;
-    let answer = client.exchange("GET", request).await;
+    let response = client.exchange("GET", request).await;
     node.shutdown().await;
-    (answer, origin.requests().await)
+    (response, origin.requests().await)
 }
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -65,7 +65,7 @@ async fn fields_of_one_connection_end_at_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fields_of_one_connection_of_the_server_end_at_it() {
-    let (answer, _) = through(
+    let (response, _) = through(
         "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
         "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: X-Private, keep-alive\r\nX-Private: 1\r\n\
          Keep-Alive: timeout=5\r\nProxy-Connection: keep-alive\r\nUpgrade: h2c\r\nX-Public: 2\r\n\r\nok",
@@ -78,10 +78,10 @@ async fn fields_of_one_connection_of_the_server_end_at_it() {
         "proxy-connection",
         "upgrade",
     ] {
-        assert!(!answer.fields.has(name), "{name} is there:\n{answer}");
+        assert!(!response.fields.has(name), "{name} is there:\n{response}");
     }
-    assert_eq!(answer.fields.get("x-public").as_deref(), Some("2"));
-    assert_eq!(answer.text(), "ok");
+    assert_eq!(response.fields.get("x-public").as_deref(), Some("2"));
+    assert_eq!(response.text(), "ok");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -215,8 +215,8 @@ async fn what_is_ambiguous_is_refused() {
         let mut client = Client::connect(node.proxy()).await;
         client.send(request).await;
         match client.try_response("GET").await {
-            Ok(answer) if matches!(answer.status, 400 | 501 | 505) => client.closed().await,
-            Ok(answer) => wrong.push(format!("{what}: answered {}", answer.status)),
+            Ok(response) if matches!(response.status, 400 | 501 | 505) => client.closed().await,
+            Ok(response) => wrong.push(format!("{what}: completed {}", response.status)),
             Err(error) => wrong.push(format!("{what}: {error}")),
         }
     }
@@ -239,8 +239,8 @@ async fn too_large_a_head_is_refused() {
         let request = format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
         // The rest may come after the refusal.
         let _closed = client.try_send(request).await;
-        let answer = client.response("GET").await;
-        assert_eq!(answer.status, 431, "{answer}");
+        let response = client.response("GET").await;
+        assert_eq!(response.status, 431, "{response}");
     }
     assert_eq!(origin.connections(), 0);
     node.shutdown().await;
@@ -266,7 +266,7 @@ async fn a_broken_chunk_does_not_end_a_request_well() {
         let head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
         client.send(format!("{head}{body}")).await;
         match client.try_response("POST").await {
-            Ok(answer) => assert_eq!(answer.status, 400, "{body:?}: {answer}"),
+            Ok(response) => assert_eq!(response.status, 400, "{body:?}: {response}"),
             Err(weldr_tests::http1::ReadError::Closed) => {}
             Err(error) => panic!("{body:?}: {error}"),
         }

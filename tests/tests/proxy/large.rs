@@ -24,8 +24,8 @@ fn pattern(length: usize) -> Vec<u8> {
         .collect()
 }
 
-/// Answers each request with `head` and then `body`, in parts of many sizes.
-fn answering(head: String, body: Vec<u8>) -> Origin {
+/// Responds to each request with `head` and then `body`, in parts of many sizes.
+fn responding_with(head: String, body: Vec<u8>) -> Origin {
     Origin::script(move |mut conversation| {
         let (head, body) = (head.clone(), body.clone());
         async move {
@@ -82,7 +82,7 @@ async fn assert_three_arrive(origin: &Origin, body: &[u8]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn responses_arrive_unchanged_one_after_another() {
     let body = pattern(5 * MIB + 123);
-    let origin = answering(with_length(body.len()), body.clone());
+    let origin = responding_with(with_length(body.len()), body.clone());
     assert_three_arrive(&origin, &body).await;
 }
 
@@ -124,7 +124,7 @@ async fn a_large_chunk_arrives_unchanged() {
     ]
     .concat();
     let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
-    let origin = answering(head.to_owned(), wire);
+    let origin = responding_with(head.to_owned(), wire);
     assert_three_arrive(&origin, &body).await;
 }
 

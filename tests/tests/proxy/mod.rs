@@ -7,7 +7,6 @@ use std::net::SocketAddr;
 
 use weldr_tests::{node::TestNode, origin::Origin};
 
-mod answers;
 mod bodies;
 mod connections;
 mod failures;
@@ -15,6 +14,7 @@ mod fields;
 mod gateway;
 mod large;
 mod methods;
+mod response_bodies;
 mod streaming;
 mod targets;
 

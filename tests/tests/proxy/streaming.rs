@@ -10,7 +10,7 @@ use super::both;
 const CHUNKED: &str = "Transfer-Encoding: chunked\r\n\r\n";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_first_chunk_of_an_answer_arrives_before_the_second_is_sent() {
+async fn the_first_chunk_of_an_response_arrives_before_the_second_is_sent() {
     // The origin sends a chunk for each permit, and the test gives one when it has the chunk before.
     let permits = Arc::new(Semaphore::new(0));
     let of_origin = Arc::clone(&permits);
@@ -75,7 +75,7 @@ async fn the_first_chunk_of_a_request_arrives_before_the_second_is_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_begins_during_the_upload_arrives_during_the_upload() {
+async fn a_response_that_begins_during_the_upload_arrives_during_the_upload() {
     let origin = Origin::script(|mut conversation| async move {
         conversation.head().await;
         conversation
@@ -86,20 +86,20 @@ async fn an_answer_that_begins_during_the_upload_arrives_during_the_upload() {
     both(&origin, async |target| {
         let mut client = Client::connect(target).await;
         let head = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nbegin";
-        let answer = client.exchange("POST", head).await;
-        assert_eq!((answer.status, answer.text().as_str()), (413, "stop"));
+        let response = client.exchange("POST", head).await;
+        assert_eq!((response.status, response.text().as_str()), (413, "stop"));
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_early_answer_reaches_a_client_that_goes_on_sending() {
+async fn an_early_response_reaches_a_client_that_goes_on_sending() {
     let origin = Origin::script(|mut conversation| async move {
         conversation.head().await;
         conversation
             .write("HTTP/1.1 413 Too Much\r\nContent-Length: 4\r\nConnection: close\r\n\r\nstop")
             .await;
-        // Takes what comes, as a lingering close does: a reset could overtake the answer.
+        // Takes what comes, as a lingering close does: a reset could overtake the response.
         conversation.stall().await;
     });
     both(&origin, async |target| {
@@ -113,8 +113,8 @@ async fn an_early_answer_reaches_a_client_that_goes_on_sending() {
                 break;
             }
         }
-        let answer = client.response("POST").await;
-        assert_eq!((answer.status, answer.text().as_str()), (413, "stop"));
+        let response = client.response("POST").await;
+        assert_eq!((response.status, response.text().as_str()), (413, "stop"));
     })
     .await;
 }

@@ -30,8 +30,8 @@ async fn pass_byte_for_byte() {
     both(&origin, async |target| {
         let mut client = Client::connect(target).await;
         for path in targets {
-            let answer = client.get(path).await;
-            assert_eq!(answer.status, 200, "{path}");
+            let response = client.get(path).await;
+            assert_eq!(response.status, 200, "{path}");
         }
     })
     .await;
@@ -50,10 +50,10 @@ async fn asterisk_passes() {
     let origin = ok();
     both(&origin, async |target| {
         let mut client = Client::connect(target).await;
-        let answer = client
+        let response = client
             .exchange("OPTIONS", "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n")
             .await;
-        assert_eq!(answer.status, 200, "{answer}");
+        assert_eq!(response.status, 200, "{response}");
     })
     .await;
     let seen: Vec<_> = origin

@@ -51,7 +51,7 @@ impl Cluster {
             cluster.run(node).await;
         }
         cluster.is_whole().await;
-        answers(&cluster.client).await;
+        responses(&cluster.client).await;
         Some(cluster)
     }
 
@@ -123,7 +123,7 @@ impl Cluster {
         .await
     }
 
-    /// Clients that use the address, from now on; each has had answers.
+    /// Clients that use the address, from now on; each has had responses.
     async fn users(&self) -> Vec<Watcher<Used>> {
         let users: Vec<_> = (0..4)
             .map(|_| self.client.record(use_again_and_again))
@@ -141,7 +141,7 @@ impl Cluster {
             .collect()
     }
 
-    /// Begins to record, with some answers from before anything happens.
+    /// Begins to record, with some responses from before anything happens.
     async fn observe(&self) -> Observation {
         let machines: Vec<_> = self.machines.iter().collect();
         let observation = Observation {
@@ -149,7 +149,7 @@ impl Cluster {
             claims: self.lan.sniff(ip_of(V4)),
             asked: self.client.record(ask_again_and_again),
         };
-        observation.more_answers().await;
+        observation.more_responses().await;
         observation
     }
 
@@ -166,11 +166,11 @@ struct Observation {
 }
 
 impl Observation {
-    async fn more_answers(&self) {
-        let answered = self.asked.so_far().answered.len();
-        wait::until("more answers", async || {
+    async fn more_responses(&self) {
+        let completed = self.asked.so_far().completed.len();
+        wait::until("more responses", async || {
             let asked = self.asked.so_far();
-            if asked.answered.len() > answered + 20 {
+            if asked.completed.len() > completed + 20 {
                 Ok(())
             } else {
                 Err(format!("{asked:?}"))
@@ -179,10 +179,10 @@ impl Observation {
         .await;
     }
 
-    /// Ends it after some more answers; asserts that there were never two holders, neither by the tables of the
+    /// Ends it after some more responses; asserts that there were never two holders, neither by the tables of the
     /// kernels nor on the wire; and tells what the client saw.
     async fn assert_one_at_a_time(self, what: &str, cluster: &Cluster) -> Asked {
-        self.more_answers().await;
+        self.more_responses().await;
         let asked = self.asked.finish();
         let sightings = self.sightings.finish();
         let logs: Vec<_> = cluster
@@ -204,8 +204,8 @@ impl Observation {
             "who lost it claims it again: {claimants:?}\n{logs}"
         );
         println!(
-            "{what}: {} answers, {} failures, longest time without an answer {:?}; {:?}",
-            asked.answered.len(),
+            "{what}: {} responses, {} failures, longest time without a response {:?}; {:?}",
+            asked.completed.len(),
             asked.failed.len(),
             asked.longest_silence(),
             asked.failed
@@ -217,13 +217,13 @@ impl Observation {
 /// What a client saw that asked again and again.
 #[derive(Debug, Clone, Default)]
 struct Asked {
-    answered: Vec<Instant>,
+    completed: Vec<Instant>,
     failed: Vec<String>,
 }
 
 impl Asked {
     fn longest_silence(&self) -> Duration {
-        let pairs = self.answered.windows(2);
+        let pairs = self.completed.windows(2);
         pairs
             .map(|pair| pair[1] - pair[0])
             .max()
@@ -231,13 +231,13 @@ impl Asked {
     }
 }
 
-/// Waits until each has had some more answers.
+/// Waits until each has had some more responses.
 async fn more_use(users: &[Watcher<Used>]) {
     for user in users {
-        let before = user.so_far().answers;
-        wait::until("more answers on kept connections", async || {
+        let before = user.so_far().responses;
+        wait::until("more responses on kept connections", async || {
             let used = user.so_far();
-            if used.answers > before + 20 {
+            if used.responses > before + 20 {
                 Ok(())
             } else {
                 Err(format!("{used:?}"))
@@ -247,7 +247,7 @@ async fn more_use(users: &[Watcher<Used>]) {
     }
 }
 
-/// Ends them after some more answers, and asserts that they lost no request and were told to move.
+/// Ends them after some more responses, and asserts that they lost no request and were told to move.
 async fn assert_none_lost(users: Vec<Watcher<Used>>, cluster: &Cluster) {
     more_use(&users).await;
     for user in users {
@@ -260,13 +260,13 @@ async fn assert_none_lost(users: Vec<Watcher<Used>>, cluster: &Cluster) {
         );
         assert!(used.connections > 1, "{used:?}");
         println!(
-            "{} answers on {} connections",
-            used.answers, used.connections
+            "{} responses on {} connections",
+            used.responses, used.connections
         );
     }
 }
 
-/// How long the client waits for a connection, and for an answer, before it asks anew.
+/// How long the client waits for a connection, and for a response, before it asks anew.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// One request after the other, each on a connection of its own.
@@ -276,11 +276,13 @@ fn ask_again_and_again(asked: &Mutex<Asked>, is_over: &dyn Fn() -> bool) {
 
 fn ask(patience: Duration, asked: &Mutex<Asked>, is_over: &dyn Fn() -> bool) {
     while !is_over() {
-        let answer = get(patience);
+        let response = get(patience);
         let mut asked = asked.lock().unwrap_or_else(PoisonError::into_inner);
-        match answer {
-            Ok(answer) if answer.starts_with("HTTP/1.1 200") => asked.answered.push(Instant::now()),
-            Ok(answer) => asked.failed.push(answer),
+        match response {
+            Ok(response) if response.starts_with("HTTP/1.1 200") => {
+                asked.completed.push(Instant::now())
+            }
+            Ok(response) => asked.failed.push(response),
             Err(error) => asked.failed.push(error.to_string()),
         }
     }
@@ -290,21 +292,21 @@ fn get(patience: Duration) -> std::io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&SocketAddr::new(ip_of(V4), 8080), patience)?;
     stream.set_read_timeout(Some(patience))?;
     stream.write_all(b"GET / HTTP/1.1\r\nHost: example.com\r\nConnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer)
+    let mut response = String::new();
+    stream.read_to_string(&mut response)?;
+    Ok(response)
 }
 
 /// What clients saw who keep their connections, or wait for one: each failure is a request that was lost.
 #[derive(Debug, Clone, Default)]
 struct Used {
-    answers: u64,
+    responses: u64,
     /// How often a connection was closed, in order, and another one taken.
     connections: u64,
     lost: Vec<String>,
 }
 
-/// One POST after the other, which nobody may repeat, on a connection that is kept until an answer says otherwise.
+/// One POST after the other, which nobody may repeat, on a connection that is kept until a response says otherwise.
 fn use_again_and_again(used: &Mutex<Used>, is_over: &dyn Fn() -> bool) {
     while !is_over() {
         let result = use_one(used, is_over);
@@ -325,8 +327,10 @@ fn use_one(used: &Mutex<Used>, is_over: &dyn Fn() -> bool) -> std::io::Result<()
     while !is_over() {
         (&stream)
             .write_all(b"POST / HTTP/1.1\r\nHost: example.com\r\nContent-Length: 2\r\n\r\nhi")?;
-        let closes = read_answer(&mut reader)?;
-        used.lock().unwrap_or_else(PoisonError::into_inner).answers += 1;
+        let closes = rewrite_response(&mut reader)?;
+        used.lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .responses += 1;
         if closes {
             return Ok(());
         }
@@ -334,8 +338,8 @@ fn use_one(used: &Mutex<Used>, is_over: &dyn Fn() -> bool) -> std::io::Result<()
     Ok(())
 }
 
-/// Reads a whole answer; says whether it ends the connection.
-fn read_answer(reader: &mut impl BufRead) -> std::io::Result<bool> {
+/// Reads a whole response; says whether it ends the connection.
+fn rewrite_response(reader: &mut impl BufRead) -> std::io::Result<bool> {
     let (mut length, mut closes, mut line) = (0, false, String::new());
     loop {
         line.clear();
@@ -362,17 +366,17 @@ fn connect_and_wait() -> std::io::Result<usize> {
     stream.read_to_end(&mut Vec::new())
 }
 
-/// Waits until the client gets an answer through the address.
-async fn answers(client: &Host) {
-    wait::until("an answer through the address", async || {
-        let answer = client
+/// Waits until the client gets a response through the address.
+async fn responses(client: &Host) {
+    wait::until("a response through the address", async || {
+        let response = client
             .namespace()
             .run(|| get(Duration::from_secs(1)))
             .join()
             .unwrap();
-        match answer {
-            Ok(answer) if answer.starts_with("HTTP/1.1 200") => Ok(()),
-            Ok(answer) => Err(answer),
+        match response {
+            Ok(response) if response.starts_with("HTTP/1.1 200") => Ok(()),
+            Ok(response) => Err(response),
             Err(error) => Err(error.to_string()),
         }
     })
@@ -517,9 +521,13 @@ impl Noticed {
         let asked = cluster.client.record(|asked, is_over| {
             ask(Duration::from_millis(20), asked, is_over);
         });
-        wait::until("an answer before", async || {
-            let answered = asked.so_far().answered.len();
-            if answered > 20 { Ok(()) } else { Err(answered) }
+        wait::until("a response before", async || {
+            let completed = asked.so_far().completed.len();
+            if completed > 20 {
+                Ok(())
+            } else {
+                Err(completed)
+            }
         })
         .await;
         match how {
@@ -537,13 +545,13 @@ impl Noticed {
             }
         }
         cluster.moves_from(old).await;
-        let before = asked.so_far().answered.len();
-        wait::until("answers again", async || {
-            let answered = asked.so_far().answered.len();
-            if answered > before + 5 {
+        let before = asked.so_far().completed.len();
+        wait::until("responses again", async || {
+            let completed = asked.so_far().completed.len();
+            if completed > before + 5 {
                 Ok(())
             } else {
-                Err(answered)
+                Err(completed)
             }
         })
         .await;
@@ -565,7 +573,7 @@ async fn figures() {
     let Some(mut cluster) = Cluster::start().await else {
         return;
     };
-    println!("| what | runs | requests lost | median ms without an answer | worst |");
+    println!("| what | runs | requests lost | median ms without a response | worst |");
     println!("|---|---|---|---|---|");
     for how in [Move::Transfer, Move::Terminate, Move::Kill] {
         let mut noticed = Noticed::default();
@@ -594,7 +602,7 @@ async fn a_node_that_is_not_ready_gives_the_address_to_one_that_is() {
     )
     .await;
     loses(&cluster.machines[holder], ip_of(V4)).await;
-    answers(&cluster.client).await;
+    responses(&cluster.client).await;
     let status = cluster.ctl(next, &["status"]).await.stdout;
     let name = NAMES[holder];
     assert!(

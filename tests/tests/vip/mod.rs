@@ -107,9 +107,9 @@ async fn loses(host: &Host, ip: IpAddr) {
     .await;
 }
 
-/// Waits until `client` reaches whoever has `ip`: somebody answers, though nobody listens.
+/// Waits until `client` reaches whoever has `ip`: somebody responds, though nobody listens.
 async fn reaches(client: &Host, ip: IpAddr) {
-    wait::until(format!("{ip} to answer"), async || {
+    wait::until(format!("{ip} to respond"), async || {
         let connect =
             move || TcpStream::connect_timeout(&SocketAddr::new(ip, 9), Duration::from_secs(1));
         match client.namespace().run(connect).join().unwrap() {

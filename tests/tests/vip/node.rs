@@ -48,22 +48,22 @@ impl Service {
     }
 }
 
-/// Waits until a GET through `ip` is answered by the origin.
+/// Waits until a GET through `ip` is sent to the origin and its response arrives.
 async fn serves(client: &Host, ip: IpAddr) {
-    wait::until(format!("an answer through {ip}"), async || {
+    wait::until(format!("a response through {ip}"), async || {
         let get = move || -> std::io::Result<String> {
             let mut stream =
                 TcpStream::connect_timeout(&SocketAddr::new(ip, 8080), Duration::from_secs(1))?;
             stream.set_read_timeout(Some(Duration::from_secs(5)))?;
             stream
                 .write_all(b"GET / HTTP/1.1\r\nHost: example.com\r\nConnection: close\r\n\r\n")?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer)?;
-            Ok(answer)
+            let mut response = String::new();
+            stream.read_to_string(&mut response)?;
+            Ok(response)
         };
         match client.namespace().run(get).join().unwrap() {
-            Ok(answer) if answer.starts_with("HTTP/1.1 200") => Ok(()),
-            Ok(answer) => Err(answer),
+            Ok(response) if response.starts_with("HTTP/1.1 200") => Ok(()),
+            Ok(response) => Err(response),
             Err(error) => Err(error.to_string()),
         }
     })

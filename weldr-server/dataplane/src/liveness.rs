@@ -27,12 +27,12 @@ pub struct Tasks(Arc<Registry>);
 
 #[derive(Debug, Default)]
 struct Registry {
-    tasks: Mutex<Vec<Arc<State>>>,
+    tasks: Mutex<Vec<Arc<TaskState>>>,
     ended: Notify,
 }
 
 #[derive(Debug)]
-struct State {
+struct TaskState {
     name: String,
     patience: Option<u32>,
     ticks: AtomicU64,
@@ -53,7 +53,7 @@ pub struct Reading {
 }
 
 impl Tasks {
-    fn tasks(&self) -> MutexGuard<'_, Vec<Arc<State>>> {
+    fn tasks(&self) -> MutexGuard<'_, Vec<Arc<TaskState>>> {
         self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -74,7 +74,7 @@ impl Tasks {
     }
 
     fn add(&self, name: String, patience: Option<u32>) -> Tick {
-        let state = Arc::new(State {
+        let state = Arc::new(TaskState {
             name,
             patience,
             ticks: AtomicU64::new(0),
@@ -89,7 +89,7 @@ impl Tasks {
 
     /// What each task has shown so far, in the order in which they were registered.
     pub fn read(&self) -> Vec<Reading> {
-        let read = |state: &Arc<State>| Reading {
+        let read = |state: &Arc<TaskState>| Reading {
             name: state.name.clone(),
             patience: state.patience,
             ticks: state.ticks.load(Relaxed),
@@ -107,7 +107,7 @@ impl Tasks {
 /// The sign of life of one task. Cheap to clone; the parts of a task share it.
 #[derive(Clone)]
 pub struct Tick {
-    state: Arc<State>,
+    state: Arc<TaskState>,
     registry: Arc<Registry>,
 }
 

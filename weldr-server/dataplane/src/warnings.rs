@@ -14,11 +14,11 @@ use std::{
 pub struct Repeats<K> {
     period: Duration,
     max_keys: usize,
-    entries: HashMap<K, Entry>,
+    entries: HashMap<K, LoggedWarning>,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct LoggedWarning {
     logged: Instant,
     suppressed: u64,
 }
@@ -51,7 +51,7 @@ impl<K: Hash + Eq + Clone> Repeats<K> {
                 return None;
             }
         }
-        let entry = Entry {
+        let entry = LoggedWarning {
             logged: now,
             suppressed: 0,
         };

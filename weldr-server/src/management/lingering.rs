@@ -22,11 +22,11 @@ const MAX_LINGERING: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(super) struct Lingering {
     stream: TcpStream,
-    end: Option<End>,
+    end: Option<LingerTimer>,
 }
 
 #[derive(Debug)]
-struct End {
+struct LingerTimer {
     begun: Instant,
     pause: Pin<Box<Sleep>>,
 }
@@ -38,7 +38,7 @@ impl Lingering {
 
     /// Ready when the peer has ended its side, pauses, or has gone on for too long.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let end = self.end.get_or_insert_with(|| End {
+        let end = self.end.get_or_insert_with(|| LingerTimer {
             begun: Instant::now(),
             pause: Box::pin(time::sleep(MAX_PAUSE)),
         });

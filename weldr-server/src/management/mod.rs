@@ -26,7 +26,7 @@ mod server;
 
 use std::{net::SocketAddr, sync::Arc, time::SystemTime};
 
-pub use server::{BindError, Listener, ServeOptions, bind, serve};
+pub use server::{Listener, ManagementBindError, ServeOptions, bind, serve};
 
 use crate::{
     cluster,

@@ -73,7 +73,7 @@ pub struct Listener {
 /// The listener could not be bound.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address} for management{}", hint(.source))]
-pub struct BindError {
+pub struct ManagementBindError {
     /// The address.
     pub address: SocketAddr,
     /// The cause.
@@ -102,8 +102,8 @@ impl Listener {
 }
 
 /// Binds `address`. Connections wait until [`serve`] accepts them.
-pub async fn bind(address: SocketAddr) -> Result<Listener, BindError> {
-    let failed = |source| BindError { address, source };
+pub async fn bind(address: SocketAddr) -> Result<Listener, ManagementBindError> {
+    let failed = |source| ManagementBindError { address, source };
     let socket = TcpListener::bind(address).await.map_err(failed)?;
     let address = socket.local_addr().map_err(failed)?;
     Ok(Listener { socket, address })

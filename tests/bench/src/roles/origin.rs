@@ -1,6 +1,6 @@
-//! The origin behind every proxy: answers that were made beforehand, over HTTP/1.1 connections that are kept.
+//! The origin behind every proxy: responses that were made beforehand, over HTTP/1.1 connections that are kept.
 //!
-//! * `GET /bytes/N`: an answer with a body of N bytes. `POST` and `PUT` take a body with a length first.
+//! * `GET /bytes/N`: a response with a body of N bytes. `POST` and `PUT` take a body with a length first.
 //! * A request with `Upgrade: websocket`: from then on, whatever comes is sent back.
 
 mod connection;
@@ -27,13 +27,13 @@ const CHUNK: usize = 256 * 1024;
 /// Set in the tokens of listening sockets.
 const LISTENER: u64 = 1 << 63;
 
-/// Answers by the length of their body, head included.
+/// Responses by the length of their body, head included.
 #[derive(Debug, Default)]
-struct Answers(HashMap<usize, Rc<[u8]>>);
+struct Responses(HashMap<usize, Rc<[u8]>>);
 
-impl Answers {
+impl Responses {
     fn of(&mut self, bytes: usize) -> Rc<[u8]> {
-        let answer = self
+        let response = self
             .0
             .entry(bytes.min(MAX_BODY))
             .or_insert_with_key(|bytes| {
@@ -41,11 +41,11 @@ impl Answers {
                     "HTTP/1.1 200 OK\r\nServer: origin\r\nDate: Thu, 01 Jan 2026 00:00:00 GMT\r\n\
                  Content-Type: application/octet-stream\r\nContent-Length: {bytes}\r\n\r\n"
                 );
-                let mut answer = head.into_bytes();
-                answer.resize(answer.len() + bytes, b'x');
-                answer.into()
+                let mut response = head.into_bytes();
+                response.resize(response.len() + bytes, b'x');
+                response.into()
             });
-        Rc::clone(answer)
+        Rc::clone(response)
     }
 }
 
@@ -54,7 +54,7 @@ pub(crate) fn run(listeners: usize) -> io::Result<()> {
     let mut poller = Poller::new()?;
     let listeners = listen(&poller, listeners)?;
     let mut connections = Slab::new();
-    let mut answers = Answers::default();
+    let mut responses = Responses::default();
     let mut chunk = vec![0; CHUNK];
     loop {
         poller.wait(None)?;
@@ -68,7 +68,7 @@ pub(crate) fn run(listeners: usize) -> io::Result<()> {
                     entry.insert(Connection::new(stream));
                 }
             } else if let Some(connection) = connections.get_mut(key)
-                && !connection.advance(ready, &mut answers, &mut chunk)
+                && !connection.advance(ready, &mut responses, &mut chunk)
             {
                 connections.remove(key);
             }

@@ -17,7 +17,7 @@ use tracing::{info, warn};
 use super::{
     Failure,
     probe::probe,
-    schedule::Schedule,
+    schedule::CheckSchedule,
     threshold::{Change, Threshold},
 };
 use crate::{
@@ -64,7 +64,7 @@ struct Order {
     resumed: u64,
 }
 
-/// Limits the checks that run at once, for as long as the process runs, if it has few file descriptors. A higher limit
+/// FlipThresholds the checks that run at once, for as long as the process runs, if it has few file descriptors. A higher limit
 /// than the present one changes nothing.
 pub fn limit_checks(most: usize) {
     SLOTS.forget_permits(SLOTS.available_permits().saturating_sub(most));
@@ -135,7 +135,7 @@ impl Prober {
             server,
             address,
             threshold: Threshold::new(dates::now()),
-            schedule: Schedule::new(Instant::now()),
+            schedule: CheckSchedule::new(Instant::now()),
             orders,
             failures: Some(failures),
             observations,
@@ -180,7 +180,7 @@ struct Task<P> {
     server: ServerId,
     address: SocketAddr,
     threshold: Threshold,
-    schedule: Schedule,
+    schedule: CheckSchedule,
     orders: watch::Receiver<Order>,
     /// `None` when nobody can send any more.
     failures: Option<mpsc::Receiver<Reason>>,

@@ -13,7 +13,7 @@ const PENDING_INTERVAL: Duration = Duration::from_secs(1);
 
 /// When the next check begins.
 #[derive(Debug)]
-pub(super) struct Schedule {
+pub(super) struct CheckSchedule {
     /// When the check that waits begins, or the one that runs began; `None` when there is none.
     next: Option<Instant>,
     /// The spacing to the check before.
@@ -22,7 +22,7 @@ pub(super) struct Schedule {
     fresh: bool,
 }
 
-impl Schedule {
+impl CheckSchedule {
     /// Nothing was checked so far.
     pub(super) fn new(now: Instant) -> Self {
         Self {
@@ -94,8 +94,8 @@ mod tests {
     }
 
     /// A schedule whose check began and ended at `now`, and when it goes on.
-    fn after_one(now: Instant, pending: bool, random: f64) -> (Schedule, Duration) {
-        let mut schedule = Schedule::new(now);
+    fn after_one(now: Instant, pending: bool, random: f64) -> (CheckSchedule, Duration) {
+        let mut schedule = CheckSchedule::new(now);
         assert_eq!(schedule.start(now), now);
         let next = schedule.ended(now, INTERVAL, pending, random);
         (schedule, next - now)

@@ -13,14 +13,14 @@ use crate::model::{Health, HealthCheck, HealthState, Reason};
 
 /// How many results in a row change the state. Both are at least 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Limits {
+pub(super) struct FlipThresholds {
     /// Passes that make an unhealthy server healthy.
     pub(super) passes: u32,
     /// Failures that make a server unhealthy.
     pub(super) failures: u32,
 }
 
-impl From<&HealthCheck> for Limits {
+impl From<&HealthCheck> for FlipThresholds {
     fn from(check: &HealthCheck) -> Self {
         Self {
             passes: check.healthy_threshold,
@@ -90,7 +90,7 @@ impl Threshold {
     pub(super) fn record(
         &mut self,
         result: Result<(), Failure>,
-        limits: Limits,
+        limits: FlipThresholds,
         now: SystemTime,
     ) -> Change {
         let from = self.health.state;
@@ -117,7 +117,7 @@ impl Threshold {
     }
 
     /// The state after a pass.
-    fn pass(&mut self, limits: Limits) -> HealthState {
+    fn pass(&mut self, limits: FlipThresholds) -> HealthState {
         if self.health.state == HealthState::Unhealthy {
             self.contrary = self.contrary.saturating_add(1);
             if self.contrary < limits.passes {
@@ -130,7 +130,7 @@ impl Threshold {
     }
 
     /// The state after a failure.
-    fn fail(&mut self, failure: Failure, limits: Limits) -> HealthState {
+    fn fail(&mut self, failure: Failure, limits: FlipThresholds) -> HealthState {
         self.failure = Some(failure);
         if self.health.state == HealthState::Unhealthy {
             if self.contrary > 0 {
@@ -149,8 +149,8 @@ impl Threshold {
     }
 
     /// What is told of `state`.
-    fn explain(&self, state: HealthState, limits: Limits) -> (Reason, String) {
-        let (count, Limits { passes, failures }) = (self.contrary, limits);
+    fn explain(&self, state: HealthState, limits: FlipThresholds) -> (Reason, String) {
+        let (count, FlipThresholds { passes, failures }) = (self.contrary, limits);
         let Some(Failure { reason, detail, .. }) = &self.failure else {
             return (Reason::ChecksPassed, "checks pass".to_owned());
         };
@@ -182,7 +182,7 @@ mod tests {
     use super::*;
     use HealthState::{Healthy, Initial, Unhealthy};
 
-    const LIMITS: Limits = Limits {
+    const LIMITS: FlipThresholds = FlipThresholds {
         passes: 2,
         failures: 3,
     };
@@ -328,7 +328,7 @@ mod tests {
 
     #[test]
     fn a_limit_of_one_needs_one() {
-        let limits = Limits {
+        let limits = FlipThresholds {
             passes: 1,
             failures: 1,
         };
@@ -348,7 +348,7 @@ mod tests {
         let mut threshold = Threshold::new(at(0));
         threshold.record(Ok(()), LIMITS, at(1));
         threshold.record(refused(), LIMITS, at(2));
-        let limits = Limits {
+        let limits = FlipThresholds {
             failures: 2,
             ..LIMITS
         };
@@ -357,7 +357,7 @@ mod tests {
     }
 
     /// The state by its definition, from all results so far: the last of them that speak against it.
-    fn by_definition(results: &[(bool, Limits)]) -> HealthState {
+    fn by_definition(results: &[(bool, FlipThresholds)]) -> HealthState {
         let mut state = Initial;
         let mut in_state = 0;
         for end in 1..=results.len() {
@@ -380,8 +380,8 @@ mod tests {
         state
     }
 
-    fn any_limits() -> impl Strategy<Value = Limits> {
-        (1..5_u32, 1..5_u32).prop_map(|(passes, failures)| Limits { passes, failures })
+    fn any_limits() -> impl Strategy<Value = FlipThresholds> {
+        (1..5_u32, 1..5_u32).prop_map(|(passes, failures)| FlipThresholds { passes, failures })
     }
 
     proptest! {
@@ -393,7 +393,7 @@ mod tests {
                 0..6,
             ),
         ) {
-            let results: Vec<(bool, Limits)> = runs
+            let results: Vec<(bool, FlipThresholds)> = runs
                 .iter()
                 .flat_map(|(limits, run)| run.iter().map(|&passed| (passed, *limits)))
                 .collect();

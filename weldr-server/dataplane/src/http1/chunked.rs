@@ -38,7 +38,7 @@ pub(crate) enum ChunkDefect {
 
 /// Where in the coding the next byte is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum ChunkState {
     Size {
         value: u64,
         digits: u8,
@@ -67,13 +67,13 @@ enum State {
 #[derive(Debug)]
 pub(crate) struct Chunked {
     strictness: Strictness,
-    state: State,
+    state: ChunkState,
     extension: u32,
     /// The lines after the last chunk, with the empty one.
     trailers: Vec<u8>,
 }
 
-const SIZE: State = State::Size {
+const SIZE: ChunkState = ChunkState::Size {
     value: 0,
     digits: 0,
 };
@@ -90,7 +90,7 @@ impl Chunked {
 
     /// Whether the body is over.
     pub(super) fn is_done(&self) -> bool {
-        self.state == State::Done
+        self.state == ChunkState::Done
     }
 
     /// The lines of the trailers, with the empty one that ends them.
@@ -102,8 +102,8 @@ impl Chunked {
     /// empty. Bytes behind the body stay where they are.
     pub(super) fn decode(&mut self, buffer: &mut Buffer) -> Result<Range<usize>, ChunkDefect> {
         let mut data: Option<Range<usize>> = None;
-        while self.state != State::Done && !buffer.is_empty() {
-            if let State::Data { left } = self.state {
+        while self.state != ChunkState::Done && !buffer.is_empty() {
+            if let ChunkState::Data { left } = self.state {
                 let length = usize::try_from(left)
                     .unwrap_or(usize::MAX)
                     .min(buffer.filled().len());
@@ -129,17 +129,17 @@ impl Chunked {
     /// Bytes of data that are left in the current chunk.
     pub(super) fn run(&self) -> u64 {
         match self.state {
-            State::Data { left } => left,
+            ChunkState::Data { left } => left,
             _ => 0,
         }
     }
 
     /// So many bytes of that [`run`](Self::run) were taken.
     pub(super) fn skip(&mut self, bytes: u64) {
-        if let State::Data { left } = self.state {
+        if let ChunkState::Data { left } = self.state {
             self.state = match left.saturating_sub(bytes) {
-                0 => State::DataEnd,
-                left => State::Data { left },
+                0 => ChunkState::DataEnd,
+                left => ChunkState::Data { left },
             };
         }
     }
@@ -147,36 +147,43 @@ impl Chunked {
     /// One byte that is not data.
     fn step(&mut self, byte: u8) -> Result<(), ChunkDefect> {
         self.state = match (self.state, byte) {
-            (State::Size { digits: 1.., value } | State::SpaceAfterSize { value }, b';') => {
+            (
+                ChunkState::Size { digits: 1.., value } | ChunkState::SpaceAfterSize { value },
+                b';',
+            ) => {
                 let place = Extension::first(self.strictness);
-                State::Extension { value, place }
+                ChunkState::Extension { value, place }
             }
-            (State::Size { value, digits }, _) => size(value, digits, byte)?,
-            (State::SpaceAfterSize { value }, b' ' | b'\t') => {
+            (ChunkState::Size { value, digits }, _) => size(value, digits, byte)?,
+            (ChunkState::SpaceAfterSize { value }, b' ' | b'\t') => {
                 self.count_extension()?;
-                State::SpaceAfterSize { value }
+                ChunkState::SpaceAfterSize { value }
             }
-            (State::SpaceAfterSize { value }, b'\r') if self.strictness == Strictness::Lenient => {
-                State::SizeEnd { value }
+            (ChunkState::SpaceAfterSize { value }, b'\r')
+                if self.strictness == Strictness::Lenient =>
+            {
+                ChunkState::SizeEnd { value }
             }
-            (State::SpaceAfterSize { .. }, _) => return Err(ChunkDefect::Size),
-            (State::Extension { value, place }, b'\r') if place.may_end() => {
-                State::SizeEnd { value }
+            (ChunkState::SpaceAfterSize { .. }, _) => return Err(ChunkDefect::Size),
+            (ChunkState::Extension { value, place }, b'\r') if place.may_end() => {
+                ChunkState::SizeEnd { value }
             }
-            (State::Extension { value, place }, _) => {
+            (ChunkState::Extension { value, place }, _) => {
                 self.count_extension()?;
                 let place = place.after(byte).ok_or(ChunkDefect::Extension)?;
-                State::Extension { value, place }
+                ChunkState::Extension { value, place }
             }
-            (State::SizeEnd { value: 0 }, b'\n') => State::Trailers,
-            (State::SizeEnd { value }, b'\n') => State::Data { left: value },
-            (State::DataEnd, b'\r') => State::DataEndLf,
-            (State::DataEndLf, b'\n') => SIZE,
-            (State::DataEnd, _) => return Err(ChunkDefect::Length),
-            (State::SizeEnd { .. } | State::DataEndLf, _) => return Err(ChunkDefect::LineEnd),
-            (State::Trailers, _) => self.trailer(byte)?,
+            (ChunkState::SizeEnd { value: 0 }, b'\n') => ChunkState::Trailers,
+            (ChunkState::SizeEnd { value }, b'\n') => ChunkState::Data { left: value },
+            (ChunkState::DataEnd, b'\r') => ChunkState::DataEndLf,
+            (ChunkState::DataEndLf, b'\n') => SIZE,
+            (ChunkState::DataEnd, _) => return Err(ChunkDefect::Length),
+            (ChunkState::SizeEnd { .. } | ChunkState::DataEndLf, _) => {
+                return Err(ChunkDefect::LineEnd);
+            }
+            (ChunkState::Trailers, _) => self.trailer(byte)?,
             // Neither is asked for single bytes.
-            (state @ (State::Data { .. } | State::Done), _) => state,
+            (state @ (ChunkState::Data { .. } | ChunkState::Done), _) => state,
         };
         Ok(())
     }
@@ -189,7 +196,7 @@ impl Chunked {
         Ok(())
     }
 
-    fn trailer(&mut self, byte: u8) -> Result<State, ChunkDefect> {
+    fn trailer(&mut self, byte: u8) -> Result<ChunkState, ChunkDefect> {
         let after_cr = self.trailers.last() == Some(&b'\r');
         if after_cr != (byte == b'\n') {
             return Err(ChunkDefect::LineEnd);
@@ -199,25 +206,29 @@ impl Chunked {
         }
         self.trailers.push(byte);
         let ended = self.trailers == b"\r\n" || self.trailers.ends_with(b"\r\n\r\n");
-        Ok(if ended { State::Done } else { State::Trailers })
+        Ok(if ended {
+            ChunkState::Done
+        } else {
+            ChunkState::Trailers
+        })
     }
 }
 
-fn size(value: u64, digits: u8, byte: u8) -> Result<State, ChunkDefect> {
+fn size(value: u64, digits: u8, byte: u8) -> Result<ChunkState, ChunkDefect> {
     let digit = match byte {
         b'0'..=b'9' => byte - b'0',
         b'a'..=b'f' => byte - b'a' + 10,
         b'A'..=b'F' => byte - b'A' + 10,
         _ if digits == 0 => return Err(ChunkDefect::Size),
-        b'\r' => return Ok(State::SizeEnd { value }),
-        b' ' | b'\t' => return Ok(State::SpaceAfterSize { value }),
+        b'\r' => return Ok(ChunkState::SizeEnd { value }),
+        b' ' | b'\t' => return Ok(ChunkState::SpaceAfterSize { value }),
         b'\n' => return Err(ChunkDefect::LineEnd),
         _ => return Err(ChunkDefect::Size),
     };
     if digits == MOST_DIGITS || value >> 60 != 0 {
         return Err(ChunkDefect::TooLarge);
     }
-    Ok(State::Size {
+    Ok(ChunkState::Size {
         value: value << 4 | u64::from(digit),
         digits: digits + 1,
     })

@@ -115,7 +115,7 @@ const LONGEST_NAME: usize = 24;
 /// The bytes are folded: letters are in lower case. A token has no two bytes that are folded to one, but for letters,
 /// and `^` and `~`, which are in none of the names. `_` becomes DEL, which no other byte of a token becomes.
 #[derive(Debug, Clone, Copy)]
-struct Key {
+struct NameKey {
     words: [u64; 3],
     length: usize,
 }
@@ -126,7 +126,7 @@ const EACH: u64 = 0x0101_0101_0101_0101;
 /// The bit that makes a capital letter a small one, in each byte.
 const LOWER: u64 = 0x20 * EACH;
 
-impl Key {
+impl NameKey {
     const fn of(name: &[u8]) -> Self {
         let (mut first, mut last, mut middle) = (0, 0, 0);
         if let (Some(begin), Some(end)) = (name.first_chunk::<8>(), name.last_chunk::<8>()) {
@@ -187,17 +187,17 @@ const PLACES: usize = 256;
 const SPREAD: u64 = spread();
 
 /// All names, each at its place: a name is compared with one or none.
-static TABLE: [Option<(Key, Known)>; PLACES] = table();
+static TABLE: [Option<(NameKey, Known)>; PLACES] = table();
 
 /// The name number `at`. Does not compile when a name is too long.
-const fn name(at: usize) -> (Key, Known) {
+const fn name(at: usize) -> (NameKey, Known) {
     let (name, known) = if at < NAMES.len() {
         NAMES[at]
     } else {
         (PROXY_CLAIMS[at - NAMES.len()], Known::ProxyClaim)
     };
     assert!(name.len() <= LONGEST_NAME, "a name is too long");
-    (Key::of(name), known)
+    (NameKey::of(name), known)
 }
 
 /// Tries one number after another.
@@ -224,7 +224,7 @@ const fn spread() -> u64 {
     }
 }
 
-const fn table() -> [Option<(Key, Known)>; PLACES] {
+const fn table() -> [Option<(NameKey, Known)>; PLACES] {
     let mut table = [None; PLACES];
     let mut at = 0;
     while at < COUNT {
@@ -241,7 +241,7 @@ impl Known {
         if name.len() > LONGEST_NAME {
             return Self::of_long(name);
         }
-        let key = Key::of(name);
+        let key = NameKey::of(name);
         if key.has_underscore() {
             return Self::of_twin(name);
         }

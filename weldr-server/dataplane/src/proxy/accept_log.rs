@@ -16,7 +16,7 @@ const MAX_KEYS: usize = 64;
 
 /// Which warnings are the same.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Key {
+enum AcceptWarning {
     /// An error of `accept`, by its code.
     Error(Option<i32>),
     /// Connections of a client that has as many as it may have.
@@ -25,7 +25,7 @@ enum Key {
 
 /// Logs at `warn`, repeated warnings summarised.
 #[derive(Debug)]
-pub(super) struct AcceptLog(RefCell<Repeats<Key>>);
+pub(super) struct AcceptLog(RefCell<Repeats<AcceptWarning>>);
 
 impl Default for AcceptLog {
     fn default() -> Self {
@@ -36,7 +36,7 @@ impl Default for AcceptLog {
 impl AcceptLog {
     /// Logs an error of `accept`, unless the same was logged just now.
     pub(super) fn failed(&self, error: &io::Error) {
-        if let Some(suppressed) = self.occurred(&Key::Error(error.raw_os_error())) {
+        if let Some(suppressed) = self.occurred(&AcceptWarning::Error(error.raw_os_error())) {
             let suppressed = (suppressed > 0).then_some(suppressed);
             tracing::warn!(%error, suppressed, "cannot accept client connections; trying again");
         }
@@ -44,7 +44,7 @@ impl AcceptLog {
 
     /// Logs that a connection of `client` was refused, unless that was logged just now.
     pub(super) fn refused(&self, client: IpAddr) {
-        if let Some(suppressed) = self.occurred(&Key::Refused(client)) {
+        if let Some(suppressed) = self.occurred(&AcceptWarning::Refused(client)) {
             let suppressed = (suppressed > 0).then_some(suppressed);
             tracing::warn!(
                 %client,
@@ -54,7 +54,7 @@ impl AcceptLog {
         }
     }
 
-    fn occurred(&self, key: &Key) -> Option<u64> {
+    fn occurred(&self, key: &AcceptWarning) -> Option<u64> {
         self.0.borrow_mut().occurred(key, Instant::now())
     }
 
@@ -63,7 +63,7 @@ impl AcceptLog {
         let summaries = self.0.borrow_mut().summaries(Instant::now());
         for (key, suppressed) in summaries {
             match key {
-                Key::Error(code) => {
+                AcceptWarning::Error(code) => {
                     let error = code.map(io::Error::from_raw_os_error);
                     let error = error.map(tracing::field::display);
                     tracing::warn!(
@@ -72,7 +72,7 @@ impl AcceptLog {
                         "client connections could not be accepted"
                     );
                 }
-                Key::Refused(client) => {
+                AcceptWarning::Refused(client) => {
                     tracing::warn!(%client, suppressed, "more connections refused");
                 }
             }

@@ -27,14 +27,14 @@ const NEVER: u64 = u64::MAX;
 
 /// All deadlines of a worker.
 pub(super) struct Deadlines {
-    entries: RefCell<Slab<Entry>>,
+    entries: RefCell<Slab<WaitingTask>>,
     running: Cell<RunningTime>,
     /// Ticks since the worker started, as of the last look.
     now: Cell<u64>,
     first: Notify,
 }
 
-struct Entry {
+struct WaitingTask {
     expires: u64,
     /// The server that is waited for.
     server: Option<ServerId>,
@@ -42,7 +42,7 @@ struct Entry {
     waker: Option<Waker>,
 }
 
-impl Entry {
+impl WaitingTask {
     fn reach(&mut self, reached: Reached) {
         self.reached = self.reached.or(Some(reached));
         self.expires = NEVER;
@@ -82,7 +82,7 @@ impl Deadlines {
 
     /// A deadline that is not armed.
     pub(super) fn register(self: &Rc<Self>) -> Deadline {
-        let entry = Entry {
+        let entry = WaitingTask {
             expires: NEVER,
             server: None,
             reached: None,
@@ -142,7 +142,7 @@ impl Deadlines {
         self.wake_where(None, |_| true);
     }
 
-    fn wake_where(&self, reached: Option<Reached>, chosen: impl Fn(&Entry) -> bool) {
+    fn wake_where(&self, reached: Option<Reached>, chosen: impl Fn(&WaitingTask) -> bool) {
         let mut entries = self.entries.borrow_mut();
         for (_, entry) in entries.iter_mut().filter(|(_, entry)| chosen(entry)) {
             match reached {
@@ -223,7 +223,7 @@ impl Deadline {
         })
     }
 
-    fn update<T>(&self, change: impl FnOnce(&mut Entry) -> T) -> T {
+    fn update<T>(&self, change: impl FnOnce(&mut WaitingTask) -> T) -> T {
         // The key is in the slab for as long as this deadline lives.
         change(&mut self.deadlines.entries.borrow_mut()[self.key])
     }

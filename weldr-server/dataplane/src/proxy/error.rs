@@ -9,7 +9,7 @@ use crate::{
     stats::FailureReason,
 };
 
-use super::{headers::Refusal, retry::Progress, transport::is_out_of_descriptors};
+use super::{headers::Refusal, retry::AttemptProgress, transport::is_out_of_descriptors};
 
 /// Why a request has no response of a server, or not all of one.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +46,7 @@ pub(super) enum ProxyError {
     #[error("server {server} closed the connection before it responded")]
     Closed {
         server: SocketAddr,
-        progress: Progress,
+        progress: AttemptProgress,
         source: io::Error,
     },
     #[error("the response of server {server} is not valid HTTP")]
@@ -108,7 +108,7 @@ pub(super) struct Verdict {
     pub(super) reason: FailureReason,
     pub(super) fault: Fault,
     /// How far the request came; `None` when sending it again is out of the question.
-    pub(super) progress: Option<Progress>,
+    pub(super) progress: Option<AttemptProgress>,
 }
 
 const fn clients(status: u16, reason: FailureReason) -> Verdict {
@@ -140,11 +140,11 @@ const fn ours(status: u16, reason: FailureReason) -> Verdict {
 
 /// The process may open no further connection to the server; others may have room.
 const fn no_room() -> Verdict {
-    ours(503, FailureReason::ConnectionLimitReached).after(Progress::Unsent)
+    ours(503, FailureReason::ConnectionLimitReached).after(AttemptProgress::Unsent)
 }
 
 impl Verdict {
-    const fn after(self, progress: Progress) -> Self {
+    const fn after(self, progress: AttemptProgress) -> Self {
         Self {
             progress: Some(progress),
             ..self
@@ -165,10 +165,10 @@ impl ProxyError {
             Self::ServerFull { .. } | Self::ServersFull { .. } => no_room(),
             Self::Connect { source, .. } if is_out_of_descriptors(source) => no_room(),
             Self::Connect { source, .. } => {
-                servers(502, connect_error_type(source)).after(Progress::Unsent)
+                servers(502, connect_error_type(source)).after(AttemptProgress::Unsent)
             }
             Self::ConnectTimeout { .. } => {
-                servers(504, FailureReason::ConnectionTimeout).after(Progress::Unsent)
+                servers(504, FailureReason::ConnectionTimeout).after(AttemptProgress::Unsent)
             }
             Self::ResponseTimeout { .. } => servers(504, FailureReason::HttpResponseTimeout),
             Self::UploadTimeout { .. } => servers(504, FailureReason::ConnectionWriteTimeout),

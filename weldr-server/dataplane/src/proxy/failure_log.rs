@@ -18,11 +18,11 @@ const PERIOD: Duration = Duration::from_secs(10);
 const MAX_KEYS: usize = 1024;
 
 /// Which failures are the same. Without a server, none could be chosen.
-type Key = (Option<SocketAddr>, FailureReason);
+type FailureWarning = (Option<SocketAddr>, FailureReason);
 
 /// Logs failures at `warn`, repeated ones summarised by server and reason.
 #[derive(Debug)]
-pub(super) struct FailureLog(RefCell<Repeats<Key>>);
+pub(super) struct FailureLog(RefCell<Repeats<FailureWarning>>);
 
 impl Default for FailureLog {
     fn default() -> Self {

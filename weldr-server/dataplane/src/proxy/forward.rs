@@ -18,7 +18,7 @@ use super::{
     context::WorkerContext,
     deadline::{Deadline, Reached},
     error::ProxyError,
-    retry::{Next, Progress, Replay, Retries},
+    retry::{AttemptProgress, Next, Replay, Retries},
     select::Tried,
     tally::{AttemptTally, RequestTally},
     transport::{Transport, is_out_of_descriptors},
@@ -143,7 +143,7 @@ async fn try_server(
             upstream.closed_under_a_request();
             let mut budget = context.retries.borrow_mut();
             if retries.after_reuse_race(*progress, &mut budget) {
-                let resent = *progress == Progress::Sent;
+                let resent = *progress == AttemptProgress::Sent;
                 context.counters().retries.add(u64::from(resent));
                 raced = true;
                 request.begin_again();

@@ -26,7 +26,7 @@ const LIMITS: HeadLimits = HeadLimits {
 
 /// What was made of some bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reading {
+pub enum Rewritten {
     /// They are no message, or none that is passed on.
     Refused,
     /// They may be the begin of a message.
@@ -49,16 +49,16 @@ pub struct Message {
 }
 
 /// Reads a request from the begin of `bytes`, of which `piece` come at a time.
-pub fn rewrite_request(bytes: &[u8], piece: usize, policy: &HttpPolicy) -> Reading {
+pub fn rewrite_request(bytes: &[u8], piece: usize, policy: &HttpPolicy) -> Rewritten {
     let mut input = Input::new(bytes, piece);
     let head = match input.head(true) {
         Ok(Some(head)) => head,
-        Ok(None) => return Reading::Unfinished,
-        Err(()) => return Reading::Refused,
+        Ok(None) => return Rewritten::Unfinished,
+        Err(()) => return Rewritten::Refused,
     };
     let mut fields = Vec::new();
     let Ok(request) = parse_request(&head, LIMITS, &mut fields) else {
-        return Reading::Refused;
+        return Rewritten::Refused;
     };
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 80));
     let context = ForwardingContext {
@@ -68,8 +68,8 @@ pub fn rewrite_request(bytes: &[u8], piece: usize, policy: &HttpPolicy) -> Readi
         ids: Ids::new(1, 1),
     };
     match prepare(&head, &request, &fields, &context, Vec::new()) {
-        Err(_) => Reading::Refused,
-        Ok(Prepared::ToProxy(_)) => Reading::Here,
+        Err(_) => Rewritten::Refused,
+        Ok(Prepared::ToProxy(_)) => Rewritten::Here,
         Ok(Prepared::Forward(request)) => {
             let chunked = request.framing == Framing::Chunked;
             let decoder = Decoder::from(request.framing);
@@ -80,7 +80,7 @@ pub fn rewrite_request(bytes: &[u8], piece: usize, policy: &HttpPolicy) -> Readi
 
 /// Reads a response from `bytes`, of which `piece` come at a time and after which the server closes. An interim
 /// response is a message of its own. `strict`: as for a pool whose responses are read strictly.
-pub fn rewrite_response(bytes: &[u8], piece: usize, to_head: bool, strict: bool) -> Reading {
+pub fn rewrite_response(bytes: &[u8], piece: usize, to_head: bool, strict: bool) -> Rewritten {
     let rules = ResponseRules {
         limits: LIMITS,
         strictness: Strictness::from(strict),
@@ -88,12 +88,12 @@ pub fn rewrite_response(bytes: &[u8], piece: usize, to_head: bool, strict: bool)
     let mut input = Input::new(bytes, piece);
     let head = match input.head(false) {
         Ok(Some(head)) => head,
-        Ok(None) => return Reading::Unfinished,
-        Err(()) => return Reading::Refused,
+        Ok(None) => return Rewritten::Unfinished,
+        Err(()) => return Rewritten::Refused,
     };
     let mut fields = Vec::new();
     let Ok(response) = read_response(&head, to_head, rules, &mut fields) else {
-        return Reading::Refused;
+        return Rewritten::Refused;
     };
     let ReadResponse {
         head,
@@ -104,7 +104,7 @@ pub fn rewrite_response(bytes: &[u8], piece: usize, to_head: bool, strict: bool)
     let mut written = Vec::new();
     if line.is_interim() {
         write_interim(&mut written, &head, &line, &fields);
-        return Reading::Whole(Message {
+        return Rewritten::Whole(Message {
             used: input.used(),
             body: Vec::new(),
             written,
@@ -200,11 +200,11 @@ impl<'a> Input<'a> {
         mut written: Vec<u8>,
         chunked: bool,
         trailers: Trailers,
-    ) -> Reading {
+    ) -> Rewritten {
         let mut body = Vec::new();
         loop {
             match decoder.step(&mut self.buffer) {
-                Err(_) => return Reading::Refused,
+                Err(_) => return Rewritten::Refused,
                 Ok(Step::Data(place)) => {
                     let data = self.buffer.at(place);
                     body.extend_from_slice(data);
@@ -218,7 +218,7 @@ impl<'a> Input<'a> {
                 }
                 Ok(Step::NeedsMore) if self.more() => {}
                 Ok(Step::NeedsMore) if !decoder.ends_with_connection() => {
-                    return Reading::Unfinished;
+                    return Rewritten::Unfinished;
                 }
                 Ok(Step::NeedsMore | Step::End) => break,
             }
@@ -229,13 +229,13 @@ impl<'a> Input<'a> {
                 lines => trailers.kept(lines),
             };
             let Ok(kept) = kept else {
-                return Reading::Refused;
+                return Rewritten::Refused;
             };
             written.extend_from_slice(b"0\r\n");
             written.extend_from_slice(&kept);
             written.extend_from_slice(b"\r\n");
         }
-        Reading::Whole(Message {
+        Rewritten::Whole(Message {
             used: self.used(),
             body,
             written,

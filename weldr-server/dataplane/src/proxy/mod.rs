@@ -45,8 +45,8 @@ mod transport;
 mod upstream;
 mod worker;
 
-pub use access_log::OpenError as AccessLogError;
+pub use access_log::AccessLogError;
 pub use context::WorkerParts;
 pub use drain::HandOver;
 pub use listener::{BindError, Listeners};
-pub use worker::{StartError, Workers};
+pub use worker::{Workers, WorkersError};

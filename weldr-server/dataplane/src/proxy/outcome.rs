@@ -4,7 +4,7 @@ use super::error::ProxyError;
 
 /// How the service of a request ended. HTTP/1.1 derives from it whether the connection is kept, closed or reset.
 #[derive(Debug)]
-pub(super) enum Outcome {
+pub(super) enum RequestOutcome {
     /// The whole response has passed.
     Complete,
     /// The connection changed its protocol, and has ended.

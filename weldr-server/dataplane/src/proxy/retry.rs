@@ -5,7 +5,7 @@
 
 /// How far an attempt came before it failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Progress {
+pub(super) enum AttemptProgress {
     /// Nothing of the request was sent.
     Unsent,
     /// A part of the request may have been sent; nothing of a response has come.
@@ -63,16 +63,18 @@ impl Retries {
     /// limits it, only the number of servers does.
     pub(super) fn after_failure(
         &mut self,
-        progress: Option<Progress>,
+        progress: Option<AttemptProgress>,
         budget: &mut Budget,
     ) -> Next {
         match progress {
-            Some(Progress::Unsent) => Next::UntriedServer,
-            Some(Progress::Sent) if self.resent < self.allowed && self.may_resend(budget) => {
+            Some(AttemptProgress::Unsent) => Next::UntriedServer,
+            Some(AttemptProgress::Sent)
+                if self.resent < self.allowed && self.may_resend(budget) =>
+            {
                 self.resent += 1;
                 Next::AnyServer
             }
-            Some(Progress::Sent) | None => Next::GiveUp,
+            Some(AttemptProgress::Sent) | None => Next::GiveUp,
         }
     }
 
@@ -81,10 +83,14 @@ impl Retries {
     ///
     /// That is no failure of the server, so it is charged to `budget` but does not consume a retry: a server that dies
     /// closes its connections, and may accept one more that it will not serve either.
-    pub(super) fn after_reuse_race(&mut self, progress: Progress, budget: &mut Budget) -> bool {
+    pub(super) fn after_reuse_race(
+        &mut self,
+        progress: AttemptProgress,
+        budget: &mut Budget,
+    ) -> bool {
         match progress {
-            Progress::Unsent => true,
-            Progress::Sent => self.allowed > 0 && self.may_resend(budget),
+            AttemptProgress::Unsent => true,
+            AttemptProgress::Sent => self.allowed > 0 && self.may_resend(budget),
         }
     }
 
@@ -140,7 +146,7 @@ mod tests {
     fn an_attempt_of_which_nothing_was_sent_is_always_followed_by_another_server() {
         let mut retries = Retries::new(0, Replay::Never);
         for _ in 0..100 {
-            let next = retries.after_failure(Some(Progress::Unsent), &mut empty_budget());
+            let next = retries.after_failure(Some(AttemptProgress::Unsent), &mut empty_budget());
             assert_eq!(next, Next::UntriedServer);
         }
     }
@@ -150,16 +156,16 @@ mod tests {
         let mut budget = Budget::new();
         let mut retries = Retries::new(1, Replay::Possible);
         for _ in 0..7 {
-            retries.after_failure(Some(Progress::Unsent), &mut budget);
+            retries.after_failure(Some(AttemptProgress::Unsent), &mut budget);
         }
-        let sent = Some(Progress::Sent);
+        let sent = Some(AttemptProgress::Sent);
         assert_eq!(retries.after_failure(sent, &mut budget), Next::AnyServer);
         assert_eq!(retries.after_failure(sent, &mut budget), Next::GiveUp);
     }
 
     #[test]
     fn a_request_that_a_server_may_have_is_repeated_only_when_that_is_safe() {
-        let sent = Some(Progress::Sent);
+        let sent = Some(AttemptProgress::Sent);
         let mut never = Retries::new(5, Replay::Never);
         assert_eq!(never.after_failure(sent, &mut Budget::new()), Next::GiveUp);
         let mut poor = Retries::new(5, Replay::Possible);
@@ -173,14 +179,18 @@ mod tests {
     fn a_race_on_a_reused_connection_is_repeated_and_consumes_no_retry() {
         let mut budget = Budget::new();
         let mut retries = Retries::new(1, Replay::Possible);
-        let sent = Some(Progress::Sent);
-        assert!(retries.after_reuse_race(Progress::Sent, &mut budget));
+        let sent = Some(AttemptProgress::Sent);
+        assert!(retries.after_reuse_race(AttemptProgress::Sent, &mut budget));
         assert_eq!(retries.after_failure(sent, &mut budget), Next::AnyServer);
-        assert!(retries.after_reuse_race(Progress::Sent, &mut budget));
+        assert!(retries.after_reuse_race(AttemptProgress::Sent, &mut budget));
         assert_eq!(retries.after_failure(sent, &mut budget), Next::GiveUp);
-        assert!(retries.after_reuse_race(Progress::Unsent, &mut empty_budget()));
-        assert!(!Retries::new(0, Replay::Possible).after_reuse_race(Progress::Sent, &mut budget));
-        assert!(!Retries::new(1, Replay::Never).after_reuse_race(Progress::Sent, &mut budget));
+        assert!(retries.after_reuse_race(AttemptProgress::Unsent, &mut empty_budget()));
+        assert!(
+            !Retries::new(0, Replay::Possible).after_reuse_race(AttemptProgress::Sent, &mut budget)
+        );
+        assert!(
+            !Retries::new(1, Replay::Never).after_reuse_race(AttemptProgress::Sent, &mut budget)
+        );
     }
 
     #[test]
@@ -190,7 +200,7 @@ mod tests {
         for _ in 0..1000 {
             budget.earn();
             let mut retries = Retries::new(1, Replay::Possible);
-            let next = retries.after_failure(Some(Progress::Sent), &mut budget);
+            let next = retries.after_failure(Some(AttemptProgress::Sent), &mut budget);
             resent += u32::from(next == Next::AnyServer);
         }
         assert_eq!(resent, 200);

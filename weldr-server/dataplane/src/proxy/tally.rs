@@ -13,7 +13,7 @@ use crate::{
 };
 
 use super::{
-    access_log::{Entry, Times},
+    access_log::{LogEntry, Times},
     context::WorkerContext,
     error::ProxyError,
     failure_log::with_causes,
@@ -130,7 +130,7 @@ impl<'w> RequestTally<'w> {
         };
         let log_fields = &self.log_fields;
         let (time, date) = self.context.now();
-        log.write(&Entry {
+        log.write(&LogEntry {
             time,
             date,
             client: log_fields.client.unwrap_or(peer.into()),

@@ -20,7 +20,7 @@ use tokio::{
 use crate::{clock::within, liveness::Tick, snapshot::Snapshots};
 
 use super::{
-    access_log::{self, AccessLogEnd, OpenError as AccessLogError, Writer},
+    access_log::{self, AccessLogEnd, AccessLogError, AccessLogWriter},
     context::{SharedLimits, WorkerContext, WorkerParts},
     drain::Drain,
     listener::{self, Listeners},
@@ -42,7 +42,7 @@ const TASK_POLLS_PER_POLL: u32 = 4 * SOCKETS_PER_POLL;
 #[derive(Debug)]
 pub struct Workers {
     threads: Vec<thread::JoinHandle<()>>,
-    access_log: Option<Writer>,
+    access_log: Option<AccessLogWriter>,
     stop_timeout: Duration,
     /// Closed when the last thread has ended.
     alive: watch::Receiver<()>,
@@ -50,7 +50,7 @@ pub struct Workers {
 
 /// Why the workers cannot be started.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
+pub enum WorkersError {
     /// The system has no thread for a worker.
     #[error("a worker thread cannot be started")]
     Thread(#[source] io::Error),
@@ -61,15 +61,15 @@ pub enum StartError {
 
 impl Workers {
     /// Starts a worker for each set of `listeners`.
-    pub fn start(listeners: Listeners, parts: &WorkerParts) -> Result<Self, StartError> {
-        let access_log = Writer::open(&parts.access_log)?;
+    pub fn start(listeners: Listeners, parts: &WorkerParts) -> Result<Self, WorkersError> {
+        let access_log = AccessLogWriter::open(&parts.access_log)?;
         let limits = SharedLimits::new(parts, listeners.workers.len());
         let (alive_sender, alive) = watch::channel(());
         let alive_sender = Arc::new(alive_sender);
         let start = |(index, sockets): (usize, Vec<TcpListener>)| {
             let (parts, limits) = (parts.clone(), limits.clone());
             let alive_sender = Arc::clone(&alive_sender);
-            let log = access_log.as_ref().map(Writer::log);
+            let log = access_log.as_ref().map(AccessLogWriter::log);
             let tick = parts.tasks.register(format!("worker {index}"));
             thread::Builder::new()
                 .name(format!("weldr-worker-{index}"))
@@ -96,7 +96,7 @@ impl Workers {
             .enumerate()
             .map(start)
             .collect::<io::Result<_>>()
-            .map_err(StartError::Thread)?;
+            .map_err(WorkersError::Thread)?;
         Ok(Self {
             threads,
             access_log,

@@ -3,7 +3,7 @@
 use std::{net::TcpStream, time::Duration};
 
 use super::{
-    answer::{Expected, Fault, Reader},
+    response::{Expected, Fault, Reader},
     spec::Shape,
 };
 use crate::roles::socket::{self, Progress};
@@ -32,7 +32,7 @@ impl Script {
             let request = format!("GET /bytes/{bytes} HTTP/1.1\r\nHost: {host}\r\n{field}\r\n");
             Exchange {
                 request: request.into_bytes(),
-                expected: Expected::Answer {
+                expected: Expected::Response {
                     status: 200,
                     body: bytes,
                 },
@@ -60,7 +60,7 @@ fn upload(bytes: usize, host: &str) -> Exchange {
     request.resize(request.len() + bytes, b'x');
     Exchange {
         request,
-        expected: Expected::Answer {
+        expected: Expected::Response {
             status: 200,
             body: 128,
         },
@@ -75,7 +75,7 @@ fn handshake(host: &str) -> Exchange {
     );
     Exchange {
         request: request.into_bytes(),
-        expected: Expected::Answer {
+        expected: Expected::Response {
             status: 101,
             body: 0,
         },
@@ -117,10 +117,10 @@ enum Stage {
 /// What an event came to.
 #[derive(Debug, Default)]
 pub(super) struct Step {
-    /// The connection was opened, or its request answered: it can be used.
+    /// The connection was opened, or its request completed: it can be used.
     pub(super) free: bool,
-    /// When the request was due that is answered now.
-    pub(super) answered: Option<Duration>,
+    /// When the request was due that is completed now.
+    pub(super) completed: Option<Duration>,
     /// The other side closed when nothing more was to come.
     pub(super) left: bool,
 }
@@ -128,7 +128,7 @@ pub(super) struct Step {
 /// Why a connection is of no use any more.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Broken {
-    #[error("the connection was closed before the answer was complete")]
+    #[error("the connection was closed before the response was complete")]
     Closed,
     #[error(transparent)]
     Fault(#[from] Fault),
@@ -217,7 +217,7 @@ impl Client {
 
     fn complete(&mut self, script: &Script, step: &mut Step) {
         if self.stage == Stage::Working {
-            step.answered = Some(self.due);
+            step.completed = Some(self.due);
         }
         step.free = !script.reconnects;
         self.stage = if script.reconnects {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    answer::{Expected, Reader},
+    response::{Expected, Reader},
     spec::{LoadSpec, Outcome},
 };
 use crate::usage;
@@ -19,7 +19,7 @@ const FIRST_REQUESTS: usize = 200;
 /// How long a proxy has to give back what an idle connection does not need.
 const SETTLING: Duration = Duration::from_secs(2);
 
-/// How long one answer may take.
+/// How long one response may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Opens the connections one after the other, asks once on each, looks, and asks once more on each.
@@ -69,7 +69,7 @@ impl Idle {
     }
 
     fn ask(&mut self) -> io::Result<()> {
-        const EXPECTED: Expected = Expected::Answer {
+        const EXPECTED: Expected = Expected::Response {
             status: 200,
             body: 128,
         };

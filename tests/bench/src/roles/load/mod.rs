@@ -1,13 +1,13 @@
-//! The load: a fixed number of connections, driven by one thread, that ask as fast as they are answered or at
+//! The load: a fixed number of connections, driven by one thread, that ask as fast as they are completed or at
 //! a fixed rate.
 //!
 //! At a fixed rate each request has a time when it is due, whether a connection is free then or not, and its
 //! latency counts from that time: a proxy that stalls is charged for every request that it kept waiting.
 
-mod answer;
 mod client;
 mod idle;
 mod pace;
+mod response;
 mod run;
 pub(crate) mod spec;
 

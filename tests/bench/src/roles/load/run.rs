@@ -57,8 +57,8 @@ struct Load<'spec> {
     schedule: Schedule,
     /// Requests that were begun.
     begun: u64,
-    /// Requests that were answered, counted or not.
-    answered: u64,
+    /// Requests that were completed, counted or not.
+    completed: u64,
     started: Instant,
     counting: Option<Counting>,
     failures: u64,
@@ -92,7 +92,7 @@ impl<'spec> Load<'spec> {
             next_due: None,
             schedule: Schedule::new(spec.pace),
             begun: 0,
-            answered: 0,
+            completed: 0,
             started: Instant::now(),
             counting: None,
             failures: 0,
@@ -102,7 +102,7 @@ impl<'spec> Load<'spec> {
 
     fn is_over(&mut self) -> bool {
         let now = self.started.elapsed();
-        let is_warm = now >= self.spec.warm_up && self.answered >= self.spec.warm_up_requests;
+        let is_warm = now >= self.spec.warm_up && self.completed >= self.spec.warm_up_requests;
         if self.counting.is_none() && is_warm {
             let latencies = Histogram::new_with_bounds(1, MAX_LATENCY, 3);
             self.counting = latencies.ok().map(|latencies| Counting {
@@ -170,8 +170,8 @@ impl<'spec> Load<'spec> {
             Ok(step) => step,
             Err(broken) => return self.replace_broken(index, &broken),
         };
-        self.answered += u64::from(step.answered.is_some());
-        if let (Some(due), Some(counting)) = (step.answered, &mut self.counting) {
+        self.completed += u64::from(step.completed.is_some());
+        if let (Some(due), Some(counting)) = (step.completed, &mut self.counting) {
             let latency = self.started.elapsed().saturating_sub(due);
             let nanos = u64::try_from(latency.as_nanos()).unwrap_or(MAX_LATENCY);
             counting.latencies.saturating_record(nanos.max(1));

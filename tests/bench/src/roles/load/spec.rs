@@ -1,4 +1,4 @@
-//! What a load is asked for, and what it answers.
+//! What a load is asked for, and what it responses.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -21,7 +21,7 @@ pub(crate) struct LoadSpec {
     pub(crate) pace: Pace,
     /// How long nothing is counted.
     pub(crate) warm_up: Duration,
-    /// How many requests are answered before anything is counted, however long that takes.
+    /// How many requests are completed before anything is counted, however long that takes.
     pub(crate) warm_up_requests: u64,
     /// When it ends.
     pub(crate) until: Until,
@@ -45,7 +45,7 @@ pub(crate) enum Shape {
 /// When the next request is due.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Pace {
-    /// When the last one on its connection is answered.
+    /// When the last one on its connection is completed.
     Closed,
     /// So many a second, whatever the proxy does.
     Rate(f64),
@@ -56,16 +56,16 @@ pub(crate) enum Pace {
 pub(crate) enum Until {
     /// After so long.
     Elapsed(Duration),
-    /// After so many requests, answered or failed.
+    /// After so many requests, completed or failed.
     Requests(u64),
 }
 
 /// What came of a load, in the time that was counted.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Outcome {
-    /// Requests answered, or messages echoed.
+    /// Requests completed, or messages echoed.
     pub(crate) requests: u64,
-    /// Connections that broke, and answers that were not a 200 of the expected length.
+    /// Connections that broke, and responses that were not a 200 of the expected length.
     pub(crate) failures: u64,
     /// The first failure.
     pub(crate) failure: Option<String>,
@@ -73,7 +73,7 @@ pub(crate) struct Outcome {
     pub(crate) elapsed: Duration,
     /// What the proxy used.
     pub(crate) cpu: Cpu,
-    /// Half of the requests were answered in this time.
+    /// Half of the requests were completed in this time.
     pub(crate) p50: Duration,
     /// 99 % were.
     pub(crate) p99: Duration,

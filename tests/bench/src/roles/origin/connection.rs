@@ -3,7 +3,7 @@
 use std::{net::TcpStream, rc::Rc};
 
 use super::{
-    Answers,
+    Responses,
     request::{self, Request},
 };
 use crate::roles::{
@@ -30,8 +30,8 @@ pub(super) struct Connection {
 enum Stage {
     /// The head of a request is next.
     Head,
-    /// So much of a body is to come, and then an answer of so many bytes is due.
-    Body { left: usize, answer: usize },
+    /// So much of a body is to come, and then a response of so many bytes is due.
+    Body { left: usize, response: usize },
     /// What comes is sent back.
     Echo,
 }
@@ -51,7 +51,7 @@ impl Connection {
     pub(super) fn advance(
         &mut self,
         ready: Ready,
-        answers: &mut Answers,
+        responses: &mut Responses,
         chunk: &mut [u8],
     ) -> bool {
         let had_to_wait = self.sending.is_some();
@@ -68,7 +68,7 @@ impl Connection {
                 Progress::Blocked => return true,
                 Progress::Closed => return false,
             };
-            if !self.take(&chunk[..got], answers) {
+            if !self.take(&chunk[..got], responses) {
                 return false;
             }
             // A short read has emptied the socket.
@@ -79,18 +79,18 @@ impl Connection {
         true
     }
 
-    fn take(&mut self, mut bytes: &[u8], answers: &mut Answers) -> bool {
+    fn take(&mut self, mut bytes: &[u8], responses: &mut Responses) -> bool {
         while !bytes.is_empty() {
             match &mut self.stage {
-                Stage::Echo => return self.answer(bytes.into()),
-                Stage::Body { left, answer } => {
+                Stage::Echo => return self.response(bytes.into()),
+                Stage::Body { left, response } => {
                     let taken = bytes.len().min(*left);
                     bytes = &bytes[taken..];
                     *left -= taken;
-                    let (left, answer) = (*left, *answer);
+                    let (left, response) = (*left, *response);
                     if left == 0 {
                         self.stage = Stage::Head;
-                        if !self.answer(answers.of(answer)) {
+                        if !self.response(responses.of(response)) {
                             return false;
                         }
                     }
@@ -98,7 +98,7 @@ impl Connection {
                 Stage::Head => match self.take_head(bytes) {
                     Ok(Some((request, rest))) => {
                         bytes = &bytes[bytes.len() - rest..];
-                        if !self.begin(request, answers) {
+                        if !self.begin(request, responses) {
                             return false;
                         }
                     }
@@ -134,24 +134,24 @@ impl Connection {
         Ok(Some((request, all - length)))
     }
 
-    fn begin(&mut self, request: Request, answers: &mut Answers) -> bool {
+    fn begin(&mut self, request: Request, responses: &mut Responses) -> bool {
         self.last = request.last;
         if request.upgrade {
             self.stage = Stage::Echo;
-            return self.answer(request::SWITCHING.into());
+            return self.response(request::SWITCHING.into());
         }
         if request.body == 0 {
-            return self.answer(answers.of(request.answer));
+            return self.response(responses.of(request.response));
         }
         self.stage = Stage::Body {
             left: request.body,
-            answer: request.answer,
+            response: request.response,
         };
         true
     }
 
     /// Sends, after what is still being sent.
-    fn answer(&mut self, bytes: Rc<[u8]>) -> bool {
+    fn response(&mut self, bytes: Rc<[u8]>) -> bool {
         self.sending = Some(match self.sending.take() {
             None => (bytes, 0),
             Some((before, sent)) => ([&before[sent..], &bytes].concat().into(), 0),

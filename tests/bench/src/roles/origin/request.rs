@@ -2,15 +2,15 @@
 
 use memchr::memmem;
 
-/// The answer to an upgrade; key and answer are those of RFC 6455 section 1.3.
+/// The response to an upgrade; key and response are those of RFC 6455 section 1.3.
 pub(super) const SWITCHING: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
     Connection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
 /// What a request asks for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Request {
-    /// Bytes of the answer's body.
-    pub(super) answer: usize,
+    /// Bytes of the response's body.
+    pub(super) response: usize,
     /// Bytes of the request's body.
     pub(super) body: usize,
     /// Wants a WebSocket.
@@ -19,7 +19,7 @@ pub(super) struct Request {
     pub(super) last: bool,
 }
 
-/// Nothing that the origin can answer.
+/// The origin cannot parse this request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Malformed;
 
@@ -36,7 +36,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Request, usize)>, Malformed>
         Some(value) => number(value.ok_or(Malformed)?)?,
     };
     let request = Request {
-        answer: answer_bytes(line)?,
+        response: response_bytes(line)?,
         body,
         upgrade: field(fields, b"upgrade").is_some(),
         last: memmem::find(fields, b"\r\nConnection: close\r\n").is_some(),
@@ -45,7 +45,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Request, usize)>, Malformed>
 }
 
 /// `N` of `/bytes/N`; 2 for any other path.
-fn answer_bytes(line: &[u8]) -> Result<usize, Malformed> {
+fn response_bytes(line: &[u8]) -> Result<usize, Malformed> {
     let path = line.split(|&byte| byte == b' ').nth(1).ok_or(Malformed)?;
     path.strip_prefix(b"/bytes/").map_or(Ok(2), number)
 }
@@ -77,10 +77,10 @@ mod tests {
     }
 
     #[test]
-    fn the_path_says_how_long_the_answer_is() {
+    fn the_path_says_how_long_the_response_is() {
         let head = b"GET /bytes/128 HTTP/1.1\r\nHost: x\r\n\r\nGET";
         let request = Request {
-            answer: 128,
+            response: 128,
             ..Request::default()
         };
         assert_eq!(parse(head), Ok(Some((request, head.len() - 3))));
@@ -90,7 +90,7 @@ mod tests {
     fn a_body_has_a_length() {
         let head = b"POST /bytes/1 HTTP/1.1\r\ncontent-LENGTH:  77 \r\n\r\n";
         let (request, _) = parse(head).unwrap().unwrap();
-        assert_eq!((request.body, request.answer), (77, 1));
+        assert_eq!((request.body, request.response), (77, 1));
         assert_eq!(parse(b"POST / HTTP/1.1\r\nTE: x\r\n\r\n"), Err(Malformed));
     }
 

@@ -11,7 +11,7 @@ use std::{
 
 use crate::policy::AccessLogFormat;
 
-use super::{line::Entry, progress::Progress};
+use super::{line::LogEntry, writer_progress::WriterProgress};
 
 /// Bytes of lines that are handed over together. Each time costs the writer a wake-up, and the worker its core where
 /// both have the same: a quarter of this costs a request 4 % more.
@@ -28,7 +28,7 @@ pub(in crate::proxy) struct AccessLog {
     lines: RefCell<Vec<u8>>,
     count: Cell<u64>,
     batches: SyncSender<Batch>,
-    progress: Arc<Progress>,
+    progress: Arc<WriterProgress>,
     /// Memory of batches that were written, and the other end of it.
     spare: (SyncSender<Vec<u8>>, Receiver<Vec<u8>>),
 }
@@ -47,7 +47,7 @@ impl AccessLog {
     pub(super) fn new(
         format: AccessLogFormat,
         batches: SyncSender<Batch>,
-        progress: Arc<Progress>,
+        progress: Arc<WriterProgress>,
     ) -> Self {
         Self {
             format,
@@ -60,7 +60,7 @@ impl AccessLog {
     }
 
     /// Writes a line.
-    pub(in crate::proxy) fn write(&self, entry: &Entry<'_>) {
+    pub(in crate::proxy) fn write(&self, entry: &LogEntry<'_>) {
         let mut lines = self.lines.borrow_mut();
         match self.format {
             AccessLogFormat::Off => return,

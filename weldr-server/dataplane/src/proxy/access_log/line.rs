@@ -15,7 +15,7 @@ use crate::proxy::{
 
 /// All that is told of a request.
 #[derive(Debug)]
-pub(in crate::proxy) struct Entry<'a> {
+pub(in crate::proxy) struct LogEntry<'a> {
     /// When it ended.
     pub(in crate::proxy) time: SystemTime,
     pub(in crate::proxy) date: HttpDate,
@@ -56,7 +56,7 @@ pub(in crate::proxy) struct Times {
     pub(in crate::proxy) total: Duration,
 }
 
-impl Entry<'_> {
+impl LogEntry<'_> {
     /// Appends a JSON object and the end of the line. Times are in microseconds; what did not happen is null.
     pub(super) fn write_json(&self, out: &mut Vec<u8>) {
         let mut parts = self.request_line.split(|&byte| byte == b' ');
@@ -268,8 +268,8 @@ fn write_quoted(out: &mut Vec<u8>, text: &[u8]) {
 mod tests {
     use super::*;
 
-    fn entry<'a>() -> Entry<'a> {
-        Entry {
+    fn entry<'a>() -> LogEntry<'a> {
+        LogEntry {
             time: UNIX_EPOCH + Duration::from_millis(784_111_777_042),
             date: *b"Sun, 06 Nov 1994 08:49:37 GMT",
             client: SocketAddr::from(([192, 0, 2, 7], 5000)).into(),

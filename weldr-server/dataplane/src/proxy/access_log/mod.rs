@@ -6,10 +6,10 @@
 
 mod batches;
 mod line;
-mod progress;
 mod writer;
+mod writer_progress;
 
 pub(super) use batches::{AccessLog, FLUSH};
-pub(super) use line::{Entry, Times};
-pub use writer::OpenError;
-pub(super) use writer::{AccessLogEnd, Writer};
+pub(super) use line::{LogEntry, Times};
+pub use writer::AccessLogError;
+pub(super) use writer::{AccessLogEnd, AccessLogWriter};

@@ -19,7 +19,7 @@ use crate::{
 
 use super::{
     batches::{AccessLog, Batch},
-    progress::Progress,
+    writer_progress::WriterProgress,
 };
 
 /// Batches that may wait to be written.
@@ -33,7 +33,7 @@ const LAST_LINES: Duration = Duration::from_millis(500);
 
 /// Why there is no access log.
 #[derive(Debug, thiserror::Error)]
-pub enum OpenError {
+pub enum AccessLogError {
     /// The file cannot be opened.
     #[error("the access log {} cannot be written", path.display())]
     File {
@@ -53,25 +53,27 @@ pub enum OpenError {
 
 /// Where lines go. Its thread ends when the last worker has dropped its end.
 #[derive(Debug)]
-pub(in crate::proxy) struct Writer {
+pub(in crate::proxy) struct AccessLogWriter {
     format: AccessLogFormat,
     batches: SyncSender<Batch>,
-    progress: Arc<Progress>,
+    progress: Arc<WriterProgress>,
     thread: thread::JoinHandle<()>,
     /// Closed when the thread has ended.
     ended: Receiver<()>,
 }
 
-impl Writer {
+impl AccessLogWriter {
     /// Opens the log; `None` when there is to be none.
-    pub(in crate::proxy) fn open(options: &AccessLogOptions) -> Result<Option<Self>, OpenError> {
+    pub(in crate::proxy) fn open(
+        options: &AccessLogOptions,
+    ) -> Result<Option<Self>, AccessLogError> {
         if options.format == AccessLogFormat::Off {
             return Ok(None);
         }
         let sink = Sink::open(options.file.clone())?;
         let (batches, queued) = mpsc::sync_channel(MOST_WAITING);
         let (lives, ended) = mpsc::sync_channel(0);
-        let progress = Arc::<Progress>::default();
+        let progress = Arc::<WriterProgress>::default();
         let writing = Writing {
             sink,
             progress: Arc::clone(&progress),
@@ -84,7 +86,7 @@ impl Writer {
                 let _lives = lives;
                 writing.run(&queued);
             })
-            .map_err(OpenError::Thread)?;
+            .map_err(AccessLogError::Thread)?;
         Ok(Some(Self {
             format: options.format,
             batches,
@@ -138,7 +140,7 @@ impl Writer {
 pub(in crate::proxy) struct AccessLogEnd {
     format: AccessLogFormat,
     batches: SyncSender<Batch>,
-    progress: Arc<Progress>,
+    progress: Arc<WriterProgress>,
 }
 
 impl From<AccessLogEnd> for AccessLog {
@@ -150,7 +152,7 @@ impl From<AccessLogEnd> for AccessLog {
 /// The state of the thread.
 struct Writing {
     sink: Sink,
-    progress: Arc<Progress>,
+    progress: Arc<WriterProgress>,
     is_failing: bool,
     /// When it was last looked whether the file was moved, and lost lines were reported.
     looked: Instant,
@@ -229,15 +231,15 @@ enum Sink {
 }
 
 impl Sink {
-    fn open(path: Option<PathBuf>) -> Result<Self, OpenError> {
+    fn open(path: Option<PathBuf>) -> Result<Self, AccessLogError> {
         let Some(path) = path else {
             return Destination::of(io::stdout())
                 .map(Self::Output)
-                .map_err(OpenError::Output);
+                .map_err(AccessLogError::Output);
         };
         match Destination::append_to(&path) {
             Ok(file) => Ok(Self::File { path, file }),
-            Err(source) => Err(OpenError::File { path, source }),
+            Err(source) => Err(AccessLogError::File { path, source }),
         }
     }
 

@@ -4,9 +4,9 @@
 //! that can be moved. What is read is written before more is read, so each direction holds at most one buffer or one pipe,
 //! however slow the other side is.
 
+mod client_wait;
 mod half_closed;
 mod head;
-mod pace;
 mod response;
 
 use std::{
@@ -25,12 +25,12 @@ use crate::proxy::{
     flow::{Flow, Moved, Stuck, poll_fill},
     headers::{Refusal, Request},
     message::ClientAccepts,
-    retry::Progress,
+    retry::AttemptProgress,
     upstream::Connection,
 };
 
+use client_wait::ClientWait;
 use half_closed::{HalfClosed, ResponseState};
-use pace::Pace;
 pub(super) use response::{Behind, Response};
 
 /// How long after the last progress the exchange begins to watch whether the client is still there. Watching costs a
@@ -53,7 +53,7 @@ pub(super) struct Exchange<'a> {
     /// The write of the head that comes next: the request's, then the response's.
     deferred: DeferredWrite,
     waits: Option<Waits>,
-    pace: Pace,
+    pace: ClientWait,
     watch: Watch,
     half_closed: Option<HalfClosed>,
 }
@@ -118,7 +118,7 @@ impl<'a> Exchange<'a> {
             refused: false,
             deferred: DeferredWrite::default(),
             waits: None,
-            pace: Pace::default(),
+            pace: ClientWait::default(),
             watch: Watch::Off,
             half_closed: None,
         }
@@ -275,9 +275,9 @@ impl<'a> Exchange<'a> {
             return ProxyError::Truncated { server, source };
         }
         let progress = if self.upload.is_unsent() {
-            Progress::Unsent
+            AttemptProgress::Unsent
         } else {
-            Progress::Sent
+            AttemptProgress::Sent
         };
         ProxyError::Closed {
             server,

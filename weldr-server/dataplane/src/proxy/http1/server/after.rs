@@ -1,6 +1,6 @@
 //! What becomes of a client connection after a response. Pure.
 
-use crate::proxy::outcome::Outcome;
+use crate::proxy::outcome::RequestOutcome;
 
 /// What becomes of a client connection after a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,16 +42,16 @@ impl Exchanged {
 }
 
 /// What becomes of the connection after a request with this outcome. `None`: a local reply decides.
-pub(super) fn after(outcome: &Outcome, exchanged: Exchanged) -> Option<After> {
+pub(super) fn after(outcome: &RequestOutcome, exchanged: Exchanged) -> Option<After> {
     Some(match outcome {
-        Outcome::Failed(_) => return None,
-        Outcome::Complete if exchanged.keeps() => After::Keep,
-        Outcome::Complete if !exchanged.client_keeps && exchanged.request_is_read => {
+        RequestOutcome::Failed(_) => return None,
+        RequestOutcome::Complete if exchanged.keeps() => After::Keep,
+        RequestOutcome::Complete if !exchanged.client_keeps && exchanged.request_is_read => {
             After::CloseAtClientsWish
         }
-        Outcome::Complete => After::Close,
-        Outcome::BrokenOff(_) if exchanged.ends_with_connection => After::Reset,
-        Outcome::BrokenOff(_) | Outcome::Tunnelled => After::Cut,
+        RequestOutcome::Complete => After::Close,
+        RequestOutcome::BrokenOff(_) if exchanged.ends_with_connection => After::Reset,
+        RequestOutcome::BrokenOff(_) | RequestOutcome::Tunnelled => After::Cut,
     })
 }
 
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn a_connection_is_kept_only_when_both_sides_and_the_framing_allow_it() {
-        let with = |exchanged| after(&Outcome::Complete, exchanged);
+        let with = |exchanged| after(&RequestOutcome::Complete, exchanged);
         assert_eq!(with(KEPT), Some(After::Keep));
         let unread = Exchanged {
             request_is_read: false,
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn a_truncated_response_never_looks_complete() {
-        let broken = || Outcome::BrokenOff(ProxyError::ClientGone);
+        let broken = || RequestOutcome::BrokenOff(ProxyError::ClientGone);
         assert_eq!(after(&broken(), KEPT), Some(After::Cut));
         let until_close = Exchanged {
             ends_with_connection: true,
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_local_reply_decides_for_itself() {
-        let failed = Outcome::Failed(ProxyError::HeadTimeout);
+        let failed = RequestOutcome::Failed(ProxyError::HeadTimeout);
         assert_eq!(after(&failed, KEPT), None);
     }
 }

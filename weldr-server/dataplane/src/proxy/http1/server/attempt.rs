@@ -17,7 +17,7 @@ use crate::{
             tunnel,
         },
         message::ClientAccepts,
-        outcome::Outcome,
+        outcome::RequestOutcome,
         retry::Replay,
         tally::{AttemptTally, RequestTally},
         trailers::Trailers,
@@ -57,7 +57,7 @@ impl<'a> Http1Attempt<'a> {
     }
 
     /// Tries servers until one has responded, or none is left that may be tried.
-    pub(super) async fn run(mut self, tally: &mut RequestTally<'_>) -> (Outcome, Exchanged) {
+    pub(super) async fn run(mut self, tally: &mut RequestTally<'_>) -> (RequestOutcome, Exchanged) {
         let context = self.context;
         let forwarded = forward::forward(context, &mut self, tally).await;
         let Self {
@@ -67,12 +67,12 @@ impl<'a> Http1Attempt<'a> {
             ..
         } = self;
         let outcome = match forwarded {
-            Ok(()) if response.behind == Behind::Tunnel => Outcome::Tunnelled,
-            Ok(()) => Outcome::Complete,
+            Ok(()) if response.behind == Behind::Tunnel => RequestOutcome::Tunnelled,
+            Ok(()) => RequestOutcome::Complete,
             Err(error) if response.has_begun() || response.is_within_interim() => {
-                Outcome::BrokenOff(error)
+                RequestOutcome::BrokenOff(error)
             }
-            Err(error) => Outcome::Failed(error),
+            Err(error) => RequestOutcome::Failed(error),
         };
         let exchanged = Exchanged {
             client_keeps: request.keep_alive,

@@ -15,9 +15,9 @@ use crate::proxy::{client::ClientSlot, transport::Transport};
 use super::{idle::IdleClient, requests::serve};
 
 /// A client connection, for as long as it is open.
-pub(in crate::proxy) struct ClientConnection(State);
+pub(in crate::proxy) struct ClientConnection(ConnectionState);
 
-enum State {
+enum ConnectionState {
     Idle(IdleClient),
     Serves(Pin<Box<dyn Future<Output = Option<IdleClient>>>>),
     Over,
@@ -33,7 +33,7 @@ impl ClientConnection {
         let context = &slot.context;
         let deadline = context.deadlines.register();
         deadline.arm(context.timeouts.client_idle);
-        Self(State::Idle(IdleClient {
+        Self(ConnectionState::Idle(IdleClient {
             transport,
             address,
             deadline,
@@ -49,20 +49,20 @@ impl Future for ClientConnection {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let next = match &mut self.0 {
-                State::Serves(serving) => match ready!(serving.as_mut().poll(cx)) {
-                    Some(idle) => State::Idle(idle),
-                    None => State::Over,
+                ConnectionState::Serves(serving) => match ready!(serving.as_mut().poll(cx)) {
+                    Some(idle) => ConnectionState::Idle(idle),
+                    None => ConnectionState::Over,
                 },
-                State::Idle(idle) => {
+                ConnectionState::Idle(idle) => {
                     let came = ready!(idle.poll(cx));
-                    match (mem::replace(&mut self.0, State::Over), came) {
-                        (State::Idle(idle), Some(buffer)) => {
-                            State::Serves(Box::pin(serve(idle, buffer)))
+                    match (mem::replace(&mut self.0, ConnectionState::Over), came) {
+                        (ConnectionState::Idle(idle), Some(buffer)) => {
+                            ConnectionState::Serves(Box::pin(serve(idle, buffer)))
                         }
-                        _ => State::Over,
+                        _ => ConnectionState::Over,
                     }
                 }
-                State::Over => return Poll::Ready(()),
+                ConnectionState::Over => return Poll::Ready(()),
             };
             self.0 = next;
         }

@@ -11,7 +11,7 @@ use crate::{
         headers::{ClientAddress, ForwardingContext, Prepared, Refusal, Request, prepare},
         local_reply::LocalReply,
         message::ClientAccepts,
-        outcome::Outcome,
+        outcome::RequestOutcome,
         tally::RequestTally,
     },
 };
@@ -154,7 +154,7 @@ async fn forward(
     client.deadline.wait_for_none();
     let after = after(&outcome, exchanged);
     match (outcome, after) {
-        (Outcome::BrokenOff(error), _) => {
+        (RequestOutcome::BrokenOff(error), _) => {
             if !error.is_clients_fault() {
                 tally.broken_off();
             }
@@ -166,11 +166,13 @@ async fn forward(
             );
             after.unwrap_or(After::Cut)
         }
-        (Outcome::Failed(error), _) => {
+        (RequestOutcome::Failed(error), _) => {
             let close = !exchanged.keeps();
             fail(context, client, accepts, tally, &error, close).await
         }
-        (Outcome::Complete | Outcome::Tunnelled, after) => after.unwrap_or(After::Cut),
+        (RequestOutcome::Complete | RequestOutcome::Tunnelled, after) => {
+            after.unwrap_or(After::Cut)
+        }
     }
 }
 

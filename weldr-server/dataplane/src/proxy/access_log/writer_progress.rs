@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 /// Counts lines. Touched once a batch.
 #[derive(Debug, Default)]
-pub(super) struct Progress {
+pub(super) struct WriterProgress {
     /// Lines that were offered to the writer.
     queued: AtomicU64,
     /// Lines that were written or lost.
@@ -16,7 +16,7 @@ pub(super) struct Progress {
     reopen: AtomicBool,
 }
 
-impl Progress {
+impl WriterProgress {
     /// `lines` are offered to the writer.
     pub(super) fn queued(&self, lines: u64) {
         self.queued.fetch_add(lines, Relaxed);

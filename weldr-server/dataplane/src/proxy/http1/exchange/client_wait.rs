@@ -4,12 +4,12 @@ use std::time::Duration;
 
 /// How long the client has been waited for in total.
 #[derive(Debug, Default)]
-pub(super) struct Pace {
+pub(super) struct ClientWait {
     waited: Duration,
     since: Option<Duration>,
 }
 
-impl Pace {
+impl ClientWait {
     /// The client is waited for from `now` on: [`running`](crate::proxy::deadline::Deadline::running) of its deadline, so
     /// that a client is not to blame for time in which this process did not run.
     pub(super) fn start(&mut self, now: Duration) {
@@ -40,25 +40,25 @@ mod tests {
     #[test]
     fn what_is_waited_for_adds_up() {
         let second = Duration::from_secs(1);
-        let mut pace = Pace::default();
+        let mut wait = ClientWait::default();
         for (begin, end) in [(5, 6), (6, 6), (9, 11)] {
-            pace.start(second * begin);
-            pace.stop(second * end);
-            pace.stop(second * 100);
+            wait.start(second * begin);
+            wait.stop(second * end);
+            wait.stop(second * 100);
         }
-        assert_eq!(pace.waited, second * 3);
+        assert_eq!(wait.waited, second * 3);
     }
 
     #[test]
     fn a_slow_client_earns_its_time_by_its_bytes() {
         let grace = Duration::from_secs(10);
-        let mut pace = Pace::default();
-        assert_eq!(pace.left(0, grace, 500), grace);
-        pace.waited = Duration::from_secs(9);
-        assert_eq!(pace.left(0, grace, 500), Duration::from_secs(1));
-        assert_eq!(pace.left(1000, grace, 500), Duration::from_secs(3));
-        pace.waited = Duration::from_mins(1);
-        assert_eq!(pace.left(1000, grace, 500), Duration::ZERO);
-        assert_eq!(pace.left(0, grace, 0), Duration::MAX);
+        let mut wait = ClientWait::default();
+        assert_eq!(wait.left(0, grace, 500), grace);
+        wait.waited = Duration::from_secs(9);
+        assert_eq!(wait.left(0, grace, 500), Duration::from_secs(1));
+        assert_eq!(wait.left(1000, grace, 500), Duration::from_secs(3));
+        wait.waited = Duration::from_mins(1);
+        assert_eq!(wait.left(1000, grace, 500), Duration::ZERO);
+        assert_eq!(wait.left(0, grace, 0), Duration::MAX);
     }
 }

@@ -1,27 +1,27 @@
-//! Answers arrive whole, whatever their framing.
+//! Responses arrive whole, whatever their framing.
 
 use weldr_tests::{http1::Framing, origin::Origin, raw::Client};
 
 use super::both;
 
-/// An origin that answers each request of a connection with the same bytes.
-fn replying(answer: impl Into<Vec<u8>>) -> Origin {
-    let answer = answer.into();
+/// An origin that responds to each request of a connection with the same bytes.
+fn replying(response: impl Into<Vec<u8>>) -> Origin {
+    let response = response.into();
     Origin::script(move |mut conversation| {
-        let answer = answer.clone();
+        let response = response.clone();
         async move {
             while conversation.request().await.is_some() {
-                conversation.write(&answer).await;
+                conversation.write(&response).await;
             }
         }
     })
 }
 
-/// An origin that answers one request and closes.
-fn replying_once(answer: &'static str) -> Origin {
+/// An origin that responds to one request and closes.
+fn replying_once(response: &'static str) -> Origin {
     Origin::script(move |mut conversation| async move {
         if conversation.request().await.is_some() {
-            conversation.write(answer).await;
+            conversation.write(response).await;
         }
     })
 }
@@ -32,9 +32,9 @@ async fn with_a_length() {
     both(&origin, async |target| {
         let mut client = Client::connect(target).await;
         for _ in 0..3 {
-            let answer = client.get("/").await;
+            let response = client.get("/").await;
             assert_eq!(
-                (answer.framing, answer.text().as_str()),
+                (response.framing, response.text().as_str()),
                 (Framing::Length(5), "hello")
             );
         }
@@ -63,9 +63,9 @@ async fn chunked() {
     both(&origin, async |target| {
         let mut client = Client::connect(target).await;
         for _ in 0..3 {
-            let answer = client.get("/").await;
-            assert_eq!(answer.framing, Framing::Chunked);
-            assert_eq!(answer.text(), "a0123456789abcdef");
+            let response = client.get("/").await;
+            assert_eq!(response.framing, Framing::Chunked);
+            assert_eq!(response.text(), "a0123456789abcdef");
         }
     })
     .await;
@@ -116,11 +116,11 @@ async fn of_ten_mebibytes() {
     both(&origin, async |target| {
         let mut client = Client::connect(target).await;
         for _ in 0..2 {
-            let answer = client.get("/large").await;
+            let response = client.get("/large").await;
             assert!(
-                answer.text() == body,
+                response.text() == body,
                 "{} bytes came, or others",
-                answer.body.len()
+                response.body.len()
             );
         }
     })
@@ -138,10 +138,10 @@ async fn without_a_body_by_their_status() {
         both(&origin, async |target| {
             let mut client = Client::connect(target).await;
             for _ in 0..3 {
-                let answer = client.get("/").await;
-                assert!(matches!(answer.status, 204 | 304), "{answer}");
-                assert_eq!(answer.fields.get("etag").as_deref(), Some("\"a\""));
-                assert!(!answer.fields.has("transfer-encoding"), "{answer}");
+                let response = client.get("/").await;
+                assert!(matches!(response.status, 204 | 304), "{response}");
+                assert_eq!(response.fields.get("etag").as_deref(), Some("\"a\""));
+                assert!(!response.fields.has("transfer-encoding"), "{response}");
             }
         })
         .await;
@@ -154,11 +154,11 @@ async fn to_head_keep_the_length_of_what_is_not_sent() {
     both(&origin, async |target| {
         let mut client = Client::connect(target).await;
         for _ in 0..3 {
-            let answer = client
+            let response = client
                 .exchange("HEAD", "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n")
                 .await;
             assert_eq!(
-                answer.fields.get("content-length").as_deref(),
+                response.fields.get("content-length").as_deref(),
                 Some("94000")
             );
         }
@@ -173,8 +173,8 @@ async fn keep_their_status() {
     ] {
         let origin = replying(format!("HTTP/1.1 {status} X\r\nContent-Length: 1\r\n\r\nx"));
         both(&origin, async |target| {
-            let answer = Client::connect(target).await.get("/").await;
-            assert_eq!((answer.status, answer.text().as_str()), (status, "x"));
+            let response = Client::connect(target).await.get("/").await;
+            assert_eq!((response.status, response.text().as_str()), (status, "x"));
         })
         .await;
     }
@@ -183,12 +183,12 @@ async fn keep_their_status() {
 #[tokio::test(flavor = "multi_thread")]
 async fn that_were_cut_are_seen_as_cut() {
     use weldr_tests::http1::ReadError;
-    for answer in [
+    for response in [
         "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nabc",
     ] {
-        let origin = replying_once(answer);
+        let origin = replying_once(response);
         both(&origin, async |target| {
             let mut client = Client::connect(target).await;
             client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;

@@ -1,4 +1,4 @@
-//! Finds the end of an answer.
+//! Finds the end of a response.
 
 use memchr::memmem;
 
@@ -9,12 +9,12 @@ const MAX_HEAD: usize = 16 * 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Expected {
     /// This status, with a body of this length.
-    Answer { status: u16, body: usize },
+    Response { status: u16, body: usize },
     /// So many bytes.
     Bytes(usize),
 }
 
-/// Reads one answer after the other.
+/// Reads one response after the other.
 #[derive(Debug, Default)]
 pub(super) struct Reader {
     /// The begin of a head whose end has not come.
@@ -23,10 +23,10 @@ pub(super) struct Reader {
     left: Option<usize>,
 }
 
-/// What was wrong with an answer.
+/// What was wrong with a response.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(super) enum Fault {
-    #[error("the head of an answer is longer than {MAX_HEAD} bytes")]
+    #[error("the head of a response is longer than {MAX_HEAD} bytes")]
     LongHead,
     #[error("expected status {expected} and {length} bytes, got: {head}")]
     Unexpected {
@@ -34,17 +34,17 @@ pub(super) enum Fault {
         length: usize,
         head: String,
     },
-    #[error("{0} bytes follow an answer")]
+    #[error("{0} bytes follow a response")]
     Surplus(usize),
 }
 
 impl Reader {
-    /// Takes what came; true when the answer is complete.
+    /// Takes what came; true when the response is complete.
     pub(super) fn take(&mut self, bytes: &[u8], expected: Expected) -> Result<bool, Fault> {
         let (left, bytes) = match (self.left, expected) {
             (Some(left), _) => (left, bytes.len()),
             (None, Expected::Bytes(count)) => (count, bytes.len()),
-            (None, Expected::Answer { status, body }) => {
+            (None, Expected::Response { status, body }) => {
                 let Some(rest) = self.take_head(bytes, status, body)? else {
                     return Ok(false);
                 };
@@ -96,7 +96,7 @@ fn is_as_expected(head: &[u8], status: u16, body: usize) -> bool {
         .strip_prefix(b"HTTP/1.1 ")
         .and_then(|rest| str::from_utf8(rest.get(..3)?).ok()?.parse().ok())
         == Some(status);
-    // An answer that switches protocols has no body and no length.
+    // A response that switches protocols has no body and no length.
     has_status && (status == 101 || content_length(head) == Some(body))
 }
 
@@ -114,19 +114,19 @@ fn content_length(head: &[u8]) -> Option<usize> {
 mod tests {
     use super::{Expected, Fault, Reader};
 
-    const FIVE: Expected = Expected::Answer {
+    const FIVE: Expected = Expected::Response {
         status: 200,
         body: 5,
     };
-    const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+    const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
 
     #[test]
-    fn an_answer_ends_where_its_length_says_however_it_is_cut() {
-        for cut in 1..ANSWER.len() {
+    fn a_response_ends_where_its_length_says_however_it_is_cut() {
+        for cut in 1..RESPONSE.len() {
             let mut reader = Reader::default();
-            assert_eq!(reader.take(&ANSWER[..cut], FIVE), Ok(false), "{cut}");
-            assert_eq!(reader.take(&ANSWER[cut..], FIVE), Ok(true), "{cut}");
-            assert_eq!(reader.take(ANSWER, FIVE), Ok(true), "the next, {cut}");
+            assert_eq!(reader.take(&RESPONSE[..cut], FIVE), Ok(false), "{cut}");
+            assert_eq!(reader.take(&RESPONSE[cut..], FIVE), Ok(true), "{cut}");
+            assert_eq!(reader.take(RESPONSE, FIVE), Ok(true), "the next, {cut}");
         }
     }
 
@@ -139,19 +139,19 @@ mod tests {
 
     #[test]
     fn another_status_or_length_is_a_fault() {
-        for answer in [
+        for response in [
             &b"HTTP/1.1 503 Unavailable\r\nContent-Length: 5\r\n\r\n"[..],
             b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n",
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
         ] {
-            let fault = Reader::default().take(answer, FIVE).unwrap_err();
+            let fault = Reader::default().take(response, FIVE).unwrap_err();
             assert!(matches!(fault, Fault::Unexpected { .. }), "{fault}");
         }
     }
 
     #[test]
     fn what_nobody_asked_for_is_a_fault() {
-        let surplus = [ANSWER, b"x"].concat();
+        let surplus = [RESPONSE, b"x"].concat();
         assert_eq!(
             Reader::default().take(&surplus, FIVE),
             Err(Fault::Surplus(1))

@@ -1,4 +1,4 @@
-//! Answers of a server that have changed, through a running proxy, some at a time over shared connections.
+//! Responses of a server that have changed, through a running proxy, some at a time over shared connections.
 
 use std::{
     collections::BTreeMap,
@@ -22,7 +22,7 @@ use crate::{
     wait,
 };
 
-/// What the server does behind an answer.
+/// What the server does behind a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Then {
     Stay,
@@ -30,7 +30,7 @@ enum Then {
     Reset,
 }
 
-/// What a server sends in answer to one request.
+/// What a server sends in response to one request.
 #[derive(Debug, Clone)]
 struct Script {
     mark: String,
@@ -38,7 +38,7 @@ struct Script {
     then: Then,
 }
 
-/// A server that plays what it is told for each target, and answers any other with the target.
+/// A server that plays what it is told for each target, and responds to any other with the target.
 #[derive(Debug)]
 pub struct Player {
     origin: Origin,
@@ -58,9 +58,9 @@ impl Player {
                     let script = locked(&told).get(&request.target).cloned();
                     let Some(script) = script else {
                         let (target, length) = (&request.target, request.target.len());
-                        let answer =
+                        let response =
                             format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{target}");
-                        conversation.write(answer).await;
+                        conversation.write(response).await;
                         continue;
                     };
                     conversation.write(&script.bytes).await;
@@ -91,7 +91,7 @@ struct Got {
     end: Option<End>,
 }
 
-/// Tries `rounds` of eight answers from `seed`; how many reached their client whole.
+/// Tries `rounds` of eight responses from `seed`; how many reached their client whole.
 pub async fn run(
     proxy: SocketAddr,
     player: &Player,
@@ -99,7 +99,7 @@ pub async fn run(
     rounds: usize,
 ) -> Result<usize, String> {
     const AT_ONCE: usize = 8;
-    let mut mutator = Mutator::new(super::corpus_of_answers(), seed);
+    let mut mutator = Mutator::new(super::corpus_of_responses(), seed);
     let mut whole = 0;
     for round in 0..rounds {
         let scripts = (0..AT_ONCE).map(|number| {
@@ -135,7 +135,7 @@ pub async fn run(
     Ok(whole)
 }
 
-/// Asks for what `script` answers, and then for something else on the same connection, or on another.
+/// Asks for what `script` responses, and then for something else on the same connection, or on another.
 async fn ask(
     proxy: SocketAddr,
     method: &str,
@@ -148,40 +148,42 @@ async fn ask(
     for other in others {
         if contains(&first.bytes, &other.mark) {
             return Err(format!(
-                "got another's answer: {}",
+                "got another's response: {}",
                 first.bytes.escape_ascii()
             ));
         }
     }
-    let (answer, rest) = read(&first, method)?;
+    let (response, rest) = read(&first, method)?;
     if !rest.is_empty() {
         return Err(format!(
-            "stray bytes behind the answer: {}",
+            "stray bytes behind the response: {}",
             rest.escape_ascii()
         ));
     }
-    let whole = answer.as_ref().is_some_and(|answer| !is_of_weldr(answer));
-    if let (Some(answer), true) = (&answer, whole) {
-        agrees(answer, script, method)?;
+    let whole = response
+        .as_ref()
+        .is_some_and(|response| !is_of_weldr(response));
+    if let (Some(response), true) = (&response, whole) {
+        agrees(response, script, method)?;
     }
-    if answer.is_none() && first.end.is_none() {
+    if response.is_none() && first.end.is_none() {
         return Err(format!(
             "neither whole nor cut: {}",
             first.bytes.escape_ascii()
         ));
     }
     let goes_on = first.end.is_none()
-        && answer.is_some_and(|answer| !answer.closes() && answer.status() != 101);
+        && response.is_some_and(|response| !response.closes() && response.status() != 101);
     if !goes_on {
         stream = TcpStream::connect(proxy).await.expect("the proxy listens");
     }
     let target = format!("/after/{}", script.mark);
     let second = exchange(&mut stream, "GET", &target).await;
-    let (answer, rest) = read(&second, "GET")?;
-    match answer {
-        Some(answer) if rest.is_empty() && answer.body == target.as_bytes() => Ok(whole),
+    let (response, rest) = read(&second, "GET")?;
+    match response {
+        Some(response) if rest.is_empty() && response.body == target.as_bytes() => Ok(whole),
         // The server of another may have closed as this was sent, once too often.
-        Some(answer) if rest.is_empty() && is_of_weldr(&answer) => Ok(whole),
+        Some(response) if rest.is_empty() && is_of_weldr(&response) => Ok(whole),
         _ => Err(format!(
             "the next request got {}",
             second.bytes.escape_ascii()
@@ -189,13 +191,13 @@ async fn ask(
     }
 }
 
-fn is_of_weldr(answer: &Message) -> bool {
-    let status = answer.fields.all("proxy-status").join(", ");
+fn is_of_weldr(response: &Message) -> bool {
+    let status = response.fields.all("proxy-status").join(", ");
     proxy_error(&status).is_some()
 }
 
-/// What is strictly an answer says the same on both sides.
-fn agrees(answer: &Message, script: &Script, method: &str) -> Result<(), String> {
+/// What is strictly a response says the same on both sides.
+fn agrees(response: &Message, script: &Script, method: &str) -> Result<(), String> {
     let end = match script.then {
         Then::Stay => None,
         Then::Close => Some(End::Closed),
@@ -203,30 +205,30 @@ fn agrees(answer: &Message, script: &Script, method: &str) -> Result<(), String>
     };
     let mut rest = script.bytes.as_slice();
     loop {
-        match wire::answer(rest, method, end) {
+        match wire::response(rest, method, end) {
             Reading::Whole(sent, length) if sent.status() < 200 && sent.status() != 101 => {
                 rest = &rest[length..];
             }
             Reading::Whole(sent, _) => {
-                let same = sent.status() == answer.status() && sent.body == answer.body;
-                let differs = || format!("{sent:?} became {answer:?}");
+                let same = sent.status() == response.status() && sent.body == response.body;
+                let differs = || format!("{sent:?} became {response:?}");
                 return same.then_some(()).ok_or_else(differs);
             }
-            Reading::Partial(Some(_)) => return Err(format!("a part became whole: {answer:?}")),
+            Reading::Partial(Some(_)) => return Err(format!("a part became whole: {response:?}")),
             Reading::Partial(None) | Reading::Invalid(_) => return Ok(()),
         }
     }
 }
 
-/// The final answer, when it is whole, and what is behind it.
+/// The final response, when it is whole, and what is behind it.
 fn read<'a>(got: &'a Got, method: &str) -> Result<(Option<Message>, &'a [u8]), String> {
     let mut rest = got.bytes.as_slice();
     loop {
-        match wire::answer(rest, method, got.end) {
-            Reading::Whole(answer, length) => {
+        match wire::response(rest, method, got.end) {
+            Reading::Whole(response, length) => {
                 rest = &rest[length..];
-                if answer.status() >= 200 || answer.status() == 101 {
-                    return Ok((Some(*answer), rest));
+                if response.status() >= 200 || response.status() == 101 {
+                    return Ok((Some(*response), rest));
                 }
             }
             Reading::Partial(_) => return Ok((None, b"")),
@@ -235,7 +237,7 @@ fn read<'a>(got: &'a Got, method: &str) -> Result<(Option<Message>, &'a [u8]), S
     }
 }
 
-/// Asks for `target`, and reads until the answer is whole or the connection ends.
+/// Asks for `target`, and reads until the response is whole or the connection ends.
 async fn exchange(stream: &mut TcpStream, method: &str, target: &str) -> Got {
     let mut got = Got {
         bytes: Vec::new(),
@@ -254,6 +256,6 @@ async fn exchange(stream: &mut TcpStream, method: &str, target: &str) -> Got {
             };
         }
     };
-    wait::bounded("an answer or the end", exchanging).await;
+    wait::bounded("a response or the end", exchanging).await;
     got
 }
