@@ -54,7 +54,7 @@ impl Busy {
         self.origin.address()
     }
 
-    /// Lets the server response `requests` requests.
+    /// Lets the server respond to `requests` requests.
     pub(super) fn open(&self, requests: usize) {
         self.gate.add_permits(requests);
     }

@@ -280,7 +280,7 @@ fn ask(patience: Duration, asked: &Mutex<Asked>, is_over: &dyn Fn() -> bool) {
         let mut asked = asked.lock().unwrap_or_else(PoisonError::into_inner);
         match response {
             Ok(response) if response.starts_with("HTTP/1.1 200") => {
-                asked.completed.push(Instant::now())
+                asked.completed.push(Instant::now());
             }
             Ok(response) => asked.failed.push(response),
             Err(error) => asked.failed.push(error.to_string()),

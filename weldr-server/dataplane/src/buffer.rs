@@ -1,30 +1,30 @@
-//! The memory that messages pass through, lent by the worker for as long as there is something in it.
+//! The memory that messages pass through, lent by the worker for as long as it holds bytes.
 
 use std::{
     cell::{Cell, RefCell},
     ops::Range,
 };
 
-/// What a head, or a short message, is read into.
+/// Size of the buffer for a head or a short message, in bytes.
 pub(super) const SMALL: usize = 16 * 1024;
-/// What a long body is read into: fewer and larger reads.
+/// Size of the buffer for a long body, which makes reads fewer and larger, in bytes.
 pub(super) const LARGE: usize = 64 * 1024;
 /// Room for a head that is written; a longer one grows.
 const HEAD: usize = 1024;
-/// Buffers of each size that a worker keeps for the next that asks.
+/// The number of free buffers of each size that a worker keeps.
 const MOST_SPARE: usize = 128;
 
-/// Bytes that were read and not yet used up.
+/// Bytes that were read and not consumed yet.
 #[derive(Debug, Default)]
 pub(super) struct Buffer {
-    /// Initialised all the way: its length is the capacity.
+    /// Fully initialised: its length is the capacity.
     memory: Vec<u8>,
     start: usize,
     end: usize,
 }
 
 impl Buffer {
-    /// What was read and is not used up.
+    /// The bytes that were read and are not consumed.
     pub(super) fn filled(&self) -> &[u8] {
         &self.memory[self.start..self.end]
     }
@@ -52,12 +52,12 @@ impl Buffer {
         &mut self.memory[self.end..]
     }
 
-    /// As many bytes were read into [`space`](Self::space).
+    /// Records that so many bytes were read into [`space`](Self::space).
     pub(super) fn filled_more(&mut self, bytes: usize) {
         self.end = (self.end + bytes).min(self.memory.len());
     }
 
-    /// Uses up the first bytes. They can still be read by their [`place`](Self::place) until more is read.
+    /// Consumes the first bytes. They can still be read by their [`place`](Self::place) until more is read.
     pub(super) fn consume(&mut self, bytes: usize) {
         self.start = (self.start + bytes).min(self.end);
     }
@@ -67,7 +67,7 @@ impl Buffer {
         self.start..self.start + bytes
     }
 
-    /// Bytes by their place, also such as are used up.
+    /// The bytes at `place`, which may be consumed ones.
     pub(super) fn at(&self, place: Range<usize>) -> &[u8] {
         &self.memory[place]
     }
@@ -77,7 +77,7 @@ impl Buffer {
         self.memory.copy_within(from, to);
     }
 
-    /// Makes room behind what is filled. Places that were given out are no longer valid.
+    /// Makes room behind what is filled. Places from earlier calls are no longer valid.
     pub(super) fn compact(&mut self) {
         if self.start == 0 {
             return;
@@ -87,7 +87,7 @@ impl Buffer {
         self.start = 0;
     }
 
-    /// Forgets what is filled.
+    /// Drops all bytes.
     pub(super) fn clear(&mut self) {
         self.start = 0;
         self.end = 0;
@@ -103,7 +103,7 @@ impl Buffer {
     }
 }
 
-/// The memory that a worker lends. What comes back is lent again: a request allocates nothing.
+/// The memory that a worker lends. Returned memory is lent again, so a request allocates nothing.
 #[derive(Debug, Default)]
 pub(super) struct Buffers {
     small: Spare<Vec<u8>>,
@@ -136,7 +136,7 @@ impl Buffers {
         (buffer.start, buffer.end) = (0, filled);
     }
 
-    /// Takes the memory of `buffer` back, and what it holds with it.
+    /// Takes back the memory of `buffer`, and drops its bytes.
     pub(super) fn take_back(&self, buffer: &mut Buffer) {
         self.keep(std::mem::take(buffer).memory);
     }
@@ -155,7 +155,7 @@ impl Buffers {
         spare.unwrap_or_else(|| Vec::with_capacity(HEAD))
     }
 
-    /// Takes such a vector back. One that is shorter would have to grow for each head.
+    /// Takes back a vector for a head. One with less capacity is dropped: it would grow for each head.
     pub(super) fn take_head_back(&self, mut head: Vec<u8>) {
         if (HEAD..=SMALL).contains(&head.capacity()) {
             head.clear();
@@ -163,7 +163,7 @@ impl Buffers {
         }
     }
 
-    /// Gives up what nobody has asked for since the last call: after a burst, most of it.
+    /// Frees memory that was not used since the last call: after a burst, most of it.
     pub(super) fn trim(&self) {
         for spare in [&self.small, &self.large, &self.heads] {
             spare.trim();
@@ -171,11 +171,11 @@ impl Buffers {
     }
 }
 
-/// Things of one kind that are lent, and that nobody has at the moment.
+/// The free values of one kind, which can be lent.
 #[derive(Debug)]
 pub(super) struct Spare<T> {
     kept: RefCell<Vec<T>>,
-    /// The fewest that there were since the last [`trim`](Self::trim).
+    /// The smallest number of free values since the last [`trim`](Self::trim).
     fewest: Cell<usize>,
 }
 
@@ -189,7 +189,7 @@ impl<T> Default for Spare<T> {
 }
 
 impl<T> Spare<T> {
-    /// The one that was kept last.
+    /// Takes the value that was kept last.
     pub(super) fn take(&self) -> Option<T> {
         let mut kept = self.kept.borrow_mut();
         let taken = kept.pop();
@@ -197,7 +197,7 @@ impl<T> Spare<T> {
         taken
     }
 
-    /// Keeps one for the next that asks, unless there are enough.
+    /// Keeps a value for the next use, unless there are enough.
     pub(super) fn keep(&self, taken: T) {
         let mut kept = self.kept.borrow_mut();
         if kept.len() < MOST_SPARE {
@@ -210,10 +210,10 @@ impl<T> Spare<T> {
         self.kept.borrow().len()
     }
 
-    /// Drops those that nobody has asked for since the last call.
+    /// Drops the values that were not used since the last call.
     pub(super) fn trim(&self) {
         let mut kept = self.kept.borrow_mut();
-        // What is taken and kept is at the end: these lay beneath it all the time.
+        // Values are taken from and added to the end, so the first ones were unused all the time.
         kept.drain(..self.fewest.get());
         self.fewest.set(kept.len());
     }

@@ -1,5 +1,5 @@
-//! What the data path is told when it starts: how long it waits, how much it holds, what it makes of messages, and
-//! what it writes of them. Each `Default` is what holds where nobody says otherwise.
+//! The settings of the data path, fixed when it starts: timeouts, limits, message handling and the access log. Each
+//! `Default` is the default of the options.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-/// How long the data path waits for what.
+/// The timeouts of the data path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Timeouts {
     /// From the first byte of a request to the end of its head.
@@ -24,11 +24,11 @@ pub struct Timeouts {
     pub stream_idle: Duration,
     /// How long an unused connection to a server is kept.
     pub server_idle: Duration,
-    /// How long a client may be waited for, over a whole body, beyond what its bytes take at the minimum rate.
+    /// How long a client may be slower than the minimum rate, in total over a whole body.
     pub client_body: Duration,
-    /// How long what a client still sends after its last response is read and dropped.
+    /// For how long bytes that a client still sends after its last response are read and dropped.
     pub lingering: Duration,
-    /// How long nothing may pass through a connection that has changed its protocol.
+    /// The idle timeout of a connection that has changed its protocol.
     pub tunnel_idle: Duration,
 }
 
@@ -49,7 +49,7 @@ impl Default for Timeouts {
     }
 }
 
-/// How much the data path holds at most.
+/// The limits of the data path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of a head.
@@ -79,22 +79,22 @@ impl Default for Limits {
     }
 }
 
-/// What the data path makes of messages.
+/// How the data path handles messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpPolicy {
-    /// What happens to a request that some server might read in another way.
+    /// How requests are handled that a server may interpret differently.
     pub desync_mode: DesyncMode,
-    /// What becomes of the fields in which a proxy tells a server who the client is.
+    /// How the fields are handled in which a proxy tells a server who the client is.
     pub forwarded_headers: ForwardedHeaders,
-    /// Networks of proxies whose word is taken for those fields, and for who the client is in the access log.
+    /// Networks of trusted proxies, whose values are accepted for those fields and for the client in the access log.
     pub trusted_proxies: Vec<IpNet>,
     /// Bytes of a request's body; `None`: any number.
     pub max_body_bytes: Option<u64>,
-    /// Bytes a second that a client has to send of a body; 0: any rate will do.
+    /// The minimum rate at which a client must send a body, in bytes a second; 0: no minimum.
     pub body_min_rate: u64,
     /// How often a request that failed may be sent again.
     pub retries: usize,
-    /// What this node calls itself in `Via`: a request that comes back is known by it.
+    /// The name of this node in `Via`, by which it recognises a request that comes back.
     pub pseudonym: Pseudonym,
 }
 
@@ -112,13 +112,13 @@ impl Default for HttpPolicy {
     }
 }
 
-/// What a node calls itself in the `Via` field of requests (RFC 9110, section 7.6.3): a name that no other node has, and
-/// that says nothing of the machine.
+/// The name of a node in the `Via` field of requests (RFC 9110, section 7.6.3): unique to the node, and without information
+/// about the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pseudonym(String);
 
 impl Pseudonym {
-    /// What each pseudonym begins with, and the name in the `Via` field of responses.
+    /// The prefix of each pseudonym, and the name in the `Via` field of responses.
     pub const PRODUCT: &str = "weldr";
 
     /// The pseudonym made of a random number: `weldr-` and eight hexadecimal digits.
@@ -162,10 +162,10 @@ pub enum ForwardedHeaders {
     Off,
 }
 
-/// What is written of requests, and where.
+/// The access log: its format and its destination.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AccessLogOptions {
-    /// How a line looks.
+    /// The format of a line.
     pub format: AccessLogFormat,
     /// Where lines go; `None`: standard output.
     pub file: Option<PathBuf>,

@@ -1,6 +1,6 @@
 //! Repeated warnings, summarised.
 //!
-//! What goes wrong often goes wrong many times a second. The first occurrence of a warning is logged at once; further ones
+//! A failure can repeat many times a second. The first occurrence of a warning is logged at once; further ones
 //! of the same key are only counted until the period is over, and the next line says how many were left out.
 
 use std::{

@@ -1,12 +1,12 @@
-//! The power of two choices: of two servers picked at random, the one that has less to do.
+//! Least requests, by the power of two choices: of two random servers, the one with fewer running requests.
 //!
-//! Looking at two is nearly as good as looking at all, and does not send every worker to the same idle
-//! server at once (Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing", 2001).
+//! Comparing two is nearly as good as comparing all, and does not send every worker to the same idle server at once
+//! (Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing", 2001).
 
 /// The index of the less loaded of two different servers among `count`; `None` when there is none.
 ///
 /// `random(n)` gives a number below `n`. `load(i)` gives the running requests of server `i` and its
-/// weight, which is above 0: what is compared is the load after one more request, for each unit of weight.
+/// weight, which is above 0: the load after one more request, divided by the weight, is compared.
 pub fn least_requests(
     count: usize,
     mut random: impl FnMut(usize) -> usize,

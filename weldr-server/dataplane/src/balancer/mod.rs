@@ -1,8 +1,8 @@
-//! How one of several servers is chosen. Pure: each algorithm is a function of a position or of a random
-//! number that the caller gives, so that a worker keeps its own position and shares nothing.
+//! Load balancing algorithms. Pure: each algorithm is a function of a position or of a random number that the caller
+//! gives, so a worker keeps its own position and shares no state.
 //!
-//! All of them response with an index into the servers that may be chosen, in constant or logarithmic time:
-//! a pick among ten thousand servers costs what a pick among ten costs.
+//! Each returns an index into the servers that may be chosen, in constant or logarithmic time, so the cost hardly
+//! depends on the number of servers.
 
 mod least_requests;
 mod round_robin;

@@ -1,9 +1,9 @@
-//! Each in turn.
+//! Round robin: each server in turn.
 
 /// The index of the turn at `position` among `count` servers; `None` when there is none.
 ///
-/// The caller raises `position` by one for each pick. Two workers that begin at different positions do
-/// not step on the same server at the same time.
+/// The caller raises `position` by one for each pick. Workers begin at different positions, so that they do not
+/// choose the same server at the same time.
 pub fn round_robin(count: usize, position: u64) -> Option<usize> {
     let count = u64::try_from(count).ok().filter(|&count| count > 0)?;
     usize::try_from(position % count).ok()

@@ -1,15 +1,16 @@
-//! Each in turn, as often as its weight says.
+//! Weighted round robin: each server in turn, in proportion to its weight.
 //!
-//! nginx's smooth weighted round robin looks at every server for each pick. Here the weights are laid end
-//! to end on a line of their sum, and the turns walk that line in steps of about its golden section. A
-//! step that shares no factor with the sum meets each unit once before it comes around, so the shares are
-//! exact over one round; the golden section spreads the turns of a heavy server between the others'. A
-//! pick is a multiplication and a binary search, and needs no state but the turn's number.
+//! nginx's smooth weighted round robin looks at every server for each pick. Here each server has an interval as long as
+//! its weight, and the intervals follow each other on a circle whose length is the sum of the weights. Each turn moves on
+//! by a fixed step, of about the golden section of the circle. The step is coprime to the length, so one round visits each
+//! unit exactly once and gives each server its exact share; the golden section spreads the turns of a server with a large
+//! weight between those of the others. A pick is a multiplication and a binary search, and needs no state but the number
+//! of the turn.
 
 /// The turns of servers by their weights.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Schedule {
-    /// Where the stretch of each server ends on the line.
+    /// Where the interval of each server ends.
     ends: Box<[u64]>,
     step: u64,
 }
@@ -44,9 +45,8 @@ impl Schedule {
     }
 }
 
-/// A factor for the line of length `sum`, and a step that shares no factor with the line so scaled and lies
-/// near its golden section. Short lines have no such step at all (of 6, only 1 and 5 share no factor);
-/// twice or three times as long, they do.
+/// A factor by which to scale the length `sum`, and a step near the golden section of the scaled length that is coprime to
+/// it. Short lengths have no such step (only 1 and 5 are coprime to 6), but two or three times the length has one.
 fn golden_step(sum: u64) -> (u64, u64) {
     const MOST_SCALE: u64 = 8;
     let candidates = (1..=MOST_SCALE).flat_map(|scale| {

@@ -1,8 +1,8 @@
-//! Dates of what this process saw, for people.
+//! Dates of events of this process, for people.
 //!
 //! A date is noted by [`now`], a clock that is read once and then follows the monotonic one, so that the time between
-//! two dates is right whatever the clock of the machine was set to meanwhile. [`shown`] gives the date by the machine's
-//! clock as it is set when somebody asks.
+//! two dates is right even if the clock of the machine was set in between. [`shown`] gives the date by the machine's
+//! clock as it is set at that moment.
 
 use std::{
     sync::{
@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-/// What the clocks said when they were first read.
+/// The clocks' values when they were first read.
 static ORIGIN: LazyLock<(Instant, SystemTime)> =
     LazyLock::new(|| (Instant::now(), SystemTime::now()));
 
@@ -23,12 +23,12 @@ static AHEAD: AtomicI64 = AtomicI64::new(0);
 /// twice is the same.
 const DRIFT: u64 = 1000;
 
-/// 2026-11-01T00:00:00Z, before which this program was not there.
+/// 2026-11-01T00:00:00Z: this program did not exist before.
 const EARLIEST: u64 = 1_793_491_200;
 /// 2100-01-01T00:00:00Z.
 const LATEST: u64 = 4_102_444_800;
 
-/// The date of what happens now, to be noted. Never goes back.
+/// The current date, to be stored with an event. Never goes back.
 pub fn now() -> SystemTime {
     let (begun, date) = *ORIGIN;
     date.checked_add(begun.elapsed()).unwrap_or(date)

@@ -8,15 +8,15 @@ use std::{
 
 use tokio::time;
 
-/// How often a wait looks at the clock.
+/// How often a wait reads the clock.
 const LOOK: Duration = Duration::from_millis(100);
-/// What a wait counts at most from one look to the next.
+/// The longest time that a wait counts from one reading to the next.
 const LONGEST_STEP: Duration = Duration::from_millis(500);
 
 /// Measures time in which this process ran.
 ///
 /// The monotonic clock goes on while a process is stopped by a signal or gets no CPU. Deadlines by it would end requests
-/// and fail checks that had no chance to finish. So whoever waits calls [`advance`](Self::advance) at short intervals: a
+/// and fail checks that had no chance to finish. So code that waits calls [`advance`](Self::advance) at short intervals: a
 /// longer interval means that the process did not run, and only a part of it counts.
 #[derive(Debug, Clone, Copy)]
 pub struct RunningTime {
@@ -57,14 +57,14 @@ impl RunningTime {
     }
 }
 
-/// Begins with the steps that suit a wait which looks at the clock every 100 ms.
+/// Begins with the steps that suit a wait which reads the clock every 100 ms.
 impl Default for RunningTime {
     fn default() -> Self {
         Self::start(now(), LONGEST_STEP)
     }
 }
 
-/// Runs `work` for at most `limit`, of which only [`RunningTime`] counts, and gives how that went on.
+/// Runs `work` for at most `limit`, measured in [`RunningTime`]. Returns the result, with the measured time.
 ///
 /// `None`: the limit was reached. Work that is ready at the limit is not lost.
 pub async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> (Option<T>, RunningTime) {

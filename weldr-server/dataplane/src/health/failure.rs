@@ -4,14 +4,14 @@ use std::{borrow::Cow, fmt, io, time::Duration};
 
 use crate::model::{ExpectedStatus, Reason};
 
-/// A check that failed. Its text is ours: it may hold numbers that the server sent, never its bytes.
+/// A failed check. Its text is written by Weldr: it may contain numbers that the server sent, but none of its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Failure {
-    /// Why, for programs.
+    /// The reason, for programs.
     pub(super) reason: Reason,
-    /// Why, for people: `status 500 instead of 200-399`. Alike for like failures: no count, no moment.
+    /// The reason, for people: `status 500 instead of 200-399`. Equal failures have equal texts: no counts, no times.
     pub(super) detail: Cow<'static, str>,
-    /// This node could not even try: it says nothing about the server.
+    /// Whether this node could not make the check, so that the failure says nothing about the server.
     pub(super) is_ours: bool,
 }
 
@@ -32,8 +32,8 @@ impl Failure {
         }
     }
 
-    /// During the check, this process did not run for a while. What the server does to a connection that stands still is
-    /// then no fault of the server; that it refuses or cannot be reached is.
+    /// Marks a check during which this process did not run for a while. If the server closed the stalled connection, that
+    /// is no failure of the server; if it refused the connection or cannot be reached, that is one.
     pub(super) fn of_an_interrupted_check(self) -> Self {
         let is_ours = self.is_ours || self.may_be_of_an_interruption();
         Self { is_ours, ..self }
@@ -44,7 +44,7 @@ impl Failure {
         matches!(self.reason, Reason::Timeout | Reason::ConnectionClosed)
     }
 
-    /// A request could not connect, for `reason`.
+    /// The failure of a request that could not connect, for `reason`.
     pub(super) fn met_by_request(reason: Reason) -> Self {
         let detail = match reason {
             Reason::ConnectionRefused => REFUSED,
@@ -56,7 +56,7 @@ impl Failure {
         Self::new(reason, detail)
     }
 
-    /// The check had no end after `timeout`.
+    /// The failure of a check that did not end within `timeout`.
     pub(super) fn timeout(timeout: Duration) -> Self {
         let timeout = humantime::format_duration(timeout);
         Self::new(Reason::Timeout, format!("no response within {timeout}"))
@@ -85,7 +85,7 @@ impl Failure {
         Self::new(Reason::InvalidResponse, detail)
     }
 
-    /// What reading, writing or connecting met.
+    /// The failure for an I/O error of connecting, reading or writing.
     pub(super) fn from_io(error: &io::Error) -> Self {
         const EMFILE: i32 = 24;
         const ENFILE: i32 = 23;
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn errors_of_the_system_have_their_reasons() {
+    fn system_errors_have_their_reasons() {
         // Codes of Linux.
         for (code, reason, detail) in [
             (111, Reason::ConnectionRefused, "connection refused"),
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interrupted_check_says_nothing_of_the_server_unless_it_refuses() {
+    fn an_interrupted_check_fails_only_when_the_server_refuses_the_connection() {
         for (reason, is_ours) in [
             (Reason::Timeout, true),
             (Reason::ConnectionClosed, true),
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_that_a_request_met_keeps_its_reason() {
+    fn a_connect_failure_of_a_request_keeps_its_reason() {
         for reason in [
             Reason::ConnectionRefused,
             Reason::ConnectionClosed,

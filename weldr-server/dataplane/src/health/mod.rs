@@ -1,16 +1,16 @@
-//! Whether servers are well: one task a server that checks it, and tells when its health changes.
+//! Health checks: one task for each server checks it and reports changes of its health.
 //!
 //! ```text
 //! Prober ── sets ──► task: schedule says when ─► probe (bounded) ─► threshold ─► Observation
 //!                                     connect failures of requests ──────┘
 //! ```
 //!
-//! - `threshold` decides, `schedule` times; both are pure, and the time is given to them.
-//! - `probe` makes one check, bounded in time and in bytes, and reads the response as the proxy does; `failure` says
-//!   why it failed.
-//! - `prober` is the shell around them: the task, the queue in, the queue out.
+//! - `threshold` decides the health and `schedule` the time of the next check; both are pure, and the caller gives the time.
+//! - `probe` makes one check, bounded in time and in bytes, and reads the response as the proxy does; `failure` is
+//!   the reason of a failed check.
+//! - `prober` connects them: the task of a server, the queue of connect failures and the queue of observations.
 //!
-//! What is seen here is what this node sees; it is never replicated.
+//! The health is what this node observes; it is never replicated.
 
 mod failure;
 mod probe;

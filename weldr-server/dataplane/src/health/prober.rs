@@ -38,7 +38,7 @@ pub struct Prober {
     task: AbortHandle,
 }
 
-/// The health that the checks of a server made of it: its state, reason or description changed.
+/// A change of a server's health: of its state, reason or description.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observation {
     /// The server.
@@ -47,7 +47,7 @@ pub struct Observation {
     pub health: Health,
 }
 
-/// A check, and how the responses to it are read: as those to requests are.
+/// A check, and how strictly its responses are read: like the responses to requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
     /// What is done, and when.
@@ -56,7 +56,7 @@ pub struct Check {
     pub strict_responses: bool,
 }
 
-/// What the task is to do.
+/// The current instruction for the task.
 #[derive(Debug, Clone)]
 struct Order {
     check: Option<Arc<Check>>,
@@ -64,19 +64,19 @@ struct Order {
     resumed: u64,
 }
 
-/// FlipThresholds the checks that run at once, for as long as the process runs, if it has few file descriptors. A higher limit
+/// Limits the checks that run at once, for as long as the process runs, if it has few file descriptors. A higher limit
 /// than the present one changes nothing.
 pub fn limit_checks(most: usize) {
     SLOTS.forget_permits(SLOTS.available_permits().saturating_sub(most));
 }
 
 impl Prober {
-    /// Begins to check the server at `address`, at once and as [`Health::initial`], which is not told.
+    /// Begins to check the server at `address`, at once and as [`Health::initial`], which is not reported.
     /// `None` pauses. A response whose head exceeds `limits` fails a check.
     ///
-    /// A reason in `failures`, of a request that could not connect, counts as a failed check. A full
-    /// queue of `observations` holds the checks of this server up; nothing is dropped. When it is closed,
-    /// the task ends. A panic of the task is told as the end of the one that `tick` belongs to.
+    /// Each reason in `failures`, of a request that could not connect, counts as a failed check. While the
+    /// queue of `observations` is full, the checks of this server wait; nothing is dropped. When the queue is closed,
+    /// the task ends. A panic of the task is reported as the end of the task to which `tick` belongs.
     ///
     /// # Panics
     ///
@@ -149,8 +149,8 @@ impl Prober {
 
     /// Changes the check, or pauses with `None`.
     ///
-    /// A changed check is made at once, or as soon as the spacing to the one before allows; what was
-    /// counted so far still counts. Resuming begins anew with [`Health::initial`], which is told. An equal
+    /// A changed check is made at once, or as soon as the spacing to the previous check allows; results that were
+    /// counted so far still count. Resuming starts again from [`Health::initial`], which is reported. An equal
     /// check changes nothing.
     pub fn set_check(&self, check: Option<Check>) {
         self.order.send_if_modified(|order| {
@@ -170,7 +170,7 @@ impl Drop for Prober {
     }
 }
 
-/// Nobody gives orders or takes observations any more.
+/// The prober was dropped, or the queue of observations was closed.
 struct Gone;
 
 /// A check that waits for its time, then for a slot, then runs.
@@ -182,7 +182,7 @@ struct Task<P> {
     threshold: Threshold,
     schedule: CheckSchedule,
     orders: watch::Receiver<Order>,
-    /// `None` when nobody can send any more.
+    /// `None` when no more failures can arrive.
     failures: Option<mpsc::Receiver<Reason>>,
     observations: mpsc::Sender<Observation>,
     probe: P,
@@ -213,7 +213,7 @@ where
         }
     }
 
-    /// Checks nothing until there is another order.
+    /// Checks nothing until the instruction changes.
     async fn pause(&mut self) -> Result<(), Gone> {
         self.schedule.stop(Instant::now());
         loop {
@@ -225,7 +225,7 @@ where
         }
     }
 
-    /// Makes `check` again and again until there is another order.
+    /// Makes `check` again and again until the instruction changes.
     async fn watch_over(&mut self, check: &Arc<Check>, anew: bool) -> Result<(), Gone> {
         if anew {
             self.threshold = Threshold::new(dates::now());
@@ -341,7 +341,7 @@ where
     }
 }
 
-/// The next failure that a request met; never, when none can come any more.
+/// The next connect failure of a request. Never ready when no more can arrive.
 async fn next_failure(failures: &mut Option<mpsc::Receiver<Reason>>) -> Reason {
     if let Some(receiver) = failures {
         if let Some(reason) = receiver.recv().await {

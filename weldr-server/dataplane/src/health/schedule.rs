@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// From one check to the next at least, whatever hastens it: at most ten a second.
+/// The minimum spacing from one check to the next, so at most ten checks a second.
 const SPACING: Duration = Duration::from_millis(100);
 
 /// The longest interval while the results so far may change the state: a server that boots, fails or
@@ -23,7 +23,7 @@ pub(super) struct CheckSchedule {
 }
 
 impl CheckSchedule {
-    /// Nothing was checked so far.
+    /// A schedule without any check so far.
     pub(super) fn new(now: Instant) -> Self {
         Self {
             next: None,
@@ -32,7 +32,7 @@ impl CheckSchedule {
         }
     }
 
-    /// The check that waits or runs is given up.
+    /// Cancels the check that waits or runs.
     pub(super) fn stop(&mut self, now: Instant) {
         let begun = self.next.take().filter(|&next| next <= now);
         if let Some(begun) = begun {
@@ -40,15 +40,15 @@ impl CheckSchedule {
         }
     }
 
-    /// A check is taken up: when it begins. At once, unless that is too soon after the one before; no
-    /// jitter, because who adds a server waits for it.
+    /// Starts a new check, and returns when it begins: at once, or after the minimum spacing to the previous check.
+    /// Without jitter, because an operator who adds a server waits for the result.
     pub(super) fn start(&mut self, now: Instant) -> Instant {
         self.stop(now);
         self.fresh = true;
         *self.next.insert(now.max(self.earliest))
     }
 
-    /// Brings the next check forward: when it begins now; `None` when it is not later than that, or runs.
+    /// Moves the next check to an earlier time, which is returned; `None` when the check is due earlier anyway, or runs.
     pub(super) fn hasten(&mut self, now: Instant) -> Option<Instant> {
         let soon = now.max(self.earliest);
         self.next.filter(|&next| soon < next)?;
@@ -56,10 +56,10 @@ impl CheckSchedule {
         self.next
     }
 
-    /// A check ended at `now`: when the next one begins. `random` is from 0 to 1.
+    /// Records that a check ended at `now`, and returns when the next one begins. `random` is from 0 to 1.
     ///
-    /// The first pause is any part of the interval, so that servers which came together spread out;
-    /// later ones differ from it by a tenth at most, so that they stay so.
+    /// The first pause is a random part of the interval, so that the checks of servers that were added together are
+    /// spread over time. Later pauses differ from the interval by at most a tenth, so that they stay spread.
     pub(super) fn ended(
         &mut self,
         now: Instant,
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn what_hastens_keeps_the_spacing() {
+    fn an_earlier_check_keeps_the_spacing() {
         let now = Instant::now();
         let (mut schedule, _) = after_one(now, false, 1.0);
         let spaced = now + SPACING;
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_check_that_is_taken_up_keeps_the_spacing_to_the_one_it_replaces() {
+    fn a_new_check_keeps_the_spacing_to_the_one_it_replaces() {
         let now = Instant::now();
         let (mut schedule, _) = after_one(now, false, 1.0);
         assert_eq!(schedule.start(now + millis(30)), now + SPACING);

@@ -1,4 +1,4 @@
-//! Rise and fall: which results in a row change a server's health. Pure: the time is given.
+//! How many results in a row change a server's health. Pure: the caller gives the time.
 //!
 //! ```text
 //! initial ── 1 pass ──────────────────────► healthy
@@ -29,43 +29,43 @@ impl From<&HealthCheck> for FlipThresholds {
     }
 }
 
-/// What a result did to the health.
+/// The effect of a result on the health.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Change {
-    /// Nothing that anyone is told.
+    /// No change to report.
     None,
     /// The reason or the description changed.
     Told,
-    /// The state changed, from this one.
+    /// The state changed; this was the state before.
     Flipped(HealthState),
 }
 
-/// The health of a server as its results make it.
+/// The health of a server, derived from the results of its checks.
 ///
-/// Each description is a function of what changes at most once a result *and* comes to rest: a server
-/// whose results are all alike is told of a bounded number of times.
+/// Descriptions contain nothing that changes with every result, so a server whose results are all equal causes a bounded
+/// number of reports.
 #[derive(Debug)]
 pub(super) struct Threshold {
     health: Health,
-    /// Results in a row against the state: passes when unhealthy, failures otherwise.
+    /// Results in a row that contradict the state: passes when unhealthy, failures otherwise.
     contrary: u32,
     /// The last failure.
     failure: Option<Failure>,
-    /// How it came to be unhealthy, or to stay so.
+    /// Why the server became or stayed unhealthy.
     fall: Fall,
 }
 
-/// How an unhealthy server came to be so.
+/// Why a server is unhealthy.
 #[derive(Debug, Clone, Copy)]
 enum Fall {
-    /// By this many failures in a row; more of them are not counted.
+    /// This many checks failed in a row; further failures are not counted.
     InARow(u32),
-    /// It recovered for this many of as many checks, then failed again.
+    /// While it recovered, this many of the required checks passed, then one failed.
     Relapse(u32, u32),
 }
 
 impl Threshold {
-    /// A server of which nothing is known.
+    /// The health of a server that was not checked yet.
     pub(super) fn new(now: SystemTime) -> Self {
         Self {
             health: Health::initial(now),
@@ -80,8 +80,7 @@ impl Threshold {
         &self.health
     }
 
-    /// Whether the next results may change the state: it was never decided, or the last result spoke
-    /// against it.
+    /// Whether the next results may change the state: it is still initial, or the last result contradicts it.
     pub(super) fn is_pending(&self) -> bool {
         self.health.state == HealthState::Initial || self.contrary > 0
     }
@@ -148,7 +147,7 @@ impl Threshold {
         HealthState::Unhealthy
     }
 
-    /// What is told of `state`.
+    /// The reason and description for `state`.
     fn explain(&self, state: HealthState, limits: FlipThresholds) -> (Reason, String) {
         let (count, FlipThresholds { passes, failures }) = (self.contrary, limits);
         let Some(Failure { reason, detail, .. }) = &self.failure else {
@@ -254,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_stays_down_is_told_of_once() {
+    fn a_server_that_stays_down_is_reported_once() {
         use Reason::{ConnectionRefused, Timeout};
         let first = "connection refused (1 of 3 failed checks)";
         let second = "connection refused (2 of 3 failed checks)";
@@ -275,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_between_passes_is_told_and_forgotten() {
+    fn a_failure_between_passes_is_reported_and_forgotten() {
         use Reason::ChecksPassed;
         let up = "checks pass";
         let threshold = expect(&[
@@ -327,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_of_one_needs_one() {
+    fn a_threshold_of_one_needs_one_result() {
         let limits = FlipThresholds {
             passes: 1,
             failures: 1,
@@ -344,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lower_limit_counts_what_was_counted() {
+    fn a_lower_threshold_applies_to_earlier_results() {
         let mut threshold = Threshold::new(at(0));
         threshold.record(Ok(()), LIMITS, at(1));
         threshold.record(refused(), LIMITS, at(2));
@@ -356,7 +355,7 @@ mod tests {
         assert_eq!(change, Change::Flipped(Healthy));
     }
 
-    /// The state by its definition, from all results so far: the last of them that speak against it.
+    /// The state by its definition, computed from all results so far.
     fn by_definition(results: &[(bool, FlipThresholds)]) -> HealthState {
         let mut state = Initial;
         let mut in_state = 0;
@@ -385,7 +384,7 @@ mod tests {
     }
 
     proptest! {
-        /// Runs of results, each under limits of its own as when a check is replaced.
+        /// Runs of results, each with thresholds of its own, as when a check is replaced.
         #[test]
         fn the_state_is_what_the_results_in_a_row_make_it(
             runs in prop::collection::vec(
@@ -421,7 +420,7 @@ mod tests {
             }
         }
 
-        /// However long a server stays up or down, few observations tell of it.
+        /// A server that stays up or down causes few observations, no matter how long.
         #[test]
         fn results_all_alike_come_to_rest(
             before in prop::collection::vec(any::<bool>(), 0..20),

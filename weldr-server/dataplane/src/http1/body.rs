@@ -1,4 +1,4 @@
-//! The bytes of a body, whatever frames it.
+//! Decodes a body, independent of its framing.
 
 use std::ops::Range;
 
@@ -9,24 +9,24 @@ use super::{
     strictness::Strictness,
 };
 
-/// Takes one body out of its framing.
+/// The decoder of one body.
 #[derive(Debug)]
 pub(crate) enum Decoder {
-    /// So many bytes are still to come.
+    /// This many bytes are still to come.
     Length(u64),
     Chunked(Chunked),
-    /// Whatever comes before the connection is closed.
+    /// All bytes until the connection is closed.
     UntilClose,
 }
 
-/// What a decoder found.
+/// The result of one step of a decoder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Data at this place of the buffer, which is used up there.
+    /// Data at this place of the buffer, which is consumed there.
     Data(Range<usize>),
-    /// Nothing: more has to be read.
+    /// More bytes have to be read.
     NeedsMore,
-    /// The body is over.
+    /// The end of the body.
     End,
 }
 
@@ -52,7 +52,7 @@ impl Decoder {
         }
     }
 
-    /// Takes what `buffer` holds of the body.
+    /// Decodes the next part of the body from `buffer`.
     pub(crate) fn step(&mut self, buffer: &mut Buffer) -> Result<Step, ChunkDefect> {
         let data = match self {
             Self::Length(0) => return Ok(Step::End),
@@ -79,7 +79,7 @@ impl Decoder {
         })
     }
 
-    /// Bytes of data that come next, with no framing between them.
+    /// The number of data bytes that come next without framing between them.
     pub(crate) fn run(&self) -> u64 {
         match self {
             Self::Length(left) => *left,
@@ -88,7 +88,7 @@ impl Decoder {
         }
     }
 
-    /// So many bytes of that [`run`](Self::run) were taken without being seen here.
+    /// Records that so many bytes of that [`run`](Self::run) were moved without the decoder.
     pub(crate) fn skip(&mut self, bytes: u64) {
         match self {
             Self::Length(left) => *left = left.saturating_sub(bytes),
@@ -97,7 +97,7 @@ impl Decoder {
         }
     }
 
-    /// Whether the body is over, as far as has been taken.
+    /// Whether the whole body was decoded.
     pub(crate) fn is_done(&self) -> bool {
         match self {
             Self::Length(left) => *left == 0,
@@ -111,7 +111,7 @@ impl Decoder {
         matches!(self, Self::UntilClose)
     }
 
-    /// The lines of the trailers, with the empty one; nothing when there cannot be any.
+    /// The trailer lines with the empty line that ends them; empty when the framing has no trailers.
     pub(crate) fn trailers(&self) -> &[u8] {
         match self {
             Self::Chunked(chunked) => chunked.trailers(),

@@ -1,6 +1,6 @@
-//! Taking a body out of its chunks: RFC 9112, section 7.1.
+//! Decodes the chunked transfer coding: RFC 9112, section 7.1.
 //!
-//! Strict, because leniency here has been used to hide requests: sizes are digits and nothing else, lines end with
+//! The decoder is strict, because lenient decoders allow request smuggling: sizes are digits and nothing else, lines end with
 //! CR LF, and extensions are bounded and dropped. In a response that is read leniently, white space may follow the size
 //! and the text of an extension is free, because both leave only one meaning.
 
@@ -8,14 +8,14 @@ use std::ops::Range;
 
 use super::{super::buffer::Buffer, extension::Extension, strictness::Strictness};
 
-/// Hexadecimal digits of a size; no body is longer than 16 of them say.
+/// Maximum number of hexadecimal digits of a size, enough for 64 bits.
 const MOST_DIGITS: u8 = 16;
-/// Bytes of extensions in a whole body: nobody sends any, except to make work.
+/// Maximum bytes of extensions in a whole body. No client or server uses them; an attacker may, to cause work.
 const MOST_EXTENSION: u32 = 4096;
-/// Bytes of trailers.
+/// Maximum bytes of trailers.
 const MOST_TRAILERS: usize = 8192;
 
-/// What is wrong with chunks.
+/// A defect of the chunked coding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ChunkDefect {
     #[error("the size of a chunk is not a hexadecimal number")]
@@ -36,14 +36,14 @@ pub(crate) enum ChunkDefect {
     TrailerField,
 }
 
-/// Where in the coding the next byte is.
+/// The position of the next byte in the coding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ChunkState {
     Size {
         value: u64,
         digits: u8,
     },
-    /// In white space behind the size.
+    /// In white space after the size.
     SpaceAfterSize {
         value: u64,
     },
@@ -69,7 +69,7 @@ pub(crate) struct Chunked {
     strictness: Strictness,
     state: ChunkState,
     extension: u32,
-    /// The lines after the last chunk, with the empty one.
+    /// The lines after the last chunk, with the empty line.
     trailers: Vec<u8>,
 }
 
@@ -88,7 +88,7 @@ impl Chunked {
         }
     }
 
-    /// Whether the body is over.
+    /// Whether the body has ended.
     pub(super) fn is_done(&self) -> bool {
         self.state == ChunkState::Done
     }

@@ -91,7 +91,7 @@ pub(crate) enum HeadDefect {
     TargetTooLong,
 }
 
-/// How large the head of a message may be.
+/// The limits of the head of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeadLimits {
     /// Bytes, with the empty line that ends it.
@@ -110,10 +110,10 @@ impl From<&Limits> for HeadLimits {
 }
 
 /// Where the head at the begin of `bytes` ends, after its empty line. `searched`: how many bytes an earlier call
-/// has looked at; it is moved on. `None`: the end has not come yet.
+/// has searched, which is updated. `None` when the end has not arrived.
 ///
-/// A head that can no longer become valid is refused before its end: a client that waits for a response to it
-/// would wait for its deadline.
+/// A head that can no longer become valid is refused before its end, so that the client gets a response before its
+/// deadline.
 pub(crate) fn end_of_head(bytes: &[u8], searched: &mut usize) -> Result<Option<usize>, HeadDefect> {
     /// Made once: making it takes longer than the search.
     static END: LazyLock<memmem::Finder<'static>> =
@@ -138,7 +138,7 @@ pub(crate) fn end_of_head(bytes: &[u8], searched: &mut usize) -> Result<Option<u
     Ok(None)
 }
 
-/// The first line of a head, for people: whatever there is of one.
+/// The first line of a head, or the part of it that there is, for logs.
 pub(crate) fn first_line(head: &[u8]) -> &[u8] {
     let end = head.iter().position(|byte| b"\r\n".contains(byte));
     &head[..end.unwrap_or(head.len())]

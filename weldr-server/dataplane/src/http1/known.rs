@@ -1,9 +1,9 @@
-//! The field names that mean something to a proxy.
+//! The field names that a proxy handles.
 
-/// The fields that mean something to a proxy. Each name is looked up once, when its line is parsed.
+/// The fields that a proxy handles. Each name is looked up once, when its line is parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Known {
-    /// Passed on as it is.
+    /// Any other field: forwarded unchanged.
     Other,
     Accept,
     Authorization,

@@ -1,14 +1,14 @@
-//! Brings responses into correct form whose defects leave only one meaning.
+//! Corrects responses whose defects leave only one meaning.
 //!
-//! The bytes are written anew and then read by the strict parser: what is not mended here is found there, and no other
-//! part of the data path ever sees a mended defect. All of this happens only after the strict parser has refused the
-//! bytes as they came, so a correct response costs nothing more.
+//! The bytes are written anew and then read by the strict parser, which finds defects that were not corrected, so the rest
+//! of the data path sees only correct messages. This happens only after the strict parser has refused the original bytes,
+//! so a correct response costs nothing more.
 //!
-//! Mended are: more than one space before the status; white space between a name and its colon (RFC 9112, section
+//! These defects are corrected: more than one space before the status; white space between a name and its colon (RFC 9112, section
 //! 5.1); control characters in a reason phrase or a value, which become spaces (RFC 9110, section 5.5); the same
 //! Content-Length more than once (RFC 9110, section 8.6); and the transfer coding `identity`, which does nothing
-//! (RFC 2616, section 3.6). Never mended are NUL and line ends, which other readers take for the end of something, and
-//! control characters in the fields that decide how long a message is or what its connection is used for.
+//! (RFC 2616, section 3.6). Never corrected are NUL and line ends, which other parsers may treat as the end of a line or value,
+//! and control characters in the fields that decide about the length of a message or the use of its connection.
 
 use super::{
     grammar::{members, parse_decimal, token_length, trim},
@@ -23,7 +23,7 @@ pub(super) struct Mended {
     pub(super) had_coding: bool,
 }
 
-/// Writes `head`, the head of a response with its empty line, as correctly as can be.
+/// Writes `head`, the head of a response with its empty line, with its defects corrected.
 pub(super) fn mended_response(head: &[u8]) -> Mended {
     let line_end = line_length(head);
     let mut mended = Vec::with_capacity(head.len() + 16);
@@ -36,7 +36,7 @@ pub(super) fn mended_response(head: &[u8]) -> Mended {
     }
 }
 
-/// Writes `lines`, the trailer fields of a response with the empty line that ends them, as correctly as can be.
+/// Writes `lines`, the trailer fields of a response with the empty line that ends them, with their defects corrected.
 pub(crate) fn mended_trailers(lines: &[u8]) -> Vec<u8> {
     let mut mended = Vec::with_capacity(lines.len());
     Lines::of(lines).write(&mut mended);
@@ -73,7 +73,7 @@ fn write_text(out: &mut Vec<u8>, text: &[u8]) {
 struct Line<'a> {
     known: Known,
     name: &'a [u8],
-    /// Behind the colon, with the end of the line.
+    /// The bytes after the colon, with the end of the line.
     rest: &'a [u8],
 }
 
@@ -130,10 +130,10 @@ struct Lines<'a> {
     coding: Coding,
 }
 
-/// What the Transfer-Encoding fields say together.
+/// The combined value of the Transfer-Encoding fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Coding {
-    /// Nothing, or what is left to the strict parser.
+    /// No coding, or a value that is left to the strict parser.
     AsItCame,
     /// `identity`, any number of times.
     Identity,

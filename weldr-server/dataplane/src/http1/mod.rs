@@ -1,13 +1,13 @@
 //! HTTP/1.1 on the wire: RFC 9112. Pure.
 //!
-//! A message is read as bytes that have come and handed on as bytes that we wrote: nothing that a peer sent
-//! decides where a message ends on the other side, but what was parsed here. What has two readings is refused, so that
-//! no two parties can see two different messages in the same bytes. A response with a defect that leaves only one
-//! meaning is brought into correct form first, unless its pool is strict.
+//! A message is parsed from the received bytes, and its framing is written anew: the framing that a peer sent never decides
+//! where a message ends on the other side. Ambiguous messages are refused, so that two parties cannot read the same bytes
+//! as two different messages. A response with a defect that leaves only one meaning is corrected first, unless its pool is
+//! strict.
 //!
 //! In reading order: `grammar` (the classes of bytes), `head` (lines and fields), `known` (names of fields), `strictness`,
 //! `request` and `response` (their heads), `mend` (bringing responses into correct form), `framing` (how long a body is),
-//! `chunked`, `extension` and `body` (taking bodies out of their framing).
+//! `chunked`, `extension` and `body` (decoding bodies).
 
 mod body;
 mod chunked;

@@ -9,7 +9,7 @@ use super::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Version {
     Http10,
-    /// And each later minor version, which is read as this one: RFC 9110, section 6.2.
+    /// Also each later minor version, which is treated like this one: RFC 9110, section 6.2.
     Http11,
 }
 
@@ -51,8 +51,8 @@ pub(crate) fn parse_request(
     Ok(request)
 }
 
-/// Whether the bytes at the begin of a head that is not all here can still become a request: whoever sends something
-/// else is told at once, and not when its time is over.
+/// Whether the begin of an incomplete head can still become a request. A client that sends something else gets a response
+/// at once, not at its deadline.
 pub(crate) fn check_begin(begin: &[u8]) -> Result<(), HeadDefect> {
     if let Ok((line, _)) = take_line(begin) {
         return parse_request_line(line).map(drop);
@@ -95,7 +95,7 @@ fn parse_request_line(line: &[u8]) -> Result<RequestHead, HeadDefect> {
     })
 }
 
-/// `HTTP/1.DIGIT`; another major version is a version that is not spoken here, anything else is `malformed`.
+/// `HTTP/1.DIGIT`; another major version is not supported, anything else is `malformed`.
 pub(super) fn parse_version(version: &[u8], malformed: HeadDefect) -> Result<Version, HeadDefect> {
     match version {
         b"HTTP/1.1" => Ok(Version::Http11),

@@ -11,13 +11,13 @@ use super::{
     strictness::Strictness,
 };
 
-/// Interim responses before the final one; no server has use for more.
+/// Maximum number of interim responses before the final one.
 pub(crate) const MOST_INTERIM: u32 = 32;
 
 /// The first line of a response.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ResponseHead {
-    /// From 100 to 599, or to 999 when it was read leniently.
+    /// The status code, from 100 to 599, or to 999 with lenient rules.
     pub(crate) status: u16,
     /// May be empty.
     pub(crate) reason: Span,
@@ -31,7 +31,7 @@ impl ResponseHead {
     }
 }
 
-/// How responses are read.
+/// The rules for reading responses.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ResponseRules {
     pub(crate) limits: HeadLimits,
@@ -41,7 +41,7 @@ pub(crate) struct ResponseRules {
 /// The head of a response, in correct form.
 #[derive(Debug)]
 pub(crate) struct ReadResponse<'a> {
-    /// The bytes that the spans of its parts refer to: those that came, or what was made of them.
+    /// The bytes to which the spans refer: the received ones, or the corrected ones.
     pub(crate) head: Cow<'a, [u8]>,
     pub(crate) line: ResponseHead,
     pub(crate) framing: ResponseFraming,
@@ -79,7 +79,7 @@ pub(crate) fn end_of_response_head(
 ///
 /// # Errors
 ///
-/// The head is malformed or the end of the body is uncertain; by lenient rules, only if that cannot be mended.
+/// The head is malformed or the end of the body is uncertain; with lenient rules, only if that cannot be corrected.
 pub(crate) fn read_response<'a>(
     head: &'a [u8],
     to_head: bool,

@@ -1,12 +1,12 @@
-//! How exactly a message has to keep to the grammar.
+//! How strictly the grammar of messages is enforced.
 
-/// How exactly a message has to keep to the grammar.
+/// How strictly the grammar of messages is enforced.
 ///
 /// Requests are always read strictly. A response has come from a server that an operator chose, so a defect that leaves
-/// only one meaning is removed by default, and the client never sees it.
+/// only one meaning is corrected by default, before the client sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Strictness {
-    /// A defect that leaves only one meaning is mended.
+    /// A defect that leaves only one meaning is corrected.
     #[default]
     Lenient,
     /// Each defect makes the message invalid.

@@ -1,4 +1,4 @@
-//! The commands that change the desired state, and what becomes of them.
+//! The commands that change the desired state, and their results.
 
 use std::{borrow::Cow, fmt, net::SocketAddr, time::Duration};
 
@@ -6,110 +6,110 @@ use serde::{Deserialize, Serialize};
 
 use super::{PoolName, PoolPatch, Revision, ServerId, ServerPatch, ServerSpec, Timestamp};
 
-/// One change of the desired state. Everything that applying it needs is in it: the clock was read, and
-/// the input validated, before it was proposed.
+/// One change of the desired state. It contains everything that is needed to apply it: the time was read and the input
+/// validated before it was proposed.
 ///
-/// `expected`: refuse the command when its object has changed after this revision.
+/// `expected`: the command is refused if its object has changed after this revision.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Command {
     /// Adds a server, or keeps one that is being removed.
     AddServer {
-        /// Where to.
+        /// The pool.
         pool: PoolName,
-        /// What is added.
+        /// The address of the server.
         address: SocketAddr,
         /// Its settings.
         spec: ServerSpec,
         /// Compared with the last change of any server of the pool.
         expected: Option<Revision>,
-        /// When it was asked for.
+        /// When the operator requested it.
         at: Timestamp,
     },
     /// Changes settings of a server.
     UpdateServer {
-        /// Its pool.
+        /// The pool of the server.
         pool: PoolName,
-        /// Which one.
+        /// The address of the server.
         address: SocketAddr,
-        /// What changes.
+        /// The changes.
         patch: ServerPatch,
         /// Compared with the last change of the server.
         expected: Option<Revision>,
-        /// When it was asked for.
+        /// When the operator requested it.
         at: Timestamp,
     },
     /// Begins the removal of a server; ends it at once when the deadline is zero.
     BeginRemoval {
-        /// Its pool.
+        /// The pool of the server.
         pool: PoolName,
-        /// Which one.
+        /// The address of the server.
         address: SocketAddr,
-        /// Only this life of the server; `None`: whichever is there.
+        /// Only the server with this id; `None`: any server at the address.
         id: Option<ServerId>,
-        /// How long running requests may go on; `None`: the pool's `drain_deadline`, or what an earlier
-        /// removal said.
+        /// How long running requests may go on; `None`: the pool's `drain_deadline`, or the deadline of an earlier
+        /// removal.
         deadline: Option<Duration>,
         /// Compared with the last change of the server.
         expected: Option<Revision>,
-        /// When it was asked for.
+        /// When the operator requested it.
         at: Timestamp,
     },
-    /// Ends a removal that has begun: the server is gone. Changes nothing when the server is gone
-    /// already, or was kept in the meantime.
+    /// Ends a removal that has begun, and deletes the server. Changes nothing if the server was already deleted, or its
+    /// removal was cancelled in the meantime.
     EndRemoval {
-        /// Its pool.
+        /// The pool of the server.
         pool: PoolName,
-        /// Which one.
+        /// The address of the server.
         address: SocketAddr,
-        /// Only this life of the server.
+        /// Only the server with this id.
         id: ServerId,
     },
     /// Changes settings of a pool.
     UpdatePool {
-        /// Which one.
+        /// The pool.
         pool: PoolName,
-        /// What changes.
+        /// The changes.
         patch: PoolPatch,
         /// Compared with the last change of the settings.
         expected: Option<Revision>,
     },
 }
 
-/// What a command did.
+/// The result of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Applied {
     /// The revision of the state after it.
     pub revision: Revision,
-    /// What happened.
+    /// The kind of the change.
     pub outcome: Outcome,
 }
 
-/// What happened when a command was applied.
+/// The kind of change that a command made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// Something new is there.
+    /// An object was created.
     Created,
-    /// Something changed.
+    /// An object was changed.
     Changed,
-    /// A server is gone.
+    /// A server was removed.
     Removed,
-    /// All was as the command wants it.
+    /// The state was already as the command requires.
     Unchanged,
 }
 
-/// Why a command was refused; the state is as it was.
+/// Why a command was refused. The state is unchanged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rejection {
-    /// The pool is not there.
+    /// The pool does not exist.
     #[error("there is no pool {pool}")]
     NoSuchPool {
         /// Its name.
         pool: PoolName,
     },
-    /// The server is not there.
+    /// The server does not exist.
     #[error("there is no server {address} in pool {pool}")]
     NoSuchServer {
         /// The pool that was searched.
@@ -117,7 +117,7 @@ pub enum Rejection {
         /// Its address.
         address: SocketAddr,
     },
-    /// The server is there with other settings.
+    /// The server exists with other settings.
     #[error("server {address} is there already with {}", Differences(.differences))]
     Exists {
         /// Its address.

@@ -1,4 +1,4 @@
-//! What operators asked for, and the one function that changes it.
+//! The desired state, and the one function that changes it.
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -10,14 +10,14 @@ use super::{
 /// All pools, at one revision. Cloning it is cheap: versions share what they have in common.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DesiredState {
-    /// Counts the changes.
+    /// The number of changes so far.
     pub revision: Revision,
     /// The pools by name.
     pub pools: BTreeMap<PoolName, Pool>,
 }
 
 impl DesiredState {
-    /// How many servers a pool may hold; bounds what a client of the management API can make us keep.
+    /// How many servers a pool may hold; bounds the memory that a client of the management API can use.
     pub const MOST_SERVERS: usize = 100_000;
 
     /// The state before the first change: the default pool, with `settings` and no server.
@@ -43,9 +43,8 @@ impl DesiredState {
         self.pool(pool)?.servers.get(&address).ok_or_else(missing)
     }
 
-    /// Carries out `command`. The same commands in the same order make the same state everywhere: this
-    /// reads no clock, no randomness and no I/O. A command that is refused, or that finds everything as it
-    /// wants it, changes nothing, the revision included.
+    /// Applies `command`. The same commands in the same order make the same state on every node: no clock, randomness or
+    /// I/O is used. A command that is refused, or that requires no change, changes nothing, not even the revision.
     pub fn apply(&mut self, command: Command) -> Result<Applied, Rejection> {
         let outcome = match command {
             Command::AddServer {
@@ -89,8 +88,8 @@ impl DesiredState {
         })
     }
 
-    /// Makes everything that `target` names as it says, in as many revisions as it takes. A server that is brought
-    /// back has a new life; one that was not there leaves as by a removal. When any of it is refused, nothing
+    /// Restores the servers and pool settings of `target`, in as many revisions as needed. A server that is restored gets a
+    /// new id; a server that `target` does not contain is removed as by a command. If any part is refused, nothing
     /// changes.
     pub fn bring_back(&mut self, target: Target, at: Timestamp) -> Result<Applied, Rejection> {
         let mut after = self.clone();
@@ -125,7 +124,7 @@ impl DesiredState {
         }
     }
 
-    /// What makes a server as `spec` says, or makes it leave.
+    /// The command that gives a server the settings of `spec`, or removes it.
     fn command_to(
         &self,
         pool: &PoolName,

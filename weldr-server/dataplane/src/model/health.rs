@@ -1,25 +1,24 @@
-//! What a node sees of a server, and how that is told.
+//! The health of a server as a node observes and reports it.
 
 use std::time::SystemTime;
 
 use super::{AdminState, Server};
 
-/// The state of a server on this node, and why, and since when.
+/// The state of a server on this node, with its reason and time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Health {
     /// The state, in the words of AWS target health.
     pub state: HealthState,
-    /// Why, for programs.
+    /// The reason, for programs.
     pub reason: Reason,
-    /// Why, for people: `connection refused (3 checks failed in a row)`.
+    /// The reason, for people: `connection refused (3 checks failed in a row)`.
     pub description: String,
-    /// When it came into `state`: by `clock::dates` where checks decided it, by the date of the command where
-    /// operators did.
+    /// When `state` began: by `clock::dates` if checks caused it, by the date of the command if operators did.
     pub since: SystemTime,
 }
 
 impl Health {
-    /// A server that was just added.
+    /// The health of a server that was just added.
     pub fn initial(since: SystemTime) -> Self {
         Self {
             state: HealthState::Initial,
@@ -29,7 +28,7 @@ impl Health {
         }
     }
 
-    /// A server at an address that this node itself listens on. It is not checked.
+    /// The health of a server at an address that this node itself listens on. It is not checked.
     pub fn own_address(since: SystemTime) -> Self {
         Self {
             state: HealthState::Unused,
@@ -40,7 +39,8 @@ impl Health {
         }
     }
 
-    /// What is told of `server`: its operators' intent where that rules, what its checks `observed` where not.
+    /// The reported health of `server`: from the operators' intent where that decides, otherwise the health that its checks
+    /// `observed`.
     #[must_use]
     pub fn of(server: &Server, observed: &Self) -> Self {
         let (state, reason, description) = if server.removal.is_some() {
@@ -79,20 +79,20 @@ impl Health {
 /// The states of AWS target health.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum HealthState {
-    /// Added, and not yet decided.
+    /// Added; the first check has not ended.
     Initial,
     /// Receives requests.
     Healthy,
-    /// Receives none, except when the pool fails open.
+    /// Receives no requests, except when the pool fails open.
     Unhealthy,
-    /// Finishes what runs.
+    /// Finishes running requests, and gets no new ones.
     Draining,
     /// In maintenance, weight 0, or at an address of this node itself.
     Unused,
 }
 
 impl HealthState {
-    /// The word that people read.
+    /// The word in the API and in the output.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Initial => "initial",
@@ -136,7 +136,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// The code that programs read: the proto's names in lower case.
+    /// The code for programs: the proto's name in lower case.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::ChecksPassed => "checks_passed",

@@ -1,4 +1,4 @@
-//! How a server is checked.
+//! The settings of health checks.
 
 use std::{fmt, str::FromStr, time::Duration};
 
@@ -9,11 +9,11 @@ use super::{Invalid, in_range};
 /// A complete health check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HealthCheck {
-    /// What a check does.
+    /// The type of the check.
     pub kind: CheckKind,
     /// From the end of one check to the begin of the next.
     pub interval: Duration,
-    /// The time a check may take in all.
+    /// The time limit for one check.
     pub timeout: Duration,
     /// Checks in a row that must pass to make an unhealthy server healthy.
     pub healthy_threshold: u32,
@@ -66,13 +66,13 @@ impl HealthCheck {
     }
 }
 
-/// What a check does.
+/// The type of a check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CheckKind {
     /// Opens a connection and closes it.
     Tcp,
-    /// Asks for a path and compares the status of the response.
+    /// Requests a path and compares the status of the response.
     Http(HttpCheck),
 }
 
@@ -133,14 +133,14 @@ impl HttpCheck {
     }
 }
 
-/// What differs from another check; `None` inherits.
+/// Settings that override those of another check; `None` inherits.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckOverride {
-    /// What a check does.
+    /// The type of the check.
     pub kind: Option<CheckKind>,
     /// From the end of one check to the begin of the next.
     pub interval: Option<Duration>,
-    /// The time a check may take in all.
+    /// The time limit for one check.
     pub timeout: Option<Duration>,
     /// Checks in a row that must pass to make an unhealthy server healthy.
     pub healthy_threshold: Option<u32>,
@@ -156,7 +156,7 @@ pub struct CheckOverride {
 }
 
 impl CheckOverride {
-    /// `base` with what differs.
+    /// `base` with these overrides.
     #[must_use]
     pub fn resolve(&self, base: &HealthCheck) -> HealthCheck {
         HealthCheck {
@@ -169,7 +169,7 @@ impl CheckOverride {
         }
     }
 
-    /// Whether it changes nothing.
+    /// Whether nothing is overridden.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }

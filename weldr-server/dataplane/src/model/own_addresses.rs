@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::Invalid;
 
-/// What a node listens for at an address.
+/// The purpose of an address that a node listens on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ListenerRole {
     /// Requests of clients. A listener on `[::]` takes no IPv4.
@@ -19,9 +19,9 @@ pub enum ListenerRole {
 /// An address that this node listens on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OwnListener {
-    /// What for.
+    /// The purpose.
     pub role: ListenerRole,
-    /// Where; unspecified (`0.0.0.0`, `[::]`) for every address of the machine.
+    /// The address; unspecified (`0.0.0.0`, `[::]`) for every address of the machine.
     pub address: SocketAddr,
 }
 
@@ -29,9 +29,9 @@ pub struct OwnListener {
 #[derive(Debug, Clone)]
 pub struct OwnAddresses {
     listeners: Vec<OwnListener>,
-    /// Addresses that this machine may have now or later, whatever its interfaces have.
+    /// Addresses that this machine may have now or later, besides those of its interfaces.
     virtual_addresses: Vec<IpAddr>,
-    /// Asks for the addresses of the machine's interfaces. They change, so it is called for each question that needs them.
+    /// Returns the addresses of the machine's interfaces. They change, so it is called each time that they are needed.
     machine: fn() -> Vec<IpAddr>,
 }
 
@@ -43,7 +43,7 @@ impl Default for OwnAddresses {
 }
 
 impl OwnAddresses {
-    /// None yet, on a machine whose interfaces have the addresses that `machine` gives.
+    /// No addresses yet, on a machine whose interfaces have the addresses that `machine` returns.
     pub fn new(machine: fn() -> Vec<IpAddr>) -> Self {
         Self {
             listeners: Vec::new(),
@@ -52,7 +52,7 @@ impl OwnAddresses {
         }
     }
 
-    /// Adds an address that is listened on.
+    /// Adds an address that this node listens on.
     #[must_use]
     pub fn with(mut self, role: ListenerRole, address: SocketAddr) -> Self {
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
@@ -79,7 +79,7 @@ impl OwnAddresses {
         self.listeners.iter().find(is_reached).copied()
     }
 
-    /// Accepts `server` when no listener of this node is there.
+    /// Accepts `server` if no listener of this node has its address.
     ///
     /// # Errors
     /// Names the listener.

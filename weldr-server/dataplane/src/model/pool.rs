@@ -22,7 +22,7 @@ pub struct Pool {
     pub servers_revision: Revision,
     /// The servers by address.
     pub servers: RedBlackTreeMapSync<SocketAddr, Arc<Server>>,
-    /// Which of them changed last.
+    /// The servers that changed last.
     pub recent: RecentChanges,
 }
 
@@ -42,18 +42,18 @@ impl Pool {
 /// The policy of a pool.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PoolSettings {
-    /// How its servers are checked, where they override nothing.
+    /// The health check of its servers, except for settings that a server overrides.
     pub check: HealthCheck,
-    /// How the server of a request is chosen.
+    /// The algorithm that chooses the server of a request.
     pub balancing: Balancing,
-    /// When no server is healthy: send requests to all that are ready (true), or response 503 (false).
+    /// When no server is healthy: send requests to all that are ready (true), or respond with 503 (false).
     pub fail_open: bool,
     /// How long running requests of a removed server may go on.
     pub drain_deadline: Duration,
     /// A server that is unhealthy for this long is removed; `None`: never.
     pub deregister_after: Option<Duration>,
-    /// What becomes of a response with a defect that leaves only one meaning, such as white space before a field's
-    /// colon: it is refused with 502 and fails a check (true), or is passed on in correct form (false).
+    /// How to treat a response with a defect that leaves only one meaning, such as white space before a field's colon:
+    /// refuse it with 502 and fail the check (true), or forward it in correct form (false).
     #[serde(default)]
     pub strict_responses: bool,
 }
@@ -90,11 +90,11 @@ impl PoolSettings {
 /// Changes of a pool's settings; `None` leaves a setting as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PoolPatch {
-    /// What to change of the check.
+    /// Changes of the health check.
     pub check: super::CheckOverride,
-    /// How the server of a request is chosen.
+    /// The algorithm that chooses the server of a request.
     pub balancing: Option<Balancing>,
-    /// What happens when no server is healthy.
+    /// Whether to send requests to all ready servers when no server is healthy.
     pub fail_open: Option<bool>,
     /// How long running requests of a removed server may go on.
     pub drain_deadline: Option<Duration>,
@@ -143,7 +143,7 @@ pub enum Balancing {
 }
 
 impl Balancing {
-    /// The word that people read and write.
+    /// The word in the API and on the command line.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::RoundRobin => "round_robin",

@@ -1,4 +1,4 @@
-//! Which servers changed last.
+//! The servers that changed last.
 
 use std::net::SocketAddr;
 
@@ -6,11 +6,10 @@ use rpds::ListSync;
 
 use super::Revision;
 
-/// The addresses of the servers that changed last, the newest first, so that who follows a pool of ten
-/// thousand servers need not compare them all.
+/// The addresses of the servers that changed last, the newest first, so that a reader that follows a pool
+/// of ten thousand servers need not compare them all.
 ///
-/// It says nothing that the states do not say, so two states that differ in it alone are equal, and it is
-/// kept nowhere.
+/// It can be derived from the states, so two states that differ only in it are equal, and it is not stored.
 #[derive(Debug, Clone, Default)]
 pub struct RecentChanges {
     changes: ListSync<(Revision, SocketAddr)>,
@@ -22,7 +21,7 @@ pub struct RecentChanges {
 const KEPT: usize = 512;
 
 impl RecentChanges {
-    /// The server at `address` changed with `revision`, which is the newest.
+    /// Records that the server at `address` changed with `revision`, the newest revision.
     pub(super) fn record(&mut self, revision: Revision, address: SocketAddr) {
         let before = Revision(revision.0.saturating_sub(1));
         self.complete_after.get_or_insert(before);
@@ -40,8 +39,7 @@ impl RecentChanges {
         }
     }
 
-    /// The servers that changed after `revision`, some perhaps named twice; `None` when that is too long ago
-    /// to tell.
+    /// The servers that changed after `revision`, possibly with duplicates; `None` when `revision` is too old.
     pub fn since(&self, revision: Revision) -> Option<impl Iterator<Item = SocketAddr>> {
         let known = self
             .complete_after

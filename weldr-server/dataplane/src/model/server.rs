@@ -1,4 +1,4 @@
-//! A server: what operators asked for, nothing observed.
+//! A server of the desired state, without anything observed.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -6,33 +6,33 @@ use serde::{Deserialize, Serialize};
 
 use super::{CheckOverride, Invalid, Revision, ServerId, Timestamp};
 
-/// A server of a pool, as operators want it.
+/// The desired state of a server in a pool.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "stored::Server")]
 pub struct Server {
-    /// This life of the server.
+    /// The id. A server that is added again at the same address gets a new id.
     pub id: ServerId,
-    /// Where its traffic goes.
+    /// The address for its traffic.
     pub address: SocketAddr,
-    /// What can be set.
+    /// The settings.
     pub spec: ServerSpec,
     /// Set while it is being removed.
     pub removal: Option<Removal>,
     /// When it was added.
     pub added_at: Timestamp,
-    /// Since when the operators' intent (`admin`, removal, weight 0 or not) is what it is.
+    /// When the operators' intent (`admin`, removal, weight 0 or not) last changed.
     pub intent_since: Timestamp,
     /// The revision of its last change.
     pub revision: Revision,
 }
 
 impl Server {
-    /// Whether operators want it to receive requests; its health is another question.
+    /// Whether operators want it to receive requests, regardless of its health.
     pub fn wants_requests(&self) -> bool {
         self.removal.is_none() && self.spec.admin == AdminState::Ready && self.spec.weight.get() > 0
     }
 
-    /// Whether it is to be checked.
+    /// Whether its health is checked.
     pub fn wants_checks(&self) -> bool {
         self.spec.admin != AdminState::Maintenance && self.removal.is_none()
     }
@@ -43,9 +43,9 @@ impl Server {
 pub struct ServerSpec {
     /// Share of the requests.
     pub weight: Weight,
-    /// What the operator wants of it.
+    /// The admin state.
     pub admin: AdminState,
-    /// What it overrides of the pool's health check.
+    /// The settings that override the pool's health check.
     pub check: CheckOverride,
 }
 
@@ -54,7 +54,7 @@ pub struct ServerSpec {
 pub struct ServerPatch {
     /// Share of the requests.
     pub weight: Option<Weight>,
-    /// What the operator wants of it.
+    /// The admin state.
     pub admin: Option<AdminState>,
     /// Replaces all overrides of the check.
     pub check: Option<CheckOverride>,
@@ -72,7 +72,7 @@ impl ServerPatch {
     }
 }
 
-/// What an operator wants of a server.
+/// The admin state of a server: what an operator wants of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AdminState {
@@ -86,7 +86,7 @@ pub enum AdminState {
 }
 
 impl AdminState {
-    /// The word that people read and write.
+    /// The word in the API and on the command line.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ready => "ready",
@@ -96,14 +96,14 @@ impl AdminState {
     }
 }
 
-/// A server on its way out of the pool.
+/// The removal of a server from its pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Removal {
     /// How long running requests may go on, from when a node sees the removal. Each node measures it by its own
     /// monotonic clock, so a node that was restarted measures it anew.
     pub drain_deadline: Duration,
-    /// The end of that time by the clock of the node that was asked. Nothing is decided by it: it tells one removal of a
-    /// server from the next, and weldr 0.1.0 decides by it where a cluster has both versions.
+    /// The end of that time by the clock of the node that served the call. Nothing is decided by it: it distinguishes one
+    /// removal of a server from the next, and weldr 0.1.0 nodes in a cluster of both versions decide by it.
     pub deadline: Timestamp,
 }
 
@@ -141,7 +141,7 @@ impl Default for Weight {
     }
 }
 
-/// What is read of a state on disk or of another node.
+/// The forms in which a server is read from disk or from another node.
 mod stored {
     use std::{net::SocketAddr, time::Duration};
 
@@ -163,16 +163,16 @@ mod stored {
     #[derive(Deserialize)]
     struct Removal {
         deadline: Timestamp,
-        /// Missing in what weldr 0.1.0 wrote.
+        /// Missing in data that weldr 0.1.0 wrote.
         drain_deadline: Option<Duration>,
     }
 
-    /// What a removal that begins may have when nothing tells how long it was to take.
+    /// The deadline of a removal whose duration is unknown.
     const FALLBACK: Duration = Duration::from_secs(30);
 
     impl Removal {
-        /// A state without the duration has both ends of it: the removal is the last thing that operators wanted of the
-        /// server, and both dates are of the node that was asked. Where the second is not the later one, the clock was
+        /// A state without the duration has both ends of it: the removal is the last intent of operators for the
+        /// server, and both dates are of the node that served the call. Where the second is not the later one, the clock was
         /// set between two calls.
         fn drain_deadline(&self, begun: Timestamp) -> Duration {
             self.drain_deadline

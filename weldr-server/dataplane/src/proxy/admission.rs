@@ -1,4 +1,4 @@
-//! Admission of client connections: how many may be open, and who waits until all are closed.
+//! Admission of client connections: limits how many are open, and lets a stop wait until all are closed.
 //!
 //! When as many connections are open as may be, a new one takes the place of the one that has been idle for longest. When
 //! none is idle, responses say that their connections close for as long as new ones wait.
@@ -28,22 +28,22 @@ const ASK_AGAIN: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub(super) struct ClientLimit {
     permits: Arc<Semaphore>,
-    /// Connections that wait, and found no idle one to replace.
+    /// Waiting connections that found no idle connection to replace.
     starved: AtomicUsize,
     workers: Box<[SharedIdle]>,
 }
 
-/// What other workers see of the idle connections of a worker.
+/// The idle connections of a worker, as other workers see them.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 struct SharedIdle {
     idle: Arc<AtomicUsize>,
-    /// Another worker needs one of them closed.
+    /// Set when another worker needs one of them closed.
     wanted: Notify,
 }
 
 impl ClientLimit {
-    /// At most `connections` over all of `workers` workers.
+    /// Allows at most `connections` open connections for all `workers` workers together.
     pub(super) fn new(connections: usize, workers: usize) -> Arc<Self> {
         Arc::new(Self {
             permits: Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS))),
@@ -65,7 +65,7 @@ impl ClientLimit {
     }
 }
 
-/// A connection that waits and found no idle one to replace.
+/// A waiting connection that found no idle connection to replace.
 struct Starved<'a>(&'a ClientLimit);
 
 impl<'a> Starved<'a> {
@@ -105,7 +105,7 @@ impl Admission {
         }
     }
 
-    /// Waits until one more connection may be open. `None` when none may be any more.
+    /// Waits until one more connection may be opened. `None` when the worker accepts no more connections.
     pub(super) async fn admit(&self) -> Option<OwnedSemaphorePermit> {
         match Arc::clone(&self.limit.permits).try_acquire_owned() {
             Err(TryAcquireError::NoPermits) => self.wait().await,
@@ -129,7 +129,7 @@ impl Admission {
         }
     }
 
-    /// Has the connection close that has been idle for longest. Returns whether there was one.
+    /// Closes the connection that has been idle for longest. Returns whether there was one.
     pub(super) fn close_idle_client(&self) -> bool {
         self.idle.close_oldest(&self.deadlines, Instant::now())
     }
@@ -142,22 +142,22 @@ impl Admission {
         }
     }
 
-    /// The connections that wait for a request.
+    /// The queue of idle connections.
     pub(super) fn idle(&self) -> &Rc<IdleClients> {
         &self.idle
     }
 
-    /// Whether new connections wait, and no idle one was there to be replaced.
+    /// Whether new connections wait because there is no idle connection to replace.
     pub(super) fn is_contended(&self) -> bool {
         self.limit.starved.load(Relaxed) > 0
     }
 
-    /// A connection is open from here on.
+    /// Counts a connection that was opened.
     pub(super) fn opened(&self) {
         self.open.set(self.open.get() + 1);
     }
 
-    /// A connection has closed.
+    /// Counts a connection that was closed.
     pub(super) fn closed(&self) {
         self.open.set(self.open.get() - 1);
         if self.open.get() == 0 {
@@ -165,7 +165,7 @@ impl Admission {
         }
     }
 
-    /// Connections that are open.
+    /// The number of open connections.
     pub(super) fn open(&self) -> usize {
         self.open.get()
     }

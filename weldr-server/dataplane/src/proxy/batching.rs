@@ -54,7 +54,7 @@ impl DeferredWrite {
         }
     }
 
-    /// Ready when it may be written; once it may, it always may.
+    /// Ready when the write may be made. Once ready, it stays ready.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, batching: &WriteBatching) -> Poll<()> {
         match *self {
             Self::Due => return Poll::Ready(()),
@@ -88,7 +88,7 @@ impl WriteBatching {
         left == 0
     }
 
-    /// A task deferred its write at step `since`: learns whether another task made a step in the meantime.
+    /// Learns from a write that was deferred at step `since` whether another task made a step in the meantime.
     fn learn(&self, since: u32) {
         let was_alone = self.step() == since.wrapping_add(1);
         let alone = if was_alone { self.alone.get() + 1 } else { 0 };
@@ -113,7 +113,7 @@ mod tests {
 
     type Log = Rc<RefCell<Vec<String>>>;
 
-    /// As a worker has it: another kind takes its tasks in another order.
+    /// The kind of runtime that a worker has; other kinds poll ready tasks in another order.
     fn runtime() -> LocalRuntime {
         Builder::new_current_thread()
             .build_local(LocalOptions::default())
@@ -127,7 +127,7 @@ mod tests {
         log.borrow_mut().push(format!("send {name}"));
     }
 
-    /// What so many tasks do that are ready at the same time.
+    /// The steps of `tasks` tasks that are ready at the same time, in their order.
     fn run(tasks: usize, batching: &Rc<WriteBatching>) -> Vec<String> {
         let log = Log::default();
         runtime().block_on(async {
@@ -166,33 +166,33 @@ mod tests {
         );
     }
 
-    /// How often a task that is alone lets others go first, of so many times.
-    fn stands_back(times: usize, batching: &WriteBatching) -> usize {
+    /// How many of `times` writes a single ready task defers.
+    fn deferred_writes(times: usize, batching: &WriteBatching) -> usize {
         let mut cx = Context::from_waker(Waker::noop());
         let mut sends = |_: &usize| {
             let mut write = DeferredWrite::default();
-            let stood_back = write.poll(&mut cx, batching).is_pending();
+            let deferred = write.poll(&mut cx, batching).is_pending();
             assert!(write.poll(&mut cx, batching).is_ready());
             assert!(write.poll(&mut cx, batching).is_ready(), "it may go on");
-            stood_back
+            deferred
         };
         (0..times).filter(|time| sends(time)).count()
     }
 
     #[test]
-    fn who_is_alone_seldom_looks_for_others() {
+    fn a_single_ready_task_seldom_defers() {
         let batching = Rc::new(WriteBatching::default());
         let (alone, every) = (ALONE as usize, WRITE_AT_ONCE as usize + 1);
-        assert_eq!(stands_back(alone, &batching), alone);
-        assert_eq!(stands_back(3 * every, &batching), 3);
-        // It finds them all the same, and does not forget.
+        assert_eq!(deferred_writes(alone, &batching), alone);
+        assert_eq!(deferred_writes(3 * every, &batching), 3);
+        // With a second ready task, batching starts again, and stays on.
         let finds_the_other = |_: &usize| run(2, &batching)[1] == "read 1";
         assert!((0..every).any(|time| finds_the_other(&time)));
         assert!((0..every).all(|time| finds_the_other(&time)));
         assert_eq!(
-            stands_back(alone, &batching),
+            deferred_writes(alone, &batching),
             alone,
-            "once alone is by chance"
+            "one write without another ready task changes nothing"
         );
     }
 }

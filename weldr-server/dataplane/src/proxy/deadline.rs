@@ -1,8 +1,8 @@
 //! The deadlines of a worker: one coarse clock instead of a timer for each wait.
 //!
 //! Requests arm and disarm deadlines all the time and almost none of them is ever reached. So arming is a
-//! store into a slab, and one task looks at all of them every [`TICK`]. A deadline is reached up to two
-//! ticks late, never early. Time in which the process did not run does not count: what came meanwhile is read first.
+//! store into a slab, and one task checks all of them every [`TICK`]. A deadline is reached up to two
+//! ticks late, never early. Time in which the process did not run does not count: what the peers sent in that time is read first.
 
 use std::{
     cell::{Cell, RefCell},
@@ -16,11 +16,11 @@ use tokio::{sync::Notify, time};
 
 use crate::{clock::RunningTime, model::ServerId};
 
-/// How often deadlines are looked at.
+/// How often deadlines are checked.
 const TICK: Duration = Duration::from_millis(50);
 
-/// What is counted at most from one look to the next. More would make deadlines early that were armed after a stop of the
-/// process and before the next look.
+/// The longest time that is counted from one check to the next. With more, a deadline that is armed after the process was
+/// stopped and before the next check would be reached early.
 const LONGEST_STEP: Duration = Duration::from_millis(100);
 
 const NEVER: u64 = u64::MAX;
@@ -29,14 +29,14 @@ const NEVER: u64 = u64::MAX;
 pub(super) struct Deadlines {
     entries: RefCell<Slab<WaitingTask>>,
     running: Cell<RunningTime>,
-    /// Ticks since the worker started, as of the last look.
+    /// Ticks since the worker started, as of the last check.
     now: Cell<u64>,
     first: Notify,
 }
 
 struct WaitingTask {
     expires: u64,
-    /// The server that is waited for.
+    /// The server for which the task waits.
     server: Option<ServerId>,
     reached: Option<Reached>,
     waker: Option<Waker>,
@@ -57,16 +57,16 @@ impl WaitingTask {
     }
 }
 
-/// Names a deadline to whoever may reach it early.
+/// Identifies a deadline, so that other code can end its wait early.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ExpiryKey(usize);
 
 /// Why a wait is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reached {
-    /// It took too long.
+    /// The armed time is over.
     Expired,
-    /// The server was removed, and the time that running requests had is over.
+    /// The server was removed, and the deadline of its running requests is over.
     Cut,
 }
 
@@ -80,7 +80,7 @@ impl Deadlines {
         })
     }
 
-    /// A deadline that is not armed.
+    /// Makes a deadline that is not armed.
     pub(super) fn register(self: &Rc<Self>) -> Deadline {
         let entry = WaitingTask {
             expires: NEVER,
@@ -90,7 +90,7 @@ impl Deadlines {
         };
         let mut entries = self.entries.borrow_mut();
         if entries.is_empty() {
-            // The clock may have stood still while there was nothing to look at.
+            // The clock may have stood still while there were no deadlines.
             self.read_clock();
             self.first.notify_one();
         }
@@ -100,18 +100,18 @@ impl Deadlines {
         }
     }
 
-    /// Looks at the deadlines for as long as the worker runs.
+    /// Checks the deadlines, without end.
     pub(super) async fn run(&self) {
         loop {
             if self.entries.borrow().is_empty() {
                 self.first.notified().await;
             }
             time::sleep(TICK).await;
-            self.look();
+            self.check();
         }
     }
 
-    fn look(&self) {
+    fn check(&self) {
         self.read_clock();
         let now = self.now.get();
         self.wake_where(Some(Reached::Expired), |entry| entry.expires <= now);
@@ -124,7 +124,7 @@ impl Deadlines {
         self.now.set(u64::try_from(ticks).unwrap_or(NEVER - 1));
     }
 
-    /// Reaches the deadline of `key`, which must still exist.
+    /// Marks the deadline of `key` as expired. The deadline must still exist.
     pub(super) fn expire(&self, key: ExpiryKey) {
         let mut entries = self.entries.borrow_mut();
         if let Some(entry) = entries.get_mut(key.0) {
@@ -137,7 +137,7 @@ impl Deadlines {
         self.wake_where(Some(Reached::Cut), |entry| entry.server == Some(server));
     }
 
-    /// Wakes every task that has registered a deadline, so that it looks around.
+    /// Wakes every task that has registered a deadline, so that it checks its state again.
     pub(super) fn wake_all(&self) {
         self.wake_where(None, |_| true);
     }
@@ -158,14 +158,14 @@ impl Deadlines {
     }
 }
 
-/// One deadline; gone when dropped.
+/// One deadline, removed when dropped.
 pub(super) struct Deadline {
     deadlines: Rc<Deadlines>,
     key: usize,
 }
 
 impl Deadline {
-    /// Sets the deadline to `after` from now, whatever it was. The removal of the server stays reached.
+    /// Sets the deadline to `after` from now, and replaces an earlier one. If the server was removed, the deadline stays reached.
     pub(super) fn arm(&self, after: Duration) {
         let ticks = after.as_nanos().div_ceil(TICK.as_nanos());
         let ticks = u64::try_from(ticks).unwrap_or(NEVER);
@@ -188,12 +188,12 @@ impl Deadline {
         TICK.saturating_mul(ticks)
     }
 
-    /// Its key for [`Deadlines::expire`].
+    /// The key for [`Deadlines::expire`].
     pub(super) fn expiry_key(&self) -> ExpiryKey {
         ExpiryKey(self.key)
     }
 
-    /// Says which server is waited for: its removal is a deadline too.
+    /// Sets the server for which the task waits: its removal reaches the deadline too.
     pub(super) fn wait_for(&self, server: ServerId) {
         self.update(|entry| {
             entry.server = Some(server);
@@ -201,7 +201,7 @@ impl Deadline {
         });
     }
 
-    /// No server is waited for any more.
+    /// Unsets the server of [`Self::wait_for`].
     pub(super) fn wait_for_none(&self) {
         self.update(|entry| {
             entry.server = None;
@@ -279,9 +279,9 @@ mod tests {
         let an_hour_ago = Instant::now().checked_sub(Duration::from_hours(1)).unwrap();
         let stopped = RunningTime::start(an_hour_ago, LONGEST_STEP);
         deadlines.running.set(stopped);
-        // A task that runs before the next look.
+        // Armed after the stop, before the next check.
         short.arm(LONGEST_STEP);
-        deadlines.look();
+        deadlines.check();
         assert_eq!(poll(&long), Poll::Pending);
         assert_eq!(poll(&short), Poll::Pending, "early");
         assert_eq!(long.running(), LONGEST_STEP);

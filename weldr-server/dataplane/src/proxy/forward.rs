@@ -1,6 +1,6 @@
 //! A request on its way to a server: which servers are tried, on which connections, until one responds or none is left.
 //!
-//! How a request is written and its response read is the business of the protocols on both sides: see [`Attempt`].
+//! The protocols of both sides write the request and read the response: see [`Attempt`].
 
 use std::{
     future::poll_fn,
@@ -36,7 +36,7 @@ pub(super) trait Attempt {
     /// Whether the client has seen a part of a response, so that it cannot get another.
     fn has_responded(&self) -> bool;
 
-    /// Makes everything ready for being sent once more, from the beginning.
+    /// Prepares the request for being sent again from its beginning.
     fn begin_again(&mut self);
 
     /// Sends the request on `connection` and passes the response on to the client.
@@ -78,7 +78,7 @@ pub(super) async fn forward(
         if gives_up {
             return Err(error);
         }
-        // A choice fails where no server is left: then the last failure says more than its absence.
+        // If no server is left to choose, the last failure tells the client more than the failed choice does.
         let Ok(chosen) = context.choose(&tried) else {
             return Err(error);
         };
@@ -91,7 +91,7 @@ pub(super) async fn forward(
     }
 }
 
-/// Whether the request has looked long enough for a server that accepts a connection. It began at `begun`.
+/// Whether the server selection timeout of a request that began at `begun` is over.
 fn is_selection_over(context: &WorkerContext, attempt: &impl Attempt, begun: Duration) -> bool {
     let passed = attempt.deadline().running().saturating_sub(begun);
     passed >= context.timeouts.server_selection
@@ -150,7 +150,7 @@ async fn try_server(
                 continue;
             }
         }
-        // A client that breaks off its request says nothing about the server.
+        // A request that the client breaks off says nothing about the server's health.
         if !error.is_clients_fault() {
             attempt.failed();
         }
@@ -226,7 +226,7 @@ async fn open(context: &WorkerContext, server: SocketAddr) -> io::Result<Transpo
     }
 }
 
-/// The server was removed before a request was on its way to it: another can take it.
+/// The error of a server that was removed before the request was sent to it: another server can take the request.
 fn removed(server: SocketAddr) -> ProxyError {
     let source = io::Error::new(io::ErrorKind::ConnectionAborted, "the server was removed");
     ProxyError::Connect { server, source }

@@ -22,7 +22,7 @@ use super::deadline::{Deadlines, ExpiryKey};
 /// client has just sent would be lost with the connection, so there must be time for it to arrive.
 const MIN_IDLE: Duration = Duration::from_secs(1);
 
-/// The queue.
+/// The queue of idle client connections of one worker.
 pub(super) struct IdleClients(RefCell<Queue>);
 
 #[derive(Default)]
@@ -45,7 +45,7 @@ struct Node {
 }
 
 impl IdleClients {
-    /// An empty queue, which shows its length in `length`.
+    /// An empty queue, which stores its length in `length`.
     pub(super) fn new(length: Arc<AtomicUsize>) -> Rc<Self> {
         Rc::new(Self(RefCell::new(Queue {
             length,
@@ -61,7 +61,7 @@ impl IdleClients {
         }
     }
 
-    /// Has the connection that has been idle for longest close, if it has been idle for long enough at `now`. Returns
+    /// Tells the connection that has been idle for longest to close, if it has been idle for long enough at `now`. Returns
     /// whether there was one.
     pub(super) fn close_oldest(&self, deadlines: &Deadlines, now: Instant) -> bool {
         let Some(expiry) = self.0.borrow_mut().take_oldest(now) else {
@@ -123,7 +123,7 @@ impl Queue {
     }
 }
 
-/// A place in the queue; given back when dropped.
+/// A place in the queue, removed when dropped.
 pub(super) struct IdleEntry {
     queue: Rc<IdleClients>,
     key: usize,

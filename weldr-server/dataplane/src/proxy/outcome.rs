@@ -1,4 +1,4 @@
-//! What becomes of a request, whatever protocol its client speaks.
+//! The outcome of a request, independent of the client's protocol.
 
 use super::error::ProxyError;
 

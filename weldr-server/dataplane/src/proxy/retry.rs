@@ -1,14 +1,14 @@
 //! When a request may be sent again. Pure.
 //!
-//! RFC 9110, section 9.2.2: a proxy must not repeat a request whose method is not idempotent unless it knows that the
-//! first was never acted on.
+//! RFC 9110, section 9.2.2: a proxy must not repeat a request with a non-idempotent method unless it knows that the first
+//! request was never applied.
 
-/// How far an attempt came before it failed.
+/// How far an attempt got before it failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AttemptProgress {
     /// Nothing of the request was sent.
     Unsent,
-    /// A part of the request may have been sent; nothing of a response has come.
+    /// A part of the request may have been sent; no byte of a response has arrived.
     Sent,
 }
 
@@ -17,18 +17,18 @@ pub(super) enum AttemptProgress {
 pub(super) enum Replay {
     /// Its method is idempotent, and it has no body.
     Possible,
-    /// A server may act on it twice, or its body is no longer here.
+    /// The method is not idempotent, or the body was already sent and is no longer in memory.
     Never,
 }
 
-/// What follows a failed attempt.
+/// What to do after a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Next {
-    /// The failure is the result.
+    /// The failure is the result of the request.
     GiveUp,
-    /// A server that was not tried yet, if there is one.
+    /// Try a server that was not tried yet, if there is one.
     UntriedServer,
-    /// A server that was not tried yet, or else any.
+    /// Try a server that was not tried yet, or else any server.
     AnyServer,
 }
 
@@ -56,11 +56,10 @@ impl Retries {
         self.replay
     }
 
-    /// Decides what follows an attempt on a server that failed after it came as far as `progress`. `None`: it must
-    /// not be repeated, whatever else holds.
+    /// Decides what to do after an attempt that failed at `progress`. With `None`, the request must not be repeated.
     ///
-    /// An attempt of which nothing was sent costs the servers nothing: neither the number of retries nor `budget`
-    /// limits it, only the number of servers does.
+    /// An attempt that sent nothing costs the servers nothing, so neither the number of retries nor `budget` limits such
+    /// attempts, only the number of servers.
     pub(super) fn after_failure(
         &mut self,
         progress: Option<AttemptProgress>,
@@ -99,8 +98,8 @@ impl Retries {
     }
 }
 
-/// The retries of all requests of a worker, as a share of the requests: servers in trouble must not get more requests
-/// just then.
+/// Limits the retries of all requests of a worker to a share of the requests, so that retries do not overload servers that
+/// already fail.
 ///
 /// Each request earns a fifth of a retry. Earned retries are saved up to a bound, with which a worker also begins, so
 /// that the loss of a server under load is covered at once.
@@ -121,12 +120,12 @@ impl Budget {
         }
     }
 
-    /// A request begins.
+    /// Adds the earnings of one request.
     pub(super) fn earn(&mut self) {
         self.fifths = (self.fifths + 1).min(MAX_SAVED * RETRY);
     }
 
-    /// Pays for a retry; false when too little is left.
+    /// Pays for a retry. Returns false when too little is left.
     fn spend(&mut self) -> bool {
         let left = self.fifths.checked_sub(RETRY);
         self.fifths = left.unwrap_or(self.fifths);

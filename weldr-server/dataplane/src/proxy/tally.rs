@@ -1,5 +1,5 @@
-//! Counting by ownership: what begins is counted when its tally is made, and what ends when it is dropped, however it
-//! ends.
+//! Counters of requests, attempts and tunnels. Making a tally counts the begin, and dropping it counts the end, so no
+//! path through the code can forget to count.
 
 use std::{
     net::SocketAddr,
@@ -21,7 +21,7 @@ use super::{
     upstream::Upstream,
 };
 
-/// A client's request from its head to the end of its response.
+/// Counts one request of a client, from its head to the end of its response, and collects its access log line.
 pub(super) struct RequestTally<'w> {
     context: &'w WorkerContext,
     failed: bool,
@@ -29,10 +29,10 @@ pub(super) struct RequestTally<'w> {
     log_fields: LogFields,
 }
 
-/// What the access log says of a request, as far as it is known.
+/// The fields of a request's access log line, as far as they are known.
 #[derive(Debug, Default)]
 struct LogFields {
-    /// Where a trusted proxy says that the client is.
+    /// The client's address according to a trusted proxy.
     client: Option<ClientAddress>,
     status: u16,
     received: u64,
@@ -41,7 +41,7 @@ struct LogFields {
     server: Option<SocketAddr>,
     times: Times,
     termination: Option<&'static str>,
-    /// The failure with its causes; empty when there is none, or nobody reads it.
+    /// The failure with its causes; empty without a failure or without an access log.
     error: String,
 }
 
@@ -56,22 +56,22 @@ impl<'w> RequestTally<'w> {
         }
     }
 
-    /// When it began.
+    /// When the request began.
     pub(super) fn begun(&self) -> Instant {
         self.begun
     }
 
-    /// Whether it was sent to no server yet.
+    /// Whether no attempt was made yet.
     pub(super) fn is_first_attempt(&self) -> bool {
         self.log_fields.attempts == 0
     }
 
-    /// A trusted proxy sent it, on behalf of `client`.
+    /// Records that a trusted proxy sent the request on behalf of `client`.
     pub(super) fn came_from(&mut self, client: ClientAddress) {
         self.log_fields.client = Some(client);
     }
 
-    /// It is sent to `server`, from `at` on.
+    /// Records that an attempt on `server` begins at `at`.
     pub(super) fn attempted(&mut self, server: SocketAddr, at: Instant) {
         self.log_fields.attempts += 1;
         self.log_fields.server = Some(server);
@@ -81,25 +81,25 @@ impl<'w> RequestTally<'w> {
         };
     }
 
-    /// A connection for it was opened.
+    /// Records that a connection to the server was opened, and how long that took.
     pub(super) fn connected(&mut self, took: Duration) {
         self.log_fields.times.connect = Some(took);
     }
 
-    /// The head of the response came, `at` this moment, and goes out.
+    /// Records that the head of the server's response arrived at `at`.
     pub(super) fn response_started(&mut self, status: u16, at: Instant) {
         self.log_fields.times.first_byte = Some(at.saturating_duration_since(self.begun));
         self.replied(status);
     }
 
-    /// A response of our own goes out.
+    /// Records the status of a response that Weldr makes itself.
     pub(super) fn replied(&mut self, status: u16) {
         self.counters().statuses.record(status);
         self.failed = status >= 500;
         self.log_fields.status = status;
     }
 
-    /// It ends because of `error`.
+    /// Records the error that ends the request.
     pub(super) fn ended_by(&mut self, error: &ProxyError) {
         let reason = error.verdict().reason;
         self.counters().failures.record(reason);
@@ -109,12 +109,12 @@ impl<'w> RequestTally<'w> {
         }
     }
 
-    /// The response breaks off, and not because of the client.
+    /// Records that the response was broken off, and not by the client.
     pub(super) fn broken_off(&mut self) {
         self.failed = true;
     }
 
-    /// Bytes of its body, and of the body of its response.
+    /// Counts bytes of the request body (`sent`) and of the response body (`received`).
     pub(super) fn passed(&mut self, sent: u64, received: u64) {
         self.counters().bytes_received.add(sent);
         self.counters().bytes_sent.add(received);
@@ -122,8 +122,8 @@ impl<'w> RequestTally<'w> {
         self.log_fields.sent += received;
     }
 
-    /// Writes the line of the access log, when there is one. `head`: as it was sent to a server, or what there is of
-    /// it, with the `spans` that are shown.
+    /// Writes the access log line, when there is an access log. `head` is the request head as it was sent to a server, or
+    /// the part of it that was received; `spans` are the fields of it that the log shows.
     pub(super) fn log(&self, peer: SocketAddr, version: Version, head: &[u8], spans: &FieldSpans) {
         let Some(log) = &self.context.access_log else {
             return;
@@ -154,7 +154,7 @@ impl<'w> RequestTally<'w> {
         });
     }
 
-    /// The same, of a request of which no more than its line is told.
+    /// Writes the access log line of a request of which only the request line is known.
     pub(super) fn log_line(&self, peer: SocketAddr, version: Version, line: &[u8]) {
         self.log(peer, version, line, &FieldSpans::of_line(line));
     }
@@ -177,7 +177,7 @@ impl Drop for RequestTally<'_> {
     }
 }
 
-/// One attempt on one server.
+/// Counts one attempt on one server.
 pub(super) struct AttemptTally<'w> {
     context: &'w WorkerContext,
     upstream: Rc<Upstream>,
@@ -200,7 +200,7 @@ impl<'w> AttemptTally<'w> {
         }
     }
 
-    /// The server's head came, `at` this moment.
+    /// Records that the head of the server's response arrived at `at`.
     pub(super) fn response_started(&mut self, status: u16, at: Instant) {
         let counters = self.counters();
         let took = at.saturating_duration_since(self.begun);
@@ -209,12 +209,12 @@ impl<'w> AttemptTally<'w> {
         self.failed = status >= 500;
     }
 
-    /// The server sent no response, or not a whole one.
+    /// Records that the server sent no response, or an incomplete one.
     pub(super) fn failed(&mut self) {
         self.failed = true;
     }
 
-    /// Bytes of the body that it was sent, and of the body of its response.
+    /// Counts bytes of the request body (`sent`) and of the response body (`received`).
     pub(super) fn passed(&self, sent: u64, received: u64) {
         self.counters().bytes_sent.add(sent);
         self.counters().bytes_received.add(received);
@@ -243,7 +243,7 @@ impl Drop for AttemptTally<'_> {
     }
 }
 
-/// A connection that has changed its protocol, for as long as it is open.
+/// Counts a connection that has changed its protocol, for as long as it is open.
 pub(super) struct TunnelTally<'w>(&'w WorkerContext);
 
 impl<'w> TunnelTally<'w> {

@@ -1,6 +1,6 @@
-//! Which trailers go on: RFC 9110, section 6.5. Pure.
+//! Which trailers are forwarded: RFC 9110, section 6.5. Pure.
 //!
-//! They are never made header fields: whoever checks a head must be able to rely on it.
+//! Trailers are never merged into the header fields, because a recipient that has checked a head relies on it.
 
 use crate::http1::{ChunkDefect, HeadLimits, Known, Strictness, mended_trailers, parse_fields};
 
@@ -9,8 +9,8 @@ const LIMITS: HeadLimits = HeadLimits {
     fields: 64,
 };
 
-/// Fields that must not be trailers, besides those that the proxy knows: they say who asks, what is asked for, or how
-/// to treat what has passed already.
+/// Fields that must not be trailers, besides those that the proxy knows: they authenticate or modify the request, or
+/// tell the recipient how to process content that has already passed.
 const FORBIDDEN: [&[u8]; 14] = [
     b"age",
     b"cache-control",
@@ -28,13 +28,13 @@ const FORBIDDEN: [&[u8]; 14] = [
     b"www-authenticate",
 ];
 
-/// What is done with the trailers of a message.
+/// The rules for the trailers of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Trailers {
-    /// Those of a request go on to the server. One that frames or routes a message is an attack.
+    /// Trailers of a request go to the server. A trailer that frames or routes a message is an attack and refused.
     OfRequest,
-    /// Those of a response go on to a client that takes them. What must not be there is left out, and by lenient rules
-    /// a defect that leaves only one meaning is mended.
+    /// Trailers of a response go to a client that accepts them. Forbidden fields are left out. With lenient rules, a
+    /// defect that leaves only one meaning is corrected.
     OfResponse {
         wanted: bool,
         strictness: Strictness,
@@ -42,8 +42,8 @@ pub(super) enum Trailers {
 }
 
 impl Trailers {
-    /// The lines that go on, of `lines` as they came with the empty one that ends them. They are looked at in any case:
-    /// behind a last chunk that is none, a response could hide.
+    /// The lines to forward, of the received `lines` with the empty line that ends them. The lines are validated even when
+    /// nothing is forwarded: malformed ones may be the begin of another response.
     pub(super) fn kept(self, lines: &[u8]) -> Result<Vec<u8>, ChunkDefect> {
         match self {
             Self::OfRequest => safe(lines, true),
@@ -91,7 +91,7 @@ mod tests {
     };
 
     #[test]
-    fn what_is_safe_goes_on() {
+    fn safe_trailers_are_forwarded() {
         let lines = b"X-Sum: 1\r\nSet-Cookie: a\r\nAuthorization: b\r\nETag: c\r\n\r\n";
         for trailers in [Trailers::OfRequest, RESPONSE] {
             let kept = trailers.kept(lines);
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn what_frames_or_routes_is_refused_in_requests_and_dropped_from_responses() {
+    fn framing_and_routing_trailers_are_refused_in_requests_and_dropped_from_responses() {
         for line in [
             "Content-Length: 5",
             "Transfer-Encoding: chunked",
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_wants_is_looked_at_all_the_same() {
+    fn trailers_that_are_not_forwarded_are_validated_too() {
         let unwanted = Trailers::OfResponse {
             wanted: false,
             strictness: Strictness::Strict,
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_defect_with_one_meaning_is_mended_in_lenient_responses_only() {
+    fn a_defect_with_one_meaning_is_corrected_in_lenient_responses_only() {
         let lenient = Trailers::OfResponse {
             wanted: true,
             strictness: Strictness::Lenient,

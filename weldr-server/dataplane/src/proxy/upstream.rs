@@ -1,7 +1,7 @@
 //! A worker's connections to one server.
 //!
 //! A connection has no task of its own: the request that uses it drives it, so a byte from the server wakes the one
-//! task that also writes to the client. Before one that nobody used is used again, it is asked whether the server has
+//! task that also writes to the client. Before an idle connection is reused, the kernel is asked whether the server has
 //! closed it in the meantime.
 
 use std::{
@@ -25,29 +25,29 @@ use crate::{
 
 use super::{retry::Replay, transport::Transport};
 
-/// The longest that a connection may have been unused when it carries a request that cannot be repeated.
+/// The longest idle time of a connection that may carry a request that cannot be repeated.
 const FRESH: Duration = Duration::from_millis(500);
-/// For how long it is remembered after what time a server closed a connection.
+/// For how long the idle time after which a server closed a connection is remembered.
 const MEMORY: Duration = Duration::from_mins(1);
 
-/// A server as one worker knows it.
+/// One worker's view of a server, and its connections to it.
 ///
-/// A request that finds an unused connection touches nothing of the server but this and its counters.
+/// A request that finds an unused connection touches only this value and the server's counters, no data of other workers.
 pub(super) struct Upstream {
     pub(super) id: ServerId,
     pub(super) address: SocketAddr,
     pub(super) counters: Arc<ServerShard>,
-    /// The connection that was used last is used next: those beneath may grow old.
+    /// A stack: the connection that was used last is used next, so the others can reach their idle timeout.
     idle: RefCell<Vec<IdleConnection>>,
     max_idle: usize,
     live: Arc<LiveServer>,
-    /// How its responses are read, by the snapshot by which it was chosen last.
+    /// How strictly responses are read, from the snapshot with which the server was last chosen.
     pub(super) strictness: Cell<Strictness>,
-    /// When a connection was last found closed, and how long it had been unused at the most.
+    /// When a connection was last found closed, and an upper bound of its idle time.
     closes_after: Cell<Option<(Instant, Duration)>>,
 }
 
-/// No bytes lie in it, so it needs no buffer.
+/// A connection without a request. No bytes of it are unread, so it has no buffer.
 struct IdleConnection {
     transport: Transport,
     count: ConnectionCount,
@@ -57,7 +57,7 @@ struct IdleConnection {
 /// A connection to a server.
 pub(super) struct Connection {
     pub(super) transport: Transport,
-    /// What the server sent and nobody has used.
+    /// Bytes that were read from the server and not consumed.
     pub(super) buffer: Buffer,
     /// Whether it has carried a request before.
     pub(super) reused: bool,
@@ -129,7 +129,7 @@ impl Upstream {
         self.closes_after.set(Some((Instant::now(), after)));
     }
 
-    /// A reused connection turned out to be closed when a request was already written to it.
+    /// Records that the server closed a reused connection while a request was written to it.
     pub(super) fn closed_under_a_request(&self) {
         self.closes_after
             .set(Some((Instant::now(), Duration::ZERO)));
@@ -141,12 +141,12 @@ impl Upstream {
         self.live.report_connect_failure(reason);
     }
 
-    /// Room for a new connection, unless there are as many as there may be.
+    /// A slot for a new connection; `None` when the server is at its connection limit.
     pub(super) fn slot(&self, limits: &Limits) -> Option<ConnectionSlot> {
         self.live.connection_slot(limits.server_connections)
     }
 
-    /// A connection that was opened just now. `permit` is its share of the connections to all servers.
+    /// Wraps a connection that was just opened. `permit` counts it against the limit of connections to all servers.
     pub(super) fn opened(
         &self,
         transport: Transport,
@@ -161,7 +161,7 @@ impl Upstream {
         }
     }
 
-    /// Keeps a connection for the next request, when there is room. Its buffer has to be empty, and bare.
+    /// Keeps a connection for the next request, when there is room. Its buffer must be empty and hold no memory.
     pub(super) fn release(&self, connection: Connection) {
         let mut idle = self.idle.borrow_mut();
         if idle.len() < self.max_idle && connection.buffer.is_bare() {
@@ -173,7 +173,7 @@ impl Upstream {
         }
     }
 
-    /// Closes the unused connections that the server has closed, or that nobody used for `longest`.
+    /// Closes the unused connections that the server has closed, or that were unused for `longest`.
     pub(super) fn sweep(&self, longest: Duration) {
         self.idle.borrow_mut().retain(|idle| {
             if idle.since.elapsed() >= longest {
@@ -187,7 +187,7 @@ impl Upstream {
         });
     }
 
-    /// Since when its longest unused connection has been unused.
+    /// Since when the longest unused connection has been unused.
     pub(super) fn unused_since(&self) -> Option<Instant> {
         self.idle.borrow().first().map(|oldest| oldest.since)
     }
@@ -209,7 +209,7 @@ impl Upstream {
 }
 
 impl Connection {
-    /// The server's.
+    /// The server's address.
     pub(super) fn address(&self) -> SocketAddr {
         self.count.slot.server().address
     }

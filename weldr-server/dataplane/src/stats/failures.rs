@@ -1,4 +1,4 @@
-//! Why requests failed.
+//! The reasons why requests failed.
 
 use super::Counter;
 

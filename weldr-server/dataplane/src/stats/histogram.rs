@@ -1,4 +1,4 @@
-//! Latencies in buckets.
+//! A histogram of latencies.
 //!
 //! Each power of two of microseconds is cut into eight buckets of equal width, so a quantile is within 7 %
 //! of the true value at any scale. One writer, like every counter of a shard.
@@ -18,7 +18,7 @@ const BUCKETS: usize = 240;
 pub struct Histogram {
     sum_micros: Counter,
     max_micros: Counter,
-    /// Made at the first one: most servers of a large pool are never asked by most workers.
+    /// Allocated with the first latency: in a large pool, most workers never use most servers.
     buckets: OnceLock<Box<Buckets>>,
 }
 
@@ -66,7 +66,7 @@ fn middle(index: usize) -> u64 {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Latency {
     buckets: Vec<u64>,
-    /// How many there were.
+    /// The number of latencies.
     pub count: u64,
     sum_micros: u64,
     max_micros: u64,
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_longest_has_a_bucket() {
+    fn the_longest_latency_has_a_bucket() {
         let histogram = Histogram::default();
         histogram.record(Duration::MAX);
         let mut latency = Latency::default();

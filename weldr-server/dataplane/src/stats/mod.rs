@@ -1,8 +1,8 @@
-//! What is counted, where, and how it is summed.
+//! Counters, their shards, and their sums.
 //!
 //! Each worker counts into shards of its own, with plain loads and stores: nothing is shared between
 //! workers per request, and the control plane reads without disturbing them. They are summed in one
-//! place, `totals`, when somebody asks.
+//! place, `totals`, on demand.
 
 mod counter;
 mod failures;

@@ -1,4 +1,4 @@
-//! Events per second, from counts that are read now and then.
+//! Events per second, from samples of counts.
 
 use std::{
     collections::HashMap,
@@ -8,7 +8,7 @@ use std::{
 
 use crate::model::ServerId;
 
-/// The weight of the newest sample: with one a second, half of what is shown is from the last two.
+/// The weight of the newest sample: with one sample a second, the last two make half of the rate.
 const NEWEST: f64 = 0.3;
 
 /// A smoothed rate of one count.
@@ -40,7 +40,7 @@ impl RateMeter {
             Some(before) => before + NEWEST * (newest - before),
             None => newest,
         };
-        // What decays forever is shown as what it is.
+        // A rate that only decays ends at zero.
         let settled = if smoothed < 0.01 { 0.0 } else { smoothed };
         *self = Self {
             count,

@@ -1,4 +1,4 @@
-//! What one worker counts.
+//! The counters of one worker.
 
 use std::sync::Arc;
 
@@ -53,7 +53,7 @@ impl Statuses {
     }
 }
 
-/// What one worker counts of clients. Its cache lines are its own, so that no worker slows another.
+/// One worker's counters for clients. They share no cache line with another worker's, so workers do not slow each other.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct ClientShard {
@@ -67,7 +67,7 @@ pub struct ClientShard {
     pub in_flight: Gauge,
     /// Requests that ended well for the client; see `Stats.client` in the proto.
     pub success: Counter,
-    /// Requests that got a 5xx response or were broken off by us or a server.
+    /// Requests that got a 5xx response or were broken off by Weldr or a server.
     pub failed: Counter,
     /// Attempts on servers that ended well.
     pub server_success: Counter,
@@ -91,8 +91,8 @@ pub struct ClientShard {
     pub descriptors_exhausted: Episode,
 }
 
-/// What one worker counts of one server. What each attempt touches comes first and is two cache lines: in a pool of
-/// thousands, a server's lines have left the cache when its turn comes again.
+/// One worker's counters for one server. The counters of each attempt come first and fill two cache lines: in a pool of
+/// thousands, a server's lines have left the cache when it is chosen again.
 #[derive(Debug, Default)]
 #[repr(C, align(64))]
 pub struct ServerShard {
@@ -104,7 +104,7 @@ pub struct ServerShard {
     pub bytes_sent: Counter,
     /// Bytes of response bodies.
     pub bytes_received: Counter,
-    /// The times to the heads of responses.
+    /// The times from the begin of an attempt to the head of its response.
     pub latency: Histogram,
     /// The statuses of its responses.
     pub statuses: Statuses,

@@ -2,12 +2,12 @@
 
 use super::{ClientShard, FailureTotals, Latency, ServerShard, Sharded};
 
-/// What ended well and what failed.
+/// Counts of successes and failures.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Outcomes {
-    /// Ended well.
+    /// The number that succeeded.
     pub success: u64,
-    /// Failed.
+    /// The number that failed.
     pub failed: u64,
 }
 
@@ -19,9 +19,9 @@ pub type StatusTotals = [u64; 5];
 pub struct Totals {
     /// Requests of clients.
     pub client: Outcomes,
-    /// Attempts on servers, those that are gone included.
+    /// Attempts on servers, including removed servers.
     pub server: Outcomes,
-    /// More of the clients' side.
+    /// Further counts of the clients' side.
     pub detail: ClientTotals,
 }
 

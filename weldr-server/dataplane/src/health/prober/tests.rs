@@ -545,7 +545,7 @@ fn a_task_is_small() {
         server: SERVER,
         address: ([127, 0, 0, 1], 80).into(),
         threshold: Threshold::new(dates::now()),
-        schedule: Schedule::new(Instant::now()),
+        schedule: CheckSchedule::new(Instant::now()),
         orders,
         failures: None,
         observations: mpsc::channel(1).0,

@@ -1,4 +1,4 @@
-//! Reading what comes next: into memory that is lent for it, or into a pipe.
+//! Reads the next bytes of a stream: into memory that is lent for it, or into a pipe.
 
 use std::{
     io,
@@ -12,20 +12,20 @@ use crate::{
     http1::Decoder,
 };
 
-/// Bytes that have to come in a row for a pipe to be cheaper than copying them.
+/// The least number of consecutive bytes for which a pipe is cheaper than copying.
 const LEAST_IN_PIPE: u64 = 32 * 1024;
 
-/// Whether what comes next comes fast, as far as the last read tells. Pure.
+/// How fast data is expected to arrive, judged by the last read. Pure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pace {
-    /// The last read took as much as is worth a pipe; or a long body is about to begin.
+    /// The last read returned enough data for a pipe, or a long body is about to begin.
     Fast,
-    /// The last read took less: a stream of short parts, or the begin of something that may be one.
+    /// The last read returned less: the stream consists of short parts, or that is not known yet.
     Slow,
 }
 
 impl Pace {
-    /// Of a body that has not begun.
+    /// The pace to assume for a body that has not begun.
     pub(super) fn of(decoder: &Decoder) -> Self {
         match decoder {
             Decoder::Length(left) if *left >= LEAST_IN_PIPE => Self::Fast,
@@ -38,7 +38,7 @@ impl Pace {
         self == Self::Fast && run >= LEAST_IN_PIPE
     }
 
-    /// So many bytes came into a pipe.
+    /// Learns from a read of `moved` bytes into a pipe.
     pub(super) fn filled_pipe(&mut self, moved: usize) {
         *self = if moved >= SMALL {
             Self::Fast
@@ -47,15 +47,15 @@ impl Pace {
         };
     }
 
-    /// So many bytes came into `buffer`.
+    /// Learns from a read of `read` bytes into `buffer`.
     pub(super) fn filled_buffer(&mut self, buffer: &Buffer, read: usize) {
         let is_fast = buffer.is_full() || read >= SMALL;
         *self = if is_fast { Self::Fast } else { Self::Slow };
     }
 }
 
-/// Reads into `buffer`, which has memory only while there is something in it: who waits costs nothing. It must not be
-/// full: nothing read means that the other side has ended.
+/// Reads into `buffer`, which has memory only while it holds bytes, so a waiting connection costs none. The buffer must not
+/// be full: 0 bytes read mean the end of the stream.
 pub(in crate::proxy) fn poll_fill(
     cx: &mut Context<'_>,
     from: &mut Transport,
@@ -82,7 +82,7 @@ pub(in crate::proxy) fn poll_fill(
     }
 }
 
-/// Fills a pipe, with at most `most` bytes. `None`: there is no pipe, and nothing was read.
+/// Fills a pipe with at most `most` bytes. `None` when no pipe can be lent; then nothing was read.
 pub(super) fn poll_fill_pipe(
     cx: &mut Context<'_>,
     from: &mut Transport,
@@ -106,7 +106,7 @@ pub(super) fn poll_fill_pipe(
     }
 }
 
-/// Whether the system has no splice(2) for a socket, or forbids it.
+/// Whether the system does not support splice(2) for the socket, or forbids it.
 fn cannot_splice(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -114,7 +114,7 @@ fn cannot_splice(error: &io::Error) -> bool {
     )
 }
 
-/// Gives a buffer that was used up more memory.
+/// Gives more memory to a buffer that a read has filled.
 pub(super) fn grow(buffers: &Buffers, buffer: &mut Buffer) {
     if buffer.is_empty() && buffer.capacity() < LARGE {
         buffer.clear();

@@ -1,5 +1,5 @@
-//! A body on its way from one socket to the other: taken out of the framing of the one side, put into that of the
-//! other, and written without being copied. What is long and comes fast passes through a pipe, and never leaves the kernel.
+//! Moves a body from one socket to the other: it is decoded from the framing of one side, framed for the other side, and
+//! written without a copy. Long data that arrives fast goes through a pipe and stays in the kernel.
 
 mod fill;
 mod out;
@@ -30,46 +30,46 @@ pub(super) use fill::poll_fill;
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 const END_AND_LAST_CHUNK: &[u8] = b"\r\n0\r\n\r\n";
 
-/// A head, and the body behind it.
+/// A head and the body that follows it, from one socket to the other.
 #[derive(Debug)]
 pub(super) struct Flow {
     decoder: Decoder,
     /// Whether the body is written in chunks.
     chunked: bool,
     trailers: Trailers,
-    /// Bytes that the body may have.
+    /// The size limit of the body, in bytes.
     limit: u64,
-    /// Whether all of the body is taken, and at most waits to be written.
+    /// Whether all of the body was read and decoded; a part may still wait to be written.
     ended: bool,
-    /// What whoever writes it does behind it.
+    /// Whether the connection to which it is written ends after it.
     cork: Cork,
-    /// What was read into a pipe and not taken yet.
+    /// Data that was read into a pipe and not decoded yet.
     filled: Option<Pipe>,
     out: Out,
     pace: Pace,
-    /// Bytes of the body that were taken.
+    /// Bytes of the body that were decoded.
     taken: u64,
-    /// Bytes of the body that nobody has counted yet.
+    /// Bytes of the body since the last call of [`Flow::take_uncounted`].
     uncounted: u64,
 }
 
-/// How far a flow came without reading.
+/// The result of writing without reading more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Moved {
-    /// All that was read is written.
+    /// Everything that was read is written; more of the body is to come.
     NeedsMore,
-    /// Everything is written.
+    /// The whole message is written.
     Ended,
 }
 
-/// Why a flow does not go on.
+/// Why a flow fails.
 #[derive(Debug)]
 pub(super) enum Stuck {
-    /// What comes in is malformed.
+    /// The framing that was read is malformed.
     Malformed(ChunkDefect),
-    /// More comes in than may.
+    /// The body is longer than its limit.
     TooLarge,
-    /// What goes out is not taken.
+    /// Writing failed.
     Closed,
 }
 
@@ -90,7 +90,7 @@ impl Flow {
         }
     }
 
-    /// The same, of a body that may have so many bytes.
+    /// Limits the body to `limit` bytes.
     pub(super) fn limited_to(self, limit: Option<u64>) -> Self {
         Self {
             limit: limit.unwrap_or(u64::MAX),
@@ -98,7 +98,7 @@ impl Flow {
         }
     }
 
-    /// Nothing comes behind it on its connection: whoever writes it ends that side as soon as it is written.
+    /// Marks the flow as the last on its connection: the write side is shut down as soon as the flow is written.
     pub(super) fn ends_its_connection(&mut self) {
         self.cork = Cork::UntilFinish;
     }
@@ -113,22 +113,22 @@ impl Flow {
         self.out.head_written == 0
     }
 
-    /// Whether all of the body was taken from where it comes from.
+    /// Whether all of the body was read and decoded.
     pub(super) fn is_taken(&self) -> bool {
         self.ended || self.decoder.is_done()
     }
 
-    /// Whether all of it is written.
+    /// Whether head and body are written.
     pub(super) fn is_over(&self, head: &[u8]) -> bool {
         self.ended && self.out.is_empty(head)
     }
 
-    /// Bytes of the body so far.
+    /// Bytes of the body that were decoded so far.
     pub(super) fn taken(&self) -> u64 {
         self.taken
     }
 
-    /// Changes whenever something was taken or written.
+    /// A number that changes whenever something was read or written.
     pub(super) fn progress(&self) -> u64 {
         self.taken + self.out.written()
     }
@@ -138,17 +138,17 @@ impl Flow {
         std::mem::take(&mut self.uncounted)
     }
 
-    /// Writes it all once more: for a flow without a body.
+    /// Starts again from the begin of the head. Only for a flow without a body.
     pub(super) fn rewind(&mut self) {
         self.out.head_written = 0;
     }
 
-    /// A head was written before, on its own, of which this is the rest.
+    /// Skips the first `written` bytes of the head, which were already written.
     pub(super) fn head_is_written_up_to(&mut self, written: usize) {
         self.out.head_written = written;
     }
 
-    /// Writes what `source` holds of the body, behind `head`.
+    /// Writes `head`, and then the part of the body that `source` holds.
     pub(super) fn advance(
         &mut self,
         cx: &mut Context<'_>,
@@ -171,8 +171,8 @@ impl Flow {
         }
     }
 
-    /// Reads what comes next, when all that was read is written: into a pipe where that is cheaper, else into `source`.
-    /// Returns how many bytes came; 0: the other side has ended.
+    /// Reads more, once everything that was read is written: into a pipe where that is cheaper, else into `source`.
+    /// Returns the number of bytes; 0 at the end of the stream.
     pub(super) fn poll_fill(
         &mut self,
         cx: &mut Context<'_>,
@@ -200,7 +200,7 @@ impl Flow {
         Poll::Ready(Ok(read))
     }
 
-    /// The connection that it comes from has ended; whether that is where it ends.
+    /// Handles the end of the connection from which it is read. Returns whether the body ends there.
     pub(super) fn ends_with_connection(&mut self) -> bool {
         if !self.decoder.ends_with_connection() {
             return false;
@@ -210,8 +210,8 @@ impl Flow {
         self.ended
     }
 
-    /// Takes what comes next from the pipe or from `source`, and puts it behind what is written. `false`: there is
-    /// nothing.
+    /// Decodes the next part, from the pipe or from `source`, and queues it for writing. Returns `false` when there is
+    /// nothing to decode.
     fn take(&mut self, source: &mut Buffer) -> Result<bool, Stuck> {
         if let Some(pipe) = self.filled.take() {
             let length = pipe.held();
@@ -232,7 +232,7 @@ impl Flow {
         Ok(true)
     }
 
-    /// So many bytes of data were put.
+    /// Counts `length` bytes of data that were queued.
     fn took(&mut self, length: usize) -> Result<(), Stuck> {
         self.taken += length as u64;
         self.uncounted += length as u64;
@@ -258,7 +258,7 @@ impl Flow {
         Ok(())
     }
 
-    /// What ends the body: `plain`, or that with the trailers in it.
+    /// The end of a chunked body: `plain`, or with the trailers in it.
     fn last(&self, plain: &'static [u8]) -> Result<Cow<'static, [u8]>, ChunkDefect> {
         let trailers = self.decoder.trailers();
         let kept = if trailers.len() > CHUNK_END.len() {

@@ -1,4 +1,4 @@
-//! What of a body waits to be written: parts in a row, of which one may be in a pipe.
+//! The parts of a message that wait to be written, in their order. One of them may be in a pipe.
 
 use std::{
     borrow::Cow,
@@ -14,10 +14,10 @@ use super::super::transport::{Cork, Pipe, Transport};
 use crate::buffer::Buffer;
 
 pub(super) const CHUNK_END: &[u8] = b"\r\n";
-/// A size of 16 hexadecimal digits, and the end of its line.
+/// Length of a chunk size line: 16 hexadecimal digits and CR LF.
 const LONGEST_FRAME: usize = 18;
 
-/// What waits to be written.
+/// The parts that wait to be written.
 #[derive(Debug, Default)]
 pub(super) struct Out {
     /// How much of the head is written.
@@ -30,12 +30,12 @@ pub(super) struct Out {
     pipe: Option<Pipe>,
     suffix: Cow<'static, [u8]>,
     suffix_written: usize,
-    /// Bytes that were written.
+    /// Total bytes written.
     written: u64,
 }
 
 impl Out {
-    /// Whether something can be put behind the head.
+    /// Whether the next part can be queued behind the head.
     pub(super) fn is_free(&self) -> bool {
         self.frame_left.is_empty()
             && self.data.is_empty()
@@ -167,7 +167,7 @@ impl Out {
     }
 }
 
-/// Parts that are so short together are copied into one: for the kernel, a list of them is more work than a copy.
+/// Parts with up to this many bytes together are copied into one: a vectored write costs the kernel more than the copy.
 const SHORT: usize = 2048;
 
 fn poll_write_parts(

@@ -26,7 +26,7 @@ enum End {
     TooLarge,
 }
 
-/// What came of a flow.
+/// The result of a flow.
 struct Passed {
     end: End,
     bytes: Vec<u8>,
@@ -71,7 +71,7 @@ async fn drive(
     .await
 }
 
-/// Sends `wire` through `flow` in parts of many sizes, to a reader that is sometimes slower.
+/// Sends `wire` through `flow` in parts of many sizes, to a reader that is sometimes slow.
 async fn passed(mut flow: Flow, wire: &[u8], pipes: &Rc<Pipes>) -> Passed {
     let (mut from, mut origin) = connection().await;
     let (mut to, mut client) = connection().await;
@@ -115,7 +115,7 @@ async fn passed(mut flow: Flow, wire: &[u8], pipes: &Rc<Pipes>) -> Passed {
     }
 }
 
-/// The body of what was written behind [`HEAD`], taken out of its chunks.
+/// The decoded body of a written message that begins with [`HEAD`].
 fn unchunked(written: &[u8]) -> Vec<u8> {
     let mut buffer = Buffer::holding(written.strip_prefix(HEAD).unwrap());
     let mut decoder = Decoder::from(Framing::Chunked);
@@ -240,7 +240,7 @@ async fn a_limit_holds_for_what_passes_through_pipes() {
     assert_eq!(pipes.open(), 0, "the pipe held bytes of the body");
 }
 
-/// The end of a body may come when the memory that its data was in is lent to somebody else.
+/// The end of a body may arrive when the memory that held its data is already lent to another stream.
 #[tokio::test]
 async fn the_last_chunk_may_come_long_after_the_data() {
     let (mut from, mut origin) = connection().await;

@@ -1,4 +1,4 @@
-//! Who the client is, when requests come from a proxy. Pure.
+//! Finds the client's address when requests come through trusted proxies. Pure.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use super::forwarded::each_for;
 use crate::http1::{Field, Known};
 
-/// Where a client is, as a proxy tells it: most proxies tell no port.
+/// The address of a client as a proxy names it. Most proxies name no port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::proxy) struct ClientAddress {
     pub(in crate::proxy) ip: IpAddr,
@@ -24,10 +24,10 @@ impl From<SocketAddr> for ClientAddress {
 }
 
 /// The client of a request that a trusted proxy sent: the last address in X-Forwarded-For that is not of a trusted
-/// proxy. What stands before it was told by somebody who is not trusted. `None`: nothing tells it.
+/// proxy. Addresses before it come from an untrusted peer. `None` when no field names the client.
 ///
-/// Where the proxies wrote no X-Forwarded-For, Forwarded counts. Not where they wrote both: a proxy that knows only the
-/// first passes on whatever its client put into the second.
+/// Forwarded is used only if there is no X-Forwarded-For: a proxy that writes only X-Forwarded-For forwards a Forwarded
+/// field that its client wrote.
 pub(super) fn forwarded_client(
     head: &[u8],
     fields: &[Field],
@@ -52,8 +52,8 @@ pub(super) fn forwarded_client(
     last_untrusted(nodes.into_iter().rev(), trusted)
 }
 
-/// The first of `nodes`, which begin with the last one, that is not trusted; the one before it when it is not an
-/// address (`unknown`, `_hidden`).
+/// The first of `nodes`, given in reverse order, that is not trusted. If that one is not an address (`unknown`, `_hidden`),
+/// the node before it.
 fn last_untrusted(
     nodes: impl Iterator<Item = Option<ClientAddress>>,
     trusted: &[IpNet],
@@ -69,7 +69,7 @@ fn last_untrusted(
     client
 }
 
-/// `192.0.2.1`, `192.0.2.1:80`, `[2001:db8::1]`, `[2001:db8::1]:80`, and `2001:db8::1` as X-Forwarded-For has it. A port
+/// `192.0.2.1`, `192.0.2.1:80`, `[2001:db8::1]`, `[2001:db8::1]:80`, and `2001:db8::1` in X-Forwarded-For. A port
 /// that is not a number (RFC 7239, section 6.3) is left out.
 fn parse_node(node: &[u8]) -> Option<ClientAddress> {
     let node = std::str::from_utf8(node).ok()?;

@@ -2,11 +2,11 @@
 
 use crate::http1::token_length;
 
-/// The parameters that RFC 7239 defines; none may be in an element twice. Extensions are not looked at.
+/// The parameters that RFC 7239 defines; none may be in an element twice. Extensions are ignored.
 const PARAMETERS: [&[u8]; 4] = [b"for", b"by", b"host", b"proto"];
 
-/// Whether `value`, of one field line, is a list of elements. White space around `;` is accepted as well: it has one
-/// meaning, and there are proxies that write it.
+/// Whether `value`, of one field line, is a list of elements. White space around `;` is accepted, because some
+/// proxies write it and it has only one meaning.
 pub(super) fn is_forwarded(value: &[u8]) -> bool {
     each_for(value, |_| {}).is_some()
 }
@@ -32,17 +32,17 @@ pub(super) fn each_for<'v>(value: &'v [u8], mut each: impl FnMut(Option<&'v [u8]
 struct Element<'v> {
     /// The value of `for`.
     node: Option<&'v [u8]>,
-    /// It has no parameter, which a list may contain (RFC 9110, section 5.6.1).
+    /// An empty element, which a list may contain (RFC 9110, section 5.6.1).
     is_empty: bool,
 }
 
-/// What is left of a value.
+/// The rest of a value.
 struct Cursor<'v> {
     rest: &'v [u8],
 }
 
 impl<'v> Cursor<'v> {
-    /// Takes an element, up to the comma behind it or to the end. `None`: it is malformed.
+    /// Takes an element, up to the comma behind it or to the end. `None` when it is malformed.
     fn element(&mut self) -> Option<Element<'v>> {
         let mut element = Element {
             node: None,
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_malformed_has_no_element() {
+    fn malformed_values_have_no_elements() {
         for value in [
             "a",
             "for",

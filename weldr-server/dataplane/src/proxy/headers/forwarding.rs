@@ -1,4 +1,4 @@
-//! The fields that tell a server whose request it is: `X-Forwarded-…` and `Forwarded` (RFC 7239).
+//! The fields that tell a server who the client is: `X-Forwarded-…` and `Forwarded` (RFC 7239).
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -20,25 +20,25 @@ const LONGEST_IPV4: usize = 15;
 /// The other end of a client's connection.
 #[derive(Debug)]
 pub(in crate::proxy) struct Peer {
-    /// Where it is.
+    /// Its address.
     pub(in crate::proxy) address: SocketAddr,
-    /// As `X-Forwarded-For` has it.
+    /// Its address in the form of `X-Forwarded-For`.
     ip: Vec<u8>,
-    /// What is around that in `Forwarded`.
+    /// The text around the address in `Forwarded`.
     quotes: (&'static [u8], &'static [u8]),
     treatment: Treatment,
     /// Whether it is in a network of trusted proxies.
     is_trusted: bool,
 }
 
-/// What becomes of the fields in which a peer tells who the client is: those of [`Known::is_of_proxies`].
+/// How the fields of [`Known::is_of_proxies`] are handled, in which a peer tells who the client is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Treatment {
-    /// They are passed on, and the peer is added.
+    /// They are forwarded, and the peer is added.
     Append,
-    /// They are dropped, because a peer that is not trusted could claim to be anybody, and some are written anew.
+    /// They are dropped, because an untrusted peer could name any client, and some are written anew.
     Replace,
-    /// They are passed on, and nothing is added.
+    /// They are forwarded, and nothing is added.
     Pass,
 }
 
@@ -70,7 +70,7 @@ impl Peer {
         }
     }
 
-    /// The client that a request of this peer comes from, where the peer is a trusted proxy and tells it.
+    /// The client of a request, if this peer is a trusted proxy and names the client.
     pub(in crate::proxy) fn client(
         &self,
         head: &[u8],
@@ -85,8 +85,8 @@ impl Peer {
 
     /// Whether the line of a field is not copied: the field is written anew, or dropped.
     ///
-    /// The twin of a name is dropped from trusted peers as well: a proxy that does not read it as the name passes on
-    /// whatever its client wrote.
+    /// A name with `_` in the place of `-` is dropped for trusted peers too: a proxy that does not treat it as the same
+    /// field forwards what its client wrote.
     pub(super) fn replaces(&self, known: Known) -> bool {
         match known {
             Known::XForwardedFor | Known::Forwarded | Known::ProxyClaimTwin => {
@@ -151,7 +151,7 @@ impl Peer {
     }
 }
 
-/// Whether an element can be appended to the lines of `Forwarded`: behind an open quote, it would be a part of a value.
+/// Whether an element can be appended to the lines of `Forwarded`: after an unclosed quote, the element would become a part of a value.
 fn is_well_formed(head: &[u8], fields: &[Field]) -> bool {
     fields
         .iter()

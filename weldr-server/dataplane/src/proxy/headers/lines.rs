@@ -1,8 +1,8 @@
-//! Copying the lines of a head, and leaving some out.
+//! Copies the lines of a head, without some of them.
 
 use crate::http1::{Field, Known, Version, elements};
 
-/// Appends to `out` the lines of `fields` that are to be `kept`; neighbours in one piece.
+/// Appends to `out` the lines of `fields` for which `kept` is true. Adjacent lines are copied at once.
 pub(super) fn copy_lines(
     out: &mut Vec<u8>,
     head: &[u8],
@@ -34,8 +34,8 @@ pub(super) fn write_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
 
 /// Appends a list field: the elements that its lines in `fields` have, and `last`.
 ///
-/// `begin` is its name with the colon and the space, and `last` ends with the end of the line: few parts are written
-/// faster than many.
+/// `begin` is the name with the colon and the space, and `last` includes the end of the line: appending few parts is faster
+/// than appending many.
 pub(super) fn write_list(
     out: &mut Vec<u8>,
     begin: &[u8],
@@ -57,13 +57,13 @@ pub(super) fn write_list(
     }
 }
 
-/// What the Connection fields of a message say.
+/// The options of the Connection fields of a message.
 #[derive(Debug, Default)]
 pub(in crate::proxy) struct ConnectionOptions<'h> {
     pub(super) close: bool,
     pub(super) keep_alive: bool,
     pub(super) upgrade: bool,
-    /// Fields that end here because they are named; most messages name none.
+    /// The fields that Connection names, which are not forwarded; most messages name none.
     named: Vec<&'h [u8]>,
 }
 
@@ -88,14 +88,15 @@ impl<'h> ConnectionOptions<'h> {
         options
     }
 
-    /// Whether a message of this version with them ends its connection; HTTP/1.0 has to say that it stays.
+    /// Whether the connection closes after a message of this version with these options; HTTP/1.0 needs `keep-alive` to
+    /// persist.
     pub(in crate::proxy) fn end_connection(&self, version: Version) -> bool {
         self.close || (version == Version::Http10 && !self.keep_alive)
     }
 
     /// Whether `field` is about this connection only. Framing and Host never are, whatever Connection names, because
-    /// they say what the message means; nor is what proxies tell a server of the client, which a client could take away
-    /// by naming it (RFC 9110, section 7.6.1).
+    /// they define the message. Nor are the fields in which a proxy names the client: a client could remove them by naming
+    /// them in Connection (RFC 9110, section 7.6.1).
     pub(super) fn ends_here(&self, head: &[u8], field: &Field) -> bool {
         match field.known {
             Known::Connection

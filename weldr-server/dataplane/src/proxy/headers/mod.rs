@@ -1,8 +1,8 @@
-//! What changes in a head on its way through. Pure.
+//! Rewrites heads between client and server. Pure.
 //!
-//! RFC 9110, section 7.6: an intermediary removes the fields that are about one connection only, says in `Via` that it
-//! was there, and passes the rest on as it came. So lines are copied, not rebuilt: names keep their case, values their
-//! bytes, and fields their order.
+//! RFC 9110, section 7.6: an intermediary removes the fields that concern one connection only, adds itself to `Via`,
+//! and forwards the rest unchanged. So lines are copied, not rebuilt: the case of names, the bytes of values and the order
+//! of fields stay.
 
 mod client;
 mod forwarded;

@@ -1,4 +1,4 @@
-//! The head of a server's response, as the client gets it.
+//! Rewrites the head of a server's response for the client.
 
 use super::{
     lines::{ConnectionOptions, copy_lines, write_field},
@@ -10,24 +10,24 @@ use crate::{
     proxy::text::write_decimal,
 };
 
-/// Who says in `Via` that it passed a response on: which node it was is for servers to know.
+/// The name in the `Via` field of responses. Only servers learn the pseudonym of the node.
 const NAME: &[u8] = Pseudonym::PRODUCT.as_bytes();
 
 /// How the body of a response is framed for the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::proxy) enum ClientFraming {
-    /// No body, and nothing about one.
+    /// The response has no body and no framing fields.
     None,
-    /// By the Content-Length that the server gave, if it gave one.
+    /// The server's Content-Length is forwarded, if there is one.
     AsGiven,
-    /// In chunks.
+    /// The chunked transfer coding.
     Chunked,
-    /// By the end of the connection: a client of HTTP/1.0 knows no chunks.
+    /// The end of the connection: an HTTP/1.0 client does not know the chunked coding.
     UntilClose,
 }
 
 impl ClientFraming {
-    /// Of a response with this status, to a request that was HEAD or not, to a client of this version.
+    /// The framing of a response with this status, to a request that was HEAD or not, to a client of this version.
     pub(in crate::proxy) fn of(
         framing: ResponseFraming,
         status: u16,
@@ -35,7 +35,7 @@ impl ClientFraming {
         client: Version,
     ) -> Self {
         match framing {
-            // RFC 9110, section 8.6: neither says anything about a length, whatever was asked.
+            // RFC 9110, section 8.6: neither has a Content-Length, whatever the method was.
             ResponseFraming::None { .. } if status < 200 || status == 204 => Self::None,
             ResponseFraming::None { .. } if to_head || status == 304 => Self::AsGiven,
             ResponseFraming::None { .. } => Self::None,
@@ -48,19 +48,19 @@ impl ClientFraming {
     }
 }
 
-/// What decides how a head is written.
+/// The parameters for rewriting the head of a response.
 #[derive(Debug)]
 pub(in crate::proxy) struct ResponseRewrite<'a> {
-    /// What the server's Connection fields say.
+    /// The options of the server's Connection fields.
     pub(in crate::proxy) options: &'a ConnectionOptions<'a>,
     pub(in crate::proxy) framing: ClientFraming,
-    /// The client's version.
+    /// The HTTP version of the client.
     pub(in crate::proxy) client: Version,
-    /// Whether the connection ends with this response.
+    /// Whether the client connection closes after this response.
     pub(in crate::proxy) close: bool,
     /// Whether the connection becomes a tunnel.
     pub(in crate::proxy) switches: bool,
-    /// Now, for a response without a date: RFC 9110, section 6.6.1.
+    /// The current date, for a response without a Date field: RFC 9110, section 6.6.1.
     pub(in crate::proxy) date: Option<&'a [u8]>,
 }
 
@@ -109,7 +109,7 @@ fn connection_option(upgrade: bool, how: &ResponseRewrite<'_>) -> Option<&'stati
     }
 }
 
-/// Appends the head of a 1xx response to `out`. It has no body, so it says nothing about one.
+/// Appends the head of a 1xx response to `out`. It has no body, so framing fields are left out.
 pub(in crate::proxy) fn write_interim(
     out: &mut Vec<u8>,
     head: &[u8],
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn end_to_end_fields_pass_as_they_came() {
+    fn end_to_end_fields_are_forwarded_unchanged() {
         let raw = "HTTP/1.0 200 Fine\r\nSet-Cookie: a=1\r\nConnection: close, X-Hop\r\nX-Hop: 1\r\nsEt-cookie:b=2\r\n\
                       Content-Length: 3\r\nKeep-Alive: timeout=5\r\nVia: 1.0 a\r\nDate: then\r\n\r\n";
         assert_eq!(
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn the_framing_is_ours() {
+    fn the_framing_is_written_anew() {
         let raw = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: x\r\nDate: d\r\n\r\n";
         let chunked = written(raw, ClientFraming::Chunked, Version::Http11, true);
         assert!(chunked.contains("Trailer: x\r\n"), "{chunked}");
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_is_said_only_where_it_is_true() {
+    fn a_content_length_is_forwarded_only_where_it_is_true() {
         let raw = "HTTP/1.1 204 \r\nContent-Length: 3\r\n\r\n";
         assert_eq!(
             written(raw, ClientFraming::None, Version::Http11, false),
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn an_upgrade_is_passed_on_where_it_means_something() {
+    fn an_upgrade_is_forwarded_with_101_and_426_only() {
         for (status, passed) in [(101, true), (426, true), (200, false)] {
             let raw =
                 format!("HTTP/1.1 {status} a\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n");

@@ -1,10 +1,10 @@
-//! The ids that a request can be followed by: `X-Request-Id` and `traceparent` (W3C Trace Context, level 1).
+//! The ids by which a request can be traced: `X-Request-Id` and `traceparent` (W3C Trace Context, level 1).
 
 use std::ops::Range;
 
 use crate::http1::Span;
 
-/// The ids for a request that has none; both from one number, so that logs of both kinds meet.
+/// The ids for a request that has none; both made from one number, so that logs with either id can be matched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::proxy) struct Ids {
     trace: u128,
@@ -12,7 +12,7 @@ pub(in crate::proxy) struct Ids {
 }
 
 impl Ids {
-    /// Made of random numbers; zero is not an id.
+    /// Makes the ids from random numbers; zero is not a valid id.
     pub(in crate::proxy) fn new(trace: u128, parent: u64) -> Self {
         Self {
             trace: trace.max(1),
@@ -20,7 +20,7 @@ impl Ids {
         }
     }
 
-    /// Appends the field `X-Request-Id`, and gives where its value is.
+    /// Appends the field `X-Request-Id`, and returns the span of its value.
     pub(super) fn write_request_id(&self, out: &mut Vec<u8>) -> Span {
         const ID: Range<usize> = 14..46;
         let place = out.len();
@@ -67,7 +67,7 @@ pub(super) fn is_request_id(value: &[u8]) -> bool {
     (1..=128).contains(&value.len()) && value.iter().all(u8::is_ascii_graphic)
 }
 
-/// `version "-" trace-id "-" parent-id "-" flags`; a later version may say more behind them.
+/// `version "-" trace-id "-" parent-id "-" flags`; a later version may have more after them.
 pub(super) fn is_traceparent(value: &[u8]) -> bool {
     const LENGTH: usize = 55;
     let Some((known, more)) = value.split_at_checked(LENGTH) else {
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_made_is_valid() {
+    fn generated_ids_are_valid() {
         for (trace, parent) in [
             (0, 0),
             (u128::MAX, u64::MAX),
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn other_traceparents_are_not_passed_on() {
+    fn invalid_traceparents_are_replaced() {
         let valid = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         assert!(is_traceparent(valid.as_bytes()));
         assert!(is_traceparent(valid.replacen("00", "01", 1).as_bytes()));

@@ -1,4 +1,4 @@
-//! `Via`, and the loops that it shows: RFC 9110, section 7.6.3. Pure.
+//! The `Via` field, and detecting loops with it: RFC 9110, section 7.6.3. Pure.
 
 use super::{lines::write_list, refusal::Refusal};
 use crate::{
@@ -6,10 +6,11 @@ use crate::{
     policy::Pseudonym,
 };
 
-/// How many nodes a request may have been through. A loop that takes away or renames the pseudonyms in Via ends here.
+/// The maximum number of Weldr nodes in the Via fields of a request. It also ends a loop through a proxy that changes or
+/// removes pseudonyms.
 const MOST_NODES: usize = 10;
 
-/// Appends Via, of a message that was received in this version, with `name` as the last recipient.
+/// Appends the Via field of a message that was received in this version, with `name` as the last recipient.
 pub(super) fn write_via(
     out: &mut Vec<u8>,
     head: &[u8],
@@ -31,7 +32,7 @@ pub(super) fn write_via(
     );
 }
 
-/// Refuses a request that has been through this node, which is called `own`, or through too many others.
+/// Refuses a request that has been through this node, whose pseudonym is `own`, or through too many nodes.
 pub(super) fn refuse_loop(head: &[u8], fields: &[Field], own: &Pseudonym) -> Result<(), Refusal> {
     let mut nodes = 0;
     for field in fields.iter().filter(|field| field.known == Known::Via) {
@@ -50,7 +51,7 @@ pub(super) fn refuse_loop(head: &[u8], fields: &[Field], own: &Pseudonym) -> Res
 }
 
 /// The host or pseudonym in `received-protocol RWS received-by [ RWS comment ]`. A comma in a comment makes a piece of
-/// the comment an element, which names nobody or somebody who wrote into the comment.
+/// the comment an element, which can at most hide a name or add one that the comment contains.
 fn received_by(element: &[u8]) -> Option<&[u8]> {
     let mut words = element
         .split(|byte| matches!(byte, b' ' | b'\t'))
@@ -58,7 +59,7 @@ fn received_by(element: &[u8]) -> Option<&[u8]> {
     words.nth(1)
 }
 
-/// Whether `name` is the pseudonym of a node, whichever.
+/// Whether `name` is the pseudonym of any Weldr node.
 fn is_node(name: &[u8]) -> bool {
     let product = Pseudonym::PRODUCT.as_bytes();
     let Some((begin, rest)) = name.split_at_checked(product.len()) else {
@@ -84,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_was_here_is_known_again() {
+    fn a_request_that_was_at_this_node_is_refused() {
         for lines in [
             "Via: 1.1 weldr-1a2b3c4d\r\n",
             "Via: 1.0 a, HTTP/1.1 \t WELDR-1A2B3C4D (a, b), 1.1 c\r\n",
@@ -105,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_does_not_go_through_nodes_without_end() {
+    fn the_number_of_nodes_is_limited() {
         let through = |nodes: usize| {
             let line = |node| format!("Via: 1.1 weldr-{node:08x}, 1.1 varnish, 1.1 weldrs\r\n");
             (0..nodes).map(line).collect::<String>()

@@ -1,4 +1,4 @@
-//! A connection that has changed its protocol: bytes pass both ways, and mean nothing here.
+//! A connection that has changed its protocol: bytes are forwarded both ways without being interpreted.
 
 use std::{
     future::poll_fn,
@@ -20,11 +20,12 @@ use crate::{
     http1::{Decoder, Strictness},
 };
 
-/// Bytes of no meaning have no head before them.
+/// A tunnel has no head.
 const NO_HEAD: &[u8] = b"";
 
-/// Passes bytes both ways until both sides have ended, one of them fails, nothing moves for too long, or the server is
-/// taken away. What either side sent ahead goes first. The end of one side is told to the other, which may go on.
+/// Forwards bytes both ways until both sides have ended, one of them fails, nothing moves for the tunnel idle timeout, or
+/// the server is removed. Bytes that either side sent before are forwarded first. The end of one side is passed to the
+/// other, which may go on sending.
 pub(super) async fn run(
     context: &WorkerContext,
     client: &mut Client,
@@ -75,7 +76,7 @@ pub(super) async fn run(
 #[derive(Debug)]
 struct Direction {
     flow: Flow,
-    /// Whether the end was passed on.
+    /// Whether the end of the stream was passed to the other side.
     closed: bool,
 }
 

@@ -1,8 +1,8 @@
-//! How slowly a client may send the body of its request. Pure.
+//! Enforces the minimum rate at which a client sends the body of a request. Pure.
 
 use std::time::Duration;
 
-/// How long the client has been waited for in total.
+/// The total time spent waiting for the client.
 #[derive(Debug, Default)]
 pub(super) struct ClientWait {
     waited: Duration,
@@ -10,21 +10,21 @@ pub(super) struct ClientWait {
 }
 
 impl ClientWait {
-    /// The client is waited for from `now` on: [`running`](crate::proxy::deadline::Deadline::running) of its deadline, so
-    /// that a client is not to blame for time in which this process did not run.
+    /// Starts to wait at `now`: the time [`running`](crate::proxy::deadline::Deadline::running) of its deadline, so
+    /// that time in which this process did not run does not count against the client.
     pub(super) fn start(&mut self, now: Duration) {
         self.since = Some(now);
     }
 
-    /// It has sent something.
+    /// Stops to wait: the client has sent bytes.
     pub(super) fn stop(&mut self, now: Duration) {
         if let Some(since) = self.since.take() {
             self.waited += now.saturating_sub(since);
         }
     }
 
-    /// How long the client may be waited for until its next part: it has `grace`, and what its bytes take at
-    /// `min_rate` bytes a second. 0 asks for nothing.
+    /// How long to wait for the next bytes: `grace`, and the time that the bytes so far take at `min_rate` bytes a second,
+    /// less the time waited. A rate of 0 requires no minimum.
     pub(super) fn left(&self, bytes: u64, grace: Duration, min_rate: u64) -> Duration {
         match bytes.checked_div(min_rate) {
             None => Duration::MAX,
@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_waited_for_adds_up() {
+    fn waits_add_up() {
         let second = Duration::from_secs(1);
         let mut wait = ClientWait::default();
         for (begin, end) in [(5, 6), (6, 6), (9, 11)] {

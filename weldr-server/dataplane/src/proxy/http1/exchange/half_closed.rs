@@ -1,8 +1,7 @@
 //! Whether a client that has ended its side of the connection is still there.
 //!
-//! The end looks the same whether the client has only finished sending or has gone away. A program that pipes a request
-//! into a socket and closes its side wants the response; a browser that was closed does not, and the server should stop
-//! working on it.
+//! The end of the client's stream looks the same in both cases: a client that has finished sending and waits for the
+//! response, and a client that is gone, for which the server should stop working.
 
 use std::{rc::Rc, task::Context, time::Duration};
 
@@ -32,7 +31,7 @@ pub(super) struct HalfClosed {
 }
 
 impl HalfClosed {
-    /// From now on.
+    /// Starts to watch now.
     pub(super) fn new(deadlines: &Rc<Deadlines>) -> Self {
         let deadline = deadlines.register();
         deadline.arm(GRACE);
@@ -74,10 +73,10 @@ impl HalfClosed {
     }
 }
 
-/// How far the response is.
+/// How much of the response has passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ResponseState {
-    /// No head has come. HTTP/1.0 has no interim responses, so such a client cannot be probed.
+    /// No head has arrived. HTTP/1.0 has no interim responses, so such a client cannot be probed.
     Awaited {
         can_be_probed: bool,
     },

@@ -38,7 +38,7 @@ impl Exchange<'_> {
         Ok(Poll::Ready(()))
     }
 
-    /// Takes a head from what the server sent; false when it is not all there.
+    /// Takes a head from the bytes of the server. Returns false when the head is incomplete.
     pub(super) fn take_head(&mut self) -> Result<bool, ProxyError> {
         let limits = self.context.head_limits();
         let filled = self.server.buffer.filled();
@@ -171,7 +171,7 @@ fn take_interim(
     if response.interims > MOST_INTERIM {
         return Err(ResponseDefect::TooManyInterim);
     }
-    // RFC 9110, section 15.2: HTTP/1.0 has none.
+    // RFC 9110, section 15.2: HTTP/1.0 has no interim responses.
     if client == Version::Http11 {
         write_interim(&mut response.head, head, line, fields);
     }

@@ -37,7 +37,7 @@ pub(super) use response::{Behind, Response};
 /// registration, and most responses are complete before a client would give up.
 const UNWATCHED: Duration = Duration::from_millis(50);
 
-/// A request under way to one server.
+/// A request and its response on one connection to a server.
 pub(super) struct Exchange<'a> {
     context: &'a WorkerContext,
     client: &'a mut Client,
@@ -48,7 +48,7 @@ pub(super) struct Exchange<'a> {
     response: &'a mut Response,
     /// How the response is read.
     strictness: Strictness,
-    /// Whether the server no longer takes the request. It may have responded all the same.
+    /// Whether the server no longer reads the request. It may still have sent a response.
     refused: bool,
     /// The write of the head that comes next: the request's, then the response's.
     deferred: DeferredWrite,
@@ -82,7 +82,7 @@ enum Watch {
     On,
 }
 
-/// What an exchange is made of.
+/// The parameters of an exchange.
 pub(super) struct ExchangeParts<'a> {
     pub(super) context: &'a WorkerContext,
     pub(super) client: &'a mut Client,
@@ -126,7 +126,7 @@ impl<'a> Exchange<'a> {
 
     /// Ready when the whole response is written to the client, or the exchange has failed.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ProxyError>> {
-        // A deferred write is polled again at once: nothing need wake it, and no deadline matters.
+        // A deferred write is polled again at once, without a wakeup or a deadline.
         ready!(self.deferred.poll(cx, &self.context.batching));
         let before = self.progress();
         let mut waits = self.poll_upload(cx)?;
@@ -183,7 +183,7 @@ impl<'a> Exchange<'a> {
                     return Err(Refusal::BodyTooLarge { limit }.into());
                 }
                 Poll::Ready(Err(Stuck::Closed)) => {
-                    // A response may be here already. It is read, and says how the exchange ends.
+                    // A response may have arrived already. Reading it decides how the exchange ends.
                     self.refused = true;
                     return Ok(None);
                 }
@@ -226,7 +226,7 @@ impl<'a> Exchange<'a> {
                     Poll::Ready(Err(Stuck::Malformed(defect))) => {
                         return Err(self.invalid(ResponseDefect::Chunks(defect)));
                     }
-                    // The response of a server has no limit.
+                    // The body of a response has no size limit.
                     Poll::Ready(Err(Stuck::Closed | Stuck::TooLarge)) => {
                         return Err(ProxyError::ClientGone);
                     }
@@ -255,7 +255,7 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// The server sends no more: the end of the response, where that is how it ends.
+    /// Handles the end of the server's stream, which may be the end of the response body.
     fn server_ended(&mut self, error: io::Error) -> Result<(), ProxyError> {
         self.response.server_keeps = false;
         let body = self.response.body.as_mut();
@@ -270,7 +270,7 @@ impl<'a> Exchange<'a> {
         if self.response.is_here() {
             return ProxyError::Truncated { server, source };
         }
-        // A head that was begun is not a response that never came: the server has acted on the request.
+        // A part of a head shows that the server has acted on the request, so this is not a missing response.
         if !self.server.buffer.is_empty() || self.response.interims > 0 {
             return ProxyError::Truncated { server, source };
         }
@@ -322,7 +322,7 @@ impl<'a> Exchange<'a> {
             Poll::Ready(Ok(0)) => {
                 self.client.half_closed = true;
                 let mut half_closed = HalfClosed::new(&self.context.deadlines);
-                // Nothing is known yet; this poll registers the task.
+                // Not polled before; this poll registers the task.
                 let state = ResponseState::Moved;
                 half_closed.poll(cx, &self.client.transport, state)?;
                 self.half_closed = Some(half_closed);
@@ -332,7 +332,7 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// Whether what the client sends now is no longer a part of the request.
+    /// Whether bytes that the client sends now are no longer a part of the request.
     fn may_watch(&self) -> bool {
         self.upload.is_taken() || self.refused
     }
@@ -345,7 +345,7 @@ impl<'a> Exchange<'a> {
         }
         self.waits = Some(waits);
         match waits {
-            // Interim responses are no reason to wait longer for the real one.
+            // Interim responses do not extend the wait for the final response.
             Waits::Head if changed => self.arm_for(timeouts.response_header),
             Waits::ServerTakes | Waits::ServerSends | Waits::ClientTakes if changed || moved => {
                 self.arm_for(timeouts.stream_idle);
@@ -387,7 +387,7 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// The status of the response, once there is one, and when it came.
+    /// The status of the response and when it arrived, once there is one.
     pub(super) fn response_started(&self) -> Option<(u16, Instant)> {
         Some((self.response.status, self.response.first_byte?))
     }
@@ -402,7 +402,7 @@ impl<'a> Exchange<'a> {
     }
 }
 
-/// How far a response came.
+/// How much of a response has passed.
 enum Progressed {
     Done,
     /// The head is not written yet: other tasks read first.

@@ -1,10 +1,10 @@
-//! The response to a request, as far as it has come.
+//! The state of a response while it is received.
 
 use std::time::Instant;
 
 use crate::proxy::flow::Flow;
 
-/// What is known of a response.
+/// The state of a response.
 #[derive(Debug, Default)]
 pub(in crate::proxy) struct Response {
     /// What the client gets before the body: interim responses, and the head.
@@ -15,20 +15,20 @@ pub(in crate::proxy) struct Response {
     /// Bytes that were searched for the end of a head.
     pub(super) searched: usize,
     pub(super) body: Option<Flow>,
-    /// 0 until there is one.
+    /// The status; 0 until the head is complete.
     pub(in crate::proxy) status: u16,
-    /// When the head was here.
+    /// When the head was complete.
     pub(in crate::proxy) first_byte: Option<Instant>,
-    /// Whether the server keeps the connection, and nothing is odd about it.
+    /// Whether the connection to the server can carry another request.
     pub(in crate::proxy) server_keeps: bool,
     /// Whether the client was told that its connection ends.
     pub(in crate::proxy) closes: bool,
-    /// What comes behind the head.
+    /// What follows the head.
     pub(in crate::proxy) behind: Behind,
 }
 
 impl Response {
-    /// None yet. `head`: where it is written to.
+    /// No response yet. `head` is the buffer for its head.
     pub(in crate::proxy) fn new(mut head: Vec<u8>) -> Self {
         head.clear();
         Self {
@@ -37,7 +37,7 @@ impl Response {
         }
     }
 
-    /// Whether the head of the server's response is here.
+    /// Whether the head of the server's response is complete.
     pub(super) fn is_here(&self) -> bool {
         self.body.is_some()
     }
@@ -59,7 +59,7 @@ impl Response {
     }
 }
 
-/// What comes behind the head of a response.
+/// What follows the head of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(in crate::proxy) enum Behind {
     /// A body whose end is marked, or none.

@@ -1,32 +1,32 @@
-//! What becomes of a client connection after a response. Pure.
+//! Decides how a client connection continues or closes after a response. Pure.
 
 use crate::proxy::outcome::RequestOutcome;
 
-/// What becomes of a client connection after a response.
+/// How a client connection continues or closes after a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum After {
     /// It is kept for the next request.
     Keep,
     /// It is closed so that the client receives all that was written.
     Close,
-    /// The same, for a client that has said that it sends no more requests (RFC 9112, section 9.6).
+    /// The same, for a client that has announced that it sends no more requests (RFC 9112, section 9.6).
     CloseAtClientsWish,
-    /// It is closed at once: the response broke off, or nobody is there to read it.
+    /// It is closed at once: the response was broken off, or the client is gone.
     Cut,
     /// It is reset. A plain close would look like the end of a response that ends with its connection.
     Reset,
 }
 
-/// What decides about persistence besides the outcome.
+/// The facts that decide about persistence, besides the outcome.
 #[derive(Debug, Clone, Copy)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "independent facts about one exchange"
 )]
 pub(super) struct Exchanged {
-    /// Whether the client keeps its connection, and the request was preceded by nothing that forbids it.
+    /// Whether the request allows the connection to persist.
     pub(super) client_keeps: bool,
-    /// Whether the whole request was read: only then is it known where the next one begins.
+    /// Whether the whole request was read: otherwise the begin of the next request is unknown.
     pub(super) request_is_read: bool,
     /// Whether the response said that the connection closes.
     pub(super) said_close: bool,
@@ -41,7 +41,7 @@ impl Exchanged {
     }
 }
 
-/// What becomes of the connection after a request with this outcome. `None`: a local reply decides.
+/// Decides what to do with the connection after a request with this outcome. `None` when a local reply decides.
 pub(super) fn after(outcome: &RequestOutcome, exchanged: Exchanged) -> Option<After> {
     Some(match outcome {
         RequestOutcome::Failed(_) => return None,
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_local_reply_decides_for_itself() {
+    fn a_failed_request_leaves_the_decision_to_the_local_reply() {
         let failed = RequestOutcome::Failed(ProxyError::HeadTimeout);
         assert_eq!(after(&failed, KEPT), None);
     }

@@ -84,7 +84,7 @@ impl<'a> Http1Attempt<'a> {
         (outcome, exchanged)
     }
 
-    /// Keeps the connection for another request, when both messages on it have ended.
+    /// Keeps the connection for another request, if both messages on it are complete.
     fn release(&self, mut connection: Connection, attempt: &AttemptTally<'_>) {
         let nothing_follows = connection.buffer.is_empty();
         self.context.buffers.take_back(&mut connection.buffer);

@@ -13,13 +13,13 @@ use super::after::After;
 /// How long a client that still sends may pause while its bytes are read and dropped.
 const MAX_PAUSE: Duration = Duration::from_secs(5);
 
-/// Prepares the connection for being closed in the way that `after` says.
+/// Prepares the connection for being closed as `after` requires.
 pub(super) async fn close(context: &WorkerContext, client: &mut Client, after: After) {
     match after {
         After::Close | After::CloseAtClientsWish => {
             // The last bytes of the response wait for this.
             let ended = client.transport.finish();
-            // Whatever the client still sends would reset the connection, and the response would be lost.
+            // Unread bytes from the client would reset the connection, and the response would be lost.
             let may_send = after == After::Close || client.has_sent_more();
             if ended.is_ok() && may_send && !client.half_closed {
                 linger(context, client).await;

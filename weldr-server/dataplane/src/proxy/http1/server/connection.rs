@@ -1,7 +1,7 @@
 //! The task of a client connection, from its first byte to its last.
 //!
-//! Most connections are idle most of the time. So an idle one is a socket, an address and a deadline, and no more: what
-//! serving takes is made when a byte comes, and given back when nothing has come for a while.
+//! Most connections are idle most of the time. So an idle connection holds only a socket, an address and a deadline. The
+//! state for serving is allocated when a byte arrives, and freed when the connection has been idle for a while.
 
 use std::{
     mem,
@@ -24,7 +24,7 @@ enum ConnectionState {
 }
 
 impl ClientConnection {
-    /// Begins with a connection that has not been read from.
+    /// Starts with a connection from which nothing was read.
     pub(in crate::proxy) fn new(
         transport: Transport,
         address: SocketAddr,
@@ -73,7 +73,7 @@ impl Future for ClientConnection {
 mod tests {
     use super::*;
 
-    /// With tokio's own fields, a task of so many bytes takes 256 of memory; a larger one takes twice that.
+    /// With tokio's own fields, a task of this size fits an allocation of 256 bytes; a larger one takes twice that.
     #[test]
     fn an_idle_connection_is_small() {
         assert!(size_of::<ClientConnection>() <= 144);

@@ -1,4 +1,4 @@
-//! Waiting for the head of the next request.
+//! Waits for the head of the next request.
 
 use std::{
     future::poll_fn,
@@ -12,7 +12,7 @@ use crate::proxy::{
     client::Client, context::WorkerContext, error::ProxyError, flow::poll_fill, headers::Refusal,
 };
 
-/// How long a connection without a request keeps what serving takes.
+/// How long an idle connection keeps the state for serving.
 const PARK_AFTER: Duration = Duration::from_millis(250);
 
 /// How waiting for a request ended.
@@ -23,7 +23,7 @@ pub(super) enum Awaited {
     Nothing,
     /// The client has closed its connection.
     End,
-    /// Something came that is not a request.
+    /// The bytes are not a valid request.
     Failed(ProxyError),
 }
 
@@ -40,9 +40,9 @@ pub(super) async fn next_head(context: &WorkerContext, client: &mut Client) -> A
 
 /// The search for the end of a head.
 struct HeadReader {
-    /// Bytes that hold no end.
+    /// Number of bytes that were searched without finding the end.
     searched: usize,
-    /// Whether a byte of the head has come.
+    /// Whether a byte of the head has arrived.
     has_begun: bool,
     /// Whether an empty line before it was skipped.
     skipped: bool,
@@ -89,7 +89,7 @@ impl HeadReader {
         }
     }
 
-    /// What it means that the client has ended its side of the connection.
+    /// The result when the client has ended its side of the connection.
     fn ended(&self, client: &Client) -> Awaited {
         if self.has_begun && !client.buffer.is_empty() {
             return Awaited::Failed(Refusal::Head(HeadDefect::RequestLine).into());

@@ -20,14 +20,14 @@ pub(super) struct IdleClient {
     pub(super) address: SocketAddr,
     pub(super) deadline: Deadline,
     pub(super) slot: ClientSlot,
-    /// Its place among the connections that yield to new ones, once nothing was there to be read.
+    /// Its place in the queue of idle connections, once a read found no bytes.
     pub(super) entry: Option<IdleEntry>,
 }
 
 impl IdleClient {
-    /// Waits for bytes, and returns the first. `None` when none will come, or the connection must close.
+    /// Waits for bytes, and returns the first ones. `None` when the client has closed, or the connection must close.
     ///
-    /// Only an idle connection is closed for want of a request: after a request, the next one may be under way already,
+    /// Only an idle connection is closed while waiting: right after a response, the next request may already be on its way,
     /// and closing the connection would lose it.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Buffer>> {
         let context = &self.slot.context;
@@ -54,7 +54,7 @@ impl IdleClient {
         if self.transport.is_idle_in_kernel() {
             return Poll::Ready(None);
         }
-        // A request has come, and the runtime is about to report it.
+        // Bytes have arrived, and the runtime will report them.
         self.entry = None;
         self.deadline.arm(context.timeouts.client_idle);
         self.deadline.poll(cx).map(|_| None)

@@ -1,7 +1,6 @@
 //! A client connection that speaks HTTP/1.1. In reading order: `connection` is its task, `idle` waits for a
-//! request to begin, `requests` serves one request
-//! after another, `head` waits for the next head, `request` serves one, `attempt` sends it to a server and `reply` writes
-//! a response that no server made; `after` says what becomes of the connection, and `closing` closes it.
+//! request to begin, `requests` serves one request after another, `head` waits for the next head, `request` serves one, `attempt` sends it to a server and `reply`
+//! writes a local reply; `after` decides whether the connection is kept, and `closing` closes it.
 
 mod after;
 mod attempt;

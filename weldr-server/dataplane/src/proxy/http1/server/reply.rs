@@ -1,4 +1,4 @@
-//! Writing a local reply as a response of HTTP/1.1.
+//! Writes a local reply as an HTTP/1.1 response.
 
 use std::io::Write as _;
 
@@ -9,7 +9,7 @@ use crate::proxy::{
     message::ClientAccepts,
 };
 
-/// Appends `reply` to `out`. `close`: the connection closes after it; `date`: the current time as a Date field has it.
+/// Appends `reply` to `out`. `close`: whether the connection closes after it; `date`: the current time in the form of a Date field.
 pub(super) fn write_reply(
     out: &mut Vec<u8>,
     reply: &LocalReply,

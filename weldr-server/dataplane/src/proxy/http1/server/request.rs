@@ -56,7 +56,7 @@ pub(super) async fn serve(
     after
 }
 
-/// Replies to something that is not a request.
+/// Replies to bytes that are not a valid request.
 pub(super) async fn refuse(
     context: &Rc<WorkerContext>,
     client: &mut Client,
@@ -70,7 +70,7 @@ pub(super) async fn refuse(
     after
 }
 
-/// The first line of what came, for the log of a request that was not made into one to a server.
+/// The first line of the head, for the access log of a request that is not forwarded.
 fn line_for_log(context: &WorkerContext, came: &[u8]) -> Vec<u8> {
     const MAX_LENGTH: usize = 1024;
     if context.access_log.is_none() {
@@ -80,14 +80,14 @@ fn line_for_log(context: &WorkerContext, came: &[u8]) -> Vec<u8> {
     line[..line.len().min(MAX_LENGTH)].to_vec()
 }
 
-/// What a client sent.
+/// A request of a client.
 struct ReadRequest {
     accepts: ClientAccepts,
-    /// What it asks for.
+    /// The parsed request, or why it is refused.
     prepared: Result<Prepared, Refusal>,
-    /// The line for the log, where a head for a server does not have it.
+    /// The request line for the access log, if there is no head for a server.
     line: Vec<u8>,
-    /// The client for the log, where the peer is a trusted proxy.
+    /// The client for the access log, if the peer is a trusted proxy.
     forwarded_client: Option<ClientAddress>,
 }
 
@@ -176,7 +176,7 @@ async fn forward(
     }
 }
 
-/// The one place where a failure becomes a response.
+/// Turns a failure into a response; the only place that does.
 async fn fail(
     context: &Rc<WorkerContext>,
     client: &mut Client,

@@ -56,7 +56,7 @@ pub(super) async fn serve(idle: IdleClient, buffer: Buffer) -> Option<IdleClient
     })
 }
 
-/// Serves requests for as long as they come. `None`: none came for a while.
+/// Serves requests for as long as they come. Returns `None` when none arrived for a while.
 async fn serve_until_idle(context: &Rc<WorkerContext>, client: &mut Client) -> Option<After> {
     loop {
         let after = match next_head(context, client).await {
