@@ -1,12 +1,12 @@
-//! What the process agrees with the kernel: signals, and how many descriptors it may have.
+//! Signals, and the limit of file descriptors.
 
 use std::io;
 
 use rustix::process::{Resource, Rlimit, Signal as Number, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// The signals that are orders, from the moment this is made. Those that are none are caught too, where the kernel would
-/// end the process:
+/// The signals that Weldr handles, from the moment that this is created. Signals that would end the process by default and
+/// have no meaning for Weldr are caught too:
 ///
 /// - SIGUSR2 does nothing.
 /// - SIGXFSZ: with a handler, writing more of a file than the process may fails with EFBIG, like a full disk.
@@ -33,7 +33,7 @@ pub enum Order {
 }
 
 impl Signals {
-    /// Takes the signals over from the kernel, which would end the process.
+    /// Registers handlers for the signals, whose default action would end the process.
     pub fn install() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -48,7 +48,7 @@ impl Signals {
         })
     }
 
-    /// Waits for a signal that is an order.
+    /// Waits for the next signal to handle.
     pub async fn received(&mut self) -> Order {
         tokio::select! {
             _ = self.terminate.recv() => Order::Stop("SIGTERM"),

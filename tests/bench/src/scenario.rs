@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn targets_are_of_someone_who_takes_part() {
+    fn targets_name_participants() {
         for scenario in SCENARIOS {
             let labels = match scenario.field {
                 Field::Everyone => vec![WELDR],

@@ -38,7 +38,7 @@ async fn send(proxy: SocketAddr, request: &str) -> u16 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn json_tells_who_asked_for_what_and_what_came_of_it() {
+async fn json_has_the_client_the_request_and_the_result() {
     let (weldr, origin) = (logging("json").await, Origin::saying("hello"));
     let proxy = weldr.proxy();
     assert_eq!(

@@ -69,14 +69,14 @@ async fn a_standard_error_that_was_closed_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_standard_error_that_nobody_reads_changes_nothing() {
+async fn an_unread_standard_error_changes_nothing() {
     let busy = Busy::start(Program::weldr().env("RUST_LOG", "trace")).await;
     busy.weldr.process().stall(Stream::Stderr);
     goes_on_and_stops(busy).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_that_nobody_reads_stops_no_traffic() {
+async fn an_unread_log_stops_no_traffic() {
     let origin = Origin::saying("hi");
     let options = ["--desync-mode", "monitor", "--workers", "1"];
     let weldr = Daemon::run(Program::weldr().args(options)).await;
@@ -135,7 +135,7 @@ async fn a_line_that_a_full_disk_cut_is_ended_and_lost_lines_are_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_access_log_that_nobody_reads_does_not_delay_a_stop() {
+async fn an_unread_access_log_does_not_delay_a_stop() {
     let options = ["--access-log", "json", "--shutdown-timeout", "1s"];
     let weldr = Daemon::run(Program::weldr().args(options)).await;
     weldr.process().stall(Stream::Stdout);
@@ -263,7 +263,7 @@ async fn a_configuration_that_cannot_be_printed_is_an_error() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_demonstration_that_nobody_reads_serves() {
+async fn a_demonstration_with_unread_output_serves() {
     let (_reader, writer) = full_pipe();
     let program = Program::weldr_bare().arg("--demo");
     let weldr = Daemon::run(program.writing_into(Stream::Stdout, writer)).await;

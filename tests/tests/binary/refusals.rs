@@ -239,7 +239,7 @@ fn allow(path: &Path, mode: u32) {
 }
 
 #[tokio::test]
-async fn a_data_directory_of_somebody_else_is_named_and_left_as_it_is() {
+async fn a_data_directory_of_another_user_is_named_and_left_unchanged() {
     // What a node of root has left, with the modes of its directory, its lock and its database.
     for (modes, parts) in [
         (

@@ -151,7 +151,7 @@ async fn between_the_proxy_and_a_server_are_explained_or_visible() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn between_a_client_and_the_proxy_cost_nobody_else_anything() {
+async fn between_a_client_and_the_proxy_affect_no_other_client() {
     let origin = origin();
     let node = node(origin.address()).await;
     let link = Link::start(node.proxy(), 2).await;

@@ -110,7 +110,7 @@ async fn replace_believes_trusted_proxies_only() {
 
 /// Connection may name them, but not take away who asked (RFC 9110, section 7.6.1).
 #[tokio::test(flavor = "multi_thread")]
-async fn connection_cannot_hide_who_asked() {
+async fn connection_cannot_hide_the_client() {
     let hiding = "GET / HTTP/1.1\r\nHost: a.example\r\n\
                   Connection: X-Forwarded-For, Forwarded, X-Forwarded-Proto, X-Forwarded-Host\r\n\r\n";
     assert_eq!(seen(hiding, |_| {}).await, Way::plain());

@@ -178,7 +178,7 @@ async fn a_request_does_not_go_through_nodes_without_end() {
 
 /// What comes through a data path may be anybody's.
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_manages_a_pool_through_a_proxy() {
+async fn the_management_api_refuses_requests_through_a_proxy() {
     let managed = TestNode::start().await;
     let proxy = TestNode::before(&[managed.management()]).await;
     let through = raw::request(

@@ -252,7 +252,7 @@ async fn a_server_that_goes_away_ends_the_tunnel() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tunnel_that_nobody_uses_is_closed() {
+async fn an_idle_tunnel_is_closed() {
     let origin = upgrading("", Conversation::stall);
     let node = TestNode::start_with(|config| {
         config.timeouts.tunnel_idle = Duration::from_millis(200);

@@ -85,7 +85,7 @@ async fn fields_of_one_connection_of_the_server_end_at_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_server_learns_who_asked() {
+async fn the_server_learns_the_client() {
     let (_, requests) = through("GET / HTTP/1.1\r\nHost: a.example\r\n\r\n", OK).await;
     let fields = &requests[0].fields;
     assert_eq!(fields.get("x-forwarded-for").as_deref(), Some("127.0.0.1"));

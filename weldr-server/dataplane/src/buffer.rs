@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_asked_for_is_given_up() {
+    fn unused_memory_is_freed() {
         let buffers = Buffers::default();
         let mut burst: Vec<_> = (0..8).map(|_| Buffer::default()).collect();
         for buffer in &mut burst {

@@ -1,6 +1,6 @@
-//! Signs of life of the threads and tasks that have to run for as long as the node does.
+//! Detects stalled and ended threads and tasks, which have to run for as long as the node does.
 //!
-//! Each of them counts a [`Tick`] at least once a second. Whoever watches them compares readings that it takes at its own
+//! Each of them counts a [`Tick`] at least once a second. The monitor compares readings that it takes at its own
 //! pace, so no clock is involved: after a suspension (SIGSTOP, a paused virtual machine) no task looks late.
 
 use std::{
@@ -15,7 +15,7 @@ use std::{
 
 use tokio::{sync::Notify, time};
 
-/// The longest time between two ticks of a task that is well.
+/// The longest time between two ticks of a task that makes progress.
 pub const TICK: Duration = Duration::from_secs(1);
 
 /// How many periods of [`TICK`] a task may miss before it counts as stalled, unless it needs more.
@@ -39,10 +39,10 @@ struct TaskState {
     ended: AtomicBool,
 }
 
-/// What one task has shown so far.
+/// The state of one task, as read by the monitor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reading {
-    /// What it is called, for people: `worker 0`.
+    /// The name of the task, for people: `worker 0`.
     pub name: String,
     /// How many periods of [`TICK`] it may miss; `None`: it does not tick, and can only end.
     pub patience: Option<u32>,
@@ -118,12 +118,12 @@ impl fmt::Debug for Tick {
 }
 
 impl Tick {
-    /// The tick of a task that nobody watches.
+    /// The tick of a task that is not watched.
     pub fn unwatched() -> Self {
         Tasks::default().register_silent("")
     }
 
-    /// Says that the task goes on.
+    /// Records that the task makes progress.
     pub fn tick(&self) {
         self.state.ticks.fetch_add(1, Relaxed);
     }

@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_asks_through_a_weldr() {
+    fn requests_through_a_weldr_are_refused() {
         for via in ["1.1 weldr-1a2b3c4d", "1.0 a, 1.1 Weldr (x)", "1.1 weldr"] {
             let refused = ask(true, &[("host", "localhost"), ("via", via)]);
             assert!(matches!(refused, Err(Error::Proxied)), "{via}");

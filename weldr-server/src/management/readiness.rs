@@ -91,7 +91,7 @@ impl GrpcHealth {
             .await;
             tokio::select! {
                 changed = readiness.changed() => if changed.is_err() {
-                    // Nobody can say anything new; what was said last holds until the end.
+                    // No more changes can arrive; the last one holds until the end.
                     stop.cancelled().await;
                     break;
                 },

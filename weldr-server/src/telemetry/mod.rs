@@ -1,4 +1,4 @@
-//! The log, and what else is written for people.
+//! The log, and other text for people.
 //!
 //! Lines of the log go through a bounded queue to a thread that writes them to standard error. No other thread waits for
 //! that, and none fails when it does: lines that find the queue full or cannot be written are lost, and their number is
@@ -22,8 +22,7 @@ use tracing_subscriber::{EnvFilter, filter::ParseError, fmt};
 use crate::output::Destination;
 use queue::Queue;
 
-/// How much is logged when nobody says it. The engine of the cluster says each failed heartbeat anew; what it means is
-/// said by the cluster, once.
+/// The default filter. The consensus engine logs each failed heartbeat; the cluster logs once what that means.
 const DEFAULT: &str = "weldr=info,openraft=off,warn";
 /// How long the end of the process waits for lines that are not written yet.
 const LAST_LINES: Duration = Duration::from_secs(1);
@@ -132,7 +131,7 @@ fn print(descriptor: impl AsFd + Send + 'static, text: String) -> mpsc::Receiver
         .spawn(move || {
             let _working = working;
             if let Ok(mut output) = Destination::of(descriptor) {
-                // Nobody can be told of an error.
+                // An error here cannot be reported.
                 let _ = output.write(text.as_bytes());
             }
         });

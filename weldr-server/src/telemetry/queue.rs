@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn an_output_that_is_stuck_holds_up_nobody_and_what_finds_no_place_is_counted() {
+    fn a_stalled_output_blocks_no_thread_and_dropped_lines_are_counted() {
         let (queue, output) = start();
         let stuck = output.inner();
         for _ in 0..2 * MOST_LINES {

@@ -120,7 +120,7 @@ fn read_leniently(
 ) -> Result<ReadResponse<'static>, ResponseHeadDefect> {
     let mended = mended_response(head);
     let line = parse_response(&mended.head, b'9', limits, fields)?;
-    // A Transfer-Encoding in HTTP/1.0 means what it says; only the connection cannot be trusted any more.
+    // The Transfer-Encoding of an HTTP/1.0 response is decoded; only the connection is not used again.
     let version = Version::Http11;
     let framing = response_framing(&mended.head, fields, version, line.status, to_head)?;
     Ok(ReadResponse {

@@ -23,7 +23,7 @@ pub struct HealthCheck {
     pub port: Option<u16>,
 }
 
-/// TCP, because a check that assumes a path would call a sound server unhealthy.
+/// TCP, because an HTTP check with an assumed path would fail on healthy servers.
 impl Default for HealthCheck {
     fn default() -> Self {
         Self {
@@ -175,7 +175,7 @@ impl CheckOverride {
     }
 }
 
-/// As an operator reads it: `interval 1s, port 9000`; `inherited` when it changes nothing.
+/// The text for operators: `interval 1s, port 9000`; `inherited` when nothing is overridden.
 impl fmt::Display for CheckOverride {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let duration = |time: Duration| humantime::format_duration(time).to_string();
@@ -215,7 +215,7 @@ impl ExpectedStatus {
     }
 }
 
-/// `200-399`, as load balancers do unless told otherwise.
+/// `200-399`, the usual default of load balancers.
 impl Default for ExpectedStatus {
     fn default() -> Self {
         Self(vec![(200, 399)])

@@ -6,7 +6,7 @@ use std::{fmt::Display, ops::RangeInclusive, time::Duration};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {value:?} is not accepted: {accepted}")]
 pub struct Invalid {
-    /// The field in the words of whoever gave it: a flag, a JSON key or a proto path.
+    /// The field by its name in the input: a flag, a JSON key or a proto path.
     pub field: String,
     /// The value as it was given.
     pub value: String,

@@ -17,7 +17,7 @@ pub struct RecentChanges {
     complete_after: Option<Revision>,
 }
 
-/// How many are kept at least; up to twice as many while they are being made.
+/// The minimum number of changes that are kept; the list grows to twice this number before it is cut.
 const KEPT: usize = 512;
 
 impl RecentChanges {

@@ -24,7 +24,7 @@ pub struct Destination(File);
 
 impl Destination {
     /// Writes to what `descriptor` stands for: standard output, for example. No lock of the standard library is taken,
-    /// so that a write that waits holds up nobody else.
+    /// so that a write that waits delays no other process.
     pub fn of(descriptor: impl AsFd) -> io::Result<LineWriter<Self>> {
         let own = descriptor.as_fd().try_clone_to_owned()?;
         Ok(LineWriter::new(Self(File::from(own)), false))

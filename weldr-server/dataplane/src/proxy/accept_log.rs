@@ -1,4 +1,4 @@
-//! Connections that could not be accepted or were refused, told to the operator.
+//! Logs connections that could not be accepted or were refused.
 
 use std::{
     cell::RefCell,
@@ -11,15 +11,15 @@ use crate::warnings::Repeats;
 
 /// How often a worker logs the same warning.
 const PERIOD: Duration = Duration::from_secs(10);
-/// Warnings that are told apart at a time.
+/// Maximum number of keys at a time.
 const MAX_KEYS: usize = 64;
 
-/// Which warnings are the same.
+/// The key of equal warnings.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum AcceptWarning {
     /// An error of `accept`, by its code.
     Error(Option<i32>),
-    /// Connections of a client that has as many as it may have.
+    /// Connections of a client that is at its connection limit.
     Refused(IpAddr),
 }
 

@@ -1,6 +1,6 @@
 //! The limit of connections per client address, which all workers share.
 //!
-//! It is looked at only when a connection is accepted or closed, and only if it is configured. The table is divided into
+//! It is checked only when a connection is accepted or closed, and only if it is configured. The table is divided into
 //! parts with a lock each, so that workers rarely meet; a lock is held for one operation on a map.
 
 use std::{
@@ -54,7 +54,7 @@ impl ClientAddresses {
         }))
     }
 
-    /// Counts a connection of the client at `address`. `None` if it has as many as it may have.
+    /// Counts a connection of the client at `address`. `None` if it is at its limit.
     pub(super) fn admit(self: &Arc<Self>, address: IpAddr) -> Option<AddressSlot> {
         let key = ClientKey::from(address);
         let admitted = self.with_count(key, |count| {

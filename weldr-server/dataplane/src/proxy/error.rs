@@ -1,4 +1,4 @@
-//! Every way in which a request can fail to be served, and the one place that says what that means.
+//! Every way in which a request can fail, and the one place that decides what a failure means.
 
 use std::{io, net::SocketAddr};
 
@@ -11,7 +11,7 @@ use crate::{
 
 use super::{headers::Refusal, retry::AttemptProgress, transport::is_out_of_descriptors};
 
-/// Why a request has no response of a server, or not all of one.
+/// Why a request has no response from a server, or an incomplete one.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ProxyError {
     #[error(transparent)]
@@ -28,9 +28,11 @@ pub(super) enum ProxyError {
     ClientStalled,
     #[error("no server can take the request")]
     NoServer(#[from] Unavailable),
-    #[error("server {server} has as many connections as it may have")]
+    #[error("server {server} is at its connection limit")]
     ServerFull { server: SocketAddr },
-    #[error("too many connections to servers are open for another one to {server}")]
+    #[error(
+        "no connection to server {server} can be opened, because the limit of connections to all servers is reached"
+    )]
     ServersFull { server: SocketAddr },
     #[error("cannot connect to server {server}")]
     Connect {
@@ -67,16 +69,16 @@ pub(super) enum ProxyError {
     Removed { server: SocketAddr },
 }
 
-/// What is wrong with a response.
+/// A defect of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ResponseDefect {
     #[error("its head is malformed")]
     Head(#[source] HeadDefect),
-    #[error("nobody can say for certain where its body ends")]
+    #[error("the end of its body is uncertain")]
     Framing(#[source] FramingDefect),
     #[error("its body is malformed")]
     Chunks(#[source] ChunkDefect),
-    #[error("it changes the protocol, and nobody asked for that")]
+    #[error("it changes the protocol without a request for that")]
     UnrequestedUpgrade,
     #[error("it has too many interim responses before it")]
     TooManyInterim,
@@ -91,23 +93,23 @@ impl From<ResponseHeadDefect> for ResponseDefect {
     }
 }
 
-/// Whose fault a failure is.
+/// The side that caused a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
     Client,
     Server,
-    /// Nobody can serve the request, or an operator took the server away.
+    /// Weldr itself: no server can take the request, or an operator removed the server.
     Ours,
 }
 
-/// What a failure means for everybody.
+/// What a failure means for the client, the retries and the statistics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Verdict {
-    /// What the client is told; 499, which nobody is told, stands for a client that is gone.
+    /// The status for the client; 499 is never sent and stands for a client that is gone.
     pub(super) status: u16,
     pub(super) reason: FailureReason,
     pub(super) fault: Fault,
-    /// How far the request came; `None` when sending it again is out of the question.
+    /// How far the attempt got; `None` when the request must not be sent again.
     pub(super) progress: Option<AttemptProgress>,
 }
 
@@ -153,7 +155,7 @@ impl Verdict {
 }
 
 impl ProxyError {
-    /// The one match from a failure to its meaning.
+    /// Maps the failure to its meaning; the only place that does.
     pub(super) fn verdict(&self) -> Verdict {
         match self {
             Self::Refused(refusal) => refused(*refusal),
@@ -182,7 +184,7 @@ impl ProxyError {
         }
     }
 
-    /// The server that failed; none when no server could be chosen, or the client failed.
+    /// The server that failed; `None` when no server could be chosen, or the client failed.
     pub(super) fn server(&self) -> Option<SocketAddr> {
         match self {
             Self::ServerFull { server }
@@ -206,8 +208,8 @@ impl ProxyError {
         }
     }
 
-    /// What the prober is told, when the server could not be reached. Our own lack of descriptors or ports says
-    /// nothing about the server.
+    /// The reason to report to the prober when the server could not be reached. A lack of descriptors or ports on this
+    /// node says nothing about the server.
     pub(super) fn connect_failure(&self) -> Option<Reason> {
         match self {
             Self::Connect { source, .. } => match source.kind() {
@@ -238,7 +240,7 @@ impl ProxyError {
         }
     }
 
-    /// Whether the client caused it: then no server is to blame.
+    /// Whether the client caused the failure, so that it says nothing about a server.
     pub(super) fn is_clients_fault(&self) -> bool {
         self.verdict().fault == Fault::Client
     }

@@ -1,4 +1,4 @@
-//! Failures that are not the client's, told to the operator.
+//! Logs failures that the client did not cause.
 
 use std::{
     cell::RefCell,
@@ -14,10 +14,10 @@ use super::error::{Fault, ProxyError};
 
 /// How often a worker logs the same failure of the same server.
 const PERIOD: Duration = Duration::from_secs(10);
-/// Servers and reasons that are told apart at a time.
+/// Maximum number of keys at a time.
 const MAX_KEYS: usize = 1024;
 
-/// Which failures are the same. Without a server, none could be chosen.
+/// The key of equal failures. `None` as server: no server could be chosen.
 type FailureWarning = (Option<SocketAddr>, FailureReason);
 
 /// Logs failures at `warn`, repeated ones summarised by server and reason.
@@ -65,7 +65,7 @@ impl FailureLog {
     }
 }
 
-/// `error` and its causes, each behind a colon.
+/// `error` and its causes, each after a colon.
 pub(super) fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

@@ -24,10 +24,10 @@ const LIMITS: HeadLimits = HeadLimits {
     fields: 128,
 };
 
-/// What was made of some bytes.
+/// The result for some bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rewritten {
-    /// They are no message, or none that is passed on.
+    /// They are not a message that is forwarded.
     Refused,
     /// They may be the begin of a message.
     Unfinished,
@@ -37,18 +37,18 @@ pub enum Rewritten {
     Whole(Message),
 }
 
-/// A message that is passed on.
+/// A message that is forwarded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// How many of the bytes it is made of.
+    /// The number of bytes that it consumed.
     pub used: usize,
     /// Its body, without framing.
     pub body: Vec<u8>,
-    /// All of it, as it goes on.
+    /// The whole message as it is forwarded.
     pub written: Vec<u8>,
 }
 
-/// Reads a request from the begin of `bytes`, of which `piece` come at a time.
+/// Reads a request from the begin of `bytes`, of which `piece` arrive at a time.
 pub fn rewrite_request(bytes: &[u8], piece: usize, policy: &HttpPolicy) -> Rewritten {
     let mut input = Input::new(bytes, piece);
     let head = match input.head(true) {
@@ -78,7 +78,7 @@ pub fn rewrite_request(bytes: &[u8], piece: usize, policy: &HttpPolicy) -> Rewri
     }
 }
 
-/// Reads a response from `bytes`, of which `piece` come at a time and after which the server closes. An interim
+/// Reads a response from `bytes`, of which `piece` arrive at a time and after which the server closes. An interim
 /// response is a message of its own. `strict`: as for a pool whose responses are read strictly.
 pub fn rewrite_response(bytes: &[u8], piece: usize, to_head: bool, strict: bool) -> Rewritten {
     let rules = ResponseRules {

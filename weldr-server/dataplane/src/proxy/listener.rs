@@ -1,5 +1,4 @@
-//! Where clients connect: a listening socket for each worker and address, between which the kernel shares
-//! the connections out.
+//! The listening sockets for clients: one for each worker and address. The kernel distributes the connections among them.
 
 use std::{
     io,
@@ -22,13 +21,13 @@ use super::{
     transport::{self, Transport, is_out_of_descriptors, take_connection, would_block},
 };
 
-/// Connections that are taken before anything else is looked at.
+/// Connections that are accepted in a row before other work is done.
 const AT_A_TIME: usize = 64;
 
 /// The time before the next `accept` after one failed for lack of a resource.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
-/// A connection, and whose it is.
+/// A connection and the address of its client.
 type Accepted = (net::TcpStream, SocketAddr);
 
 /// Bound sockets, one set for each worker.
@@ -42,9 +41,9 @@ pub struct Listeners {
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address}{}", hint(.source))]
 pub struct BindError {
-    /// Which address.
+    /// The address.
     pub address: SocketAddr,
-    /// Why.
+    /// The cause.
     #[source]
     pub source: io::Error,
 }
@@ -77,13 +76,13 @@ impl Listeners {
         Ok(listeners)
     }
 
-    /// The addresses, with the ports that were taken.
+    /// The addresses, with the ports that the system chose.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
 }
 
-/// Accepts connections until the worker drains, then those that already wait.
+/// Accepts connections until the worker drains, and then the connections that already wait.
 pub(super) async fn accept(context: Rc<WorkerContext>, listener: AsyncFd<net::TcpListener>) {
     let mut hand_over = context.hand_over.clone();
     let mut is_open = true;
@@ -106,7 +105,7 @@ pub(super) async fn accept(context: Rc<WorkerContext>, listener: AsyncFd<net::Tc
     accept_the_rest(&context, &listener).await;
 }
 
-/// Serves those that came together with one that was accepted, without looking around after each.
+/// Accepts and serves further connections that already wait, without other work in between.
 async fn on_accept_others(context: &Rc<WorkerContext>, listener: &AsyncFd<net::TcpListener>) {
     for _ in 0..AT_A_TIME {
         let accepted = listener.try_io(Interest::READABLE, |listener| take(context, listener));
@@ -124,7 +123,7 @@ async fn on_accept(context: &Rc<WorkerContext>, accepted: io::Result<Accepted>) 
     }
 }
 
-/// Serves a new connection, once there is room for it. If its client has as many as it may have, it is closed at once.
+/// Serves a new connection, once there is room for it. If its client is at its connection limit, the connection is closed at once.
 async fn serve(context: &Rc<WorkerContext>, stream: net::TcpStream, client: SocketAddr) {
     let address = match &context.client_addresses {
         None => None,
@@ -152,8 +151,8 @@ async fn next(
     listener.async_io(Interest::READABLE, take).await
 }
 
-/// Takes a connection that waits, and notes whether descriptors are left: the kernel takes one before it looks whether a
-/// connection waits, so every other result shows that there are some.
+/// Accepts a waiting connection, and records whether descriptors are left: the kernel allocates one before it checks for a
+/// waiting connection, so every other result shows that there are some.
 fn take(context: &WorkerContext, listener: &net::TcpListener) -> io::Result<Accepted> {
     let taken = take_connection(listener);
     let exhausted = matches!(&taken, Err(error) if is_out_of_descriptors(error));
@@ -161,7 +160,7 @@ fn take(context: &WorkerContext, listener: &net::TcpListener) -> io::Result<Acce
     taken
 }
 
-/// Lets new connections in, or none for a moment: clients repeat a SYN that got no SYN-ACK.
+/// Accepts new connections, or drops their SYNs for a moment: clients repeat a SYN that got no SYN-ACK.
 fn allow_new_connections(listener: &net::TcpListener, allow: bool) {
     let set = if allow {
         transport::accept_new_connections(listener)
@@ -173,8 +172,8 @@ fn allow_new_connections(listener: &net::TcpListener, allow: bool) {
     }
 }
 
-/// Closing a socket resets what waits in its queue. So nothing new is let in, and the queue is emptied first.
-/// A client whose connection comes now repeats it, and finds the port closed.
+/// Closing a socket resets the connections in its queue. So new SYNs are dropped, and the queue is emptied first. A client
+/// that connects meanwhile repeats its SYN, and finds the port closed.
 async fn accept_the_rest(context: &Rc<WorkerContext>, listener: &AsyncFd<net::TcpListener>) {
     // A handshake that is under way needs a round trip to reach the queue.
     const LAST_ARRIVALS: Duration = Duration::from_millis(200);
@@ -185,7 +184,7 @@ async fn accept_the_rest(context: &Rc<WorkerContext>, listener: &AsyncFd<net::Tc
     }
 }
 
-/// A listener survives every error: those of one connection are its own. When descriptors or memory run out, it closes an
+/// A listener survives every error. Errors of one connection are ignored. When descriptors or memory run out, it closes an
 /// idle connection and tries again in a moment.
 async fn on_accept_error(context: &WorkerContext, error: &io::Error) {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};

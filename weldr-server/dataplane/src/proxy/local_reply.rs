@@ -1,4 +1,4 @@
-//! Responses that no server made: a failure, or a response to a request for the proxy itself. Pure.
+//! Responses that Weldr makes itself: for a failure, or for a request to the proxy itself. Pure.
 //!
 //! A reply is made here as a value; the protocol of the client writes it.
 
@@ -12,7 +12,7 @@ use super::{
     error::ProxyError, failure_log::with_causes, headers::ProxyRequest, message::ClientAccepts,
 };
 
-/// A response that no server made. The fields of its framing and of its connection are not part of it.
+/// A response that Weldr makes itself. The fields of its framing and of its connection are not part of it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct LocalReply {
     pub(super) status: u16,
@@ -24,7 +24,7 @@ pub(super) struct LocalReply {
 impl LocalReply {
     /// The reply to a request that failed with `error`: its status, `Proxy-Status` (RFC 9209), and a sentence.
     ///
-    /// The client reads what happened, not where: addresses of servers stay in the log. `how_to_add`: the commands
+    /// The sentence describes the failure without addresses of servers, which only the log contains. `how_to_add`: the commands
     /// that add a server, for an empty pool.
     pub(super) fn to_failure(error: &ProxyError, accepts: ClientAccepts, how_to_add: &str) -> Self {
         let verdict = error.verdict();
@@ -90,7 +90,7 @@ fn detail(sentence: &str) -> String {
         .collect()
 }
 
-/// What the reader can do about the failure.
+/// Advice for the reader of the reply.
 fn hint(error: &ProxyError, how_to_add: &str) -> String {
     match error {
         ProxyError::NoServer(Unavailable::Empty) => {

@@ -29,13 +29,13 @@ use super::{
 /// How long a draining worker still serves requests on connections that were idle. A client that sends a request just
 /// then learns from the response that the connection closes, not from a reset.
 const LAME_DUCK: Duration = Duration::from_millis(200);
-/// How often unused connections and spare memory are looked through.
+/// How often unused connections and memory are freed.
 const SWEEP: Duration = Duration::from_secs(1);
 
 /// Ready sockets that the runtime handles before it asks the kernel for more. A larger number makes batches of writes
 /// more effective; a smaller one keeps the state of the first connection in the caches until its batch is written.
 const SOCKETS_PER_POLL: u32 = 64;
-/// Polls of tasks before the runtime asks the kernel for ready sockets: enough for all that one look made ready.
+/// Polls of tasks before the runtime asks the kernel for ready sockets: enough for all that one call made ready.
 const TASK_POLLS_PER_POLL: u32 = 4 * SOCKETS_PER_POLL;
 
 /// The running workers.
@@ -51,7 +51,7 @@ pub struct Workers {
 /// Why the workers cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkersError {
-    /// The system has no thread for a worker.
+    /// The system cannot start a thread for a worker.
     #[error("a worker thread cannot be started")]
     Thread(#[source] io::Error),
     /// The access log cannot be written.
@@ -105,7 +105,7 @@ impl Workers {
         })
     }
 
-    /// Returns when no worker is left, for whatever reason.
+    /// Returns when all workers have ended, for any reason.
     pub fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
         let mut alive = self.alive.clone();
         async move { while alive.changed().await.is_ok() {} }
@@ -173,11 +173,11 @@ async fn run(
     Ok(())
 }
 
-/// Sends the clients away, and returns when all connections are closed.
+/// Drains: closes the clients' connections, and returns when all are closed.
 async fn finish(context: &WorkerContext, mut acceptors: JoinSet<()>) {
     context.set_drain(Drain::LameDuck);
     while acceptors.join_next().await.is_some() {}
-    // Ends early when nobody is connected.
+    // Ends early when no client is connected.
     let _ = time::timeout(LAME_DUCK, context.admission.all_closed()).await;
     context.set_drain(Drain::Closing);
     context.admission.all_closed().await;
@@ -199,7 +199,7 @@ async fn follow_snapshots(context: Rc<WorkerContext>, snapshots: Snapshots) {
     }
 }
 
-/// Sends clients away from an address that leaves this machine. The worker serves on.
+/// Closes the clients' connections to an address that moves to another machine. The worker goes on serving.
 async fn follow_hand_over(context: Rc<WorkerContext>) {
     let mut hand_over = context.hand_over.clone();
     while hand_over.changed().await.is_ok() && !context.stop.is_cancelled() {

@@ -61,7 +61,7 @@ pub struct ClientShard {
     pub connections: Gauge,
     /// Connections that were ever accepted.
     pub connections_total: Counter,
-    /// Connections that were closed at once because their client had as many as it may have.
+    /// Connections that were closed at once because their client was at its connection limit.
     pub connections_refused: Counter,
     /// Requests that run.
     pub in_flight: Gauge,

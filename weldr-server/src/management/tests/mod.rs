@@ -28,7 +28,7 @@ async fn soon<T>(future: impl Future<Output = T>) -> T {
 }
 
 #[test]
-fn who_finds_no_server_is_told_how_to_add_one_and_nothing_of_the_network() {
+fn the_reply_of_an_empty_pool_names_the_commands_and_no_addresses() {
     let told = |address: &str, rest| {
         let address = address.parse().expect("an address");
         super::how_to_add(address, 8687, rest)

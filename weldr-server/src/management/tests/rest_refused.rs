@@ -233,7 +233,7 @@ async fn a_body_of_a_mebibyte_is_accepted() {
 
 /// Many clients write the whole request before they read. If the connection is closed meanwhile, they do not read the error.
 #[tokio::test]
-async fn who_sends_too_much_is_not_cut_off() {
+async fn a_client_that_sends_too_much_can_read_the_response() {
     let node = TestNode::start().await;
     let mut stream = TcpStream::connect(node.address).await.unwrap();
     let head = "POST /servers HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1048576\r\n\r\n";
@@ -249,7 +249,7 @@ async fn who_sends_too_much_is_not_cut_off() {
 }
 
 #[tokio::test]
-async fn who_asks_before_sending_too_much_is_told_before() {
+async fn expect_100_continue_for_too_large_a_body_is_refused_before_the_body() {
     let node = TestNode::start().await;
     let head = "POST /servers HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2000000\r\n\
                 Expect: 100-continue\r\n\r\n";

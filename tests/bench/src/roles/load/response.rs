@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_asked_for_is_a_fault() {
+    fn bytes_after_a_response_are_a_fault() {
         let surplus = [RESPONSE, b"x"].concat();
         assert_eq!(
             Reader::default().take(&surplus, FIVE),

@@ -118,7 +118,7 @@ fn refusing() -> (SocketAddr, TcpSocket) {
 }
 
 #[tokio::test]
-async fn who_refuses_fails() {
+async fn a_server_that_refuses_the_connection_fails() {
     let (address, _socket) = refusing();
     for check in [tcp(), http()] {
         assert_eq!(
@@ -129,7 +129,7 @@ async fn who_refuses_fails() {
 }
 
 #[tokio::test]
-async fn who_accepts_passes_a_tcp_check() {
+async fn a_server_that_accepts_passes_a_tcp_check() {
     for host in ["127.0.0.1:0", "[::1]:0"] {
         let listener = TcpListener::bind(host).await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -299,7 +299,7 @@ async fn a_head_may_be_as_large_as_that_of_the_traffic() {
 }
 
 #[tokio::test]
-async fn who_speaks_before_it_is_asked_fails() {
+async fn a_server_that_sends_before_the_request_fails() {
     let (address, connection) = accepting().await;
     tokio::spawn(async move {
         let mut stream = connection.await.unwrap();
@@ -315,7 +315,7 @@ async fn who_speaks_before_it_is_asked_fails() {
 }
 
 #[tokio::test]
-async fn who_closes_before_the_response_fails() {
+async fn a_server_that_closes_before_the_response_fails() {
     let closed = failed(
         Reason::ConnectionClosed,
         "connection closed before the response",
@@ -332,7 +332,7 @@ async fn who_closes_before_the_response_fails() {
 }
 
 #[tokio::test]
-async fn who_closes_at_once_fails() {
+async fn a_server_that_closes_at_once_fails() {
     // The request meets a closed connection: an end or a reset, whichever the system reports first.
     let (address, connection) = accepting().await;
     tokio::spawn(async move { drop(connection.await) });
@@ -341,7 +341,7 @@ async fn who_closes_at_once_fails() {
 }
 
 #[tokio::test]
-async fn who_resets_fails() {
+async fn a_server_that_resets_fails() {
     let (address, connection) = accepting().await;
     tokio::spawn(async move {
         let mut stream = connection.await.unwrap();
@@ -355,7 +355,7 @@ async fn who_resets_fails() {
 }
 
 #[tokio::test]
-async fn who_is_silent_runs_out_of_time() {
+async fn a_silent_server_times_out() {
     let (address, _server) = responding_with(b"").await;
     let check = HealthCheck {
         timeout: SHORT,
@@ -368,7 +368,7 @@ async fn who_is_silent_runs_out_of_time() {
 }
 
 #[tokio::test]
-async fn who_drips_runs_out_of_time() {
+async fn a_server_that_sends_single_bytes_times_out() {
     let (address, connection) = accepting().await;
     tokio::spawn(async move {
         let mut stream = connection.await.unwrap();

@@ -386,7 +386,7 @@ async fn a_full_queue_holds_up_and_loses_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_ends_when_nobody_takes_observations() {
+async fn it_ends_when_the_queue_of_observations_is_closed() {
     let mut lab = Lab::new(Some(every(SPACING)), true);
     lab.told_state(Healthy).await;
     lab.observations.close();

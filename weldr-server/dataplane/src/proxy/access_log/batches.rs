@@ -18,7 +18,7 @@ use super::{line::LogEntry, writer_progress::WriterProgress};
 const BATCH: usize = 128 * 1024;
 /// Memory of batches that waits to be used again.
 const MOST_SPARE: usize = 4;
-/// How old a line may become in the memory of its worker.
+/// The maximum time that a line stays in the memory of its worker.
 pub(in crate::proxy) const FLUSH: Duration = Duration::from_millis(200);
 
 /// A worker's end of the log.
@@ -39,7 +39,7 @@ pub(super) struct Batch {
     pub(super) lines: Vec<u8>,
     /// How many lines there are.
     pub(super) count: u64,
-    /// Where their memory goes when they are written.
+    /// Returns their memory when they are written.
     pub(super) spare: SyncSender<Vec<u8>>,
 }
 
@@ -75,7 +75,7 @@ impl AccessLog {
         }
     }
 
-    /// Hands over what there is.
+    /// Hands over the collected lines.
     pub(in crate::proxy) fn flush(&self) {
         if self.lines.borrow().is_empty() {
             return;

@@ -1,4 +1,4 @@
-//! How a line looks. Pure.
+//! The formats of a line. Pure.
 
 use std::{
     io::Write as _,
@@ -13,51 +13,51 @@ use crate::proxy::{
     text::{write_address, write_decimal, write_ip, write_padded},
 };
 
-/// All that is told of a request.
+/// The data of an access log line.
 #[derive(Debug)]
 pub(in crate::proxy) struct LogEntry<'a> {
-    /// When it ended.
+    /// When the request ended.
     pub(in crate::proxy) time: SystemTime,
     pub(in crate::proxy) date: HttpDate,
-    /// Where the client is: the peer, unless that is a trusted proxy that tells another address.
+    /// The client's address: the peer, unless that is a trusted proxy that names another address.
     pub(in crate::proxy) client: ClientAddress,
     /// The other end of the connection.
     pub(in crate::proxy) peer: SocketAddr,
-    /// As it was sent to a server, or as it came when it was sent to none.
+    /// As sent to a server, or as received if it was sent to no server.
     pub(in crate::proxy) request_line: &'a [u8],
     pub(in crate::proxy) version: Version,
     pub(in crate::proxy) user_agent: &'a [u8],
     pub(in crate::proxy) referer: &'a [u8],
     pub(in crate::proxy) request_id: &'a [u8],
     pub(in crate::proxy) status: u16,
-    /// Of the request's body.
+    /// Bytes of the request body.
     pub(in crate::proxy) bytes_received: u64,
-    /// Of the response's body.
+    /// Bytes of the response body.
     pub(in crate::proxy) bytes_sent: u64,
     pub(in crate::proxy) server: Option<SocketAddr>,
     pub(in crate::proxy) retries: u32,
     pub(in crate::proxy) times: Times,
-    /// `complete`, or why not.
+    /// `complete`, or the reason of the failure.
     pub(in crate::proxy) termination: &'static str,
     /// The failure with its causes; empty when there is none.
     pub(in crate::proxy) error: &'a [u8],
 }
 
-/// What took how long, each from the begin of the request, but for the connect.
+/// Durations from the begin of the request, except `connect`.
 #[derive(Debug, Clone, Copy, Default)]
 pub(in crate::proxy) struct Times {
-    /// Until the attempt that counted began: earlier ones had failed.
+    /// Until the last attempt began; earlier ones failed.
     pub(in crate::proxy) queue: Duration,
-    /// For a new connection; `None` when there was one.
+    /// For opening a connection; `None` when one was reused.
     pub(in crate::proxy) connect: Option<Duration>,
-    /// Until the head of the response was here.
+    /// Until the head of the response was received.
     pub(in crate::proxy) first_byte: Option<Duration>,
     /// Until the end of the response.
     pub(in crate::proxy) total: Duration,
 }
 
 impl LogEntry<'_> {
-    /// Appends a JSON object and the end of the line. Times are in microseconds; what did not happen is null.
+    /// Appends a JSON object and the end of the line. Times are in microseconds; a time is null if its event did not happen.
     pub(super) fn write_json(&self, out: &mut Vec<u8>) {
         let mut parts = self.request_line.split(|&byte| byte == b' ');
         let method = parts.next().unwrap_or_default();
@@ -111,7 +111,7 @@ impl LogEntry<'_> {
         out.extend_from_slice(b"}\n");
     }
 
-    /// Appends a line of the Combined Log Format, as Apache and nginx write it. It has one place for an address, which is
+    /// Appends a line of the Combined Log Format, as Apache and nginx write it. Its address is
     /// the client's.
     pub(super) fn write_combined(&self, out: &mut Vec<u8>) {
         let date = &self.date;
@@ -177,7 +177,7 @@ impl LogEntry<'_> {
     }
 }
 
-/// The address with its port, where that is known.
+/// The address with its port, if known.
 fn write_client(out: &mut Vec<u8>, client: ClientAddress) {
     match client.port {
         Some(port) => write_address(out, SocketAddr::new(client.ip, port)),

@@ -1,7 +1,7 @@
 //! One line for each request, written without holding up the worker that served it.
 //!
 //! A worker writes lines into memory and hands a batch over when it is large, or a moment old; a thread of its own
-//! writes batches to where they go. When that is too slow or fails, lines are lost and counted, the count is logged, and
+//! writes the batches. When that is too slow or fails, lines are lost and counted, the count is logged, and
 //! no request waits.
 
 mod batches;

@@ -1,4 +1,4 @@
-//! The thread that writes.
+//! The thread that writes the access log.
 
 use std::{
     fs, io,
@@ -24,11 +24,11 @@ use super::{
 
 /// Batches that may wait to be written.
 const MOST_WAITING: usize = 256;
-/// How often it is looked whether the file was moved away, and how often lost lines are reported.
+/// How often the thread checks whether the file was moved, and how often lost lines are reported.
 const LOOK: Duration = Duration::from_secs(1);
 /// How long the last lines may make no progress when the workers have ended.
 const STALLED: Duration = Duration::from_secs(1);
-/// How long the last lines may take in any case: the workers may have used all of the shutdown timeout.
+/// The minimum time for the last lines, because the workers may have used all of the shutdown timeout.
 const LAST_LINES: Duration = Duration::from_millis(500);
 
 /// Why there is no access log.
@@ -37,9 +37,9 @@ pub enum AccessLogError {
     /// The file cannot be opened.
     #[error("the access log {} cannot be written", path.display())]
     File {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
@@ -51,7 +51,7 @@ pub enum AccessLogError {
     Thread(#[source] io::Error),
 }
 
-/// Where lines go. Its thread ends when the last worker has dropped its end.
+/// The access log. Its thread ends when the last worker has dropped its [`AccessLogEnd`].
 #[derive(Debug)]
 pub(in crate::proxy) struct AccessLogWriter {
     format: AccessLogFormat,
@@ -63,7 +63,7 @@ pub(in crate::proxy) struct AccessLogWriter {
 }
 
 impl AccessLogWriter {
-    /// Opens the log; `None` when there is to be none.
+    /// Opens the log; `None` when the format is `off`.
     pub(in crate::proxy) fn open(
         options: &AccessLogOptions,
     ) -> Result<Option<Self>, AccessLogError> {
@@ -96,7 +96,7 @@ impl AccessLogWriter {
         }))
     }
 
-    /// A worker's end.
+    /// The end for one worker.
     pub(in crate::proxy) fn log(&self) -> AccessLogEnd {
         AccessLogEnd {
             format: self.format,
@@ -105,12 +105,12 @@ impl AccessLogWriter {
         }
     }
 
-    /// Opens the file again, within a second: what is handed over from then on is in the file that is at its path.
+    /// Opens the file again, within a second. Later lines go to the file that is then at the path.
     pub(in crate::proxy) fn reopen(&self) {
         self.progress.ask_to_reopen();
     }
 
-    /// Waits until everything is written, while that makes progress, and until `timeout` after `begun` at the longest.
+    /// Waits until everything is written, as long as writing makes progress, and at most until `timeout` after `begun`.
     pub(in crate::proxy) fn join(self, begun: Instant, timeout: Duration) {
         drop(self.batches);
         let mut done = self.progress.done();
@@ -135,7 +135,7 @@ impl AccessLogWriter {
     }
 }
 
-/// What is handed to a worker's thread, which makes its [`AccessLog`] of it.
+/// The end of the log that is sent to a worker's thread, where it becomes an [`AccessLog`].
 #[derive(Debug, Clone)]
 pub(in crate::proxy) struct AccessLogEnd {
     format: AccessLogFormat,
@@ -154,7 +154,7 @@ struct Writing {
     sink: Sink,
     progress: Arc<WriterProgress>,
     is_failing: bool,
-    /// When it was last looked whether the file was moved, and lost lines were reported.
+    /// When the thread last checked whether the file was moved, and reported lost lines.
     looked: Instant,
 }
 
@@ -189,7 +189,7 @@ impl Writing {
         } = batch;
         let written = self.sink.writer().write(&lines);
         lines.clear();
-        // When the worker has enough, or has ended, nobody needs it.
+        // If the worker has enough memory or has ended, this memory is freed.
         let _ = spare.try_send(lines);
         let lost = written
             .as_ref()
@@ -199,7 +199,7 @@ impl Writing {
         self.note(written);
     }
 
-    /// Logs it when writing begins or ends to fail.
+    /// Logs when writing begins to fail, and when it works again.
     fn note(&mut self, written: Result<(), Unwritten>) {
         let was_failing = std::mem::replace(&mut self.is_failing, written.is_err());
         match written {
@@ -249,7 +249,7 @@ impl Sink {
         }
     }
 
-    /// Goes on in a new file when the old one was moved or removed, as log rotation does.
+    /// Opens a new file if the old one was moved or removed, as log rotation does.
     fn follow(&mut self) {
         if let Self::File { path, file } = self
             && was_moved(path, file.output())
@@ -258,7 +258,7 @@ impl Sink {
         }
     }
 
-    /// Goes on in the file that is at the path.
+    /// Opens the file at the path.
     fn reopen(&mut self) {
         let Self::File { path, file } = self else {
             return;

@@ -1,9 +1,9 @@
-//! How many lines were queued, written and lost: counted by the workers and the writer, read by the writer and by who
-//! waits for its end.
+//! How many lines were queued, written and lost: counted by the workers and the writer, read by the writer and by the
+//! thread that waits for its end.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-/// Counts lines. Touched once a batch.
+/// The progress of the writer, in lines. Updated once for each batch.
 #[derive(Debug, Default)]
 pub(super) struct WriterProgress {
     /// Lines that were offered to the writer.
@@ -17,18 +17,18 @@ pub(super) struct WriterProgress {
 }
 
 impl WriterProgress {
-    /// `lines` are offered to the writer.
+    /// Counts lines that were offered to the writer.
     pub(super) fn queued(&self, lines: u64) {
         self.queued.fetch_add(lines, Relaxed);
     }
 
-    /// `lines` are lost before they reached the writer; says whether these are the first since the last report.
+    /// Counts lines that were lost before they reached the writer. Returns whether they are the first since the last report.
     pub(super) fn dropped(&self, lines: u64) -> bool {
         self.done.fetch_add(lines, Relaxed);
         self.lost.fetch_add(lines, Relaxed) == 0
     }
 
-    /// The writer has tried to write `lines`, of which `lost` were lost.
+    /// Counts lines that the writer tried to write, of which `lost` were lost.
     pub(super) fn written(&self, lines: u64, lost: u64) {
         self.lost.fetch_add(lost, Relaxed);
         self.done.fetch_add(lines, Relaxed);
@@ -54,7 +54,7 @@ impl WriterProgress {
         self.reopen.store(true, Relaxed);
     }
 
-    /// Whether that was asked for since the last look.
+    /// Whether that was asked for since the last call.
     pub(super) fn take_reopen(&self) -> bool {
         self.reopen.swap(false, Relaxed)
     }

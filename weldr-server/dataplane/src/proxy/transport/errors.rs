@@ -1,4 +1,4 @@
-//! What errors of sockets mean.
+//! Classifies errors of sockets.
 
 use std::io;
 

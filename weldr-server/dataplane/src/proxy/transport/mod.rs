@@ -1,4 +1,4 @@
-//! Connections, whatever carries their bytes. No other room touches a socket option.
+//! Connections, independent of the protocol that carries their bytes. No other room sets a socket option.
 //!
 //! A transport is asked for the bytes that it already holds before the readiness of its socket is awaited. What
 //! [`poll_write`](Transport::poll_write) returns is on its way: there is nothing left to flush.

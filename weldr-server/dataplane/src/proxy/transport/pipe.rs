@@ -1,9 +1,9 @@
 //! Pipes that bytes pass through on their way from one socket to another without leaving the kernel: `splice(2)` moves
 //! the pages that hold them instead of copying what is in them.
 //!
-//! A stream has a pipe only while there is something in it. An empty pipe is lent to the next stream; one that holds
-//! bytes when its stream ends is closed, so that nobody else gets them. There are at most so many pipes in a worker, and
-//! the system may refuse more: then bytes are copied instead.
+//! A stream has a pipe only while the pipe holds bytes. An empty pipe is lent to the next stream; one that holds bytes when
+//! its stream ends is closed, so that no other stream gets them. The number of pipes of a worker is limited, and the system
+//! may refuse more: then bytes are copied instead.
 
 use std::{
     cell::Cell,
@@ -30,7 +30,7 @@ const SHARE_OF_DESCRIPTORS: u64 = 16;
 #[derive(Debug)]
 pub(in crate::proxy) struct Pipes {
     spare: Spare<Rc<Ends>>,
-    /// How many there are, lent or not.
+    /// The number of pipes, lent or not.
     open: Rc<Cell<usize>>,
     most: usize,
     /// Whether the system has refused one, so that no more are asked for until the next [`trim`](Self::trim).
@@ -63,7 +63,7 @@ pub(in crate::proxy) fn most_pipes(descriptors: Option<u64>, workers: usize) -> 
 }
 
 impl Pipes {
-    /// At most so many.
+    /// At most `most` pipes.
     pub(in crate::proxy) fn new(most: usize) -> Rc<Self> {
         Rc::new(Self {
             spare: Spare::default(),
@@ -113,7 +113,7 @@ impl Pipes {
         self.refused.set(true);
     }
 
-    /// Closes the pipes that nobody has asked for since the last call.
+    /// Closes the pipes that were not used since the last call.
     pub(in crate::proxy) fn trim(&self) {
         self.spare.trim();
         self.refused.set(false);
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_asks_for_is_closed() {
+    fn unused_pipes_are_closed() {
         let pipes = Pipes::new(2);
         drop((pipes.lend(), pipes.lend()));
         pipes.trim();

@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_waits_for_bytes_is_woken_by_them() {
+    async fn a_task_that_waits_for_bytes_is_woken() {
         let (mut socket, mut other) = pair();
         let waiting = tokio::spawn(async move {
             let mut space = [0; 8];
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_waits_for_room_is_woken_by_it() {
+    async fn a_task_that_waits_for_room_is_woken() {
         const BYTES: usize = 16 * 1024 * 1024;
         let (mut socket, mut other) = pair();
         let writing = tokio::spawn(async move {
