@@ -16,6 +16,7 @@ use super::{
         ClientFraming, ConnectionOptions, ForwardingContext, Ids, Peer, Prepared, ResponseRewrite,
         prepare, write_interim, write_response,
     },
+    message::RequestFacts,
     trailers::Trailers,
 };
 
@@ -65,6 +66,7 @@ pub fn rewrite_request(bytes: &[u8], piece: usize, policy: &HttpPolicy) -> Rewri
         peer: &Peer::new(address, policy),
         local: Some(address),
         policy,
+        facts: RequestFacts::of(&head, &request, &fields),
         ids: Ids::new(1, 1),
     };
     match prepare(&head, &request, &fields, &context, Vec::new()) {

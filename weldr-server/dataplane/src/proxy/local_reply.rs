@@ -9,7 +9,7 @@ use http::StatusCode;
 use crate::snapshot::Unavailable;
 
 use super::{
-    error::ProxyError, failure_log::with_causes, headers::ProxyRequest, message::ClientAccepts,
+    error::ProxyError, failure_log::with_causes, headers::ProxyRequest, message::RequestFacts,
 };
 
 /// A response that Weldr makes itself. The fields of its framing and of its connection are not part of it.
@@ -26,10 +26,10 @@ impl LocalReply {
     ///
     /// The sentence describes the failure without addresses of servers, which only the log contains. `how_to_add`: the commands
     /// that add a server, for an empty pool.
-    pub(super) fn to_failure(error: &ProxyError, accepts: ClientAccepts, how_to_add: &str) -> Self {
+    pub(super) fn to_failure(error: &ProxyError, request: RequestFacts, how_to_add: &str) -> Self {
         let verdict = error.verdict();
         let (sentence, hint) = (sentence(error), hint(error, how_to_add));
-        let (kind, body) = if accepts.prefers_json {
+        let (kind, body) = if request.prefers_json {
             let body = serde_json::json!({
                 "status": verdict.status,
                 "error": verdict.reason.proxy_error(),
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn a_failure_has_its_status_its_type_and_a_sentence() {
         let error = ProxyError::NoServer(Unavailable::Empty);
-        let reply = LocalReply::to_failure(&error, ClientAccepts::default(), "  like this\n");
+        let reply = LocalReply::to_failure(&error, RequestFacts::default(), "  like this\n");
         assert_eq!(reply.status, 503);
         assert_eq!(
             field(&reply, "Proxy-Status"),
@@ -162,11 +162,11 @@ mod tests {
 
     #[test]
     fn a_failure_is_json_for_a_client_that_prefers_it() {
-        let accepts = ClientAccepts {
+        let request = RequestFacts {
             prefers_json: true,
-            ..ClientAccepts::default()
+            ..RequestFacts::default()
         };
-        let reply = LocalReply::to_failure(&ProxyError::HeadTimeout, accepts, "");
+        let reply = LocalReply::to_failure(&ProxyError::HeadTimeout, request, "");
         assert_eq!(field(&reply, "Content-Type"), "application/json");
         let body: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();
         assert_eq!(body["status"], 408);

@@ -8,7 +8,7 @@ use crate::{
         is_host, parse_decimal, request_framing,
     },
     policy::{DesyncMode, HttpPolicy},
-    proxy::text::write_decimal,
+    proxy::{message::RequestFacts, text::write_decimal},
 };
 
 use super::{
@@ -26,6 +26,7 @@ pub(in crate::proxy) struct ForwardingContext<'a> {
     /// Where the peer connected to, for a request of HTTP/1.0: it need not say for which host it is.
     pub(in crate::proxy) local: Option<SocketAddr>,
     pub(in crate::proxy) policy: &'a HttpPolicy,
+    pub(in crate::proxy) facts: RequestFacts,
     /// For a request that has none.
     pub(in crate::proxy) ids: Ids,
 }
@@ -62,26 +63,17 @@ impl FieldSpans {
     }
 }
 
-/// A request that may go to a server.
+/// A request that may go to a server, as HTTP/1.1 carries it: its head, and what holds for the client's connection.
 #[derive(Debug)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "what a client asks for, each by itself"
-)]
 pub(in crate::proxy) struct Request {
     /// The head, as it is written to a server: any server.
     pub(in crate::proxy) head: Vec<u8>,
     pub(in crate::proxy) spans: FieldSpans,
     pub(in crate::proxy) framing: Framing,
-    pub(in crate::proxy) is_idempotent: bool,
     /// Whether the client's connection may carry another request.
     pub(in crate::proxy) keep_alive: bool,
     /// The protocols that the client would like to change to, as a list; empty when it would not.
     pub(in crate::proxy) upgrades: Vec<u8>,
-    /// Whether trailers mean anything to the client.
-    pub(in crate::proxy) takes_trailers: bool,
-    /// Whether the client waits for a 100 before it sends the body.
-    pub(in crate::proxy) expects_continue: bool,
     /// What strict mode would have refused.
     pub(in crate::proxy) objection: Option<FramingDefect>,
 }
@@ -163,38 +155,17 @@ pub(in crate::proxy) fn prepare(
         write_decimal(&mut out, left - 1);
         out.extend_from_slice(b"\r\n");
     }
-    let takes_trailers = request.version == Version::Http11 && accepts_trailers(head, fields);
-    write_connection(&mut out, takes_trailers, &upgrades);
+    write_connection(&mut out, context.facts.takes_trailers, &upgrades);
     let keeps = !options.end_connection(request.version);
     Ok(Prepared::Forward(Request {
         head: out,
         spans,
         framing,
-        is_idempotent: is_idempotent(method),
         // RFC 9112, section 6.1: the connection must be closed after a request with both.
         keep_alive: keeps && objection != Some(FramingDefect::LengthAndCoding),
         upgrades,
-        takes_trailers,
-        expects_continue: has_body && expects_continue(head, request, fields),
         objection,
     }))
-}
-
-/// RFC 9110, section 10.1.1.
-fn expects_continue(head: &[u8], request: &RequestHead, fields: &[Field]) -> bool {
-    request.version == Version::Http11
-        && fields.iter().any(|field| {
-            field.known == Known::Expect
-                && field.value.of(head).eq_ignore_ascii_case(b"100-continue")
-        })
-}
-
-/// The idempotent methods of RFC 9110, section 9.2.2.
-fn is_idempotent(method: &[u8]) -> bool {
-    matches!(
-        method,
-        b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE" | b"PUT" | b"DELETE"
-    )
 }
 
 /// Which host a request is for.
@@ -259,15 +230,6 @@ fn proxy_request(head: &[u8], method: &[u8], fields: &[Field]) -> ProxyRequest {
     });
     seen.extend_from_slice(b"\r\n");
     ProxyRequest::Trace(seen)
-}
-
-/// `TE: trailers`, which is about this hop, and which we can keep.
-fn accepts_trailers(head: &[u8], fields: &[Field]) -> bool {
-    fields
-        .iter()
-        .filter(|field| field.known == Known::Te)
-        .flat_map(|field| elements(field.value.of(head)))
-        .any(|coding| coding.eq_ignore_ascii_case(b"trailers"))
 }
 
 /// The protocols that a client would like to change to, and that are passed on: RFC 9110, section 7.8.

@@ -1,5 +1,5 @@
-//! End-to-end facts of a message: what holds whatever protocol carries it.
+//! What a message means from end to end, whatever protocol carries it.
 
-mod accepts;
+mod request_facts;
 
-pub(super) use accepts::ClientAccepts;
+pub(super) use request_facts::RequestFacts;

@@ -18,6 +18,7 @@ fn prepared_with(head: &str, policy: &HttpPolicy) -> Result<Prepared, Refusal> {
         peer: &peer,
         local: Some(([192, 0, 2, 1], 80).into()),
         policy,
+        facts: RequestFacts::of(head.as_bytes(), &request, &fields),
         ids: Ids::new(10, 11),
     };
     prepare(head.as_bytes(), &request, &fields, &context, Vec::new())

@@ -64,7 +64,7 @@ impl Exchange<'_> {
     }
 
     fn receive(&mut self, end: usize, rules: ResponseRules) -> Result<(), ProxyError> {
-        let accepts = self.accepts;
+        let to = self.to;
         let mut fields = self.context.fields.borrow_mut();
         let came = &self.server.buffer.filled()[..end];
         let ReadResponse {
@@ -72,14 +72,14 @@ impl Exchange<'_> {
             line: response,
             framing,
             ends_connection,
-        } = read_response(came, accepts.is_head, rules, &mut fields)
+        } = read_response(came, to.request.is_head, rules, &mut fields)
             .map_err(|defect| self.invalid(defect.into()))?;
         if matches!(head, Cow::Owned(_)) {
             tracing::debug!(server = %self.server.address(), "response mended");
         }
         let head = &*head;
         if response.is_interim() {
-            return take_interim(self.response, head, &response, &fields, accepts.version)
+            return take_interim(self.response, head, &response, &fields, to.version)
                 .map_err(|defect| self.invalid(defect));
         }
         let switches = response.status == 101;
@@ -88,7 +88,7 @@ impl Exchange<'_> {
             return Err(self.invalid(ResponseDefect::UnrequestedUpgrade));
         }
         let client_framing =
-            ClientFraming::of(framing, response.status, accepts.is_head, accepts.version);
+            ClientFraming::of(framing, response.status, to.request.is_head, to.version);
         let options = ConnectionOptions::of(head, &fields);
         let keeps = !ends_connection && !options.end_connection(response.version);
         let until_close = client_framing == ClientFraming::UntilClose;
@@ -98,14 +98,14 @@ impl Exchange<'_> {
         let how = ResponseRewrite {
             options: &options,
             framing: client_framing,
-            client: accepts.version,
+            client: to.version,
             close: closes,
             switches,
             date: date.as_ref().map(<[u8; 29]>::as_slice),
         };
         write_response(&mut self.response.head, head, &response, &fields, &how);
         let trailers = Trailers::OfResponse {
-            wanted: self.request.takes_trailers,
+            wanted: to.request.takes_trailers,
             strictness: rules.strictness,
         };
         let chunked = client_framing == ClientFraming::Chunked;
@@ -134,7 +134,7 @@ impl Exchange<'_> {
     fn ends_with_get_connection(&self, fields: &[Field]) -> bool {
         let says_its_length =
             |field: &Field| matches!(field.known, Known::ContentLength | Known::TransferEncoding);
-        self.accepts.is_head && !fields.iter().any(says_its_length)
+        self.to.request.is_head && !fields.iter().any(says_its_length)
     }
 
     /// Whether a response changes to a protocol that the client has offered: RFC 9110, section 7.8.
@@ -154,7 +154,7 @@ impl Exchange<'_> {
     /// is still coming, because the position of the next request would be unknown.
     fn must_close(&self, status: u16, server_keeps: bool) -> bool {
         let body_is_unwanted = !self.upload.is_taken()
-            && (status >= 300 || !server_keeps || self.request.expects_continue);
+            && (status >= 300 || !server_keeps || self.to.request.expects_continue);
         !self.request.keep_alive || body_is_unwanted || self.context.closes_connections()
     }
 }

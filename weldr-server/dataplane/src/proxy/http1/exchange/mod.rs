@@ -24,7 +24,7 @@ use crate::proxy::{
     error::{ProxyError, ResponseDefect},
     flow::{Flow, Moved, Stuck, poll_fill},
     headers::{Refusal, Request},
-    message::ClientAccepts,
+    http1::response_context::ResponseContext,
     retry::AttemptProgress,
     upstream::Connection,
 };
@@ -41,7 +41,7 @@ const UNWATCHED: Duration = Duration::from_millis(50);
 pub(super) struct Exchange<'a> {
     context: &'a WorkerContext,
     client: &'a mut Client,
-    accepts: ClientAccepts,
+    to: ResponseContext,
     request: &'a Request,
     upload: &'a mut Flow,
     server: &'a mut Connection,
@@ -86,7 +86,7 @@ enum Watch {
 pub(super) struct ExchangeParts<'a> {
     pub(super) context: &'a WorkerContext,
     pub(super) client: &'a mut Client,
-    pub(super) accepts: ClientAccepts,
+    pub(super) to: ResponseContext,
     pub(super) request: &'a Request,
     pub(super) upload: &'a mut Flow,
     pub(super) server: &'a mut Connection,
@@ -99,7 +99,7 @@ impl<'a> Exchange<'a> {
         let ExchangeParts {
             context,
             client,
-            accepts,
+            to,
             request,
             upload,
             server,
@@ -109,7 +109,7 @@ impl<'a> Exchange<'a> {
         Self {
             context,
             client,
-            accepts,
+            to,
             request,
             upload,
             server,
@@ -194,7 +194,7 @@ impl<'a> Exchange<'a> {
             let (buffers, pipes) = (&self.context.buffers, &self.context.pipes);
             match self.upload.poll_fill(cx, transport, buffer, buffers, pipes) {
                 Poll::Pending => {
-                    let asks_first = self.request.expects_continue && self.upload.taken() == 0;
+                    let asks_first = self.to.request.expects_continue && self.upload.taken() == 0;
                     let waits = if asks_first {
                         Waits::Head
                     } else {
@@ -298,7 +298,7 @@ impl<'a> Exchange<'a> {
         if let Some(half_closed) = &mut self.half_closed {
             let response = match (self.response.is_here(), moved) {
                 (false, _) => ResponseState::Awaited {
-                    can_be_probed: self.accepts.version == Version::Http11,
+                    can_be_probed: self.to.version == Version::Http11,
                 },
                 (true, true) => ResponseState::Moved,
                 (true, false) => ResponseState::Still,

@@ -14,9 +14,9 @@ use crate::{
         headers::Request,
         http1::{
             exchange::{Behind, Exchange, ExchangeParts, Response},
+            response_context::ResponseContext,
             tunnel,
         },
-        message::ClientAccepts,
         outcome::RequestOutcome,
         retry::Replay,
         tally::{AttemptTally, RequestTally},
@@ -31,7 +31,7 @@ use super::after::Exchanged;
 pub(super) struct Http1Attempt<'a> {
     context: &'a Rc<WorkerContext>,
     client: &'a mut Client,
-    accepts: ClientAccepts,
+    to: ResponseContext,
     request: &'a Request,
     upload: Flow,
     response: Response,
@@ -41,7 +41,7 @@ impl<'a> Http1Attempt<'a> {
     pub(super) fn new(
         context: &'a Rc<WorkerContext>,
         client: &'a mut Client,
-        accepts: ClientAccepts,
+        to: ResponseContext,
         request: &'a Request,
     ) -> Self {
         let chunked = request.framing == Framing::Chunked;
@@ -49,7 +49,7 @@ impl<'a> Http1Attempt<'a> {
         Self {
             context,
             client,
-            accepts,
+            to,
             request,
             upload: upload.limited_to(context.http.max_body_bytes),
             response: Response::new(context.buffers.head()),
@@ -102,7 +102,7 @@ impl Attempt for Http1Attempt<'_> {
 
     fn replay(&self) -> Replay {
         let has_body = !self.upload.is_taken();
-        if self.request.is_idempotent && !has_body {
+        if self.to.request.is_idempotent && !has_body {
             Replay::Possible
         } else {
             Replay::Never
@@ -131,7 +131,7 @@ impl Attempt for Http1Attempt<'_> {
         let mut exchange = Exchange::new(ExchangeParts {
             context,
             client: self.client,
-            accepts: self.accepts,
+            to: self.to,
             request: self.request,
             upload: &mut self.upload,
             server: &mut connection,

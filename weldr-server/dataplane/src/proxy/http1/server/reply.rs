@@ -5,15 +5,15 @@ use std::io::Write as _;
 use crate::http1::Version;
 
 use crate::proxy::{
+    http1::response_context::ResponseContext,
     local_reply::{LocalReply, reason_phrase},
-    message::ClientAccepts,
 };
 
 /// Appends `reply` to `out`. `close`: whether the connection closes after it; `date`: the current time in the form of a Date field.
 pub(super) fn write_reply(
     out: &mut Vec<u8>,
     reply: &LocalReply,
-    accepts: ClientAccepts,
+    to: ResponseContext,
     close: bool,
     date: &[u8],
 ) {
@@ -28,14 +28,14 @@ pub(super) fn write_reply(
     out.extend_from_slice(b"\r\n");
     if close {
         out.extend_from_slice(b"Connection: close\r\n");
-    } else if accepts.version == Version::Http10 {
+    } else if to.version == Version::Http10 {
         out.extend_from_slice(b"Connection: keep-alive\r\n");
     }
     for (name, value) in &reply.fields {
         let _ = write!(out, "{name}: {value}\r\n");
     }
     let _ = write!(out, "Content-Length: {}\r\n\r\n", reply.body.len());
-    if !accepts.is_head {
+    if !to.request.is_head {
         out.extend_from_slice(&reply.body);
     }
 }
@@ -43,22 +43,23 @@ pub(super) fn write_reply(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proxy::message::RequestFacts;
 
-    fn written(accepts: ClientAccepts, close: bool) -> String {
+    fn written(to: ResponseContext, close: bool) -> String {
         let reply = LocalReply {
             status: 503,
             fields: vec![("Cache-Control", "no-store".into())],
             body: b"sorry".to_vec(),
         };
         let mut out = Vec::new();
-        write_reply(&mut out, &reply, accepts, close, b"now");
+        write_reply(&mut out, &reply, to, close, b"now");
         String::from_utf8(out).unwrap()
     }
 
     #[test]
     fn a_reply_is_framed_by_its_length() {
         assert_eq!(
-            written(ClientAccepts::default(), true),
+            written(ResponseContext::default(), true),
             "HTTP/1.1 503 Service Unavailable\r\nDate: now\r\nConnection: close\r\nCache-Control: no-store\r\n\
              Content-Length: 5\r\n\r\nsorry"
         );
@@ -66,12 +67,12 @@ mod tests {
 
     #[test]
     fn a_reply_to_head_has_no_body_and_http_1_0_is_told_that_the_connection_stays() {
-        let accepts = ClientAccepts {
-            version: Version::Http10,
+        let request = RequestFacts {
             is_head: true,
-            prefers_json: false,
+            ..RequestFacts::default()
         };
-        let text = written(accepts, false);
+        let version = Version::Http10;
+        let text = written(ResponseContext { request, version }, false);
         assert!(text.contains("\r\nConnection: keep-alive\r\n"), "{text}");
         assert!(text.ends_with("Content-Length: 5\r\n\r\n"), "{text}");
     }

@@ -9,8 +9,9 @@ use crate::{
         context::WorkerContext,
         error::ProxyError,
         headers::{ClientAddress, ForwardingContext, Prepared, Refusal, Request, prepare},
+        http1::response_context::ResponseContext,
         local_reply::LocalReply,
-        message::ClientAccepts,
+        message::RequestFacts,
         outcome::RequestOutcome,
         tally::RequestTally,
     },
@@ -29,7 +30,7 @@ pub(super) async fn serve(
     length: usize,
 ) -> After {
     let ReadRequest {
-        accepts,
+        to,
         prepared,
         line,
         forwarded_client,
@@ -40,19 +41,19 @@ pub(super) async fn serve(
     }
     let after = match prepared {
         Ok(Prepared::Forward(request)) => {
-            let after = forward(context, client, accepts, &request, &mut tally).await;
+            let after = forward(context, client, to, &request, &mut tally).await;
             let Request { head, spans, .. } = request;
-            tally.log(client.peer.address, accepts.version, &head, &spans);
+            tally.log(client.peer.address, to.version, &head, &spans);
             context.buffers.take_head_back(head);
             return after;
         }
         Ok(Prepared::ToProxy(request)) => {
             let reply = LocalReply::to_proxy_request(request);
-            send_reply(context, client, accepts, &mut tally, &reply, true).await
+            send_reply(context, client, to, &mut tally, &reply, true).await
         }
-        Err(refusal) => fail(context, client, accepts, &mut tally, &refusal.into(), true).await,
+        Err(refusal) => fail(context, client, to, &mut tally, &refusal.into(), true).await,
     };
-    tally.log_line(client.peer.address, accepts.version, &line);
+    tally.log_line(client.peer.address, to.version, &line);
     after
 }
 
@@ -64,9 +65,9 @@ pub(super) async fn refuse(
 ) -> After {
     let line = line_for_log(context, client.buffer.filled());
     let mut tally = RequestTally::begin(context);
-    let accepts = ClientAccepts::default();
-    let after = fail(context, client, accepts, &mut tally, &error, true).await;
-    tally.log_line(client.peer.address, accepts.version, &line);
+    let to = ResponseContext::default();
+    let after = fail(context, client, to, &mut tally, &error, true).await;
+    tally.log_line(client.peer.address, to.version, &line);
     after
 }
 
@@ -82,7 +83,8 @@ fn line_for_log(context: &WorkerContext, came: &[u8]) -> Vec<u8> {
 
 /// A request of a client.
 struct ReadRequest {
-    accepts: ClientAccepts,
+    /// What the response depends on.
+    to: ResponseContext,
     /// The parsed request, or why it is refused.
     prepared: Result<Prepared, Refusal>,
     /// The request line for the access log, if there is no head for a server.
@@ -98,14 +100,14 @@ fn read(context: &WorkerContext, client: &mut Client, length: usize) -> ReadRequ
         Ok(request) => request,
         Err(defect) => {
             return ReadRequest {
-                accepts: ClientAccepts::default(),
+                to: ResponseContext::default(),
                 prepared: Err(Refusal::Head(defect)),
                 line: line_for_log(context, head),
                 forwarded_client: None,
             };
         }
     };
-    let accepts = ClientAccepts::of(head, &request, &fields);
+    let facts = RequestFacts::of(head, &request, &fields);
     let local = match request.version {
         Version::Http10 => client.transport.local_address(),
         Version::Http11 => None,
@@ -114,6 +116,7 @@ fn read(context: &WorkerContext, client: &mut Client, length: usize) -> ReadRequ
         peer: &client.peer,
         local,
         policy: &context.http,
+        facts,
         ids: context.new_ids(),
     };
     let prepared = prepare(head, &request, &fields, &forwarding, context.buffers.head());
@@ -128,7 +131,10 @@ fn read(context: &WorkerContext, client: &mut Client, length: usize) -> ReadRequ
         context.buffers.take_back(&mut client.buffer);
     }
     ReadRequest {
-        accepts,
+        to: ResponseContext {
+            request: facts,
+            version: request.version,
+        },
         prepared,
         line,
         forwarded_client,
@@ -138,7 +144,7 @@ fn read(context: &WorkerContext, client: &mut Client, length: usize) -> ReadRequ
 async fn forward(
     context: &Rc<WorkerContext>,
     client: &mut Client,
-    accepts: ClientAccepts,
+    to: ResponseContext,
     request: &Request,
     tally: &mut RequestTally<'_>,
 ) -> After {
@@ -149,7 +155,7 @@ async fn forward(
             "request forwarded that strict mode would refuse"
         );
     }
-    let attempt = Http1Attempt::new(context, client, accepts, request);
+    let attempt = Http1Attempt::new(context, client, to, request);
     let (outcome, exchanged) = attempt.run(tally).await;
     client.deadline.wait_for_none();
     let after = after(&outcome, exchanged);
@@ -168,7 +174,7 @@ async fn forward(
         }
         (RequestOutcome::Failed(error), _) => {
             let close = !exchanged.keeps();
-            fail(context, client, accepts, tally, &error, close).await
+            fail(context, client, to, tally, &error, close).await
         }
         (RequestOutcome::Complete | RequestOutcome::Tunnelled, after) => {
             after.unwrap_or(After::Cut)
@@ -180,7 +186,7 @@ async fn forward(
 async fn fail(
     context: &Rc<WorkerContext>,
     client: &mut Client,
-    accepts: ClientAccepts,
+    to: ResponseContext,
     tally: &mut RequestTally<'_>,
     error: &ProxyError,
     close: bool,
@@ -201,25 +207,25 @@ async fn fail(
         return After::Cut;
     }
     let close = close || error.is_clients_fault() || context.closes_connections();
-    let reply = LocalReply::to_failure(error, accepts, &context.how_to_add);
-    send_reply(context, client, accepts, tally, &reply, close).await
+    let reply = LocalReply::to_failure(error, to.request, &context.how_to_add);
+    send_reply(context, client, to, tally, &reply, close).await
 }
 
 async fn send_reply(
     context: &WorkerContext,
     client: &mut Client,
-    accepts: ClientAccepts,
+    to: ResponseContext,
     tally: &mut RequestTally<'_>,
     reply: &LocalReply,
     close: bool,
 ) -> After {
     let mut out = Vec::new();
-    write_reply(&mut out, reply, accepts, close, &context.date());
+    write_reply(&mut out, reply, to, close, &context.date());
     tally.replied(reply.status);
     let written: io::Result<()> = client.write_all(context, &out).await;
     match written {
         Ok(()) => {
-            if !accepts.is_head {
+            if !to.request.is_head {
                 tally.passed(0, reply.body.len() as u64);
             }
             if close { After::Close } else { After::Keep }
