@@ -21,6 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
     tonic_prost_build::configure()
         .bytes(".weldr.raft.v1")
+        .btree_map(".weldr.v1")
         .compile_fds(descriptors)?;
     Ok(())
 }

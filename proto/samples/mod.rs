@@ -228,7 +228,13 @@ pub(crate) fn stats() -> v1::Stats {
             statuses: statuses(),
             retries: 6,
             requests_per_second: 7.5,
+            connections_refused: 8,
         }),
+        failures: [
+            ("client_closed".to_owned(), 9),
+            ("connection_refused".to_owned(), 1),
+        ]
+        .into(),
         servers: vec![measured, idle],
     }
 }

@@ -1,5 +1,7 @@
 //! Statistics of clients and servers.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::{Health, Seconds, ip_and_port, time};
@@ -32,6 +34,7 @@ pub struct Stats {
     #[serde(flatten)]
     pub totals: Totals,
     pub client_detail: ClientStats,
+    pub failures: BTreeMap<String, u64>,
     pub uptime_seconds: Option<Seconds>,
 }
 
@@ -42,6 +45,7 @@ impl From<&v1::Stats> for Stats {
             started_at: time(stats.started_at),
             totals: Totals::from(stats),
             client_detail: stats.client_detail.unwrap_or_default().into(),
+            failures: stats.failures.clone(),
             uptime_seconds: stats.uptime.map(Seconds),
         }
     }
@@ -76,6 +80,7 @@ pub struct ClientStats {
     pub statuses: StatusClasses,
     pub retries: u64,
     pub requests_per_second: f64,
+    pub connections_refused: u64,
 }
 
 impl From<v1::ClientStats> for ClientStats {
@@ -89,6 +94,7 @@ impl From<v1::ClientStats> for ClientStats {
             statuses: stats.statuses.unwrap_or_default().into(),
             retries: stats.retries,
             requests_per_second: stats.requests_per_second,
+            connections_refused: stats.connections_refused,
         }
     }
 }

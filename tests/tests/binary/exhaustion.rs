@@ -83,6 +83,8 @@ async fn one_client_address_cannot_take_more_connections_than_it_may() {
     for _ in 0..10 {
         Client::connect(weldr.proxy()).await.closed().await;
     }
+    let clients = weldr.stats().await.client_detail.unwrap();
+    assert_eq!(clients.connections_refused, 10);
     assert_eq!(first.get("/").await.status, 200);
     drop(second);
     weldr.process().logs("max_connections_per_client").await;

@@ -102,9 +102,12 @@ async fn a_server_that_refuses_is_logged_also_when_another_one_responds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_empty_pool_is_logged() {
+async fn an_empty_pool_is_logged_and_counted() {
     let weldr = Daemon::start().await;
+    assert!(weldr.stats().await.failures.is_empty());
     assert_eq!(raw::get(weldr.proxy(), "/").await.status, 503);
+    let counted = [("destination_unavailable".to_owned(), 1)].into();
+    assert_eq!(weldr.stats().await.failures, counted);
     let log = weldr.terminate().await.stderr;
     let failures = failure_lines(&log);
     assert!(

@@ -1,6 +1,6 @@
 //! The statistics of a node: as a table, as lines for a pipe, and as a frame for a terminal.
 
-use std::fmt::Write as _;
+use std::{cmp::Reverse, fmt::Write as _};
 
 use weldr_proto::v1::{HealthState, ServerStats, Stats};
 
@@ -43,7 +43,21 @@ pub(crate) fn clients(stats: &Stats) -> String {
         clients.retries,
         figures::bytes(clients.bytes_received),
         figures::bytes(clients.bytes_sent)
-    )
+    ) + &failures(stats)
+}
+
+/// The reasons why requests failed, most frequent first; empty when none did.
+fn failures(stats: &Stats) -> String {
+    let mut reasons: Vec<_> = stats.failures.iter().collect();
+    reasons.sort_by_key(|(reason, count)| (Reverse(**count), *reason));
+    let reasons: Vec<_> = reasons
+        .into_iter()
+        .map(|(reason, count)| format!("{count} {reason}"))
+        .collect();
+    if reasons.is_empty() {
+        return String::new();
+    }
+    format!("failures: {}\n", reasons.join(", "))
 }
 
 /// One sample as lines of `name=value` pairs, as the help of `stats --watch` documents them.
@@ -214,6 +228,12 @@ mod tests {
                 bytes_sent: success * 1_000,
                 ..ClientStats::default()
             }),
+            failures: [
+                ("client_closed".to_owned(), 1),
+                ("connection_refused".to_owned(), 9),
+                ("connection_timeout".to_owned(), 1),
+            ]
+            .into(),
             servers: vec![ServerStats {
                 id: 1,
                 address: "10.0.0.1:80".to_owned(),
@@ -233,6 +253,14 @@ mod tests {
             table(&sample(60, 1_200), Paint::PLAIN),
             "SIDE    SUCCESS  FAILED\nclient     1200       2\nserver     1200       2\n"
         );
+    }
+
+    #[test]
+    fn the_reasons_of_failures_are_told_by_their_frequency() {
+        let text = clients(&sample(60, 1));
+        let line = "failures: 9 connection_refused, 1 client_closed, 1 connection_timeout\n";
+        assert!(text.ends_with(line), "{text}");
+        assert_eq!(failures(&Stats::default()), "");
     }
 
     #[test]

@@ -39,7 +39,12 @@ struct LogFields {
     sent: u64,
     attempts: u32,
     server: Option<SocketAddr>,
-    times: Times,
+    /// When the last attempt began.
+    attempted: Option<Instant>,
+    /// How long opening a connection for it took.
+    connect: Option<Duration>,
+    /// When the head of the response came.
+    first_byte: Option<Instant>,
     termination: Option<&'static str>,
     /// The failure with its causes; empty without a failure or without an access log.
     error: String,
@@ -75,20 +80,19 @@ impl<'w> RequestTally<'w> {
     pub(super) fn attempted(&mut self, server: SocketAddr, at: Instant) {
         self.log_fields.attempts += 1;
         self.log_fields.server = Some(server);
-        self.log_fields.times = Times {
-            queue: at.saturating_duration_since(self.begun),
-            ..Times::default()
-        };
+        self.log_fields.attempted = Some(at);
+        self.log_fields.connect = None;
+        self.log_fields.first_byte = None;
     }
 
     /// Records that a connection to the server was opened, and how long that took.
     pub(super) fn connected(&mut self, took: Duration) {
-        self.log_fields.times.connect = Some(took);
+        self.log_fields.connect = Some(took);
     }
 
     /// Records that the head of the server's response arrived at `at`.
     pub(super) fn response_started(&mut self, status: u16, at: Instant) {
-        self.log_fields.times.first_byte = Some(at.saturating_duration_since(self.begun));
+        self.log_fields.first_byte = Some(at);
         self.replied(status);
     }
 
@@ -145,10 +149,7 @@ impl<'w> RequestTally<'w> {
             bytes_sent: log_fields.sent,
             server: log_fields.server,
             retries: log_fields.attempts.saturating_sub(1),
-            times: Times {
-                total: self.begun.elapsed(),
-                ..log_fields.times
-            },
+            times: self.times(),
             termination: log_fields.termination.unwrap_or("complete"),
             error: log_fields.error.as_bytes(),
         });
@@ -157,6 +158,18 @@ impl<'w> RequestTally<'w> {
     /// Writes the access log line of a request of which only the request line is known.
     pub(super) fn log_line(&self, peer: SocketAddr, version: Version, line: &[u8]) {
         self.log(peer, version, line, &FieldSpans::of_line(line));
+    }
+
+    /// Durations are computed for the access log only.
+    fn times(&self) -> Times {
+        let since_begin = |at: Instant| at.saturating_duration_since(self.begun);
+        let log_fields = &self.log_fields;
+        Times {
+            total: self.begun.elapsed(),
+            queue: log_fields.attempted.map(since_begin).unwrap_or_default(),
+            connect: log_fields.connect,
+            first_byte: log_fields.first_byte.map(since_begin),
+        }
     }
 
     fn counters(&self) -> &ClientShard {

@@ -31,6 +31,7 @@ pub struct Totals {
 pub struct ClientTotals {
     pub connections: u64,
     pub connections_total: u64,
+    pub connections_refused: u64,
     pub in_flight: u64,
     pub bytes_received: u64,
     pub bytes_sent: u64,
@@ -50,6 +51,7 @@ impl Totals {
             sum.server.failed += shard.server_failed.get();
             sum.detail.connections += shard.connections.get();
             sum.detail.connections_total += shard.connections_total.get();
+            sum.detail.connections_refused += shard.connections_refused.get();
             sum.detail.in_flight += shard.in_flight.get();
             sum.detail.bytes_received += shard.bytes_received.get();
             sum.detail.bytes_sent += shard.bytes_sent.get();

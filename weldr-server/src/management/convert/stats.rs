@@ -1,6 +1,6 @@
 //! Statistics.
 
-use std::time::SystemTime;
+use std::{collections::BTreeMap, time::SystemTime};
 
 use weldr_proto::v1;
 
@@ -8,7 +8,7 @@ use crate::{
     clock::dates,
     management::ManagementContext,
     snapshot::{PoolView, ServerView},
-    stats::{Latency, Outcomes, Rates, StatusTotals, Totals},
+    stats::{FailureReason, FailureTotals, Latency, Outcomes, Rates, StatusTotals, Totals},
 };
 
 use super::{proto_duration, proto_timestamp, server};
@@ -36,13 +36,25 @@ pub(in crate::management) fn stats(context: &ManagementContext, pool: &PoolView)
             statuses: Some(statuses(detail.statuses)),
             retries: detail.retries,
             requests_per_second: context.rates.client(),
+            connections_refused: detail.connections_refused,
         }),
+        failures: failures(detail.failures),
         servers: pool
             .servers
             .iter()
             .map(|view| server_stats(view, &context.rates))
             .collect(),
     }
+}
+
+/// The reasons that occurred, with their counts.
+fn failures(totals: FailureTotals) -> BTreeMap<String, u64> {
+    FailureReason::ALL
+        .into_iter()
+        .zip(totals)
+        .filter(|(_, count)| *count > 0)
+        .map(|(reason, count)| (reason.name().to_owned(), count))
+        .collect()
 }
 
 fn server_stats(view: &ServerView, rates: &Rates) -> v1::ServerStats {

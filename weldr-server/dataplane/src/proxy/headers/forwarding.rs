@@ -22,10 +22,10 @@ const LONGEST_IPV4: usize = 15;
 pub(in crate::proxy) struct Peer {
     /// Its address.
     pub(in crate::proxy) address: SocketAddr,
-    /// Its address in the form of `X-Forwarded-For`.
-    ip: Vec<u8>,
-    /// The text around the address in `Forwarded`.
-    quotes: (&'static [u8], &'static [u8]),
+    /// Its element of `X-Forwarded-For`, with the end of the line.
+    x_forwarded_for: Vec<u8>,
+    /// The begin of its element of `Forwarded`: `for=` and the address.
+    forwarded_for: Vec<u8>,
     treatment: Treatment,
     /// Whether it is in a network of trusted proxies.
     is_trusted: bool,
@@ -59,12 +59,14 @@ impl Peer {
             ForwardedHeaders::Replace if trusted => Treatment::Append,
             ForwardedHeaders::Replace => Treatment::Replace,
         };
-        let mut text = Vec::with_capacity(LONGEST_IPV4);
-        write_ip(&mut text, ip);
+        let mut x_forwarded_for = Vec::with_capacity(LONGEST_IPV4 + 2);
+        write_ip(&mut x_forwarded_for, ip);
+        let forwarded_for = [b"for=", quotes.0, &x_forwarded_for, quotes.1].concat();
+        x_forwarded_for.extend_from_slice(b"\r\n");
         Self {
             address,
-            ip: text,
-            quotes,
+            x_forwarded_for,
+            forwarded_for,
             treatment,
             is_trusted: trusted,
         }
@@ -113,7 +115,7 @@ impl Peer {
             head,
             before,
             Known::XForwardedFor,
-            &[&self.ip, b"\r\n"],
+            &[&self.x_forwarded_for],
         );
         if !has(Known::XForwardedHost) {
             write_field(out, b"X-Forwarded-Host", host);
@@ -126,16 +128,7 @@ impl Peer {
         } else {
             (b";host=\"", b"\";proto=http\r\n")
         };
-        let (open, close) = self.quotes;
-        let element = [
-            b"for=",
-            open,
-            &self.ip,
-            close,
-            before_host,
-            host,
-            after_host,
-        ];
+        let element = [&self.forwarded_for, before_host, host, after_host];
         write_list(
             out,
             b"Forwarded: ",

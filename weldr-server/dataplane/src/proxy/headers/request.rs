@@ -386,11 +386,17 @@ impl Writer<'_> {
 
     fn write_ids(&self, out: &mut Vec<u8>, spans: &mut FieldSpans) {
         let ids = &self.context.ids;
-        if self.request_id().is_none() {
-            spans.request_id = ids.write_request_id(out);
+        let (needs_id, needs_trace) = (self.request_id().is_none(), !self.has_traceparent());
+        if !needs_id && !needs_trace {
+            return;
         }
-        if !self.has_traceparent() {
-            ids.write_traceparent(out);
+        // Both have the same digits.
+        let digits = ids.trace_digits();
+        if needs_id {
+            spans.request_id = Ids::write_request_id(out, &digits);
+        }
+        if needs_trace {
+            ids.write_traceparent(out, &digits);
         }
     }
 

@@ -20,25 +20,8 @@ impl Ids {
         }
     }
 
-    /// Appends the field `X-Request-Id`, and returns the span of its value.
-    pub(super) fn write_request_id(&self, out: &mut Vec<u8>) -> Span {
-        const ID: Range<usize> = 14..46;
-        let place = out.len();
-        let mut line = *b"X-Request-Id: 00000000000000000000000000000000\r\n";
-        line[ID].copy_from_slice(&self.trace_digits());
-        out.extend_from_slice(&line);
-        Span::new(place + ID.start, place + ID.end)
-    }
-
-    /// Appends the field `traceparent`, which is not sampled: nothing is recorded here.
-    pub(super) fn write_traceparent(&self, out: &mut Vec<u8>) {
-        let mut line = *b"traceparent: 00-00000000000000000000000000000000-0000000000000000-00\r\n";
-        line[16..48].copy_from_slice(&self.trace_digits());
-        line[49..65].copy_from_slice(hex(self.parent).as_flattened());
-        out.extend_from_slice(&line);
-    }
-
-    fn trace_digits(&self) -> [u8; 32] {
+    /// The digits of the trace id.
+    pub(super) fn trace_digits(&self) -> [u8; 32] {
         #[expect(clippy::cast_possible_truncation, reason = "its lower half")]
         let halves = [(self.trace >> 64) as u64, self.trace as u64];
         let mut digits = [0; 32];
@@ -46,6 +29,24 @@ impl Ids {
             digits.copy_from_slice(hex(half).as_flattened());
         }
         digits
+    }
+
+    /// Appends the field `X-Request-Id` with the digits of the trace id, and gives where its value is.
+    pub(super) fn write_request_id(out: &mut Vec<u8>, trace_digits: &[u8; 32]) -> Span {
+        const ID: Range<usize> = 14..46;
+        let place = out.len();
+        let mut line = *b"X-Request-Id: 00000000000000000000000000000000\r\n";
+        line[ID].copy_from_slice(trace_digits);
+        out.extend_from_slice(&line);
+        Span::new(place + ID.start, place + ID.end)
+    }
+
+    /// Appends the field `traceparent`, which is not sampled: nothing is recorded here.
+    pub(super) fn write_traceparent(&self, out: &mut Vec<u8>, trace_digits: &[u8; 32]) {
+        let mut line = *b"traceparent: 00-00000000000000000000000000000000-0000000000000000-00\r\n";
+        line[16..48].copy_from_slice(trace_digits);
+        line[49..65].copy_from_slice(hex(self.parent).as_flattened());
+        out.extend_from_slice(&line);
     }
 }
 
@@ -101,8 +102,8 @@ mod tests {
         ] {
             let (mut id, mut both) = (Vec::new(), Vec::new());
             let ids = Ids::new(trace, parent);
-            ids.write_request_id(&mut id);
-            ids.write_traceparent(&mut both);
+            Ids::write_request_id(&mut id, &ids.trace_digits());
+            ids.write_traceparent(&mut both, &ids.trace_digits());
             let (trace, parent) = (trace.max(1), parent.max(1));
             assert_eq!(
                 String::from_utf8(id).unwrap(),

@@ -10,7 +10,7 @@ use crate::{
         deadline::Deadline,
         error::ProxyError,
         flow::Flow,
-        forward::{self, Attempt},
+        forward::Attempt,
         headers::Request,
         http1::{
             exchange::{Behind, Exchange, ExchangeParts, Response},
@@ -56,11 +56,10 @@ impl<'a> Http1Attempt<'a> {
         }
     }
 
-    /// Tries servers until one has responded, or none is left that may be tried.
-    pub(super) async fn run(mut self, tally: &mut RequestTally<'_>) -> (RequestOutcome, Exchanged) {
-        let context = self.context;
-        let forwarded = forward::forward(context, &mut self, tally).await;
+    /// What became of the request, which was `forwarded` with this result.
+    pub(super) fn end(&mut self, forwarded: Result<(), ProxyError>) -> (RequestOutcome, Exchanged) {
         let Self {
+            context,
             request,
             upload,
             response,
@@ -80,7 +79,8 @@ impl<'a> Http1Attempt<'a> {
             said_close: response.closes,
             ends_with_connection: response.behind == Behind::UntilClose,
         };
-        context.buffers.take_head_back(response.head);
+        let head = std::mem::take(&mut response.head);
+        context.buffers.take_head_back(head);
         (outcome, exchanged)
     }
 
@@ -149,8 +149,10 @@ impl Attempt for Http1Attempt<'_> {
                 tally.response_started(status, at);
             }
             let (sent, received) = exchange.take_uncounted();
-            attempt.passed(sent, received);
-            tally.passed(sent, received);
+            if sent | received != 0 {
+                attempt.passed(sent, received);
+                tally.passed(sent, received);
+            }
             polled
         })
         .await;

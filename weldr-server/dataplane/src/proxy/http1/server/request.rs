@@ -8,6 +8,7 @@ use crate::{
         client::Client,
         context::WorkerContext,
         error::ProxyError,
+        forward,
         headers::{ClientAddress, ForwardingContext, Prepared, Refusal, Request, prepare},
         http1::response_context::ResponseContext,
         local_reply::LocalReply,
@@ -31,7 +32,7 @@ pub(super) async fn serve(
 ) -> After {
     let ReadRequest {
         to,
-        prepared,
+        mut prepared,
         line,
         forwarded_client,
     } = read(context, client, length);
@@ -40,10 +41,11 @@ pub(super) async fn serve(
         tally.came_from(client);
     }
     let after = match prepared {
-        Ok(Prepared::Forward(request)) => {
-            let after = forward(context, client, to, &request, &mut tally).await;
-            let Request { head, spans, .. } = request;
-            tally.log(client.peer.address, to.version, &head, &spans);
+        // Borrowed, because moving it into the future costs a copy.
+        Ok(Prepared::Forward(ref mut request)) => {
+            let after = forward(context, client, to, request, &mut tally).await;
+            let head = std::mem::take(&mut request.head);
+            tally.log(client.peer.address, to.version, &head, &request.spans);
             context.buffers.take_head_back(head);
             return after;
         }
@@ -155,8 +157,9 @@ async fn forward(
             "request forwarded that strict mode would refuse"
         );
     }
-    let attempt = Http1Attempt::new(context, client, to, request);
-    let (outcome, exchanged) = attempt.run(tally).await;
+    let mut attempt = Http1Attempt::new(context, client, to, request);
+    let forwarded = forward::forward(context, &mut attempt, tally).await;
+    let (outcome, exchanged) = attempt.end(forwarded);
     client.deadline.wait_for_none();
     let after = after(&outcome, exchanged);
     match (outcome, after) {
