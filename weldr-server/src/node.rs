@@ -346,9 +346,9 @@ fn holds_an_address(vip: &Vip) -> bool {
 fn reporter(snapshots: Snapshots) -> Reporter {
     Reporter(Arc::new(move || {
         let snapshot = snapshots.current();
-        let servers = snapshot.pool.servers.iter();
+        let servers = snapshot.pools.iter().flat_map(|pool| pool.servers.iter());
         let report = |view: &Arc<ServerView>| ServerReport {
-            pool: snapshot.pool.name.to_string(),
+            pool: view.live.pool.name.to_string(),
             address: view.desired.address.to_string(),
             id: view.desired.id.0,
             state: view.health.state.as_str().to_owned(),
@@ -518,7 +518,8 @@ async fn sample_rates(
         tick.tick();
         let client = Totals::sum(&clients).client;
         let snapshot = snapshots.current();
-        let servers = snapshot.pool.servers.iter().map(|server| {
+        let servers = snapshot.pools.iter().flat_map(|pool| pool.servers.iter());
+        let servers = servers.map(|server| {
             let outcomes = server.live.outcomes();
             (server.desired.id, outcomes.success + outcomes.failed)
         });

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::{
     model::{HealthState, Reason},
-    snapshot::{PoolView, ServerView},
+    snapshot::{Pools, ServerView},
 };
 
 /// How many checks run at once: see `health::prober`.
@@ -25,18 +25,16 @@ pub(super) enum FirstChecks {
 }
 
 impl FirstChecks {
-    /// How many servers are still waited for.
-    pub(super) fn pending(&mut self, pool: &PoolView, now: Instant) -> usize {
+    /// How many servers of all pools are still waited for.
+    pub(super) fn pending(&mut self, pools: &Pools, now: Instant) -> usize {
         let until = match self {
             Self::Done => return 0,
             Self::Awaited(until) => *until,
-            Self::Unknown => now + longest(pool),
+            Self::Unknown => now + longest(pools),
         };
-        let pending = if pool.settings.fail_open {
-            0
-        } else {
-            pool.servers.iter().filter(|view| is_pending(view)).count()
-        };
+        let waits = pools.iter().filter(|pool| !pool.settings.fail_open);
+        let pending = waits.flat_map(|pool| pool.servers.iter());
+        let pending = pending.filter(|view| is_pending(view)).count();
         if pending == 0 || now >= until {
             *self = Self::Done;
             return 0;
@@ -56,10 +54,12 @@ fn is_pending(view: &ServerView) -> bool {
     view.health.state == HealthState::Initial && view.health.reason == Reason::CheckPending
 }
 
-/// How long the first checks may take when all of them run into their timeouts.
-fn longest(pool: &PoolView) -> Duration {
-    let timeouts = pool.servers.iter().map(|view| view.check.timeout);
-    let batches = u32::try_from(pool.servers.len().div_ceil(AT_ONCE)).unwrap_or(u32::MAX);
+/// How long the first checks may take when all of them run into their timeouts. Those of all pools wait for one another.
+fn longest(pools: &Pools) -> Duration {
+    let servers = pools.iter().flat_map(|pool| pool.servers.iter());
+    let timeouts = servers.map(|view| view.check.timeout);
+    let count: usize = pools.iter().map(|pool| pool.servers.len()).sum();
+    let batches = u32::try_from(count.div_ceil(AT_ONCE)).unwrap_or(u32::MAX);
     MARGIN.saturating_add(timeouts.max().unwrap_or_default().saturating_mul(batches))
 }
 
@@ -70,10 +70,10 @@ mod tests {
     use super::*;
     use crate::{
         model::{
-            AdminState, Health, HealthCheck, PoolName, PoolSettings, Revision, Server, ServerId,
-            ServerSpec, Timestamp,
+            AdminState, Health, HealthCheck, PoolSettings, Revision, Server, ServerId, ServerSpec,
+            Timestamp,
         },
-        snapshot::LiveServer,
+        snapshot::{LivePool, LiveServer, PoolView},
     };
 
     fn view(port: u16, admin: AdminState, checked: bool) -> Arc<ServerView> {
@@ -99,17 +99,26 @@ mod tests {
         Arc::new(ServerView {
             health: Health::of(&desired, &observed),
             check: HealthCheck::default(),
-            live: LiveServer::new(id, address, 1).0,
+            live: LiveServer::new(live_pool("default"), id, address).0,
             desired,
         })
     }
 
-    fn pool(fail_open: bool, servers: Vec<Arc<ServerView>>) -> PoolView {
+    fn live_pool(name: &str) -> Arc<LivePool> {
+        LivePool::new(name.parse().unwrap(), 1)
+    }
+
+    /// The default pool alone.
+    fn pool(fail_open: bool, servers: Vec<Arc<ServerView>>) -> Pools {
+        Pools::new(pool_named("default", fail_open, servers))
+    }
+
+    fn pool_named(name: &str, fail_open: bool, servers: Vec<Arc<ServerView>>) -> PoolView {
         let settings = PoolSettings {
             fail_open,
             ..PoolSettings::default()
         };
-        PoolView::new(PoolName::default(), settings, Revision(1), servers)
+        PoolView::new(live_pool(name), settings, Revision(1), servers)
     }
 
     use AdminState::{Drain, Maintenance, Ready};
@@ -132,6 +141,36 @@ mod tests {
         assert!(checks.are_done());
         let later = pool(false, vec![view(5, Ready, false)]);
         assert_eq!(checks.pending(&later, now), 0, "it was added later");
+    }
+
+    #[test]
+    fn the_servers_of_every_pool_are_waited_for() {
+        let now = Instant::now();
+        let mut checks = FirstChecks::Unknown;
+        let mut pools = pool(true, vec![view(1, Ready, false)]);
+        pools.put(pool_named("web", false, vec![view(1, Ready, false)]));
+        pools.put(pool_named("api", false, vec![view(1, Ready, false)]));
+        assert_eq!(
+            checks.pending(&pools, now),
+            2,
+            "the default pool fails open"
+        );
+        pools.put(pool_named("web", false, vec![view(1, Ready, true)]));
+        assert_eq!(checks.pending(&pools, now), 1);
+        pools.take(&"api".parse().unwrap());
+        assert_eq!(checks.pending(&pools, now), 0);
+    }
+
+    #[test]
+    fn the_checks_of_all_pools_share_what_runs_at_once() {
+        let many = |from: usize| {
+            let ports = (from..from + AT_ONCE).map(|port| u16::try_from(port).unwrap());
+            ports.map(|port| view(port, Ready, false)).collect()
+        };
+        let mut pools = pool(false, many(1));
+        pools.put(pool_named("web", false, many(1)));
+        let timeout = HealthCheck::default().timeout;
+        assert_eq!(longest(&pools), 2 * timeout + MARGIN);
     }
 
     #[test]

@@ -200,7 +200,7 @@ impl Collector {
             0
         } else {
             let snapshot = sources.snapshots.current();
-            self.first_checks.pending(&snapshot.pool, Instant::now())
+            self.first_checks.pending(&snapshot.pools, Instant::now())
         };
         let disk_failure = self.rounds.disk_failure();
         Observations {

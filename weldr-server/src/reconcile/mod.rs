@@ -5,10 +5,10 @@ mod follow_up;
 mod local_votes;
 mod removal_controller;
 mod tracked;
+mod tracked_pool;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    net::SocketAddr,
     sync::Arc,
 };
 
@@ -19,14 +19,15 @@ use crate::{
     cluster::Handle,
     health::{HeadLimits, Observation},
     liveness::{Tasks, Tick},
-    model::{DesiredState, OwnAddresses, Pool, PoolName, PoolSettings, Revision, ServerId},
-    snapshot::{PoolView, Publisher, Snapshot, Snapshots},
+    model::{DesiredState, OwnAddresses, PoolName, Revision, ServerId},
+    snapshot::{LiveServer, Pools, Publisher, Snapshot, Snapshots},
 };
 
 use follow_up::FollowUps;
 use local_votes::LocalVotes;
 use removal_controller::RemovalController;
-use tracked::Tracked;
+use tracked::Checks;
+use tracked_pool::TrackedPool;
 
 /// The capacity of the queue of health changes. Probers wait while it is full.
 const MOST_WAITING_OBSERVATIONS: usize = 1024;
@@ -42,24 +43,19 @@ pub struct Reconciler {
     /// Taken when the task starts.
     removal_controller: Option<RemovalController>,
     workers: usize,
-    /// Where this node itself listens: other nodes may have servers there.
-    own: OwnAddresses,
-    /// How large the head of a response may be, for checks as for requests.
-    limits: HeadLimits,
-    servers: BTreeMap<SocketAddr, Tracked>,
-    addresses: HashMap<ServerId, SocketAddr>,
-    /// Servers that have changed since the last snapshot.
-    touched: BTreeSet<SocketAddr>,
-    /// The pool in the next snapshot.
-    pool: PoolView,
+    checks: Checks,
+    tracked: BTreeMap<PoolName, TrackedPool>,
+    /// The servers of all pools. An address says less, because it may be in several pools.
+    servers: HashMap<ServerId, Arc<LiveServer>>,
+    /// Pools that have changed since the last snapshot.
+    changed: BTreeSet<PoolName>,
+    /// The pools in the last snapshot.
+    pools: Pools,
     revision: Revision,
     version: u64,
     removals: u64,
-    observer: mpsc::Sender<Observation>,
     observations: mpsc::Receiver<Observation>,
     tick: Tick,
-    /// Stands for the tasks that check the servers.
-    checks: Tick,
 }
 
 impl Reconciler {
@@ -76,13 +72,25 @@ impl Reconciler {
         limits: HeadLimits,
         tasks: &Tasks,
     ) -> (Self, Snapshots) {
-        let (name, settings) = (PoolName::default(), PoolSettings::default());
-        let pool = PoolView::new(name, settings, Revision::default(), vec![]);
+        Self::follow(cluster.watch(), cluster, workers, own, limits, tasks)
+    }
+
+    /// [`Self::start`] with other states than those of the cluster.
+    fn follow(
+        states: watch::Receiver<Arc<DesiredState>>,
+        cluster: &Handle,
+        workers: usize,
+        own: OwnAddresses,
+        limits: HeadLimits,
+        tasks: &Tasks,
+    ) -> (Self, Snapshots) {
+        let mut default = TrackedPool::new(PoolName::default(), workers);
+        let pools = Pools::new(default.view());
         let nothing = Snapshot {
             version: 0,
             revision: Revision::default(),
             removals: 0,
-            pool: pool.clone(),
+            pools: pools.clone(),
         };
         let (publisher, snapshots) = Publisher::new(nothing, workers);
         let (observer, observations) = mpsc::channel(MOST_WAITING_OBSERVATIONS);
@@ -94,24 +102,26 @@ impl Reconciler {
             local_votes: local_votes.clone(),
         };
         let mut reconciler = Self {
-            states: cluster.watch(),
+            states,
             publisher,
             follow_ups: FollowUps::new(local_votes, snapshots.clone()),
             removal_controller: Some(removal_controller),
             workers,
-            own,
-            limits,
-            servers: BTreeMap::new(),
-            addresses: HashMap::new(),
-            touched: BTreeSet::new(),
-            pool,
+            checks: Checks {
+                own,
+                limits,
+                observer,
+                tick: tasks.register_silent("health checks"),
+            },
+            tracked: BTreeMap::from([(PoolName::default(), default)]),
+            servers: HashMap::new(),
+            changed: BTreeSet::new(),
+            pools,
             revision: Revision::default(),
             version: 0,
             removals: 0,
-            observer,
             observations,
             tick: tasks.register("reconciler"),
-            checks: tasks.register_silent("health checks"),
         };
         reconciler.follow_state();
         (reconciler, snapshots)
@@ -147,79 +157,41 @@ impl Reconciler {
     /// Applies the newest desired state.
     fn follow_state(&mut self) {
         let state = Arc::clone(&self.states.borrow_and_update());
-        if let Ok(pool) = state.pool(&PoolName::default()) {
-            self.follow_pool(pool);
+        let gone = |name: &&PoolName| !state.pools.contains_key(*name);
+        let gone: Vec<PoolName> = self.tracked.keys().filter(gone).cloned().collect();
+        for name in gone {
+            self.forget_pool(&name);
+        }
+        for (name, desired) in &state.pools {
+            if !self.tracked.contains_key(name) {
+                let pool = TrackedPool::new(name.clone(), self.workers);
+                self.tracked.insert(name.clone(), pool);
+            }
+            let Some(pool) = self.tracked.get_mut(name) else {
+                continue;
+            };
+            let Some(changes) = pool.follow(desired, state.revision, &self.checks) else {
+                continue;
+            };
+            self.forget_servers(changes.removed);
+            let added = changes.added.into_iter();
+            self.servers.extend(added.map(|live| (live.id, live)));
+            self.changed.insert(name.clone());
         }
         self.revision = state.revision;
         self.publish();
     }
 
-    fn follow_pool(&mut self, desired: &Pool) {
-        let before = &self.pool.settings;
-        // A pool-wide setting changed that affects every server.
-        let all = before.check != desired.settings.check
-            || before.deregister_after != desired.settings.deregister_after
-            || before.strict_responses != desired.settings.strict_responses;
-        self.pool
-            .set_settings(desired.settings.clone(), desired.settings_revision);
-        let changed: BTreeSet<SocketAddr> = match desired.recent.since(self.revision) {
-            Some(changed) if !all => changed.collect(),
-            _ => self
-                .servers
-                .keys()
-                .chain(desired.servers.keys())
-                .copied()
-                .collect(),
-        };
-        for address in changed {
-            self.follow_server(desired, address);
+    fn forget_pool(&mut self, name: &PoolName) {
+        if let Some(pool) = self.tracked.remove(name) {
+            self.forget_servers(pool.servers());
+            self.pools.take(name);
         }
     }
 
-    fn follow_server(&mut self, pool: &Pool, address: SocketAddr) {
-        let desired = pool.servers.get(&address);
-        let present = self.servers.get(&address).map(Tracked::id);
-        if present.is_some() && present != desired.map(|desired| desired.id) {
-            self.forget(address);
-        }
-        let Some(desired) = desired else { return };
-        if let Some(tracked) = self.servers.get_mut(&address) {
-            tracked.follow(desired, &pool.settings);
-        } else {
-            let is_own = self.is_own(address);
-            let observer = self.observer.clone();
-            let (workers, limits) = (self.workers, self.limits);
-            let tracked = Tracked::start(
-                desired,
-                &pool.settings,
-                is_own,
-                workers,
-                limits,
-                observer,
-                &self.checks,
-            );
-            self.addresses.insert(desired.id, address);
-            self.servers.insert(address, tracked);
-        }
-        self.touched.insert(address);
-    }
-
-    fn is_own(&self, address: SocketAddr) -> bool {
-        let Some(listener) = self.own.reached_by(address) else {
-            return false;
-        };
-        tracing::warn!(
-            server = %address,
-            listener = %listener.address,
-            "server is not used: this node itself listens on its address"
-        );
-        true
-    }
-
-    fn forget(&mut self, address: SocketAddr) {
-        if let Some(gone) = self.servers.remove(&address) {
-            self.addresses.remove(&gone.id());
-            self.pool.take(address);
+    fn forget_servers(&mut self, gone: impl IntoIterator<Item = ServerId>) {
+        for id in gone {
+            self.servers.remove(&id);
             self.removals += 1;
         }
     }
@@ -227,12 +199,13 @@ impl Reconciler {
     fn take_in(&mut self, observed: impl Iterator<Item = Observation>) {
         for Observation { server, health } in observed {
             // The server was removed while the observation was in the queue.
-            let Some(address) = self.addresses.get(&server) else {
+            let Some(live) = self.servers.get(&server) else {
                 continue;
             };
-            if let Some(tracked) = self.servers.get_mut(address) {
-                tracked.observe(health);
-                self.touched.insert(*address);
+            let name = &live.pool.name;
+            if let Some(pool) = self.tracked.get_mut(name) {
+                pool.observe(live.address, health);
+                self.changed.insert(name.clone());
             }
         }
         self.publish();
@@ -240,23 +213,21 @@ impl Reconciler {
 
     fn publish(&mut self) {
         self.version += 1;
-        let touched = std::mem::take(&mut self.touched);
-        for tracked in touched
-            .iter()
-            .filter_map(|address| self.servers.get(address))
-        {
-            self.pool.put(Arc::clone(tracked.view()));
+        let changed = std::mem::take(&mut self.changed);
+        for name in &changed {
+            if let Some(pool) = self.tracked.get_mut(name) {
+                self.pools.put(pool.view());
+            }
         }
-        self.pool.settle();
         self.publisher.publish(Snapshot {
             version: self.version,
             revision: self.revision,
             removals: self.removals,
-            pool: self.pool.clone(),
+            pools: self.pools.clone(),
         });
-        for address in touched {
-            if let Some(tracked) = self.servers.get_mut(&address) {
-                tracked.follow_up(&self.follow_ups, &self.pool.settings, self.version);
+        for name in &changed {
+            if let Some(pool) = self.tracked.get_mut(name) {
+                pool.follow_up(&self.follow_ups, self.version);
             }
         }
     }

@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     cluster::{DrainReport, Handle, ProposeError},
     liveness::Tick,
-    model::{Command, PoolName, ServerId, Timestamp},
-    snapshot::{PoolView, ServerView, Snapshot, Snapshots},
+    model::{Command, ServerId, Timestamp},
+    snapshot::{Pools, ServerView, Snapshot, Snapshots},
 };
 
 use super::local_votes::LocalVotes;
@@ -58,9 +58,9 @@ impl RemovalController {
     /// Measures how long requests may still run on the servers that are being removed. Every node does, so that a new
     /// leader knows it. Returns when the reconciler has ended.
     async fn measure_drains(&self) {
-        let drains = |snapshot: &Snapshot| !snapshot.pool.leaving().is_empty();
+        let drains = |snapshot: &Snapshot| !snapshot.pools.none_drains();
         while let Some(snapshot) = self.snapshots.wait_until(drains).await {
-            for server in snapshot.pool.leaving().iter() {
+            for server in leaving(&snapshot.pools) {
                 let _ = server.drain_left();
             }
             time::sleep(MEASURE).await;
@@ -80,7 +80,7 @@ impl RemovalController {
             let own = self.local_votes.report();
             let is_over =
                 |server: &ServerView| server.drain_left().is_some_and(|left| left.is_zero());
-            let decisions = decide(&snapshot.pool, &own, &others, is_over);
+            let decisions = decide(&snapshot.pools, &own, &others, is_over);
             said.retain(|id| decisions.iter().any(|decision| decision.id() == *id));
             for decision in decisions {
                 if said.insert(decision.id()) {
@@ -95,7 +95,7 @@ impl RemovalController {
     /// Waits until there may be something to decide.
     async fn pause(&self) {
         let snapshot = self.snapshots.current();
-        let pause = if snapshot.pool.leaving().is_empty() {
+        let pause = if snapshot.pools.none_drains() {
             PAUSE
         } else {
             LOOK
@@ -121,10 +121,15 @@ impl RemovalController {
     }
 }
 
+/// The servers of all pools whose removal has begun.
+fn leaving(pools: &Pools) -> impl Iterator<Item = &Arc<ServerView>> {
+    pools.draining().flat_map(|pool| pool.leaving().iter())
+}
+
 /// The decisions that follow from the drain reports. `None` in `others` is a node that does not answer. `is_over` tells
 /// whether running requests on a server that is being removed have had their time.
 fn decide(
-    pool: &PoolView,
+    pools: &Pools,
     own: &DrainReport,
     others: &[Option<DrainReport>],
     is_over: impl Fn(&ServerView) -> bool,
@@ -147,13 +152,13 @@ fn decide(
         let is_overdue = 2 * reports.filter(overdue).count() > reporting;
         (is_overdue && server.desired.removal.is_none()).then_some(End::Deregister)
     };
-    let ends = pool.leaving().iter().map(|server| (server, end_of(server)));
-    // This runs every few milliseconds while a server drains, and the pool may be large. So the whole pool is searched
+    let ends = leaving(pools).map(|server| (server, end_of(server)));
+    // This runs every few milliseconds while a server drains, and the pools may be large. So they are searched
     // only if a report names an overdue server.
     let mut reports = std::iter::once(own).chain(others.iter().flatten());
     let has_overdue = reports.any(|report| !report.overdue.is_empty());
     let all = has_overdue
-        .then(|| pool.servers.iter())
+        .then(|| pools.iter().flat_map(|pool| pool.servers.iter()))
         .into_iter()
         .flatten();
     ends.chain(all.map(|server| (server, deregister(server))))
@@ -171,14 +176,15 @@ impl Decision {
 
     fn command(&self) -> Command {
         let desired = &self.server.desired;
+        let pool = self.server.live.pool.name.clone();
         match self.end {
             End::Gone { .. } => Command::EndRemoval {
-                pool: PoolName::default(),
+                pool,
                 address: desired.address,
                 id: desired.id,
             },
             End::Deregister => Command::BeginRemoval {
-                pool: PoolName::default(),
+                pool,
                 address: desired.address,
                 id: Some(desired.id),
                 deadline: None,
@@ -212,12 +218,15 @@ mod tests {
 
     use super::*;
     use crate::{
-        model::{Health, HealthCheck, PoolSettings, Removal, Revision, Server, ServerSpec},
-        snapshot::LiveServer,
+        model::{
+            Health, HealthCheck, PoolName, PoolSettings, Removal, Revision, Server, ServerSpec,
+        },
+        snapshot::{LivePool, LiveServer, PoolView},
     };
 
-    fn server(id: u16, drains: bool) -> Arc<ServerView> {
-        let (address, id) = (([127, 0, 0, 1], id).into(), ServerId(id.into()));
+    /// A server that is not checked.
+    fn server(pool: &Arc<LivePool>, id: u64, port: u16, drains: bool) -> Arc<ServerView> {
+        let (address, id) = (([127, 0, 0, 1], port).into(), ServerId(id));
         let removal = drains.then_some(Removal {
             drain_deadline: Duration::from_secs(1),
             deadline: Timestamp(0),
@@ -234,8 +243,14 @@ mod tests {
             }),
             health: Health::initial(SystemTime::UNIX_EPOCH),
             check: HealthCheck::default(),
-            live: LiveServer::new(id, address, 1).0,
+            live: LiveServer::new(Arc::clone(pool), id, address).0,
         })
+    }
+
+    fn pool(name: &str, servers: impl FnOnce(&Arc<LivePool>) -> Vec<Arc<ServerView>>) -> PoolView {
+        let live = LivePool::new(name.parse().unwrap(), 1);
+        let servers = servers(&live);
+        PoolView::new(live, PoolSettings::default(), Revision(2), servers)
     }
 
     fn finished(ids: &[u64]) -> DrainReport {
@@ -261,10 +276,10 @@ mod tests {
         others: &[Option<DrainReport>],
         is_over: bool,
     ) -> Vec<(u64, End)> {
-        let servers = vec![server(1, true), server(2, false)];
-        let (name, settings) = (PoolName::default(), PoolSettings::default());
-        let pool = PoolView::new(name, settings, Revision(2), servers);
-        let decisions = decide(&pool, own, others, |_| is_over);
+        let default = pool("default", |live| {
+            vec![server(live, 1, 1, true), server(live, 2, 2, false)]
+        });
+        let decisions = decide(&Pools::new(default), own, others, |_| is_over);
         decisions
             .iter()
             .map(|decision| (decision.id().0, decision.end))
@@ -302,5 +317,25 @@ mod tests {
             "half is not enough"
         );
         assert_eq!(decided(&overdue(&[2]), &[yes, None]), removed);
+    }
+
+    #[test]
+    fn a_decision_is_about_the_server_of_one_pool_though_another_has_its_address() {
+        let (port, drains) = (1, true);
+        let mut pools = Pools::new(pool("default", |live| vec![server(live, 1, port, drains)]));
+        pools.put(pool("web", |live| vec![server(live, 2, port, drains)]));
+        pools.put(pool("api", |live| vec![server(live, 3, port, false)]));
+        let reports = DrainReport {
+            overdue: [3].into(),
+            ..finished(&[2])
+        };
+        let decisions = decide(&pools, &reports, &[], |_| false);
+        let commands: Vec<_> = decisions.iter().map(Decision::command).collect();
+        let (web, api): (PoolName, PoolName) = ("web".parse().unwrap(), "api".parse().unwrap());
+        let [ended, begun] = commands.try_into().unwrap();
+        assert!(matches!(ended, Command::EndRemoval { pool, id: ServerId(2), .. } if pool == web));
+        assert!(
+            matches!(begun, Command::BeginRemoval { pool, id: Some(ServerId(3)), .. } if pool == api)
+        );
     }
 }

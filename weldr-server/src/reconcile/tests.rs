@@ -1,4 +1,4 @@
-//! Removals whose commands come from nodes with other clocks.
+//! Removals whose commands come from nodes with other clocks, and states with several pools.
 
 #![allow(
     clippy::unwrap_used,
@@ -13,13 +13,20 @@ use super::*;
 use crate::{
     cluster::{self, Log, Opened, StoreOptions},
     liveness::Tasks,
-    model::{Command, OwnAddresses, ServerSpec, Timestamp},
-    snapshot::LiveServer,
+    model::{
+        Command, DesiredState, Health, HealthState, OwnAddresses, Pool, PoolPatch, PoolSettings,
+        Reason, ServerSpec, Timestamp,
+    },
+    snapshot::{LiveServer, PoolView, ServerView},
 };
 
 /// The longest that anything may take.
 const LIMIT: Duration = Duration::from_secs(20);
 const HOUR: Duration = Duration::from_hours(1);
+const LIMITS: HeadLimits = HeadLimits {
+    bytes: 32 * 1024,
+    fields: 128,
+};
 
 /// A lone node without a data path: the test says what runs on its servers.
 struct Node {
@@ -32,12 +39,8 @@ struct Node {
 impl Node {
     fn start() -> Self {
         let Opened { handle, log, .. } = cluster::open(StoreOptions::default()).unwrap();
-        let limits = HeadLimits {
-            bytes: 32 * 1024,
-            fields: 128,
-        };
         let own = OwnAddresses::default();
-        let (reconciler, snapshots) = Reconciler::start(&handle, 1, own, limits, &Tasks::default());
+        let (reconciler, snapshots) = Reconciler::start(&handle, 1, own, LIMITS, &Tasks::default());
         let stop = CancellationToken::new();
         tokio::spawn(reconciler.run(stop.clone()));
         Self {
@@ -59,7 +62,14 @@ impl Node {
         };
         let revision = self.cluster.propose(add).await.unwrap().revision;
         let snapshot = self.snapshots.wait_for(revision).await.unwrap();
-        let live = Arc::clone(&snapshot.pool.server(address(port)).unwrap().live);
+        let live = Arc::clone(
+            &snapshot
+                .pools
+                .default_pool()
+                .server(address(port))
+                .unwrap()
+                .live,
+        );
         live.shards.of(0).in_flight.rise();
         live
     }
@@ -79,7 +89,13 @@ impl Node {
     }
 
     async fn is_rid_of(&self, port: u16) {
-        let gone = |snapshot: &Snapshot| snapshot.pool.server(address(port)).is_none();
+        let gone = |snapshot: &Snapshot| {
+            snapshot
+                .pools
+                .default_pool()
+                .server(address(port))
+                .is_none()
+        };
         let gone = self.snapshots.wait_until(gone);
         time::timeout(LIMIT, gone)
             .await
@@ -122,8 +138,221 @@ async fn a_removal_of_a_node_whose_clock_is_behind_lets_requests_run_for_its_dea
     // By then, the other one was looked at as well.
     node.is_rid_of(2).await;
     let there = node.snapshots.current();
-    assert!(there.pool.server(address(1)).is_some(), "it was cut");
+    assert!(
+        there.pools.default_pool().server(address(1)).is_some(),
+        "it was cut"
+    );
     runs.shards.of(0).in_flight.fall();
     node.is_rid_of(1).await;
     node.stop().await;
+}
+
+/// A reconciler that is driven by hand, of a state whose commands the test applies.
+struct Bench {
+    reconciler: Reconciler,
+    snapshots: Snapshots,
+    state: DesiredState,
+    states: watch::Sender<Arc<DesiredState>>,
+    _log: Log,
+}
+
+impl Bench {
+    /// The pools `default` and `web`, both without a server.
+    fn start() -> Self {
+        let Opened { handle, log, .. } = cluster::open(StoreOptions::default()).unwrap();
+        let mut state = DesiredState::new(PoolSettings::default());
+        state
+            .pools
+            .insert(web(), Pool::new(PoolSettings::default()));
+        let (states, receiver) = watch::channel(Arc::new(state.clone()));
+        let (own, tasks) = (OwnAddresses::default(), Tasks::default());
+        let (reconciler, snapshots) = Reconciler::follow(receiver, &handle, 1, own, LIMITS, &tasks);
+        Self {
+            reconciler,
+            snapshots,
+            state,
+            states,
+            _log: log,
+        }
+    }
+
+    /// Changes the state, and returns the snapshot that follows.
+    fn change(&mut self, change: impl FnOnce(&mut DesiredState)) -> Arc<Snapshot> {
+        change(&mut self.state);
+        self.states.send_replace(Arc::new(self.state.clone()));
+        self.reconciler.follow_state();
+        self.snapshots.current()
+    }
+
+    fn apply(&mut self, command: Command) -> Arc<Snapshot> {
+        self.change(|state| _ = state.apply(command).unwrap())
+    }
+
+    fn add(&mut self, pool: &PoolName, port: u16) -> Arc<Snapshot> {
+        self.apply(Command::AddServer {
+            pool: pool.clone(),
+            address: address(port),
+            spec: ServerSpec::default(),
+            expected: None,
+            at: Timestamp(0),
+        })
+    }
+
+    fn remove(&mut self, pool: &PoolName, port: u16, deadline: Duration) -> Arc<Snapshot> {
+        self.apply(Command::BeginRemoval {
+            pool: pool.clone(),
+            address: address(port),
+            id: None,
+            deadline: Some(deadline),
+            expected: None,
+            at: Timestamp(0),
+        })
+    }
+
+    /// Tells that the checks of a server pass.
+    fn pass(&mut self, server: &ServerView) -> Arc<Snapshot> {
+        let health = Health {
+            state: HealthState::Healthy,
+            reason: Reason::ChecksPassed,
+            ..server.health.clone()
+        };
+        let server = server.desired.id;
+        self.reconciler
+            .take_in([Observation { server, health }].into_iter());
+        self.snapshots.current()
+    }
+}
+
+fn web() -> PoolName {
+    "web".parse().unwrap()
+}
+
+fn pool<'s>(snapshot: &'s Snapshot, name: &PoolName) -> &'s Arc<PoolView> {
+    snapshot.pools.get(name).unwrap()
+}
+
+fn server<'s>(snapshot: &'s Snapshot, name: &PoolName, port: u16) -> &'s Arc<ServerView> {
+    pool(snapshot, name).server(address(port)).unwrap()
+}
+
+#[tokio::test]
+async fn the_same_address_in_two_pools_is_two_servers() {
+    let (mut bench, default, web) = (Bench::start(), PoolName::default(), web());
+    bench.add(&default, 1);
+    let added = bench.add(&web, 1);
+    let (of_default, of_web) = (server(&added, &default, 1), server(&added, &web, 1));
+    assert_ne!(of_default.desired.id, of_web.desired.id);
+    assert!(!Arc::ptr_eq(&of_default.live, &of_web.live));
+    let passed = bench.pass(of_web);
+    let state = |name| server(&passed, name, 1).health.state;
+    assert_eq!(state(&web), HealthState::Healthy);
+    assert_eq!(state(&default), HealthState::Initial);
+}
+
+#[tokio::test]
+async fn a_removal_in_one_pool_leaves_the_server_of_the_other_as_it_is() {
+    let (mut bench, default, web) = (Bench::start(), PoolName::default(), web());
+    bench.add(&default, 1);
+    let before = bench.add(&web, 1);
+    let of_web = server(&before, &web, 1);
+    let begun = bench.remove(&default, 1, HOUR);
+    assert_eq!(pool(&begun, &default).leaving().len(), 1);
+    assert!(Arc::ptr_eq(of_web, server(&begun, &web, 1)));
+    let gone = bench.remove(&default, 1, Duration::ZERO);
+    assert!(
+        gone.pools
+            .view_of(&server(&before, &default, 1).live)
+            .is_none()
+    );
+    assert!(Arc::ptr_eq(of_web, server(&gone, &web, 1)));
+    assert_eq!(gone.removals, before.removals + 1);
+    // An observation of the one that is gone may still be in the queue; the other one's counts.
+    bench.pass(server(&before, &default, 1));
+    let passed = bench.pass(of_web);
+    assert_eq!(server(&passed, &web, 1).health.state, HealthState::Healthy);
+}
+
+#[tokio::test]
+async fn a_change_of_one_pool_shares_the_other() {
+    let (mut bench, default, web) = (Bench::start(), PoolName::default(), web());
+    bench.add(&default, 1);
+    let mut last = bench.add(&web, 1);
+    let mut expect_only = |next: Arc<Snapshot>, changed: &PoolName| {
+        for name in [&default, &web] {
+            let is_shared = Arc::ptr_eq(pool(&last, name), pool(&next, name));
+            assert_eq!(is_shared, name != changed, "{name}");
+            assert!(Arc::ptr_eq(
+                &pool(&last, name).live,
+                &pool(&next, name).live
+            ));
+        }
+        last = next;
+    };
+    expect_only(bench.add(&web, 2), &web);
+    expect_only(bench.add(&default, 2), &default);
+    let fails_closed = PoolPatch {
+        fail_open: Some(false),
+        ..PoolPatch::default()
+    };
+    let update = Command::UpdatePool {
+        pool: web.clone(),
+        patch: fails_closed,
+        expected: None,
+    };
+    expect_only(bench.apply(update), &web);
+    let first = Arc::clone(server(&bench.snapshots.current(), &web, 1));
+    expect_only(bench.pass(&first), &web);
+    expect_only(bench.remove(&web, 1, Duration::ZERO), &web);
+}
+
+#[tokio::test]
+async fn servers_are_checked_by_the_settings_of_their_own_pool() {
+    let (mut bench, default, web) = (Bench::start(), PoolName::default(), web());
+    bench.add(&default, 1);
+    bench.add(&web, 1);
+    let timeout = Duration::from_millis(1234);
+    let mut patch = PoolPatch::default();
+    patch.check.timeout = Some(timeout);
+    let changed = bench.apply(Command::UpdatePool {
+        pool: web.clone(),
+        patch,
+        expected: None,
+    });
+    assert_eq!(server(&changed, &web, 1).check.timeout, timeout);
+    let of_default = server(&changed, &default, 1).check.timeout;
+    assert_eq!(of_default, PoolSettings::default().check.timeout);
+}
+
+#[tokio::test]
+async fn the_servers_of_a_pool_that_is_gone_are_gone() {
+    let (mut bench, default, web) = (Bench::start(), PoolName::default(), web());
+    bench.add(&default, 1);
+    bench.add(&web, 1);
+    let before = bench.add(&web, 2);
+    let of_web = server(&before, &web, 1);
+    let gone = bench.change(|state| _ = state.pools.remove(&web));
+    assert!(gone.pools.get(&web).is_none());
+    assert!(gone.pools.view_of(&of_web.live).is_none());
+    assert_eq!(gone.removals, before.removals + 2);
+    assert!(Arc::ptr_eq(pool(&before, &default), pool(&gone, &default)));
+    bench.pass(of_web);
+    let again = bench.change(|state| {
+        _ = state
+            .pools
+            .insert(web.clone(), Pool::new(PoolSettings::default()))
+    });
+    assert!(pool(&again, &web).servers.is_empty());
+}
+
+#[tokio::test]
+async fn this_node_votes_for_the_end_of_a_removal_in_any_pool() {
+    let (mut bench, default, web) = (Bench::start(), PoolName::default(), web());
+    bench.add(&default, 1);
+    bench.add(&web, 1);
+    let begun = bench.remove(&web, 1, HOUR);
+    let votes = bench.reconciler.removal_controller.as_ref().unwrap();
+    let votes = votes.local_votes.clone();
+    time::timeout(LIMIT, votes.changed()).await.unwrap();
+    let id = server(&begun, &web, 1).desired.id;
+    assert_eq!(votes.report().finished, [id.0].into());
 }

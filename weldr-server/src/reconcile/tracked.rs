@@ -1,6 +1,6 @@
 //! One server: its desired state, its health, its prober and its follow-up.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use tokio::{sync::mpsc, time::Instant};
 
@@ -8,8 +8,8 @@ use crate::{
     clock::dates,
     health::{Check, HeadLimits, Observation, Prober},
     liveness::Tick,
-    model::{Health, HealthCheck, HealthState, PoolSettings, Server, ServerId},
-    snapshot::{LiveServer, ServerView},
+    model::{Health, HealthCheck, HealthState, OwnAddresses, PoolSettings, Server, ServerId},
+    snapshot::{LivePool, LiveServer, ServerView},
 };
 
 use super::follow_up::{FollowUp, FollowUps, RunningFollowUp};
@@ -27,28 +27,52 @@ pub(super) struct Tracked {
     running: Option<RunningFollowUp>,
 }
 
+/// What the checks of all servers share.
+#[derive(Debug)]
+pub(super) struct Checks {
+    /// Where this node itself listens: other nodes may have servers there.
+    pub(super) own: OwnAddresses,
+    /// How large the head of a response may be, for checks as for requests.
+    pub(super) limits: HeadLimits,
+    pub(super) observer: mpsc::Sender<Observation>,
+    /// Stands for the tasks that check the servers.
+    pub(super) tick: Tick,
+}
+
+impl Checks {
+    fn is_own(&self, server: SocketAddr) -> bool {
+        let Some(listener) = self.own.reached_by(server) else {
+            return false;
+        };
+        tracing::warn!(
+            %server,
+            listener = %listener.address,
+            "server is not used: this node itself listens on its address"
+        );
+        true
+    }
+}
+
 impl Tracked {
-    /// Starts to check a new server, unless it `is_own`: this node itself listens on its address.
+    /// Starts to check a new server of `pool`, unless this node itself listens on its address.
     pub(super) fn start(
+        pool: Arc<LivePool>,
         desired: &Arc<Server>,
         settings: &PoolSettings,
-        is_own: bool,
-        workers: usize,
-        limits: HeadLimits,
-        observations: mpsc::Sender<Observation>,
-        checks: &Tick,
+        checks: &Checks,
     ) -> Self {
-        let (live, failures) = LiveServer::new(desired.id, desired.address, workers);
+        let is_own = checks.is_own(desired.address);
+        let (live, failures) = LiveServer::new(pool, desired.id, desired.address);
         let check = desired.spec.check.resolve(&settings.check);
         let to_make = to_make(desired, settings, &check).filter(|_| !is_own);
         let prober = Prober::start(
             desired.id,
             desired.address,
-            limits,
+            checks.limits,
             to_make,
             failures,
-            observations,
-            checks,
+            checks.observer.clone(),
+            &checks.tick,
         );
         let observed = if is_own {
             Health::own_address(dates::now())

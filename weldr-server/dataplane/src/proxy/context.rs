@@ -19,7 +19,7 @@ use crate::{
     liveness::Tasks,
     model::ServerId,
     policy::{AccessLogOptions, HttpPolicy, Limits, Timeouts},
-    snapshot::{Snapshot, Snapshots, Unavailable, WorkerReader},
+    snapshot::{PoolView, Snapshot, Snapshots, Unavailable, WorkerReader},
     stats::{ClientShard, Sharded},
 };
 
@@ -190,10 +190,17 @@ impl WorkerContext {
 
     /// Chooses a server for a request that was already `tried` on some.
     ///
-    /// The attempt must be counted before anything is waited for: see [`Snapshots::seen_by_all_workers`].
+    /// A request keeps no pool from one attempt to the next: each attempt looks its pool up in the newest snapshot, which
+    /// for the default pool costs no lookup. The attempt must be counted before anything is waited for: see
+    /// [`Snapshots::seen_by_all_workers`].
     pub(super) fn choose(&self, tried: &Tried) -> Result<Rc<Upstream>, Unavailable> {
         let mut snapshots = self.snapshots.borrow_mut();
-        let pool = &snapshots.current().pool;
+        let pool = snapshots.current().pools.default_pool();
+        self.choose_of(pool, tried)
+    }
+
+    /// Chooses a server of `pool`, which is that of the newest snapshot.
+    fn choose_of(&self, pool: &PoolView, tried: &Tried) -> Result<Rc<Upstream>, Unavailable> {
         let chosen = self.selector.select(pool, tried)?;
         let mut upstreams = self.upstreams.borrow_mut();
         let upstream = upstreams.entry(chosen.id).or_insert_with(|| {
@@ -209,15 +216,11 @@ impl WorkerContext {
         self.snapshots.borrow_mut().acknowledge()
     }
 
-    /// Ends what still runs on servers that `snapshot` no longer has. A removed server stays in the pool until its
+    /// Ends what still runs on servers that `snapshot` no longer has. A removed server stays in its pool until its
     /// requests have ended or its deadline is over.
     pub(super) fn leave_removed_servers(&self, snapshot: &Snapshot) {
-        let remains = |upstream: &Upstream| {
-            let server = snapshot.pool.server(upstream.address);
-            server.is_some_and(|server| server.desired.id == upstream.id)
-        };
         self.upstreams.borrow_mut().retain(|id, upstream| {
-            let remains = remains(upstream);
+            let remains = snapshot.pools.view_of(upstream.live()).is_some();
             if !remains {
                 upstream.close_idle();
                 self.deadlines.cut(*id);

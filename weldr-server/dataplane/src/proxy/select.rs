@@ -1,6 +1,7 @@
-//! Which server gets a request: the algorithm of the pool, with the position and the random numbers of this worker.
+//! Which server gets a request: the algorithm of the pool, with this worker's position in the pool's rounds and its
+//! random numbers.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 
 use rustc_hash::FxHashSet;
 
@@ -24,19 +25,17 @@ impl Tried {
     }
 }
 
-/// A worker's place in the rounds.
+/// How a worker chooses among the servers of any pool. Its position in the rounds of a pool is that pool's: see
+/// [`LivePool`](crate::snapshot::LivePool).
 pub(super) struct Selector {
     worker: usize,
-    position: Cell<u64>,
     rng: RefCell<fastrand::Rng>,
 }
 
 impl Selector {
-    /// Begins at a random place, so that workers do not walk in step.
-    pub(super) fn new(worker: usize, mut rng: fastrand::Rng) -> Self {
+    pub(super) fn new(worker: usize, rng: fastrand::Rng) -> Self {
         Self {
             worker,
-            position: Cell::new(u64::from(rng.u32(..))),
             rng: RefCell::new(rng),
         }
     }
@@ -48,7 +47,7 @@ impl Selector {
         tried: &Tried,
     ) -> Result<&'p Candidate, Unavailable> {
         let candidates = pool.candidates()?;
-        let first = self.pick(pool.settings.balancing, candidates).unwrap_or(0);
+        let first = self.pick(pool, candidates).unwrap_or(0);
         let mut places = (first..candidates.len())
             .chain(0..first)
             .take(tried.0.len() + 1);
@@ -63,12 +62,13 @@ impl Selector {
             .ok_or(Unavailable::NoneReady)
     }
 
-    fn pick(&self, balancing: Balancing, candidates: &Candidates) -> Option<usize> {
+    fn pick(&self, pool: &PoolView, candidates: &Candidates) -> Option<usize> {
         let count = candidates.len();
-        match (balancing, candidates.schedule()) {
-            (Balancing::WeightedRoundRobin, Some(schedule)) => schedule.pick(self.turn()),
+        let position = || pool.live.of(self.worker).next_position();
+        match (pool.settings.balancing, candidates.schedule()) {
+            (Balancing::WeightedRoundRobin, Some(schedule)) => schedule.pick(position()),
             (Balancing::RoundRobin | Balancing::WeightedRoundRobin, _) => {
-                round_robin(count, self.turn())
+                round_robin(count, position())
             }
             (Balancing::LeastRequests, _) => {
                 let mut rng = self.rng.borrow_mut();
@@ -88,10 +88,70 @@ impl Selector {
         let running = server.live.shards.of(self.worker).in_flight.get();
         (running, server.desired.spec.weight.get())
     }
+}
 
-    fn turn(&self) -> u64 {
-        let position = self.position.get();
-        self.position.set(position.wrapping_add(1));
-        position
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::{PoolSettings, Revision},
+        snapshot::test_views::{add_healthy, pool_named},
+    };
+
+    fn pool(name: &str, balancing: Balancing, servers: u16) -> PoolView {
+        let mut pool = pool_named(name);
+        let settings = PoolSettings {
+            balancing,
+            ..PoolSettings::default()
+        };
+        pool.set_settings(settings, Revision(1));
+        for port in 1..=servers {
+            add_healthy(&mut pool, port.into(), port);
+        }
+        pool
+    }
+
+    fn selector(worker: usize) -> Selector {
+        Selector::new(worker, fastrand::Rng::with_seed(7))
+    }
+
+    fn choose(selector: &Selector, pool: &PoolView) -> u64 {
+        selector.select(pool, &Tried::default()).unwrap().id.0
+    }
+
+    /// The one whose turn comes after `id` among servers 1 to `count`.
+    fn after(id: u64, count: u64) -> u64 {
+        id % count + 1
+    }
+
+    #[test]
+    fn each_pool_and_each_worker_has_a_position_of_its_own() {
+        let (first, other) = (selector(0), selector(1));
+        let web = pool("web", Balancing::RoundRobin, 3);
+        let api = pool("api", Balancing::RoundRobin, 3);
+        let begun = choose(&first, &web);
+        // Neither of them nor both together make whole rounds.
+        for _ in 0..2 {
+            choose(&first, &api);
+            choose(&other, &web);
+        }
+        assert_eq!(choose(&first, &web), after(begun, 3));
+    }
+
+    #[test]
+    fn a_position_outlives_the_change_of_its_pool() {
+        let selector = selector(0);
+        for balancing in [Balancing::RoundRobin, Balancing::WeightedRoundRobin] {
+            let mut web = pool("web", balancing, 64);
+            let positions = |pool: &PoolView, count| -> Vec<u64> {
+                (0..count).map(|_| choose(&selector, pool)).collect()
+            };
+            let mut seen = positions(&web, 20);
+            // The server's next life takes its turns.
+            add_healthy(&mut web, 1, 1);
+            seen.extend(positions(&web.clone(), 44));
+            seen.sort_unstable();
+            assert_eq!(seen, (1..=64).collect::<Vec<_>>(), "{balancing:?}");
+        }
     }
 }

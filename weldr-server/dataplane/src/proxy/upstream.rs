@@ -86,6 +86,11 @@ impl Upstream {
         })
     }
 
+    /// What the server accumulates while it lives.
+    pub(super) fn live(&self) -> &LiveServer {
+        &self.live
+    }
+
     /// An unused connection on which nothing has come, neither bytes nor an end, as far as the kernel knows.
     ///
     /// Bytes that no request asked for would be taken for the response of the next request, so the kernel is asked for
@@ -242,13 +247,15 @@ mod tests {
     use std::{io::Write as _, net::TcpListener};
 
     use super::*;
+    use crate::{model::PoolName, snapshot::LivePool};
 
     /// The runtime learns of the bytes only when it asks the kernel, which may be after the connection is taken.
     #[tokio::test]
     async fn a_connection_on_which_something_has_come_is_not_reused_for_any_request() {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let address = listener.local_addr().unwrap();
-        let (live, _failures) = LiveServer::new(ServerId(1), address, 1);
+        let pool = LivePool::new(PoolName::default(), 1);
+        let (live, _failures) = LiveServer::new(pool, ServerId(1), address);
         let upstream = Upstream::new(&live, 0, 8);
         let permits = Arc::new(tokio::sync::Semaphore::new(8));
         for replay in [Replay::Possible, Replay::Never] {

@@ -17,14 +17,18 @@ use crate::{
     stats::{Outcomes, ServerShard, ServerTotals, Sharded},
 };
 
+use super::LivePool;
+
 /// Failures that wait for the prober; more at once say nothing new and are dropped.
 const MOST_WAITING_FAILURES: usize = 8;
 
 /// The part of a server that outlives snapshots: its counts, its connections and the way to its prober.
 #[derive(Debug)]
 pub struct LiveServer {
-    /// This life of the server.
+    /// This life of the server, in this one pool: the same address in another pool is another server.
     pub id: ServerId,
+    /// Its pool.
+    pub pool: Arc<LivePool>,
     /// Where its traffic goes.
     pub address: SocketAddr,
     /// What each worker counts of it.
@@ -36,17 +40,18 @@ pub struct LiveServer {
 }
 
 impl LiveServer {
-    /// A server with nothing counted, and the receiver of the connect failures that requests meet.
+    /// A server of `pool` with nothing counted, and the receiver of the connect failures that requests meet.
     pub fn new(
+        pool: Arc<LivePool>,
         id: ServerId,
         address: SocketAddr,
-        workers: usize,
     ) -> (Arc<Self>, mpsc::Receiver<Reason>) {
         let (failures, receiver) = mpsc::channel(MOST_WAITING_FAILURES);
         let server = Self {
             id,
             address,
-            shards: Sharded::new(workers),
+            shards: Sharded::new(pool.workers()),
+            pool,
             connections: AtomicUsize::new(0),
             failures,
             drain: Mutex::default(),
@@ -127,9 +132,14 @@ mod tests {
     use tokio::time;
 
     use super::*;
-    use crate::model::Timestamp;
+    use crate::model::{PoolName, Timestamp};
 
     const SECOND: Duration = Duration::from_secs(1);
+
+    fn server() -> Arc<LiveServer> {
+        let pool = LivePool::new(PoolName::default(), 1);
+        LiveServer::new(pool, ServerId(1), ([127, 0, 0, 1], 80).into()).0
+    }
 
     /// Lets time pass as it does for a process that runs.
     async fn pass(server: &LiveServer, removal: Removal, duration: Duration) -> Duration {
@@ -144,7 +154,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_drain_is_measured_from_when_it_was_seen() {
-        let (server, _failures) = LiveServer::new(ServerId(1), ([127, 0, 0, 1], 80).into(), 1);
+        let server = server();
         // Whatever the date says.
         for deadline in [Timestamp(0), Timestamp(u64::MAX)] {
             let removal = Removal {
@@ -163,7 +173,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn another_deadline_is_measured_anew() {
-        let (server, _failures) = LiveServer::new(ServerId(1), ([127, 0, 0, 1], 80).into(), 1);
+        let server = server();
         let removal = |seconds, deadline| Removal {
             drain_deadline: SECOND * seconds,
             deadline: Timestamp(deadline),
@@ -177,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_slot_is_given_back() {
-        let (server, _failures) = LiveServer::new(ServerId(1), ([127, 0, 0, 1], 80).into(), 1);
+        let server = server();
         let first = server.connection_slot(2);
         let _second = server.connection_slot(2);
         assert!(server.connection_slot(2).is_none());

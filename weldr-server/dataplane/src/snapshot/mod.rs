@@ -1,17 +1,23 @@
 //! The seam between the planes: the immutable view of desired state and health that the data path reads.
 //!
 //! A snapshot is built whole and published once; a request reads it without a lock. What a server
-//! accumulates while it lives hangs on a [`LiveServer`] that successive snapshots share, so a change of
-//! the pool resets nothing.
+//! accumulates while it lives hangs on a [`LiveServer`] that successive snapshots share, and what a pool keeps on a
+//! [`LivePool`], so a change resets nothing.
 
 mod candidates;
+mod live_pool;
 mod live_server;
 mod pool_view;
+mod pools;
 mod publisher;
+#[cfg(test)]
+pub(crate) mod test_views;
 
 pub use candidates::{Candidate, Candidates};
+pub use live_pool::{LivePool, PoolShard};
 pub use live_server::{ConnectionSlot, LiveServer};
 pub use pool_view::{PoolView, ServerView, Servers, Unavailable};
+pub use pools::Pools;
 pub use publisher::{Publisher, Snapshots, WorkerReader};
 
 use crate::model::Revision;
@@ -23,8 +29,8 @@ pub struct Snapshot {
     pub version: u64,
     /// The revision of the desired state in it.
     pub revision: Revision,
-    /// How many servers have left the pool so far: a worker looks for those that are gone only when this grew.
+    /// How many servers have left their pools so far: a worker looks for those that are gone only when this grew.
     pub removals: u64,
-    /// The default pool.
-    pub pool: PoolView,
+    /// The pools, each with its servers.
+    pub pools: Pools,
 }

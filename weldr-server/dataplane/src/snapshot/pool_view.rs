@@ -13,7 +13,7 @@ use crate::{
     model::{Health, HealthCheck, HealthState, PoolName, PoolSettings, Reason, Revision, Server},
 };
 
-use super::{Candidates, LiveServer};
+use super::{Candidates, LivePool, LiveServer};
 
 /// A server: what is wanted of it, what is seen of it, and what lives on.
 #[derive(Debug, Clone)]
@@ -60,8 +60,8 @@ impl ServerView {
 /// of its trees, and so does giving the version before up.
 #[derive(Debug, Clone)]
 pub struct PoolView {
-    /// Its name.
-    pub name: PoolName,
+    /// What it keeps while it lives.
+    pub live: Arc<LivePool>,
     /// Its policy.
     pub settings: PoolSettings,
     /// The revision of the last change of the policy.
@@ -127,13 +127,13 @@ pub enum Unavailable {
 impl PoolView {
     /// A pool of `servers`.
     pub fn new(
-        name: PoolName,
+        live: Arc<LivePool>,
         settings: PoolSettings,
         settings_revision: Revision,
         servers: Vec<Arc<ServerView>>,
     ) -> Self {
         let mut pool = Self {
-            name,
+            live,
             settings_revision,
             servers: Servers::none(),
             leaving: Servers::none(),
@@ -146,6 +146,11 @@ impl PoolView {
         }
         pool.settle();
         pool
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &PoolName {
+        &self.live.name
     }
 
     /// Gives the pool another policy.
@@ -226,38 +231,14 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::*;
-    use crate::model::{AdminState, Balancing, Removal, ServerId, ServerSpec, Timestamp, Weight};
+    use super::{
+        super::test_views::{leaving, weighted as view},
+        *,
+    };
+    use crate::model::{AdminState, Balancing, ServerId};
 
-    fn view(port: u16, state: HealthState, admin: AdminState, weight: u32) -> Arc<ServerView> {
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
-        let id = ServerId(u64::from(port));
-        let spec = ServerSpec {
-            weight: Weight::new(weight).unwrap(),
-            admin,
-            ..ServerSpec::default()
-        };
-        let desired = Arc::new(Server {
-            id,
-            address,
-            spec,
-            removal: None,
-            added_at: Timestamp(0),
-            intent_since: Timestamp(0),
-            revision: Revision(1),
-        });
-        let observed = Health {
-            state,
-            reason: Reason::CheckPending,
-            description: String::new(),
-            since: SystemTime::UNIX_EPOCH,
-        };
-        Arc::new(ServerView {
-            health: Health::of(&desired, &observed),
-            check: HealthCheck::default(),
-            live: LiveServer::new(id, address, 1).0,
-            desired,
-        })
+    fn live() -> Arc<LivePool> {
+        LivePool::new(PoolName::default(), 1)
     }
 
     fn pool(fail_open: bool, servers: Vec<Arc<ServerView>>) -> PoolView {
@@ -265,7 +246,7 @@ mod tests {
             fail_open,
             ..PoolSettings::default()
         };
-        PoolView::new(PoolName::default(), settings, Revision(1), servers)
+        PoolView::new(live(), settings, Revision(1), servers)
     }
 
     fn ports(pool: &PoolView) -> Vec<u16> {
@@ -346,29 +327,13 @@ mod tests {
         assert_eq!((at(5), at(2)), (Some(ServerId(5)), None));
     }
 
-    /// The server, whose removal has begun.
-    fn leaving(server: &ServerView) -> Arc<ServerView> {
-        let mut desired = Server::clone(&server.desired);
-        desired.removal = Some(Removal {
-            drain_deadline: Duration::from_secs(1),
-            deadline: Timestamp(1),
-        });
-        let health = Health::of(&desired, &server.health);
-        let desired = Arc::new(desired);
-        Arc::new(ServerView {
-            desired,
-            health,
-            ..server.clone()
-        })
-    }
-
     proptest! {
         #[test]
         fn a_pool_that_changed_is_the_pool_made_anew(
             changes in prop::collection::vec((0_u16..8, 0_usize..5, 0_u32..3, any::<bool>()), 0..60),
         ) {
             let weighted = PoolSettings { balancing: Balancing::WeightedRoundRobin, ..PoolSettings::default() };
-            let mut changed = PoolView::new(PoolName::default(), weighted.clone(), Revision(1), vec![]);
+            let mut changed = PoolView::new(live(), weighted.clone(), Revision(1), vec![]);
             let mut wanted = BTreeMap::new();
             for (port, state, weight, stays) in changes {
                 if stays {
@@ -384,7 +349,7 @@ mod tests {
                 }
                 changed.settle();
                 let anew = PoolView::new(
-                    PoolName::default(),
+                    live(),
                     weighted.clone(),
                     Revision(1),
                     wanted.values().cloned().collect(),

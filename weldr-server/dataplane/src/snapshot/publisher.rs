@@ -156,19 +156,17 @@ impl Drop for WorkerReader {
 mod tests {
     use futures_util::FutureExt as _;
 
-    use super::*;
-    use crate::{
-        model::{PoolName, PoolSettings},
-        snapshot::PoolView,
+    use super::{
+        super::{Pools, test_views::default_pool},
+        *,
     };
 
     fn snapshot(version: u64) -> Snapshot {
-        let (name, settings) = (PoolName::default(), PoolSettings::default());
         Snapshot {
             version,
             revision: Revision(version),
             removals: 0,
-            pool: PoolView::new(name, settings, Revision(0), vec![]),
+            pools: Pools::new(default_pool()),
         }
     }
 

@@ -96,7 +96,7 @@ pub(in crate::management) fn pool_settings(settings: &PoolSettings) -> v1::PoolS
 pub(in crate::management) fn pool(view: &PoolView) -> v1::Pool {
     let count = |state| u32::try_from(view.count(state)).unwrap_or(u32::MAX);
     v1::Pool {
-        name: view.name.to_string(),
+        name: view.name().to_string(),
         settings: Some(pool_settings(&view.settings)),
         revision: view.settings_revision.0,
         counts: Some(v1::PoolCounts {

@@ -77,10 +77,14 @@ mod tests {
             Health, HealthCheck, HealthState, PoolName, PoolSettings, Reason, Revision, Server,
             ServerId, ServerSpec, Timestamp, Weight,
         },
-        snapshot::LiveServer,
+        snapshot::{LivePool, LiveServer},
     };
 
     const NOW: SystemTime = SystemTime::UNIX_EPOCH;
+
+    fn live_pool() -> Arc<LivePool> {
+        LivePool::new(PoolName::default(), 1)
+    }
 
     fn view(port: u16, id: u64) -> ServerView {
         let address = ([127, 0, 0, 1], port).into();
@@ -97,14 +101,14 @@ mod tests {
             }),
             health: Health::initial(NOW),
             check: HealthCheck::default(),
-            live: LiveServer::new(id, address, 1).0,
+            live: LiveServer::new(live_pool(), id, address).0,
         }
     }
 
     fn pool(servers: impl IntoIterator<Item = ServerView>) -> PoolView {
         let servers = servers.into_iter().map(Arc::new).collect();
         let settings = PoolSettings::default();
-        PoolView::new(PoolName::default(), settings, Revision(0), servers)
+        PoolView::new(live_pool(), settings, Revision(0), servers)
     }
 
     fn told(before: &PoolView, after: &PoolView) -> Vec<(Kind, u16, u64)> {

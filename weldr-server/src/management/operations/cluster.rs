@@ -72,7 +72,7 @@ impl Operations {
             .into_iter()
             .map(|(node, servers)| (node, by_id(servers.unwrap_or_default())))
             .collect();
-        let servers = snapshot.pool.servers.iter();
+        let servers = snapshot.pools.default_pool().servers.iter();
         let servers = servers.map(|view| side_by_side(view, &reports));
         Ok(v1::ListHealthResponse {
             revision: snapshot.revision.0,

@@ -154,9 +154,9 @@ fn of_read(error: ProposeError) -> Error {
     }
 }
 
-/// Refuses a pool that the snapshot does not contain. It contains only the default pool.
+/// Refuses a pool other than the default one, which is the only one that the API shows.
 fn expect_pool(snapshot: &Snapshot, name: &PoolName) -> Result<(), Error> {
-    if snapshot.pool.name == *name {
+    if snapshot.pools.default_pool().name() == name {
         return Ok(());
     }
     Err(Rejection::NoSuchPool { pool: name.clone() }.into())

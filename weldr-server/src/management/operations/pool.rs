@@ -22,7 +22,7 @@ impl Operations {
         expect_pool(&snapshot, &pool)?;
         Ok(v1::GetPoolResponse {
             revision: snapshot.revision.0,
-            pool: Some(convert::pool(&snapshot.pool)),
+            pool: Some(convert::pool(snapshot.pools.default_pool())),
         })
     }
 
@@ -44,7 +44,7 @@ impl Operations {
         let (_, snapshot) = self.write(caller, command).await?;
         Ok(v1::UpdatePoolResponse {
             revision: snapshot.revision.0,
-            pool: Some(convert::pool(&snapshot.pool)),
+            pool: Some(convert::pool(snapshot.pools.default_pool())),
         })
     }
 }

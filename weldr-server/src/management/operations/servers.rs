@@ -123,12 +123,16 @@ impl Operations {
             at: Timestamp::now(),
         };
         let (_, snapshot) = self.write(caller, command).await?;
-        let Some(draining) = snapshot.pool.server(address) else {
-            return Ok(removal(&snapshot, before.pool.server(address), true));
+        let Some(draining) = snapshot.pools.default_pool().server(address) else {
+            return Ok(removal(
+                &snapshot,
+                before.pools.default_pool().server(address),
+                true,
+            ));
         };
         let draining = Arc::clone(draining);
         let snapshot = settled(&self.context.snapshots, &snapshot, &draining).await;
-        let present = snapshot.pool.server(address);
+        let present = snapshot.pools.default_pool().server(address);
         match present.filter(|view| view.desired.id == draining.desired.id) {
             Some(view) => Ok(removal(&snapshot, Some(view), false)),
             None => Ok(removal(&snapshot, Some(&draining), true)),
@@ -144,7 +148,7 @@ impl Operations {
         let (pool, address) = violations.settle(target)?;
         let snapshot = self.read(request.stale).await?;
         expect_pool(&snapshot, &pool)?;
-        let Some(view) = snapshot.pool.server(address) else {
+        let Some(view) = snapshot.pools.default_pool().server(address) else {
             return Err(Rejection::NoSuchServer { pool, address }.into());
         };
         Ok(v1::GetServerResponse {
@@ -178,17 +182,18 @@ impl Violations {
 
 /// All servers, ordered by address.
 pub(super) fn servers(snapshot: &Snapshot) -> Vec<v1::Server> {
-    let pool = &snapshot.pool;
+    let pool = snapshot.pools.default_pool();
     let views = pool.servers.iter();
     views
-        .map(|view| convert::server(&pool.name, view))
+        .map(|view| convert::server(pool.name(), view))
         .collect()
 }
 
 /// The server that was just written, unless another call has removed it since.
 fn shown(snapshot: &Snapshot, address: SocketAddr) -> Result<v1::Server, Error> {
-    let view = snapshot.pool.server(address).ok_or(Error::Overtaken)?;
-    Ok(convert::server(&snapshot.pool.name, view))
+    let pool = snapshot.pools.default_pool();
+    let view = pool.server(address).ok_or(Error::Overtaken)?;
+    Ok(convert::server(pool.name(), view))
 }
 
 fn removal(
@@ -198,7 +203,7 @@ fn removal(
 ) -> v1::RemoveServerResponse {
     v1::RemoveServerResponse {
         revision: snapshot.revision.0,
-        server: server.map(|view| convert::server(&snapshot.pool.name, view)),
+        server: server.map(|view| convert::server(&view.live.pool.name, view)),
         removed,
     }
 }

@@ -40,8 +40,8 @@ pub(super) async fn settled(
 
 /// Whether `server` is being removed in `snapshot`; not if it is removed already, or another call has kept it.
 fn removes(snapshot: &Snapshot, server: &ServerView) -> bool {
-    let there = snapshot.pool.server(server.desired.address);
-    there.is_some_and(|view| view.desired.id == server.desired.id && view.desired.removal.is_some())
+    let there = snapshot.pools.view_of(&server.live);
+    there.is_some_and(|view| view.desired.removal.is_some())
 }
 
 #[cfg(test)]
@@ -57,8 +57,12 @@ mod tests {
             Health, HealthCheck, PoolName, PoolSettings, Removal, Revision, Server, ServerId,
             ServerSpec, Timestamp,
         },
-        snapshot::{LiveServer, PoolView, Publisher},
+        snapshot::{LivePool, LiveServer, PoolView, Pools, Publisher},
     };
+
+    fn live_pool() -> Arc<LivePool> {
+        LivePool::new(PoolName::default(), 1)
+    }
 
     fn draining() -> Arc<ServerView> {
         let (id, address) = (ServerId(1), ([127, 0, 0, 1], 80).into());
@@ -78,18 +82,19 @@ mod tests {
             }),
             health: Health::initial(SystemTime::UNIX_EPOCH),
             check: HealthCheck::default(),
-            live: LiveServer::new(id, address, 1).0,
+            live: LiveServer::new(live_pool(), id, address).0,
         })
     }
 
     fn snapshot(version: u64, servers: &[&Arc<ServerView>]) -> Snapshot {
         let servers = servers.iter().map(|&view| Arc::clone(view)).collect();
-        let (name, settings) = (PoolName::default(), PoolSettings::default());
+        let settings = PoolSettings::default();
+        let pool = PoolView::new(live_pool(), settings, Revision(0), servers);
         Snapshot {
             version,
             revision: Revision(version),
             removals: 0,
-            pool: PoolView::new(name, settings, Revision(0), servers),
+            pools: Pools::new(pool),
         }
     }
 

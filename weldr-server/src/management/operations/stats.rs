@@ -25,7 +25,7 @@ impl Operations {
         let snapshot = self.snapshot_with(&request.pool)?;
         Ok(v1::GetStatsResponse {
             revision: snapshot.revision.0,
-            stats: Some(convert::stats(&self.context, &snapshot.pool)),
+            stats: Some(convert::stats(&self.context, snapshot.pools.default_pool())),
         })
     }
 

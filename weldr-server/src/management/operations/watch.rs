@@ -77,11 +77,12 @@ impl Watcher {
             self.known = Some(Arc::clone(&newest));
             known = newest;
         }
+        let pool = known.pools.default_pool();
         let event = match self.waiting.pop_front()? {
-            Waiting::Settings => Event::Settings(convert::pool_settings(&known.pool.settings)),
+            Waiting::Settings => Event::Settings(convert::pool_settings(&pool.settings)),
             Waiting::Server(ServerEvent { kind, server, at }) => Event::Change(v1::ServerChange {
                 kind: kind.into(),
-                server: Some(convert::server(&known.pool.name, &server)),
+                server: Some(convert::server(pool.name(), &server)),
                 at: Some(at.into()),
             }),
         };
@@ -96,15 +97,21 @@ fn full_state(snapshot: &Snapshot) -> v1::WatchServersResponse {
     v1::WatchServersResponse {
         revision: snapshot.revision.0,
         event: Some(Event::State(v1::PoolState {
-            settings: Some(convert::pool_settings(&snapshot.pool.settings)),
+            settings: Some(convert::pool_settings(
+                &snapshot.pools.default_pool().settings,
+            )),
             servers: servers(snapshot),
         })),
     }
 }
 
 fn difference(before: &Snapshot, after: &Snapshot) -> VecDeque<Waiting> {
-    let settings = (before.pool.settings != after.pool.settings).then_some(Waiting::Settings);
-    let changes = changes(&before.pool, &after.pool, SystemTime::now());
+    let (before, after) = (before.pools.default_pool(), after.pools.default_pool());
+    if Arc::ptr_eq(before, after) {
+        return VecDeque::new();
+    }
+    let settings = (before.settings != after.settings).then_some(Waiting::Settings);
+    let changes = changes(before, after, SystemTime::now());
     settings
         .into_iter()
         .chain(changes.into_iter().map(Waiting::Server))

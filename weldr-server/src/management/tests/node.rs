@@ -22,7 +22,10 @@ use crate::{
         Server, ServerId,
     },
     readiness::{Readiness, Status},
-    snapshot::{LiveServer, PoolView, Publisher, ServerView, Snapshot, Snapshots, WorkerReader},
+    snapshot::{
+        LivePool, LiveServer, PoolView, Pools, Publisher, ServerView, Snapshot, Snapshots,
+        WorkerReader,
+    },
     stats::{ClientShard, Rates, Sharded},
 };
 
@@ -134,7 +137,11 @@ impl TestNode {
     /// The live state of the server at `address`.
     pub(super) fn live(&self, address: &str) -> Arc<LiveServer> {
         let snapshot = self.snapshots.current();
-        let view = snapshot.pool.server(address.parse().unwrap()).unwrap();
+        let view = snapshot
+            .pools
+            .default_pool()
+            .server(address.parse().unwrap())
+            .unwrap();
         Arc::clone(&view.live)
     }
 
@@ -193,21 +200,24 @@ fn snapshot(
 ) -> Snapshot {
     let name = PoolName::default();
     let pool = state.pool(&name).unwrap();
+    let live = LivePool::new(name, WORKERS);
     let servers: Vec<Arc<ServerView>> = pool
         .servers
         .values()
-        .map(|desired| view(desired, &pool.settings, lives, observed))
+        .map(|desired| view(&live, desired, &pool.settings, lives, observed))
         .collect();
-    lives.retain(|id, _| servers.iter().any(|view| view.desired.id == *id));
+    let pool = PoolView::new(live, pool.settings.clone(), pool.settings_revision, servers);
+    lives.retain(|id, _| pool.servers.iter().any(|view| view.desired.id == *id));
     Snapshot {
         version,
         revision: state.revision,
         removals: 0,
-        pool: PoolView::new(name, pool.settings.clone(), pool.settings_revision, servers),
+        pools: Pools::new(pool),
     }
 }
 
 fn view(
+    pool: &Arc<LivePool>,
     desired: &Arc<Server>,
     settings: &PoolSettings,
     lives: &mut Lives,
@@ -215,7 +225,7 @@ fn view(
 ) -> Arc<ServerView> {
     let known = lives.get(&desired.id).map(|(_, view)| Arc::clone(view));
     let live = known.as_ref().map_or_else(
-        || LiveServer::new(desired.id, desired.address, WORKERS).0,
+        || LiveServer::new(Arc::clone(pool), desired.id, desired.address).0,
         |view| Arc::clone(&view.live),
     );
     let healthy = observed.healthy.lock().unwrap();

@@ -33,7 +33,14 @@ async fn an_idle_server_is_gone_when_the_call_returns() {
     let response = remove(&node, None).await;
     assert!(response.removed);
     assert_eq!(response.server.unwrap().address, ADDRESS);
-    assert!(node.snapshots.current().pool.servers.is_empty());
+    assert!(
+        node.snapshots
+            .current()
+            .pools
+            .default_pool()
+            .servers
+            .is_empty()
+    );
     assert_eq!(response.revision, 3, "added, draining, gone");
 }
 
@@ -54,7 +61,8 @@ async fn a_busy_server_drains_and_says_what_runs() {
     assert_eq!(revision, response.revision, "asking again changes nothing");
     live.shards.of(0).in_flight.fall();
     live.shards.of(0).in_flight.fall();
-    let empty = |snapshot: &crate::snapshot::Snapshot| snapshot.pool.servers.is_empty();
+    let empty =
+        |snapshot: &crate::snapshot::Snapshot| snapshot.pools.default_pool().servers.is_empty();
     soon(node.snapshots.wait_until(empty)).await.unwrap();
 }
 
@@ -80,7 +88,8 @@ async fn a_worker_that_has_not_seen_the_removal_may_still_choose_the_server() {
         "it drains until the worker says otherwise"
     );
     worker.acknowledge();
-    let empty = |snapshot: &crate::snapshot::Snapshot| snapshot.pool.servers.is_empty();
+    let empty =
+        |snapshot: &crate::snapshot::Snapshot| snapshot.pools.default_pool().servers.is_empty();
     soon(node.snapshots.wait_until(empty)).await.unwrap();
 }
 

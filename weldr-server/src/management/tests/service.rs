@@ -111,7 +111,11 @@ async fn pools_are_changed_and_counted() {
     assert_eq!(pool.revision, 3);
     assert_eq!(pool.settings.unwrap().deregister_after.unwrap().seconds, 60);
     let two_states = |snapshot: &crate::snapshot::Snapshot| {
-        snapshot.pool.count(crate::model::HealthState::Healthy) == 1
+        snapshot
+            .pools
+            .default_pool()
+            .count(crate::model::HealthState::Healthy)
+            == 1
     };
     soon(node.snapshots.wait_until(two_states)).await.unwrap();
     let got = client.get_pool(v1::GetPoolRequest::default()).await;

@@ -1,0 +1,162 @@
+//! One pool: its servers, and what of them is in the next snapshot.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::Arc,
+};
+
+use crate::{
+    model::{Health, Pool, PoolName, PoolSettings, Revision, ServerId},
+    snapshot::{LivePool, LiveServer, PoolView},
+};
+
+use super::{
+    follow_up::FollowUps,
+    tracked::{Checks, Tracked},
+};
+
+#[derive(Debug)]
+pub(super) struct TrackedPool {
+    /// The pool in the next snapshot, without the changes of the servers in `touched`.
+    view: PoolView,
+    servers: BTreeMap<SocketAddr, Tracked>,
+    /// Servers that have changed since the last snapshot.
+    touched: BTreeSet<SocketAddr>,
+    /// The state that was followed last; `None` for a new pool.
+    followed: Option<Followed>,
+}
+
+/// The revisions of the last changes of a pool, and that of the whole state.
+#[derive(Debug, Clone, Copy)]
+struct Followed {
+    settings: Revision,
+    servers: Revision,
+    state: Revision,
+}
+
+/// Which servers came and went.
+#[derive(Debug, Default)]
+pub(super) struct ServerChanges {
+    pub(super) added: Vec<Arc<LiveServer>>,
+    pub(super) removed: Vec<ServerId>,
+}
+
+impl TrackedPool {
+    /// A pool in which nothing was followed yet.
+    pub(super) fn new(name: PoolName, workers: usize) -> Self {
+        let live = LivePool::new(name, workers);
+        let settings = PoolSettings::default();
+        Self {
+            view: PoolView::new(live, settings, Revision::default(), vec![]),
+            servers: BTreeMap::new(),
+            touched: BTreeSet::new(),
+            followed: None,
+        }
+    }
+
+    /// Applies `desired`, the pool in the state of revision `state`. Returns `None` when it is as it was.
+    pub(super) fn follow(
+        &mut self,
+        desired: &Pool,
+        state: Revision,
+        checks: &Checks,
+    ) -> Option<ServerChanges> {
+        let now = Followed {
+            settings: desired.settings_revision,
+            servers: desired.servers_revision,
+            state,
+        };
+        let before = self.followed.replace(now);
+        if before
+            .is_some_and(|before| before.settings == now.settings && before.servers == now.servers)
+        {
+            return None;
+        }
+        let affects_all = self.set_settings(desired);
+        let recent = before.and_then(|before| desired.recent.since(before.state));
+        let changed: BTreeSet<SocketAddr> = match recent {
+            Some(changed) if !affects_all => changed.collect(),
+            _ => {
+                let all = self.servers.keys().chain(desired.servers.keys());
+                all.copied().collect()
+            }
+        };
+        let mut changes = ServerChanges::default();
+        for address in changed {
+            self.follow_server(desired, address, checks, &mut changes);
+        }
+        Some(changes)
+    }
+
+    /// Returns whether a setting changed that affects every server.
+    fn set_settings(&mut self, desired: &Pool) -> bool {
+        let (before, after) = (&self.view.settings, &desired.settings);
+        let affects_all = before.check != after.check
+            || before.deregister_after != after.deregister_after
+            || before.strict_responses != after.strict_responses;
+        self.view
+            .set_settings(after.clone(), desired.settings_revision);
+        affects_all
+    }
+
+    fn follow_server(
+        &mut self,
+        pool: &Pool,
+        address: SocketAddr,
+        checks: &Checks,
+        changes: &mut ServerChanges,
+    ) {
+        let desired = pool.servers.get(&address);
+        let present = self.servers.get(&address).map(Tracked::id);
+        if let Some(id) = present
+            && desired.is_none_or(|desired| desired.id != id)
+        {
+            self.servers.remove(&address);
+            self.view.take(address);
+            changes.removed.push(id);
+        }
+        let Some(desired) = desired else { return };
+        if let Some(tracked) = self.servers.get_mut(&address) {
+            tracked.follow(desired, &pool.settings);
+        } else {
+            let live = Arc::clone(&self.view.live);
+            let tracked = Tracked::start(live, desired, &pool.settings, checks);
+            changes.added.push(Arc::clone(&tracked.view().live));
+            self.servers.insert(address, tracked);
+        }
+        self.touched.insert(address);
+    }
+
+    /// Applies a change of the observed health of the server at `address`.
+    pub(super) fn observe(&mut self, address: SocketAddr, health: Health) {
+        if let Some(tracked) = self.servers.get_mut(&address) {
+            tracked.observe(health);
+            self.touched.insert(address);
+        }
+    }
+
+    /// The pool for the next snapshot.
+    pub(super) fn view(&mut self) -> PoolView {
+        let touched = self.touched.iter();
+        for tracked in touched.filter_map(|address| self.servers.get(address)) {
+            self.view.put(Arc::clone(tracked.view()));
+        }
+        self.view.settle();
+        self.view.clone()
+    }
+
+    /// Starts or cancels the follow-ups of the servers that changed, after snapshot `version` was published.
+    pub(super) fn follow_up(&mut self, follow_ups: &FollowUps, version: u64) {
+        for address in std::mem::take(&mut self.touched) {
+            if let Some(tracked) = self.servers.get_mut(&address) {
+                tracked.follow_up(follow_ups, &self.view.settings, version);
+            }
+        }
+    }
+
+    /// The servers, all of which leave when the pool does.
+    pub(super) fn servers(&self) -> impl Iterator<Item = ServerId> {
+        self.servers.values().map(Tracked::id)
+    }
+}
