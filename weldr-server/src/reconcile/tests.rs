@@ -336,11 +336,8 @@ async fn the_servers_of_a_pool_that_is_gone_are_gone() {
     assert_eq!(gone.removals, before.removals + 2);
     assert!(Arc::ptr_eq(pool(&before, &default), pool(&gone, &default)));
     bench.pass(of_web);
-    let again = bench.change(|state| {
-        _ = state
-            .pools
-            .insert(web.clone(), Pool::new(PoolSettings::default()))
-    });
+    let anew = Pool::new(PoolSettings::default());
+    let again = bench.change(|state| _ = state.pools.insert(web.clone(), anew));
     assert!(pool(&again, &web).servers.is_empty());
 }
 

@@ -82,11 +82,11 @@ impl TrackedPool {
                 all.copied().collect()
             }
         };
-        let mut changes = ServerChanges::default();
+        let mut result = ServerChanges::default();
         for address in changed {
-            self.follow_server(desired, address, checks, &mut changes);
+            self.follow_server(desired, address, checks, &mut result);
         }
-        Some(changes)
+        Some(result)
     }
 
     /// Returns whether a setting changed that affects every server.

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{stats::FailureReason, warnings::Repeats};
+use crate::{model::ServerId, stats::FailureReason, warnings::Repeats};
 
 use super::error::{Fault, ProxyError};
 
@@ -17,8 +17,9 @@ const PERIOD: Duration = Duration::from_secs(10);
 /// Maximum number of keys at a time.
 const MAX_KEYS: usize = 1024;
 
-/// The key of equal failures. `None` as server: no server could be chosen.
-type FailureWarning = (Option<SocketAddr>, FailureReason);
+/// The key of equal failures. A server is more than its address, because two pools may have the same address. Without a
+/// server, none could be chosen.
+type FailureWarning = (Option<ServerId>, Option<SocketAddr>, FailureReason);
 
 /// Logs failures at `warn`, repeated ones summarised by server and reason.
 #[derive(Debug)]
@@ -31,14 +32,14 @@ impl Default for FailureLog {
 }
 
 impl FailureLog {
-    /// Logs `error`, unless the client caused it or the same was logged just now.
-    pub(super) fn report(&self, error: &ProxyError) {
+    /// Logs `error`, which was met at the server `id`, unless the client caused it or the same was logged just now.
+    pub(super) fn report(&self, error: &ProxyError, id: Option<ServerId>) {
         let verdict = error.verdict();
         if verdict.fault == Fault::Client {
             return;
         }
         let server = error.server();
-        let key = (server, verdict.reason);
+        let key = (id, server, verdict.reason);
         let Some(suppressed) = self.0.borrow_mut().occurred(&key, Instant::now()) else {
             return;
         };
@@ -54,7 +55,7 @@ impl FailureLog {
     /// Logs how many failures were left out. Called about once a second.
     pub(super) fn summarise(&self) {
         let summaries = self.0.borrow_mut().summaries(Instant::now());
-        for ((server, reason), suppressed) in summaries {
+        for ((_, server, reason), suppressed) in summaries {
             tracing::warn!(
                 server = server.map(tracing::field::display),
                 reason = reason.name(),
@@ -98,5 +99,20 @@ mod tests {
             text.ends_with(&FramingDefect::Lengths.to_string()),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_failure_is_the_same_only_at_the_same_server_of_the_same_pool() {
+        let log = FailureLog::default();
+        let error = ProxyError::ServerFull {
+            server: ([127, 0, 0, 1], 80).into(),
+        };
+        let left_out = || log.0.borrow_mut().summaries(Instant::now() + PERIOD).len();
+        log.report(&error, Some(ServerId(1)));
+        log.report(&error, Some(ServerId(2)));
+        assert_eq!(left_out(), 0, "both were logged");
+        log.report(&error, Some(ServerId(1)));
+        log.report(&error, Some(ServerId(1)));
+        assert_eq!(left_out(), 1);
     }
 }

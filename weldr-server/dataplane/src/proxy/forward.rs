@@ -154,7 +154,7 @@ async fn try_server(
         if !error.is_clients_fault() {
             attempt.failed();
         }
-        context.failures.report(&error);
+        context.failures.report(&error, Some(upstream.id));
         if let Some(reason) = error.connect_failure() {
             upstream.could_not_connect(reason);
         }

@@ -202,7 +202,7 @@ async fn fail(
     );
     // A failure on a server is logged by the attempt that met it.
     if error.server().is_none() {
-        context.failures.report(error);
+        context.failures.report(error, None);
     }
     tally.ended_by(error);
     if matches!(error, ProxyError::ClientGone | ProxyError::ClientStalled) {
