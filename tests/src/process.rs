@@ -376,6 +376,28 @@ impl Process {
         rustix::process::kill_process(self.pid(), signal).expect("kill");
     }
 
+    /// Stops it with SIGSTOP, and returns when none of its threads runs any more: the signal alone takes effect later.
+    pub async fn suspend(&self) {
+        self.signal(Signal::STOP);
+        wait::until("all threads to stop", async || {
+            match self.thread_states().find(|state| *state != 'T') {
+                None => Ok(()),
+                Some(state) => Err(state),
+            }
+        })
+        .await;
+    }
+
+    /// The state of each thread, by the letters of proc(5).
+    fn thread_states(&self) -> impl Iterator<Item = char> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.id())).expect("its threads");
+        tasks.flatten().filter_map(|task| {
+            let stat = fs::read_to_string(task.path().join("stat")).ok()?;
+            // Behind the name of the thread, which is in parentheses and may have spaces.
+            stat.rsplit(") ").next()?.chars().next()
+        })
+    }
+
     /// Sets how many descriptors it may have, and gives how many it might before. What is open stays open, and nothing more
     /// can be opened when that is more already.
     pub fn limit_descriptors(&self, most: u64) -> u64 {

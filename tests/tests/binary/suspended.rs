@@ -27,7 +27,7 @@ const TIMEOUT: &str = "4s";
 
 /// Stops the process, does `meanwhile`, and lets it go on after [`STOPPED`].
 async fn suspend(weldr: &Daemon, meanwhile: impl Future<Output = ()>) {
-    weldr.process().signal(Signal::STOP);
+    weldr.process().suspend().await;
     meanwhile.await;
     // Time has to pass; there is no state that could be waited for.
     time::sleep(STOPPED).await;

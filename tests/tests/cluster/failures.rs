@@ -178,7 +178,7 @@ async fn a_transfer_fails_and_the_leader_goes_on(cluster: &TestCluster, leader: 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_transfer_to_a_node_that_does_not_response_changes_nothing() {
+async fn a_transfer_to_a_node_that_does_not_respond_changes_nothing() {
     let cluster = TestCluster::start(3).await;
     cluster.add(0, 1001).await.unwrap();
     let leader = cluster.leader().await;

@@ -76,7 +76,7 @@ async fn with_nothing_but_servers_that_refuse_the_response_is_502() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_does_not_response_in_time_is_504() {
+async fn a_server_that_does_not_respond_in_time_is_504() {
     let origin = Origin::script(|mut conversation| async move {
         conversation.request().await;
         conversation.stall().await;

@@ -135,7 +135,7 @@ async fn a_short_lease_of_a_stopped_node_ends_in_time() {
 }
 
 #[tokio::test]
-async fn a_node_that_was_killed_does_not_response_for_it_any_more() {
+async fn a_node_that_was_killed_does_not_respond_for_it_any_more() {
     let Some(stage) = Stage::set() else { return };
     let ip = ip_of(V4);
     let (watcher, sniffer) = (
