@@ -104,6 +104,28 @@ async fn an_emptied_node_says_how_it_is_healed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_follower_that_restarts_in_place_is_back_without_an_election() {
+    let mut cluster = TestCluster::start(3).await;
+    let leader = cluster.leader().await;
+    let before = cluster.status(leader).await.unwrap();
+    let follower = (leader + 1) % 3;
+    for killed in [false, true, false] {
+        if killed {
+            cluster.kill(follower).await;
+        } else {
+            cluster.terminate(follower).await;
+        }
+        cluster.run(follower).await;
+        cluster.has_voters(3).await;
+        let after = cluster.status(leader).await.unwrap();
+        assert_eq!(
+            (after.leader, after.term),
+            (before.leader.clone(), before.term)
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_single_node_starts_as_ever_and_can_have_others_later() {
     let mut alone = Program::weldr_bare().start();
     let management = alone.management_address().await;

@@ -38,6 +38,7 @@ use super::{
     options::{NetworkOptions, StoreOptions},
     raft::{
         core::{Core, Role},
+        elections::Elections,
         engine,
     },
     service::RaftService,
@@ -129,6 +130,7 @@ impl RunningNode {
             handing_over: tokio::sync::Mutex::default(),
             step_down_hook: Mutex::default(),
             handed_over: AtomicU64::new(0),
+            elections: Elections::default(),
             role: Mutex::new(Role {
                 state: openraft::ServerState::Learner,
                 since: Instant::now(),
@@ -242,10 +244,7 @@ impl RunningNode {
                 .await;
             founded.map_err(OpenError::engine)?;
         }
-        let alone = core
-            .metrics()
-            .is_some_and(|metrics| metrics.membership_config.voter_ids().eq([core.local_id()]));
-        if alone {
+        if core.is_only_voter(&raft).await {
             // No other node can be elected, so there is no reason to wait.
             let elected = raft.trigger().elect(false).await;
             elected.map_err(OpenError::engine)?;
@@ -299,11 +298,7 @@ impl RunningNode {
         }
         core.stop.cancel();
         core.machine.stop();
-        let raft = core.raft.send_replace(None);
-        if let Some(raft) = raft {
-            // An error means that the engine panicked, which the panic hook reported.
-            let _ = raft.shutdown().await;
-        }
+        core.end_engine().await;
         self.tasks.close();
         if time::timeout(STOP_TIMEOUT, self.tasks.wait())
             .await

@@ -67,18 +67,7 @@ impl Core {
     /// Marks this node as not eligible to lead, for the rest of its life.
     pub(in crate::cluster) fn leave(&self) {
         self.leaving.store(true, Ordering::SeqCst);
-        self.restrict_elections();
-    }
-
-    /// Makes the engine ask for no votes if this node must not lead. A single node continues, because no other node
-    /// could lead.
-    pub(in crate::cluster) fn restrict_elections(&self) {
-        let Some((raft, metrics)) = self.raft().zip(self.metrics()) else {
-            return;
-        };
-        if self.has_stopped() || (self.is_leaving() && !self.is_alone(&metrics)) {
-            raft.runtime_config().elect(false);
-        }
+        self.update_elections();
     }
 
     /// Transfers the leadership if this node has it and there are other voters. A hand-over that is already running is
@@ -86,7 +75,7 @@ impl Core {
     pub(in crate::cluster) async fn step_down(&self) -> Result<(), Status> {
         let _lock = self.handing_over.lock().await;
         let leads = self.metrics().filter(|metrics| self.leads(metrics));
-        match leads.filter(|metrics| !self.is_alone(metrics)) {
+        match leads.filter(|metrics| self.has_other_voters(metrics)) {
             Some(_) => self.hand_over_locked("").await,
             None => Ok(()),
         }
@@ -186,7 +175,10 @@ impl Core {
             .fetch_max(metrics.current_term, Ordering::SeqCst);
         let deadline = Instant::now() + TRANSFER_PATIENCE;
         let sent = raft.trigger().transfer_leader(id).await;
-        sent.map_err(|error| Status::failed_precondition(error.to_string()))?;
+        sent.map_err(|error| {
+            tracing::debug!(%error, "the leadership is not handed over");
+            Status::unavailable("the consensus engine of the leader does not run")
+        })?;
         let wait = raft.wait(Some(TRANSFER_PATIENCE));
         let is_other = |leader: u64| leader != self.local_id();
         // A leader that transferred the leadership accepts no more proposals. If its successor fails, the others elect

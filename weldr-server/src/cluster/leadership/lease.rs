@@ -62,8 +62,8 @@ pub(in crate::cluster) async fn watch(core: Arc<Core>, tick: Tick) {
             let metrics = raft.metrics().borrow_watched().clone();
             core.note_role(metrics.state);
             log_leader(&core, &metrics, &mut led_by);
-            // Repeated, because a restarted engine asks for votes again.
-            core.restrict_elections();
+            // Repeated, because an engine that was restarted knows nothing of it.
+            core.update_elections();
             if core.has_stopped() {
                 // A node that applies nothing must not lead.
                 return None;
@@ -96,7 +96,7 @@ pub(in crate::cluster) async fn watch(core: Arc<Core>, tick: Tick) {
 async fn step_down_when_stopped(core: &Core) {
     let leads = core.has_stopped()
         && core.metrics().is_some_and(|metrics| {
-            metrics.state == ServerState::Leader && !core.is_alone(&metrics)
+            metrics.state == ServerState::Leader && core.has_other_voters(&metrics)
         });
     if leads && let Err(error) = core.hand_over("").await {
         debug!(%error, "the leadership is not handed over yet");

@@ -24,6 +24,7 @@ use crate::{
 };
 
 use super::{
+    elections::Elections,
     reporter::{DrainReport, Reporter},
     settings::LEADER_LEASE,
     step_down_hook::StepDownHook,
@@ -49,6 +50,8 @@ pub(in crate::cluster) struct Core {
     pub(in crate::cluster) step_down_hook: Mutex<Option<Arc<dyn StepDownHook>>>,
     /// The last term in which this node transferred the leadership to another one.
     pub(in crate::cluster) handed_over: AtomicU64,
+    /// When this node takes part in elections.
+    pub(in crate::cluster) elections: Elections,
     pub(in crate::cluster) role: Mutex<Role>,
     /// Gives this node's view of the servers.
     pub(in crate::cluster) reporter: Mutex<Option<Reporter>>,
@@ -125,12 +128,27 @@ impl Core {
                 .is_some_and(|acked| acked.elapsed() < LEADER_LEASE)
     }
 
-    /// Whether this node is the only voter.
+    /// Whether this node is the only voter. An engine that has just started knows no membership yet, and its node is
+    /// neither alone nor among others.
     pub(in crate::cluster) fn is_alone(&self, metrics: &Metrics) -> bool {
-        metrics
-            .membership_config
-            .voter_ids()
-            .all(|id| id == self.local_id())
+        metrics.membership_config.voter_ids().eq([self.local_id()])
+    }
+
+    /// Whether this node is the only voter, by the membership in its log. Unlike the metrics, the log is known as soon as
+    /// the engine runs.
+    pub(in crate::cluster) async fn is_only_voter(&self, raft: &Raft) -> bool {
+        let id = self.local_id();
+        let only = raft.with_raft_state(move |state| {
+            let effective = state.membership_state.effective();
+            effective.voter_ids().eq([id])
+        });
+        only.await.unwrap_or(false)
+    }
+
+    /// Whether another node votes.
+    pub(in crate::cluster) fn has_other_voters(&self, metrics: &Metrics) -> bool {
+        let mut voters = metrics.membership_config.voter_ids();
+        voters.any(|id| id != self.local_id())
     }
 
     /// Updates the role from the engine's state, and returns it.

@@ -1,6 +1,9 @@
 //! Starts the consensus engine on the persistent state, and restarts it after a disk failure.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use openraft::{Config, async_runtime::watch::WatchReceiver as _};
 use tokio::time;
@@ -23,8 +26,13 @@ impl Core {
     pub(in crate::cluster) async fn start_engine(&self) -> Result<(), OpenError> {
         let is_alone = self.member.address.is_empty();
         let settings = settings(is_alone).map_err(OpenError::engine)?;
+        let has_voted = self.log.persistent().vote.is_some();
+        let is_outdated = self.log.has_committed_unknown();
+        self.elections
+            .engine_starts(Instant::now(), has_voted, is_outdated);
         let config = Config {
-            enable_elect: !self.log.has_committed_unknown(),
+            // `update_elections` permits them later.
+            enable_elect: !has_voted && !is_outdated,
             ..settings
         };
         let network = Network(self.peers.clone());
@@ -35,17 +43,43 @@ impl Core {
         Ok(())
     }
 
-    async fn restart(&self) -> Result<(), OpenError> {
+    /// Tells the engine whether it may ask for votes. A single node continues while it leaves, because no other node could
+    /// lead.
+    pub(in crate::cluster) fn update_elections(&self) {
+        let Some((raft, metrics)) = self.raft().zip(self.metrics()) else {
+            return;
+        };
+        let leaves = self.is_leaving() && self.has_other_voters(&metrics);
+        let permitted = self.elections.permit_candidacy(Instant::now());
+        raft.runtime_config()
+            .elect(permitted && !leaves && !self.has_stopped());
+    }
+
+    /// Ends the engine, if there is one, and returns when it has ended.
+    pub(in crate::cluster) async fn end_engine(&self) {
+        let ended = self.raft.send_replace(None);
+        if let Some(raft) = ended {
+            // An error means that the engine panicked, which the panic hook reported.
+            let _ = raft.shutdown().await;
+        }
+    }
+
+    /// Goes back to what is on disk and starts the engine on it, unless the node stops.
+    pub(in crate::cluster) async fn restart(&self) -> Result<(), OpenError> {
         if let Some(disk) = self.log.disk() {
             let persistent = disk.recover().await;
             let persistent = persistent.map_err(OpenError::engine)?;
             *self.log.persistent() = persistent;
         }
         self.start_engine().await?;
-        let alone = self
-            .metrics()
-            .is_some_and(|metrics| self.is_alone(&metrics));
-        if let Some(raft) = self.raft().filter(|_| alone) {
+        if self.stop.is_cancelled() {
+            // The stop of the node may have looked for an engine before this one was there.
+            self.end_engine().await;
+            return Ok(());
+        }
+        if let Some(raft) = self.raft()
+            && self.is_only_voter(&raft).await
+        {
             let _ = raft.trigger().elect(false).await;
         }
         Ok(())
@@ -55,18 +89,18 @@ impl Core {
 /// Restarts the engine each time that its disk has failed, as soon as the disk works again. Returns when the node
 /// stops.
 pub(in crate::cluster) async fn supervise(core: Arc<Core>, tick: Tick) {
-    while core
-        .stop
-        .run_until_cancelled(engine_end(&core, &tick))
-        .await
-        .is_some()
-    {
-        let ended = core.raft.send_replace(None);
-        if let Some(raft) = ended {
-            let _ = raft.shutdown().await;
+    loop {
+        let ended = core.stop.run_until_cancelled(engine_end(&core, &tick));
+        // An engine that the stop of the node has ended may be seen before the stop is.
+        if ended.await.is_none() || core.stop.is_cancelled() {
+            return;
         }
+        core.end_engine().await;
         loop {
             tick.tick();
+            if core.stop.is_cancelled() {
+                return;
+            }
             match core.restart().await {
                 Ok(()) => break,
                 Err(error) => tracing::debug!(%error, "the engine cannot start yet"),

@@ -2,6 +2,7 @@
 //!
 //! In reading order:
 //!
+//! * `elections`: when a node takes part in elections after a start.
 //! * `core`: the state that all tasks of a node share.
 //! * `settings`: the engine's timeouts and limits.
 //! * `engine`: starts the engine, and starts it again after its disk failed.
@@ -11,6 +12,7 @@
 //! * `status`: the reports of all members side by side.
 
 pub(super) mod core;
+pub(super) mod elections;
 pub(super) mod engine;
 pub(super) mod proposals;
 pub(super) mod reporter;

@@ -36,8 +36,8 @@ const DISK_PATIENCE: Duration = Duration::from_secs(1);
 /// The pause between two checks for a leader.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// Where proposals go.
-enum Leader {
+/// Where proposals and changes of the cluster go.
+pub(in crate::cluster) enum Leader {
     Here(Raft),
     There(u64, Member),
 }
@@ -91,8 +91,11 @@ impl Core {
         Some(Leader::There(leader, member.clone()))
     }
 
-    /// Waits for a leader. Fails on a node that stopped applying the log: it would not see what is written or read.
-    async fn leader(&self, deadline: Instant) -> Result<Leader, SubmitError> {
+    /// Waits until `deadline` for a leader. Fails on a node that stopped applying the log: it would not see what is written or read.
+    pub(in crate::cluster) async fn leader(
+        &self,
+        deadline: Instant,
+    ) -> Result<Leader, SubmitError> {
         let begun = Instant::now();
         loop {
             if self.stop.is_cancelled() {
@@ -349,7 +352,12 @@ impl Core {
             Ok(Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(_)))) => {
                 Err(not_leader())
             }
-            Ok(Err(error)) => Err(Status::unavailable(error.to_string())),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "the leader cannot confirm that it leads");
+                Err(Status::unavailable(
+                    "the leader cannot confirm that it leads",
+                ))
+            }
             Err(_) => Err(Status::unavailable("no majority answers")),
         }
     }
@@ -360,7 +368,7 @@ fn not_leader() -> Status {
 }
 
 /// Whether a call certainly had no effect on the other node.
-fn was_not_sent(status: &Status) -> bool {
+pub(in crate::cluster) fn was_not_sent(status: &Status) -> bool {
     if matches!(
         status.code(),
         Code::FailedPrecondition | Code::PermissionDenied | Code::Unimplemented

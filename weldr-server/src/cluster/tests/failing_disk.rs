@@ -284,3 +284,52 @@ async fn a_member_whose_disk_fails_is_read_until_it_lacks_something() {
     assert_eq!(c.current().revision, revision);
     three.stop().await;
 }
+
+/// A disk that recovers brings a follower back. It must not stand for election, because the leader is well.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_recovers_deposes_nobody() {
+    let directory = tempdir().unwrap();
+    let disk = Patience::endless(Failure::Lasting);
+    let store = store_on(directory.path(), &disk);
+    let three = Three::start_with(Some(store)).await;
+    let [a, _, c] = &three.nodes[..] else {
+        panic!("three")
+    };
+    let term = a.status().await.unwrap().term;
+    for round in 1..=8 {
+        disk.set(0);
+        a.propose(add(round)).await.unwrap();
+        reaches("a failing disk", || c.disk().failure.is_some()).await;
+        disk.set(Patience::ENDLESS);
+        let revision = a.current().revision;
+        reaches("the state", || c.current().revision == revision).await;
+        let status = a.status().await.unwrap();
+        assert_eq!((status.term, status.leader.as_deref()), (term, Some("a")));
+    }
+    three.stop().await;
+}
+
+/// The supervisor may see the engine end before it sees that the node stops.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_engine_is_started_while_the_node_stops() {
+    let directory = tempdir().unwrap();
+    let Opened { handle, log, .. } = open_in(directory.path());
+    let core = handle.core();
+    core.stop.cancel();
+    core.end_engine().await;
+    core.restart().await.unwrap();
+    assert!(core.raft.borrow().is_none());
+    drop(core);
+    log.stop().await;
+}
+
+/// Waits until `there`, with a bound.
+async fn reaches(what: &str, there: impl Fn() -> bool) {
+    let reached = async {
+        while !there() {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    let reached = tokio::time::timeout(std::time::Duration::from_secs(20), reached).await;
+    assert!(reached.is_ok(), "{what}");
+}
