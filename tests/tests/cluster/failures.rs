@@ -210,3 +210,54 @@ async fn a_leader_that_stops_hands_over_to_a_node_that_lives() {
     cluster.signal(dead, Signal::CONT);
     adds_in_the_end(&cluster, alive, 1002).await;
 }
+
+/// With a dead node in it, a cluster of two has no majority: the order of removals matters.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_would_leave_no_quorum_is_not_removed() {
+    let mut cluster = TestCluster::start_direct(3).await;
+    cluster.add(0, 1001).await.unwrap();
+    assert_eq!(cluster.leader().await, 0);
+    cluster.kill(2).await;
+    std::fs::remove_dir_all(cluster.file("c")).unwrap();
+    let remove =
+        |cluster: &TestCluster, name: &str| cluster.weldrctl(1).args(["cluster", "remove", name]);
+    let refused = remove(&cluster, "b").run().await;
+    assert_eq!(refused.code(), Some(1), "{refused:?}");
+    let order = "Remove c first, which is down (weldrctl cluster remove c)";
+    assert!(refused.stderr.contains(order), "{refused:?}");
+    cluster.add(1, 1002).await.unwrap();
+
+    // In the order that it told, both can be removed.
+    remove(&cluster, "c").run().await;
+    let from_a = cluster.weldrctl(0).args(["cluster", "remove", "b"]);
+    from_a.run().await.expect_success();
+    cluster.has_voters(1).await;
+    cluster.add(0, 1003).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_the_nodes_without_a_quorum_names_those_that_are_missing() {
+    let mut cluster = TestCluster::start_direct(3).await;
+    cluster.leader().await;
+    cluster.kill(0).await;
+    cluster.kill(1).await;
+    for change in ["remove", "transfer"] {
+        let refused = cluster
+            .weldrctl(2)
+            .args(["cluster", change, "b"])
+            .run()
+            .await;
+        assert_eq!(refused.code(), Some(3), "{refused:?}");
+        for part in [
+            "the cluster has no quorum",
+            "a (127.0.0.11:",
+            "b (127.0.0.12:",
+            "nothing changed",
+        ] {
+            assert!(refused.stderr.contains(part), "{part}: {refused:?}");
+        }
+        for engine in ["tcp", "status:", "ForwardToLeader", "transport"] {
+            assert!(!refused.stderr.contains(engine), "{engine}: {refused:?}");
+        }
+    }
+}

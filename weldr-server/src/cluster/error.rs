@@ -225,6 +225,25 @@ pub enum ChangeError {
     /// No leader carried out the change.
     #[error("{0}")]
     Unavailable(String),
+    /// There is no leader that has a majority. Nothing changed.
+    #[error("the cluster has no quorum{}", NoAnswerFrom(.missing))]
+    NoQuorum {
+        /// The nodes that do not answer, as `name (address)`.
+        missing: Vec<String>,
+    },
+}
+
+impl From<ProposeError> for ChangeError {
+    fn from(error: ProposeError) -> Self {
+        match error {
+            ProposeError::NoQuorum { missing } => Self::NoQuorum { missing },
+            ProposeError::NotDurable(_)
+            | ProposeError::Unknown { .. }
+            | ProposeError::ShuttingDown
+            | ProposeError::Rejected(_) => Self::Unavailable(error.to_string()),
+            ProposeError::Outdated(_) => Self::Refused(error.to_string()),
+        }
+    }
 }
 
 struct NoAnswerFrom<'a>(&'a [String]);

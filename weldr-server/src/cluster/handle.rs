@@ -6,7 +6,11 @@ use std::{
     time::Duration,
 };
 
-use tokio::{runtime, sync::watch, time};
+use tokio::{
+    runtime,
+    sync::watch,
+    time::{self, Instant},
+};
 use tonic::{Code, Status as RpcStatus};
 use weldr_proto::raft::v1::{ChangeRequest, Readiness, ServerReport, change_request};
 
@@ -21,7 +25,7 @@ use super::{
     },
     raft::{
         core::Core,
-        proposals::QUORUM_PATIENCE,
+        proposals::{Leader, QUORUM_PATIENCE, was_not_sent},
         reporter::{DrainReport, Reporter},
         status::{self, ClusterStatus},
         step_down_hook::StepDownHook,
@@ -33,6 +37,10 @@ use super::{
 const LONGEST_PROPOSAL: Duration = Duration::from_secs(10);
 /// The time limit of a cluster change, without the time that the step-down hook takes.
 const LONGEST_CHANGE: Duration = Duration::from_secs(7);
+/// The pause before a change is sent again to a leader that could not be reached.
+const LEADER_LOOK: Duration = Duration::from_millis(50);
+/// What is said of a change without an answer.
+const UNANSWERED: &str = "the leader has not answered in time; the change may still be made";
 
 /// Proposes commands and watches the resulting state. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -254,13 +262,19 @@ impl Handle {
     }
 
     /// Removes the node with this name from the cluster. The node can only come back with a new identity.
-    pub async fn remove_node(&self, name: String) -> Result<(), ChangeError> {
-        self.change(change_request::Change::Remove(name)).await
+    ///
+    /// # Errors
+    /// Without `force`, also if most of the nodes that would remain do not respond: there would be no quorum.
+    pub async fn remove_node(&self, name: String, force: bool) -> Result<(), ChangeError> {
+        let change = Some(change_request::Change::Remove(name));
+        self.change(ChangeRequest { change, force }).await
     }
 
     /// Transfers the leadership to the node with this name, or to the most up-to-date node if the name is empty.
     pub async fn transfer(&self, name: String) -> Result<(), ChangeError> {
-        self.change(change_request::Change::Transfer(name)).await
+        let change = Some(change_request::Change::Transfer(name));
+        let force = false;
+        self.change(ChangeRequest { change, force }).await
     }
 
     /// Marks this node as not eligible to lead, for the rest of its life: it is about to stop, or has no data path. It
@@ -279,9 +293,9 @@ impl Handle {
     pub async fn step_down(&self) -> Result<(), ChangeError> {
         // It may have to wait for one other change first.
         let step_down = self.on_engine(self.longest_change() * 2, async |core| {
-            core.step_down().await
+            core.step_down().await.map_err(refused)
         });
-        changed(step_down.await)
+        changed(step_down.await.map(in_time))
     }
 
     /// The time limit of a cluster change with this node's step-down hook. The leader may be another node; it is
@@ -294,43 +308,65 @@ impl Handle {
             })
     }
 
-    async fn change(&self, change: change_request::Change) -> Result<(), ChangeError> {
+    async fn change(&self, request: ChangeRequest) -> Result<(), ChangeError> {
         let work = self.on_engine(self.longest_change(), async move |core| {
-            let here = core.metrics().filter(|metrics| core.leads(metrics));
-            if here.is_some() {
-                return match &change {
-                    change_request::Change::Remove(name) => core.remove_member(name).await,
-                    change_request::Change::Transfer(name) => core.hand_over(name).await,
-                };
-            }
-            let metrics = core.metrics();
-            let leader = metrics.as_ref().and_then(|metrics| {
-                let leader = metrics.current_leader?;
-                Some((leader, metrics.membership_config.get_node(&leader)?))
-            });
-            let (id, member) =
-                leader.ok_or_else(|| RpcStatus::unavailable("there is no leader"))?;
-            let mut client = core.client(id, member)?;
-            let request = ChangeRequest {
-                change: Some(change),
-            };
-            client.change(request).await.map(drop)
+            change(&core, request).await
         });
-        changed(work.await)
+        changed(work.await.map(in_time))
+    }
+}
+
+/// Sends a change of the cluster to the leader, whichever node that is.
+async fn change(core: &Core, request: ChangeRequest) -> Result<(), ChangeError> {
+    let deadline = Instant::now() + QUORUM_PATIENCE;
+    loop {
+        let (id, member) = match core.leader(deadline).await.map_err(ProposeError::from)? {
+            Leader::Here(_) => return carry_out(core, request).await.map_err(refused),
+            Leader::There(id, member) => (id, member),
+        };
+        let mut client = core.client(id, &member).map_err(refused)?;
+        match client.change(request.clone()).await {
+            Ok(_) => return Ok(()),
+            Err(status) if std::error::Error::source(&status).is_none() => {
+                return Err(refused(status));
+            }
+            // The connection has failed.
+            Err(status) if was_not_sent(&status) => {}
+            Err(_) => return Err(ChangeError::Unavailable(UNANSWERED.to_owned())),
+        }
+        if Instant::now() >= deadline {
+            let missing = core.missing().await;
+            return Err(ChangeError::NoQuorum { missing });
+        }
+        time::sleep(LEADER_LOOK).await;
+    }
+}
+
+async fn carry_out(core: &Core, request: ChangeRequest) -> Result<(), RpcStatus> {
+    match request.change {
+        Some(change_request::Change::Remove(name)) => {
+            core.remove_member(&name, request.force).await
+        }
+        Some(change_request::Change::Transfer(name)) => core.hand_over(&name).await,
+        None => Ok(()),
     }
 }
 
 /// The result of a cluster change, from what the engine's runtime returned.
-fn changed(worked: Result<Option<Result<(), RpcStatus>>, ProposeError>) -> Result<(), ChangeError> {
-    let changed = worked.map_err(|error| ChangeError::Unavailable(error.to_string()))?;
-    let in_time =
-        changed.ok_or_else(|| ChangeError::Unavailable("no answer in time".to_owned()))?;
-    in_time.map_err(|status| {
-        let message = status.message().to_owned();
-        match status.code() {
-            Code::NotFound => ChangeError::NoSuchNode(message),
-            Code::FailedPrecondition | Code::InvalidArgument => ChangeError::Refused(message),
-            _ => ChangeError::Unavailable(message),
-        }
-    })
+fn changed(worked: Result<Result<(), ChangeError>, ProposeError>) -> Result<(), ChangeError> {
+    worked.unwrap_or_else(|error| Err(error.into()))
+}
+
+fn in_time(done: Option<Result<(), ChangeError>>) -> Result<(), ChangeError> {
+    done.unwrap_or_else(|| Err(ChangeError::Unavailable(UNANSWERED.to_owned())))
+}
+
+/// The refusal of a node in the form of an error.
+fn refused(status: RpcStatus) -> ChangeError {
+    let message = status.message().to_owned();
+    match status.code() {
+        Code::NotFound => ChangeError::NoSuchNode(message),
+        Code::FailedPrecondition | Code::InvalidArgument => ChangeError::Refused(message),
+        _ => ChangeError::Unavailable(message),
+    }
 }

@@ -1,6 +1,6 @@
 //! The gRPC service for other nodes.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use bytes::BytesMut;
 use tonic::{Request, Response, Status, Streaming};
@@ -23,6 +23,16 @@ impl RaftService {
     fn raft(&self) -> Result<Raft, Status> {
         let raft = self.0.raft();
         raft.ok_or_else(|| Status::unavailable("the node is not ready"))
+    }
+}
+
+impl RaftService {
+    /// Refuses for as long as this node may have promised another leader not to vote.
+    fn may_vote(&self, transfer: bool) -> Result<(), Status> {
+        if self.0.elections.refuse_vote(Instant::now(), transfer) {
+            return Err(Status::unavailable("the node has just started"));
+        }
+        Ok(())
     }
 }
 
@@ -58,6 +68,7 @@ impl raft_server::Raft for RaftService {
         request: Request<v1::VoteRequest>,
     ) -> Result<Response<v1::VoteResponse>, Status> {
         let request = convert::from_ask_vote(of_member(request)?).map_err(malformed)?;
+        self.may_vote(request.leadership_transfer)?;
         let voted = self.raft()?.vote(request).await.map_err(failed)?;
         Ok(Response::new(convert::voted(&voted)))
     }
@@ -67,6 +78,7 @@ impl raft_server::Raft for RaftService {
         request: Request<v1::VoteRequest>,
     ) -> Result<Response<v1::VoteResponse>, Status> {
         let request = convert::from_ask_vote(of_member(request)?).map_err(malformed)?;
+        self.may_vote(false)?;
         let voted = self.raft()?.pre_vote(request).await.map_err(failed)?;
         Ok(Response::new(convert::voted(&voted)))
     }
@@ -137,8 +149,11 @@ impl raft_server::Raft for RaftService {
         &self,
         request: Request<v1::ChangeRequest>,
     ) -> Result<Response<v1::ChangeResponse>, Status> {
-        match of_member(request)?.change {
-            Some(change_request::Change::Remove(name)) => self.0.remove_member(&name).await?,
+        let v1::ChangeRequest { change, force } = of_member(request)?;
+        match change {
+            Some(change_request::Change::Remove(name)) => {
+                self.0.remove_member(&name, force).await?;
+            }
             Some(change_request::Change::Transfer(name)) => self.0.hand_over(&name).await?,
             None => return Err(Status::unimplemented("this weldr does not know the change")),
         }

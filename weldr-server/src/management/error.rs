@@ -131,6 +131,7 @@ impl From<ChangeError> for Error {
             ChangeError::NoSuchNode(message) => Self::NoSuchNode(message),
             ChangeError::Refused(message) => Self::ClusterRefused(message),
             ChangeError::Unavailable(message) => Self::ClusterUnavailable(message),
+            ChangeError::NoQuorum { missing } => Self::NoQuorum { missing },
         }
     }
 }

@@ -9,7 +9,7 @@ pub(crate) enum ClusterCommand {
     /// Show all nodes: role, term and log position; and whether there is a quorum
     Status,
     /// Remove a node; it can only join again as a new one, without its data
-    Remove(NodeArgs),
+    Remove(RemoveNodeArgs),
     /// Make a node the leader
     Transfer(NodeArgs),
     /// Write the servers and the settings of the pool to a file
@@ -37,6 +37,20 @@ pub(crate) struct RollbackArgs {
     /// Revision to restore, as shown by history
     #[arg(long, value_name = "N")]
     pub(crate) to_revision: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RemoveNodeArgs {
+    /// Name of the node, as shown by cluster status
+    #[arg(value_name = "NODE")]
+    pub(crate) name: String,
+
+    /// Remove the node even if most of the nodes that remain do not respond
+    ///
+    /// The risk: there is no quorum then, and nothing can be changed until enough of them respond again. If their data is
+    /// lost, the cluster has lost its majority for good. The safe order is to remove the nodes that are down first.
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 #[derive(Debug, Args)]

@@ -21,7 +21,10 @@ pub(super) async fn run(session: &Session, command: ClusterCommand) -> Result<Ex
     match command {
         ClusterCommand::Status => status(session).await,
         ClusterCommand::Remove(args) => {
-            let request = RemoveNodeRequest { name: args.name };
+            let request = RemoveNodeRequest {
+                name: args.name,
+                force: args.force,
+            };
             session.client.remove_node(request).await?;
             status(session).await
         }

@@ -5,19 +5,26 @@ use std::{
     net::SocketAddr,
 };
 
-use openraft::{ChangeMembers, ServerState};
+use futures_util::future::join_all;
+use openraft::{
+    ChangeMembers, Instant as _, ServerState,
+    errors::{ChangeMembershipError, ClientWriteError, RaftError},
+};
 use tokio::time;
 use tonic::Status;
-use tracing::info;
+use tracing::{debug, info, warn};
 use weldr_proto::raft::v1;
 
 use crate::cluster::{
-    log::types::Member,
+    log::types::{Member, Types},
     raft::{
         core::{Core, Metrics, Raft, member_named},
         proposals::QUORUM_PATIENCE,
+        settings::LEADER_LEASE,
     },
 };
+
+use super::removal::{self, Voter};
 
 /// The largest number of nodes in a cluster.
 const MOST_NODES: usize = 7;
@@ -62,14 +69,25 @@ impl Core {
         })
     }
 
-    /// Removes the node with this name. Fails on a node that is not the leader.
-    pub(in crate::cluster) async fn remove_member(&self, name: &str) -> Result<(), Status> {
+    /// Removes the node with this name. Fails on a node that is not the leader, and if the voters that remain would have no
+    /// quorum, unless `force` is set.
+    pub(in crate::cluster) async fn remove_member(
+        &self,
+        name: &str,
+        force: bool,
+    ) -> Result<(), Status> {
         let (raft, metrics) = self.leading()?;
         let id = member_named(&metrics, name)?;
         if id == self.local_id() {
             return Err(Status::failed_precondition(format!(
                 "{name} leads: hand over first, with weldrctl cluster transfer"
             )));
+        }
+        if let Err(risk) = removal::check(&self.voters(&metrics).await, id) {
+            if !force {
+                return Err(Status::failed_precondition(risk.to_string()));
+            }
+            warn!(node = name, risk = %risk, "removing a node by force");
         }
         let ids = BTreeSet::from([id]);
         let change = if metrics
@@ -85,6 +103,28 @@ impl Core {
         change_members(&raft, change).await?;
         info!(node = name, id = format!("{id:x}"), "node removed");
         Ok(())
+    }
+}
+
+impl Core {
+    /// The voters, and which of them respond: those that acknowledged the leader's last messages and answer now.
+    async fn voters(&self, metrics: &Metrics) -> Vec<Voter> {
+        let acknowledges = |id: u64| {
+            let heard = metrics.heartbeat.as_ref().and_then(|all| *all.get(&id)?);
+            heard.is_some_and(|heard| heard.elapsed() < LEADER_LEASE * 2)
+        };
+        let voters = metrics.membership_config.voter_ids().map(async |id| {
+            let member = metrics.membership_config.get_node(&id);
+            let member = member.cloned().unwrap_or_default();
+            let responds = id == self.local_id()
+                || acknowledges(id) && self.report_of(id, &member, false).await.is_ok();
+            Voter {
+                id,
+                name: member.name,
+                responds,
+            }
+        });
+        join_all(voters).await
     }
 }
 
@@ -117,6 +157,7 @@ fn may_join(metrics: &Metrics, id: u64, joining: &Member) -> Result<(), Status> 
     Ok(())
 }
 
+/// Changes the membership, and returns when a majority of the old and of the new voters has agreed.
 pub(in crate::cluster) async fn change_members(
     raft: &Raft,
     change: ChangeMembers<u64, Member>,
@@ -124,9 +165,43 @@ pub(in crate::cluster) async fn change_members(
     let change = raft.change_membership(change, false);
     match time::timeout(QUORUM_PATIENCE, change).await {
         Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => Err(Status::unavailable(error.to_string())),
+        Ok(Err(error)) => {
+            debug!(%error, "the membership is not changed");
+            Err(refusal(&error))
+        }
         Err(_) => Err(Status::unavailable(
             "no majority has agreed in time; the change may still be made",
         )),
+    }
+}
+
+/// The engine's error in the words of an operator.
+fn refusal(error: &RaftError<Types, ClientWriteError<Types>>) -> Status {
+    match error {
+        RaftError::APIError(ClientWriteError::ForwardToLeader(_)) => {
+            Status::unavailable("the leader has changed; nothing changed")
+        }
+        RaftError::APIError(ClientWriteError::ChangeMembershipError(error)) => match error {
+            ChangeMembershipError::InProgress(_)
+            | ChangeMembershipError::UncommittedLeaderLog(_) => Status::failed_precondition(
+                "another change of the membership is under way: try again in a moment",
+            ),
+            ChangeMembershipError::EmptyMembership(_) => {
+                Status::failed_precondition("the only voter cannot be removed")
+            }
+            ChangeMembershipError::LearnerNotFound(_) => {
+                Status::failed_precondition("the node is not a member any more")
+            }
+            ChangeMembershipError::UnsupportedMembershipTransition(_)
+            | ChangeMembershipError::NodeMetadataChanged(_) => {
+                Status::failed_precondition("the membership cannot be changed in this way")
+            }
+        },
+        RaftError::APIError(_) => {
+            Status::unavailable("the leader has changed; the change may still be made")
+        }
+        RaftError::Fatal(_) => {
+            Status::unavailable("the leader cannot write its log; the change may still be made")
+        }
     }
 }

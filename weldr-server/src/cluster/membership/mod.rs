@@ -3,9 +3,11 @@
 //! In reading order:
 //!
 //! * `join`: how this node asks to join.
+//! * `removal`: whether a node may be removed. Pure.
 //! * `admission`: how the leader admits and removes nodes.
 //! * `background`: gives learners that have caught up a vote, and keeps this node's name and address up to date.
 
 pub(super) mod admission;
 pub(super) mod background;
 pub(super) mod join;
+pub(super) mod removal;

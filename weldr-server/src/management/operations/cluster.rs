@@ -40,8 +40,12 @@ impl Operations {
         request: v1::RemoveNodeRequest,
     ) -> Result<v1::RemoveNodeResponse, Error> {
         let node = request.name.clone();
-        self.context.cluster.remove_node(request.name).await?;
-        tracing::info!(peer = %caller.peer, node, "node removed from the cluster");
+        let removed = self
+            .context
+            .cluster
+            .remove_node(request.name, request.force);
+        removed.await?;
+        tracing::info!(peer = %caller.peer, node, force = request.force, "node removed from the cluster");
         Ok(v1::RemoveNodeResponse {
             revision: self.snapshot().revision.0,
         })
