@@ -153,7 +153,9 @@ impl TestCluster {
             let advertise = node.relay.address().to_string();
             program = program.args(["--cluster-advertise", &advertise]);
         }
-        if index > 0 {
+        if index == 0 {
+            program = program.arg("--found-cluster");
+        } else {
             let others = self.nodes.iter().enumerate();
             for (_, other) in others.filter(|(other, _)| *other != index) {
                 if other.running.is_some() {

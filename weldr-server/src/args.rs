@@ -52,7 +52,7 @@ Signals:
 Examples:
   weldr --demo
   weldr --server 127.0.0.1:12345 --ephemeral
-  weldr --node-name a --cluster 127.0.0.1:8688
+  weldr --node-name a --cluster 127.0.0.1:8688 --found-cluster
   weldr check-config --config weldr.toml";
 
 /// What `weldr` can do instead of serving.

@@ -87,8 +87,10 @@ pub struct Cluster {
     pub listen: SocketAddr,
     /// The address to which other nodes connect; `None` if it is `listen`.
     pub advertise: Option<SocketAddr>,
-    /// Nodes of the cluster that it joins; if empty, it creates a cluster.
+    /// Nodes of the cluster that it joins.
     pub join: Vec<SocketAddr>,
+    /// Whether it founds a cluster, if it belongs to none.
+    pub found: bool,
     /// The file that contains the shared secret.
     pub secret_file: Option<PathBuf>,
     /// The files for mutual TLS.

@@ -43,6 +43,9 @@ use client_drain::{ClientDrain, is_here};
 
 /// The interval at which rates are measured.
 const RATE_SAMPLE: Duration = Duration::from_secs(1);
+/// How long a node that founds a cluster listens before that for calls of a cluster that it may have belonged to. Members
+/// call once in 1 to 1.7 s.
+const FOUNDING_WAIT: Duration = Duration::from_millis(2500);
 /// How long calls of the management API may take to end when the node stops.
 const LAST_CALLS: Duration = Duration::from_secs(2);
 
@@ -396,6 +399,7 @@ async fn open_store(config: &Config, tasks: &Tasks) -> Result<Opened, OpenError>
         listen: cluster.listen,
         advertise: cluster.advertise,
         join: cluster.join.clone(),
+        found: cluster.found.then_some(FOUNDING_WAIT),
         secret_file: cluster.secret_file.clone(),
         tls: cluster.tls.as_ref().map(|tls| TlsFiles {
             cert: tls.cert.clone(),

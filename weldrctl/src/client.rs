@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::{StreamExt as _, future::join_all, stream::FuturesUnordered};
 use tonic::{
     Response, Status, Streaming,
     transport::{Channel, Endpoint},
@@ -34,8 +35,16 @@ const MAX_RESPONSE_BYTES: usize = 256 * 1024 * 1024;
 /// The interval of keep-alive probes on an idle connection, by which a stream detects a node that is lost.
 const KEEPALIVE: Duration = Duration::from_secs(10);
 
-/// The time limit for connecting to a node if there are other nodes to try.
-const IMPATIENCE: Duration = Duration::from_secs(1);
+/// The interval and the time limit of keep-alive probes if there are other nodes to try: a node that accepts connections and
+/// does nothing else, because it is stopped or its machine is, does not use up the timeout of the call.
+const KEEPALIVE_OF_SEVERAL: (Duration, Duration) =
+    (Duration::from_millis(500), Duration::from_secs(1));
+
+/// How long an endpoint may take to respond before the next one is tried beside it.
+const HEAD_START: Duration = Duration::from_millis(150);
+
+/// The time limit for asking the other endpoints which cluster they belong to.
+const SECOND_LOOK: Duration = Duration::from_secs(1);
 
 /// A client of the management API.
 #[derive(Debug)]
@@ -82,25 +91,38 @@ unary! {
 }
 
 impl Client {
-    /// Connects to the first endpoint that responds. Each has the timeout.
+    /// Connects to the first endpoint that responds. Each has the timeout. An endpoint that does not respond at once does not
+    /// hold up the command: the next one is tried beside it after [`HEAD_START`].
     pub(crate) async fn connect(options: &GlobalOptions) -> Result<Self, CtlError> {
         let endpoints = options.endpoint.clone();
         let timeout = options.timeout;
-        let mut first_error = None;
-        for (index, endpoint) in endpoints.iter().enumerate() {
-            let is_last = index + 1 == endpoints.len();
-            match dial(endpoint, timeout, is_last).await {
-                Ok(channel) => {
-                    return Ok(Self {
-                        timeout,
-                        node: Mutex::new((index, channel)),
-                        endpoints,
-                    });
-                }
-                Err(error) => first_error = first_error.or(Some(error)),
-            }
-        }
-        Err(first_error.unwrap_or_else(|| CtlError::Usage("no endpoint is given".to_owned())))
+        let indices: Vec<usize> = (0..endpoints.len()).collect();
+        let (index, channel) = race(&endpoints, &indices, timeout).await?;
+        Ok(Self {
+            timeout,
+            node: Mutex::new((index, channel)),
+            endpoints,
+        })
+    }
+
+    /// The clusters of the other endpoints, for those that respond soon.
+    pub(crate) async fn clusters_of_others(&self) -> Vec<(String, String)> {
+        let (used, _) = self.node();
+        let others = self.endpoints.iter().enumerate();
+        let asked = others
+            .filter(|(index, _)| *index != used)
+            .map(async |(_, endpoint)| {
+                let ask = async {
+                    let channel = dial(endpoint, SECOND_LOOK, KEEPALIVE_OF_SEVERAL)
+                        .await
+                        .ok()?;
+                    let mut grpc = ClusterClient::new(channel);
+                    let answer = grpc.get_cluster(GetClusterRequest {}).await.ok()?;
+                    Some((endpoint.clone(), answer.into_inner().cluster))
+                };
+                tokio::time::timeout(SECOND_LOOK, ask).await.ok()?
+            });
+        join_all(asked).await.into_iter().flatten().collect()
     }
 
     /// The endpoint in use.
@@ -146,20 +168,16 @@ impl Client {
         let Err(CtlError::Unreachable { .. }) = &response else {
             return response;
         };
-        let others = self.endpoints.iter().enumerate();
-        for (index, endpoint) in others
-            .cycle()
-            .skip(first + 1)
-            .take(self.endpoints.len() - 1)
-        {
-            let Ok(channel) = dial(endpoint, self.timeout, false).await else {
-                continue;
-            };
+        let mut others: Vec<usize> = (1..self.endpoints.len())
+            .map(|step| (first + step) % self.endpoints.len())
+            .collect();
+        while let Ok((index, channel)) = race(&self.endpoints, &others, self.timeout).await {
             let next = self.bounded(index, call(channel.clone())).await;
             if !matches!(next, Err(CtlError::Unreachable { .. })) {
                 *self.node.lock().unwrap_or_else(PoisonError::into_inner) = (index, channel);
                 return next;
             }
+            others.retain(|other| *other != index);
         }
         response
     }
@@ -193,24 +211,62 @@ impl Client {
     }
 }
 
-/// A connection to one node.
-async fn dial(endpoint: &str, timeout: Duration, is_last: bool) -> Result<Channel, CtlError> {
-    let patience = if is_last {
-        timeout
-    } else {
-        timeout.min(IMPATIENCE)
+/// Connects to the first of these endpoints that responds. Each gets [`HEAD_START`] before the next one is tried beside it,
+/// and the next one is tried at once when one fails. The error is that of the first in the list.
+async fn race(
+    endpoints: &[String],
+    indices: &[usize],
+    timeout: Duration,
+) -> Result<(usize, Channel), CtlError> {
+    let keepalive = match endpoints.len() {
+        0 | 1 => (KEEPALIVE, KEEPALIVE),
+        _ => KEEPALIVE_OF_SEVERAL,
     };
+    let mut waiting = indices.iter().copied();
+    let mut dials = FuturesUnordered::new();
+    let mut errors: Vec<(usize, CtlError)> = Vec::new();
+    loop {
+        if let Some(index) = waiting.next() {
+            dials.push(async move { (index, dial(&endpoints[index], timeout, keepalive).await) });
+        }
+        let head_start = async {
+            if waiting.len() == 0 {
+                std::future::pending::<()>().await;
+            }
+            tokio::time::sleep(HEAD_START).await;
+        };
+        tokio::select! {
+            dialled = dials.next() => match dialled {
+                Some((index, Ok(channel))) => return Ok((index, channel)),
+                Some((index, Err(error))) => errors.push((index, error)),
+                None => break,
+            },
+            () = head_start => {}
+        }
+    }
+    let order = |index: usize| indices.iter().position(|other| *other == index);
+    errors.sort_by_key(|(index, _)| order(*index));
+    let first = errors.into_iter().next().map(|(_, error)| error);
+    Err(first.unwrap_or_else(|| CtlError::Usage("no endpoint is given".to_owned())))
+}
+
+/// A connection to one node.
+async fn dial(
+    endpoint: &str,
+    timeout: Duration,
+    (interval, limit): (Duration, Duration),
+) -> Result<Channel, CtlError> {
     let failed = |source| CtlError::network(endpoint, timeout, Box::new(source));
     let dial = Endpoint::from_shared(endpoint.to_owned())
         .map_err(failed)?
         .user_agent(concat!("weldrctl/", env!("CARGO_PKG_VERSION")))
         .map_err(failed)?
-        .http2_keep_alive_interval(KEEPALIVE)
-        .keep_alive_timeout(KEEPALIVE)
+        .http2_keep_alive_interval(interval)
+        .keep_alive_timeout(limit)
         .keep_alive_while_idle(true);
-    tokio::time::timeout(patience, dial.connect())
+    tokio::time::timeout(timeout, dial.connect())
         .await
-        .map_err(|_elapsed| no_response(endpoint, patience))?
+        .map_err(|_elapsed| no_response(endpoint, timeout))?
         .map_err(failed)
 }
 

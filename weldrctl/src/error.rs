@@ -27,6 +27,8 @@ pub(crate) enum Exit {
     Usage = 2,
     /// Weldr did not respond.
     Unreachable = 3,
+    /// The cluster works, but not all of it: `cluster status` names what is wrong.
+    Degraded = 4,
 }
 
 impl From<Exit> for ExitCode {

@@ -1,7 +1,8 @@
 //! `weldrctl`: the command line of Weldr's management API.
 //!
 //! Each command makes one or a few calls of the API, which is described in
-//! `proto/weldr/v1/management.proto`. Exit codes: 0 done, 1 refused, 2 usage, 3 unreachable.
+//! `proto/weldr/v1/management.proto`. Exit codes: 0 done, 1 refused, 2 usage, 3 unreachable,
+//! 4 (`cluster status` only) the cluster has a quorum, but not all of it is well.
 
 mod args;
 mod client;

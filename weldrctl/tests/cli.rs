@@ -571,3 +571,20 @@ fn an_empty_pool_says_how_to_fill_it() {
         stderr(&output)
     );
 }
+
+/// An endpoint that accepts connections and says nothing, as a machine that was stopped does.
+#[test]
+fn an_endpoint_that_is_silent_costs_less_than_the_timeout() {
+    let silent = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let node = Script::start();
+    let refusing = free_address();
+    let endpoints = format!(
+        "{refusing},{},{}",
+        silent.local_addr().unwrap(),
+        node.endpoint
+    );
+    let begun = Instant::now();
+    let output = run(&endpoints, &["list", "--timeout", "20s"]);
+    assert_exit(&output, 0);
+    assert!(begun.elapsed() < Duration::from_secs(10), "{output:?}");
+}

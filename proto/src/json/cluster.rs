@@ -54,6 +54,7 @@ pub struct Node {
     pub stopped: Option<String>,
     pub virtual_addresses: Vec<VirtualAddress>,
     pub readiness: Option<Readiness>,
+    pub other_cluster: Option<String>,
 }
 
 impl From<&v1::Node> for Node {
@@ -75,6 +76,7 @@ impl From<&v1::Node> for Node {
             stopped: set(&node.stopped),
             virtual_addresses: virtual_addresses.map(VirtualAddress::from).collect(),
             readiness: node.readiness.as_ref().map(Readiness::from),
+            other_cluster: set(&node.other_cluster),
         }
     }
 }

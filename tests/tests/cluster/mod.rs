@@ -3,5 +3,6 @@
 mod chaos;
 mod failures;
 mod formation;
+mod founding;
 mod pool;
 mod security;

@@ -45,6 +45,7 @@ async fn a_node_of_another_cluster_is_refused() {
             "b",
             "--cluster",
             "127.0.0.12:0",
+            "--found-cluster",
             "--cluster-secret-file",
         ])
         .arg(&secret)

@@ -72,9 +72,10 @@ impl Cluster {
             .args(["--vip", V4, "--vip-interface", Host::INTERFACE])
             .args([Path::new("--cluster-secret-file"), &files.join("secret")])
             .args([Path::new("--data-dir"), &files.join(NAMES[node])]);
-        if node > 0 {
-            program = program.args(["--join", &address(0)]);
-        }
+        program = match node {
+            0 => program.arg("--found-cluster"),
+            _ => program.args(["--join", &address(0)]),
+        };
         let process = program.start();
         process.logs("management listening").await;
         self.nodes[node] = Some(process);

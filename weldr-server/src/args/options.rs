@@ -113,6 +113,10 @@ options! {
     #[arg(value_name = "ADDR", value_delimiter = ',', value_parser = address, help_heading = CLUSTER)]
     join: Vec<SocketAddr>,
 
+    /// Found a new cluster if this node belongs to none; without it, such a node needs --join
+    #[arg(require_equals = true, help_heading = CLUSTER)]
+    found_cluster: bool,
+
     /// File that contains the secret shared by all nodes
     #[arg(value_name = "FILE", help_heading = CLUSTER)]
     cluster_secret_file: PathBuf,

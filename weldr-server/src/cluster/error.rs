@@ -1,6 +1,14 @@
 //! Errors of starting a node, of storage, of proposals and of cluster changes.
 
-use std::{fmt, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fmt, io,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use uuid::Uuid;
 
 use crate::model::Rejection;
 
@@ -94,6 +102,28 @@ pub enum OpenError {
     /// The TLS configuration is not valid.
     #[error("the certificates of the cluster cannot be used")]
     Tls(#[source] tonic::transport::Error),
+    /// The node has no data and was not told what to do.
+    #[error(
+        "this node belongs to no cluster: --join ADDR joins the one of the node at ADDR, also after this node lost its \
+         data; --found-cluster founds a new one, with an empty pool"
+    )]
+    NoCluster,
+    /// The node was told to found a cluster, and a cluster calls its address.
+    #[error(
+        "no cluster is founded: a node{} of cluster {cluster}, which has the same secret, calls this address, so this node \
+         was a member and has lost its data. Start it with --join and the address of a node of that cluster, without \
+         --found-cluster",
+        At(.from)
+    )]
+    MemberElsewhere {
+        /// The cluster.
+        cluster: Uuid,
+        /// Where the node called from, if that is known.
+        from: Option<IpAddr>,
+    },
+    /// The address for other nodes cannot be listened on before the cluster is founded.
+    #[error("cannot listen for other nodes before the cluster is founded")]
+    Founding(#[source] io::Error),
     /// A member refused the join request.
     #[error("this node cannot join the cluster: {0}")]
     JoinRefused(String),
@@ -124,6 +154,17 @@ impl OpenError {
     /// [`OpenError::Engine`] with the text of `why`. The engine has too many error types to keep them as sources.
     pub(super) fn engine(why: impl fmt::Display) -> Self {
         Self::Engine(why.to_string())
+    }
+}
+
+struct At<'a>(&'a Option<IpAddr>);
+
+impl fmt::Display for At<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(ip) => write!(f, " at {ip}"),
+            None => Ok(()),
+        }
     }
 }
 

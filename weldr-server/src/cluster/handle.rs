@@ -21,12 +21,14 @@ use super::{
     log::{
         backup::Backup,
         history::Event,
+        member_history::MemberEvent,
         proposal::{Proposal, ProposalResult, Record},
     },
     raft::{
-        core::Core,
+        core::{Core, NodeMembership},
         proposals::{Leader, QUORUM_PATIENCE, was_not_sent},
         reporter::{DrainReport, Reporter},
+        sightings::OtherCluster,
         status::{self, ClusterStatus},
         step_down_hook::StepDownHook,
     },
@@ -188,6 +190,23 @@ impl Handle {
     pub fn engine_runs(&self) -> bool {
         let core = self.core.upgrade();
         core.is_some_and(|core| core.raft().is_some())
+    }
+
+    /// Whether this node belongs to its cluster.
+    pub fn membership(&self) -> NodeMembership {
+        let core = self.core.upgrade();
+        core.map_or(NodeMembership::Unknown, |core| core.node_membership())
+    }
+
+    /// Another cluster with the same secret, if this node or another member has seen one in the last seconds.
+    pub fn other_cluster(&self) -> Option<OtherCluster> {
+        self.core.upgrade()?.other_cluster()
+    }
+
+    /// The last `most` changes of the membership that this node has applied, the newest first.
+    pub fn member_history(&self, most: usize) -> Vec<MemberEvent> {
+        let core = self.core.upgrade();
+        core.map_or_else(Vec::new, |core| core.machine.member_history().latest(most))
     }
 
     /// Sets the readiness that this node reports to other nodes.

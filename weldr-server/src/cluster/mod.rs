@@ -37,12 +37,15 @@ pub use handle::Handle;
 pub use log::{
     backup::{Backup, NoBackup},
     history::{Event, What},
+    member_history::{MemberChange, MemberEvent},
     types::Member,
 };
 pub use open::{Log, Opened, open};
 pub use options::{NetworkOptions, StoreOptions, TlsFiles};
 pub use raft::{
+    core::NodeMembership,
     reporter::{DrainReport, Reporter},
+    sightings::OtherCluster,
     status::{ClusterStatus, NodeReport, NodeStatus},
     step_down_hook::StepDownHook,
 };

@@ -1,6 +1,6 @@
 //! What a node is configured with.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use crate::{liveness::Tasks, model::PoolSettings};
 
@@ -26,8 +26,11 @@ pub struct NetworkOptions {
     pub listen: SocketAddr,
     /// The address that other nodes use to reach this one; `None`: the address it listens on.
     pub advertise: Option<SocketAddr>,
-    /// Addresses of members to ask for admission; empty: the node founds a cluster.
+    /// Addresses of members to ask for admission.
     pub join: Vec<SocketAddr>,
+    /// Whether a node that belongs to no cluster and has nobody to ask founds one, and how long it listens before that for
+    /// calls of a cluster that it may have belonged to. `None`: it does not start.
+    pub found: Option<Duration>,
     /// The file with the shared secret.
     pub secret_file: Option<PathBuf>,
     /// The files for mutual TLS; `None`: connections are not encrypted.

@@ -28,9 +28,10 @@ use super::{
         proposal::{Proposal, Record},
         types::Member,
     },
-    membership::{background, join},
+    membership::{background, join, observation},
     network::{
         authentication::Authentication,
+        founding::{self, Called},
         incoming::incoming,
         peers::{LONGEST_MESSAGE, Peers},
         security::{self, Secret, Tls},
@@ -40,6 +41,7 @@ use super::{
         core::{Core, Role},
         elections::Elections,
         engine,
+        sightings::Sightings,
     },
     service::RaftService,
     storage::{
@@ -58,6 +60,9 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long the task that publishes the lease may be busy with a hand-over, which may wait for a hook.
 const LONGEST_HAND_OVER: Duration = Duration::from_secs(20);
+
+/// How long a round of the task that observes the other nodes may take.
+const LONGEST_LOOK: Duration = Duration::from_secs(5);
 
 /// A running node.
 pub(super) struct RunningNode {
@@ -114,8 +119,8 @@ impl RunningNode {
         member: Member,
         log: LogStore,
     ) -> Result<Self, OpenError> {
-        let join = options.network.as_ref().map(|network| &network.join[..]);
-        let identity = found_or_join(&log, &peers, &member, join.unwrap_or_default()).await?;
+        let bound = network.as_ref().zip(options.network.as_ref());
+        let identity = found_or_join(&log, &peers, &member, bound).await?;
         // The state machine has a token of its own: it stops with the engine, after the last proposals are answered.
         let machine = StateMachine::new(log.clone(), CancellationToken::new());
         let core = Arc::new(Core {
@@ -131,6 +136,9 @@ impl RunningNode {
             step_down_hook: Mutex::default(),
             handed_over: AtomicU64::new(0),
             elections: Elections::default(),
+            sightings: Sightings::default(),
+            sightings_of_members: Sightings::default(),
+            removed: AtomicBool::new(false),
             role: Mutex::new(Role {
                 state: openraft::ServerState::Learner,
                 since: Instant::now(),
@@ -222,6 +230,11 @@ impl RunningNode {
         let watch = lease::watch(Arc::clone(core), tick.clone());
         self.tasks.spawn(tick.watch(watch));
         if !core.member.address.is_empty() {
+            let tick = core
+                .tasks
+                .register_slow("observation of the other nodes", LONGEST_LOOK);
+            let observe = observation::observe(Arc::clone(core), tick.clone());
+            self.tasks.spawn(tick.watch(observe));
             let tick = core.tasks.register("promotion of learners");
             let promote = background::promote(Arc::clone(core), tick.clone());
             self.tasks.spawn(tick.watch(promote));
@@ -334,19 +347,24 @@ fn peers(identity: &Identity, options: Option<&NetworkOptions>) -> Result<Peers,
     Ok(Peers::new(me, cluster, Secret::new(&secret), tls, from))
 }
 
-/// Founds a cluster or joins one, unless the node is already a member of one.
+/// Founds a cluster or joins one, unless the node is already a member of one. A node without others founds its own.
 async fn found_or_join(
     log: &LogStore,
     peers: &Peers,
     member: &Member,
-    join: &[SocketAddr],
+    network: Option<(&PeerListener, &NetworkOptions)>,
 ) -> Result<Identity, OpenError> {
     let mut identity = log.persistent().identity;
     if identity.cluster.is_some() {
         return Ok(identity);
     }
+    let join = network.map(|(_, options)| &options.join[..]);
+    let join = join.unwrap_or_default();
     identity.founder = join.is_empty();
     let cluster = if identity.founder {
+        if let Some((listener, options)) = network {
+            may_found(peers, &listener.listener, options).await?;
+        }
         Uuid::new_v4()
     } else {
         join::join(peers, member, join).await?
@@ -356,4 +374,17 @@ async fn found_or_join(
     persistent.map_err(OpenError::engine)?;
     peers.set_cluster(cluster);
     Ok(identity)
+}
+
+/// Whether this node may found a cluster: it was asked to, and no node of a cluster with the same secret calls it.
+async fn may_found(
+    peers: &Peers,
+    listener: &TcpListener,
+    options: &NetworkOptions,
+) -> Result<(), OpenError> {
+    let wait = options.found.ok_or(OpenError::NoCluster)?;
+    match founding::called(peers, listener, wait).await? {
+        None => Ok(()),
+        Some(Called { cluster, from }) => Err(OpenError::MemberElsewhere { cluster, from }),
+    }
 }

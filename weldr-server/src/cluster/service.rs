@@ -118,7 +118,18 @@ impl raft_server::Raft for RaftService {
         &self,
         request: Request<v1::JoinRequest>,
     ) -> Result<Response<v1::JoinResponse>, Status> {
+        if let Some(PeerRole::Caller) = request.extensions().get::<PeerRole>() {
+            return Err(Status::permission_denied("a member does not join"));
+        }
         self.0.admit(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn identify(
+        &self,
+        request: Request<v1::ClusterFacts>,
+    ) -> Result<Response<v1::ClusterFacts>, Status> {
+        self.0.note_cluster(request.into_inner());
+        Ok(Response::new(self.0.cluster_facts()))
     }
 
     async fn propose(

@@ -51,18 +51,27 @@ fn cluster(options: &Options) -> Result<Option<Cluster>, ConfigError> {
     };
     let Some(listen) = options.cluster else {
         let others = options.join.is_some()
+            || options.found_cluster == Some(true)
             || options.cluster_advertise.is_some()
             || options.cluster_secret_file.is_some()
             || tls.is_some();
         if others {
             return Err(ConfigError::Contradiction(
-                "cluster is missing: join, cluster_advertise, cluster_secret_file and the cluster certificates need \
+                "cluster is missing: join, found_cluster, cluster_advertise, cluster_secret_file and the cluster certificates need \
                  an address on which this node accepts connections of other nodes, for example --cluster 10.0.0.1:8688",
             ));
         }
         return Ok(None);
     };
+    let found = options.found_cluster.unwrap_or(false);
+    if found && options.join.as_ref().is_some_and(|join| !join.is_empty()) {
+        return Err(ConfigError::Contradiction(
+            "found_cluster and join contradict each other: found_cluster is for the first node of a new cluster, and join \
+             for every other one",
+        ));
+    }
     Ok(Some(Cluster {
+        found,
         listen,
         advertise: options.cluster_advertise,
         join: options.join.clone().unwrap_or_default(),

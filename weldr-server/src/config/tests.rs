@@ -155,7 +155,12 @@ fn a_switch_needs_no_value_and_takes_no_word_that_follows() {
             .unwrap();
         Args::from_arg_matches(&matches).unwrap()
     };
-    for switch in ["--ephemeral", "--cluster-insecure", "--no-rest"] {
+    for switch in [
+        "--ephemeral",
+        "--cluster-insecure",
+        "--found-cluster",
+        "--no-rest",
+    ] {
         let args = parse(&["weldr", switch, "check-config"]);
         assert_eq!(args.command, Some(Subcommands::CheckConfig), "{switch}");
         let off = parse(&["weldr", &format!("{switch}=false")]);

@@ -29,7 +29,8 @@ pub(super) async fn follow(
     tokio::join!(tell, give_way);
 }
 
-/// Tells the other nodes. A node without a data path holds no address and never leads again, whoever else can.
+/// Tells the other nodes. A node without a data path holds no address and never leads again, whoever else can. One of the
+/// lesser of two clusters holds no address for as long as the other cluster is there.
 async fn tell(
     mut readiness: watch::Receiver<Readiness>,
     serving: watch::Sender<bool>,
@@ -41,9 +42,11 @@ async fn tell(
         if now.status == Status::Stopping {
             return;
         }
-        if !now.data_path && serving.send_replace(false) {
+        if !now.data_path && *serving.borrow() {
             cluster.leave();
         }
+        let serves = now.may_hold_addresses();
+        serving.send_if_modified(|before| std::mem::replace(before, serves) != serves);
         if readiness.changed().await.is_err() {
             return;
         }

@@ -25,6 +25,12 @@ pub struct Observations {
     pub descriptors_exhausted: bool,
     /// Why the node applies nothing any more.
     pub outdated: Option<String>,
+    /// It was removed from the cluster.
+    pub removed: bool,
+    /// Another cluster with the same secret that has the better claim to the virtual addresses, in a sentence.
+    pub other_cluster: Option<String>,
+    /// It does not vote yet.
+    pub joining: bool,
     /// How many servers wait for their first check, where the pool serves nothing before.
     pub first_checks_pending: usize,
 }
@@ -118,9 +124,22 @@ fn findings(observed: &Observations) -> Vec<Finding> {
         Code::DescriptorsExhausted,
         "no file descriptor is left: new connections wait",
     );
+    add(
+        observed.removed,
+        Code::Removed,
+        "the node was removed from the cluster: no change is applied",
+    );
+    add(
+        observed.joining,
+        Code::Joining,
+        "the node does not vote yet: it receives the log",
+    );
     if let Some(failure) = &observed.disk_failure {
         let description = format!("the data directory cannot be written: {failure}");
         findings.push(Finding::new(Code::DiskFailed, description));
+    }
+    if let Some(description) = &observed.other_cluster {
+        findings.push(Finding::new(Code::OtherCluster, description));
     }
     if let Some(why) = &observed.outdated {
         let description = format!("this weldr is older than its log: {why}");
@@ -154,7 +173,7 @@ fn status(findings: &[Finding]) -> Status {
         None => Status::Ready,
         Some(Code::Stopping) => Status::Stopping,
         Some(Code::Outdated) => Status::Outdated,
-        Some(Code::FirstChecksPending) => Status::Starting,
+        Some(Code::FirstChecksPending | Code::Joining) => Status::Starting,
         Some(
             Code::NoWorker
             | Code::TaskEnded
@@ -162,7 +181,9 @@ fn status(findings: &[Finding]) -> Status {
             | Code::EngineStopped
             | Code::DiskFailed
             | Code::DiskStalled
-            | Code::DescriptorsExhausted,
+            | Code::DescriptorsExhausted
+            | Code::Removed
+            | Code::OtherCluster,
         ) => Status::Unready,
     }
 }
@@ -189,7 +210,25 @@ mod tests {
     #[test]
     fn each_observation_is_a_reason_of_its_own() {
         type Change = fn(&mut Observations);
-        let cases: [(Change, Code, Status, &str); 9] = [
+        let cases: [(Change, Code, Status, &str); 12] = [
+            (
+                |o| o.removed = true,
+                Code::Removed,
+                Status::Unready,
+                "removed",
+            ),
+            (
+                |o| o.other_cluster = Some("two clusters".to_owned()),
+                Code::OtherCluster,
+                Status::Unready,
+                "two clusters",
+            ),
+            (
+                |o| o.joining = true,
+                Code::Joining,
+                Status::Starting,
+                "does not vote",
+            ),
             (
                 |o| o.no_worker = true,
                 Code::NoWorker,

@@ -80,6 +80,12 @@ pub enum Code {
     DescriptorsExhausted,
     /// It met a record of a newer weldr, and applies nothing more.
     Outdated,
+    /// It was removed from the cluster.
+    Removed,
+    /// Another cluster with the same secret has the better claim to the virtual addresses.
+    OtherCluster,
+    /// It does not vote yet.
+    Joining,
     /// It has just started, the pool does not fail open, and servers wait for their first check.
     FirstChecksPending,
 }
@@ -92,6 +98,13 @@ impl Readiness {
             reasons: Vec::new(),
             data_path: true,
         }
+    }
+
+    /// Whether the node may hold a virtual address. One that was removed, or belongs to the lesser of two clusters, must not,
+    /// although it may lead: the other cluster has a holder.
+    pub fn may_hold_addresses(&self) -> bool {
+        let forbids = |reason: &Reason| matches!(reason.code, Code::Removed | Code::OtherCluster);
+        self.data_path && !self.reasons.iter().any(forbids)
     }
 
     /// Whether the node is ready for traffic.
@@ -126,6 +139,9 @@ impl Code {
             Self::DiskStalled => "disk_stalled",
             Self::DescriptorsExhausted => "descriptors_exhausted",
             Self::Outdated => "outdated",
+            Self::Removed => "removed",
+            Self::OtherCluster => "other_cluster",
+            Self::Joining => "joining",
             Self::FirstChecksPending => "first_checks_pending",
         }
     }

@@ -20,7 +20,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
     clock::dates,
-    cluster::Handle,
+    cluster::{Handle, NodeMembership},
     liveness::Tasks,
     snapshot::Snapshots,
     stats::{ClientShard, Sharded},
@@ -203,6 +203,9 @@ impl Collector {
             self.first_checks.pending(&snapshot.pools, Instant::now())
         };
         let disk_failure = self.rounds.disk_failure();
+        let membership = sources.cluster.membership();
+        let other_cluster = sources.cluster.other_cluster();
+        let other_cluster = other_cluster.filter(|other| other.prevails);
         Observations {
             stopping: self.stopping,
             no_worker: self.no_worker,
@@ -213,6 +216,9 @@ impl Collector {
             disk_stalled: self.rounds.disk_stalled(),
             descriptors_exhausted: self.rounds.descriptors_exhausted(),
             outdated,
+            removed: membership == NodeMembership::Removed,
+            other_cluster: other_cluster.map(|other| other.description),
+            joining: membership == NodeMembership::Learner,
             first_checks_pending,
         }
     }

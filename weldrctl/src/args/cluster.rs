@@ -7,6 +7,9 @@ use clap::{Args, Subcommand};
 #[derive(Debug, Subcommand)]
 pub(crate) enum ClusterCommand {
     /// Show all nodes: role, term and log position; and whether there is a quorum
+    ///
+    /// Exit code 0: there is a quorum, and every node responds and is ready. 1: there is no quorum. 4: there is one, but a node
+    /// does not respond or is not ready, a virtual address fails, or there is a second cluster.
     Status,
     /// Remove a node; it can only join again as a new one, without its data
     Remove(RemoveNodeArgs),

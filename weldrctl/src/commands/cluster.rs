@@ -26,12 +26,12 @@ pub(super) async fn run(session: &Session, command: ClusterCommand) -> Result<Ex
                 force: args.force,
             };
             session.client.remove_node(request).await?;
-            status(session).await
+            status(session).await.map(done)
         }
         ClusterCommand::Transfer(args) => {
             let request = TransferLeadershipRequest { name: args.name };
             session.client.transfer_leadership(request).await?;
-            status(session).await
+            status(session).await.map(done)
         }
         ClusterCommand::Backup(args) => backup(session, &args.file).await,
         ClusterCommand::Restore(args) => restore(session, &args.file).await,
@@ -91,9 +91,35 @@ async fn status(session: &Session) -> Result<Exit, CtlError> {
     } else {
         output.text(&cluster::status(&response, output.paint()))?;
     }
-    Ok(if response.quorum {
-        Exit::Done
-    } else {
+    let is_split = tell_other_clusters(session, &response.cluster).await;
+    Ok(if !response.quorum {
         Exit::Refused
+    } else if is_split || !cluster::is_well(&response) {
+        Exit::Degraded
+    } else {
+        Exit::Done
     })
+}
+
+/// The exit code of a change that was made, whatever else is wrong with the cluster.
+fn done(status: Exit) -> Exit {
+    match status {
+        Exit::Degraded => Exit::Done,
+        other => other,
+    }
+}
+
+/// Complains about endpoints whose nodes belong to another cluster. Returns whether there is one.
+async fn tell_other_clusters(session: &Session, cluster: &str) -> bool {
+    let others = session.client.clusters_of_others().await;
+    let others: Vec<_> = others
+        .into_iter()
+        .filter(|(_, other)| other != cluster)
+        .collect();
+    for (endpoint, other) in &others {
+        output::complain(&format!(
+            "{endpoint} belongs to another cluster, {other}: changes go to whichever node responds first"
+        ));
+    }
+    !others.is_empty()
 }

@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use weldr_proto::v1::{
-    GetClusterResponse, HistoryEvent, Node, NodeHealth, ServerHealth, UnreadyCode, UnreadyReason,
+    GetClusterResponse, HistoryEvent, Node, NodeHealth, ReadinessStatus, ServerHealth, UnreadyCode,
+    UnreadyReason,
 };
 
 use super::{
@@ -45,6 +46,9 @@ pub(crate) fn status(cluster: &GetClusterResponse, paint: Paint) -> String {
         }
     }
     for node in &cluster.nodes {
+        if !node.other_cluster.is_empty() {
+            _ = writeln!(text, "{} sees {}", node.name, node.other_cluster);
+        }
         for address in node.virtual_addresses.iter().filter(|told| told.failing) {
             _ = writeln!(
                 text,
@@ -55,6 +59,21 @@ pub(crate) fn status(cluster: &GetClusterResponse, paint: Paint) -> String {
     }
     text.push_str(&quorum(cluster, paint));
     text
+}
+
+/// Whether every node responds and is ready, and no virtual address or second cluster needs attention.
+pub(crate) fn is_well(cluster: &GetClusterResponse) -> bool {
+    cluster.nodes.iter().all(|node| {
+        let readiness = node.readiness.as_ref();
+        // A node of an earlier version does not say.
+        let is_ready = readiness.is_none_or(|told| told.status() == ReadinessStatus::Ready);
+        let addresses = &node.virtual_addresses;
+        node.reachable
+            && is_ready
+            && node.stopped.is_empty()
+            && node.other_cluster.is_empty()
+            && !addresses.iter().any(|told| told.failing)
+    })
 }
 
 /// Why a node is not ready, without what is told in a line of its own.
@@ -168,7 +187,7 @@ fn view(address: &str, node: &NodeHealth) -> Vec<Cell> {
 
 #[cfg(test)]
 mod tests {
-    use weldr_proto::v1::{Readiness, ReadinessStatus};
+    use weldr_proto::v1::Readiness;
 
     use super::*;
     use crate::output::json;
@@ -212,6 +231,25 @@ mod tests {
             }],
         });
         assert_eq!(json["nodes"][0]["readiness"], expected);
+    }
+
+    #[test]
+    fn only_a_cluster_without_anything_wrong_is_well() {
+        let mut all = unready(UnreadyCode::TaskStalled, "worker 3 makes no progress");
+        assert!(!is_well(&all));
+        all.nodes[0].readiness = None;
+        assert!(is_well(&all));
+        type Harm = fn(&mut Node);
+        let harms: [Harm; 3] = [
+            |node| node.reachable = false,
+            |node| node.stopped = "record 7".to_owned(),
+            |node| node.other_cluster = "another cluster".to_owned(),
+        ];
+        for harm in harms {
+            let mut harmed = all.clone();
+            harm(&mut harmed.nodes[0]);
+            assert!(!is_well(&harmed), "{harmed:?}");
+        }
     }
 
     #[test]

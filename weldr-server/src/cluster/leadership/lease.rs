@@ -2,7 +2,7 @@
 
 use std::{
     future,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -103,22 +103,43 @@ async fn step_down_when_stopped(core: &Core) {
     }
 }
 
-/// Logs the leader if it has changed. A node without others logs nothing.
+/// Logs the leader if it has changed, and why the last one does not lead any more. A node without others logs nothing.
 fn log_leader(core: &Core, metrics: &Metrics, led_by: &mut Option<u64>) {
     if *led_by == metrics.current_leader || core.member.address.is_empty() {
         return;
     }
+    let before = led_by.take();
     *led_by = metrics.current_leader;
     let term = metrics.current_term;
+    let reason = before.map(|before| end_of_leadership(core, metrics, before));
     match metrics.current_leader {
-        Some(leader) if leader == core.local_id() => info!(term, "this node leads"),
+        Some(leader) if leader == core.local_id() => info!(term, reason, "this node leads"),
         Some(leader) => {
             let member = metrics.membership_config.get_node(&leader);
             let leader = member.map_or("", |member| member.name.as_str());
-            info!(leader, term, "another node leads");
+            info!(leader, term, reason, "another node leads");
         }
-        None => info!(term, "no node leads"),
+        None => info!(term, reason, "no node leads"),
     }
+}
+
+/// Why the node `before` does not lead any more, as far as this node knows.
+fn end_of_leadership(core: &Core, metrics: &Metrics, before: u64) -> String {
+    let member = metrics.membership_config.get_node(&before);
+    let name = member.map_or("the last leader", |member| member.name.as_str());
+    if before != core.local_id() {
+        return match metrics.current_leader {
+            Some(_) => format!("{name} has handed over, or its messages did not arrive in time"),
+            None => {
+                format!("no message of {name} has arrived in time, or another node asks for votes")
+            }
+        };
+    }
+    let handed_over = core.handed_over.load(Ordering::SeqCst);
+    if handed_over > 0 && handed_over + 1 >= metrics.current_term {
+        return "this node has handed over".to_owned();
+    }
+    "a majority has not confirmed this node in time, or follows a leader of a later term".to_owned()
 }
 
 /// The end of the lease; `None` if this node is not certainly the leader.

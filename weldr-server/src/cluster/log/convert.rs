@@ -103,7 +103,7 @@ pub(in crate::cluster) fn from_membership(
     Membership::new(voters, members).map_err(|_| Malformed("a voter is not a member"))
 }
 
-fn stored_membership(stored: &StoredMembership) -> v1::StoredMembership {
+pub(in crate::cluster) fn stored_membership(stored: &StoredMembership) -> v1::StoredMembership {
     v1::StoredMembership {
         log_id: stored.log_id().map(log_id),
         membership: Some(membership(stored.membership())),

@@ -14,6 +14,7 @@ use crate::{
 
 use super::{
     history::{Draft, History, What},
+    member_history::MemberHistory,
     proposal::{Proposal, ProposalResult, Record, UnknownRecord},
 };
 
@@ -28,6 +29,8 @@ pub(in crate::cluster) struct Replica {
     pub(in crate::cluster) begun: bool,
     pub(in crate::cluster) state: DesiredState,
     pub(in crate::cluster) history: History,
+    /// Changes of the membership.
+    pub(in crate::cluster) members: MemberHistory,
     /// The last results with the ids of their records, the newest last.
     results: VecDeque<(u64, ProposalResult)>,
 }
@@ -38,6 +41,7 @@ impl Default for Replica {
             begun: false,
             state: DesiredState::new(PoolSettings::default()),
             history: History::default(),
+            members: MemberHistory::default(),
             results: VecDeque::new(),
         }
     }
@@ -129,6 +133,9 @@ struct Image {
     revision: Revision,
     pools: Vec<PoolImage>,
     history: History,
+    /// Missing in snapshots of earlier versions.
+    #[serde(default)]
+    members: MemberHistory,
     #[serde(rename = "answers")]
     results: VecDeque<(u64, ProposalResult)>,
 }
@@ -156,6 +163,7 @@ pub(in crate::cluster) fn encode(replica: &Replica) -> Result<Vec<u8>, serde_jso
         revision: replica.state.revision,
         pools: pools.collect(),
         history: replica.history.clone(),
+        members: replica.members.clone(),
         results: replica.results.clone(),
     })
 }
@@ -201,6 +209,7 @@ pub(in crate::cluster) fn decode(image: &[u8]) -> Result<Replica, Damage> {
         begun: image.begun,
         state,
         history: image.history,
+        members: image.members,
         results: image.results,
     })
 }

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use http::HeaderMap;
 use tonic::{Request, Status, service::Interceptor};
 use tracing::warn;
 use uuid::Uuid;
@@ -19,6 +20,8 @@ pub(in crate::cluster) enum PeerRole {
     Member,
     /// A node that has the secret and is not yet a member of a cluster.
     Stranger,
+    /// A node that has the secret and does not know which node it calls. It may be of another cluster.
+    Caller,
 }
 
 /// When each refusal was last logged, by address and reason. Shared by all connections.
@@ -51,29 +54,12 @@ impl Authentication {
     }
 
     fn judge(&self, request: &Request<()>) -> Result<PeerRole, &'static str> {
-        let text = |key| {
-            request
-                .metadata()
-                .get(key)
-                .and_then(|value| value.to_str().ok())
-        };
-        let number = |key| text(key).and_then(|text| text.parse::<u64>().ok());
-        let (Some(sender), Some(target), Some(proof)) =
-            (number(SENDER), number(TARGET), text(PROOF))
-        else {
-            return Err(NO_SECRET);
-        };
-        let cluster = text(CLUSTER).and_then(|text| Uuid::parse_str(text).ok());
-        if !self
-            .peers
-            .secret()
-            .is_proven_by(proof, cluster, sender, target)
-        {
-            return Err(NO_SECRET);
-        }
+        let headers = request.metadata().as_ref();
+        let Claim { cluster, target } = proven(&self.peers, headers).ok_or(NO_SECRET)?;
         match cluster {
             None if target == 0 => Ok(PeerRole::Stranger),
             None => Err(OTHER_CLUSTER),
+            Some(_) if target == 0 => Ok(PeerRole::Caller),
             cluster if cluster != self.peers.cluster() => Err(OTHER_CLUSTER),
             Some(_) if target != self.peers.local_id() => Err(OTHER_NODE),
             Some(_) => Ok(PeerRole::Member),
@@ -91,6 +77,27 @@ impl Authentication {
         told.insert((from, reason), now);
         true
     }
+}
+
+/// What a caller that has the secret says about itself and about the node that it means.
+struct Claim {
+    cluster: Option<Uuid>,
+    target: u64,
+}
+
+/// The claim in the headers of a call, if the caller proves that it has the secret.
+fn proven(peers: &Peers, headers: &HeaderMap) -> Option<Claim> {
+    let text = |key| headers.get(key).and_then(|value| value.to_str().ok());
+    let number = |key| text(key).and_then(|text| text.parse::<u64>().ok());
+    let (sender, target, proof) = (number(SENDER)?, number(TARGET)?, text(PROOF)?);
+    let cluster = text(CLUSTER).and_then(|text| Uuid::parse_str(text).ok());
+    let proven = peers.secret().is_proven_by(proof, cluster, sender, target);
+    proven.then_some(Claim { cluster, target })
+}
+
+/// The cluster of the caller, if it belongs to one and proves that it has the secret.
+pub(in crate::cluster) fn cluster_of(peers: &Peers, headers: &HeaderMap) -> Option<Uuid> {
+    proven(peers, headers)?.cluster
 }
 
 impl Interceptor for Authentication {

@@ -6,12 +6,14 @@
 //! * `security`: the proof of the shared secret, and TLS.
 //! * `incoming`: accepts connections.
 //! * `authentication`: which incoming calls are let in.
+//! * `founding`: listens for calls of a cluster before this node founds one.
 //! * `calls`: the consensus engine's calls to other nodes.
 //!
 //! `service`, beside this room, answers the calls.
 
 pub(super) mod authentication;
 pub(super) mod calls;
+pub(super) mod founding;
 pub(super) mod incoming;
 pub(super) mod peers;
 pub(super) mod security;

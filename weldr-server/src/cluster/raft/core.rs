@@ -16,7 +16,7 @@ use weldr_proto::raft::v1;
 
 use crate::{
     cluster::{
-        log::types::{Member, Types},
+        log::types::{Member, StoredMembership, Types},
         network::peers::{PeerClient, Peers},
         storage::{log_store::LogStore, state_machine::StateMachine},
     },
@@ -27,6 +27,7 @@ use super::{
     elections::Elections,
     reporter::{DrainReport, Reporter},
     settings::LEADER_LEASE,
+    sightings::Sightings,
     step_down_hook::StepDownHook,
 };
 
@@ -52,6 +53,12 @@ pub(in crate::cluster) struct Core {
     pub(in crate::cluster) handed_over: AtomicU64,
     /// When this node takes part in elections.
     pub(in crate::cluster) elections: Elections,
+    /// Other clusters with the same secret that this node sees.
+    pub(in crate::cluster) sightings: Sightings,
+    /// Those that other members see.
+    pub(in crate::cluster) sightings_of_members: Sightings,
+    /// Whether other nodes say that this one was removed. It never becomes a member again.
+    pub(in crate::cluster) removed: AtomicBool,
     pub(in crate::cluster) role: Mutex<Role>,
     /// Gives this node's view of the servers.
     pub(in crate::cluster) reporter: Mutex<Option<Reporter>>,
@@ -70,6 +77,19 @@ pub(in crate::cluster) struct Core {
 pub(in crate::cluster) struct Role {
     pub(in crate::cluster) state: ServerState,
     pub(in crate::cluster) since: Instant,
+}
+
+/// Whether a node belongs to its cluster, as far as it knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NodeMembership {
+    /// It votes.
+    Voter,
+    /// It joins, and does not vote yet.
+    Learner,
+    /// It was removed.
+    Removed,
+    /// It does not know yet: it has just started.
+    Unknown,
 }
 
 pub(in crate::cluster) type Raft = openraft::Raft<Types, StateMachine>;
@@ -149,6 +169,33 @@ impl Core {
     pub(in crate::cluster) fn has_other_voters(&self, metrics: &Metrics) -> bool {
         let mut voters = metrics.membership_config.voter_ids();
         voters.any(|id| id != self.local_id())
+    }
+
+    /// The membership that the engine works with, or the last one that was applied while the engine does not run.
+    pub(in crate::cluster) fn membership(&self) -> Arc<StoredMembership> {
+        self.metrics().map_or_else(
+            || Arc::new(self.machine.membership()),
+            |metrics| metrics.membership_config,
+        )
+    }
+
+    /// Whether this node was removed from the cluster, as far as it knows.
+    pub(in crate::cluster) fn is_removed(&self) -> bool {
+        self.removed.load(Ordering::SeqCst)
+    }
+
+    pub(in crate::cluster) fn node_membership(&self) -> NodeMembership {
+        let (id, membership) = (self.local_id(), self.membership());
+        if self.is_removed() {
+            NodeMembership::Removed
+        } else if membership.voter_ids().any(|voter| voter == id) {
+            NodeMembership::Voter
+        } else if membership.get_node(&id).is_some() {
+            NodeMembership::Learner
+        } else {
+            // The log that it has received so far may be older than its admission.
+            NodeMembership::Unknown
+        }
     }
 
     /// Updates the role from the engine's state, and returns it.

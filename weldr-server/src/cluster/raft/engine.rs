@@ -52,7 +52,7 @@ impl Core {
         let leaves = self.is_leaving() && self.has_other_voters(&metrics);
         let permitted = self.elections.permit_candidacy(Instant::now());
         raft.runtime_config()
-            .elect(permitted && !leaves && !self.has_stopped());
+            .elect(permitted && !leaves && !self.has_stopped() && !self.is_removed());
     }
 
     /// Ends the engine, if there is one, and returns when it has ended.

@@ -4,6 +4,7 @@
 //!
 //! * `elections`: when a node takes part in elections after a start.
 //! * `core`: the state that all tasks of a node share.
+//! * `sightings`: other clusters with the same secret.
 //! * `settings`: the engine's timeouts and limits.
 //! * `engine`: starts the engine, and starts it again after its disk failed.
 //! * `proposals`: how a proposal or a linearizable read reaches the leader.
@@ -18,5 +19,6 @@ pub(super) mod proposals;
 pub(super) mod reporter;
 pub(super) mod reports;
 pub(super) mod settings;
+pub(super) mod sightings;
 pub(super) mod status;
 pub(super) mod step_down_hook;

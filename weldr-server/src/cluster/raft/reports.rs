@@ -1,16 +1,24 @@
 //! The reports of nodes about themselves and about servers.
 
-use std::{sync::PoisonError, time::Duration};
+use std::{
+    sync::PoisonError,
+    time::{Duration, Instant},
+};
 
 use futures_util::future::join_all;
 use openraft::ServerState;
 use tokio::time;
 use tonic::Status;
+use tracing::error;
 use weldr_proto::raft::v1;
 
-use crate::cluster::log::types::Member;
+use crate::cluster::log::{convert, types::Member};
 
-use super::{core::Core, reporter::DrainReport};
+use super::{
+    core::Core,
+    reporter::DrainReport,
+    sightings::{self, OtherCluster, Sightings},
+};
 
 /// The time limit of a report.
 const REPORT_TIMEOUT: Duration = Duration::from_millis(700);
@@ -107,6 +115,12 @@ impl Core {
             let readiness = readiness.unwrap_or_else(PoisonError::into_inner);
             report.readiness = Some(readiness.clone()).filter(|told| !told.status.is_empty());
         }
+        report.membership = Some(convert::stored_membership(&self.machine.membership()));
+        report.other_cluster = self.sightings.current(Instant::now());
+        report.term = self.stored_term();
+        if self.metrics().is_none() {
+            role_name(ServerState::Shutdown).clone_into(&mut report.role);
+        }
         if let Some(metrics) = self.metrics() {
             let role = self.note_role(metrics.state);
             report.term = metrics.current_term;
@@ -125,6 +139,59 @@ impl Core {
             report.servers = (reporter.0)();
         }
         report
+    }
+
+    /// The term that is stored.
+    fn stored_term(&self) -> u64 {
+        let vote = self.log.persistent().vote;
+        vote.map_or(0, |vote| vote.leader_id.term)
+    }
+
+    /// This cluster, for another one.
+    pub(in crate::cluster) fn cluster_facts(&self) -> v1::ClusterFacts {
+        let cluster = self.peers.cluster();
+        let led = self.metrics().is_some_and(|metrics| {
+            let follows = metrics
+                .current_leader
+                .is_some_and(|id| id != self.local_id());
+            follows || self.leads(&metrics)
+        });
+        v1::ClusterFacts {
+            cluster: cluster.map(|id| id.to_string()).unwrap_or_default(),
+            node: self.member.name.clone(),
+            address: self.member.address.clone(),
+            voters: u32::try_from(self.membership().voter_ids().count()).unwrap_or(u32::MAX),
+            quorum: led && !self.is_removed(),
+        }
+    }
+
+    /// Notes what a node says about its cluster, and logs it if it is another one.
+    pub(in crate::cluster) fn note_cluster(&self, facts: v1::ClusterFacts) {
+        self.note_in(&self.sightings, facts);
+    }
+
+    /// Notes a cluster that another member sees. This node does not report it in turn.
+    pub(in crate::cluster) fn hear_of_cluster(&self, facts: v1::ClusterFacts) {
+        self.note_in(&self.sightings_of_members, facts);
+    }
+
+    fn note_in(&self, sightings: &Sightings, facts: v1::ClusterFacts) {
+        let own = self.cluster_facts();
+        if facts.cluster.is_empty() || facts.cluster == own.cluster {
+            return;
+        }
+        let OtherCluster { description, .. } = sightings::compare(&own, &facts);
+        if sightings.note(facts, Instant::now()) {
+            error!("{description}");
+        }
+    }
+
+    /// Another cluster with the same secret, if this node or another member sees one.
+    pub(in crate::cluster) fn other_cluster(&self) -> Option<OtherCluster> {
+        let now = Instant::now();
+        let other = self.sightings.current(now);
+        let other = other.or_else(|| self.sightings_of_members.current(now))?;
+        Some(sightings::compare(&self.cluster_facts(), &other))
     }
 }
 

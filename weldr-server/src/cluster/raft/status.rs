@@ -1,12 +1,9 @@
 //! The status of the cluster: the reports of all members side by side.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
-use weldr_proto::raft::v1::{Readiness, ReportResponse, VirtualAddress};
+use weldr_proto::raft::v1::{ClusterFacts, Readiness, ReportResponse, VirtualAddress};
 
 use crate::cluster::log::types::Member;
 
@@ -47,7 +44,7 @@ pub struct NodeStatus {
 /// The report of a member about itself.
 #[derive(Debug, Clone)]
 pub struct NodeReport {
-    /// `leader`, `follower`, `candidate` or `learner`.
+    /// `leader`, `follower`, `candidate`, `learner`, or `stopped` if its consensus engine does not run.
     pub role: String,
     /// Since when it has this role.
     pub since: SystemTime,
@@ -67,15 +64,13 @@ pub struct NodeReport {
     pub virtual_addresses: Vec<VirtualAddress>,
     /// Whether it is ready for traffic; `None` when it does not say.
     pub readiness: Option<Readiness>,
+    /// Another cluster with the same secret that it sees.
+    pub other_cluster: Option<ClusterFacts>,
 }
 
 /// Asks all members for a report.
 pub(in crate::cluster) async fn gather(core: &Core, servers: bool) -> ClusterStatus {
-    // An engine that does not run, because of its disk, has no metrics.
-    let config = core.metrics().map_or_else(
-        || Arc::new(core.machine.membership()),
-        |metrics| metrics.membership_config,
-    );
+    let config = core.membership();
     let votes = |id: u64| config.voter_ids().any(|voter| voter == id);
     let nodes = config.nodes();
     let members: Vec<(u64, Member, bool)> = nodes
@@ -133,5 +128,6 @@ fn node_report(report: ReportResponse, last: Option<u64>) -> NodeReport {
         stopped: Some(report.stopped).filter(|stopped| !stopped.is_empty()),
         virtual_addresses: report.virtual_addresses,
         readiness: report.readiness,
+        other_cluster: report.other_cluster,
     }
 }

@@ -19,6 +19,7 @@ use crate::{
     cluster::{
         error::Stopped,
         log::{
+            member_history::MemberHistory,
             proposal::{ProposalResult, Record, UnknownRecord},
             replica::{self, Replica},
             types::{Entry, LogId, RaftSnapshot, SnapshotMeta, StoredMembership, Types},
@@ -91,6 +92,11 @@ impl StateMachine {
         self.applied().membership.clone()
     }
 
+    /// The last changes of the membership.
+    pub(in crate::cluster) fn member_history(&self) -> MemberHistory {
+        self.applied().replica.members.clone()
+    }
+
     fn applied(&self) -> MutexGuard<'_, AppliedState> {
         self.applied.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -116,7 +122,12 @@ impl StateMachine {
         let result = match entry.payload {
             EntryPayload::Blank => ProposalResult::Nothing,
             EntryPayload::Membership(membership) => {
-                self.applied().membership = StoredMembership::new(Some(log_id), membership);
+                let membership = StoredMembership::new(Some(log_id), membership);
+                let applied = &mut *self.applied();
+                let revision = applied.replica.state.revision;
+                let members = &mut applied.replica.members;
+                members.record(&applied.membership, &membership, revision);
+                applied.membership = membership;
                 ProposalResult::Nothing
             }
             EntryPayload::Normal(record) => {

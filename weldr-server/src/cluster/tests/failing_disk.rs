@@ -271,6 +271,13 @@ async fn a_member_whose_disk_fails_is_read_until_it_lacks_something() {
     };
     let found = tokio::time::timeout(std::time::Duration::from_secs(20), lacks).await;
     assert!(found.is_ok(), "{:?}", c.disk());
+    let status = a.status().await.unwrap();
+    let node = status.nodes.iter().find(|node| node.name == "c").unwrap();
+    let report = node.report.as_ref().unwrap();
+    assert_eq!(
+        (report.role.as_str(), report.term),
+        ("stopped", status.term)
+    );
     match c.catch_up().await {
         Err(ProposeError::NotDurable(_)) => assert!(c.current().revision < revision),
         // It may have applied the change before its disk has refused to keep it.

@@ -38,6 +38,7 @@ impl Three {
                 listen: SocketAddr::from(([127, 0, 0, 1], 0)),
                 advertise: None,
                 join: join.clone(),
+                found: Some(Duration::ZERO),
                 secret_file: None,
                 tls: None,
             };

@@ -1,6 +1,7 @@
 //! The calls about the cluster.
 
 use std::{
+    cmp::Reverse,
     collections::HashMap,
     fmt::Write as _,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -12,7 +13,7 @@ use weldr_proto::{
 };
 
 use crate::{
-    cluster::{Backup, Event, NodeReport, NodeStatus, What},
+    cluster::{Backup, Event, MemberChange, MemberEvent, NodeReport, NodeStatus, What},
     management::{convert::Violations, error::Error},
     model::{Command, Revision, Timestamp},
     snapshot::ServerView,
@@ -93,10 +94,12 @@ impl Operations {
             0 => DEFAULT_HISTORY,
             limit => usize::try_from(limit).unwrap_or(usize::MAX),
         };
-        let events = self.context.cluster.history(limit).into_iter();
+        let cluster = &self.context.cluster;
+        let changes = cluster.history(limit).into_iter().map(event);
+        let members = cluster.member_history(limit).into_iter().map(member_event);
         Ok(v1::GetHistoryResponse {
             revision: snapshot.revision.0,
-            events: events.map(event).collect(),
+            events: newest_first(members, changes, limit),
         })
     }
 
@@ -196,6 +199,34 @@ fn event(event: Event) -> v1::HistoryEvent {
     }
 }
 
+/// A change of the membership. The log has no date of it.
+fn member_event(event: MemberEvent) -> v1::HistoryEvent {
+    let MemberEvent { name, address, .. } = event;
+    let what = match event.change {
+        MemberChange::Joined => format!("node {name} ({address}) joins"),
+        MemberChange::Votes => format!("node {name} votes"),
+        MemberChange::Removed => format!("node {name} ({address}) removed"),
+    };
+    v1::HistoryEvent {
+        revision: event.revision.0,
+        what,
+        ..v1::HistoryEvent::default()
+    }
+}
+
+/// Both in one list, the newest first. A change of the membership came after the change that made its revision.
+fn newest_first(
+    members: impl Iterator<Item = v1::HistoryEvent>,
+    changes: impl Iterator<Item = v1::HistoryEvent>,
+    limit: usize,
+) -> Vec<v1::HistoryEvent> {
+    let mut events: Vec<_> = members.chain(changes).collect();
+    // Stable: what comes first stays first.
+    events.sort_by_key(|event| Reverse(event.revision));
+    events.truncate(limit);
+    events
+}
+
 /// A change in words.
 fn what(what: &What) -> String {
     let command = match what {
@@ -252,6 +283,10 @@ fn node(status: NodeStatus) -> v1::Node {
             .map(virtual_address)
             .collect(),
         readiness: report.readiness.map(readiness),
+        other_cluster: report
+            .other_cluster
+            .map(|other| other_cluster(&other))
+            .unwrap_or_default(),
         ..node
     }
 }
@@ -276,6 +311,13 @@ fn readiness(readiness: raft::v1::Readiness) -> v1::Readiness {
     }
 }
 
+fn other_cluster(other: &raft::v1::ClusterFacts) -> String {
+    format!(
+        "another cluster with the same secret, {}, has the node {} at {}: one of the two was founded by mistake",
+        other.cluster, other.node, other.address
+    )
+}
+
 fn virtual_address(address: raft::v1::VirtualAddress) -> v1::VirtualAddress {
     let since = UNIX_EPOCH + Duration::from_millis(address.since);
     v1::VirtualAddress {
@@ -294,6 +336,7 @@ fn role(report: &NodeReport, votes: bool) -> NodeRole {
         "candidate" => NodeRole::Candidate,
         "follower" if votes => NodeRole::Follower,
         "follower" | "learner" => NodeRole::Learner,
+        "stopped" => NodeRole::Stopped,
         _ => NodeRole::Unspecified,
     }
 }

@@ -1,0 +1,148 @@
+//! Observes the other nodes: which of them respond, whether they say that this node was removed, and whether one of them is
+//! of another cluster.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use futures_util::future::{join, join_all};
+use tokio::time;
+use tonic::{Code, Status};
+use tracing::{error, info, warn};
+use weldr_proto::raft::v1::{ClusterFacts, ReportResponse};
+
+use crate::{
+    cluster::{
+        log::types::{Member, StoredMembership},
+        raft::core::Core,
+    },
+    liveness::Tick,
+};
+
+use super::contacts::{ContactNews, Contacts};
+
+/// The pause between two rounds.
+const ROUND: Duration = Duration::from_secs(1);
+/// The time limit for a node that is asked for its cluster.
+const IDENTIFY_TIMEOUT: Duration = Duration::from_millis(700);
+
+/// Observes them until the node stops.
+pub(in crate::cluster) async fn observe(core: Arc<Core>, tick: Tick) {
+    let mut contacts = Contacts::default();
+    let work = async {
+        loop {
+            tick.tick();
+            look(&core, &mut contacts).await;
+            time::sleep(ROUND).await;
+        }
+    };
+    core.stop.run_until_cancelled(work).await;
+}
+
+async fn look(core: &Core, contacts: &mut Contacts) {
+    let membership = core.membership();
+    let others: BTreeMap<u64, Member> = membership
+        .nodes()
+        .filter(|(id, _)| **id != core.local_id())
+        .map(|(id, member)| (*id, member.clone()))
+        .collect();
+    contacts.retain(|id| others.contains_key(&id));
+    let reports = others.iter().map(async |(id, member)| {
+        let report = core.report_of(*id, member, false).await;
+        if is_refused(&report) {
+            // Its address may be that of a node of another cluster now.
+            identify(core, &member.address).await;
+        }
+        (*id, member, report)
+    });
+    let history = core.machine.member_history();
+    let removed = history.removed_addresses();
+    let in_use: BTreeSet<&str> = membership
+        .nodes()
+        .map(|(_, member)| member.address.as_str())
+        .collect();
+    let removed = removed
+        .iter()
+        .filter(|address| !in_use.contains(address.as_str()));
+    let identified = removed.map(|address| identify(core, address));
+    let (reports, _) = join(join_all(reports), join_all(identified)).await;
+    for (id, member, report) in &reports {
+        let news = contacts.note(*id, report.is_ok(), Instant::now());
+        tell(member, news);
+        if let Ok(report) = report {
+            learn(core, &membership, report);
+        }
+    }
+    if history.is_removed(core.local_id()) {
+        note_removal(core);
+    }
+}
+
+/// Whether the node that was called takes this one for another, or itself for another.
+fn is_refused(report: &Result<ReportResponse, Status>) -> bool {
+    matches!(report, Err(status) if status.code() == Code::PermissionDenied)
+}
+
+fn tell(Member { name, address }: &Member, news: Option<ContactNews>) {
+    match news {
+        Some(ContactNews::Silent(lasted)) => {
+            let silent_for = lasted.as_secs();
+            warn!(node = %name, %address, silent_for, "a node does not respond");
+        }
+        Some(ContactNews::Back(lasted)) => {
+            let silent_for = lasted.as_secs();
+            info!(node = %name, %address, silent_for, "a node responds again");
+        }
+        None => {}
+    }
+}
+
+/// Learns from the report of another member that this node was removed, or that there is another cluster.
+fn learn(core: &Core, own: &StoredMembership, report: &ReportResponse) {
+    if let Some(facts) = &report.other_cluster {
+        // Not noted as a sighting of this node, or the two would keep telling it to each other.
+        core.hear_of_cluster(facts.clone());
+    }
+    if lacks(core.local_id(), own, report) {
+        note_removal(core);
+    }
+}
+
+/// Whether a later membership than this node's own lacks this node. The membership of a node that joins may be the later
+/// one, and that of the others may lack it for a moment; so this node has to be in its own.
+fn lacks(id: u64, own: &StoredMembership, report: &ReportResponse) -> bool {
+    let Some(membership) = &report.membership else {
+        return false;
+    };
+    let (Some(at), Some(members)) = (&membership.log_id, &membership.membership) else {
+        return false;
+    };
+    let own_index = own.log_id().as_ref().map(|log_id| log_id.index);
+    own.get_node(&id).is_some()
+        && own_index.is_some_and(|own| at.index > own)
+        && members.members.iter().all(|member| member.id != id)
+}
+
+fn note_removal(core: &Core) {
+    if !core.removed.swap(true, Ordering::SeqCst) {
+        error!(
+            "this node was removed from the cluster: changes no longer reach it, and it is not ready. To join again, stop \
+             it, remove its data directory, and start it with --join"
+        );
+    }
+}
+
+/// Asks the node at `address` which cluster it belongs to, and tells it about this one.
+async fn identify(core: &Core, address: &str) {
+    let Ok(mut client) = core.peers.client(0, address) else {
+        return;
+    };
+    let asked = client.identify(core.cluster_facts());
+    let response = time::timeout(IDENTIFY_TIMEOUT, asked).await;
+    if let Ok(Ok(response)) = response {
+        let facts: ClusterFacts = response.into_inner();
+        core.note_cluster(facts);
+    }
+}
