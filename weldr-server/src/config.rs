@@ -91,6 +91,8 @@ pub struct Cluster {
     pub join: Vec<SocketAddr>,
     /// Whether it founds a cluster, if it belongs to none.
     pub found: bool,
+    /// Whether it makes itself the only node of a new cluster, with what it has.
+    pub recover: bool,
     /// The file that contains the shared secret.
     pub secret_file: Option<PathBuf>,
     /// The files for mutual TLS.

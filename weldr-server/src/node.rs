@@ -412,6 +412,10 @@ async fn open_store(config: &Config, tasks: &Tasks) -> Result<Opened, OpenError>
         initial: config.pool.clone(),
         name: config.node_name.clone(),
         network,
+        recover: config
+            .cluster
+            .as_ref()
+            .is_some_and(|cluster| cluster.recover),
         tasks: tasks.clone(),
     };
     match task::spawn_blocking(|| cluster::open(options)).await {

@@ -3,7 +3,12 @@
 use std::time::{Duration, Instant};
 
 use tonic::Code;
-use weldr_tests::{cluster::TestCluster, origin::Origin, process::Signal, raw, wait};
+use weldr_tests::{
+    cluster::TestCluster,
+    origin::Origin,
+    process::{Program, Signal},
+    raw, wait,
+};
 
 /// Writes until it works: an election is under way.
 async fn adds_in_the_end(cluster: &TestCluster, index: usize, port: u16) {
@@ -260,4 +265,57 @@ async fn a_change_of_the_nodes_without_a_quorum_names_those_that_are_missing() {
             assert!(!refused.stderr.contains(engine), "{engine}: {refused:?}");
         }
     }
+}
+
+/// One survivor goes on with what it has, in a new cluster to which the others do not belong.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_survivor_recovers_from_a_lost_majority() {
+    const FLAG: &str = "--recover-from-lost-majority";
+    let mut cluster = TestCluster::start_direct(3).await;
+    cluster.add(0, 1001).await.unwrap();
+    let before = cluster.status(0).await.unwrap().cluster;
+    cluster.has_voters(3).await;
+    cluster.terminate(2).await;
+    let refused = cluster.program(2).arg(FLAG).run().await;
+    assert_eq!(refused.code(), Some(1), "{refused:?}");
+    let sentence = "the majority of the cluster is not lost: a, b respond.";
+    assert!(refused.stderr.contains(sentence), "{refused:?}");
+
+    cluster.run(2).await;
+    cluster.kill(0).await;
+    cluster.kill(1).await;
+    let backup = cluster.file("backup.json");
+    let save = cluster.weldrctl(2).args(["cluster", "backup"]).arg(&backup);
+    assert_eq!(save.run().await.code(), Some(3));
+    let save = cluster.weldrctl(2).args(["cluster", "backup"]).arg(&backup);
+    save.arg("--stale").run().await.expect_success();
+    let saved = std::fs::read_to_string(&backup).unwrap();
+    assert!(saved.contains("127.0.0.1:1001"), "{saved}");
+
+    cluster.terminate(2).await;
+    let mut survivor = cluster.program(2).arg(FLAG).start();
+    survivor.logs("the only one of a new cluster now").await;
+    let management = survivor.management_address().await;
+    let endpoint = management.to_string();
+    let weldrctl = || Program::new("weldrctl").args(["--endpoint", &endpoint]);
+    weldrctl()
+        .args(["add", "127.0.0.1:1002"])
+        .run()
+        .await
+        .expect_success();
+    let list = weldrctl().arg("list").run().await.expect_success();
+    assert!(list.contains("127.0.0.1:1001"), "{list}");
+    survivor.kill().await;
+
+    // It goes on without the flag, and the lost nodes do not belong to it.
+    cluster.run(2).await;
+    let after = cluster.status(2).await.unwrap();
+    assert_ne!(after.cluster, before);
+    assert_eq!(after.nodes.len(), 1, "{after:?}");
+    cluster.run(1).await;
+    let own = cluster.status(1).await.unwrap();
+    assert_eq!(own.cluster, before);
+    assert!(!own.quorum, "{own:?}");
+    assert_eq!(cluster.status(2).await.unwrap().nodes.len(), 1);
+    cluster.add(2, 1003).await.unwrap();
 }

@@ -54,6 +54,7 @@ async fn a_wiped_founder_founds_no_second_cluster() {
     std::fs::remove_dir_all(cluster.file("a")).unwrap();
     for removed in [false, true] {
         if removed {
+            cluster.leader_by(1).await;
             let remove = cluster.weldrctl(1).args(["cluster", "remove", "a"]);
             let removed = remove.run().await;
             assert!(removed.stderr.is_empty(), "{removed:?}");
@@ -72,6 +73,7 @@ async fn two_clusters_say_so_and_the_lesser_one_is_not_ready() {
     let mut cluster = TestCluster::start_direct(3).await;
     cluster.kill(0).await;
     std::fs::remove_dir_all(cluster.file("a")).unwrap();
+    cluster.leader_by(1).await;
     let remove = cluster.weldrctl(1).args(["cluster", "remove", "a"]);
     remove.run().await.expect_success();
     for survivor in [1, 2] {

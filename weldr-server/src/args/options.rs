@@ -117,6 +117,11 @@ options! {
     #[arg(require_equals = true, help_heading = CLUSTER)]
     found_cluster: bool,
 
+    /// Make this node the only one of a new cluster, with what it has, because most nodes are lost for good; changes that only
+    /// they had are lost
+    #[arg(require_equals = true, help_heading = CLUSTER)]
+    recover_from_lost_majority: bool,
+
     /// File that contains the secret shared by all nodes
     #[arg(value_name = "FILE", help_heading = CLUSTER)]
     cluster_secret_file: PathBuf,

@@ -124,6 +124,9 @@ pub enum OpenError {
     /// The address for other nodes cannot be listened on before the cluster is founded.
     #[error("cannot listen for other nodes before the cluster is founded")]
     Founding(#[source] io::Error),
+    /// The node cannot be made the only one of a new cluster.
+    #[error(transparent)]
+    Recovery(#[from] RecoveryError),
     /// A member refused the join request.
     #[error("this node cannot join the cluster: {0}")]
     JoinRefused(String),
@@ -178,6 +181,31 @@ impl fmt::Display for Addresses<'_> {
         }
         Ok(())
     }
+}
+
+/// Why a node cannot be made the only one of a new cluster.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoveryError {
+    /// The data directory holds no state of a cluster.
+    #[error(
+        "this node has no state to recover: --recover-from-lost-majority is for a node that was a member"
+    )]
+    Nothing,
+    /// The node is the only voter already.
+    #[error("this node is the only voter already: start it without --recover-from-lost-majority")]
+    Alone,
+    /// A majority of the voters is there: this node and those that respond.
+    #[error("the majority of the cluster is not lost: {} respond{}. Start this node without --recover-from-lost-majority, or stop them first", .0.join(", "), if .0.len() == 1 { "s" } else { "" })]
+    MajorityResponds(Vec<String>),
+    /// The log has a record of a newer version.
+    #[error("this weldr is older than its log: {0}. Start a newer one")]
+    Outdated(String),
+    /// The snapshot is damaged.
+    #[error("the snapshot of this node cannot be read")]
+    Snapshot(#[source] Damage),
+    /// The new state cannot be written.
+    #[error("the recovered state cannot be written")]
+    Store(#[from] StoreError),
 }
 
 /// What is wrong with the content of a database.

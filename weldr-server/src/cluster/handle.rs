@@ -312,7 +312,7 @@ impl Handle {
     pub async fn step_down(&self) -> Result<(), ChangeError> {
         // It may have to wait for one other change first.
         let step_down = self.on_engine(self.longest_change() * 2, async |core| {
-            core.step_down().await.map_err(refused)
+            core.step_down().await.map_err(|status| refused(&status))
         });
         changed(step_down.await.map(in_time))
     }
@@ -340,14 +340,20 @@ async fn change(core: &Core, request: ChangeRequest) -> Result<(), ChangeError> 
     let deadline = Instant::now() + QUORUM_PATIENCE;
     loop {
         let (id, member) = match core.leader(deadline).await.map_err(ProposeError::from)? {
-            Leader::Here(_) => return carry_out(core, request).await.map_err(refused),
+            Leader::Here(_) => {
+                return carry_out(core, request)
+                    .await
+                    .map_err(|status| refused(&status));
+            }
             Leader::There(id, member) => (id, member),
         };
-        let mut client = core.client(id, &member).map_err(refused)?;
+        let mut client = core
+            .client(id, &member)
+            .map_err(|status| refused(&status))?;
         match client.change(request.clone()).await {
             Ok(_) => return Ok(()),
             Err(status) if std::error::Error::source(&status).is_none() => {
-                return Err(refused(status));
+                return Err(refused(&status));
             }
             // The connection has failed.
             Err(status) if was_not_sent(&status) => {}
@@ -381,7 +387,7 @@ fn in_time(done: Option<Result<(), ChangeError>>) -> Result<(), ChangeError> {
 }
 
 /// The refusal of a node in the form of an error.
-fn refused(status: RpcStatus) -> ChangeError {
+fn refused(status: &RpcStatus) -> ChangeError {
     let message = status.message().to_owned();
     match status.code() {
         Code::NotFound => ChangeError::NoSuchNode(message),

@@ -32,7 +32,7 @@ mod running;
 mod service;
 mod storage;
 
-pub use error::{ChangeError, Damage, OpenError, ProposeError, Stopped, StoreError};
+pub use error::{ChangeError, Damage, OpenError, ProposeError, RecoveryError, Stopped, StoreError};
 pub use handle::Handle;
 pub use log::{
     backup::{Backup, NoBackup},

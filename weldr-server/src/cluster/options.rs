@@ -15,6 +15,8 @@ pub struct StoreOptions {
     pub name: String,
     /// How the node connects to other nodes; `None` for a node without others.
     pub network: Option<NetworkOptions>,
+    /// Makes this node the only one of a new cluster, with what it has, because the majority of its cluster is lost.
+    pub recover: bool,
     /// Where the tasks of the cluster show that they go on.
     pub tasks: Tasks,
 }

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::join_all;
 use tokio::{
     sync::watch,
     time::{self, Instant},
@@ -17,16 +18,16 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::transport::Server;
 use tracing::{error, info, warn};
 use uuid::Uuid;
-use weldr_proto::raft::v1::raft_server::RaftServer;
+use weldr_proto::raft::v1::{self, raft_server::RaftServer};
 
 use crate::model::PoolSettings;
 
 use super::{
-    error::OpenError,
+    error::{OpenError, RecoveryError},
     leadership::lease,
     log::{
         proposal::{Proposal, Record},
-        types::Member,
+        types::{Member, StoredMembership},
     },
     membership::{background, join, observation},
     network::{
@@ -48,8 +49,9 @@ use super::{
         disk::Disk,
         log_store::LogStore,
         persistent_state::{Identity, PersistentState, StorageChange},
+        recovery::{self, Recovery},
         state_machine::StateMachine,
-        store::OpenedStore,
+        store::{OpenedStore, Store},
     },
 };
 
@@ -57,6 +59,9 @@ use super::{
 const START_PATIENCE: Duration = Duration::from_secs(30);
 /// How long a stop waits for proposals in flight, and then for tasks.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long a voter may take to respond before its majority counts as lost.
+const RESPONSE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long the task that publishes the lease may be busy with a hand-over, which may wait for a hook.
 const LONGEST_HAND_OVER: Duration = Duration::from_secs(20);
@@ -83,7 +88,7 @@ impl RunningNode {
         options: StoreOptions,
         store: Option<OpenedStore>,
     ) -> Result<Self, OpenError> {
-        let (persistent, store) = match store {
+        let (mut persistent, mut store) = match store {
             Some(OpenedStore {
                 store, persistent, ..
             }) => (persistent, Some(store)),
@@ -97,6 +102,12 @@ impl RunningNode {
                 .as_ref()
                 .map(|network| network.address.to_string())
                 .unwrap_or_default(),
+        };
+        let peers = if options.recover {
+            recover(&mut persistent, store.as_mut(), &peers, &member).await?;
+            self::peers(&persistent.identity, options.network.as_ref())?
+        } else {
+            peers
         };
         let disk = match store {
             Some(store) => Some(Disk::start(store, persistent.clone())?),
@@ -345,6 +356,57 @@ fn peers(identity: &Identity, options: Option<&NetworkOptions>) -> Result<Peers,
     let from = from.filter(|from: &IpAddr| !from.is_unspecified());
     let (me, cluster) = (identity.node, identity.cluster);
     Ok(Peers::new(me, cluster, Secret::new(&secret), tls, from))
+}
+
+/// Makes this node the only one of a new cluster, unless the majority of its cluster responds.
+async fn recover(
+    persistent: &mut PersistentState,
+    store: Option<&mut Store>,
+    peers: &Peers,
+    member: &Member,
+) -> Result<(), RecoveryError> {
+    let cluster = Uuid::new_v4();
+    let Recovery {
+        changes,
+        revision,
+        lost,
+    } = recovery::plan(persistent, member, cluster)?;
+    let membership = recovery::membership(persistent);
+    let responding = responding(peers, &membership).await;
+    let voters = membership.voter_ids().count();
+    if (responding.len() + 1) * 2 > voters {
+        return Err(RecoveryError::MajorityResponds(responding));
+    }
+    let store = store.ok_or(RecoveryError::Nothing)?;
+    store.write(persistent, &changes)?;
+    for change in &changes {
+        persistent.apply(change);
+    }
+    let lost: Vec<String> = lost.into_iter().map(|member| member.name).collect();
+    warn!(
+        %cluster,
+        revision = revision.0,
+        lost = lost.join(", "),
+        "this node is the only one of a new cluster now. Changes after its revision that only the lost nodes had are lost, \
+         and a change that nobody was told to be made may be among its own. The lost nodes cannot come back as members: \
+         remove their data and start them with --join. Start this node without --recover-from-lost-majority from now on"
+    );
+    Ok(())
+}
+
+/// The other voters that respond, by name.
+async fn responding(peers: &Peers, membership: &StoredMembership) -> Vec<String> {
+    let others = membership.voter_ids().filter(|id| *id != peers.local_id());
+    let asked = others.map(async |id| {
+        let member = membership.get_node(&id)?;
+        let mut client = peers.client(id, &member.address).ok()?;
+        let report = client.report(v1::ReportRequest { servers: false });
+        let response = time::timeout(RESPONSE_PATIENCE, report).await;
+        matches!(response, Ok(Ok(_))).then(|| member.name.clone())
+    });
+    let mut names: Vec<String> = join_all(asked).await.into_iter().flatten().collect();
+    names.sort();
+    names
 }
 
 /// Founds a cluster or joins one, unless the node is already a member of one. A node without others founds its own.

@@ -51,6 +51,7 @@ fn cluster(options: &Options) -> Result<Option<Cluster>, ConfigError> {
     };
     let Some(listen) = options.cluster else {
         let others = options.join.is_some()
+            || options.recover_from_lost_majority == Some(true)
             || options.found_cluster == Some(true)
             || options.cluster_advertise.is_some()
             || options.cluster_secret_file.is_some()
@@ -72,6 +73,7 @@ fn cluster(options: &Options) -> Result<Option<Cluster>, ConfigError> {
     }
     Ok(Some(Cluster {
         found,
+        recover: options.recover_from_lost_majority.unwrap_or(false),
         listen,
         advertise: options.cluster_advertise,
         join: options.join.clone().unwrap_or_default(),

@@ -153,7 +153,9 @@ impl Cluster for GrpcService {
         &self,
         request: Request<v1::BackupRequest>,
     ) -> Result<Response<v1::BackupResponse>, Status> {
-        to_status(caller_of(&request), self.0.backup().await).map(Response::new)
+        let caller = caller_of(&request);
+        let backup = self.0.backup(request.into_inner());
+        to_status(caller, backup.await).map(Response::new)
     }
 
     async fn restore(

@@ -42,7 +42,10 @@ pub(super) async fn run(session: &Session, command: ClusterCommand) -> Result<Ex
 const DASH: &str = "-";
 
 async fn backup(session: &Session, file: &Path) -> Result<Exit, CtlError> {
-    let response = session.client.backup(BackupRequest {}).await?;
+    let request = BackupRequest {
+        stale: session.stale,
+    };
+    let response = session.client.backup(request).await?;
     if file == Path::new(DASH) {
         io::stdout().lock().write_all(&response.file)?;
         return Ok(Exit::Done);

@@ -235,11 +235,11 @@ mod tests {
 
     #[test]
     fn only_a_cluster_without_anything_wrong_is_well() {
+        type Harm = fn(&mut Node);
         let mut all = unready(UnreadyCode::TaskStalled, "worker 3 makes no progress");
         assert!(!is_well(&all));
         all.nodes[0].readiness = None;
         assert!(is_well(&all));
-        type Harm = fn(&mut Node);
         let harms: [Harm; 3] = [
             |node| node.reachable = false,
             |node| node.stopped = "record 7".to_owned(),

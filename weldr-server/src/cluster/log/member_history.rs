@@ -71,13 +71,13 @@ impl MemberHistory {
                 note(*id, member, MemberChange::Removed);
             }
         }
-        let voted: BTreeSet<u64> = before.voter_ids().collect();
-        let votes: BTreeSet<u64> = after.voter_ids().collect();
+        let old_voters: BTreeSet<u64> = before.voter_ids().collect();
+        let new_voters: BTreeSet<u64> = after.voter_ids().collect();
         for (id, member) in after.nodes() {
             if before.get_node(id).is_none() {
                 note(*id, member, MemberChange::Joined);
             }
-            if votes.contains(id) && !voted.contains(id) {
+            if new_voters.contains(id) && !old_voters.contains(id) {
                 note(*id, member, MemberChange::Votes);
             }
         }

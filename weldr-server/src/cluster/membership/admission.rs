@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
+    time::Duration,
 };
 
 use futures_util::future::join_all;
@@ -10,7 +11,7 @@ use openraft::{
     ChangeMembers, Instant as _, ServerState,
     errors::{ChangeMembershipError, ClientWriteError, RaftError},
 };
-use tokio::time;
+use tokio::time::{self, Instant};
 use tonic::Status;
 use tracing::{debug, info, warn};
 use weldr_proto::raft::v1;
@@ -28,6 +29,9 @@ use super::removal::{self, Voter};
 
 /// The largest number of nodes in a cluster.
 const MOST_NODES: usize = 7;
+/// The pause before a change of the membership is tried again.
+const BUSY_PAUSE: Duration = Duration::from_millis(50);
+
 impl Core {
     /// Admits a node, or updates the name and address of a member. Forwards the request to the leader if this node is
     /// not the leader.
@@ -157,22 +161,40 @@ fn may_join(metrics: &Metrics, id: u64, joining: &Member) -> Result<(), Status> 
     Ok(())
 }
 
-/// Changes the membership, and returns when a majority of the old and of the new voters has agreed.
+/// Changes the membership, and returns when a majority of the old and of the new voters has agreed. Waits for another change
+/// that is under way, and for a new leader's first entry.
 pub(in crate::cluster) async fn change_members(
     raft: &Raft,
     change: ChangeMembers<u64, Member>,
 ) -> Result<(), Status> {
-    let change = raft.change_membership(change, false);
-    match time::timeout(QUORUM_PATIENCE, change).await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => {
-            debug!(%error, "the membership is not changed");
-            Err(refusal(&error))
+    let deadline = Instant::now() + QUORUM_PATIENCE;
+    loop {
+        let changed = raft.change_membership(change.clone(), false);
+        let error = match time::timeout_at(deadline, changed).await {
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(error)) => error,
+            Err(_) => {
+                return Err(Status::unavailable(
+                    "no majority has agreed in time; the change may still be made",
+                ));
+            }
+        };
+        debug!(%error, "the membership is not changed");
+        if !is_busy(&error) || Instant::now() + BUSY_PAUSE >= deadline {
+            return Err(refusal(&error));
         }
-        Err(_) => Err(Status::unavailable(
-            "no majority has agreed in time; the change may still be made",
-        )),
+        time::sleep(BUSY_PAUSE).await;
     }
+}
+
+/// Whether the engine takes no change of the membership at the moment.
+fn is_busy(error: &RaftError<Types, ClientWriteError<Types>>) -> bool {
+    matches!(
+        error,
+        RaftError::APIError(ClientWriteError::ChangeMembershipError(
+            ChangeMembershipError::InProgress(_) | ChangeMembershipError::UncommittedLeaderLog(_)
+        ))
+    )
 }
 
 /// The engine's error in the words of an operator.

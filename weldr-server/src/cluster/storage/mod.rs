@@ -8,6 +8,7 @@
 //! * `store`: the database, opened, verified and repaired.
 //! * `rows`: the layout of its tables.
 //! * `commit_index_hint`: the commit index, in an unsynced file beside the database.
+//! * `recovery`: makes a cluster of one node from what it has. Pure.
 //! * `data_dir`: the data directory and its lock.
 //! * `state_machine`: applies committed entries, publishes each new state, and makes snapshots.
 
@@ -16,6 +17,7 @@ pub(super) mod data_dir;
 pub(super) mod disk;
 pub(super) mod log_store;
 pub(super) mod persistent_state;
+pub(super) mod recovery;
 pub(super) mod rows;
 pub(super) mod state_machine;
 pub(super) mod store;

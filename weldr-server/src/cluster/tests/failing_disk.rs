@@ -271,13 +271,7 @@ async fn a_member_whose_disk_fails_is_read_until_it_lacks_something() {
     };
     let found = tokio::time::timeout(std::time::Duration::from_secs(20), lacks).await;
     assert!(found.is_ok(), "{:?}", c.disk());
-    let status = a.status().await.unwrap();
-    let node = status.nodes.iter().find(|node| node.name == "c").unwrap();
-    let report = node.report.as_ref().unwrap();
-    assert_eq!(
-        (report.role.as_str(), report.term),
-        ("stopped", status.term)
-    );
+    shows_as_stopped(a, "c").await;
     match c.catch_up().await {
         Err(ProposeError::NotDurable(_)) => assert!(c.current().revision < revision),
         // It may have applied the change before its disk has refused to keep it.
@@ -290,6 +284,23 @@ async fn a_member_whose_disk_fails_is_read_until_it_lacks_something() {
     assert!(read.is_ok(), "{:?}", c.disk());
     assert_eq!(c.current().revision, revision);
     three.stop().await;
+}
+
+/// Waits until the status at `by` shows that the engine of a node does not run, with the term that it is in.
+async fn shows_as_stopped(by: &Handle, name: &str) {
+    let shown = async {
+        loop {
+            let status = by.status().await.unwrap();
+            let node = status.nodes.iter().find(|node| node.name == name);
+            let report = node.and_then(|node| node.report.as_ref());
+            if report.is_some_and(|report| report.role == "stopped") {
+                assert_eq!(report.unwrap().term, status.term);
+                return;
+            }
+        }
+    };
+    let shown = tokio::time::timeout(std::time::Duration::from_secs(20), shown).await;
+    assert!(shown.is_ok(), "{name} does not show as stopped");
 }
 
 /// A disk that recovers brings a follower back. It must not stand for election, because the leader is well.

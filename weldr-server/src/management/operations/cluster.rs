@@ -115,8 +115,11 @@ impl Operations {
         Ok(v1::RollbackResponse { revision })
     }
 
-    pub(in crate::management) async fn backup(&self) -> Result<v1::BackupResponse, Error> {
-        self.read(false).await?;
+    pub(in crate::management) async fn backup(
+        &self,
+        request: v1::BackupRequest,
+    ) -> Result<v1::BackupResponse, Error> {
+        self.read(request.stale).await?;
         let state = self.context.cluster.current();
         let file = Backup::of(&state).to_file();
         let file = file.map_err(|error| Error::ClusterUnavailable(error.to_string()))?;
