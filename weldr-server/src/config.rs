@@ -20,7 +20,7 @@ use std::{
 
 use crate::{
     args::LogFormat,
-    model::{Invalid, PoolSettings},
+    model::{Failover, Invalid, PoolSettings},
     policy::{AccessLogOptions, HttpPolicy, Limits, Timeouts},
 };
 
@@ -55,6 +55,8 @@ pub struct Config {
     pub demo: bool,
     /// The format of the log.
     pub log_format: LogFormat,
+    /// How soon another node leads when the leader is lost.
+    pub failover: Failover,
     /// The time that running requests get to finish when the node stops.
     pub shutdown_timeout: Duration,
     /// The settings with which the default pool is created.
@@ -126,6 +128,7 @@ impl Default for Config {
             servers: Vec::new(),
             demo: false,
             log_format: LogFormat::Text,
+            failover: Failover::default(),
             shutdown_timeout: Duration::from_secs(30),
             pool: PoolSettings::default(),
             timeouts: Timeouts::default(),

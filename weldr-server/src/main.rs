@@ -14,6 +14,7 @@ use tokio::runtime::{Builder, Runtime};
 use weldr::{
     args::{Args, LogFormat, Options, Subcommands},
     clock::dates,
+    cluster,
     config::Config,
     demo,
     node::Node,
@@ -106,7 +107,7 @@ fn guard(log_format: LogFormat) -> ExitCode {
         .enable_all()
         .build()
         .map_err(|error| Box::new(error) as Box<dyn Error>)
-        .and_then(|runtime| Ok(runtime.block_on(vip::guard())?));
+        .and_then(|runtime| Ok(runtime.block_on(vip::guard(cluster::tell_of_death))?));
     match guarded {
         Ok(()) => {
             telemetry::flush();

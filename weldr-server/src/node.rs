@@ -379,6 +379,7 @@ async fn hold_addresses(
     let inputs = vip::Inputs {
         lease: cluster.leadership(),
         serving: serving.subscribe(),
+        last_words: cluster.last_words(),
     };
     let vip = Vip::start(addresses, inputs, tasks).await?;
     cluster.set_step_down_hook(Arc::new(ClientDrain {
@@ -416,6 +417,7 @@ async fn open_store(config: &Config, tasks: &Tasks) -> Result<Opened, OpenError>
             .cluster
             .as_ref()
             .is_some_and(|cluster| cluster.recover),
+        failover: config.failover,
         tasks: tasks.clone(),
     };
     match task::spawn_blocking(|| cluster::open(options)).await {

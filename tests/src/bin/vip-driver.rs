@@ -38,7 +38,7 @@ struct Args {
 async fn main() -> ExitCode {
     let is_guard = env::args().nth(1).is_some_and(|first| first == "guard");
     let ran = if is_guard {
-        weldr::vip::guard().await.map_err(Into::into)
+        weldr::vip::guard(async |_| ()).await.map_err(Into::into)
     } else {
         run(Args::parse()).await
     };
@@ -69,6 +69,7 @@ async fn run(args: Args) -> Result<(), Box<dyn Error>> {
     let inputs = Inputs {
         lease: lease.subscribe(),
         serving: serving.subscribe(),
+        last_words: watch::Sender::new(None).subscribe(),
     };
     let vip = Vip::start(addresses, inputs, &Tasks::default()).await?;
     say!("ready");

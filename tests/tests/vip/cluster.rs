@@ -24,11 +24,17 @@ struct Cluster {
     machines: Vec<Host>,
     client: Host,
     lan: Lan,
+    options: Vec<String>,
 }
 
 impl Cluster {
     /// Three voters, one of which holds the address and serves through it; `None` without namespaces.
     async fn start() -> Option<Self> {
+        Self::start_with(&[]).await
+    }
+
+    /// [`start`](Self::start) with these options for each node.
+    async fn start_with(options: &[&str]) -> Option<Self> {
         let lan = Lan::new()?;
         let client = lan.host(1);
         let machines = vec![lan.host(2), lan.host(3), lan.host(4)];
@@ -46,6 +52,7 @@ impl Cluster {
             machines,
             client,
             lan,
+            options: options.iter().map(|&option| option.to_owned()).collect(),
         };
         for node in 0..NAMES.len() {
             cluster.run(node).await;
@@ -71,7 +78,8 @@ impl Cluster {
             ])
             .args(["--vip", V4, "--vip-interface", Host::INTERFACE])
             .args([Path::new("--cluster-secret-file"), &files.join("secret")])
-            .args([Path::new("--data-dir"), &files.join(NAMES[node])]);
+            .args([Path::new("--data-dir"), &files.join(NAMES[node])])
+            .args(&self.options);
         program = match node {
             0 => program.arg("--found-cluster"),
             _ => program.args(["--join", &address(0)]),
@@ -403,6 +411,31 @@ async fn the_address_leaves_a_leader_that_is_killed() {
         .assert_one_at_a_time("back again", &cluster)
         .await;
     assert!(asked.failed.is_empty(), "{asked:?}");
+}
+
+/// The lease of this profile is 1.8 s, which would be waited for if the guard did not tell of the death.
+#[tokio::test]
+async fn the_address_of_a_leader_that_is_killed_is_back_long_before_its_lease_is_over() {
+    let Some(mut cluster) = Cluster::start_with(&["--failover", "wan"]).await else {
+        return;
+    };
+    let old = cluster.holder().await;
+    let observation = cluster.observe().await;
+    cluster.nodes[old].take().unwrap().kill().await;
+    cluster.moves_from(old).await;
+    let asked = observation.assert_one_at_a_time("killed", &cluster).await;
+    let silence = asked.longest_silence();
+    let logs: String = cluster
+        .nodes
+        .iter()
+        .flatten()
+        .map(Process::stderr)
+        .collect();
+    assert!(silence < Duration::from_millis(1200), "{silence:?}\n{logs}");
+    assert!(
+        logs.contains("the process of the leader has died, its guard says"),
+        "{logs}"
+    );
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::values::{CheckType, LogFormat, Span, address, network, whole};
 use crate::{
-    model::Balancing,
+    model::{Balancing, Failover},
     policy::{AccessLogFormat, DesyncMode, ForwardedHeaders},
 };
 
@@ -141,6 +141,10 @@ options! {
     /// Allow connections between nodes without TLS on an address that is not loopback
     #[arg(require_equals = true, help_heading = CLUSTER)]
     cluster_insecure: bool,
+
+    /// How soon a lost leader is replaced; all nodes should have the same value
+    #[arg(value_name = "PROFILE", help_heading = CLUSTER)]
+    failover: Failover,
 
     /// Algorithm that chooses the server of a request
     #[arg(value_name = "ALGORITHM", help_heading = POOL)]

@@ -54,6 +54,7 @@ pub struct Handle {
     state: watch::Receiver<Arc<DesiredState>>,
     stopped: watch::Receiver<Option<Stopped>>,
     lease: watch::Receiver<Option<std::time::Instant>>,
+    last_words: watch::Receiver<Option<Arc<str>>>,
 }
 
 impl Handle {
@@ -70,6 +71,7 @@ impl Handle {
             state: core.machine.states(),
             stopped: core.machine.stopped(),
             lease: core.lease.subscribe(),
+            last_words: core.last_words.subscribe(),
         }
     }
 
@@ -221,6 +223,12 @@ impl Handle {
     /// released before that moment, even if the value changes later.
     pub fn leadership(&self) -> watch::Receiver<Option<std::time::Instant>> {
         self.lease.clone()
+    }
+
+    /// What [`tell_of_death`](super::tell_of_death) tells the other nodes if this process dies while it leads; `None`
+    /// while it does not. Only a process that outlives this one may have it.
+    pub fn last_words(&self) -> watch::Receiver<Option<Arc<str>>> {
+        self.last_words.clone()
     }
 
     /// The name of this node.

@@ -40,6 +40,7 @@ pub use log::{
     member_history::{MemberChange, MemberEvent},
     types::Member,
 };
+pub use network::death_notice::tell_of_death;
 pub use open::{Log, Opened, open};
 pub use options::{NetworkOptions, StoreOptions, TlsFiles};
 pub use raft::{

@@ -2,7 +2,10 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use crate::{liveness::Tasks, model::PoolSettings};
+use crate::{
+    liveness::Tasks,
+    model::{Failover, PoolSettings},
+};
 
 /// The storage and the network of a node.
 #[derive(Debug, Clone, Default)]
@@ -17,6 +20,8 @@ pub struct StoreOptions {
     pub network: Option<NetworkOptions>,
     /// Makes this node the only one of a new cluster, with what it has, because the majority of its cluster is lost.
     pub recover: bool,
+    /// How soon another node leads when the leader is lost. All nodes should have the same profile.
+    pub failover: Failover,
     /// Where the tasks of the cluster show that they go on.
     pub tasks: Tasks,
 }

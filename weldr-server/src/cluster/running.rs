@@ -11,7 +11,7 @@ use std::{
 
 use futures_util::future::join_all;
 use tokio::{
-    sync::watch,
+    sync::{mpsc, watch},
     time::{self, Instant},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -24,7 +24,7 @@ use crate::model::PoolSettings;
 
 use super::{
     error::{OpenError, RecoveryError},
-    leadership::lease,
+    leadership::{election, lease},
     log::{
         proposal::{Proposal, Record},
         types::{Member, StoredMembership},
@@ -34,6 +34,7 @@ use super::{
         authentication::Authentication,
         founding::{self, Called},
         incoming::incoming,
+        lease_exchange::LeaseExchange,
         peers::{LONGEST_MESSAGE, Peers},
         security::{self, Secret, Tls},
     },
@@ -42,6 +43,7 @@ use super::{
         core::{Core, Role},
         elections::Elections,
         engine,
+        settings::Timing,
         sightings::Sightings,
     },
     service::RaftService,
@@ -63,6 +65,8 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a voter may take to respond before its majority counts as lost.
 const RESPONSE_PATIENCE: Duration = Duration::from_secs(2);
 
+/// The number of notices of deaths that may wait. More are lost.
+const WAITING_NOTICES: usize = 16;
 /// How long the task that publishes the lease may be busy with a hand-over, which may wait for a hook.
 const LONGEST_HAND_OVER: Duration = Duration::from_secs(20);
 
@@ -95,7 +99,7 @@ impl RunningNode {
             None => (PersistentState::new(Identity::random()), None),
         };
         let network = options.network.as_ref().map(listen).transpose()?;
-        let peers = peers(&persistent.identity, options.network.as_ref())?;
+        let peers = peers(&persistent.identity, &options)?;
         let member = Member {
             name: options.name.clone(),
             address: network
@@ -136,11 +140,16 @@ impl RunningNode {
         let machine = StateMachine::new(log.clone(), CancellationToken::new());
         let core = Arc::new(Core {
             member,
+            timing: options.failover.into(),
             raft: watch::Sender::new(None),
             machine,
             log,
             peers,
             lease: watch::Sender::new(None),
+            last_words: watch::Sender::new(None),
+            heard: Mutex::default(),
+            dead_term: AtomicU64::new(0),
+            leader_lost: tokio::sync::Notify::new(),
             leaving: AtomicBool::new(false),
             lease_withheld: AtomicBool::new(false),
             handing_over: tokio::sync::Mutex::default(),
@@ -221,10 +230,14 @@ impl RunningNode {
         let stop = core.stop.clone();
         let cluster = core.peers.cluster().map(tracing::field::display);
         info!(%address, cluster, tls = core.peers.tls().is_some(), "cluster listening");
+        let (hear, notices) = mpsc::channel(WAITING_NOTICES);
+        let tick = core.tasks.register("notices of deaths");
+        let notices = election::hear_of_deaths(Arc::clone(core), notices, tick.clone());
+        self.tasks.spawn(tick.watch(notices));
         let tick = core.tasks.register_silent("service for the other nodes");
         self.tasks.spawn(tick.watch(async move {
             // Connections of other nodes do not end by themselves, so the server is dropped at the stop.
-            let served = router.serve_with_incoming(incoming(listener));
+            let served = router.serve_with_incoming(incoming(listener, hear));
             if let Some(Err(error)) = stop.run_until_cancelled(served).await {
                 error!(%error, "the listener for other nodes has failed");
             }
@@ -246,6 +259,9 @@ impl RunningNode {
                 .register_slow("observation of the other nodes", LONGEST_LOOK);
             let observe = observation::observe(Arc::clone(core), tick.clone());
             self.tasks.spawn(tick.watch(observe));
+            let tick = core.tasks.register("elections");
+            let stand = election::stand(Arc::clone(core), tick.clone());
+            self.tasks.spawn(tick.watch(stand));
             let tick = core.tasks.register("promotion of learners");
             let promote = background::promote(Arc::clone(core), tick.clone());
             self.tasks.spawn(tick.watch(promote));
@@ -347,7 +363,9 @@ fn listen(options: &NetworkOptions) -> Result<PeerListener, OpenError> {
     Ok(PeerListener { listener, address })
 }
 
-fn peers(identity: &Identity, options: Option<&NetworkOptions>) -> Result<Peers, OpenError> {
+fn peers(identity: &Identity, options: &StoreOptions) -> Result<Peers, OpenError> {
+    let exchange = LeaseExchange::new(Timing::from(options.failover).lease);
+    let options = options.network.as_ref();
     let secret = options.and_then(|options| options.secret_file.as_ref());
     let secret = secret.map(security::read).transpose()?.unwrap_or_default();
     let tls = options.and_then(|options| options.tls.as_ref());
@@ -355,7 +373,14 @@ fn peers(identity: &Identity, options: Option<&NetworkOptions>) -> Result<Peers,
     let from = options.map(|options| options.listen.ip());
     let from = from.filter(|from: &IpAddr| !from.is_unspecified());
     let (me, cluster) = (identity.node, identity.cluster);
-    Ok(Peers::new(me, cluster, Secret::new(&secret), tls, from))
+    Ok(Peers::new(
+        me,
+        cluster,
+        Secret::new(&secret),
+        tls,
+        from,
+        exchange,
+    ))
 }
 
 /// Makes this node the only one of a new cluster, unless the majority of its cluster responds.

@@ -58,9 +58,19 @@ impl raft_server::Raft for RaftService {
         &self,
         request: Request<v1::AppendRequest>,
     ) -> Result<Response<v1::AppendResponse>, Status> {
-        let request = convert::from_append(of_member(request)?).map_err(malformed)?;
-        let appended = self.raft()?.append_entries(request).await;
-        Ok(Response::new(convert::appended(&appended.map_err(failed)?)))
+        let mut request = of_member(request)?;
+        let token_digest = std::mem::take(&mut request.token_digest);
+        let request = convert::from_append(request).map_err(malformed)?;
+        let leader = request.vote.leader_id;
+        let raft = self.raft()?;
+        self.0.hears_from_leader(leader.term);
+        let exchange = self.0.peers.exchange();
+        exchange.heard_from(leader.term, leader.voted_for, token_digest.into());
+        let appended = raft.append_entries(request).await;
+        Ok(Response::new(v1::AppendResponse {
+            lease_millis: exchange.own_millis(),
+            ..convert::appended(&appended.map_err(failed)?)
+        }))
     }
 
     async fn vote(

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use super::Config;
 use crate::{
     args::{LogFormat, Options, Span},
-    model::{Balancing, Invalid, in_range},
+    model::{Balancing, Failover, Invalid, in_range},
     policy::{AccessLogFormat, DesyncMode, ForwardedHeaders},
 };
 
@@ -67,6 +67,7 @@ fields! {
     access_log_file => access_log.file;
     shutdown_timeout => shutdown_timeout in Duration::ZERO..=DAY;
     node_name => node_name;
+    failover => failover;
     balancing => pool.balancing;
     fail_open => pool.fail_open;
     drain_deadline => pool.drain_deadline;
@@ -123,7 +124,7 @@ macro_rules! as_given {
 
 as_given! {
     bool u32 u64 usize String SocketAddr Vec<SocketAddr> Vec<IpNet> LogFormat AccessLogFormat DesyncMode
-    ForwardedHeaders Balancing
+    ForwardedHeaders Balancing Failover
 }
 
 impl Field<Span> for Duration {

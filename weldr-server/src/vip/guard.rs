@@ -4,18 +4,24 @@
 //! the addresses as removed, the node's process is stopped; if the pipe is closed, the process has ended. In both cases
 //! the guard removes the addresses at once. The kernel would do so up to a second later, and nothing else would call a
 //! hook.
+//!
+//! When the process is dead and the addresses are removed, the guard tells the node's last words: with them the other
+//! nodes need not wait for the end of a lease that nobody uses any more. That the pipe is closed is not enough for that,
+//! because the node may have closed it: the kernel has to say that the process is gone.
+//!
+//! [`supervise`] starts a guard that ended again. If that does not work, the addresses are given up.
 
 use std::{
-    ffi::OsString,
-    fmt,
+    error::Error as _,
     io::{self, stdin},
     os::fd::AsFd as _,
     process::Stdio,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use rustix::{
-    process::Signal as Number,
+    process::{Signal as Number, getppid},
     time::{ClockId, Timespec, clock_gettime},
 };
 use serde::{Deserialize, Serialize};
@@ -44,23 +50,33 @@ const LAST_WORD: Duration = Duration::from_secs(1);
 /// The pause between two attempts to remove an address, and the number of attempts after the node's process has ended.
 const RETRY: Duration = Duration::from_millis(250);
 const LAST_TRIES: u32 = 20;
+/// The pause before a guard that ended is started again, or tried again.
+const RESTART: Duration = Duration::from_millis(100);
+/// How long the guard waits for the end of a process that has closed the pipe.
+const LONGEST_END: Duration = Duration::from_secs(10);
+/// The pause between two looks whether it has ended, which takes a moment after the pipe is closed.
+const LOOK: Duration = Duration::from_millis(1);
 
 /// The first message to the guard, as a line of JSON.
 #[derive(Debug, Serialize, Deserialize)]
 struct GuardConfig {
+    /// The process that is guarded.
+    process: u32,
     addresses: Vec<String>,
     interface: String,
     hook: Option<std::path::PathBuf>,
 }
 
 /// The following messages, a line of JSON each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 enum GuardMessage {
     /// The addresses must be removed by this time, in nanoseconds of the monotonic clock, which all processes of a
     /// machine share.
     Until(u64),
     /// The addresses are removed.
     Clear,
+    /// What to tell when the process is dead.
+    LastWords(Option<String>),
 }
 
 /// The guard process, as the node sees it.
@@ -71,15 +87,14 @@ pub(super) struct Guard {
 }
 
 impl Guard {
-    /// Starts `command` as the guard. Must be called inside a tokio runtime.
-    pub(super) async fn start(
-        command: &[OsString],
-        addresses: &VirtualAddresses,
-    ) -> Result<Self, VipStartError> {
+    /// Starts the guard of `addresses`. Must be called inside a tokio runtime.
+    pub(super) async fn start(addresses: &VirtualAddresses) -> Result<Self, VipStartError> {
+        let command = addresses.guard.as_deref().unwrap_or_default();
         let Some((program, args)) = command.split_first() else {
             return Err(VipStartError::Guard(io::ErrorKind::InvalidInput.into()));
         };
         let config = GuardConfig {
+            process: std::process::id(),
             addresses: addresses
                 .addresses
                 .iter()
@@ -106,51 +121,141 @@ impl Guard {
     }
 
     /// Sends messages to the guard until the node stops and its addresses are removed.
-    pub(super) async fn inform(
-        mut self,
-        mut sources: Sources,
-        mut statuses: watch::Receiver<Vec<AddressStatus>>,
-        tick: Tick,
-    ) {
-        let mut told = GuardMessage::Clear;
+    ///
+    /// # Errors
+    /// Why the guard has ended before.
+    async fn inform(&mut self, news: &mut News, tick: &Tick) -> Result<(), String> {
+        let (mut told, mut words) = (GuardMessage::Clear, GuardMessage::LastWords(None));
         loop {
             tick.tick();
-            let eligibility = sources.eligibility();
-            let all_gone = statuses
-                .borrow_and_update()
-                .iter()
-                .all(|status| matches!(status.standing, Standing::Absent(_)));
-            let message =
-                message(eligibility, all_gone, Instant::now()).filter(|message| *message != told);
+            let newest = GuardMessage::LastWords(news.last_words());
+            if newest != words {
+                self.say(&newest).await?;
+                words = newest;
+            }
+            let message = news.message().filter(|message| *message != told);
             if let Some(message) = message {
-                if let Err(error) = say(&mut self.pipe, &message).await {
-                    return log_end(&error);
-                }
+                self.say(&message).await?;
                 told = message;
             }
             tokio::select! {
-                () = sources.changed() => {}
-                changed = statuses.changed() => if changed.is_err() { break },
+                is_open = news.changed() => if !is_open {
+                    return Ok(());
+                },
                 ended = self.child.wait() => {
-                    return match ended {
-                        Ok(status) => log_end(&status),
-                        Err(error) => log_end(&error),
-                    };
+                    return Err(ended.map_or_else(|error| error.to_string(), |status| status.to_string()));
                 }
                 () = Tick::due() => {}
             }
         }
-        // The guard exits when the pipe is closed. It first removes the addresses that were not reported as removed.
+    }
+
+    async fn say(&mut self, message: &GuardMessage) -> Result<(), String> {
+        let said = say(&mut self.pipe, message).await;
+        said.map_err(|error| error.to_string())
+    }
+
+    /// Ends a guard that is no longer needed. It first removes the addresses that were not reported as removed.
+    async fn dismiss(mut self) {
         drop(self.pipe);
         let _ = time::timeout(LAST_WORD, self.child.wait()).await;
     }
 }
 
-fn log_end(why: &dyn fmt::Display) {
-    tracing::error!(
-        %why,
-        "the guard of the virtual addresses has ended: if this process dies, they stay for a second"
-    );
+/// What the guard is told about.
+pub(super) struct News {
+    pub(super) sources: Sources,
+    pub(super) statuses: watch::Receiver<Vec<AddressStatus>>,
+    pub(super) last_words: watch::Receiver<Option<Arc<str>>>,
+}
+
+impl News {
+    fn message(&mut self) -> Option<GuardMessage> {
+        let statuses = self.statuses.borrow_and_update();
+        let is_gone = |status: &AddressStatus| matches!(status.standing, Standing::Absent(_));
+        let all_gone = statuses.iter().all(is_gone);
+        drop(statuses);
+        message(self.sources.eligibility(), all_gone, Instant::now())
+    }
+
+    fn last_words(&mut self) -> Option<String> {
+        if self.last_words.has_changed().is_err() {
+            return None;
+        }
+        let words = self.last_words.borrow_and_update();
+        words.as_deref().map(str::to_owned)
+    }
+
+    /// Returns when there may be news; `false` if there will be none.
+    async fn changed(&mut self) -> bool {
+        let Self {
+            sources,
+            statuses,
+            last_words,
+        } = self;
+        let words_changed = async {
+            if last_words.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            () = sources.changed() => true,
+            changed = statuses.changed() => changed.is_ok(),
+            () = words_changed => true,
+        }
+    }
+
+    /// Returns when there will be no news any more.
+    async fn closed(&mut self) {
+        while self.statuses.changed().await.is_ok() {}
+    }
+}
+
+/// Keeps a guard running until the node stops and its addresses are removed. `guarded` is false while none runs and none
+/// can be started.
+pub(super) async fn supervise(
+    mut guard: Guard,
+    addresses: VirtualAddresses,
+    mut news: News,
+    guarded: watch::Sender<bool>,
+    tick: Tick,
+) {
+    loop {
+        let Err(why) = guard.inform(&mut news, &tick).await else {
+            return guard.dismiss().await;
+        };
+        tracing::warn!(
+            why,
+            "the guard of the virtual addresses has ended, and is started again"
+        );
+        // A guard that was only disconnected must not act.
+        let _ = guard.child.start_kill();
+        loop {
+            tick.tick();
+            match Guard::start(&addresses).await {
+                Ok(started) => {
+                    guard = started;
+                    if !guarded.send_replace(true) {
+                        tracing::info!("the guard of the virtual addresses runs again");
+                    }
+                    break;
+                }
+                Err(error) => {
+                    let cause = error.source().map(ToString::to_string);
+                    if guarded.send_replace(false) {
+                        tracing::error!(
+                            %error, cause, "the virtual addresses are given up until their guard runs again"
+                        );
+                    }
+                }
+            }
+            tokio::select! {
+                () = time::sleep(RESTART) => {}
+                () = news.closed() => return,
+            }
+        }
+        time::sleep(RESTART).await;
+    }
 }
 
 /// The message for the guard, if there is one. The guard acts after the node should have acted, and before the lease
@@ -189,9 +294,9 @@ fn clock() -> u64 {
     seconds.saturating_mul(1_000_000_000).saturating_add(nanos)
 }
 
-/// Runs the guard for the process at the other end of standard input, until that process ends. Must be called inside a
-/// tokio runtime.
-pub async fn guard() -> Result<(), VipStartError> {
+/// Runs the guard for the process at the other end of standard input, until that process ends. When the process is dead
+/// and its addresses are removed, its last words are told by `tell`. Must be called inside a tokio runtime.
+pub async fn guard(tell: impl AsyncFnOnce(String)) -> Result<(), VipStartError> {
     // A service manager signals all processes of a service. The guard ignores those signals, because it must end last.
     let signals = [
         SignalKind::terminate(),
@@ -216,23 +321,45 @@ pub async fn guard() -> Result<(), VipStartError> {
     let config: GuardConfig =
         serde_json::from_str(&config).map_err(|error| VipStartError::Guard(error.into()))?;
     let addresses = config.addresses.iter().flat_map(|address| address.parse());
-    if let Some(hook) = &config.hook {
+    let last_words = if let Some(hook) = &config.hook {
         let backends = addresses.map(|address| Hook::new(hook, address, &config.interface));
-        watch_over(&mut backends.collect::<Vec<_>>(), lines).await;
+        watch_over(&mut backends.collect::<Vec<_>>(), lines).await
     } else {
         let kernel = Kernel::open()?;
         let backends =
             addresses.map(|address| KernelAddress::new(&kernel, address, &config.interface));
-        watch_over(&mut backends.collect::<Vec<_>>(), lines).await;
+        watch_over(&mut backends.collect::<Vec<_>>(), lines).await
+    };
+    if let Some(words) = last_words
+        && has_ended(config.process).await
+    {
+        tell(words).await;
     }
     Ok(())
 }
 
+/// Waits for the end of the process with this id, which started the guard; `false` if it goes on. The kernel gives the
+/// guard another parent when the last thread of the process has ended, so an id that is used again does no harm.
+async fn has_ended(process: u32) -> bool {
+    let is_parent = || {
+        let parent = getppid().map(|parent| parent.as_raw_nonzero().get());
+        parent.is_some_and(|parent| u32::try_from(parent) == Ok(process))
+    };
+    let ended = async {
+        while is_parent() {
+            time::sleep(LOOK).await;
+        }
+    };
+    time::timeout(LONGEST_END, ended).await.is_ok()
+}
+
+/// Watches over the addresses until the pipe is closed. Returns the last words of the node, if the addresses are certainly
+/// removed.
 async fn watch_over<B: AddressBackend>(
     backends: &mut [B],
     mut lines: Lines<impl AsyncBufRead + Unpin>,
-) {
-    let mut until = None;
+) -> Option<String> {
+    let (mut until, mut last_words) = (None, None);
     loop {
         let over = async {
             match until {
@@ -247,6 +374,7 @@ async fn watch_over<B: AddressBackend>(
                 Ok(Some(line)) => match serde_json::from_str(&line) {
                     Ok(GuardMessage::Until(nanos)) => until = Some(moment(nanos)),
                     Ok(GuardMessage::Clear) => until = None,
+                    Ok(GuardMessage::LastWords(words)) => last_words = words,
                     Err(error) => tracing::error!(%error, "guard: a message cannot be parsed"),
                 },
                 Ok(None) | Err(_) => break,
@@ -258,15 +386,16 @@ async fn watch_over<B: AddressBackend>(
         }
     }
     if until.is_none() {
-        return;
+        return last_words;
     }
     tracing::warn!("guard: the node has died: dropping its virtual addresses");
     for _ in 0..LAST_TRIES {
         if drop_all(backends).await.is_ok() {
-            return;
+            return last_words;
         }
         time::sleep(RETRY).await;
     }
+    None
 }
 
 async fn drop_all<B: AddressBackend>(backends: &mut [B]) -> Result<(), BackendError> {
@@ -282,7 +411,10 @@ async fn drop_all<B: AddressBackend>(backends: &mut [B]) -> Result<(), BackendEr
 
 #[cfg(test)]
 mod tests {
-    use super::{super::backend::Found, *};
+    use super::{
+        super::{backend::Found, status::Absence},
+        *,
+    };
 
     #[test]
     fn a_moment_survives_the_way_through_the_clock() {
@@ -298,7 +430,7 @@ mod tests {
         let now = Instant::now();
         let eligibility = |lease| Eligibility {
             lease,
-            serving: true,
+            obstacle: None,
             stopping: false,
         };
         let lead = eligibility(Some(now + Duration::from_secs(1)));
@@ -314,7 +446,7 @@ mod tests {
             eligibility(None),
             eligibility(Some(now)),
             Eligibility {
-                serving: false,
+                obstacle: Some(Absence::NotServing),
                 ..lead
             },
         ] {
@@ -366,16 +498,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn it_drops_what_is_not_cleared() {
         let at_once = Duration::ZERO;
-        let in_a_while = GuardMessage::Until(on_the_clock(Instant::now() + Duration::from_mins(1)));
+        let in_a_while =
+            || GuardMessage::Until(on_the_clock(Instant::now() + Duration::from_mins(1)));
         assert_eq!(drops(&[], 0, at_once).await, 0, "never held");
         assert_eq!(
-            drops(&[in_a_while, GuardMessage::Clear], 0, at_once).await,
+            drops(&[in_a_while(), GuardMessage::Clear], 0, at_once).await,
             0,
             "given up"
         );
-        assert_eq!(drops(&[in_a_while], 0, at_once).await, 1, "the node died");
+        assert_eq!(drops(&[in_a_while()], 0, at_once).await, 1, "the node died");
         assert_eq!(
-            drops(&[in_a_while], 3, at_once).await,
+            drops(&[in_a_while()], 3, at_once).await,
             4,
             "and it was not easy"
         );
@@ -386,7 +519,7 @@ mod tests {
         );
         assert_eq!(
             drops(
-                &[GuardMessage::Until(0), in_a_while, GuardMessage::Clear],
+                &[GuardMessage::Until(0), in_a_while(), GuardMessage::Clear],
                 0,
                 at_once
             )

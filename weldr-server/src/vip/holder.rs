@@ -242,7 +242,10 @@ mod tests {
     use tokio_util::sync::CancellationToken;
 
     use super::*;
-    use crate::{model::Timestamp, vip::inputs::Inputs};
+    use crate::{
+        model::Timestamp,
+        vip::inputs::{Inputs, Observed},
+    };
 
     const LEASE: Duration = Duration::from_secs(1);
 
@@ -299,6 +302,7 @@ mod tests {
         lease: watch::Sender<Option<Instant>>,
         serving: watch::Sender<bool>,
         stop: CancellationToken,
+        _observed: watch::Sender<bool>,
         statuses: watch::Receiver<Vec<AddressStatus>>,
         task: tokio::task::JoinHandle<()>,
     }
@@ -314,6 +318,7 @@ mod tests {
             let inputs = Inputs {
                 lease: lease.subscribe(),
                 serving: serving.subscribe(),
+                last_words: watch::Sender::new(None).subscribe(),
             };
             let stop = CancellationToken::new();
             let statuses = watch::Sender::new(vec![AddressStatus {
@@ -323,7 +328,12 @@ mod tests {
                 since: Timestamp(0),
             }]);
             let subscribed = statuses.subscribe();
-            let sources = Sources::new(inputs, stop.clone());
+            let (yes, holds) = watch::channel(true);
+            let observed = Observed {
+                linked: holds.clone(),
+                guarded: holds,
+            };
+            let sources = Sources::new(inputs, observed, stop.clone());
             let holder = Holder::new(notes.clone(), sources, statuses, 0);
             Self {
                 began: now(),
@@ -331,6 +341,7 @@ mod tests {
                 lease,
                 serving,
                 stop,
+                _observed: yes,
                 statuses: subscribed,
                 task: tokio::task::spawn_local(holder.run(Tick::unwatched())),
             }

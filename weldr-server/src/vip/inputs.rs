@@ -1,11 +1,11 @@
 //! What decides whether a node may hold its virtual addresses.
 
-use std::{future, time::Instant};
+use std::{future, sync::Arc, time::Instant};
 
 use tokio::{sync::watch, time};
 use tokio_util::sync::CancellationToken;
 
-use super::ownership::Eligibility;
+use super::{ownership::Eligibility, status::Absence};
 
 /// The sources of a node's eligibility.
 #[derive(Debug, Clone)]
@@ -14,21 +14,37 @@ pub struct Inputs {
     pub lease: watch::Receiver<Option<Instant>>,
     /// Whether the data path serves. A dropped sender means that it does not.
     pub serving: watch::Receiver<bool>,
+    /// What the guard tells others when this process is dead and its addresses are removed. `None`, or a dropped sender:
+    /// nothing.
+    pub last_words: watch::Receiver<Option<Arc<str>>>,
 }
 
-/// [`Inputs`] and the stop of the node, as one value that changes.
+/// [`Inputs`], what this room observes itself, and the stop of the node, as one value that changes.
 #[derive(Debug)]
 pub(super) struct Sources {
     lease: Source<Option<Instant>>,
     serving: Source<bool>,
+    linked: Source<bool>,
+    guarded: Source<bool>,
     stop: CancellationToken,
 }
 
+/// What this room observes itself.
+#[derive(Debug, Clone)]
+pub(super) struct Observed {
+    /// Whether the interface has a link.
+    pub(super) linked: watch::Receiver<bool>,
+    /// Whether the guard runs, or is not needed.
+    pub(super) guarded: watch::Receiver<bool>,
+}
+
 impl Sources {
-    pub(super) fn new(inputs: Inputs, stop: CancellationToken) -> Self {
+    pub(super) fn new(inputs: Inputs, observed: Observed, stop: CancellationToken) -> Self {
         Self {
             lease: Source::new(inputs.lease),
             serving: Source::new(inputs.serving),
+            linked: Source::new(observed.linked),
+            guarded: Source::new(observed.guarded),
             stop,
         }
     }
@@ -37,9 +53,20 @@ impl Sources {
     pub(super) fn eligibility(&mut self) -> Eligibility {
         Eligibility {
             lease: self.lease.newest(),
-            serving: self.serving.newest(),
+            obstacle: self.obstacle(),
             stopping: self.stop.is_cancelled(),
         }
+    }
+
+    fn obstacle(&mut self) -> Option<Absence> {
+        // All are read, so that each change is seen once.
+        let conditions = [
+            (self.serving.newest(), Absence::NotServing),
+            (self.linked.newest(), Absence::NoLink),
+            (self.guarded.newest(), Absence::NoGuard),
+        ];
+        let missing = conditions.into_iter().find(|(holds, _)| !holds);
+        missing.map(|(_, absence)| absence)
     }
 
     /// Waits until the eligibility may have changed.
@@ -49,6 +76,8 @@ impl Sources {
             () = self.stop.cancelled(), if !stopping => {}
             () = self.serving.changed() => {}
             () = self.lease.changed() => {}
+            () = self.linked.changed() => {}
+            () = self.guarded.changed() => {}
         }
     }
 

@@ -19,6 +19,8 @@ const ETHERNET: u16 = 1;
 pub(super) struct Interface {
     pub(super) link: LinkAddr,
     pub(super) is_up: bool,
+    /// Whether it has a link: it is up, and so is the other end of its cable.
+    pub(super) is_linked: bool,
     /// Addresses with their prefix lengths.
     pub(super) addresses: Vec<(IpAddr, u8)>,
 }
@@ -30,18 +32,20 @@ impl Interface {
         let mut addresses = Vec::new();
         for entry in getifaddrs()?.filter(|entry| entry.interface_name == name) {
             let is_up = entry.flags.contains(InterfaceFlags::IFF_UP);
+            let is_linked = is_up && entry.flags.contains(InterfaceFlags::IFF_RUNNING);
             let found = entry
                 .address
                 .as_ref()
                 .and_then(SockaddrStorage::as_link_addr);
             if let Some(found) = found {
-                link = Some((*found, is_up));
+                link = Some((*found, is_up, is_linked));
             }
             addresses.extend(address_of(&entry));
         }
-        Ok(link.map(|(link, is_up)| Self {
+        Ok(link.map(|(link, is_up, is_linked)| Self {
             link,
             is_up,
+            is_linked,
             addresses,
         }))
     }

@@ -9,6 +9,7 @@
 //! * `ownership`: decides what to do with an address. Pure.
 //! * `holder`: performs those actions through a `backend`, which is `kernel` (netlink, with `interface` and `frames`)
 //!   or `hook` (an operator's program).
+//! * `link`: watches the interface.
 //! * `guard`: a process that removes the addresses when the node's process cannot.
 //! * `status`: the published state of an address.
 //!
@@ -41,6 +42,7 @@ mod hook;
 mod inputs;
 mod interface;
 mod kernel;
+mod link;
 mod ownership;
 mod status;
 
@@ -61,10 +63,10 @@ pub use status::{Absence, AddressStatus, Standing};
 
 use crate::{clock::dates, config::VirtualAddresses, liveness::Tasks, model::VirtualAddress};
 use backend::AddressBackend;
-use guard::Guard;
+use guard::{Guard, News};
 use holder::Holder;
 use hook::Hook;
-use inputs::Sources;
+use inputs::{Observed, Sources};
 use kernel::{Kernel, KernelAddress};
 
 /// How long the removal of the addresses may take when the node stops: three runs of a hook that hangs.
@@ -85,6 +87,7 @@ pub struct Vip {
     stop: DropGuard,
     longest_release: Duration,
     status: watch::Receiver<Vec<AddressStatus>>,
+    linked: watch::Receiver<bool>,
     finished: oneshot::Receiver<()>,
 }
 
@@ -107,6 +110,8 @@ impl Vip {
         };
         let statuses = watch::Sender::new(addresses.addresses.iter().map(entry).collect());
         let status = statuses.subscribe();
+        let linked = watch::Sender::new(true);
+        let is_linked = linked.subscribe();
         let (tell_started, started) = oneshot::channel();
         let (tell_finished, finished) = oneshot::channel();
         let work = Work {
@@ -114,6 +119,7 @@ impl Vip {
             inputs,
             stop: stop.clone(),
             statuses,
+            linked,
             tasks: tasks.clone(),
         };
         let spawned = thread::Builder::new()
@@ -132,6 +138,7 @@ impl Vip {
             stop: stop.drop_guard(),
             longest_release,
             status,
+            linked: is_linked,
             finished,
         })
     }
@@ -139,6 +146,11 @@ impl Vip {
     /// The status of each address, in the order of the configuration.
     pub fn status(&self) -> watch::Receiver<Vec<AddressStatus>> {
         self.status.clone()
+    }
+
+    /// Whether the interface has a link. Without one, the node holds no address.
+    pub fn linked(&self) -> watch::Receiver<bool> {
+        self.linked.clone()
     }
 
     /// How long after the end of the lease an address may still be there, if nothing fails.
@@ -169,6 +181,7 @@ struct Work {
     inputs: Inputs,
     stop: CancellationToken,
     statuses: watch::Sender<Vec<AddressStatus>>,
+    linked: watch::Sender<bool>,
     tasks: Tasks,
 }
 
@@ -210,11 +223,33 @@ impl Work {
         };
         // The receiver is gone if the node gave up its start; it then drops its guard of `stop` too.
         let _ = started.send(Ok(()));
-        let sources = || Sources::new(self.inputs.clone(), self.stop.clone());
-        let inform = guard.map(|guard| {
+        let guarded = watch::Sender::new(true);
+        let observed = Observed {
+            linked: self.linked.subscribe(),
+            guarded: guarded.subscribe(),
+        };
+        let sources = || Sources::new(self.inputs.clone(), observed.clone(), self.stop.clone());
+        let supervise = guard.map(|guard| {
             let tick = self.tasks.register("guard of the virtual addresses");
-            let inform = guard.inform(sources(), self.statuses.subscribe(), tick.clone());
-            tick.watch(inform)
+            let news = News {
+                sources: sources(),
+                statuses: self.statuses.subscribe(),
+                last_words: self.inputs.last_words.clone(),
+            };
+            let addresses = self.addresses.clone();
+            let supervise = guard::supervise(guard, addresses, news, guarded.clone(), tick.clone());
+            tick.watch(supervise)
+        });
+        let watch_link = self.watches_link().then(|| {
+            let tick = self.tasks.register("interface of the virtual addresses");
+            let closed = self.statuses.subscribe();
+            let watch = link::watch(
+                self.addresses.interface.clone(),
+                &self.linked,
+                closed,
+                tick.clone(),
+            );
+            tick.watch(watch)
         });
         let addresses = &self.addresses.addresses;
         let register = |at: usize| {
@@ -232,11 +267,17 @@ impl Work {
             .collect();
         // The channel closes with the last holder, which ends the guard.
         drop(self.statuses);
-        future::join(
+        future::join3(
             future::join_all(holders),
-            future::OptionFuture::from(inform),
+            future::OptionFuture::from(supervise),
+            future::OptionFuture::from(watch_link),
         )
         .await;
+    }
+
+    /// Whether the addresses are on the interface. A hook may put them elsewhere.
+    fn watches_link(&self) -> bool {
+        self.addresses.hook.is_none()
     }
 
     async fn guarded<B>(
@@ -245,7 +286,7 @@ impl Work {
     ) -> Result<(Vec<B>, Option<Guard>), VipStartError> {
         let backends = prepared?;
         let guard = match &self.addresses.guard {
-            Some(command) => Some(Guard::start(command, &self.addresses).await?),
+            Some(_) => Some(Guard::start(&self.addresses).await?),
             None => None,
         };
         Ok((backends, guard))

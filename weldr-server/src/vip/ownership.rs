@@ -36,8 +36,8 @@ const LAST_TRIES: u32 = 3;
 pub(super) struct Eligibility {
     /// Until when the node is certainly the leader.
     pub(super) lease: Option<Instant>,
-    /// Whether its data path serves.
-    pub(super) serving: bool,
+    /// Why the node must not hold the address, whoever leads.
+    pub(super) obstacle: Option<Absence>,
     /// Whether the node is stopping.
     pub(super) stopping: bool,
 }
@@ -48,8 +48,8 @@ impl Eligibility {
         if self.stopping {
             return Err(Absence::Stopping);
         }
-        if !self.serving {
-            return Err(Absence::NotServing);
+        if let Some(obstacle) = self.obstacle {
+            return Err(obstacle);
         }
         let lease = self.lease.ok_or(Absence::NotLeader)?;
         let end = lease.checked_sub(MARGIN).filter(|end| *end > now);
@@ -282,7 +282,7 @@ mod tests {
                 began: now,
                 eligibility: Eligibility {
                     lease: Some(now + LEASE),
-                    serving: true,
+                    obstacle: None,
                     stopping: false,
                 },
             }
@@ -348,9 +348,9 @@ mod tests {
         bench.eligibility.lease = None;
         assert_eq!(bench.next(), Next::Wait(None));
         bench.renew();
-        bench.eligibility.serving = false;
+        bench.eligibility.obstacle = Some(Absence::NotServing);
         assert_eq!(bench.next(), Next::Wait(None));
-        bench.eligibility.serving = true;
+        bench.eligibility.obstacle = None;
         assert_eq!(bench.next(), Next::Do(Action::Acquire(LEASE)));
     }
 
@@ -419,7 +419,7 @@ mod tests {
         type Edit = fn(&mut Eligibility);
         let changes: [Edit; 3] = [
             |eligibility| eligibility.lease = None,
-            |eligibility| eligibility.serving = false,
+            |eligibility| eligibility.obstacle = Some(Absence::NotServing),
             |eligibility| eligibility.stopping = true,
         ];
         for change in changes {

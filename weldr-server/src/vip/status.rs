@@ -39,6 +39,10 @@ pub enum Absence {
     LeaseOver,
     /// This node's data path does not serve.
     NotServing,
+    /// The interface of the address has no link.
+    NoLink,
+    /// The guard does not run, and cannot be started.
+    NoGuard,
     /// This node stops.
     Stopping,
 }
@@ -60,6 +64,8 @@ impl fmt::Display for Absence {
             Self::NotLeader => "this node does not lead",
             Self::LeaseOver => "this node's lease was not renewed",
             Self::NotServing => "this node's data path does not serve",
+            Self::NoLink => "the interface has no link",
+            Self::NoGuard => "the guard of the addresses cannot be started",
             Self::Stopping => "this node stops",
         })
     }

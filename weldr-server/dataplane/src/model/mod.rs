@@ -3,6 +3,7 @@
 
 mod command;
 mod desired_state;
+mod failover;
 mod health;
 mod health_check;
 mod ids;
@@ -17,6 +18,7 @@ mod virtual_address;
 
 pub use command::{Applied, Command, Outcome, Rejection, ServerSetting};
 pub use desired_state::DesiredState;
+pub use failover::Failover;
 pub use health::{Health, HealthState, Reason};
 pub use health_check::{CheckKind, CheckOverride, ExpectedStatus, HealthCheck, HttpCheck};
 pub use ids::{PoolName, Revision, ServerId, Timestamp};

@@ -121,7 +121,7 @@ impl Core {
             return self.ready_to_lead(voter_named(&metrics, name)?).await;
         }
         let mut last = None;
-        for candidate in successor::in_order(successor::candidates(&metrics)) {
+        for candidate in successor::in_order(successor::candidates(&metrics), self.lease_length()) {
             match self.ready_to_lead(candidate).await {
                 Ok(candidate) => return Ok(candidate),
                 Err(status) => last = Some(status),

@@ -16,16 +16,14 @@ use tracing::{debug, info};
 use crate::{
     cluster::{
         log::types::Types,
+        network::death_notice::{DeathNotice, LastWords},
         raft::{
             core::{Core, Metrics},
-            settings::LEADER_LEASE,
+            settings::Timing,
         },
     },
     liveness::Tick,
 };
-
-/// Reserve for the drift between clocks during a lease, and for the time to publish it.
-const MARGIN: Duration = Duration::from_millis(100);
 
 /// The lease is published at least once in `TICK`, and at most once in `LEAST`.
 const TICK: Duration = Duration::from_millis(50);
@@ -68,6 +66,7 @@ pub(in crate::cluster) async fn watch(core: Arc<Core>, tick: Tick) {
                 // A node that applies nothing must not lead.
                 return None;
             }
+            core.publish_last_words(&metrics);
             lease(&core, &metrics, Instant::now())
         });
         core.publish_lease(until);
@@ -89,6 +88,37 @@ pub(in crate::cluster) async fn watch(core: Arc<Core>, tick: Tick) {
         }
     }
     core.lease.send_replace(None);
+    core.last_words.send_replace(None);
+}
+
+impl Core {
+    /// Publishes what the guard of this node tells the others if this process dies.
+    fn publish_last_words(&self, metrics: &Metrics) {
+        let leads = metrics.state == ServerState::Leader && !self.is_alone(metrics);
+        let words = if leads { self.words(metrics) } else { None };
+        self.last_words.send_if_modified(|told| {
+            let is_new = *told != words;
+            *told = words;
+            is_new
+        });
+    }
+
+    fn words(&self, metrics: &Metrics) -> Option<Arc<str>> {
+        let term = metrics.current_term;
+        let notice = DeathNotice {
+            cluster: self.peers.cluster()?,
+            node: self.local_id(),
+            term,
+            token: self.peers.exchange().token(term)?,
+        };
+        let others = self.others(metrics);
+        let to = others.values().map(|member| member.address.parse());
+        let words = LastWords {
+            notice: notice.to_string(),
+            to: to.filter_map(Result::ok).collect(),
+        };
+        serde_json::to_string(&words).ok().map(Arc::from)
+    }
 }
 
 /// Hands the leadership over if this node is the leader and stopped applying the log. It may find the unknown record
@@ -145,7 +175,7 @@ fn end_of_leadership(core: &Core, metrics: &Metrics, before: u64) -> String {
 /// The end of the lease; `None` if this node is not certainly the leader.
 ///
 /// No other node can become the leader before that moment: every voter of the majority that answered refuses its vote
-/// to others for [`LEADER_LEASE`] after it received the message, which is later than when the leader sent it. A leader
+/// to others for the length of the lease after it received the message, which is later than when the leader sent it. A leader
 /// that transferred the leadership has no lease for the rest of the term, because it asked another node to begin an
 /// election at once.
 fn lease(core: &Core, metrics: &Metrics, now: Instant) -> Option<Instant> {
@@ -159,6 +189,7 @@ fn lease(core: &Core, metrics: &Metrics, now: Instant) -> Option<Instant> {
         // Read after `now`, so the lease can only be too short.
         now.checked_sub(acked.elapsed())?
     };
-    let until = heard + LEADER_LEASE.saturating_sub(MARGIN);
+    let length = core.lease_length();
+    let until = heard + length.saturating_sub(Timing::margin(length));
     (until > now).then_some(until)
 }

@@ -7,7 +7,7 @@ use weldr_proto::raft::v1::ReportResponse;
 
 use crate::cluster::{
     log::types::{LogId, Member},
-    raft::{core::Metrics, settings::LEADER_LEASE},
+    raft::core::Metrics,
 };
 
 /// A voter other than the leader, as the leader knows it.
@@ -70,8 +70,11 @@ pub(in crate::cluster) fn candidates(metrics: &Metrics) -> Vec<Candidate> {
 
 /// The candidates that can lead, the best first: ordered by how much of the log they have, then by the time of their
 /// last response. Candidates without a response within the lease are left out.
-pub(in crate::cluster) fn in_order(mut candidates: Vec<Candidate>) -> Vec<Candidate> {
-    let is_there = |silent: Duration| silent < LEADER_LEASE;
+pub(in crate::cluster) fn in_order(
+    mut candidates: Vec<Candidate>,
+    lease: Duration,
+) -> Vec<Candidate> {
+    let is_there = |silent: Duration| silent < lease;
     candidates.retain(|candidate| candidate.silent.is_some_and(is_there));
     candidates.sort_by_key(|candidate| (Reverse(candidate.matching), candidate.silent));
     candidates
@@ -83,6 +86,8 @@ mod tests {
 
     use super::*;
     use crate::cluster::log::convert;
+
+    const LEASE: Duration = Duration::from_millis(500);
 
     fn candidate(id: u64, index: u64, silent: Option<u64>) -> Candidate {
         Candidate {
@@ -133,7 +138,7 @@ mod tests {
     }
 
     fn order<const N: usize>(candidates: [Candidate; N]) -> Vec<u64> {
-        let ordered = in_order(candidates.into());
+        let ordered = in_order(candidates.into(), LEASE);
         ordered.into_iter().map(|candidate| candidate.id).collect()
     }
 
@@ -150,7 +155,7 @@ mod tests {
 
     #[test]
     fn who_has_not_answered_within_the_lease_is_none() {
-        let lease = u64::try_from(LEADER_LEASE.as_millis()).unwrap();
+        let lease = u64::try_from(LEASE.as_millis()).unwrap();
         let candidates = [
             candidate(1, 9, Some(lease)),
             candidate(2, 9, Some(lease * 100)),

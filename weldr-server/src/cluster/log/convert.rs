@@ -178,6 +178,7 @@ pub(in crate::cluster) fn append(request: &AppendEntriesRequest<Types>) -> v1::A
         previous: request.prev_log_id.map(log_id),
         entries: request.entries.iter().map(entry).collect(),
         committed: request.leader_commit.map(log_id),
+        ..v1::AppendRequest::default()
     }
 }
 
@@ -209,6 +210,7 @@ pub(in crate::cluster) fn appended(response: &AppendEntriesResponse<Types>) -> v
     };
     v1::AppendResponse {
         result: Some(result),
+        ..v1::AppendResponse::default()
     }
 }
 

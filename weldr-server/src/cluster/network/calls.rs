@@ -38,12 +38,16 @@ impl RaftNetworkFactory<Types> for Network {
     async fn new_client(&mut self, target: u64, node: &Member) -> PeerConnection {
         PeerConnection {
             client: self.0.client(target, &node.address),
+            target,
+            peers: self.0.clone(),
         }
     }
 
     async fn new_snapshot_client(&mut self, target: u64, node: &Member) -> PeerConnection {
         PeerConnection {
             client: self.0.client_apart(target, &node.address),
+            target,
+            peers: self.0.clone(),
         }
     }
 }
@@ -52,6 +56,8 @@ impl RaftNetworkFactory<Types> for Network {
 #[derive(Debug)]
 pub(in crate::cluster) struct PeerConnection {
     client: Result<PeerClient, DialError>,
+    target: u64,
+    peers: Peers,
 }
 
 type TransferLeaderResponse = openraft::raft::TransferLeaderResponse<Types>;
@@ -92,7 +98,14 @@ impl RaftNetworkV2<Types> for PeerConnection {
     ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
         let mut client = self.client()?;
         let limit = option.hard_ttl().max(APPEND_TIMEOUT);
-        let response = within(limit, client.append(convert::append(&request))).await?;
+        let exchange = self.peers.exchange();
+        let message = v1::AppendRequest {
+            token_digest: exchange.token_digest(request.vote.leader_id.term).into(),
+            ..convert::append(&request)
+        };
+        let response = within(limit, client.append(message)).await?;
+        // Before the engine counts the answer for the lease.
+        exchange.answered(self.target, response.lease_millis);
         Ok(convert::from_appended(response).map_err(|error| unreachable(&error))?)
     }
 

@@ -4,6 +4,8 @@
 //!
 //! * `peers`: gRPC clients of the other nodes, and the metadata that identifies this node in each call.
 //! * `security`: the proof of the shared secret, and TLS.
+//! * `death_notice`: how a node's guard tells the others that the node's process has died.
+//! * `lease_exchange`: what nodes tell each other beside the heartbeats.
 //! * `incoming`: accepts connections.
 //! * `authentication`: which incoming calls are let in.
 //! * `founding`: listens for calls of a cluster before this node founds one.
@@ -14,6 +16,8 @@
 pub(super) mod authentication;
 pub(super) mod calls;
 pub(super) mod founding;
+pub(super) mod death_notice;
 pub(super) mod incoming;
+pub(super) mod lease_exchange;
 pub(super) mod peers;
 pub(super) mod security;

@@ -16,7 +16,10 @@ use tonic::{
 use uuid::Uuid;
 use weldr_proto::raft::v1::raft_client::RaftClient;
 
-use super::security::{Secret, Tls};
+use super::{
+    lease_exchange::LeaseExchange,
+    security::{Secret, Tls},
+};
 
 pub(in crate::cluster) const CLUSTER: &str = "weldr-cluster";
 pub(in crate::cluster) const SENDER: &str = "weldr-sender";
@@ -47,6 +50,7 @@ struct Inner {
     /// The local address of outgoing connections.
     from: Option<IpAddr>,
     channels: Mutex<HashMap<String, Channel>>,
+    exchange: LeaseExchange,
 }
 
 /// An address is not valid for a connection.
@@ -65,6 +69,7 @@ impl Peers {
         secret: Secret,
         tls: Option<Tls>,
         from: Option<IpAddr>,
+        exchange: LeaseExchange,
     ) -> Self {
         Self(Arc::new(Inner {
             me,
@@ -73,6 +78,7 @@ impl Peers {
             tls,
             from,
             channels: Mutex::default(),
+            exchange,
         }))
     }
 
@@ -92,6 +98,11 @@ impl Peers {
 
     pub(in crate::cluster) fn secret(&self) -> &Secret {
         &self.0.secret
+    }
+
+    /// What nodes tell each other beside the heartbeats.
+    pub(in crate::cluster) fn exchange(&self) -> &LeaseExchange {
+        &self.0.exchange
     }
 
     pub(in crate::cluster) fn tls(&self) -> Option<&Tls> {

@@ -25,12 +25,7 @@ impl Secret {
         sender: u64,
         target: u64,
     ) -> String {
-        let tag = hmac::sign(&self.0, &claim(cluster, sender, target));
-        tag.as_ref().iter().fold(String::new(), |mut text, byte| {
-            // Writing to a string cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+        to_hex(hmac::sign(&self.0, &claim(cluster, sender, target)).as_ref())
     }
 
     /// Whether `proof` is valid. Takes the same time for a wrong proof as for a right one.
@@ -54,7 +49,15 @@ fn claim(cluster: Option<Uuid>, sender: u64, target: u64) -> Vec<u8> {
     format!("weldr-raft-v1\0{cluster}\0{sender}\0{target}\0").into_bytes()
 }
 
-fn from_hex(text: &str) -> Option<Vec<u8>> {
+pub(super) fn to_hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+pub(super) fn from_hex(text: &str) -> Option<Vec<u8>> {
     let digit = |byte: u8| char::from(byte).to_digit(16);
     let pairs = text.as_bytes().chunks(2);
     let bytes = pairs.map(|pair| match pair {

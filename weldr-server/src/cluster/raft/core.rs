@@ -9,7 +9,10 @@ use std::{
 };
 
 use openraft::{Instant as _, RaftMetrics, ServerState, async_runtime::watch::WatchReceiver as _};
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::Status;
 use weldr_proto::raft::v1;
@@ -26,7 +29,7 @@ use crate::{
 use super::{
     elections::Elections,
     reporter::{DrainReport, Reporter},
-    settings::LEADER_LEASE,
+    settings::Timing,
     sightings::Sightings,
     step_down_hook::StepDownHook,
 };
@@ -35,6 +38,7 @@ use super::{
 #[derive(Debug)]
 pub(in crate::cluster) struct Core {
     pub(in crate::cluster) member: Member,
+    pub(in crate::cluster) timing: Timing,
     /// `None` while the engine is being restarted after a disk failure.
     pub(in crate::cluster) raft: watch::Sender<Option<Raft>>,
     pub(in crate::cluster) machine: StateMachine,
@@ -42,6 +46,14 @@ pub(in crate::cluster) struct Core {
     pub(in crate::cluster) peers: Peers,
     /// Until when this node is certainly the leader.
     pub(in crate::cluster) lease: watch::Sender<Option<std::time::Instant>>,
+    /// What the guard of this node tells the others if this process dies; `None` if this node does not lead.
+    pub(in crate::cluster) last_words: watch::Sender<Option<Arc<str>>>,
+    /// When this node last heard from a leader.
+    pub(in crate::cluster) heard: Mutex<Option<Instant>>,
+    /// The last term whose leader is known to have died.
+    pub(in crate::cluster) dead_term: AtomicU64,
+    /// Notified when the leader is known to be lost before its lease is over.
+    pub(in crate::cluster) leader_lost: Notify,
     /// Whether the node is about to stop or has no data path: it must not become the leader.
     pub(in crate::cluster) leaving: AtomicBool,
     /// Whether a hand-over is running, during which no lease is published.
@@ -145,7 +157,7 @@ impl Core {
             || metrics
                 .last_quorum_acked
                 .as_ref()
-                .is_some_and(|acked| acked.elapsed() < LEADER_LEASE)
+                .is_some_and(|acked| acked.elapsed() < self.lease_length())
     }
 
     /// Whether this node is the only voter. An engine that has just started knows no membership yet, and its node is
@@ -196,6 +208,37 @@ impl Core {
             // The log that it has received so far may be older than its admission.
             NodeMembership::Unknown
         }
+    }
+
+    /// For how long after a heartbeat that a majority has answered no other node can be elected.
+    pub(in crate::cluster) fn lease_length(&self) -> std::time::Duration {
+        self.peers.exchange().shortest()
+    }
+
+    /// Records a message of the leader of `term`. What a dead leader has sent may come later than the news of its death.
+    pub(in crate::cluster) fn hears_from_leader(&self, term: u64) {
+        if term <= self.dead_term.load(Ordering::SeqCst) {
+            return;
+        }
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Lets the election begin as if nothing had been heard for `silence`.
+    pub(in crate::cluster) fn leader_is_lost(&self, silence: std::time::Duration) {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) =
+            Instant::now().checked_sub(silence);
+        self.leader_lost.notify_one();
+    }
+
+    pub(in crate::cluster) fn last_heard(&self) -> Option<Instant> {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether this node says that it is ready for traffic.
+    pub(in crate::cluster) fn is_ready(&self) -> bool {
+        let readiness = self.readiness.lock();
+        let readiness = readiness.unwrap_or_else(PoisonError::into_inner);
+        readiness.reasons.is_empty()
     }
 
     /// Updates the role from the engine's state, and returns it.

@@ -1,15 +1,13 @@
 //! Whether this node takes part in elections.
 //!
-//! A node that heard from a leader refuses its vote to others for [`LEADER_LEASE`], and the leader's lease relies on that. A
+//! A node that heard from a leader refuses its vote to others for [`Timing::lease`](super::settings::Timing), and the leader's lease relies on that. A
 //! node that restarts does not remember when it heard from a leader, so it waits for that time before it gives or asks for a
 //! vote.
 
 use std::{
     sync::{Mutex, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
-
-use super::settings::LEADER_LEASE;
 
 /// What the start of the engine says about elections.
 #[derive(Debug, Default)]
@@ -31,9 +29,15 @@ impl Limits {
 
 impl Elections {
     /// Begins the wait of an engine that starts at `now`. `has_voted`: the node may have heard from a leader before.
-    pub(in crate::cluster) fn engine_starts(&self, now: Instant, has_voted: bool, forbidden: bool) {
+    pub(in crate::cluster) fn engine_starts(
+        &self,
+        now: Instant,
+        lease: Duration,
+        has_voted: bool,
+        forbidden: bool,
+    ) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Limits {
-            silent_until: has_voted.then(|| now + LEADER_LEASE),
+            silent_until: has_voted.then(|| now + lease),
             forbidden,
         };
     }
@@ -58,11 +62,13 @@ impl Elections {
 mod tests {
     use super::*;
 
+    const LEASE: Duration = Duration::from_millis(480);
+
     #[test]
     fn a_node_that_restarts_waits_for_the_end_of_the_lease_that_it_may_have_granted() {
         let (elections, start) = (Elections::default(), Instant::now());
-        elections.engine_starts(start, true, false);
-        let (before, after) = (start + LEADER_LEASE / 2, start + LEADER_LEASE);
+        elections.engine_starts(start, LEASE, true, false);
+        let (before, after) = (start + LEASE / 2, start + LEASE);
         assert!(elections.refuse_vote(before, false));
         assert!(!elections.refuse_vote(before, true), "the leader asks");
         assert!(!elections.permit_candidacy(before));
@@ -73,7 +79,7 @@ mod tests {
     #[test]
     fn a_node_without_a_stored_vote_takes_part_at_once() {
         let (elections, start) = (Elections::default(), Instant::now());
-        elections.engine_starts(start, false, false);
+        elections.engine_starts(start, LEASE, false, false);
         assert!(!elections.refuse_vote(start, false));
         assert!(elections.permit_candidacy(start));
     }
@@ -81,8 +87,8 @@ mod tests {
     #[test]
     fn a_node_that_does_not_know_its_log_votes_and_does_not_ask_for_votes() {
         let (elections, start) = (Elections::default(), Instant::now());
-        elections.engine_starts(start, true, true);
-        let after = start + LEADER_LEASE;
+        elections.engine_starts(start, LEASE, true, true);
+        let after = start + LEASE;
         assert!(!elections.refuse_vote(after, false));
         assert!(!elections.permit_candidacy(after));
     }

@@ -25,11 +25,11 @@ impl Core {
     /// Starts the engine on the persistent state.
     pub(in crate::cluster) async fn start_engine(&self) -> Result<(), OpenError> {
         let is_alone = self.member.address.is_empty();
-        let settings = settings(is_alone).map_err(OpenError::engine)?;
+        let settings = settings(self.timing, is_alone).map_err(OpenError::engine)?;
         let has_voted = self.log.persistent().vote.is_some();
         let is_outdated = self.log.has_committed_unknown();
         self.elections
-            .engine_starts(Instant::now(), has_voted, is_outdated);
+            .engine_starts(Instant::now(), self.timing.lease, has_voted, is_outdated);
         let config = Config {
             // `update_elections` permits them later.
             enable_elect: !has_voted && !is_outdated,

@@ -4,15 +4,49 @@ use std::time::Duration;
 
 use openraft::{Config, SnapshotPolicy};
 
-/// Time between two heartbeats of a leader, in milliseconds.
-const HEARTBEAT: u64 = 100;
-/// For how long a node that heard from a leader refuses its vote to other nodes.
-pub(in crate::cluster) const LEADER_LEASE: Duration = Duration::from_millis(ELECTION_MAX);
-/// After [`LEADER_LEASE`], a node waits for a random time in this range before it asks for votes, in milliseconds.
-/// Together: another node leads 0.9 to 1.2 s after a leader failed, and a leader that is unresponsive for half a second
-/// stays the leader.
-const ELECTION_MIN: u64 = 300;
-const ELECTION_MAX: u64 = 600;
+use crate::model::Failover;
+
+/// The lease of a node without others in relation to that of others: it needs no fast heartbeats, and is elected without
+/// waiting.
+const PACE_ALONE: u64 = 10;
+
+/// The times of a [`Failover`] profile.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::cluster) struct Timing {
+    /// Time between two heartbeats of a leader, in milliseconds.
+    heartbeat: u64,
+    /// For how long a node that heard from a leader refuses its vote to other nodes.
+    pub(in crate::cluster) lease: Duration,
+    /// The time between the elections of two nodes, in which the first can become the leader.
+    pub(in crate::cluster) stagger: Duration,
+    /// The pause before a node asks for votes again.
+    pub(in crate::cluster) retry: Duration,
+}
+
+impl From<Failover> for Timing {
+    fn from(failover: Failover) -> Self {
+        let (heartbeat, lease, stagger, retry) = match failover {
+            Failover::Fast => (40, 240, 40, 10),
+            Failover::Normal => (80, 480, 60, 10),
+            Failover::Wan => (250, 1800, 300, 50),
+        };
+        Self {
+            heartbeat,
+            lease: Duration::from_millis(lease),
+            stagger: Duration::from_millis(stagger),
+            retry: Duration::from_millis(retry),
+        }
+    }
+}
+
+impl Timing {
+    /// The reserve of a leader before the end of a lease of this length: for the drift between clocks, and for the time
+    /// to publish the end.
+    pub(in crate::cluster) fn margin(lease: Duration) -> Duration {
+        lease / 8
+    }
+}
+
 /// Time limit for sending a whole snapshot, in milliseconds.
 const SNAPSHOT_TIMEOUT: u64 = 60_000;
 /// A snapshot is made after this many log entries, and `ENTRIES_KEPT` entries are kept after it for nodes that were
@@ -27,14 +61,18 @@ const CALLS_TOGETHER: u64 = 256;
 const WAITING_NOTICES: u64 = 4096;
 
 /// The engine's settings, for a node without others (`is_alone`) or with others.
-pub(in crate::cluster) fn settings(is_alone: bool) -> Result<Config, openraft::ConfigError> {
-    // A node without others needs no fast heartbeats, and is elected without waiting.
-    let pace = if is_alone { 10 } else { 1 };
+pub(in crate::cluster) fn settings(
+    timing: Timing,
+    is_alone: bool,
+) -> Result<Config, openraft::ConfigError> {
+    let pace = if is_alone { PACE_ALONE } else { 1 };
+    let lease = u64::try_from(timing.lease.as_millis()).unwrap_or(u64::MAX);
     Config {
         cluster_name: "weldr".to_owned(),
-        heartbeat_interval: HEARTBEAT * pace,
-        election_timeout_min: ELECTION_MIN * pace,
-        election_timeout_max: ELECTION_MAX * pace,
+        heartbeat_interval: timing.heartbeat * pace,
+        // The engine's lease is the longest election timeout. Its own elections come after those of `election`.
+        election_timeout_min: lease / 2 * pace,
+        election_timeout_max: lease * pace,
         install_snapshot_timeout: SNAPSHOT_TIMEOUT,
         snapshot_policy: SnapshotPolicy::LogsSinceLast(ENTRIES_A_SNAPSHOT),
         max_in_snapshot_log_to_keep: ENTRIES_KEPT,

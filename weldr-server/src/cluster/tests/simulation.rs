@@ -44,6 +44,7 @@ use crate::cluster::{
     storage::persistent_state::{Identity, PersistentState},
     storage::state_machine::StateMachine,
 };
+use crate::model::Failover;
 
 const NODES: u64 = 5;
 const PORT: u16 = 8688;
@@ -221,7 +222,7 @@ async fn node(id: u64, disk: LogStore, shared: Shared) -> Result<(), Box<dyn Err
         // Small, so that snapshots are made and sent to nodes that were away.
         snapshot_policy: SnapshotPolicy::LogsSinceLast(40),
         max_in_snapshot_log_to_keep: 10,
-        ..settings::settings(false)?
+        ..settings::settings(settings::Timing::from(Failover::Normal), false)?
     };
     // A new process has only what is on disk.
     let machine = StateMachine::new(disk.clone(), CancellationToken::new());
