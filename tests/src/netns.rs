@@ -202,7 +202,18 @@ impl Lan {
         })
     }
 
-    /// Cuts `host` off the switch, or connects it again.
+    /// Lets the switch forward nothing from or to `host`, whose link stays up; or forward it again.
+    pub fn isolate(&self, host: &Host, isolated: bool) {
+        let port = ["link", "set", &host.port];
+        let args = if isolated {
+            &["nomaster"][..]
+        } else {
+            &["master", "br0"]
+        };
+        self.switch.ip(&[&port, args].concat());
+    }
+
+    /// Cuts `host` off the switch, or connects it again. Without a connection, the interface of the host has no link.
     pub fn connect(&self, host: &Host, connected: bool) {
         let state = if connected { "up" } else { "down" };
         self.switch.ip(&["link", "set", &host.port, state]);

@@ -21,6 +21,19 @@ use crate::{netns::Host, terminal::Terminal, wait};
 use output::Output;
 pub use output::Stream;
 
+fn pid_of(id: u32) -> Pid {
+    let pid = i32::try_from(id).ok().and_then(Pid::from_raw);
+    pid.expect("a process id")
+}
+
+/// Kills a process that a [`Process`] has started.
+///
+/// # Panics
+/// When there is no such process.
+pub fn kill_child(id: u32) {
+    rustix::process::kill_process(pid_of(id), Signal::KILL).expect("kill");
+}
+
 /// The path of a binary of this workspace, built beside the test or the binary that runs.
 ///
 /// # Panics
@@ -319,8 +332,18 @@ impl Process {
     }
 
     fn pid(&self) -> Pid {
-        let pid = i32::try_from(self.id()).ok().and_then(Pid::from_raw);
-        pid.expect("a process id")
+        pid_of(self.id())
+    }
+
+    /// The processes that it has started and that run.
+    pub fn children(&self) -> Vec<u32> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.id())).expect("its threads");
+        let mut children = Vec::new();
+        for task in tasks.flatten() {
+            let started = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+            children.extend(started.split_whitespace().flat_map(str::parse::<u32>));
+        }
+        children
     }
 
     /// Writes a line to its input.

@@ -7,6 +7,7 @@ pub mod config;
 pub mod demo;
 pub mod management;
 pub mod node;
+pub mod priority;
 pub mod readiness;
 pub mod reconcile;
 pub mod reload;

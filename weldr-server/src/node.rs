@@ -5,7 +5,7 @@ mod give_way;
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -147,7 +147,9 @@ impl Node {
         log_listeners(&proxy_addresses, config.workers);
         warn_of_descriptors(&config, &shared.budget);
         serving.send_replace(true);
-        let monitor = start_monitor(&shared, &workers, serving.clone()).await?;
+        let interface = config.vip.as_ref().map(|vip| vip.interface.clone());
+        let link = interface.zip(vip.as_ref().map(Vip::linked));
+        let monitor = start_monitor(&shared, &workers, link, serving.clone()).await?;
         handle.report_servers_with(reporter(snapshots.clone()));
         let parts = shared.management(rates);
         let options = management::ServeOptions {
@@ -315,16 +317,23 @@ fn proxy_parts(
         clients: Arc::clone(&shared.clients),
         how_to_add: management::how_to_add(management, MANAGEMENT_PORT, config.rest),
         hand_over,
+        virtual_addresses: virtual_addresses(config),
         stop: stop.clone(),
         stop_timeout: config.shutdown_timeout,
         tasks: shared.tasks.clone(),
     }
 }
 
+fn virtual_addresses(config: &Config) -> Arc<[IpAddr]> {
+    let addresses = config.vip.iter().flat_map(|vip| &vip.addresses);
+    addresses.map(|address| address.ip()).collect()
+}
+
 /// Derives the readiness of the node from now on, and acts on it.
 async fn start_monitor(
     shared: &Shared,
     workers: &Workers,
+    link: Option<(String, watch::Receiver<bool>)>,
     serving: watch::Sender<bool>,
 ) -> Result<Monitor, StartError> {
     let (snapshots, cluster) = (shared.snapshots.clone(), shared.cluster.clone());
@@ -335,6 +344,7 @@ async fn start_monitor(
         snapshots,
         cluster: cluster.clone(),
         clients: Arc::clone(&shared.clients),
+        link,
         workers_ended: Box::pin(workers.ended()),
     };
     let react = |readiness| give_way::follow(readiness, serving, cluster);
@@ -379,6 +389,7 @@ async fn hold_addresses(
     let inputs = vip::Inputs {
         lease: cluster.leadership(),
         serving: serving.subscribe(),
+        led_last: cluster.led_last(),
         last_words: cluster.last_words(),
     };
     let vip = Vip::start(addresses, inputs, tasks).await?;

@@ -30,6 +30,7 @@ const ROOMS: &[(&str, Option<&[&str]>)] = &[
     ("model", Some(&[])),
     ("output", Some(&[])),
     ("policy", Some(&[])),
+    ("priority", Some(&[])),
     ("shutdown", Some(&[])),
     ("warnings", Some(&[])),
     // Layer 1.
@@ -56,8 +57,14 @@ const ROOMS: &[(&str, Option<&[&str]>)] = &[
         ]),
     ),
     // Layer 3, control.
-    ("cluster", Some(&["liveness", "model", "warnings", PROTO])),
-    ("vip", Some(&["clock", "config", "liveness", "model"])),
+    (
+        "cluster",
+        Some(&["liveness", "model", "priority", "warnings", PROTO]),
+    ),
+    (
+        "vip",
+        Some(&["clock", "config", "liveness", "model", "priority"]),
+    ),
     // Layer 4.
     (
         "readiness",

@@ -18,6 +18,7 @@ use tokio::{
 use weldr::{
     config::VirtualAddresses,
     liveness::Tasks,
+    model::OnLostQuorum,
     vip::{AddressStatus, Inputs, Vip},
 };
 use weldr_tests::{complain, say};
@@ -29,6 +30,12 @@ struct Args {
     addresses: Vec<String>,
     #[arg(long)]
     hook: Option<PathBuf>,
+    /// The program that is the guard, instead of this one.
+    #[arg(long)]
+    guard: Option<PathBuf>,
+    /// Keep the addresses when the lease ends, until the node hears of another leader.
+    #[arg(long)]
+    keep: bool,
     /// Leave it to the kernel to drop the addresses of a process that was killed.
     #[arg(long)]
     unguarded: bool,
@@ -59,16 +66,24 @@ async fn run(args: Args) -> Result<(), Box<dyn Error>> {
         addresses: addresses.collect::<Result<_, _>>()?,
         interface: args.interface,
         hook: args.hook,
+        on_lost_quorum: if args.keep {
+            OnLostQuorum::Keep
+        } else {
+            OnLostQuorum::Release
+        },
         guard: if args.unguarded {
             None
         } else {
-            Some(vec![env::current_exe()?.into(), "guard".into()])
+            let program = args.guard.map_or_else(env::current_exe, Ok)?;
+            Some(vec![program.into(), "guard".into()])
         },
     };
     let (lease, serving) = (watch::Sender::new(None), watch::Sender::new(true));
+    let led_last = watch::Sender::new(false);
     let inputs = Inputs {
         lease: lease.subscribe(),
         serving: serving.subscribe(),
+        led_last: led_last.subscribe(),
         last_words: watch::Sender::new(None).subscribe(),
     };
     let vip = Vip::start(addresses, inputs, &Tasks::default()).await?;
@@ -78,7 +93,10 @@ async fn run(args: Args) -> Result<(), Box<dyn Error>> {
     loop {
         tokio::select! {
             line = lines.next_line() => match line? {
-                Some(line) => obey(&line, &lease, &serving)?,
+                Some(line) => {
+                    led_last.send_replace(line.starts_with("lead") || (line != "follow" && *led_last.borrow()));
+                    obey(&line, &lease, &serving)?;
+                },
                 None => break,
             },
             Ok(()) = status.changed() => print(&status.borrow_and_update()),

@@ -439,6 +439,96 @@ async fn the_address_of_a_leader_that_is_killed_is_back_long_before_its_lease_is
 }
 
 #[tokio::test]
+async fn the_address_leaves_a_leader_whose_network_is_lost() {
+    let Some(cluster) = Cluster::start().await else {
+        return;
+    };
+    let old = cluster.holder().await;
+    let observation = cluster.observe().await;
+    cluster.lan.isolate(&cluster.machines[old], true);
+    cluster.moves_from(old).await;
+    assert!(!cluster.machines[old].has(ip_of(V4)));
+    cluster.lan.isolate(&cluster.machines[old], false);
+    cluster.is_whole().await;
+    observation.assert_one_at_a_time("isolated", &cluster).await;
+}
+
+/// The established connections to the virtual address in the namespace of this thread.
+fn open_connections() -> usize {
+    let table = std::fs::read_to_string("/proc/thread-self/net/tcp").unwrap_or_default();
+    // 10.0.0.100:8080, and the state.
+    let is_open = |line: &&str| line.contains(" 6400000A:1F90 ") && line.contains(" 01 ");
+    table.lines().filter(is_open).count()
+}
+
+/// Asks for a response that takes `millis`, and tells how the connection ended.
+fn ask_slowly(millis: u32) -> (std::io::Result<String>, Duration) {
+    let begun = Instant::now();
+    let ask = || {
+        let address = SocketAddr::new(ip_of(V4), 8080);
+        let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(10))?;
+        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+        let head = format!("GET /delay/{millis}ms HTTP/1.1\r\nHost: example.com\r\n\r\n");
+        stream.write_all(head.as_bytes())?;
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer)?;
+        Ok(String::from_utf8_lossy(&answer).into_owned())
+    };
+    (ask(), begun.elapsed())
+}
+
+#[tokio::test]
+async fn the_last_holder_keeps_the_address_without_a_quorum_where_that_is_wanted() {
+    let options = ["--vip-on-lost-quorum", "keep"];
+    let Some(mut cluster) = Cluster::start_with(&options).await else {
+        return;
+    };
+    let holder = cluster.holder().await;
+    for node in (0..NAMES.len()).filter(|node| *node != holder) {
+        cluster.nodes[node].take().unwrap().kill().await;
+    }
+    cluster
+        .process(holder)
+        .logs("the virtual address is kept")
+        .await;
+    answers(&cluster.client).await;
+    assert!(cluster.machines[holder].has(ip_of(V4)));
+    // When the others are back, one holds it, with a quorum.
+    for node in (0..NAMES.len()).filter(|node| *node != holder) {
+        cluster.run(node).await;
+    }
+    cluster.is_whole().await;
+    answers(&cluster.client).await;
+}
+
+#[tokio::test]
+async fn requests_that_last_longer_than_a_move_end_with_it() {
+    let Some(cluster) = Cluster::start().await else {
+        return;
+    };
+    let old = cluster.holder().await;
+    let new = NAMES[(old + 1) % NAMES.len()];
+    let waiting: Vec<_> = (0..6)
+        .map(|_| cluster.client.namespace().run(|| ask_slowly(8000)))
+        .collect();
+    wait::until("six connections", async || {
+        let open = cluster.machines[old].namespace().run(open_connections);
+        let open = open.join().unwrap();
+        if open == 6 { Ok(()) } else { Err(open) }
+    })
+    .await;
+    let moved = cluster.ctl(old, &["transfer", new]).await;
+    assert_eq!(moved.code(), Some(0), "{moved:?}");
+    for client in waiting {
+        let (answer, took) = client.join().unwrap();
+        let error = answer.expect_err("the response is not there in time");
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset, "after {took:?}");
+        assert!(took < Duration::from_secs(7), "{took:?}");
+    }
+    answers(&cluster.client).await;
+}
+
+#[tokio::test]
 async fn the_address_leaves_a_leader_that_is_cut_off() {
     let Some(cluster) = Cluster::start().await else {
         return;

@@ -172,6 +172,109 @@ async fn the_guard_takes_it_from_a_node_that_was_killed() {
 }
 
 #[tokio::test]
+async fn an_address_is_given_up_while_the_interface_has_no_link() {
+    let Some(stage) = Stage::set() else { return };
+    let mut driver = Driver::start(&stage.a, &[V4]).await;
+    driver.leads_for(LONG).await;
+    driver.says(V4, "holding").await;
+    stage.lan.connect(&stage.a, false);
+    driver.says(V4, "the interface has no link").await;
+    assert!(!stage.a.has(ip_of(V4)));
+    driver.process.logs("has no link: they are given up").await;
+    stage.lan.connect(&stage.a, true);
+    driver.says(V4, "holding").await;
+    reaches(&stage.client, ip_of(V4)).await;
+    // The interface itself is taken down, which removes IPv6 addresses and keeps IPv4 addresses.
+    stage
+        .a
+        .namespace()
+        .ip(&["link", "set", Host::INTERFACE, "down"]);
+    driver.says(V4, "the interface has no link").await;
+    stage
+        .a
+        .namespace()
+        .ip(&["link", "set", Host::INTERFACE, "up"]);
+    driver.says(V4, "holding").await;
+    reaches(&stage.client, ip_of(V4)).await;
+}
+
+#[tokio::test]
+async fn a_guard_that_dies_is_replaced_and_the_next_one_does_its_work() {
+    let Some(stage) = Stage::set() else { return };
+    let mut driver = Driver::start(&stage.a, &[V4]).await;
+    driver.leads_for(LONG).await;
+    driver.says(V4, "holding").await;
+    let guard = driver.process.children();
+    assert_eq!(guard.len(), 1, "{guard:?}");
+    kill_child(guard[0]);
+    driver.process.logs("has ended, and is started again").await;
+    wait::until("another guard", async || {
+        let now = driver.process.children();
+        if now.len() == 1 && now != guard {
+            Ok(())
+        } else {
+            Err(format!("{now:?}"))
+        }
+    })
+    .await;
+    assert!(stage.a.has(ip_of(V4)), "the address stays");
+    driver.process.kill().await;
+    loses(&stage.a, ip_of(V4)).await;
+}
+
+#[tokio::test]
+async fn an_address_is_given_up_while_no_guard_can_be_started() {
+    let Some(stage) = Stage::set() else { return };
+    let files = tempfile::TempDir::new().unwrap();
+    let program = files.path().join("guard");
+    std::fs::copy(binary("vip-driver"), &program).unwrap();
+    let mut driver =
+        Driver::start_with(&stage.a, &[V4], &["--guard", program.to_str().unwrap()]).await;
+    driver.leads_for(LONG).await;
+    driver.says(V4, "holding").await;
+    let hidden = files.path().join("hidden");
+    std::fs::rename(&program, &hidden).unwrap();
+    kill_child(driver.process.children()[0]);
+    driver
+        .says(V4, "the guard of the addresses cannot be started")
+        .await;
+    assert!(!stage.a.has(ip_of(V4)));
+    std::fs::rename(&hidden, &program).unwrap();
+    driver.says(V4, "holding").await;
+    driver.process.logs("runs again").await;
+}
+
+#[tokio::test]
+async fn it_is_kept_without_a_lease_where_that_is_wanted() {
+    let Some(stage) = Stage::set() else { return };
+    let mut driver = Driver::start_with(&stage.a, &[V4], &["--keep"]).await;
+    let watcher = stage.lan.watch(&[&stage.a], ip_of(V4));
+    driver.leads_for(Duration::from_millis(600)).await;
+    driver.says(V4, "holding").await;
+    driver.process.logs("the virtual address is kept").await;
+    // Longer than the kernel and the guard would keep it by themselves.
+    let kept_until = std::time::Instant::now() + Duration::from_secs(5);
+    wait::until("the address to be there for long", async || {
+        let seen = watcher.so_far().last[0];
+        seen.filter(|seen| *seen > kept_until).ok_or("not yet")
+    })
+    .await;
+    assert!(!driver.process.stderr().contains("virtual address dropped"));
+    // An address that has to be given up for another reason does not come back without a lease.
+    driver.hears("fail").await;
+    driver
+        .says(V4, "this node's data path does not serve")
+        .await;
+    driver.hears("serve").await;
+    driver.says(V4, "this node's lease was not renewed").await;
+    driver.leads_for(Duration::from_millis(600)).await;
+    driver.says(V4, "holding").await;
+    driver.hears("follow").await;
+    driver.says(V4, "this node does not lead").await;
+    assert!(!stage.a.has(ip_of(V4)));
+}
+
+#[tokio::test]
 async fn an_address_that_somebody_removes_comes_back() {
     let Some(stage) = Stage::set() else { return };
     let mut driver = Driver::start(&stage.a, &[V4]).await;

@@ -14,7 +14,7 @@ use std::{
 
 use weldr_tests::{
     netns::{Host, Lan, Mac, Sightings, Watcher},
-    process::{Finished, Process, Program, Signal},
+    process::{Finished, Process, Program, Signal, binary, kill_child},
     wait,
 };
 

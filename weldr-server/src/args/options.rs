@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::values::{CheckType, LogFormat, Span, address, network, whole};
 use crate::{
-    model::{Balancing, Failover},
+    model::{Balancing, Failover, OnLostQuorum},
     policy::{AccessLogFormat, DesyncMode, ForwardedHeaders},
 };
 
@@ -302,4 +302,8 @@ options! {
     /// Program to run as `CMD acquire|release ADDR/PREFIX IFACE`, instead of changing the interface
     #[arg(value_name = "CMD", help_heading = VIP)]
     vip_hook: PathBuf,
+
+    /// What the holder does when it loses the quorum: release the addresses, or keep them, at the risk of two holders
+    #[arg(value_name = "WHAT", help_heading = VIP)]
+    vip_on_lost_quorum: OnLostQuorum,
 }

@@ -55,6 +55,7 @@ pub struct Handle {
     stopped: watch::Receiver<Option<Stopped>>,
     lease: watch::Receiver<Option<std::time::Instant>>,
     last_words: watch::Receiver<Option<Arc<str>>>,
+    led_last: watch::Receiver<bool>,
 }
 
 impl Handle {
@@ -72,6 +73,7 @@ impl Handle {
             stopped: core.machine.stopped(),
             lease: core.lease.subscribe(),
             last_words: core.last_words.subscribe(),
+            led_last: core.led_last.subscribe(),
         }
     }
 
@@ -223,6 +225,11 @@ impl Handle {
     /// released before that moment, even if the value changes later.
     pub fn leadership(&self) -> watch::Receiver<Option<std::time::Instant>> {
         self.lease.clone()
+    }
+
+    /// Whether this node is the last leader that it knows of, with or without a majority, and has not handed over.
+    pub fn led_last(&self) -> watch::Receiver<bool> {
+        self.led_last.clone()
     }
 
     /// What [`tell_of_death`](super::tell_of_death) tells the other nodes if this process dies while it leads; `None`

@@ -5,6 +5,8 @@ use std::{thread, time::Duration};
 use tokio::{runtime, sync::oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::priority;
+
 use super::{
     error::OpenError,
     handle::Handle,
@@ -65,6 +67,10 @@ pub(super) fn open_store(
     thread::Builder::new()
         .name("weldr-cluster".to_owned())
         .spawn(move || {
+            // A node that sends its heartbeats late loses its addresses. All threads of the cluster inherit this.
+            if options.network.is_some() {
+                priority::raise();
+            }
             run(options, store, &token, &started);
             // The receiver is gone if the `Log` was dropped.
             let _ = end.send(());

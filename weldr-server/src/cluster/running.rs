@@ -147,6 +147,7 @@ impl RunningNode {
             peers,
             lease: watch::Sender::new(None),
             last_words: watch::Sender::new(None),
+            led_last: watch::Sender::new(false),
             heard: Mutex::default(),
             dead_term: AtomicU64::new(0),
             leader_lost: tokio::sync::Notify::new(),

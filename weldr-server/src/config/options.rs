@@ -40,6 +40,7 @@ impl From<&Config> for Options {
             vip: vip.map(VirtualAddresses::texts),
             vip_interface: vip.map(|vip| vip.interface.clone()),
             vip_hook: vip.and_then(|vip| vip.hook.clone()),
+            vip_on_lost_quorum: vip.map(|vip| vip.on_lost_quorum),
             ..config.given_fields()
         }
     }

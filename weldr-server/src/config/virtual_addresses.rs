@@ -9,7 +9,7 @@ use std::{
 use super::ConfigError;
 use crate::{
     args::Options,
-    model::{Invalid, VirtualAddress},
+    model::{Invalid, OnLostQuorum, VirtualAddress},
 };
 
 /// The maximum number of addresses of a node.
@@ -26,6 +26,8 @@ pub struct VirtualAddresses {
     pub interface: String,
     /// The program that adds and removes them, instead of netlink.
     pub hook: Option<PathBuf>,
+    /// What the holder does when it loses the quorum.
+    pub on_lost_quorum: OnLostQuorum,
     /// The command that runs `vip::guard`, which removes them if this process cannot.
     pub guard: Option<Vec<OsString>>,
 }
@@ -42,12 +44,15 @@ impl VirtualAddresses {
                     addresses,
                     interface,
                     hook: options.vip_hook.clone(),
+                    on_lost_quorum: options.vip_on_lost_quorum.unwrap_or_default(),
                     guard: None,
                 }));
             }
-            (true, None) if options.vip_hook.is_none() => return Ok(None),
+            (true, None) if options.vip_hook.is_none() && options.vip_on_lost_quorum.is_none() => {
+                return Ok(None);
+            }
             (true, _) => {
-                "vip_interface or vip_hook is given, but vip is not: give the address to hold, for example --vip 10.0.0.100/24"
+                "vip_interface, vip_hook or vip_on_lost_quorum is given, but vip is not: give the address to hold, for example --vip 10.0.0.100/24"
             }
             (false, None) => {
                 "vip is given, but vip_interface is not: give the network interface to which the address is added"

@@ -22,6 +22,8 @@ const CLOSING: Duration = Duration::from_millis(300);
 const SHUT: Duration = Duration::from_millis(40);
 /// How long running requests may take after that.
 const LAST: Duration = Duration::from_millis(160);
+/// How long the workers have to reset the connections that are left.
+const RESET: Duration = Duration::from_millis(30);
 /// The pause between two checks for open connections.
 const LOOK: Duration = Duration::from_millis(2);
 
@@ -48,17 +50,23 @@ impl ClientDrain {
         self.hand_over.send_replace(HandOver::Shut);
         time::sleep(SHUT).await;
         self.hand_over.send_replace(HandOver::Closed);
-        let gone = async {
-            while Totals::sum(&self.clients).detail.connections > 0 {
-                time::sleep(LOOK).await;
-            }
-        };
-        if time::timeout(LAST, gone).await.is_err() {
-            let open = Totals::sum(&self.clients).detail.connections;
-            tracing::warn!(
-                open,
-                "open connections are closed, because the virtual addresses move to another node"
-            );
+        if time::timeout(LAST, self.are_gone()).await.is_ok() {
+            return;
+        }
+        let open = Totals::sum(&self.clients).detail.connections;
+        tracing::warn!(
+            open,
+            "open connections are reset, because the virtual addresses move to another node"
+        );
+        // While the address is here, so that the clients hear of it.
+        self.hand_over.send_replace(HandOver::Reset);
+        let _ = time::timeout(RESET, self.are_gone()).await;
+    }
+
+    /// Returns when no client is connected.
+    async fn are_gone(&self) {
+        while Totals::sum(&self.clients).detail.connections > 0 {
+            time::sleep(LOOK).await;
         }
     }
 
@@ -88,7 +96,7 @@ impl StepDownHook for ClientDrain {
     }
 
     fn max_duration(&self) -> Duration {
-        CLOSING + SHUT + LAST + self.release
+        CLOSING + SHUT + LAST + RESET + self.release
     }
 
     fn addresses(&self) -> Vec<VirtualAddress> {
@@ -162,6 +170,7 @@ mod tests {
             "{:?}",
             begun.elapsed()
         );
+        assert_eq!(*stage.told.borrow(), HandOver::Reset, "it was told last");
         stage.drain.resume();
         assert_eq!(*stage.told.borrow(), HandOver::None);
     }

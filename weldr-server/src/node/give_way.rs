@@ -9,7 +9,7 @@ use weldr_proto::raft;
 use crate::{
     clock::dates,
     cluster::{ChangeError, Handle},
-    readiness::{Readiness, Reason, Status},
+    readiness::{Code, Readiness, Reason, Status},
 };
 
 /// Between two attempts to give the leadership away; and for how long a node is not ready before the first.
@@ -64,13 +64,13 @@ async fn give_way<S>(
     let mut stays_because = None;
     loop {
         let unready = readiness.wait_for(|now| !now.is_ready());
-        let Ok((status, data_path)) = unready.await.map(|now| (now.status, now.data_path)) else {
+        let Ok((status, serves)) = unready.await.map(|now| (now.status, serves(&now))) else {
             return;
         };
         if status == Status::Stopping {
             return;
         }
-        if data_path {
+        if serves {
             time::sleep(PAUSE).await;
             let status = readiness.borrow().status;
             if matches!(status, Status::Ready | Status::Stopping) {
@@ -92,13 +92,14 @@ async fn give_way<S>(
         if gave_way {
             tracing::warn!("the leadership is handed over, because this node is not ready");
         }
-        time::sleep(if gave_way && data_path {
-            SPACING
-        } else {
-            PAUSE
-        })
-        .await;
+        time::sleep(if gave_way && serves { SPACING } else { PAUSE }).await;
     }
+}
+
+/// Whether clients may still be served: a node that none reaches does not wait.
+fn serves(readiness: &Readiness) -> bool {
+    let reasons = &readiness.reasons;
+    readiness.data_path && !reasons.iter().any(|reason| reason.code == Code::NoLink)
 }
 
 fn report(readiness: &Readiness) -> raft::v1::Readiness {

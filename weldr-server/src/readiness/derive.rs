@@ -23,6 +23,8 @@ pub struct Observations {
     pub disk_stalled: bool,
     /// No connection could be accepted for a while, because no file descriptor is left.
     pub descriptors_exhausted: bool,
+    /// The interface of the virtual addresses, if it has no link.
+    pub no_link: Option<String>,
     /// Why the node applies nothing any more.
     pub outdated: Option<String>,
     /// It was removed from the cluster.
@@ -141,6 +143,10 @@ fn findings(observed: &Observations) -> Vec<Finding> {
     if let Some(description) = &observed.other_cluster {
         findings.push(Finding::new(Code::OtherCluster, description));
     }
+    if let Some(interface) = &observed.no_link {
+        let description = format!("the interface {interface} of the virtual addresses has no link");
+        findings.push(Finding::new(Code::NoLink, description));
+    }
     if let Some(why) = &observed.outdated {
         let description = format!("this weldr is older than its log: {why}");
         findings.push(Finding::new(Code::Outdated, description));
@@ -183,7 +189,8 @@ fn status(findings: &[Finding]) -> Status {
             | Code::DiskStalled
             | Code::DescriptorsExhausted
             | Code::Removed
-            | Code::OtherCluster,
+            | Code::OtherCluster
+            | Code::NoLink,
         ) => Status::Unready,
     }
 }
@@ -223,7 +230,7 @@ mod tests {
 
     #[test]
     fn each_observation_is_a_reason_of_its_own() {
-        let cases: [(Change, Code, Status, &str); 9] = [
+        let cases: [(Change, Code, Status, &str); 10] = [
             (
                 |o| o.no_worker = true,
                 Code::NoWorker,
@@ -265,6 +272,12 @@ mod tests {
                 Code::DescriptorsExhausted,
                 Status::Unready,
                 "descriptor",
+            ),
+            (
+                |o| o.no_link = Some("eth7".to_owned()),
+                Code::NoLink,
+                Status::Unready,
+                "the interface eth7",
             ),
             (
                 |o| o.outdated = Some("record 7".to_owned()),

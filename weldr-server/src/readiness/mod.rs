@@ -78,6 +78,8 @@ pub enum Code {
     DiskStalled,
     /// There is no file descriptor left for new connections.
     DescriptorsExhausted,
+    /// The interface of the virtual addresses has no link.
+    NoLink,
     /// It met a record of a newer weldr, and applies nothing more.
     Outdated,
     /// It was removed from the cluster.
@@ -138,6 +140,7 @@ impl Code {
             Self::DiskFailed => "disk_failed",
             Self::DiskStalled => "disk_stalled",
             Self::DescriptorsExhausted => "descriptors_exhausted",
+            Self::NoLink => "no_link",
             Self::Outdated => "outdated",
             Self::Removed => "removed",
             Self::OtherCluster => "other_cluster",

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     error::Error,
     fmt::Write as _,
-    io,
+    future, io,
     sync::Arc,
     thread,
     time::{Duration, Instant, SystemTime},
@@ -48,6 +48,8 @@ pub struct Sources {
     pub cluster: Handle,
     /// What the workers say of their descriptors.
     pub clients: Arc<Sharded<ClientShard>>,
+    /// The interface of the virtual addresses, and whether it has a link; `None` without virtual addresses.
+    pub link: Option<(String, watch::Receiver<bool>)>,
     /// Returns when no worker is left.
     pub workers_ended: BoxFuture<'static, ()>,
 }
@@ -155,6 +157,7 @@ impl Collector {
                 () = tasks.ended() => false,
                 Ok(()) = snapshots.changed(), if !self.first_checks.are_done() => false,
                 Ok(()) = outdated.changed() => false,
+                () = link_changed(&mut self.sources.link) => false,
             };
             self.look(told, is_round);
         }
@@ -215,6 +218,7 @@ impl Collector {
             disk_failure,
             disk_stalled: self.rounds.disk_stalled(),
             descriptors_exhausted: self.rounds.descriptors_exhausted(),
+            no_link: no_link(sources.link.as_ref()),
             outdated,
             removed: membership == NodeMembership::Removed,
             other_cluster: other_cluster.map(|other| other.description),
@@ -239,6 +243,23 @@ impl Collector {
             reasons: verdict.findings.into_iter().map(&mut dated).collect(),
         }
     }
+}
+
+/// Returns when the link may have changed.
+async fn link_changed(link: &mut Option<(String, watch::Receiver<bool>)>) {
+    let changed = match link {
+        Some((_, linked)) => linked.changed().await.is_ok(),
+        None => false,
+    };
+    if !changed {
+        future::pending().await
+    }
+}
+
+/// The interface, if it has no link.
+fn no_link(link: Option<&(String, watch::Receiver<bool>)>) -> Option<String> {
+    let (interface, linked) = link?;
+    (!*linked.borrow()).then(|| interface.clone())
 }
 
 /// Logs each reason that is new.

@@ -43,7 +43,7 @@ use super::{
     ownership::{Eligibility, MARGIN},
     status::{AddressStatus, Standing},
 };
-use crate::{config::VirtualAddresses, liveness::Tick};
+use crate::{config::VirtualAddresses, liveness::Tick, priority};
 
 /// How long the guard may take to exit when it is no longer needed.
 const LAST_WORD: Duration = Duration::from_secs(1);
@@ -297,6 +297,7 @@ fn clock() -> u64 {
 /// Runs the guard for the process at the other end of standard input, until that process ends. When the process is dead
 /// and its addresses are removed, its last words are told by `tell`. Must be called inside a tokio runtime.
 pub async fn guard(tell: impl AsyncFnOnce(String)) -> Result<(), VipStartError> {
+    priority::raise();
     // A service manager signals all processes of a service. The guard ignores those signals, because it must end last.
     let signals = [
         SignalKind::terminate(),

@@ -48,6 +48,7 @@ impl<B: AddressBackend> Holder<B> {
                 statuses,
                 at,
                 failing: None,
+                keeps: false,
             },
         }
     }
@@ -59,6 +60,7 @@ impl<B: AddressBackend> Holder<B> {
             // The clock is read first, because the process may have been stopped for a long time.
             let now = now();
             let eligibility = self.sources.eligibility();
+            self.report.keeps(self.sources.keeps());
             match self.ownership.next(now, eligibility) {
                 Next::Do(action) => self.act(action, now, eligibility).await,
                 Next::Wait(wake) => {
@@ -148,6 +150,8 @@ struct Report {
     at: usize,
     /// The kind of action that failed last and has not succeeded since.
     failing: Option<Discriminant<Action>>,
+    /// Whether the address is kept without a lease.
+    keeps: bool,
 }
 
 impl Report {
@@ -161,6 +165,19 @@ impl Report {
             // The address will be added next.
             Ok(_) => return,
         });
+    }
+
+    /// Logs when the address begins to be kept without a quorum, and when that ends.
+    fn keeps(&mut self, keeps: bool) {
+        if mem::replace(&mut self.keeps, keeps) == keeps {
+            return;
+        }
+        let (address, interface) = self.subject();
+        if keeps {
+            tracing::warn!(%address, %interface, "the quorum is lost, and the virtual address is kept: another node may have it too");
+        } else {
+            tracing::info!(%address, %interface, "the virtual address is no longer kept without a quorum");
+        }
     }
 
     /// Published before the address is added, so that nobody finds it reported absent when it is there.
@@ -243,7 +260,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        model::Timestamp,
+        model::{OnLostQuorum, Timestamp},
         vip::inputs::{Inputs, Observed},
     };
 
@@ -318,6 +335,7 @@ mod tests {
             let inputs = Inputs {
                 lease: lease.subscribe(),
                 serving: serving.subscribe(),
+                led_last: watch::Sender::new(false).subscribe(),
                 last_words: watch::Sender::new(None).subscribe(),
             };
             let stop = CancellationToken::new();
@@ -333,7 +351,7 @@ mod tests {
                 linked: holds.clone(),
                 guarded: holds,
             };
-            let sources = Sources::new(inputs, observed, stop.clone());
+            let sources = Sources::new(inputs, observed, OnLostQuorum::Release, stop.clone());
             let holder = Holder::new(notes.clone(), sources, statuses, 0);
             Self {
                 began: now(),

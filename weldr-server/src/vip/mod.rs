@@ -61,7 +61,9 @@ pub use guard::guard;
 pub use inputs::Inputs;
 pub use status::{Absence, AddressStatus, Standing};
 
-use crate::{clock::dates, config::VirtualAddresses, liveness::Tasks, model::VirtualAddress};
+use crate::{
+    clock::dates, config::VirtualAddresses, liveness::Tasks, model::VirtualAddress, priority,
+};
 use backend::AddressBackend;
 use guard::{Guard, News};
 use holder::Holder;
@@ -125,6 +127,7 @@ impl Vip {
         let spawned = thread::Builder::new()
             .name("weldr-vip".into())
             .spawn(move || {
+                priority::raise();
                 match Builder::new_current_thread().enable_all().build() {
                     Ok(runtime) => runtime.block_on(work.run(tell_started)),
                     Err(error) => drop(tell_started.send(Err(VipStartError::Kernel(error)))),
@@ -228,7 +231,11 @@ impl Work {
             linked: self.linked.subscribe(),
             guarded: guarded.subscribe(),
         };
-        let sources = || Sources::new(self.inputs.clone(), observed.clone(), self.stop.clone());
+        let on_lost_quorum = self.addresses.on_lost_quorum;
+        let sources = || {
+            let (inputs, observed) = (self.inputs.clone(), observed.clone());
+            Sources::new(inputs, observed, on_lost_quorum, self.stop.clone())
+        };
         let supervise = guard.map(|guard| {
             let tick = self.tasks.register("guard of the virtual addresses");
             let news = News {

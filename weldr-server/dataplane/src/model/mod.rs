@@ -29,7 +29,7 @@ pub use recent_changes::RecentChanges;
 pub use server::{AdminState, Removal, Server, ServerPatch, ServerSpec, Weight};
 pub use server_address::{parse_server_address, server_address};
 pub use target::Target;
-pub use virtual_address::VirtualAddress;
+pub use virtual_address::{OnLostQuorum, VirtualAddress};
 
 /// Reads an option of an option: a field that is present is `Some`, even when it holds nothing. Without
 /// this, `Some(None)` is read back as `None`, and an override would be lost at the next start.

@@ -2,7 +2,22 @@
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
 use super::Invalid;
+
+/// What the holder of the virtual addresses does when it loses the quorum.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnLostQuorum {
+    /// It gives them up: never two nodes have an address.
+    #[default]
+    Release,
+    /// It keeps them while their interface has a link and its data path serves. Two nodes have them if the other nodes live
+    /// and elect a leader.
+    Keep,
+}
 
 /// An address that the node which leads holds, with the length of its network's prefix: `10.0.0.100/24`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -3,6 +3,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    net::IpAddr,
     rc::Rc,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -37,7 +38,7 @@ use super::{
     retry,
     select::{Selector, Tried},
     server_limit::ServerLimit,
-    transport::{Pipes, most_pipes},
+    transport::{Pipes, Transport, most_pipes},
     upstream::Upstream,
 };
 
@@ -62,6 +63,8 @@ pub struct WorkerParts {
     pub how_to_add: String,
     /// How far clients are sent away from an address that leaves this machine.
     pub hand_over: watch::Receiver<HandOver>,
+    /// The addresses that may leave this machine.
+    pub virtual_addresses: Arc<[IpAddr]>,
     /// Cancelled when the workers stop accepting connections and finish what runs.
     pub stop: CancellationToken,
     /// How long finishing may take.
@@ -111,6 +114,7 @@ pub(super) struct WorkerContext {
     pub(super) accept_log: AcceptLog,
     pub(super) hand_over: watch::Receiver<HandOver>,
     pub(super) stop: CancellationToken,
+    virtual_addresses: Arc<[IpAddr]>,
     drain: Cell<Drain>,
     clock: Clock,
     rng: RefCell<fastrand::Rng>,
@@ -151,6 +155,7 @@ impl WorkerContext {
             accept_log: AcceptLog::default(),
             hand_over: parts.hand_over.clone(),
             stop: parts.stop.clone(),
+            virtual_addresses: Arc::clone(&parts.virtual_addresses),
             drain: Cell::new(Drain::Serving),
             clock: Clock::default(),
             rng: RefCell::new(fastrand::Rng::new()),
@@ -297,6 +302,21 @@ impl WorkerContext {
 
     /// Whether connections without a request must close.
     pub(super) fn closes_idle(&self) -> bool {
-        self.drain.get() == Drain::Closing
+        matches!(self.drain.get(), Drain::Closing | Drain::Resetting)
+    }
+
+    /// Whether connections to the virtual addresses must be reset.
+    pub(super) fn resets(&self) -> bool {
+        self.drain.get() == Drain::Resetting
+    }
+
+    /// Whether the connection is to an address that may leave this machine.
+    pub(super) fn is_to_virtual_address(&self, transport: &Transport) -> bool {
+        // Asking the kernel for the address costs nothing where there are no such addresses.
+        !self.virtual_addresses.is_empty()
+            && transport.local_address().is_some_and(|local| {
+                let local = local.ip().to_canonical();
+                self.virtual_addresses.contains(&local)
+            })
     }
 }

@@ -14,6 +14,8 @@ pub enum HandOver {
     /// In addition, connections without a request are closed. A connection that was let in just before has sent its
     /// request by then.
     Closed,
+    /// In addition, connections to the virtual addresses are reset. Their clients would wait for packets that cannot come.
+    Reset,
 }
 
 /// How far a worker has sent its clients away.
@@ -25,6 +27,8 @@ pub(super) enum Drain {
     LameDuck,
     /// In addition, connections without a request are closed.
     Closing,
+    /// In addition, connections to the virtual addresses are reset.
+    Resetting,
 }
 
 impl From<HandOver> for Drain {
@@ -33,6 +37,7 @@ impl From<HandOver> for Drain {
             HandOver::None => Self::Serving,
             HandOver::Closing | HandOver::Shut => Self::LameDuck,
             HandOver::Closed => Self::Closing,
+            HandOver::Reset => Self::Resetting,
         }
     }
 }

@@ -67,6 +67,7 @@ pub(in crate::cluster) async fn watch(core: Arc<Core>, tick: Tick) {
                 return None;
             }
             core.publish_last_words(&metrics);
+            core.publish_led_last(&metrics);
             lease(&core, &metrics, Instant::now())
         });
         core.publish_lease(until);
@@ -89,6 +90,7 @@ pub(in crate::cluster) async fn watch(core: Arc<Core>, tick: Tick) {
     }
     core.lease.send_replace(None);
     core.last_words.send_replace(None);
+    core.led_last.send_replace(false);
 }
 
 impl Core {
@@ -99,6 +101,19 @@ impl Core {
         self.last_words.send_if_modified(|told| {
             let is_new = *told != words;
             *told = words;
+            is_new
+        });
+    }
+
+    fn publish_led_last(&self, metrics: &Metrics) {
+        let led = metrics.state == ServerState::Leader
+            && !self.has_handed_over(metrics.current_term)
+            && !self.has_stopped();
+        self.led_last.send_if_modified(|told| {
+            // Read while the sender is locked: a hand-over that begins now withdraws what is published here.
+            let led = led && !self.lease_withheld.load(Ordering::SeqCst);
+            let is_new = *told != led;
+            *told = led;
             is_new
         });
     }

@@ -46,6 +46,8 @@ pub(in crate::cluster) struct Core {
     pub(in crate::cluster) peers: Peers,
     /// Until when this node is certainly the leader.
     pub(in crate::cluster) lease: watch::Sender<Option<std::time::Instant>>,
+    /// Whether this node is the last leader that it knows of, and has not handed over.
+    pub(in crate::cluster) led_last: watch::Sender<bool>,
     /// What the guard of this node tells the others if this process dies; `None` if this node does not lead.
     pub(in crate::cluster) last_words: watch::Sender<Option<Arc<str>>>,
     /// When this node last heard from a leader.
@@ -263,6 +265,7 @@ impl Core {
     pub(in crate::cluster) fn withhold_lease(&self, lease_withheld: bool) {
         self.lease_withheld.store(lease_withheld, Ordering::SeqCst);
         if lease_withheld {
+            self.led_last.send_replace(false);
             self.lease.send_replace(None);
         }
     }

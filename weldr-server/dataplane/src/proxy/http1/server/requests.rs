@@ -1,6 +1,6 @@
 //! The requests of a client connection, one after another.
 
-use std::rc::Rc;
+use std::{future::poll_fn, pin::pin, rc::Rc, task::Poll};
 
 use crate::{
     buffer::Buffer,
@@ -33,7 +33,8 @@ pub(super) async fn serve(idle: IdleClient, buffer: Buffer) -> Option<IdleClient
         half_closed: false,
         deadline,
     };
-    let after = serve_until_idle(context, &mut client).await;
+    let may_leave = context.is_to_virtual_address(&client.transport);
+    let after = serve_until_reset(context, &mut client, may_leave).await;
     if let Some(after) = after {
         close(context, &mut client, after).await;
     }
@@ -54,6 +55,23 @@ pub(super) async fn serve(idle: IdleClient, buffer: Buffer) -> Option<IdleClient
         slot,
         entry: None,
     })
+}
+
+/// Serves requests until the address of the connection leaves this machine, if it may.
+async fn serve_until_reset(
+    context: &Rc<WorkerContext>,
+    client: &mut Client,
+    may_leave: bool,
+) -> Option<After> {
+    let mut serving = pin!(serve_until_idle(context, client));
+    poll_fn(|cx| {
+        // Whoever changes it wakes all tasks.
+        if may_leave && context.resets() {
+            return Poll::Ready(Some(After::Reset));
+        }
+        serving.as_mut().poll(cx)
+    })
+    .await
 }
 
 /// Serves requests for as long as they come. Returns `None` when none arrived for a while.
