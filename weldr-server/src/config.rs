@@ -57,6 +57,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// How soon another node leads when the leader is lost.
     pub failover: Failover,
+    /// The program that is run with `leader` or `follower` when the role of this node changes.
+    pub on_role_change: Option<PathBuf>,
     /// The time that running requests get to finish when the node stops.
     pub shutdown_timeout: Duration,
     /// The settings with which the default pool is created.
@@ -129,6 +131,7 @@ impl Default for Config {
             demo: false,
             log_format: LogFormat::Text,
             failover: Failover::default(),
+            on_role_change: None,
             shutdown_timeout: Duration::from_secs(30),
             pool: PoolSettings::default(),
             timeouts: Timeouts::default(),

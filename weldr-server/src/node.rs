@@ -2,6 +2,7 @@
 
 mod client_drain;
 mod give_way;
+mod role_hook;
 
 use std::{
     io,
@@ -151,6 +152,10 @@ impl Node {
         let link = interface.zip(vip.as_ref().map(Vip::linked));
         let monitor = start_monitor(&shared, &workers, link, serving.clone()).await?;
         handle.report_servers_with(reporter(snapshots.clone()));
+        if let Some(program) = config.on_role_change.clone() {
+            let stop = stop_control.clone();
+            tokio::spawn(role_hook::follow(program, handle.leadership(), stop));
+        }
         let parts = shared.management(rates);
         let options = management::ServeOptions {
             rest: config.rest,

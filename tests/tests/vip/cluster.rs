@@ -4,7 +4,11 @@
 use std::{
     io::{BufRead, BufReader, Read as _, Write as _},
     path::Path,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -502,6 +506,43 @@ async fn the_last_holder_keeps_the_address_without_a_quorum_where_that_is_wanted
 }
 
 #[tokio::test]
+async fn a_program_is_told_of_each_change_of_the_role() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let directory = TempDir::new().unwrap();
+    let (program, calls) = (
+        directory.path().join("program"),
+        directory.path().join("calls"),
+    );
+    let text = format!("#!/bin/sh\necho \"$1\" >> {}\n", calls.display());
+    std::fs::write(&program, text).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let options = ["--on-role-change", program.to_str().unwrap()];
+    let Some(cluster) = Cluster::start_with(&options).await else {
+        return;
+    };
+    let told = async |expected: &[&str]| {
+        wait::until(format!("the roles {expected:?}"), async || {
+            let mut told: Vec<_> = std::fs::read_to_string(&calls)
+                .unwrap_or_default()
+                .lines()
+                .map(str::to_owned)
+                .collect();
+            // The old leader and the new one do not wait for each other.
+            told[1.min(told.len())..].sort();
+            if told == expected { Ok(()) } else { Err(told) }
+        })
+        .await;
+    };
+    told(&["leader"]).await;
+    let old = cluster.holder().await;
+    let new = NAMES[(old + 1) % NAMES.len()];
+    let moved = cluster.ctl(old, &["transfer", new]).await;
+    assert_eq!(moved.code(), Some(0), "{moved:?}");
+    told(&["leader", "follower", "leader"]).await;
+}
+
+#[tokio::test]
 async fn requests_that_last_longer_than_a_move_end_with_it() {
     let Some(cluster) = Cluster::start().await else {
         return;
@@ -611,6 +652,10 @@ enum Move {
     Terminate,
     /// SIGKILL of the leader, which is started again.
     Kill,
+    /// SIGSTOP of the leader, which goes on later.
+    Stop,
+    /// The network of the leader is lost, and comes back.
+    Isolate,
 }
 
 /// What clients noticed of moves.
@@ -628,7 +673,7 @@ impl Noticed {
         let runs = self.silences.len();
         let [median, worst] = [runs / 2, runs - 1].map(|nth| self.silences[nth].as_millis());
         let lost = match how {
-            Move::Kill => "not counted".to_owned(),
+            Move::Kill | Move::Stop | Move::Isolate => "not counted".to_owned(),
             Move::Transfer | Move::Terminate => self.lost.len().to_string(),
         };
         format!("| {how:?} | {runs} | {lost} | {median} | {worst} |")
@@ -639,7 +684,7 @@ impl Noticed {
         let old = cluster.holder().await;
         let users = match how {
             // It takes requests with it.
-            Move::Kill => Vec::new(),
+            Move::Kill | Move::Stop | Move::Isolate => Vec::new(),
             Move::Transfer | Move::Terminate => cluster.users().await,
         };
         let asked = cluster.client.record(|asked, is_over| {
@@ -667,6 +712,8 @@ impl Noticed {
             Move::Kill => {
                 cluster.nodes[old].take().unwrap().kill().await;
             }
+            Move::Stop => cluster.process(old).signal(Signal::STOP),
+            Move::Isolate => cluster.lan.isolate(&cluster.machines[old], true),
         }
         cluster.moves_from(old).await;
         let before = asked.so_far().completed.len();
@@ -679,8 +726,11 @@ impl Noticed {
             }
         })
         .await;
-        if cluster.nodes[old].is_none() {
-            cluster.run(old).await;
+        match how {
+            Move::Stop => cluster.process(old).signal(Signal::CONT),
+            Move::Isolate => cluster.lan.isolate(&cluster.machines[old], false),
+            _ if cluster.nodes[old].is_none() => cluster.run(old).await,
+            _ => {}
         }
         cluster.is_whole().await;
         more_use(&users).await;
@@ -688,6 +738,44 @@ impl Noticed {
         let lost = users.into_iter().flat_map(|user| user.finish().lost);
         self.lost.extend(lost);
     }
+}
+
+/// Not a test: prints how many elections there are while all cores are busy for `WELDR_BUSY_SECONDS`, by default 10
+/// minutes.
+#[tokio::test]
+#[ignore = "figures, which take some minutes"]
+async fn elections_on_busy_machines() {
+    let Some(cluster) = Cluster::start().await else {
+        return;
+    };
+    let seconds = std::env::var("WELDR_BUSY_SECONDS").ok();
+    let seconds = seconds.map_or(600, |seconds| seconds.parse().unwrap());
+    let (over, cores) = (AtomicBool::new(false), thread::available_parallelism());
+    let roles = || -> usize {
+        let logs = cluster.nodes.iter().flatten().map(Process::stderr);
+        logs.map(|log| log.matches(" leads ").count()).sum()
+    };
+    let before = roles();
+    let asked = cluster.client.record(ask_again_and_again);
+    thread::scope(|scope| {
+        for _ in 0..cores.unwrap().get() * 2 {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        thread::sleep(Duration::from_secs(seconds));
+        over.store(true, Ordering::Relaxed);
+    });
+    let asked = asked.finish();
+    println!(
+        "{seconds} s: {} changes of the leader, {} answers, {} failures, longest time without an answer {:?}",
+        roles() - before,
+        asked.answered.len(),
+        asked.failed.len(),
+        asked.longest_silence()
+    );
 }
 
 /// Not a test: prints a table of what a client notices of a leader that hands over, stops or is killed.
@@ -699,7 +787,14 @@ async fn figures() {
     };
     println!("| what | runs | requests lost | median ms without a response | worst |");
     println!("|---|---|---|---|---|");
-    for how in [Move::Transfer, Move::Terminate, Move::Kill] {
+    let all = [
+        Move::Kill,
+        Move::Isolate,
+        Move::Stop,
+        Move::Transfer,
+        Move::Terminate,
+    ];
+    for how in all {
         let mut noticed = Noticed::default();
         for _ in 0..RUNS {
             noticed.one(&mut cluster, how).await;

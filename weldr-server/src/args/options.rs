@@ -146,6 +146,10 @@ options! {
     #[arg(value_name = "PROFILE", help_heading = CLUSTER)]
     failover: Failover,
 
+    /// Program to run as `CMD leader` or `CMD follower` when the role of this node changes
+    #[arg(value_name = "CMD", help_heading = CLUSTER)]
+    on_role_change: PathBuf,
+
     /// Algorithm that chooses the server of a request
     #[arg(value_name = "ALGORITHM", help_heading = POOL)]
     balancing: Balancing,

@@ -68,6 +68,7 @@ fields! {
     shutdown_timeout => shutdown_timeout in Duration::ZERO..=DAY;
     node_name => node_name;
     failover => failover;
+    on_role_change => on_role_change;
     balancing => pool.balancing;
     fail_open => pool.fail_open;
     drain_deadline => pool.drain_deadline;

@@ -84,6 +84,10 @@ enum GuardMessage {
 pub(super) struct Guard {
     child: Child,
     pipe: ChildStdin,
+    started_at: time::Instant,
+    /// What it was told last.
+    told: GuardMessage,
+    told_words: GuardMessage,
 }
 
 impl Guard {
@@ -117,7 +121,13 @@ impl Guard {
         say(&mut pipe, &config)
             .await
             .map_err(VipStartError::Guard)?;
-        Ok(Self { child, pipe })
+        Ok(Self {
+            child,
+            pipe,
+            started_at: time::Instant::now(),
+            told: GuardMessage::Clear,
+            told_words: GuardMessage::LastWords(None),
+        })
     }
 
     /// Sends messages to the guard until the node stops and its addresses are removed.
@@ -125,19 +135,9 @@ impl Guard {
     /// # Errors
     /// Why the guard has ended before.
     async fn inform(&mut self, news: &mut News, tick: &Tick) -> Result<(), String> {
-        let (mut told, mut words) = (GuardMessage::Clear, GuardMessage::LastWords(None));
         loop {
             tick.tick();
-            let newest = GuardMessage::LastWords(news.last_words());
-            if newest != words {
-                self.say(&newest).await?;
-                words = newest;
-            }
-            let message = news.message().filter(|message| *message != told);
-            if let Some(message) = message {
-                self.say(&message).await?;
-                told = message;
-            }
+            self.tell(news).await?;
             tokio::select! {
                 is_open = news.changed() => if !is_open {
                     return Ok(());
@@ -148,6 +148,22 @@ impl Guard {
                 () = Tick::due() => {}
             }
         }
+    }
+
+    /// Tells the guard what it does not know.
+    async fn tell(&mut self, news: &mut News) -> Result<(), String> {
+        let words = GuardMessage::LastWords(news.last_words());
+        if words != self.told_words {
+            self.say(&words).await?;
+            self.told_words = words;
+        }
+        if let Some(message) = news.message()
+            && message != self.told
+        {
+            self.say(&message).await?;
+            self.told = message;
+        }
+        Ok(())
     }
 
     async fn say(&mut self, message: &GuardMessage) -> Result<(), String> {
@@ -230,31 +246,48 @@ pub(super) async fn supervise(
         );
         // A guard that was only disconnected must not act.
         let _ = guard.child.start_kill();
-        loop {
-            tick.tick();
-            match Guard::start(&addresses).await {
-                Ok(started) => {
-                    guard = started;
-                    if !guarded.send_replace(true) {
-                        tracing::info!("the guard of the virtual addresses runs again");
-                    }
-                    break;
-                }
-                Err(error) => {
-                    let cause = error.source().map(ToString::to_string);
-                    if guarded.send_replace(false) {
-                        tracing::error!(
-                            %error, cause, "the virtual addresses are given up until their guard runs again"
-                        );
-                    }
-                }
+        if guard.started_at.elapsed() < RESTART {
+            time::sleep(RESTART).await;
+        }
+        match restarted(&addresses, &mut news, &guarded, &tick).await {
+            Some(next) => guard = next,
+            None => return,
+        }
+    }
+}
+
+/// A new guard that knows everything; `None` if the node stops before there is one.
+async fn restarted(
+    addresses: &VirtualAddresses,
+    news: &mut News,
+    guarded: &watch::Sender<bool>,
+    tick: &Tick,
+) -> Option<Guard> {
+    loop {
+        tick.tick();
+        match Guard::start(addresses).await {
+            Ok(mut guard) => {
+                guarded.send_replace(true);
+                // Whether it takes that, `inform` sees.
+                let _ = guard.tell(news).await;
+                tracing::info!("the guard of the virtual addresses runs again");
+                return Some(guard);
             }
-            tokio::select! {
-                () = time::sleep(RESTART) => {}
-                () = news.closed() => return,
+            Err(error) => {
+                let cause = error.source().map(ToString::to_string);
+                if guarded.send_replace(false) {
+                    tracing::error!(
+                        %error,
+                        cause,
+                        "the virtual addresses are given up until their guard runs again"
+                    );
+                }
             }
         }
-        time::sleep(RESTART).await;
+        tokio::select! {
+            () = time::sleep(RESTART) => {}
+            () = news.closed() => return None,
+        }
     }
 }
 

@@ -64,38 +64,46 @@ impl<'h> Hook<'h> {
     }
 
     async fn run(&self, what: &str) -> Result<(), BackendError> {
-        let (program, address) = (self.program.display(), self.address);
-        let mut command = Command::new(self.program);
-        command
-            .args([what, &address.to_string(), self.interface])
-            .stdin(Stdio::null())
-            // Standard error of this process may be closed, or a pipe that nobody reads.
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .kill_on_drop(true);
-        let mut child = command.spawn().map_err(BackendError::HookStart)?;
-        let _group = Group(child.id());
-        let mut output = JoinSet::new();
-        if let Some(stdout) = child.stdout.take() {
-            output.spawn(log_output(self.program.to_owned(), stdout));
-        }
-        if let Some(stderr) = child.stderr.take() {
-            output.spawn(log_output(self.program.to_owned(), stderr));
-        }
-        let Ok(ended) = time::timeout(LIMIT, child.wait()).await else {
-            return Err(BackendError::Timeout(LIMIT));
-        };
-        let logged = async { while output.join_next().await.is_some() {} };
-        // What comes later is lost.
-        let _ = time::timeout(LAST_OUTPUT, logged).await;
-        let status = ended.map_err(BackendError::HookStart)?;
-        tracing::info!(%program, what, %address, %status, "hook ended");
-        if status.success() {
-            Ok(())
-        } else {
-            Err(BackendError::HookFailed(status))
-        }
+        let address = self.address.to_string();
+        run_program(self.program, &[what, &address, self.interface]).await
+    }
+}
+
+/// Runs a program of the operator's, for at most 10 s, and logs what it writes.
+///
+/// # Errors
+/// When it cannot be run, takes too long, or does not end with 0.
+pub async fn run_program(program: &Path, args: &[&str]) -> Result<(), BackendError> {
+    let mut command = Command::new(program);
+    command
+        .args(args)
+        .stdin(Stdio::null())
+        // Standard error of this process may be closed, or a pipe that nobody reads.
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .kill_on_drop(true);
+    let mut child = command.spawn().map_err(BackendError::HookStart)?;
+    let _group = Group(child.id());
+    let mut output = JoinSet::new();
+    if let Some(stdout) = child.stdout.take() {
+        output.spawn(log_output(program.to_owned(), stdout));
+    }
+    if let Some(stderr) = child.stderr.take() {
+        output.spawn(log_output(program.to_owned(), stderr));
+    }
+    let Ok(ended) = time::timeout(LIMIT, child.wait()).await else {
+        return Err(BackendError::Timeout(LIMIT));
+    };
+    let logged = async { while output.join_next().await.is_some() {} };
+    // What comes later is lost.
+    let _ = time::timeout(LAST_OUTPUT, logged).await;
+    let status = ended.map_err(BackendError::HookStart)?;
+    tracing::info!(program = %program.display(), args = args.join(" "), %status, "hook ended");
+    if status.success() {
+        Ok(())
+    } else {
+        Err(BackendError::HookFailed(status))
     }
 }
 

@@ -58,6 +58,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use error::{BackendError, VipStartError};
 pub use guard::guard;
+pub use hook::run_program;
 pub use inputs::Inputs;
 pub use status::{Absence, AddressStatus, Standing};
 
