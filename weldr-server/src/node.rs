@@ -148,14 +148,10 @@ impl Node {
         log_listeners(&proxy_addresses, config.workers);
         warn_of_descriptors(&config, &shared.budget);
         serving.send_replace(true);
-        let interface = config.vip.as_ref().map(|vip| vip.interface.clone());
-        let link = interface.zip(vip.as_ref().map(Vip::linked));
+        let link = link(&config, vip.as_ref());
         let monitor = start_monitor(&shared, &workers, link, serving.clone()).await?;
         handle.report_servers_with(reporter(snapshots.clone()));
-        if let Some(program) = config.on_role_change.clone() {
-            let stop = stop_control.clone();
-            tokio::spawn(role_hook::follow(program, handle.leadership(), stop));
-        }
+        tell_roles(&config, &handle, &stop_control);
         let parts = shared.management(rates);
         let options = management::ServeOptions {
             rest: config.rest,
@@ -332,6 +328,20 @@ fn proxy_parts(
 fn virtual_addresses(config: &Config) -> Arc<[IpAddr]> {
     let addresses = config.vip.iter().flat_map(|vip| &vip.addresses);
     addresses.map(|address| address.ip()).collect()
+}
+
+/// The interface of the virtual addresses, and whether it has a link.
+fn link(config: &Config, vip: Option<&Vip>) -> Option<(String, watch::Receiver<bool>)> {
+    let interface = config.vip.as_ref()?.interface.clone();
+    Some((interface, vip?.linked()))
+}
+
+/// Runs the program for changes of the role, if there is one, until the node stops.
+fn tell_roles(config: &Config, cluster: &Handle, stop: &CancellationToken) {
+    if let Some(program) = config.on_role_change.clone() {
+        let follow = role_hook::follow(program, cluster.leadership(), stop.clone());
+        tokio::spawn(follow);
+    }
 }
 
 /// Derives the readiness of the node from now on, and acts on it.

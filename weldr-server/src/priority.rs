@@ -6,7 +6,7 @@ use rustix::process::setpriority_process;
 const NICE: i32 = -15;
 
 /// Raises the priority of this thread, and of the threads and processes that it starts from now on. Takes the capability
-/// CAP_SYS_NICE; without it, nothing changes.
+/// `CAP_SYS_NICE`; without it, nothing changes.
 pub fn raise() {
     // On Linux, no process means this thread.
     if let Err(error) = setpriority_process(None, NICE) {

@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     fn each_observation_is_a_reason_of_its_own() {
-        let cases: [(Change, Code, Status, &str); 10] = [
+        let cases: [(Change, Code, Status, &str); 9] = [
             (
                 |o| o.no_worker = true,
                 Code::NoWorker,
@@ -274,12 +274,6 @@ mod tests {
                 "descriptor",
             ),
             (
-                |o| o.no_link = Some("eth7".to_owned()),
-                Code::NoLink,
-                Status::Unready,
-                "the interface eth7",
-            ),
-            (
                 |o| o.outdated = Some("record 7".to_owned()),
                 Code::Outdated,
                 Status::Outdated,
@@ -317,6 +311,19 @@ mod tests {
                 "does not vote",
             ),
         ]);
+    }
+
+    #[test]
+    fn an_interface_without_a_link_is_named() {
+        let verdict = derive(&Observations {
+            no_link: Some("eth7".to_owned()),
+            ..Observations::default()
+        });
+        assert_eq!(verdict.status, Status::Unready);
+        assert_eq!(codes(&verdict), [Code::NoLink]);
+        let description = &verdict.findings[0].description;
+        assert!(description.contains("the interface eth7"), "{description}");
+        assert!(verdict.data_path);
     }
 
     #[test]

@@ -252,7 +252,7 @@ async fn link_changed(link: &mut Option<(String, watch::Receiver<bool>)>) {
         None => false,
     };
     if !changed {
-        future::pending().await
+        future::pending::<()>().await;
     }
 }
 
