@@ -30,9 +30,12 @@ use tracing::{debug, info};
 
 use crate::{
     cluster::{
-        log::convert,
+        log::{convert, types::Vote},
         network::death_notice::{DeathNotice, tell_all},
-        raft::core::{Core, Metrics},
+        raft::{
+            core::{Core, Metrics},
+            settings::Timing,
+        },
     },
     liveness::{TICK, Tick},
 };
@@ -42,19 +45,44 @@ const TRIES: u32 = 12;
 /// How long the other nodes may take to hear of a death before this node asks for their votes.
 const RELAY: Duration = Duration::from_millis(50);
 
+/// How many times a node asks again after votes that nobody has won, before it leaves that to the engine too: where votes
+/// take long to be written, asking again would end elections that go on.
+const SECOND_TRIES: u32 = 2;
+
 /// The election that this node is preparing.
+#[derive(Default)]
 struct Standing {
     /// The last heartbeat that the tries are counted from.
     heard: Option<Instant>,
     tries: u32,
+    /// The vote that nobody has won so far, and since when.
+    undecided: Option<(Vote, Instant)>,
+    second_tries: u32,
+}
+
+impl Standing {
+    /// Counts anew after a heartbeat.
+    fn hears(&mut self, heard: Instant) {
+        if self.heard != Some(heard) {
+            *self = Self {
+                heard: Some(heard),
+                ..Self::default()
+            };
+        }
+    }
+
+    /// Since when `vote` is there, which nobody has won.
+    fn undecided_since(&mut self, vote: Vote) -> Instant {
+        match self.undecided {
+            Some((known, since)) if known == vote => since,
+            _ => self.undecided.insert((vote, Instant::now())).1,
+        }
+    }
 }
 
 /// Stands for election when it is time, until the node stops.
 pub(in crate::cluster) async fn stand(core: Arc<Core>, tick: Tick) {
-    let mut standing = Standing {
-        heard: None,
-        tries: 0,
-    };
+    let mut standing = Standing::default();
     loop {
         tick.tick();
         let wait = match core.election_due(&mut standing) {
@@ -105,27 +133,35 @@ impl Core {
     fn election_due(&self, standing: &mut Standing) -> Option<Instant> {
         let metrics = self.metrics()?;
         let heard = self.last_heard()?;
-        if standing.heard != Some(heard) {
-            *standing = Standing {
-                heard: Some(heard),
-                tries: 0,
-            };
-        }
-        // A vote that is not committed belongs to an election, which goes on without this task.
-        let waits = metrics.state == ServerState::Follower && metrics.vote.committed;
+        standing.hears(heard);
         let may = !self.has_stopped() && !self.is_leaving() && !self.log.has_committed_unknown();
-        if !waits || !may || standing.tries >= TRIES {
+        if metrics.state == ServerState::Leader || !may {
             return None;
         }
         let place = self.place(&metrics)?;
-        Some(heard + self.timing.lease + self.timing.retry + self.timing.stagger * place)
+        let Timing {
+            lease,
+            stagger,
+            retry,
+            ..
+        } = self.timing;
+        if metrics.vote.committed {
+            let begins = heard + lease + retry + stagger * place;
+            return (standing.tries < TRIES).then_some(begins);
+        }
+        // Two nodes that ask at the same time may split the votes.
+        let since = standing.undecided_since(metrics.vote);
+        let again = since + stagger * (3 + 2 * place);
+        (standing.second_tries < SECOND_TRIES).then_some(again)
     }
 
     /// How many other nodes stand for election before this one; `None` if it has no vote.
     fn place(&self, metrics: &Metrics) -> Option<u32> {
         let lost = metrics.vote.leader_id.voted_for;
         let voters = metrics.membership_config.voter_ids();
-        let mut voters: Vec<u64> = voters.filter(|id| *id != lost).collect();
+        // A candidate has voted for itself.
+        let stands = |id: &u64| *id != lost || *id == self.local_id();
+        let mut voters: Vec<u64> = voters.filter(stands).collect();
         voters.sort_unstable();
         let place = voters.iter().position(|id| *id == self.local_id())?;
         let handicap = if self.is_ready() { 0 } else { voters.len() };
@@ -136,14 +172,17 @@ impl Core {
         let Some(raft) = self.raft() else {
             return;
         };
-        standing.tries += 1;
         // What was asked before has its effect first: two questions at once would be two elections.
-        let waits = raft
-            .with_raft_state(|state| state.vote_ref().committed)
-            .await;
-        if waits.unwrap_or(false)
-            && let Err(error) = raft.trigger().elect(true).await
-        {
+        let vote = raft.with_raft_state(|state| *state.vote_ref()).await;
+        match vote {
+            Ok(vote) if vote.committed => standing.tries += 1,
+            Ok(vote) if standing.undecided.is_some_and(|(known, _)| known == vote) => {
+                standing.second_tries += 1;
+                standing.undecided = Some((vote, Instant::now()));
+            }
+            _ => return,
+        }
+        if let Err(error) = raft.trigger().elect(true).await {
             debug!(%error, "the engine does not ask for votes");
         }
     }

@@ -27,7 +27,7 @@ impl From<Failover> for Timing {
     fn from(failover: Failover) -> Self {
         let (heartbeat, lease, stagger, retry) = match failover {
             Failover::Fast => (40, 240, 40, 10),
-            Failover::Normal => (80, 480, 60, 10),
+            Failover::Normal => (80, 540, 50, 10),
             Failover::Wan => (250, 1800, 300, 50),
         };
         Self {
@@ -40,10 +40,10 @@ impl From<Failover> for Timing {
 }
 
 impl Timing {
-    /// The reserve of a leader before the end of a lease of this length: for the drift between clocks, and for the time
-    /// to publish the end.
+    /// The reserve of a leader before the end of a lease of this length, for the drift between clocks. The lease begins when
+    /// the leader sends, and a follower's promise when it receives, which is later.
     pub(in crate::cluster) fn margin(lease: Duration) -> Duration {
-        lease / 8
+        lease / 16
     }
 }
 
