@@ -62,7 +62,7 @@ impl Cluster {
             cluster.run(node).await;
         }
         cluster.is_whole().await;
-        responses(&cluster.client).await;
+        responds(&cluster.client).await;
         Some(cluster)
     }
 
@@ -380,7 +380,7 @@ fn connect_and_wait() -> std::io::Result<usize> {
 }
 
 /// Waits until the client gets a response through the address.
-async fn responses(client: &Host) {
+async fn responds(client: &Host) {
     wait::until("a response through the address", async || {
         let response = client
             .namespace()
@@ -495,14 +495,14 @@ async fn the_last_holder_keeps_the_address_without_a_quorum_where_that_is_wanted
         .process(holder)
         .logs("the virtual address is kept")
         .await;
-    answers(&cluster.client).await;
+    responds(&cluster.client).await;
     assert!(cluster.machines[holder].has(ip_of(V4)));
     // When the others are back, one holds it, with a quorum.
     for node in (0..NAMES.len()).filter(|node| *node != holder) {
         cluster.run(node).await;
     }
     cluster.is_whole().await;
-    answers(&cluster.client).await;
+    responds(&cluster.client).await;
 }
 
 #[tokio::test]
@@ -571,7 +571,7 @@ async fn requests_that_last_longer_than_a_move_end_with_it() {
         assert_eq!(error.kind(), ErrorKind::ConnectionReset, "after {took:?}");
         assert!(took < Duration::from_secs(7), "{took:?}");
     }
-    answers(&cluster.client).await;
+    responds(&cluster.client).await;
 }
 
 #[tokio::test]
@@ -777,7 +777,7 @@ async fn elections_on_busy_machines() {
     println!(
         "{seconds} s: {} changes of the leader, {} answers, {} failures, longest time without an answer {:?}",
         roles() - before,
-        asked.answered.len(),
+        asked.completed.len(),
         asked.failed.len(),
         asked.longest_silence()
     );
@@ -826,7 +826,7 @@ async fn a_node_that_is_not_ready_gives_the_address_to_one_that_is() {
     )
     .await;
     loses(&cluster.machines[holder], ip_of(V4)).await;
-    responses(&cluster.client).await;
+    responds(&cluster.client).await;
     let status = cluster.ctl(next, &["status"]).await.stdout;
     let name = NAMES[holder];
     assert!(

@@ -109,7 +109,7 @@ impl RunningNode {
         };
         let peers = if options.recover {
             recover(&mut persistent, store.as_mut(), &peers, &member).await?;
-            self::peers(&persistent.identity, options.network.as_ref())?
+            self::peers(&persistent.identity, &options)?
         } else {
             peers
         };

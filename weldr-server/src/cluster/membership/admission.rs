@@ -21,7 +21,6 @@ use crate::cluster::{
     raft::{
         core::{Core, Metrics, Raft, member_named},
         proposals::QUORUM_PATIENCE,
-        settings::LEADER_LEASE,
     },
 };
 
@@ -115,7 +114,7 @@ impl Core {
     async fn voters(&self, metrics: &Metrics) -> Vec<Voter> {
         let acknowledges = |id: u64| {
             let heard = metrics.heartbeat.as_ref().and_then(|all| *all.get(&id)?);
-            heard.is_some_and(|heard| heard.elapsed() < LEADER_LEASE * 2)
+            heard.is_some_and(|heard| heard.elapsed() < self.timing.lease * 2)
         };
         let voters = metrics.membership_config.voter_ids().map(async |id| {
             let member = metrics.membership_config.get_node(&id);

@@ -12,7 +12,10 @@ use std::{
 };
 
 use futures_util::future::{Ready, ready};
-use tokio::{sync::watch, time};
+use tokio::{
+    sync::{mpsc, watch},
+    time,
+};
 use tonic::{
     Status,
     body::Body,
@@ -49,10 +52,12 @@ pub(in crate::cluster) async fn called(
             .map_err(OpenError::Tls)?;
     }
     let peers = peers.clone();
+    // A node that belongs to no cluster has no leader that could die.
+    let (notices, _) = mpsc::channel(1);
     let router = builder.add_service(Ear { peers, told });
     tokio::select! {
         // It ends only with an error, and then nobody can call.
-        _ = router.serve_with_incoming(incoming(listener)) => Ok(None),
+        _ = router.serve_with_incoming(incoming(listener, notices)) => Ok(None),
         () = time::sleep(wait) => Ok(None),
         called = call.wait_for(Option::is_some) => Ok(called.ok().and_then(|called| called.clone())),
     }

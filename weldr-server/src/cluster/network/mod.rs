@@ -15,8 +15,8 @@
 
 pub(super) mod authentication;
 pub(super) mod calls;
-pub(super) mod founding;
 pub(super) mod death_notice;
+pub(super) mod founding;
 pub(super) mod incoming;
 pub(super) mod lease_exchange;
 pub(super) mod peers;
