@@ -135,7 +135,9 @@ impl RunningNode {
         log: LogStore,
     ) -> Result<Self, OpenError> {
         let bound = network.as_ref().zip(options.network.as_ref());
+        let was_member = log.persistent().identity.cluster.is_some();
         let identity = found_or_join(&log, &peers, &member, bound).await?;
+        let joined = !was_member && !identity.founder;
         // The state machine has a token of its own: it stops with the engine, after the last proposals are answered.
         let machine = StateMachine::new(log.clone(), CancellationToken::new());
         let core = Arc::new(Core {
@@ -180,7 +182,7 @@ impl RunningNode {
             running.core.start_engine().await?;
             running.serve(network, options.network.as_ref())?;
             running.spawn_tasks();
-            running.settle(identity, &options.initial).await
+            running.settle(identity, joined, &options.initial).await
         };
         match begun.await {
             Ok(is_new) => {
@@ -270,9 +272,14 @@ impl RunningNode {
         self.tasks.spawn(background::announce(Arc::clone(core)));
     }
 
-    /// Waits until there is a state to serve, and founds the cluster if this node is its founder. Returns whether the
-    /// cluster is new.
-    async fn settle(&self, identity: Identity, initial: &PoolSettings) -> Result<bool, OpenError> {
+    /// Waits until there is a state to serve, and founds the cluster if this node is its founder. `joined`: the node became a
+    /// member just now. Returns whether the cluster is new.
+    async fn settle(
+        &self,
+        identity: Identity,
+        joined: bool,
+        initial: &PoolSettings,
+    ) -> Result<bool, OpenError> {
         let core = &self.core;
         let raft = core
             .raft()
@@ -298,7 +305,8 @@ impl RunningNode {
                 _ = stopped.wait_for(Option::is_some) => {}
             }
         }
-        if core.machine.has_begun() {
+        // A node that has just joined also waits for its vote. One that was a member starts with what it has.
+        if core.machine.has_begun() && !joined {
             return Ok(false);
         }
         if identity.founder {
