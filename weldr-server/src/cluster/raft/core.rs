@@ -223,6 +223,7 @@ impl Core {
             return;
         }
         *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        self.elections.hears_from_leader();
     }
 
     /// Lets the election begin as if nothing had been heard for `silence`.

@@ -42,6 +42,15 @@ impl Elections {
         };
     }
 
+    /// Ends the wait, because a leader was heard: the engine knows the lease of this one, and those of earlier leaders were
+    /// over before this one was elected.
+    pub(in crate::cluster) fn hears_from_leader(&self) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .silent_until = None;
+    }
+
     /// Whether a vote must be refused at `now`. A vote that the leader itself asks for (`transfer`) is given.
     pub(in crate::cluster) fn refuse_vote(&self, now: Instant, transfer: bool) -> bool {
         !transfer && self.limits().are_silent(now)
@@ -74,6 +83,8 @@ mod tests {
         assert!(!elections.permit_candidacy(before));
         assert!(!elections.refuse_vote(after, false));
         assert!(elections.permit_candidacy(after));
+        elections.hears_from_leader();
+        assert!(!elections.refuse_vote(before, false));
     }
 
     #[test]
