@@ -28,7 +28,7 @@ impl Guard {
         fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
         let mut process = prepare(program).start();
         let orders = serde_json::json!({
-            "addresses": ["10.0.0.100/24"], "interface": "eth0", "hook": hook
+            "process": std::process::id(), "addresses": ["10.0.0.100/24"], "interface": "eth0", "hook": hook
         });
         process.tell(&orders.to_string()).await;
         Self { process, calls }
