@@ -81,6 +81,44 @@ async fn a_malformed_response_is_logged_with_the_server_and_the_cause() {
     }
 }
 
+/// The head is written and the server's reset is read in one turn of the worker.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_response_that_the_server_breaks_off_at_once_has_its_status_in_the_log() {
+    const REQUESTS: usize = 20;
+    let origin = Origin::script(|mut conversation| async move {
+        if conversation.request().await.is_some() {
+            let head = "HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n";
+            conversation
+                .write(format!("{head}{}", "x".repeat(100)))
+                .await;
+        }
+    });
+    let options = ["--access-log", "json", "--access-log-file", "access.log"];
+    let weldr = Daemon::run(Program::weldr().args(options)).await;
+    weldr.add(origin.address()).await;
+    for _ in 0..REQUESTS {
+        let mut client = raw::Client::connect(weldr.proxy()).await;
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        // The response ends too early.
+        let _ = client.until_end().await;
+    }
+    let file = weldr.process().directory().join("access.log");
+    let log = wait::until("all lines of the access log", async || {
+        let text = fs::read_to_string(&file).unwrap_or_default();
+        if text.lines().count() == REQUESTS {
+            Ok(text)
+        } else {
+            Err(text)
+        }
+    })
+    .await;
+    for line in log.lines() {
+        let line: Value = serde_json::from_str(line).unwrap();
+        let found = (&line["status"], &line["termination"]);
+        assert_eq!(found, (&200.into(), &"http_response_incomplete".into()));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_refuses_is_logged_also_when_another_one_responds() {
     let (refusing, origin) = (ReservedPort::new(), Origin::saying("hi"));

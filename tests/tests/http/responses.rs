@@ -104,7 +104,7 @@ async fn a_check_and_the_traffic_judge_alike() {
         (
             with_head_of(40 * 1024),
             false,
-            Some("invalid response: the head is too large"),
+            Some("invalid response: the head has more than 32768 bytes"),
         ),
         (ONE_MEANING[2].to_owned(), false, None),
         (

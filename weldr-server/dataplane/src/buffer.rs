@@ -93,7 +93,7 @@ impl Buffer {
         self.end = 0;
     }
 
-    #[cfg(test)]
+    /// A buffer that holds a copy of `bytes`, outside the pool of a worker.
     pub(super) fn holding(bytes: &[u8]) -> Self {
         Self {
             memory: bytes.to_vec(),

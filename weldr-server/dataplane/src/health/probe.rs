@@ -1,7 +1,7 @@
 //! One check of a server, bounded in time and in bytes.
 //!
 //! The response is read with the parser, the limits and the strictness of the traffic, so that a server passes its
-//! checks exactly when the head of its response would be passed on.
+//! checks exactly when the head of its response would be passed on, and the part of the body that came with it.
 
 use std::{io, net::SocketAddr};
 
@@ -14,8 +14,8 @@ use super::Failure;
 use crate::{
     clock::within,
     http1::{
-        Field, MOST_INTERIM, ResponseRules, end_of_response_head, is_field_value, is_target,
-        read_response,
+        Field, MOST_INTERIM, ResponseRules, check_begin_of_body, end_of_response_head,
+        is_field_value, is_target, read_response,
     },
     model::{CheckKind, HealthCheck, HttpCheck},
 };
@@ -151,6 +151,9 @@ impl Heads {
             let response = read_response(&buffer[..end], false, rules, &mut self.fields)
                 .map_err(Failure::invalid_response)?;
             if !response.line.is_interim() {
+                // What has come of the body shows what clients would get; the rest is not waited for.
+                check_begin_of_body(&buffer[end..], response.framing, rules.strictness)
+                    .map_err(Failure::invalid_response)?;
                 return Ok(Some(response.line.status));
             }
             self.interims += 1;

@@ -120,6 +120,19 @@ impl Decoder {
     }
 }
 
+/// Checks the first bytes of a response body, as far as they go: a body whose framing is malformed is not passed on to a
+/// client.
+pub(crate) fn check_begin_of_body(
+    bytes: &[u8],
+    framing: ResponseFraming,
+    strictness: Strictness,
+) -> Result<(), ChunkDefect> {
+    let mut decoder = Decoder::of_response(framing, strictness);
+    let mut buffer = Buffer::holding(bytes);
+    while let Step::Data(_) = decoder.step(&mut buffer)? {}
+    Ok(())
+}
+
 fn take(buffer: &mut Buffer, length: usize) -> Range<usize> {
     let data = buffer.place(length);
     buffer.consume(length);
@@ -129,6 +142,18 @@ fn take(buffer: &mut Buffer, length: usize) -> Range<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_begin_of_a_body_is_checked_as_far_as_it_goes() {
+        let check = |bytes, framing| check_begin_of_body(bytes, framing, Strictness::Lenient);
+        for bytes in [&b""[..], b"3", b"3\r\nab", b"3\r\nabc\r\n0\r\n\r\nHTTP/1.1"] {
+            assert_eq!(check(bytes, ResponseFraming::Chunked), Ok(()), "{bytes:?}");
+        }
+        for bytes in [&b"ZZ\r\n"[..], b"3\nabc", b"3\r\nabcd\r\n"] {
+            assert!(check(bytes, ResponseFraming::Chunked).is_err(), "{bytes:?}");
+            assert_eq!(check(bytes, ResponseFraming::UntilClose), Ok(()));
+        }
+    }
 
     #[test]
     fn a_length_takes_its_bytes_and_no_more() {

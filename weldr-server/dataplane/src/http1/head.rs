@@ -83,10 +83,10 @@ pub(crate) enum HeadDefect {
     FieldName,
     #[error("the value of a field has a character that is not allowed")]
     FieldValue,
-    #[error("the head has too many fields")]
-    TooManyFields,
-    #[error("the head is too large")]
-    TooLarge,
+    #[error("the head has more than {limit} fields")]
+    TooManyFields { limit: usize },
+    #[error("the head has more than {limit} bytes")]
+    TooLarge { limit: usize },
     #[error("the request-target is too long")]
     TargetTooLong,
 }
@@ -169,7 +169,9 @@ pub(crate) fn parse_fields(
             return Ok(());
         }
         if fields.len() == limits.fields {
-            return Err(HeadDefect::TooManyFields);
+            return Err(HeadDefect::TooManyFields {
+                limit: limits.fields,
+            });
         }
         fields.push(parse_field(line, at)?);
         at += length + 1;
@@ -287,7 +289,7 @@ mod tests {
             ("a: b", HeadDefect::LineEnd),
             (
                 "a:1\r\nb:2\r\nc:3\r\nd:4\r\n\r\n",
-                HeadDefect::TooManyFields,
+                HeadDefect::TooManyFields { limit: 3 },
             ),
         ] {
             assert_eq!(parse(lines), Err(defect), "{lines:?}");

@@ -69,7 +69,9 @@ pub(crate) fn end_of_response_head(
     let is_http = || bytes.starts_with(&b"HTTP/"[..bytes.len().min(5)]);
     match end_of_head(bytes, searched) {
         Err(_) | Ok(None) if !is_http() => Err(HeadDefect::StatusLine),
-        Ok(end) if end.unwrap_or(bytes.len()) > limits.bytes => Err(HeadDefect::TooLarge),
+        Ok(end) if end.unwrap_or(bytes.len()) > limits.bytes => Err(HeadDefect::TooLarge {
+            limit: limits.bytes,
+        }),
         found => found,
     }
 }
@@ -352,6 +354,9 @@ mod tests {
             assert_eq!(end(bytes), Err(HeadDefect::StatusLine), "{bytes:?}");
         }
         let long = format!("HTTP/1.1 200 {}", "a".repeat(LIMITS.bytes));
-        assert_eq!(end(long.as_bytes()), Err(HeadDefect::TooLarge));
+        assert!(matches!(
+            end(long.as_bytes()),
+            Err(HeadDefect::TooLarge { .. })
+        ));
     }
 }

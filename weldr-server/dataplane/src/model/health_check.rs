@@ -247,11 +247,11 @@ impl FromStr for ExpectedStatus {
             Invalid::new(
                 "expected_status",
                 text,
-                "codes and ranges from 200 to 599, such as `200-299,401`",
+                "codes and ranges from 200 to 999, such as `200-299,401`",
             )
         };
         let code = |text: &str| match text.trim().parse() {
-            Ok(code @ 200..=599) => Ok(code),
+            Ok(code @ 200..=999) => Ok(code),
             _ => Err(refuse()),
         };
         let mut ranges: Vec<(u16, u16)> = Vec::new();

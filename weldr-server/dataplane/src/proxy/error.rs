@@ -249,7 +249,7 @@ impl ProxyError {
 fn refused(refusal: Refusal) -> Verdict {
     match refusal {
         Refusal::Head(HeadDefect::TargetTooLong) => clients(414, FailureReason::HttpRequestError),
-        Refusal::Head(HeadDefect::TooManyFields | HeadDefect::TooLarge) => {
+        Refusal::Head(HeadDefect::TooManyFields { .. } | HeadDefect::TooLarge { .. }) => {
             clients(431, FailureReason::HttpRequestError)
         }
         Refusal::Head(HeadDefect::Version) => clients(505, FailureReason::HttpRequestError),
@@ -283,7 +283,7 @@ fn refused(refusal: Refusal) -> Verdict {
 
 fn response_error_type(defect: ResponseDefect) -> FailureReason {
     match defect {
-        ResponseDefect::Head(HeadDefect::TooManyFields | HeadDefect::TooLarge) => {
+        ResponseDefect::Head(HeadDefect::TooManyFields { .. } | HeadDefect::TooLarge { .. }) => {
             FailureReason::HttpResponseHeaderSectionSize
         }
         ResponseDefect::UnrequestedUpgrade => FailureReason::HttpUpgradeFailed,

@@ -268,6 +268,10 @@ async fn a_check_judges_as_the_traffic_does() {
             b"HTTP/1.1 200 OK\nContent-Length: 1\n\n",
             "a line does not end with CR LF",
         ),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n",
+            "the size of a chunk is not a hexadecimal number",
+        ),
     ] {
         assert_eq!(check_of(response).await, invalid(why), "{response:?}");
     }
@@ -291,7 +295,7 @@ async fn a_head_may_be_as_large_as_that_of_the_traffic() {
     for (bytes, expected) in [
         (20 * 1024, Ok(())),
         (32 * 1024, Ok(())),
-        (32 * 1024 + 1, invalid("the head is too large")),
+        (32 * 1024 + 1, invalid("the head has more than 32768 bytes")),
     ] {
         let response = head(bytes).into_bytes().leak();
         assert_eq!(check_of(response).await, expected, "{bytes}");
@@ -391,11 +395,11 @@ async fn a_head_without_an_end_is_cut() {
     for (address, why) in [
         (
             endless(header, &[b'x'; 1000]).await,
-            "the head is too large",
+            "the head has more than 32768 bytes",
         ),
         (
             endless(b"HTTP/1.1 200 ", &[b'x'; 1000]).await,
-            "the head is too large",
+            "the head has more than 32768 bytes",
         ),
         (
             endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n").await,

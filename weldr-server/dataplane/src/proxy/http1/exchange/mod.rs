@@ -392,6 +392,11 @@ impl<'a> Exchange<'a> {
         Some((self.response.status, self.response.first_byte?))
     }
 
+    /// Whether the client got the response or a part of it.
+    pub(super) fn response_is_sent(&self) -> bool {
+        self.response.has_begun()
+    }
+
     /// Counts what has passed since the last call: of the request, and of the response.
     pub(super) fn take_uncounted(&mut self) -> (u64, u64) {
         let response = self.response.body.as_mut();

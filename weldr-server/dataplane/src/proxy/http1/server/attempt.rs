@@ -140,9 +140,10 @@ impl Attempt for Http1Attempt<'_> {
         });
         let outcome = poll_fn(|cx| {
             let polled = exchange.poll(cx);
-            let failed = matches!(polled, Poll::Ready(Err(_)));
-            if let (Some((status, at)), false, false) =
-                (exchange.response_started(), has_head, failed)
+            // Of a response that failed before any of it was written, the client gets nothing.
+            let is_sent = !matches!(polled, Poll::Ready(Err(_))) || exchange.response_is_sent();
+            if let (Some((status, at)), false, true) =
+                (exchange.response_started(), has_head, is_sent)
             {
                 has_head = true;
                 attempt.response_started(status, at);

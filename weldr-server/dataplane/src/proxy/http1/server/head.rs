@@ -124,7 +124,7 @@ impl HeadReader {
         if end.unwrap_or(filled.len()) > limit {
             let has_line = filled[..limit].contains(&b'\n');
             return Err(if has_line {
-                HeadDefect::TooLarge
+                HeadDefect::TooLarge { limit }
             } else {
                 HeadDefect::TargetTooLong
             });
