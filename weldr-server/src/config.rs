@@ -97,6 +97,8 @@ pub struct Cluster {
     pub found: bool,
     /// Whether it makes itself the only node of a new cluster, with what it has.
     pub recover: bool,
+    /// Whether it votes and stores the log, and serves nothing.
+    pub witness: bool,
     /// The file that contains the shared secret.
     pub secret_file: Option<PathBuf>,
     /// The files for mutual TLS.
@@ -140,6 +142,18 @@ impl Default for Config {
             http: HttpPolicy::default(),
             access_log: AccessLogOptions::default(),
         }
+    }
+}
+
+impl Config {
+    /// Whether the node votes and stores the log, and serves nothing.
+    pub fn is_witness(&self) -> bool {
+        self.cluster.as_ref().is_some_and(|cluster| cluster.witness)
+    }
+
+    /// The number of workers that it runs: a witness has none.
+    pub fn running_workers(&self) -> usize {
+        if self.is_witness() { 0 } else { self.workers }
     }
 }
 

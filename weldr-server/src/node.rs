@@ -3,9 +3,10 @@
 mod client_drain;
 mod give_way;
 mod role_hook;
+mod witness;
 
 use std::{
-    io,
+    future, io,
     net::{IpAddr, SocketAddr},
     sync::Arc,
     time::{Duration, Instant},
@@ -109,7 +110,7 @@ impl Node {
     pub async fn start(config: Config) -> Result<Self, StartError> {
         config.validate()?;
         let budget = divide_descriptors(&config);
-        let listeners = Listeners::bind(&config.listen, config.workers)?;
+        let listeners = Listeners::bind(&config.listen, config.running_workers())?;
         let proxy_addresses = listeners.addresses().to_vec();
         let management = management::bind(config.management).await?;
         let management_address = management.address();
@@ -125,12 +126,12 @@ impl Node {
         let own = own_addresses(&config, &proxy_addresses, management_address)?;
         let limits = (&config.limits).into();
         let (reconciler, snapshots) =
-            Reconciler::start(&handle, config.workers, own.clone(), limits, &tasks);
+            Reconciler::start(&handle, config.running_workers(), own.clone(), limits, &tasks);
         let (stop_proxy, stop_control) = (CancellationToken::new(), CancellationToken::new());
         let reconciler = tokio::spawn(reconciler.run(stop_control.clone()));
         add_servers(&handle, &config.servers).await?;
 
-        let clients: Arc<Sharded<ClientShard>> = Arc::new(Sharded::new(config.workers));
+        let clients: Arc<Sharded<ClientShard>> = Arc::new(Sharded::new(config.running_workers()));
         let rates = measure_rates(&clients, &snapshots, &stop_control, &tasks);
         let (hand_over, told) = watch::channel(HandOver::None);
         let (vip, serving) = hold_addresses(&config, &handle, hand_over, &clients, &tasks).await?;
@@ -152,6 +153,10 @@ impl Node {
         let monitor = start_monitor(&shared, &workers, link, serving.clone()).await?;
         handle.report_servers_with(reporter(snapshots.clone()));
         tell_roles(&config, &handle, &stop_control);
+        if config.is_witness() {
+            tracing::info!("this node is a witness: it votes and serves nothing");
+            tokio::spawn(witness::never_lead(handle.clone(), stop_control.clone()));
+        }
         let parts = shared.management(rates);
         let options = management::ServeOptions {
             rest: config.rest,
@@ -274,7 +279,7 @@ fn divide_descriptors(config: &Config) -> Budget {
 fn demand(config: &Config) -> Demand {
     Demand {
         max_connections: config.limits.connections,
-        workers: config.workers,
+        workers: config.running_workers(),
         listen_addresses: config.listen.len(),
         has_cluster: config.cluster.is_some(),
     }
@@ -360,7 +365,12 @@ async fn start_monitor(
         cluster: cluster.clone(),
         clients: Arc::clone(&shared.clients),
         link,
-        workers_ended: Box::pin(workers.ended()),
+        witness: cluster.is_witness(),
+        workers_ended: if cluster.is_witness() {
+            Box::pin(future::pending())
+        } else {
+            Box::pin(workers.ended())
+        },
     };
     let react = |readiness| give_way::follow(readiness, serving, cluster);
     Monitor::start(sources, react).map_err(StartError::Monitor)
@@ -443,6 +453,7 @@ async fn open_store(config: &Config, tasks: &Tasks) -> Result<Opened, OpenError>
             .cluster
             .as_ref()
             .is_some_and(|cluster| cluster.recover),
+        witness: config.is_witness(),
         failover: config.failover,
         tasks: tasks.clone(),
     };

@@ -122,6 +122,10 @@ options! {
     #[arg(require_equals = true, help_heading = CLUSTER)]
     recover_from_lost_majority: bool,
 
+    /// Vote and store the log, and serve nothing: this node accepts no requests and holds no virtual address
+    #[arg(require_equals = true, help_heading = CLUSTER)]
+    witness: bool,
+
     /// File that contains the secret shared by all nodes
     #[arg(value_name = "FILE", help_heading = CLUSTER)]
     cluster_secret_file: PathBuf,

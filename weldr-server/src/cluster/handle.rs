@@ -271,6 +271,11 @@ impl Handle {
         }
     }
 
+    /// Whether this node is a witness, which votes and serves nothing.
+    pub fn is_witness(&self) -> bool {
+        self.core.upgrade().is_some_and(|core| core.witness)
+    }
+
     /// Whether this node is certainly the leader now.
     pub fn leads(&self) -> bool {
         let until = *self.lease.borrow();

@@ -20,6 +20,8 @@ pub struct StoreOptions {
     pub network: Option<NetworkOptions>,
     /// Makes this node the only one of a new cluster, with what it has, because the majority of its cluster is lost.
     pub recover: bool,
+    /// Whether this node votes and stores the log, and serves nothing. It leads only while no other node can.
+    pub witness: bool,
     /// How soon another node leads when the leader is lost. All nodes should have the same profile.
     pub failover: Failover,
     /// Where the tasks of the cluster show that they go on.

@@ -142,6 +142,7 @@ impl RunningNode {
         let machine = StateMachine::new(log.clone(), CancellationToken::new());
         let core = Arc::new(Core {
             member,
+            witness: options.witness,
             timing: options.failover.into(),
             raft: watch::Sender::new(None),
             machine,

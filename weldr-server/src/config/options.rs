@@ -27,6 +27,7 @@ impl From<&Config> for Options {
             cluster_advertise: cluster.and_then(|cluster| cluster.advertise),
             join: cluster.map(|cluster| cluster.join.clone()),
             recover_from_lost_majority: cluster.map(|cluster| cluster.recover),
+            witness: cluster.map(|cluster| cluster.witness),
             found_cluster: cluster.map(|cluster| cluster.found),
             cluster_secret_file: cluster.and_then(|cluster| cluster.secret_file.clone()),
             cluster_cert: tls.map(|tls| tls.cert.clone()),

@@ -26,6 +26,9 @@ impl Config {
         config.pool.check.kind = check_kind(options)?.unwrap_or(config.pool.check.kind);
         config.cluster = cluster(options)?;
         config.vip = VirtualAddresses::from_options(options)?;
+        if config.is_witness() && options.listen.is_none() {
+            config.listen.clear();
+        }
         config.validate()?;
         Ok(config)
     }
@@ -53,13 +56,14 @@ fn cluster(options: &Options) -> Result<Option<Cluster>, ConfigError> {
         let others = options.join.is_some()
             || options.recover_from_lost_majority == Some(true)
             || options.found_cluster == Some(true)
+            || options.witness == Some(true)
             || options.cluster_advertise.is_some()
             || options.cluster_secret_file.is_some()
             || tls.is_some();
         if others {
             return Err(ConfigError::Contradiction(
-                "cluster is missing: join, found_cluster, cluster_advertise, cluster_secret_file and the cluster certificates need \
-                 an address on which this node accepts connections of other nodes, for example --cluster 10.0.0.1:8688",
+                "cluster is missing: join, found_cluster, witness, cluster_advertise, cluster_secret_file and the cluster \
+                 certificates need an address on which this node accepts connections of other nodes, for example --cluster 10.0.0.1:8688",
             ));
         }
         return Ok(None);
@@ -74,6 +78,7 @@ fn cluster(options: &Options) -> Result<Option<Cluster>, ConfigError> {
     Ok(Some(Cluster {
         found,
         recover: options.recover_from_lost_majority.unwrap_or(false),
+        witness: options.witness.unwrap_or(false),
         listen,
         advertise: options.cluster_advertise,
         join: options.join.clone().unwrap_or_default(),

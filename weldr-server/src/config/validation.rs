@@ -12,6 +12,7 @@ impl Config {
     /// Accepts the configuration when each value is in its range and no two values contradict each other.
     pub fn validate(&self) -> Result<(), ConfigError> {
         self.validate_ranges()?;
+        self.validate_witness()?;
         self.validate_addresses()?;
         if self.access_log.file.is_some() && self.access_log.format == AccessLogFormat::Off {
             return Err(ConfigError::Contradiction(
@@ -26,8 +27,25 @@ impl Config {
         Ok(())
     }
 
+    fn validate_witness(&self) -> Result<(), ConfigError> {
+        if !self.is_witness() {
+            return Ok(());
+        }
+        let contradiction = if self.vip.is_some() {
+            "witness and vip contradict each other: a witness serves nothing and holds no virtual address, so remove one of the two \
+             options"
+        } else if !self.listen.is_empty() {
+            "witness and listen contradict each other: a witness accepts no requests, so remove one of the two options"
+        } else if self.demo {
+            "witness and demo contradict each other: a witness accepts no requests, so remove one of the two options"
+        } else {
+            return Ok(());
+        };
+        Err(ConfigError::Contradiction(contradiction))
+    }
+
     fn validate_addresses(&self) -> Result<(), ConfigError> {
-        if self.listen.is_empty() {
+        if self.listen.is_empty() && !self.is_witness() {
             return Err(Invalid::new("listen", "", "at least one address").into());
         }
         for (index, address) in self.listen.iter().enumerate() {

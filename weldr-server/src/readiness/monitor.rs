@@ -50,7 +50,9 @@ pub struct Sources {
     pub clients: Arc<Sharded<ClientShard>>,
     /// The interface of the virtual addresses, and whether it has a link; `None` without virtual addresses.
     pub link: Option<(String, watch::Receiver<bool>)>,
-    /// Returns when no worker is left.
+    /// Whether the node is a witness: it sends no requests to servers, so their first checks are not waited for.
+    pub witness: bool,
+    /// Returns when no worker is left; never at a witness, which has none.
     pub workers_ended: BoxFuture<'static, ()>,
 }
 
@@ -125,10 +127,15 @@ struct Collector {
 
 impl Collector {
     fn new(sources: Sources) -> Self {
+        let first_checks = if sources.witness {
+            FirstChecks::Done
+        } else {
+            FirstChecks::Unknown
+        };
         Self {
             sources,
             rounds: Rounds::default(),
-            first_checks: FirstChecks::Unknown,
+            first_checks,
             stopping: false,
             no_worker: false,
             since: HashMap::new(),

@@ -34,9 +34,13 @@ pub(super) struct LocalVotes {
 
 impl LocalVotes {
     pub(super) fn new(cluster: Handle) -> Self {
+        let report = DrainReport {
+            abstains: cluster.is_witness(),
+            ..DrainReport::default()
+        };
         Self {
             cluster,
-            report: Arc::default(),
+            report: Arc::new(Mutex::new(report)),
             changed: Arc::default(),
         }
     }

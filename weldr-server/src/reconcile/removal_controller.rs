@@ -134,7 +134,9 @@ fn decide(
     others: &[Option<DrainReport>],
     is_over: impl Fn(&ServerView) -> bool,
 ) -> Vec<Decision> {
-    let reporting = 1 + others.iter().flatten().count();
+    let all = || std::iter::once(own).chain(others.iter().flatten());
+    let observers = || all().filter(|report| !report.abstains);
+    let observing = observers().count();
     let end_of = |server: &Arc<ServerView>| {
         let id = server.desired.id.0;
         let finished = |report: &DrainReport| report.finished.contains(&id);
@@ -148,15 +150,13 @@ fn decide(
     let deregister = |server: &Arc<ServerView>| {
         let id = server.desired.id.0;
         let overdue = |report: &&DrainReport| report.overdue.contains(&id);
-        let reports = std::iter::once(own).chain(others.iter().flatten());
-        let is_overdue = 2 * reports.filter(overdue).count() > reporting;
+        let is_overdue = 2 * observers().filter(overdue).count() > observing;
         (is_overdue && server.desired.removal.is_none()).then_some(End::Deregister)
     };
     let ends = leaving(pools).map(|server| (server, end_of(server)));
     // This runs every few milliseconds while a server drains, and the pools may be large. So they are searched
     // only if a report names an overdue server.
-    let mut reports = std::iter::once(own).chain(others.iter().flatten());
-    let has_overdue = reports.any(|report| !report.overdue.is_empty());
+    let has_overdue = observers().any(|report| !report.overdue.is_empty());
     let all = has_overdue
         .then(|| pools.iter().flat_map(|pool| pool.servers.iter()))
         .into_iter()
@@ -317,6 +317,19 @@ mod tests {
             "half is not enough"
         );
         assert_eq!(decided(&overdue(&[2]), &[yes, None]), removed);
+    }
+
+    #[test]
+    fn a_witness_has_no_say_in_whether_a_server_is_unhealthy() {
+        let witness = |ids: &[u64]| DrainReport {
+            abstains: true,
+            ..overdue(ids)
+        };
+        let removed = [(2, End::Deregister)];
+        let (yes, no) = (overdue(&[2]), overdue(&[]));
+        assert_eq!(decided(&yes, &[None, Some(witness(&[]))]), removed);
+        assert_eq!(decided(&no, &[Some(yes), Some(witness(&[2]))]), []);
+        assert_eq!(decided(&witness(&[2]), &[]), []);
     }
 
     #[test]

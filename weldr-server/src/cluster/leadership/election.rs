@@ -3,7 +3,7 @@
 //!
 //! The engine has an election timer too, with random times. This one is sooner and has an order: the voter with the lowest
 //! id is first, the others follow one after the other, so that they do not split the votes. Nodes that are not ready come
-//! after those that are.
+//! after those that are, and witnesses after all others.
 //!
 //! # A leader that has died
 //!
@@ -165,7 +165,11 @@ impl Core {
         let mut voters: Vec<u64> = voters.filter(stands).collect();
         voters.sort_unstable();
         let place = voters.iter().position(|id| *id == self.local_id())?;
-        let handicap = if self.is_ready() { 0 } else { voters.len() };
+        let handicap = match (self.witness, self.is_ready()) {
+            (true, _) => 2 * voters.len(),
+            (false, false) => voters.len(),
+            (false, true) => 0,
+        };
         u32::try_from(place + handicap).ok()
     }
 

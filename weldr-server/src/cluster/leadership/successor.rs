@@ -42,6 +42,9 @@ pub(in crate::cluster) fn unfit(report: &ReportResponse) -> Option<String> {
     if report.leaving {
         return Some("it stops, or has no data path".to_owned());
     }
+    if report.witness {
+        return Some("it is a witness and serves nothing".to_owned());
+    }
     if !report.stopped.is_empty() {
         return Some(format!("it stopped applying the log: {}", report.stopped));
     }
@@ -110,9 +113,14 @@ mod tests {
     }
 
     #[test]
-    fn who_leaves_or_applies_nothing_or_is_not_ready_is_not_fit() {
+    fn who_leaves_or_applies_nothing_or_is_not_ready_or_a_witness_is_not_fit() {
         let report = ReportResponse::default();
         assert_eq!(unfit(&report), None);
+        let witness = ReportResponse {
+            witness: true,
+            ..report.clone()
+        };
+        assert!(unfit(&witness).unwrap().contains("a witness"));
         let leaving = ReportResponse {
             leaving: true,
             ..report.clone()

@@ -38,6 +38,8 @@ use super::{
 #[derive(Debug)]
 pub(in crate::cluster) struct Core {
     pub(in crate::cluster) member: Member,
+    /// Whether this node serves nothing, and leads only while no other node can.
+    pub(in crate::cluster) witness: bool,
     pub(in crate::cluster) timing: Timing,
     /// `None` while the engine is being restarted after a disk failure.
     pub(in crate::cluster) raft: watch::Sender<Option<Raft>>,

@@ -21,4 +21,6 @@ pub struct DrainReport {
     pub finished: BTreeSet<u64>,
     /// Servers that this node has seen unhealthy for longer than `deregister_after`.
     pub overdue: BTreeSet<u64>,
+    /// Whether this node is a witness: it sends no requests to servers, so `overdue` does not count.
+    pub abstains: bool,
 }

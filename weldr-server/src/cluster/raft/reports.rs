@@ -64,6 +64,7 @@ impl Core {
             Some(DrainReport {
                 finished: report.finished.into_iter().collect(),
                 overdue: report.overdue.into_iter().collect(),
+                abstains: report.witness,
             })
         });
         join_all(asked).await
@@ -96,6 +97,7 @@ impl Core {
             applied: applied.unwrap_or_default(),
             revision: replica.state.revision.0,
             leaving: self.is_leaving(),
+            witness: self.witness,
             program: env!("CARGO_PKG_VERSION").to_owned(),
             stopped: stopped
                 .map(|stopped| stopped.to_string())

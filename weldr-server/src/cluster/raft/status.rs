@@ -46,6 +46,8 @@ pub struct NodeStatus {
 pub struct NodeReport {
     /// `leader`, `follower`, `candidate`, `learner`, or `stopped` if its consensus engine does not run.
     pub role: String,
+    /// Whether it is a witness, which votes and serves nothing.
+    pub witness: bool,
     /// Since when it has this role.
     pub since: SystemTime,
     /// The term that it is in.
@@ -119,6 +121,7 @@ fn node_report(report: ReportResponse, last: Option<u64>) -> NodeReport {
     let now = SystemTime::now();
     NodeReport {
         role: report.role,
+        witness: report.witness,
         since: now.checked_sub(held).unwrap_or(now),
         term: report.term,
         applied: report.applied,

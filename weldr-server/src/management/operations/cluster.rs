@@ -337,6 +337,7 @@ fn role(report: &NodeReport, votes: bool) -> NodeRole {
     match report.role.as_str() {
         "leader" => NodeRole::Leader,
         "candidate" => NodeRole::Candidate,
+        "follower" if votes && report.witness => NodeRole::Witness,
         "follower" if votes => NodeRole::Follower,
         "follower" | "learner" => NodeRole::Learner,
         "stopped" => NodeRole::Stopped,
