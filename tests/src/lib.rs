@@ -9,6 +9,7 @@
 //! * [`chaos`]: a cluster that is harmed at random, and [`linearizable`], the judge of what its clients see.
 //! * [`wait`]: the only place where a test waits for time to pass.
 //! * [`netns`]: machines on a switch, made of network namespaces, for root.
+//! * [`document`]: the commands of a page of the documentation, and [`site`], the machines on which they are run.
 //! * [`soak`]: many requests, each accounted for. [`account`]: the table of that. [`stalled`]: bodies that do not move.
 //! * [`conformance`]: the judge of HTTP/1.1, its tables of cases and what runs them.
 //! * [`faults`]: a link that resets, cuts, delays and corrupts.
@@ -32,6 +33,7 @@ pub mod chaos;
 pub mod cluster;
 pub mod conformance;
 pub mod daemon;
+pub mod document;
 pub mod faults;
 pub mod fuzz;
 pub mod greeter;
@@ -46,6 +48,7 @@ pub mod process;
 pub mod raw;
 pub mod relay;
 pub mod serve;
+pub mod site;
 pub mod small_disk;
 pub mod soak;
 pub mod stalled;

@@ -34,6 +34,11 @@ pub fn kill_child(id: u32) {
     rustix::process::kill_process(pid_of(id), Signal::KILL).expect("kill");
 }
 
+/// Kills a process that a [`Process`] has started, if it has not ended by itself.
+pub fn kill_if_running(id: u32) {
+    let _ = rustix::process::kill_process(pid_of(id), Signal::KILL);
+}
+
 /// The path of a binary of this workspace, built beside the test or the binary that runs.
 ///
 /// # Panics
@@ -95,6 +100,13 @@ impl Program {
         let mut command = process::Command::new("ip");
         command.args(["netns", "exec", host.namespace().name()]);
         command.arg(binary(name));
+        Self::of(name, command)
+    }
+
+    /// A program that is installed on this machine, run on another one.
+    pub fn installed_on(host: &Host, name: &str) -> Self {
+        let mut command = process::Command::new("ip");
+        command.args(["netns", "exec", host.namespace().name(), name]);
         Self::of(name, command)
     }
 

@@ -9,6 +9,7 @@
 
 mod binary;
 mod cluster;
+mod guide;
 mod http;
 mod proxy;
 mod vip;

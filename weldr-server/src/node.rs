@@ -125,8 +125,13 @@ impl Node {
         }
         let own = own_addresses(&config, &proxy_addresses, management_address)?;
         let limits = (&config.limits).into();
-        let (reconciler, snapshots) =
-            Reconciler::start(&handle, config.running_workers(), own.clone(), limits, &tasks);
+        let (reconciler, snapshots) = Reconciler::start(
+            &handle,
+            config.running_workers(),
+            own.clone(),
+            limits,
+            &tasks,
+        );
         let (stop_proxy, stop_control) = (CancellationToken::new(), CancellationToken::new());
         let reconciler = tokio::spawn(reconciler.run(stop_control.clone()));
         add_servers(&handle, &config.servers).await?;

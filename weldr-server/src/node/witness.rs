@@ -25,9 +25,9 @@ pub(super) async fn never_lead(cluster: Handle, stop: CancellationToken) {
                 ),
                 Some(_) => {}
                 None if cluster.leads() => {}
-                None => tracing::info!(
-                    "the leadership is handed over, because this node is a witness"
-                ),
+                None => {
+                    tracing::info!("the leadership is handed over, because this node is a witness")
+                }
             }
             stays_because = refused;
             time::sleep(PAUSE).await;

@@ -1,0 +1,135 @@
+//! Building a cluster, and what is done to one that is well.
+
+use super::*;
+
+#[tokio::test]
+async fn three_machines_with_tls_serve_through_the_virtual_address() {
+    let Some(mut guide) = Guide::open() else {
+        return;
+    };
+    guide.follow("Certificates and configuration").await;
+    guide.follow("Start").await;
+    assert_eq!(guide.holders(), ["a"]);
+    let printed = guide.follow("Use").await;
+    assert!(printed.contains("Hello"), "{printed}");
+    guide.serves().await;
+    let plain = "curl -s -m 5 --http2-prior-knowledge http://10.0.0.2:8688/ || echo refused";
+    assert!(
+        guide.run("a", plain).await.contains("refused"),
+        "without TLS"
+    );
+}
+
+#[tokio::test]
+async fn a_cluster_on_loopback_is_tried_out_by_the_commands_at_the_top() {
+    let Some(mut site) = Site::new(&[("one", 1)]) else {
+        return;
+    };
+    let host = site.machine("one").host();
+    let server = Program::on(host, "test-server").arg("127.0.0.1:12345");
+    let _server = server.start();
+    let page = Page::open("weldr-server/docs/cluster.md");
+    let [nodes, commands] = page
+        .commands("Trying it on one machine")
+        .try_into()
+        .unwrap();
+    let one = site.at("one");
+    // Each `weldr` is in a terminal of its own: the next is started when it is ready.
+    let joined = nodes.commands.replace("\\\n", " ");
+    for command in joined.lines() {
+        if command.starts_with("weldr ") {
+            one.run(&format!("{command} &")).await;
+            is_well(one).await;
+        } else {
+            one.run(command).await;
+        }
+    }
+    let printed = one.run(&commands.commands).await;
+    assert!(printed.contains("Hello"), "{printed}");
+    let status = one.run("weldrctl cluster status").await;
+    assert!(status.contains("quorum, led by b"), "{status}");
+    assert!(!status.contains("\na "), "{status}");
+}
+
+/// Waits until all nodes that have been started are ready.
+async fn is_well(machine: &mut Machine) {
+    wait::until("a cluster that is well", async || {
+        let looked = machine
+            .run("weldrctl cluster status && echo 'all is well' || true")
+            .await;
+        if looked.contains("all is well") {
+            Ok(())
+        } else {
+            Err(looked)
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_rolling_restart_keeps_the_pool_and_the_address() {
+    let Some(mut guide) = Guide::three_machines().await else {
+        return;
+    };
+    let mut before = Vec::new();
+    for name in ["a", "b", "c"] {
+        before.push(guide.run(name, "cat ~/weldr/weldr.pid").await);
+    }
+    guide.follow("Upgrades and restarts").await;
+    for (name, before) in ["a", "b", "c"].into_iter().zip(before) {
+        let after = guide.run(name, "cat ~/weldr/weldr.pid").await;
+        assert_ne!(after, before, "{name} was restarted");
+        let list = guide.run(name, "weldrctl list --stale").await;
+        assert!(list.contains(SERVER), "{name}: {list}");
+    }
+    guide.serves().await;
+    assert_eq!(guide.holders().len(), 1);
+}
+
+#[tokio::test]
+async fn a_backup_is_restored() {
+    let Some(mut guide) = Guide::three_machines().await else {
+        return;
+    };
+    let [backup, restore] = guide.page.commands("Backups").try_into().unwrap();
+    guide.run("a", &backup.commands).await;
+    guide
+        .run(
+            "b",
+            "weldrctl remove 10.0.0.21:8000 --wait; weldrctl add 10.0.0.22:8000",
+        )
+        .await;
+    guide.run("a", &restore.commands).await;
+    let list = guide.run("b", "weldrctl list").await;
+    assert!(
+        list.contains(SERVER) && !list.contains("10.0.0.22"),
+        "{list}"
+    );
+    guide.serves().await;
+}
+
+#[tokio::test]
+async fn two_machines_and_a_witness_go_on_when_one_of_the_two_is_lost() {
+    let Some(mut guide) = Guide::open() else {
+        return;
+    };
+    guide.follow("Certificates and configuration").await;
+    guide.follow("Two machines and a witness").await;
+    guide.follow("Start").await;
+    guide.follow("Use").await;
+    let all = ["quorum, led by a", " follower ", " witness "];
+    guide.status_has("b", &all, &["not ready"]).await;
+    guide.run("b", "weldrctl cluster status").await;
+    assert!(guide.accepts("b", 8080));
+    assert!(!guide.accepts("c", 8080), "a witness accepts no requests");
+
+    guide.site.lose("a");
+    guide.serves().await;
+    assert_eq!(guide.holders(), ["b"]);
+    guide
+        .status_has("b", &["quorum, led by b", " witness "], &[])
+        .await;
+    guide.run("b", "weldrctl add 10.0.0.22:8000").await;
+    let list = guide.run("c", "weldrctl list").await;
+    assert!(list.contains("10.0.0.22:8000"), "{list}");
+}
