@@ -6,3 +6,4 @@ mod formation;
 mod founding;
 mod pool;
 mod security;
+mod witness;

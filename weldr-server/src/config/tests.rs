@@ -167,3 +167,30 @@ fn a_switch_needs_no_value_and_takes_no_word_that_follows() {
         assert_ne!(args.options, off.options, "{switch}");
     }
 }
+
+#[test]
+fn a_witness_serves_nothing() {
+    let witness = "witness = true\ncluster = '127.0.0.1:8688'\n";
+    let accepted = config(witness).unwrap();
+    assert_eq!((accepted.listen.len(), accepted.running_workers()), (0, 0));
+    let printed = toml::to_string(&Options::from(&accepted)).unwrap();
+    assert_eq!(config(&printed).unwrap(), accepted);
+    for (text, word) in [
+        ("witness = true".to_owned(), "cluster is missing"),
+        (
+            format!("{witness}vip = ['10.0.0.100/24']\nvip_interface = 'eth0'"),
+            "witness and vip contradict each other",
+        ),
+        (
+            format!("{witness}listen = ['0.0.0.0:8080']"),
+            "witness and listen contradict each other",
+        ),
+        (
+            format!("{witness}demo = true"),
+            "witness and demo contradict each other",
+        ),
+    ] {
+        let refused = config(&text).unwrap_err().to_string();
+        assert!(refused.contains(word), "{text}: {refused}");
+    }
+}
