@@ -38,6 +38,22 @@ impl Page {
         blocks
     }
 
+    /// The headings directly above commands, in order.
+    pub fn headings_with_commands(&self) -> Vec<&str> {
+        let (mut heading, mut is_code) = ("", false);
+        let mut found = Vec::new();
+        for line in self.0.lines() {
+            is_code ^= line.starts_with("```");
+            if let Some((_, text)) = heading_of(line).filter(|_| !is_code) {
+                heading = text;
+            }
+            if line == "```sh" && found.last() != Some(&heading) {
+                found.push(heading);
+            }
+        }
+        found
+    }
+
     fn section(&self, heading: &str) -> Vec<&str> {
         let (mut level, mut is_code) = (None, false);
         let mut section = Vec::new();
@@ -104,6 +120,7 @@ mod tests {
         );
         assert_eq!(page.commands("Part").len(), 1);
         assert_eq!(page.commands("Two")[0].commands, "third");
+        assert_eq!(page.headings_with_commands(), ["One", "Part", "Two"]);
     }
 
     #[test]

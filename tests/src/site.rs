@@ -2,8 +2,9 @@
 
 use std::{
     fs,
+    io::{self, Write as _},
     os::unix::fs::PermissionsExt as _,
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -16,7 +17,7 @@ use crate::{
 };
 
 /// How long the commands of one block may take.
-const LIMIT: Duration = Duration::from_mins(2);
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// `scp [-r] FROM ADDRESS:TO` for machines whose home directories are beside each other.
 const SCP: &str = "#!/bin/sh -e\n[ \"$1\" = -r ] && shift\ncp -r \"$1\" \"$(dirname \"$HOME\")/${2%%:*}/${2#*:}\"\n";
@@ -25,7 +26,7 @@ const SCP: &str = "#!/bin/sh -e\n[ \"$1\" = -r ] && shift\ncp -r \"$1\" \"$(dirn
 #[derive(Debug)]
 pub struct Site {
     machines: Vec<Machine>,
-    files: TempDir,
+    _files: TempDir,
     lan: Lan,
 }
 
@@ -49,7 +50,7 @@ impl Site {
             .iter()
             .find(|name| installed(name).is_none())
         {
-            eprintln!("SKIPPED, it needs {missing}");
+            let _ = writeln!(io::stderr(), "SKIPPED, it needs {missing}");
             return None;
         }
         let files = TempDir::with_prefix("weldr-site-").expect("a temporary directory");
@@ -79,7 +80,7 @@ impl Site {
         let machines = machines.iter().map(machine).collect();
         Some(Self {
             machines,
-            files,
+            _files: files,
             lan,
         })
     }
@@ -95,11 +96,6 @@ impl Site {
         let mut machines = self.machines.iter_mut();
         let machine = machines.find(|machine| machine.name == name);
         machine.unwrap_or_else(|| panic!("no machine {name}"))
-    }
-
-    /// The directory in which the home directories are, by address.
-    pub fn files(&self) -> &Path {
-        self.files.path()
     }
 
     /// The machine loses its power, its disk and its connection.

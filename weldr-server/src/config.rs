@@ -85,6 +85,10 @@ pub enum Storage {
 }
 
 /// The connections of a node to other nodes.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an option of its own"
+)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cluster {
     /// The address on which the node accepts connections.

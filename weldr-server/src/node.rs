@@ -110,7 +110,8 @@ impl Node {
     pub async fn start(config: Config) -> Result<Self, StartError> {
         config.validate()?;
         let budget = divide_descriptors(&config);
-        let listeners = Listeners::bind(&config.listen, config.running_workers())?;
+        let workers = config.running_workers();
+        let listeners = Listeners::bind(&config.listen, workers)?;
         let proxy_addresses = listeners.addresses().to_vec();
         let management = management::bind(config.management).await?;
         let management_address = management.address();
@@ -125,18 +126,13 @@ impl Node {
         }
         let own = own_addresses(&config, &proxy_addresses, management_address)?;
         let limits = (&config.limits).into();
-        let (reconciler, snapshots) = Reconciler::start(
-            &handle,
-            config.running_workers(),
-            own.clone(),
-            limits,
-            &tasks,
-        );
+        let (reconciler, snapshots) =
+            Reconciler::start(&handle, workers, own.clone(), limits, &tasks);
         let (stop_proxy, stop_control) = (CancellationToken::new(), CancellationToken::new());
         let reconciler = tokio::spawn(reconciler.run(stop_control.clone()));
         add_servers(&handle, &config.servers).await?;
 
-        let clients: Arc<Sharded<ClientShard>> = Arc::new(Sharded::new(config.running_workers()));
+        let clients: Arc<Sharded<ClientShard>> = Arc::new(Sharded::new(workers));
         let rates = measure_rates(&clients, &snapshots, &stop_control, &tasks);
         let (hand_over, told) = watch::channel(HandOver::None);
         let (vip, serving) = hold_addresses(&config, &handle, hand_over, &clients, &tasks).await?;
@@ -151,17 +147,12 @@ impl Node {
         };
         let proxy = proxy_parts(&config, management_address, &shared, told, &stop_proxy);
         let workers = Workers::start(listeners, &proxy)?;
-        log_listeners(&proxy_addresses, config.workers);
-        warn_of_descriptors(&config, &shared.budget);
+        log_listeners(&config, &proxy_addresses, &shared.budget);
         serving.send_replace(true);
         let link = link(&config, vip.as_ref());
         let monitor = start_monitor(&shared, &workers, link, serving.clone()).await?;
         handle.report_servers_with(reporter(snapshots.clone()));
-        tell_roles(&config, &handle, &stop_control);
-        if config.is_witness() {
-            tracing::info!("this node is a witness: it votes and serves nothing");
-            tokio::spawn(witness::never_lead(handle.clone(), stop_control.clone()));
-        }
+        act_on_roles(&config, &handle, &stop_control);
         let parts = shared.management(rates);
         let options = management::ServeOptions {
             rest: config.rest,
@@ -346,11 +337,15 @@ fn link(config: &Config, vip: Option<&Vip>) -> Option<(String, watch::Receiver<b
     Some((interface, vip?.linked()))
 }
 
-/// Runs the program for changes of the role, if there is one, until the node stops.
-fn tell_roles(config: &Config, cluster: &Handle, stop: &CancellationToken) {
+/// Until the node stops: runs the program for changes of the role, if there is one; and a witness that leads hands over.
+fn act_on_roles(config: &Config, cluster: &Handle, stop: &CancellationToken) {
     if let Some(program) = config.on_role_change.clone() {
         let follow = role_hook::follow(program, cluster.leadership(), stop.clone());
         tokio::spawn(follow);
+    }
+    if config.is_witness() {
+        tracing::info!("this node is a witness: it votes and serves nothing");
+        tokio::spawn(witness::never_lead(cluster.clone(), stop.clone()));
     }
 }
 
@@ -500,10 +495,11 @@ fn own_addresses(
     Ok(own)
 }
 
-fn log_listeners(addresses: &[SocketAddr], workers: usize) {
+fn log_listeners(config: &Config, addresses: &[SocketAddr], budget: &Budget) {
     for address in addresses {
-        tracing::info!(%address, workers, "proxy listening");
+        tracing::info!(%address, workers = config.workers, "proxy listening");
     }
+    warn_of_descriptors(config, budget);
 }
 
 /// Adds configured servers that are missing. A server that exists keeps its settings.

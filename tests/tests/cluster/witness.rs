@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use tempfile::TempDir;
-use weldr_proto::v1::{GetClusterRequest, GetClusterResponse, NodeRole};
+use weldr_proto::v1::{GetClusterRequest, GetClusterResponse, Node, NodeRole};
 use weldr_tests::{
     cluster::members_of,
     process::{Finished, Process, Program},
@@ -13,10 +13,10 @@ use weldr_tests::{
 /// Two nodes, a and b, and a witness.
 struct Site {
     files: TempDir,
-    nodes: Vec<Node>,
+    nodes: Vec<Running>,
 }
 
-struct Node {
+struct Running {
     name: &'static str,
     process: Process,
     management: SocketAddr,
@@ -46,7 +46,7 @@ impl Site {
         let mut process = program.start();
         let cluster = process.logged_address("cluster listening").await;
         let management = process.management_address().await;
-        self.nodes.push(Node {
+        self.nodes.push(Running {
             name,
             process,
             management,
@@ -54,7 +54,7 @@ impl Site {
         });
     }
 
-    fn node(&self, name: &str) -> &Node {
+    fn node(&self, name: &str) -> &Running {
         self.nodes.iter().find(|node| node.name == name).unwrap()
     }
 
@@ -79,7 +79,7 @@ impl Site {
             let mut client = members_of(self.node(at).management, wait::LIMIT);
             let status = client.get_cluster(GetClusterRequest {}).await;
             let status = status.map_err(|error| error.to_string())?.into_inner();
-            let found: Vec<_> = status.nodes.iter().map(|node| node.role()).collect();
+            let found: Vec<_> = status.nodes.iter().map(Node::role).collect();
             if found == roles && status.quorum {
                 Ok(status)
             } else {

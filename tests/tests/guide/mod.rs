@@ -21,6 +21,27 @@ const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 100));
 /// The server of the page.
 const SERVER: &str = "10.0.0.21:8000";
 
+/// The headings whose commands a test runs.
+const FOLLOWED: [&str; 11] = [
+    "Trying it on one machine",
+    "Certificates and configuration",
+    "Start",
+    "Use",
+    "A node",
+    "A machine",
+    "A lost majority",
+    "Removing nodes",
+    "Upgrades and restarts",
+    "Backups",
+    "Two machines and a witness",
+];
+
+#[test]
+fn a_test_runs_all_commands_of_the_page() {
+    let page = Page::open("weldr-server/docs/cluster.md");
+    assert_eq!(page.headings_with_commands(), FOLLOWED);
+}
+
 /// The machines of the page, a client, and the procedures.
 struct Guide {
     site: Site,
@@ -74,7 +95,7 @@ impl Guide {
         wait::until(format!("{parts:?} and not {absent:?}"), async || {
             let status = machine.run("weldrctl cluster status || true").await;
             let has = |part: &&str| status.contains(*part);
-            if parts.iter().all(|part| has(part)) && !absent.iter().any(|part| has(part)) {
+            if parts.iter().all(has) && !absent.iter().any(has) {
                 Ok(())
             } else {
                 Err(status)

@@ -18,16 +18,15 @@ pub(super) async fn never_lead(cluster: Handle, stop: CancellationToken) {
         while leadership.wait_for(Option::is_some).await.is_ok() {
             let refused = cluster.step_down().await.err();
             let refused = refused.map(|error| error.to_string());
-            match &refused {
-                Some(why) if refused != stays_because => tracing::warn!(
+            if let Some(why) = refused.as_ref().filter(|_| refused != stays_because) {
+                tracing::warn!(
                     why,
                     "this witness leads, and the leadership is not handed over; trying again"
-                ),
-                Some(_) => {}
-                None if cluster.leads() => {}
-                None => {
-                    tracing::info!("the leadership is handed over, because this node is a witness")
-                }
+                );
+            }
+            // A node without others stays the leader without a refusal.
+            if refused.is_none() && !cluster.leads() {
+                tracing::info!("the leadership is handed over, because this node is a witness");
             }
             stays_because = refused;
             time::sleep(PAUSE).await;
