@@ -261,6 +261,7 @@ pub(crate) fn cluster() -> v1::GetClusterResponse {
             standing: "holding".to_owned(),
             since: at(1_700_000_001, 0),
             failing: false,
+            ..v1::VirtualAddress::default()
         }],
         ..v1::Node::default()
     };
@@ -280,6 +281,41 @@ pub(crate) fn cluster() -> v1::GetClusterResponse {
         nodes: vec![leader, silent],
         ..v1::GetClusterResponse::default()
     }
+}
+
+/// The same cluster with what nodes report for operators since 0.2.0.
+pub(crate) fn cluster_for_operators() -> v1::GetClusterResponse {
+    let mut cluster = cluster();
+    let [leader, silent] = cluster.nodes.as_mut_slice() else {
+        panic!("the sample has two nodes");
+    };
+    leader.votes = true;
+    leader.disk = Some(v1::Disk {
+        state: v1::DiskState::Failed.into(),
+        cause: "no space left on device".to_owned(),
+    });
+    leader.clock_offset = lasting(-1, -500_000_000);
+    leader.failover = "normal".to_owned();
+    leader.backups = Some(v1::Backups {
+        revision: 8,
+        at: at(1_700_000_002, 0),
+        failure: "the write of a backup does not end".to_owned(),
+    });
+    leader.certificate_expires = at(1_800_000_000, 0);
+    leader.data_dir_mode = 0o700;
+    let address = &mut leader.virtual_addresses[0];
+    address.guard = v1::GuardState::Restarted.into();
+    address.guard_restarts = 2;
+    address.link = v1::LinkState::Up.into();
+    silent.votes = true;
+    silent.last_contact = lasting(4, 250_000_000);
+    cluster.voters = Some(v1::Voters {
+        total: 2,
+        responding: 1,
+        majority: 2,
+        silent: vec!["b".to_owned()],
+    });
+    cluster
 }
 
 pub(crate) fn history() -> v1::GetHistoryResponse {

@@ -6,8 +6,8 @@
 //! send, is `unknown`.
 
 use crate::v1::{
-    AdminState, Balancing, HealthReason, HealthState, NodeRole, ReadinessStatus, UnreadyCode,
-    server_change::Kind,
+    AdminState, Balancing, DiskState, GuardState, HealthReason, HealthState, LinkState, NodeRole,
+    ReadinessStatus, UnreadyCode, server_change::Kind,
 };
 
 const UNKNOWN: &str = "unknown";
@@ -65,6 +65,30 @@ pub fn unready_code(value: i32) -> String {
     word(
         UnreadyCode::try_from(value).map(|code| code.as_str_name()),
         "UNREADY_CODE_",
+    )
+}
+
+/// The word for a [`DiskState`].
+pub fn disk_state(value: i32) -> String {
+    word(
+        DiskState::try_from(value).map(|state| state.as_str_name()),
+        "DISK_STATE_",
+    )
+}
+
+/// The word for a [`GuardState`].
+pub fn guard_state(value: i32) -> String {
+    word(
+        GuardState::try_from(value).map(|state| state.as_str_name()),
+        "GUARD_STATE_",
+    )
+}
+
+/// The word for a [`LinkState`].
+pub fn link_state(value: i32) -> String {
+    word(
+        LinkState::try_from(value).map(|state| state.as_str_name()),
+        "LINK_STATE_",
     )
 }
 

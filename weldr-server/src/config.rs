@@ -59,6 +59,8 @@ pub struct Config {
     pub failover: Failover,
     /// The program that is run with `leader` or `follower` when the role of this node changes.
     pub on_role_change: Option<PathBuf>,
+    /// The scheduled backups.
+    pub backups: Backups,
     /// The time that running requests get to finish when the node stops.
     pub shutdown_timeout: Duration,
     /// The settings with which the default pool is created.
@@ -82,6 +84,27 @@ pub enum Storage {
     Directory(PathBuf),
     /// In memory only.
     Ephemeral,
+}
+
+/// The scheduled backups of a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backups {
+    /// Where they are written; `None`: there are none.
+    pub directory: Option<PathBuf>,
+    /// The time between two of them. The default is an hour.
+    pub interval: Duration,
+    /// How many are kept. The default is 24.
+    pub keep: usize,
+}
+
+impl Default for Backups {
+    fn default() -> Self {
+        Self {
+            directory: None,
+            interval: Duration::from_hours(1),
+            keep: 24,
+        }
+    }
 }
 
 /// The connections of a node to other nodes.
@@ -138,6 +161,7 @@ impl Default for Config {
             log_format: LogFormat::Text,
             failover: Failover::default(),
             on_role_change: None,
+            backups: Backups::default(),
             shutdown_timeout: Duration::from_secs(30),
             pool: PoolSettings::default(),
             timeouts: Timeouts::default(),

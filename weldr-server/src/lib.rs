@@ -1,6 +1,7 @@
 //! Weldr, an HTTP load balancer whose pool of servers changes at run time.
 
 pub mod args;
+pub mod backups;
 pub mod budget;
 pub mod cluster;
 pub mod config;

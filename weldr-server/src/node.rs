@@ -1,5 +1,6 @@
 //! The composition root: builds the parts of a node, wires them, and stops them in order.
 
+mod backup_schedule;
 mod client_drain;
 mod give_way;
 mod role_hook;
@@ -153,6 +154,7 @@ impl Node {
         let monitor = start_monitor(&shared, &workers, link, serving.clone()).await?;
         handle.report_servers_with(reporter(snapshots.clone()));
         act_on_roles(&config, &handle, &stop_control);
+        backup_schedule::start(&config, &handle, &tasks, &stop_control);
         let parts = shared.management(rates);
         let options = management::ServeOptions {
             rest: config.rest,
@@ -422,6 +424,8 @@ async fn hold_addresses(
         hand_over,
         clients: Arc::clone(clients),
         addresses: vip.status(),
+        guard: vip.guard(),
+        linked: vip.observed_link(),
         release: vip.longest_release(),
     }));
     Ok((Some(vip), serving))

@@ -70,6 +70,10 @@ const ROOMS: &[(&str, Option<&[&str]>)] = &[
         "readiness",
         Some(&["clock", "cluster", "liveness", "model", "snapshot", "stats"]),
     ),
+    (
+        "backups",
+        Some(&["clock", "cluster", "liveness", "model", "warnings"]),
+    ),
     // Layer 5.
     (
         "management",

@@ -11,6 +11,7 @@ mod add;
 mod admin;
 mod all_nodes;
 mod batch;
+mod check;
 mod cluster;
 mod completions;
 mod get;

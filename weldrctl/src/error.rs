@@ -27,7 +27,7 @@ pub(crate) enum Exit {
     Usage = 2,
     /// Weldr did not respond.
     Unreachable = 3,
-    /// The cluster works, but not all of it: `cluster status` names what is wrong.
+    /// The cluster works, but not all of it: `cluster status` and `cluster check` name what is wrong.
     Degraded = 4,
 }
 

@@ -10,12 +10,14 @@ pub(crate) mod card;
 pub(crate) mod cluster;
 pub(crate) mod event;
 pub(crate) mod figures;
+pub(crate) mod findings;
 pub(crate) mod json;
 pub(crate) mod live;
 pub(crate) mod servers;
 pub(crate) mod style;
 pub(crate) mod table;
 pub(crate) mod totals;
+pub(crate) mod voters;
 pub(crate) mod words;
 
 use style::Paint;

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Health, set, time};
+use super::{Health, Seconds, set, time};
 use crate::{v1, words};
 
 /// The cluster.
@@ -20,6 +20,7 @@ pub struct Cluster {
     pub answered_by: String,
     pub nodes: Vec<Node>,
     pub revision: u64,
+    pub voters: Option<Voters>,
 }
 
 impl From<&v1::GetClusterResponse> for Cluster {
@@ -32,6 +33,28 @@ impl From<&v1::GetClusterResponse> for Cluster {
             answered_by: response.answered_by.clone(),
             nodes: response.nodes.iter().map(Node::from).collect(),
             revision: response.revision,
+            voters: response.voters.as_ref().map(Voters::from),
+        }
+    }
+}
+
+/// Which of the voters respond.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs, reason = "the .proto files describe the fields")]
+pub struct Voters {
+    pub total: u32,
+    pub responding: u32,
+    pub majority: u32,
+    pub silent: Vec<String>,
+}
+
+impl From<&v1::Voters> for Voters {
+    fn from(voters: &v1::Voters) -> Self {
+        Self {
+            total: voters.total,
+            responding: voters.responding,
+            majority: voters.majority,
+            silent: voters.silent.clone(),
         }
     }
 }
@@ -55,6 +78,14 @@ pub struct Node {
     pub virtual_addresses: Vec<VirtualAddress>,
     pub readiness: Option<Readiness>,
     pub other_cluster: Option<String>,
+    pub votes: bool,
+    pub last_contact_seconds: Option<Seconds>,
+    pub disk: Option<Disk>,
+    pub clock_offset_seconds: Option<Seconds>,
+    pub failover: Option<String>,
+    pub backups: Option<Backups>,
+    pub certificate_expires: Option<String>,
+    pub data_dir_mode: Option<String>,
 }
 
 impl From<&v1::Node> for Node {
@@ -77,6 +108,50 @@ impl From<&v1::Node> for Node {
             virtual_addresses: virtual_addresses.map(VirtualAddress::from).collect(),
             readiness: node.readiness.as_ref().map(Readiness::from),
             other_cluster: set(&node.other_cluster),
+            votes: node.votes,
+            last_contact_seconds: node.last_contact.map(Seconds),
+            disk: node.disk.as_ref().map(Disk::from),
+            clock_offset_seconds: node.clock_offset.map(Seconds),
+            failover: set(&node.failover),
+            backups: node.backups.as_ref().map(Backups::from),
+            certificate_expires: time(node.certificate_expires),
+            data_dir_mode: (node.data_dir_mode > 0).then(|| format!("{:04o}", node.data_dir_mode)),
+        }
+    }
+}
+
+/// The data directory of a node.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs, reason = "the .proto files describe the fields")]
+pub struct Disk {
+    pub state: String,
+    pub cause: Option<String>,
+}
+
+impl From<&v1::Disk> for Disk {
+    fn from(disk: &v1::Disk) -> Self {
+        Self {
+            state: words::disk_state(disk.state),
+            cause: set(&disk.cause),
+        }
+    }
+}
+
+/// The scheduled backups of a node. `revision` is `null` if there was none since it started.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs, reason = "the .proto files describe the fields")]
+pub struct Backups {
+    pub revision: Option<u64>,
+    pub at: Option<String>,
+    pub failure: Option<String>,
+}
+
+impl From<&v1::Backups> for Backups {
+    fn from(backups: &v1::Backups) -> Self {
+        Self {
+            revision: backups.at.map(|_| backups.revision),
+            at: time(backups.at),
+            failure: set(&backups.failure),
         }
     }
 }
@@ -127,6 +202,9 @@ pub struct VirtualAddress {
     pub standing: String,
     pub failing: bool,
     pub since: Option<String>,
+    pub guard: Option<String>,
+    pub guard_restarts: u64,
+    pub link: Option<String>,
 }
 
 impl From<&v1::VirtualAddress> for VirtualAddress {
@@ -138,6 +216,9 @@ impl From<&v1::VirtualAddress> for VirtualAddress {
             standing: address.standing.clone(),
             failing: address.failing,
             since: time(address.since),
+            guard: (address.guard != 0).then(|| words::guard_state(address.guard)),
+            guard_restarts: address.guard_restarts,
+            link: (address.link != 0).then(|| words::link_state(address.link)),
         }
     }
 }

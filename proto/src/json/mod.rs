@@ -20,8 +20,8 @@ mod server;
 mod stats;
 
 pub use cluster::{
-    Cluster, HealthOnNodes, History, HistoryEvent, Node, NodeHealth, Readiness, ServerHealth,
-    UnreadyReason, VirtualAddress,
+    Backups, Cluster, Disk, HealthOnNodes, History, HistoryEvent, Node, NodeHealth, Readiness,
+    ServerHealth, UnreadyReason, VirtualAddress, Voters,
 };
 pub use pool::{Pool, PoolCounts, PoolSettings};
 pub use server::{Health, HealthCheck, Server};

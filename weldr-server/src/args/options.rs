@@ -22,6 +22,7 @@ const CLUSTER: &str = "Cluster";
 const TIMEOUTS: &str = "Timeouts";
 const LIMITS: &str = "Limits";
 const VIP: &str = "Virtual addresses";
+const BACKUPS: &str = "Scheduled backups";
 
 /// Makes a struct of the list: what clap needs for every option is written here once, and an option that is added
 /// cannot be forgotten where the flags and the file are combined.
@@ -314,4 +315,16 @@ options! {
     /// What the holder does when it loses the quorum: release the addresses, or keep them, at the risk of two holders
     #[arg(value_name = "WHAT", help_heading = VIP)]
     vip_on_lost_quorum: OnLostQuorum,
+
+    /// Directory for scheduled backups of the servers and the settings of the pool; created if it does not exist
+    #[arg(value_name = "DIR", help_heading = BACKUPS)]
+    backup_dir: PathBuf,
+
+    /// Time between two backups; without a change in between there is no second one
+    #[arg(value_name = "DURATION", help_heading = BACKUPS)]
+    backup_interval: Span,
+
+    /// Number of backups of this node that are kept
+    #[arg(value_name = "N", value_parser = whole::<usize>, help_heading = BACKUPS)]
+    backup_keep: usize,
 }

@@ -12,7 +12,7 @@ use tokio::{
     time::{self, Instant},
 };
 use tonic::{Code, Status as RpcStatus};
-use weldr_proto::raft::v1::{ChangeRequest, Readiness, ServerReport, change_request};
+use weldr_proto::raft::v1::{Backups, ChangeRequest, Readiness, ServerReport, change_request};
 
 use crate::model::{Applied, Command, DesiredState, Revision, Timestamp};
 
@@ -218,6 +218,14 @@ impl Handle {
         if let Some(core) = self.core.upgrade() {
             let reported = core.readiness.lock();
             *reported.unwrap_or_else(PoisonError::into_inner) = readiness;
+        }
+    }
+
+    /// Sets what this node reports of its scheduled backups.
+    pub fn report_backups(&self, backups: Backups) {
+        if let Some(core) = self.core.upgrade() {
+            let reported = core.backups.lock();
+            *reported.unwrap_or_else(PoisonError::into_inner) = Some(backups);
         }
     }
 

@@ -18,6 +18,8 @@ const MILLION: usize = 1_000_000;
 const DAY: Duration = Duration::from_hours(24);
 /// The range of the timeouts of the data path.
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(10)..=DAY;
+const BACKUP_INTERVAL: RangeInclusive<Duration> =
+    Duration::from_mins(1)..=Duration::from_hours(30 * 24);
 
 /// Checks a field that has a range, and nothing if it has none.
 macro_rules! check {
@@ -69,6 +71,9 @@ fields! {
     node_name => node_name;
     failover => failover;
     on_role_change => on_role_change;
+    backup_dir => backups.directory;
+    backup_interval => backups.interval in BACKUP_INTERVAL;
+    backup_keep => backups.keep in 1..=10_000;
     balancing => pool.balancing;
     fail_open => pool.fail_open;
     drain_deadline => pool.drain_deadline;

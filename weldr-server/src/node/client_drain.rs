@@ -1,6 +1,9 @@
 //! Drains the clients of the virtual addresses before this node hands its leadership over, so that no request is lost.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures_util::future::BoxFuture;
 use tokio::{sync::watch, time};
@@ -12,7 +15,7 @@ use crate::{
     model::Timestamp,
     proxy::HandOver,
     stats::{ClientShard, Sharded, Totals},
-    vip::{AddressStatus, Standing},
+    vip::{AddressStatus, GuardStatus, Standing},
 };
 
 /// How long responses ask clients to close their connections while new connections are accepted. After this time,
@@ -33,6 +36,9 @@ pub(super) struct ClientDrain {
     pub(super) hand_over: watch::Sender<HandOver>,
     pub(super) clients: Arc<Sharded<ClientShard>>,
     pub(super) addresses: watch::Receiver<Vec<AddressStatus>>,
+    /// The guard of the addresses, and whether their interface has a link: for the status of the cluster.
+    pub(super) guard: watch::Receiver<Option<GuardStatus>>,
+    pub(super) linked: Option<watch::Receiver<bool>>,
     /// How long the removal of the addresses may take.
     pub(super) release: Duration,
 }
@@ -86,6 +92,24 @@ pub(super) fn is_here(status: &AddressStatus) -> bool {
     !matches!(status.standing, Standing::Absent(_))
 }
 
+/// How long it is said of a guard that it was started again.
+const RESTART_TOLD: Duration = Duration::from_hours(1);
+
+fn guard_word(guard: GuardStatus) -> &'static str {
+    let recently = |restarted: Instant| restarted.elapsed() < RESTART_TOLD;
+    if !guard.runs {
+        "failed"
+    } else if guard.restarted.is_some_and(recently) {
+        "restarted"
+    } else {
+        "running"
+    }
+}
+
+fn link_word(linked: bool) -> &'static str {
+    if linked { "up" } else { "down" }
+}
+
 impl StepDownHook for ClientDrain {
     fn prepare(&self) -> BoxFuture<'_, ()> {
         Box::pin(self.send_clients_away())
@@ -101,6 +125,8 @@ impl StepDownHook for ClientDrain {
 
     fn addresses(&self) -> Vec<VirtualAddress> {
         let addresses = self.addresses.borrow();
+        let guard = *self.guard.borrow();
+        let link = self.linked.as_ref().map(|linked| *linked.borrow());
         let told = |status: &AddressStatus| VirtualAddress {
             address: status.address.to_string(),
             interface: status.interface.clone(),
@@ -108,6 +134,9 @@ impl StepDownHook for ClientDrain {
             standing: status.standing.to_string(),
             since: Timestamp::from(dates::shown(status.since.into())).0,
             failing: matches!(status.standing, Standing::Failing(_)),
+            guard: guard.map(guard_word).unwrap_or_default().to_owned(),
+            guard_restarts: guard.map_or(0, |guard| guard.restarts),
+            link: link.map(link_word).unwrap_or_default().to_owned(),
         };
         addresses.iter().map(told).collect()
     }
@@ -148,6 +177,8 @@ mod tests {
                 hand_over,
                 clients: Arc::new(Sharded::new(1)),
                 addresses: statuses.subscribe(),
+                guard: watch::Sender::new(None).subscribe(),
+                linked: None,
                 release: RELEASE,
             },
             statuses,

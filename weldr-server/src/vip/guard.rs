@@ -41,7 +41,7 @@ use super::{
     inputs::Sources,
     kernel::{Kernel, KernelAddress},
     ownership::{Eligibility, MARGIN},
-    status::{AddressStatus, Standing},
+    status::{AddressStatus, GuardStatus, Standing},
 };
 use crate::{config::VirtualAddresses, liveness::Tick, priority};
 
@@ -228,12 +228,13 @@ impl News {
 }
 
 /// Keeps a guard running until the node stops and its addresses are removed. `guarded` is false while none runs and none
-/// can be started.
+/// can be started. `status` is for operators.
 pub(super) async fn supervise(
     mut guard: Guard,
     addresses: VirtualAddresses,
     mut news: News,
     guarded: watch::Sender<bool>,
+    status: &watch::Sender<Option<GuardStatus>>,
     tick: Tick,
 ) {
     loop {
@@ -249,7 +250,7 @@ pub(super) async fn supervise(
         if guard.started_at.elapsed() < RESTART {
             time::sleep(RESTART).await;
         }
-        match restarted(&addresses, &mut news, &guarded, &tick).await {
+        match restarted(&addresses, &mut news, (&guarded, status), &tick).await {
             Some(next) => guard = next,
             None => return,
         }
@@ -260,7 +261,7 @@ pub(super) async fn supervise(
 async fn restarted(
     addresses: &VirtualAddresses,
     news: &mut News,
-    guarded: &watch::Sender<bool>,
+    (guarded, status): (&watch::Sender<bool>, &watch::Sender<Option<GuardStatus>>),
     tick: &Tick,
 ) -> Option<Guard> {
     loop {
@@ -268,6 +269,14 @@ async fn restarted(
         match Guard::start(addresses).await {
             Ok(mut guard) => {
                 guarded.send_replace(true);
+                status.send_modify(|status| {
+                    let restarts = status.map_or(0, |status| status.restarts);
+                    *status = Some(GuardStatus {
+                        runs: true,
+                        restarts: restarts + 1,
+                        restarted: Some(Instant::now()),
+                    });
+                });
                 // Whether it takes that, `inform` sees.
                 let _ = guard.tell(news).await;
                 tracing::info!("the guard of the virtual addresses runs again");
@@ -275,6 +284,11 @@ async fn restarted(
             }
             Err(error) => {
                 let cause = error.source().map(ToString::to_string);
+                status.send_modify(|status| {
+                    if let Some(status) = status {
+                        status.runs = false;
+                    }
+                });
                 if guarded.send_replace(false) {
                     tracing::error!(
                         %error,

@@ -60,7 +60,7 @@ pub use error::{BackendError, VipStartError};
 pub use guard::guard;
 pub use hook::run_program;
 pub use inputs::Inputs;
-pub use status::{Absence, AddressStatus, Standing};
+pub use status::{Absence, AddressStatus, GuardStatus, Standing};
 
 use crate::{
     clock::dates, config::VirtualAddresses, liveness::Tasks, model::VirtualAddress, priority,
@@ -91,6 +91,9 @@ pub struct Vip {
     longest_release: Duration,
     status: watch::Receiver<Vec<AddressStatus>>,
     linked: watch::Receiver<bool>,
+    /// Whether the interface is watched.
+    watches_link: bool,
+    guard: watch::Receiver<Option<GuardStatus>>,
     finished: oneshot::Receiver<()>,
 }
 
@@ -115,6 +118,8 @@ impl Vip {
         let status = statuses.subscribe();
         let linked = watch::Sender::new(true);
         let is_linked = linked.subscribe();
+        let guard_status = watch::Sender::new(None);
+        let (guard, watches_link) = (guard_status.subscribe(), addresses.hook.is_none());
         let (tell_started, started) = oneshot::channel();
         let (tell_finished, finished) = oneshot::channel();
         let work = Work {
@@ -123,6 +128,7 @@ impl Vip {
             stop: stop.clone(),
             statuses,
             linked,
+            guard_status,
             tasks: tasks.clone(),
         };
         let spawned = thread::Builder::new()
@@ -143,6 +149,8 @@ impl Vip {
             longest_release,
             status,
             linked: is_linked,
+            watches_link,
+            guard,
             finished,
         })
     }
@@ -155,6 +163,16 @@ impl Vip {
     /// Whether the interface has a link. Without one, the node holds no address.
     pub fn linked(&self) -> watch::Receiver<bool> {
         self.linked.clone()
+    }
+
+    /// Whether the interface has a link; `None` if it is not watched.
+    pub fn observed_link(&self) -> Option<watch::Receiver<bool>> {
+        self.watches_link.then(|| self.linked.clone())
+    }
+
+    /// The guard process; `None` if there is none.
+    pub fn guard(&self) -> watch::Receiver<Option<GuardStatus>> {
+        self.guard.clone()
     }
 
     /// How long after the end of the lease an address may still be there, if nothing fails.
@@ -186,6 +204,7 @@ struct Work {
     stop: CancellationToken,
     statuses: watch::Sender<Vec<AddressStatus>>,
     linked: watch::Sender<bool>,
+    guard_status: watch::Sender<Option<GuardStatus>>,
     tasks: Tasks,
 }
 
@@ -245,7 +264,10 @@ impl Work {
                 last_words: self.inputs.last_words.clone(),
             };
             let addresses = self.addresses.clone();
-            let supervise = guard::supervise(guard, addresses, news, guarded.clone(), tick.clone());
+            let guarded = guarded.clone();
+            let status = &self.guard_status;
+            status.send_replace(Some(GuardStatus::STARTED));
+            let supervise = guard::supervise(guard, addresses, news, guarded, status, tick.clone());
             tick.watch(supervise)
         });
         let watch_link = self.watches_link().then(|| {

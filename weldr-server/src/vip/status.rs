@@ -1,6 +1,6 @@
 //! The published state of an address.
 
-use std::fmt;
+use std::{fmt, time::Instant};
 
 use crate::model::{Timestamp, VirtualAddress};
 
@@ -45,6 +45,26 @@ pub enum Absence {
     NoGuard,
     /// This node stops.
     Stopping,
+}
+
+/// The guard process of the addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GuardStatus {
+    /// Whether it runs. If not, it cannot be started, and this is tried again.
+    pub runs: bool,
+    /// How often it was started again.
+    pub restarts: u64,
+    /// When it was last started again.
+    pub restarted: Option<Instant>,
+}
+
+impl GuardStatus {
+    /// A guard that was just started.
+    pub(super) const STARTED: Self = Self {
+        runs: true,
+        restarts: 0,
+        restarted: None,
+    };
 }
 
 impl fmt::Display for Standing {

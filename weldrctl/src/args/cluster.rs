@@ -6,11 +6,19 @@ use clap::{Args, Subcommand};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ClusterCommand {
-    /// Show all nodes: role, term and log position; and whether there is a quorum
+    /// Show all nodes: role, last contact, log position and disk; and whether there is a quorum
     ///
     /// Exit code 0: there is a quorum, and every node responds and is ready. 1: there is no quorum. 4: there is one, but a node
     /// does not respond or is not ready, a virtual address fails, or there is a second cluster.
     Status,
+    /// Look at all that an operator would look at, and say what is wrong and what to do
+    ///
+    /// Every node responds and is ready; there is one leader and a quorum, and one more node may be lost; versions, fail-over
+    /// profiles and clocks agree; no node lacks changes; disks, backups and certificates are fine; each virtual address is held
+    /// once, and its guard and link work; all nodes agree which servers are healthy.
+    ///
+    /// Exit code 0: all is well. 1: there is no quorum. 4: there is one, and something else is wrong.
+    Check,
     /// Remove a node; it can only join again as a new one, without its data
     Remove(RemoveNodeArgs),
     /// Make a node the leader

@@ -20,6 +20,7 @@ use crate::{
 pub(super) async fn run(session: &Session, command: ClusterCommand) -> Result<Exit, CtlError> {
     match command {
         ClusterCommand::Status => status(session).await,
+        ClusterCommand::Check => super::check::run(session).await,
         ClusterCommand::Remove(args) => {
             let request = RemoveNodeRequest {
                 name: args.name,

@@ -3,26 +3,28 @@
 use std::fmt::Write as _;
 
 use weldr_proto::v1::{
-    GetClusterResponse, HistoryEvent, Node, NodeHealth, ReadinessStatus, ServerHealth, UnreadyCode,
-    UnreadyReason,
+    Disk, DiskState, GetClusterResponse, GuardState, HistoryEvent, LinkState, Node, NodeHealth,
+    ReadinessStatus, ServerHealth, UnreadyCode, UnreadyReason, VirtualAddress,
 };
 
 use super::{
     figures,
     style::{Paint, Tint},
     table::{self, Cell, Column},
-    words,
+    voters, words,
 };
 
-const COLUMNS: [Column; 9] = [
+const COLUMNS: [Column; 11] = [
     table::words("NODE"),
     table::words("ADDRESS"),
     table::words("ROLE"),
     table::words("SINCE"),
+    table::figures("CONTACT"),
     table::figures("TERM"),
     table::figures("APPLIED"),
     table::figures("LAG"),
     table::figures("REVISION"),
+    table::words("DISK"),
     table::words("ADDRESS HELD"),
 ];
 
@@ -56,9 +58,70 @@ pub(crate) fn status(cluster: &GetClusterResponse, paint: Paint) -> String {
                 node.name, address.address, address.standing
             );
         }
+        for trouble in troubles(node) {
+            _ = writeln!(text, "{}: {trouble}", node.name);
+        }
+    }
+    if let Some(voters) = &cluster.voters {
+        _ = writeln!(text, "{}", voters::sentence(voters));
     }
     text.push_str(&quorum(cluster, paint));
     text
+}
+
+/// What is wrong with a node and is told nowhere else, in words.
+fn troubles(node: &Node) -> Vec<String> {
+    let mut troubles = Vec::new();
+    let disk = node.disk.as_ref();
+    let reasons = node.readiness.iter().flat_map(|told| &told.reasons);
+    let is_told = reasons
+        .map(UnreadyReason::code)
+        .any(|code| matches!(code, UnreadyCode::DiskFailed | UnreadyCode::DiskStalled));
+    if let Some(disk) = disk.filter(|disk| !disk.cause.is_empty() && !is_told) {
+        troubles.push(format!(
+            "the disk has {}: {}",
+            words::disk_state(disk.state),
+            disk.cause
+        ));
+    }
+    // All addresses of a node have one guard and one interface.
+    if let Some(address) = node.virtual_addresses.first() {
+        match address.guard() {
+            GuardState::Failed => {
+                troubles.push("the guard of the virtual addresses cannot be started".to_owned());
+            }
+            GuardState::Restarted => troubles.push(format!(
+                "the guard of the virtual addresses was started again in the last hour ({} times in all)",
+                address.guard_restarts
+            )),
+            GuardState::Running | GuardState::Unspecified => {}
+        }
+        if address.link() == LinkState::Down {
+            troubles.push(format!("the interface {} has no link", address.interface));
+        }
+    }
+    if let Some(backups) = node
+        .backups
+        .as_ref()
+        .filter(|told| !told.failure.is_empty())
+    {
+        troubles.push(format!("no scheduled backups: {}", backups.failure));
+    }
+    troubles
+}
+
+/// Whether an operator has to do something about the disk, the guard, the link or the backups of a node.
+fn needs_attention(node: &Node) -> bool {
+    let bad_disk = |disk: &Disk| matches!(disk.state(), DiskState::Failed | DiskState::Stalled);
+    let bad_address = |told: &VirtualAddress| {
+        told.guard() == GuardState::Failed || told.link() == LinkState::Down
+    };
+    node.disk.as_ref().is_some_and(bad_disk)
+        || node.virtual_addresses.iter().any(bad_address)
+        || node
+            .backups
+            .as_ref()
+            .is_some_and(|told| !told.failure.is_empty())
 }
 
 /// Whether every node responds and is ready, and no virtual address or second cluster needs attention.
@@ -73,6 +136,7 @@ pub(crate) fn is_well(cluster: &GetClusterResponse) -> bool {
             && node.stopped.is_empty()
             && node.other_cluster.is_empty()
             && !addresses.iter().any(|told| told.failing)
+            && !needs_attention(node)
     })
 }
 
@@ -86,7 +150,8 @@ fn row(node: &Node) -> Vec<Cell> {
     if !node.reachable {
         let mut cells: Vec<Cell> = vec![node.name.as_str().into(), node.address.as_str().into()];
         cells.push(Cell::tinted("no response", Some(Tint::Bad)));
-        cells.extend((3..COLUMNS.len()).map(|_| Cell::from("-")));
+        cells.extend(["-".into(), contact(node).into()]);
+        cells.extend((cells.len()..COLUMNS.len()).map(|_| Cell::from("-")));
         return cells;
     }
     let since = node
@@ -101,12 +166,31 @@ fn row(node: &Node) -> Vec<Cell> {
         },
         words::node_role(node.role).into(),
         since.unwrap_or_else(|| "-".to_owned()).into(),
+        contact(node).into(),
         node.term.to_string().into(),
         node.applied.to_string().into(),
         node.lag.to_string().into(),
         node.revision.to_string().into(),
+        disk(node),
         held(node).into(),
     ]
+}
+
+/// How long ago the node that was asked has heard from this one.
+fn contact(node: &Node) -> String {
+    let last = node.last_contact.and_then(|last| last.try_into().ok());
+    last.map_or_else(|| figures::NONE.to_owned(), figures::age)
+}
+
+fn disk(node: &Node) -> Cell {
+    let Some(disk) = &node.disk else {
+        return figures::NONE.into();
+    };
+    let tint = match disk.state() {
+        DiskState::Failed | DiskState::Stalled => Some(Tint::Bad),
+        DiskState::Ok | DiskState::Memory | DiskState::Unspecified => None,
+    };
+    Cell::tinted(words::disk_state(disk.state), tint)
 }
 
 /// The virtual addresses that a node holds.

@@ -11,6 +11,7 @@
 //! | `stats` | one [`Stats`]; with `--watch` one per line |
 //! | `watch` | one [`Event`] per line |
 //! | `cluster status`, `cluster remove`, `cluster transfer` | one [`Cluster`] |
+//! | `cluster check` | one [`Report`](super::findings::Report) |
 //! | `list --all-nodes` | one [`HealthOnNodes`] |
 //! | `history` | one [`History`] |
 //! | `rollback`, `cluster restore` | one [`Made`] |

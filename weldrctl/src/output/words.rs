@@ -1,7 +1,9 @@
 //! The [words](weldr_proto::words) for the values of the API's enumerations. JSON contains them as they are, tables with
 //! spaces instead of underscores.
 
-pub(crate) use weldr_proto::words::{admin_state, balancing, change, node_role, reason, state};
+pub(crate) use weldr_proto::words::{
+    admin_state, balancing, change, disk_state, node_role, reason, state,
+};
 
 use weldr_proto::v1::{Health, HealthState};
 

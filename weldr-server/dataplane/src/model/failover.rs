@@ -16,3 +16,14 @@ pub enum Failover {
     /// Within 3 s. For nodes that are far from each other.
     Wan,
 }
+
+impl Failover {
+    /// The name, as in options.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Fast => "fast",
+            Self::Normal => "normal",
+            Self::Wan => "wan",
+        }
+    }
+}

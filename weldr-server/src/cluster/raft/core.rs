@@ -27,7 +27,9 @@ use crate::{
 };
 
 use super::{
+    contacts::LastContacts,
     elections::Elections,
+    facts::StartFacts,
     reporter::{DrainReport, Reporter},
     settings::Timing,
     sightings::Sightings,
@@ -81,6 +83,12 @@ pub(in crate::cluster) struct Core {
     pub(in crate::cluster) drain_report: Mutex<DrainReport>,
     /// The readiness of this node, for its report to other nodes.
     pub(in crate::cluster) readiness: Mutex<v1::Readiness>,
+    /// The scheduled backups of this node, for its report to other nodes; `None` if it makes none.
+    pub(in crate::cluster) backups: Mutex<Option<v1::Backups>>,
+    /// When each other member responded last.
+    pub(in crate::cluster) last_contacts: LastContacts,
+    /// What this node reports of how it was started.
+    pub(in crate::cluster) facts: StartFacts,
     /// Where the tasks show that they go on.
     pub(in crate::cluster) tasks: Tasks,
     /// Calls through the handle that are in flight.

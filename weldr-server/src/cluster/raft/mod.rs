@@ -3,6 +3,7 @@
 //! In reading order:
 //!
 //! * `elections`: when a node takes part in elections after a start.
+//! * `contacts`, `facts`: what is reported of members and of how this node was started.
 //! * `core`: the state that all tasks of a node share.
 //! * `sightings`: other clusters with the same secret.
 //! * `settings`: the engine's timeouts and limits.
@@ -12,9 +13,11 @@
 //! * `reports`: what nodes tell each other about themselves and about their servers.
 //! * `status`: the reports of all members side by side.
 
+pub(super) mod contacts;
 pub(super) mod core;
 pub(super) mod elections;
 pub(super) mod engine;
+pub(super) mod facts;
 pub(super) mod proposals;
 pub(super) mod reporter;
 pub(super) mod reports;

@@ -1,8 +1,9 @@
 //! The reports of nodes about themselves and about servers.
 
 use std::{
+    fmt::Write as _,
     sync::PoisonError,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use futures_util::future::join_all;
@@ -12,7 +13,13 @@ use tonic::Status;
 use tracing::error;
 use weldr_proto::raft::v1;
 
-use crate::cluster::log::{convert, types::Member};
+use crate::{
+    cluster::{
+        log::{convert, types::Member},
+        storage::disk::Disk,
+    },
+    model::Timestamp,
+};
 
 use super::{
     core::Core,
@@ -47,10 +54,12 @@ impl Core {
     ) -> Result<v1::ReportResponse, Status> {
         let mut client = self.client(id, member)?;
         let report = client.report(v1::ReportRequest { servers });
-        match time::timeout(REPORT_TIMEOUT, report).await {
-            Ok(report) => report.map(tonic::Response::into_inner),
-            Err(_) => Err(Status::deadline_exceeded("no answer in time")),
-        }
+        let report = match time::timeout(REPORT_TIMEOUT, report).await {
+            Ok(report) => report?.into_inner(),
+            Err(_) => return Err(Status::deadline_exceeded("no answer in time")),
+        };
+        self.last_contacts.note(id, Instant::now());
+        Ok(report)
     }
 
     /// The drain reports of the other members; `None` for each member that does not answer.
@@ -117,6 +126,7 @@ impl Core {
             let readiness = readiness.unwrap_or_else(PoisonError::into_inner);
             report.readiness = Some(readiness.clone()).filter(|told| !told.status.is_empty());
         }
+        self.report_operation(&mut report);
         report.membership = Some(convert::stored_membership(&self.machine.membership()));
         report.other_cluster = self.sightings.current(Instant::now());
         report.term = self.stored_term();
@@ -141,6 +151,46 @@ impl Core {
             report.servers = (reporter.0)();
         }
         report
+    }
+
+    /// Adds what is only for operators, and decides nothing.
+    fn report_operation(&self, report: &mut v1::ReportResponse) {
+        report.disk = Some(self.disk_report(report.readiness.as_ref()));
+        report.at = Timestamp::from(SystemTime::now()).0;
+        self.facts
+            .failover
+            .as_str()
+            .clone_into(&mut report.failover);
+        report.certificate_expires = self.facts.certificate_expires.unwrap_or_default();
+        report.data_dir_mode = self.facts.data_dir_mode.unwrap_or_default();
+        let backups = self.backups.lock();
+        report
+            .backups
+            .clone_from(&backups.unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// The state of the disk. That a write does not end is known to the readiness, which looks at the disk more than once.
+    fn disk_report(&self, readiness: Option<&v1::Readiness>) -> v1::Disk {
+        let disk = |state: &str, cause: String| v1::Disk {
+            state: state.to_owned(),
+            cause,
+        };
+        let Some(state) = self.log.disk().map(Disk::state) else {
+            return disk("memory", String::new());
+        };
+        if let Some(failure) = state.failure {
+            return disk("failed", sentence(failure.as_ref()));
+        }
+        let reasons = readiness.iter().flat_map(|readiness| &readiness.reasons);
+        let reason = |code: &str| reasons.clone().find(|reason| reason.code == code);
+        if let Some(stalled) = reason("disk_stalled") {
+            return disk("stalled", stalled.description.clone());
+        }
+        match reason("disk_failed") {
+            // It failed a moment ago, and the next write has not ended yet.
+            Some(failed) => disk("failed", failed.description.clone()),
+            None => disk("ok", String::new()),
+        }
     }
 
     /// The term that is stored.
@@ -195,6 +245,18 @@ impl Core {
         let other = other.or_else(|| self.sightings_of_members.current(now))?;
         Some(sightings::compare(&self.cluster_facts(), &other))
     }
+}
+
+/// An error and its causes.
+fn sentence(error: &dyn std::error::Error) -> String {
+    let mut sentence = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        // Writing to a string cannot fail.
+        _ = write!(sentence, ": {cause}");
+        source = cause.source();
+    }
+    sentence
 }
 
 fn role_name(state: ServerState) -> &'static str {

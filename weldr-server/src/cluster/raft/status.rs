@@ -1,11 +1,13 @@
 //! The status of the cluster: the reports of all members side by side.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::future::join_all;
-use weldr_proto::raft::v1::{ClusterFacts, Readiness, ReportResponse, VirtualAddress};
+use weldr_proto::raft::v1::{
+    Backups, ClusterFacts, Disk, Readiness, ReportResponse, VirtualAddress,
+};
 
-use crate::cluster::log::types::Member;
+use crate::{cluster::log::types::Member, model::Timestamp};
 
 use super::core::Core;
 
@@ -37,6 +39,9 @@ pub struct NodeStatus {
     pub address: String,
     /// Whether it is a voter.
     pub votes: bool,
+    /// How long ago this node last had a response from it; `None` for this node, and if it has not responded since this
+    /// node started.
+    pub last_contact: Option<Duration>,
     /// Its report; `None` if it does not answer.
     pub report: Option<NodeReport>,
 }
@@ -68,6 +73,24 @@ pub struct NodeReport {
     pub readiness: Option<Readiness>,
     /// Another cluster with the same secret that it sees.
     pub other_cluster: Option<ClusterFacts>,
+    /// The state of its data directory; `None` when it does not say.
+    pub disk: Option<Disk>,
+    /// How far its clock is ahead of this node's, in milliseconds; `None` when it does not say.
+    pub clock_offset_millis: Option<i64>,
+    /// The name of its fail-over profile.
+    pub failover: String,
+    /// Its scheduled backups; `None` if it makes none.
+    pub backups: Option<Backups>,
+    /// The end of the validity of its certificate, in seconds since 1970.
+    pub certificate_expires: Option<u64>,
+    /// The permissions of its data directory when it started.
+    pub data_dir_mode: Option<u32>,
+}
+
+/// A report, and when it was made by this node's clock: in the middle of the time that it took.
+struct Received {
+    report: ReportResponse,
+    at: SystemTime,
 }
 
 /// Asks all members for a report.
@@ -80,11 +103,21 @@ pub(in crate::cluster) async fn gather(core: &Core, servers: bool) -> ClusterSta
         .collect();
     let asked = members.iter().map(async |(id, member, _)| {
         if *id == core.local_id() {
-            return Some(core.report(servers));
+            let report = core.report(servers);
+            let at = SystemTime::now();
+            return Some(Received { report, at });
         }
-        core.report_of(*id, member, servers).await.ok()
+        let begun = Instant::now();
+        let report = core.report_of(*id, member, servers).await.ok()?;
+        let now = SystemTime::now();
+        let at = now.checked_sub(begun.elapsed() / 2).unwrap_or(now);
+        Some(Received { report, at })
     });
-    let reports = join_all(asked).await;
+    let received = join_all(asked).await;
+    let reports: Vec<_> = received
+        .iter()
+        .map(|received| Some(&received.as_ref()?.report))
+        .collect();
     let leading = members.iter().zip(&reports);
     let leading = leading.filter(|(_, report)| report.as_ref().is_some_and(|report| report.quorum));
     let leader = leading.max_by_key(|(_, report)| report.as_ref().map(|report| report.term));
@@ -93,13 +126,14 @@ pub(in crate::cluster) async fn gather(core: &Core, servers: bool) -> ClusterSta
     let name = leader.map(|((_, member, _), _)| member.name.clone());
     let mut nodes: Vec<NodeStatus> = members
         .into_iter()
-        .zip(reports)
-        .map(|((id, member, votes), report)| NodeStatus {
+        .zip(received)
+        .map(|((id, member, votes), received)| NodeStatus {
             id,
             name: member.name,
             address: member.address,
             votes,
-            report: report.map(|report| node_report(report, last)),
+            last_contact: core.last_contacts.elapsed(id, Instant::now()),
+            report: received.map(|received| node_report(received, last)),
         })
         .collect();
     nodes.sort_by(|a, b| a.name.cmp(&b.name));
@@ -116,7 +150,8 @@ pub(in crate::cluster) async fn gather(core: &Core, servers: bool) -> ClusterSta
     }
 }
 
-fn node_report(report: ReportResponse, last: Option<u64>) -> NodeReport {
+fn node_report(Received { report, at }: Received, last: Option<u64>) -> NodeReport {
+    let offset = (report.at > 0).then(|| difference(report.at, Timestamp::from(at).0));
     let held = Duration::from_millis(report.role_for_millis);
     let now = SystemTime::now();
     NodeReport {
@@ -132,5 +167,16 @@ fn node_report(report: ReportResponse, last: Option<u64>) -> NodeReport {
         virtual_addresses: report.virtual_addresses,
         readiness: report.readiness,
         other_cluster: report.other_cluster,
+        disk: report.disk,
+        clock_offset_millis: offset,
+        failover: report.failover,
+        backups: report.backups,
+        certificate_expires: Some(report.certificate_expires).filter(|&expires| expires > 0),
+        data_dir_mode: Some(report.data_dir_mode).filter(|&mode| mode > 0),
     }
+}
+
+fn difference(a: u64, b: u64) -> i64 {
+    let signed = |millis| i64::try_from(millis).unwrap_or(i64::MAX);
+    signed(a).saturating_sub(signed(b))
 }

@@ -31,6 +31,7 @@ impl Operations {
             term: status.term,
             leader: status.leader.unwrap_or_default(),
             answered_by: status.answered_by,
+            voters: Some(voters(&status.nodes)),
             nodes: status.nodes.into_iter().map(node).collect(),
         })
     }
@@ -264,6 +265,8 @@ fn node(status: NodeStatus) -> v1::Node {
         id: format!("{:x}", status.id),
         name: status.name,
         address: status.address,
+        votes: status.votes,
+        last_contact: status.last_contact.and_then(|last| last.try_into().ok()),
         ..v1::Node::default()
     };
     let Some(report) = status.report else {
@@ -290,8 +293,63 @@ fn node(status: NodeStatus) -> v1::Node {
             .other_cluster
             .map(|other| other_cluster(&other))
             .unwrap_or_default(),
+        disk: report.disk.map(disk),
+        clock_offset: report.clock_offset_millis.map(millis),
+        failover: report.failover,
+        backups: report.backups.map(backups),
+        certificate_expires: report
+            .certificate_expires
+            .map(|seconds| date(seconds * 1000)),
+        data_dir_mode: report.data_dir_mode.unwrap_or_default(),
         ..node
     }
+}
+
+/// Which of the voters respond.
+fn voters(nodes: &[NodeStatus]) -> v1::Voters {
+    let voters = nodes.iter().filter(|node| node.votes);
+    let silent = voters.clone().filter(|node| node.report.is_none());
+    let silent: Vec<_> = silent.map(|node| node.name.clone()).collect();
+    let total = voters.count();
+    let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    v1::Voters {
+        total: count(total),
+        responding: count(total - silent.len()),
+        majority: count(total / 2 + 1),
+        silent,
+    }
+}
+
+fn disk(disk: raft::v1::Disk) -> v1::Disk {
+    let state = format!("DISK_STATE_{}", disk.state.to_ascii_uppercase());
+    v1::Disk {
+        state: v1::DiskState::from_str_name(&state)
+            .unwrap_or_default()
+            .into(),
+        cause: disk.cause,
+    }
+}
+
+fn backups(backups: raft::v1::Backups) -> v1::Backups {
+    v1::Backups {
+        revision: backups.revision,
+        at: (backups.at > 0).then(|| date(backups.at)),
+        failure: backups.failure,
+    }
+}
+
+/// A signed duration.
+fn millis(millis: i64) -> prost_types::Duration {
+    let nanos = i32::try_from(millis % 1000 * 1_000_000).unwrap_or_default();
+    prost_types::Duration {
+        seconds: millis / 1000,
+        nanos,
+    }
+}
+
+/// The date that is this many milliseconds after 1970.
+fn date(millis: u64) -> prost_types::Timestamp {
+    SystemTime::from(Timestamp(millis)).into()
 }
 
 fn readiness(readiness: raft::v1::Readiness) -> v1::Readiness {
@@ -321,6 +379,10 @@ fn other_cluster(other: &raft::v1::ClusterFacts) -> String {
     )
 }
 
+fn named(prefix: &str, word: &str) -> String {
+    format!("{prefix}{}", word.to_ascii_uppercase())
+}
+
 fn virtual_address(address: raft::v1::VirtualAddress) -> v1::VirtualAddress {
     let since = UNIX_EPOCH + Duration::from_millis(address.since);
     v1::VirtualAddress {
@@ -330,6 +392,13 @@ fn virtual_address(address: raft::v1::VirtualAddress) -> v1::VirtualAddress {
         standing: address.standing,
         since: Some(since.into()),
         failing: address.failing,
+        guard: v1::GuardState::from_str_name(&named("GUARD_STATE_", &address.guard))
+            .unwrap_or_default()
+            .into(),
+        guard_restarts: address.guard_restarts,
+        link: v1::LinkState::from_str_name(&named("LINK_STATE_", &address.link))
+            .unwrap_or_default()
+            .into(),
     }
 }
 

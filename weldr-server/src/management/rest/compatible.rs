@@ -24,6 +24,11 @@ fn what_scripts_read_is_there() {
     let servers: Vec<_> = stats.servers.iter().map(ServerStats::from).collect();
     assert_compatible(recorded!("server-stats"), &servers);
     assert_compatible(recorded!("cluster"), &Cluster::from(&samples::cluster()));
+    let reported = Cluster::from(&samples::cluster_for_operators());
+    assert_compatible(
+        include_str!("../../../../proto/samples/cluster-for-operators.json"),
+        &reported,
+    );
     assert_compatible(recorded!("history"), &History::from(&samples::history()));
 }
 

@@ -31,6 +31,11 @@ fn what_scripts_read_is_there() {
     let detail = Stats::new(&stats, 9, Some(&stats), true);
     assert_compatible(recorded!("stats"), &detail);
     assert_compatible(recorded!("cluster"), &Cluster::from(&samples::cluster()));
+    let reported = Cluster::from(&samples::cluster_for_operators());
+    assert_compatible(
+        include_str!("../../../../proto/samples/cluster-for-operators.json"),
+        &reported,
+    );
     assert_compatible(recorded!("history"), &History::from(&samples::history()));
     let health = HealthOnNodes::from(&samples::health_on_nodes());
     assert_compatible(recorded!("all-nodes"), &health);

@@ -1,0 +1,254 @@
+//! What operators look at: the status, `cluster check` and scheduled backups, of real processes.
+
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+
+use serde_json::Value;
+use weldr_tests::{
+    cluster::TestCluster,
+    daemon::Daemon,
+    process::{Finished, Program, Signal},
+    small_disk::{self, DISK, SmallDisk},
+    wait,
+};
+
+/// Waits until `weldrctl cluster COMMAND` at a node ends with `code` and says all of `parts`; gives what it printed.
+async fn says(cluster: &TestCluster, at: usize, command: &str, code: i32, parts: &[&str]) -> String {
+    wait::until(format!("cluster {command} to say {parts:?}"), async || {
+        let said: Finished = cluster.weldrctl(at).args(["cluster", command]).run().await;
+        let has_all = parts.iter().all(|part| said.stdout.contains(part));
+        if has_all && said.code() == Some(code) {
+            Ok(said.stdout)
+        } else {
+            Err(format!("{said:?}"))
+        }
+    })
+    .await
+}
+
+async fn json(cluster: &TestCluster, at: usize, command: &str) -> Value {
+    let program = cluster.weldrctl(at).args(["cluster", command]);
+    let said = program.args(["--output", "json"]).run().await;
+    serde_json::from_str(&said.stdout).unwrap_or_else(|error| panic!("{error}: {said:?}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_says_that_all_is_well_and_which_nodes_are_not() {
+    let mut cluster = TestCluster::start_direct(3).await;
+    cluster.add(0, 1001).await.unwrap();
+    let well = ["all is well: led by", "3 of 3 voters respond; 1 may be lost"];
+    says(&cluster, 1, "check", 0, &well).await;
+    let table = says(&cluster, 1, "status", 0, &["3 of 3 voters respond"]).await;
+    for column in ["CONTACT", "DISK"] {
+        assert!(table.contains(column), "{table}");
+    }
+    let status = json(&cluster, 1, "status").await;
+    for node in status["nodes"].as_array().unwrap() {
+        assert_eq!(node["disk"]["state"], "ok", "{node}");
+        assert_eq!(node["failover"], "normal", "{node}");
+        assert_eq!(node["votes"], true, "{node}");
+        let offset = node["clock_offset_seconds"].as_f64().unwrap();
+        assert!(offset.abs() < 1.0, "they have one clock: {node}");
+    }
+    cluster.kill(2).await;
+    let dead = [
+        "problem: c (127.0.0.13:",
+        "does not respond, last heard from",
+        "weldrctl cluster remove c",
+        "warning: no more voters may be lost, because 1 of 3 do not respond",
+    ];
+    says(&cluster, 0, "check", 4, &dead).await;
+    let spare = ["2 of 3 voters respond; none more may be lost", "no response"];
+    says(&cluster, 0, "status", 4, &spare).await;
+    let found = json(&cluster, 0, "check").await;
+    assert_eq!(found["findings"][0]["code"], "silent", "{found}");
+    assert_eq!(found["findings"][0]["node"], "c", "{found}");
+    let silence = |status: &Value| status["nodes"][2]["last_contact_seconds"].as_f64();
+    let first = silence(&json(&cluster, 0, "status").await).unwrap();
+    wait::until("a longer silence", async || {
+        let now = silence(&json(&cluster, 0, "status").await);
+        now.filter(|now| *now > first).map(drop).ok_or(now)
+    })
+    .await;
+
+    cluster.kill(1).await;
+    let lost = ["1 of 3 voters responds: a majority of 2 needs one of b, c"];
+    says(&cluster, 0, "status", 1, &lost).await;
+    let lost = ["problem: there is no quorum, so nothing can be changed, because 1 of 3 voters"];
+    says(&cluster, 0, "check", 1, &lost).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_names_a_node_that_is_not_ready_and_what_differs() {
+    let mut cluster = TestCluster::start_direct(3).await;
+    cluster.terminate(2).await;
+    let other = cluster.program(2).args(["--failover", "fast"]);
+    let removed = cluster.weldrctl(0).args(["cluster", "remove", "b"]);
+    let mut other = other.start();
+    other.logged_address("cluster listening").await;
+    let differs = ["the nodes have different fail-over profiles (fast at c; normal at a, b)"];
+    says(&cluster, 0, "check", 4, &differs).await;
+    removed.run().await.expect_success();
+    // Node b is not a member any more, and so it is asked itself.
+    let removed = ["problem: b is not ready:", "start it with --join"];
+    says(&cluster, 1, "check", 4, &removed).await;
+    other.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_of_a_single_node_advises_to_have_more() {
+    let weldr = Daemon::start().await;
+    let said = weldr.weldrctl(&["cluster", "check"]).run().await;
+    assert_eq!(said.code(), Some(4), "{said:?}");
+    assert!(said.stdout.starts_with("warning: only one node votes"), "{said:?}");
+    let status = weldr.ctl(&["cluster", "status"]).await;
+    assert!(status.contains(" memory "), "{status}");
+}
+
+/// The names of the files in a directory, in order.
+fn names(directory: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(directory) else {
+        return Vec::new();
+    };
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<_> = names.collect();
+    names.sort();
+    names
+}
+
+/// Waits until the directory has so many files; gives their names.
+async fn has_files(directory: &Path, count: usize) -> Vec<String> {
+    wait::until(format!("{count} backups"), async || {
+        let names = names(directory);
+        // The last one may be about to get its name.
+        if names.len() == count && names.iter().all(|name| name.ends_with(".json")) {
+            Ok(names)
+        } else {
+            Err(names)
+        }
+    })
+    .await
+}
+
+/// A file that a node wrote by itself makes another cluster the same, in every setting.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scheduled_backup_holds_the_desired_state_and_is_restored() {
+    let files = tempfile::tempdir().unwrap();
+    let (data, backups) = (files.path().join("data"), files.path().join("backups"));
+    let program = |backups: &Path| {
+        Program::weldr_bare()
+            .args(["--listen", "127.0.0.1:0", "--management", "127.0.0.1:0"])
+            .arg("--data-dir")
+            .arg(&data)
+            .arg("--backup-dir")
+            .arg(backups)
+    };
+    let weldr = Daemon::run(program(&backups)).await;
+    has_files(&backups, 1).await;
+    let set = |args: &'static [&'static str]| weldr.ctl(args);
+    set(&["add", "127.0.0.1:1001", "--weight", "7"]).await;
+    set(&["add", "127.0.0.1:1002", "--check-type", "http", "--check-path", "/well"]).await;
+    set(&["add", "127.0.0.1:1003"]).await;
+    set(&["drain", "127.0.0.1:1001"]).await;
+    set(&["maintenance", "127.0.0.1:1002"]).await;
+    set(&["remove", "127.0.0.1:1003"]).await;
+    set(&["pool", "set", "--balancing", "least_requests", "--fail-open", "false"]).await;
+    set(&["pool", "set", "--drain-deadline", "7s", "--check-interval", "3s"]).await;
+    assert_eq!(weldr.terminate().await.code(), Some(0));
+
+    // A start writes one at once, because there were changes since the last one.
+    let weldr = Daemon::run(program(&backups)).await;
+    let written = has_files(&backups, 2).await;
+    let newest = backups.join(written.last().unwrap());
+    let mode = fs::metadata(&newest).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let text = fs::read_to_string(&newest).unwrap();
+    assert!(!text.contains("127.0.0.1:1003"), "it was removed: {text}");
+
+    let other = Daemon::start().await;
+    other.ctl(&["add", "127.0.0.1:1009"]).await;
+    let path = newest.to_str().unwrap();
+    other.ctl(&["cluster", "restore", path]).await;
+    let facts = async |daemon: &Daemon| {
+        let mut facts: Vec<Value> = Vec::new();
+        let list = daemon.ctl(&["list", "--output", "json"]).await;
+        let list: Value = serde_json::from_str(&list).unwrap();
+        for server in list["servers"].as_array().unwrap() {
+            let parts = ["address", "weight", "admin_state", "check"];
+            facts.extend(parts.map(|part| server[part].clone()));
+        }
+        let pool = daemon.ctl(&["pool", "get", "--output", "json"]).await;
+        let pool: Value = serde_json::from_str(&pool).unwrap();
+        facts.push(pool["settings"].clone());
+        facts
+    };
+    let wanted = facts(&weldr).await;
+    wait::until("the state of the backup", async || {
+        let restored = facts(&other).await;
+        if restored == wanted {
+            Ok(())
+        } else {
+            Err(format!("{restored:?} instead of {wanted:?}"))
+        }
+    })
+    .await;
+    let status = weldr.ctl(&["cluster", "status", "--output", "json"]).await;
+    let status: Value = serde_json::from_str(&status).unwrap();
+    let backup = &status["nodes"][0]["backups"];
+    assert_eq!(backup["revision"], status["revision"], "{status}");
+    assert_eq!(backup["failure"], Value::Null, "{status}");
+    assert_eq!(weldr.terminate().await.code(), Some(0));
+}
+
+/// Each node backs up what it has, also without a quorum.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_survivor_without_a_quorum_has_and_makes_backups() {
+    let mut cluster = TestCluster::start_direct(3).await;
+    cluster.add(0, 1001).await.unwrap();
+    cluster.has_voters(3).await;
+    cluster.kill(0).await;
+    cluster.kill(1).await;
+    cluster.terminate(2).await;
+    let backups = cluster.file("backups");
+    let survivor = cluster.program(2).arg("--backup-dir").arg(&backups).start();
+    let written = has_files(&backups, 1).await;
+    assert!(written[0].ends_with("-c.json"), "{written:?}");
+    let text = fs::read_to_string(backups.join(&written[0])).unwrap();
+    assert!(text.contains("127.0.0.1:1001"), "{text}");
+    survivor.kill().await;
+}
+
+/// The node goes on, and says what is wrong.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_stops_no_node_and_is_told() {
+    let Some(program) = small_disk::program("weldr", "") else {
+        return;
+    };
+    let program = program
+        .args(["--listen", "127.0.0.1:0", "--management", "127.0.0.1:0", "--ephemeral"])
+        .args(["--backup-dir", &format!("{DISK}/backups")]);
+    // No thread of the node waits for this disk.
+    let full = Daemon::run(program).await;
+    let disk = SmallDisk::of(full.process());
+    drop(disk);
+    assert_eq!(full.terminate().await.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_that_cannot_be_written_is_told_in_status_and_check() {
+    let files = tempfile::tempdir().unwrap();
+    let file = files.path().join("file");
+    fs::write(&file, "").unwrap();
+    let program = Program::weldr().arg("--backup-dir").arg(file.join("backups"));
+    let weldr = Daemon::run(program).await;
+    weldr.process().logs("no backup is made; trying again").await;
+    let cause = "cannot be created: Not a directory";
+    weldr.process().logs(cause).await;
+    for command in ["status", "check"] {
+        let said = weldr.weldrctl(&["cluster", command]).run().await;
+        assert_eq!(said.code(), Some(4), "{said:?}");
+        assert!(said.stdout.contains(cause), "{said:?}");
+    }
+    weldr.ctl(&["add", "127.0.0.1:1001"]).await;
+    assert_eq!(weldr.terminate().await.code(), Some(0));
+    let _ = Signal::TERM;
+}

@@ -1,0 +1,31 @@
+//! What a node reports of how it was started. None of it changes while it runs.
+
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+
+use crate::{cluster::options::StoreOptions, model::Failover};
+
+/// What a node reports of how it was started.
+#[derive(Debug, Clone, Default)]
+pub(in crate::cluster) struct StartFacts {
+    /// The fail-over profile.
+    pub(in crate::cluster) failover: Failover,
+    /// The end of the validity of the certificate for other nodes, in seconds since 1970.
+    pub(in crate::cluster) certificate_expires: Option<u64>,
+    /// The permissions of the data directory. They are read once, because a disk that hangs must not hold up a report.
+    pub(in crate::cluster) data_dir_mode: Option<u32>,
+}
+
+impl StartFacts {
+    /// Reads what `options` name.
+    pub(in crate::cluster) fn read(options: &StoreOptions) -> Self {
+        let mode = |path: &Path| {
+            let metadata = fs::metadata(path).ok()?;
+            Some(metadata.permissions().mode() & 0o7777)
+        };
+        Self {
+            failover: options.failover,
+            certificate_expires: None,
+            data_dir_mode: options.data_dir.as_deref().and_then(mode),
+        }
+    }
+}
