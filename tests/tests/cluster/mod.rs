@@ -4,6 +4,7 @@ mod chaos;
 mod failures;
 mod formation;
 mod founding;
+mod operators;
 mod pool;
 mod security;
 mod witness;

@@ -6,13 +6,19 @@ use serde_json::Value;
 use weldr_tests::{
     cluster::TestCluster,
     daemon::Daemon,
-    process::{Finished, Program, Signal},
-    small_disk::{self, DISK, SmallDisk},
+    process::{Finished, Program},
+    small_disk::{self, DISK},
     wait,
 };
 
 /// Waits until `weldrctl cluster COMMAND` at a node ends with `code` and says all of `parts`; gives what it printed.
-async fn says(cluster: &TestCluster, at: usize, command: &str, code: i32, parts: &[&str]) -> String {
+async fn says(
+    cluster: &TestCluster,
+    at: usize,
+    command: &str,
+    code: i32,
+    parts: &[&str],
+) -> String {
     wait::until(format!("cluster {command} to say {parts:?}"), async || {
         let said: Finished = cluster.weldrctl(at).args(["cluster", command]).run().await;
         let has_all = parts.iter().all(|part| said.stdout.contains(part));
@@ -35,7 +41,10 @@ async fn json(cluster: &TestCluster, at: usize, command: &str) -> Value {
 async fn a_check_says_that_all_is_well_and_which_nodes_are_not() {
     let mut cluster = TestCluster::start_direct(3).await;
     cluster.add(0, 1001).await.unwrap();
-    let well = ["all is well: led by", "3 of 3 voters respond; 1 may be lost"];
+    let well = [
+        "all is well: led by",
+        "3 of 3 voters respond; 1 may be lost",
+    ];
     says(&cluster, 1, "check", 0, &well).await;
     let table = says(&cluster, 1, "status", 0, &["3 of 3 voters respond"]).await;
     for column in ["CONTACT", "DISK"] {
@@ -57,7 +66,10 @@ async fn a_check_says_that_all_is_well_and_which_nodes_are_not() {
         "warning: no more voters may be lost, because 1 of 3 do not respond",
     ];
     says(&cluster, 0, "check", 4, &dead).await;
-    let spare = ["2 of 3 voters respond; none more may be lost", "no response"];
+    let spare = [
+        "2 of 3 voters respond; none more may be lost",
+        "no response",
+    ];
     says(&cluster, 0, "status", 4, &spare).await;
     let found = json(&cluster, 0, "check").await;
     assert_eq!(found["findings"][0]["code"], "silent", "{found}");
@@ -66,7 +78,9 @@ async fn a_check_says_that_all_is_well_and_which_nodes_are_not() {
     let first = silence(&json(&cluster, 0, "status").await).unwrap();
     wait::until("a longer silence", async || {
         let now = silence(&json(&cluster, 0, "status").await);
-        now.filter(|now| *now > first).map(drop).ok_or(now)
+        now.filter(|now| *now > first)
+            .map(drop)
+            .ok_or(format!("{now:?}"))
     })
     .await;
 
@@ -99,7 +113,10 @@ async fn a_check_of_a_single_node_advises_to_have_more() {
     let weldr = Daemon::start().await;
     let said = weldr.weldrctl(&["cluster", "check"]).run().await;
     assert_eq!(said.code(), Some(4), "{said:?}");
-    assert!(said.stdout.starts_with("warning: only one node votes"), "{said:?}");
+    assert!(
+        said.stdout.starts_with("warning: only one node votes"),
+        "{said:?}"
+    );
     let status = weldr.ctl(&["cluster", "status"]).await;
     assert!(status.contains(" memory "), "{status}");
 }
@@ -123,7 +140,7 @@ async fn has_files(directory: &Path, count: usize) -> Vec<String> {
         if names.len() == count && names.iter().all(|name| name.ends_with(".json")) {
             Ok(names)
         } else {
-            Err(names)
+            Err(format!("{names:?}"))
         }
     })
     .await
@@ -146,13 +163,37 @@ async fn a_scheduled_backup_holds_the_desired_state_and_is_restored() {
     has_files(&backups, 1).await;
     let set = |args: &'static [&'static str]| weldr.ctl(args);
     set(&["add", "127.0.0.1:1001", "--weight", "7"]).await;
-    set(&["add", "127.0.0.1:1002", "--check-type", "http", "--check-path", "/well"]).await;
+    set(&[
+        "add",
+        "127.0.0.1:1002",
+        "--check-type",
+        "http",
+        "--check-path",
+        "/well",
+    ])
+    .await;
     set(&["add", "127.0.0.1:1003"]).await;
     set(&["drain", "127.0.0.1:1001"]).await;
     set(&["maintenance", "127.0.0.1:1002"]).await;
     set(&["remove", "127.0.0.1:1003"]).await;
-    set(&["pool", "set", "--balancing", "least_requests", "--fail-open", "false"]).await;
-    set(&["pool", "set", "--drain-deadline", "7s", "--check-interval", "3s"]).await;
+    set(&[
+        "pool",
+        "set",
+        "--balancing",
+        "least_requests",
+        "--fail-open",
+        "false",
+    ])
+    .await;
+    set(&[
+        "pool",
+        "set",
+        "--drain-deadline",
+        "7s",
+        "--check-interval",
+        "3s",
+    ])
+    .await;
     assert_eq!(weldr.terminate().await.code(), Some(0));
 
     // A start writes one at once, because there were changes since the last one.
@@ -217,31 +258,12 @@ async fn a_survivor_without_a_quorum_has_and_makes_backups() {
     survivor.kill().await;
 }
 
-/// The node goes on, and says what is wrong.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_full_disk_stops_no_node_and_is_told() {
-    let Some(program) = small_disk::program("weldr", "") else {
-        return;
-    };
-    let program = program
-        .args(["--listen", "127.0.0.1:0", "--management", "127.0.0.1:0", "--ephemeral"])
-        .args(["--backup-dir", &format!("{DISK}/backups")]);
-    // No thread of the node waits for this disk.
-    let full = Daemon::run(program).await;
-    let disk = SmallDisk::of(full.process());
-    drop(disk);
-    assert_eq!(full.terminate().await.code(), Some(0));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_directory_that_cannot_be_written_is_told_in_status_and_check() {
-    let files = tempfile::tempdir().unwrap();
-    let file = files.path().join("file");
-    fs::write(&file, "").unwrap();
-    let program = Program::weldr().arg("--backup-dir").arg(file.join("backups"));
-    let weldr = Daemon::run(program).await;
-    weldr.process().logs("no backup is made; trying again").await;
-    let cause = "cannot be created: Not a directory";
+/// The node goes on, and the log, the status and the check give the cause.
+async fn is_told(weldr: Daemon, cause: &str) {
+    weldr
+        .process()
+        .logs("no backup is made; trying again")
+        .await;
     weldr.process().logs(cause).await;
     for command in ["status", "check"] {
         let said = weldr.weldrctl(&["cluster", command]).run().await;
@@ -249,6 +271,33 @@ async fn a_directory_that_cannot_be_written_is_told_in_status_and_check() {
         assert!(said.stdout.contains(cause), "{said:?}");
     }
     weldr.ctl(&["add", "127.0.0.1:1001"]).await;
-    assert_eq!(weldr.terminate().await.code(), Some(0));
-    let _ = Signal::TERM;
+    let finished = weldr.terminate().await;
+    assert_eq!(finished.code(), Some(0));
+    let warnings = finished.stderr.matches("no backup is made").count();
+    assert_eq!(warnings, 1, "{finished:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_stops_no_node_and_is_told() {
+    // There is room for the directory and for nothing in it.
+    let Some(program) = small_disk::program("weldr", ",nr_inodes=2") else {
+        return;
+    };
+    let program = program
+        .args(["--listen", "127.0.0.1:0", "--management", "127.0.0.1:0"])
+        .args(["--ephemeral", "--backup-dir", &format!("{DISK}/backups")]);
+    let full = Daemon::run(program).await;
+    is_told(full, "cannot be written: No space left on device").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_that_cannot_be_made_is_told() {
+    let files = tempfile::tempdir().unwrap();
+    let file = files.path().join("file");
+    fs::write(&file, "").unwrap();
+    let program = Program::weldr()
+        .arg("--backup-dir")
+        .arg(file.join("backups"));
+    let weldr = Daemon::run(program).await;
+    is_told(weldr, "cannot be created: Not a directory").await;
 }

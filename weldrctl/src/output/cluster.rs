@@ -271,7 +271,7 @@ fn view(address: &str, node: &NodeHealth) -> Vec<Cell> {
 
 #[cfg(test)]
 mod tests {
-    use weldr_proto::v1::Readiness;
+    use weldr_proto::v1::{Backups, Readiness, Voters};
 
     use super::*;
     use crate::output::json;
@@ -317,17 +317,87 @@ mod tests {
         assert_eq!(json["nodes"][0]["readiness"], expected);
     }
 
+    fn disk_that(state: DiskState, cause: &str) -> Disk {
+        Disk {
+            state: state.into(),
+            cause: cause.to_owned(),
+        }
+    }
+
+    #[test]
+    fn contact_disk_guard_and_what_is_missing_for_a_quorum_are_told() {
+        let lasted = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+        let asked = Node {
+            name: "a".to_owned(),
+            reachable: true,
+            disk: Some(disk_that(DiskState::Failed, "no space left")),
+            virtual_addresses: vec![VirtualAddress {
+                interface: "eth0".to_owned(),
+                guard: GuardState::Restarted.into(),
+                guard_restarts: 3,
+                link: LinkState::Down.into(),
+                ..VirtualAddress::default()
+            }],
+            ..Node::default()
+        };
+        let silent = Node {
+            name: "b".to_owned(),
+            last_contact: lasted(90),
+            ..Node::default()
+        };
+        let voters = Voters {
+            total: 2,
+            responding: 1,
+            majority: 2,
+            silent: vec!["b".to_owned()],
+        };
+        let cluster = GetClusterResponse {
+            nodes: vec![asked, silent],
+            voters: Some(voters),
+            ..GetClusterResponse::default()
+        };
+        let text = status(&cluster, Paint::PLAIN);
+        let rows: Vec<&str> = text.lines().collect();
+        assert!(rows[1].contains(" failed "), "{text}");
+        assert!(
+            rows[2].contains("no response") && rows[2].contains(" 1m "),
+            "{text}"
+        );
+        for line in [
+            "a: the disk has failed: no space left",
+            "a: the guard of the virtual addresses was started again in the last hour (3 times in all)",
+            "a: the interface eth0 has no link",
+            "1 of 2 voters responds: a majority of 2 needs b",
+        ] {
+            assert!(rows.contains(&line), "{line}: {text}");
+        }
+    }
+
     #[test]
     fn only_a_cluster_without_anything_wrong_is_well() {
         type Harm = fn(&mut Node);
         let mut all = unready(UnreadyCode::TaskStalled, "worker 3 makes no progress");
         assert!(!is_well(&all));
         all.nodes[0].readiness = None;
+        all.nodes[0].virtual_addresses = vec![VirtualAddress {
+            guard: GuardState::Restarted.into(),
+            ..VirtualAddress::default()
+        }];
+        all.nodes[0].disk = Some(disk_that(DiskState::Memory, ""));
         assert!(is_well(&all));
-        let harms: [Harm; 3] = [
+        let harms: [Harm; 7] = [
             |node| node.reachable = false,
             |node| node.stopped = "record 7".to_owned(),
             |node| node.other_cluster = "another cluster".to_owned(),
+            |node| node.disk = Some(disk_that(DiskState::Stalled, "for 9 s")),
+            |node| node.virtual_addresses[0].guard = GuardState::Failed.into(),
+            |node| node.virtual_addresses[0].link = LinkState::Down.into(),
+            |node| {
+                node.backups = Some(Backups {
+                    failure: "no space".to_owned(),
+                    ..Backups::default()
+                });
+            },
         ];
         for harm in harms {
             let mut harmed = all.clone();

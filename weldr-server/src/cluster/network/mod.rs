@@ -3,6 +3,7 @@
 //! In reading order:
 //!
 //! * `peers`: gRPC clients of the other nodes, and the metadata that identifies this node in each call.
+//! * `certificate`: when a certificate expires.
 //! * `security`: the proof of the shared secret, and TLS.
 //! * `death_notice`: how a node's guard tells the others that the node's process has died.
 //! * `lease_exchange`: what nodes tell each other beside the heartbeats.
@@ -15,6 +16,7 @@
 
 pub(super) mod authentication;
 pub(super) mod calls;
+pub(super) mod certificate;
 pub(super) mod death_notice;
 pub(super) mod founding;
 pub(super) mod incoming;

@@ -161,7 +161,8 @@ impl Core {
             .failover
             .as_str()
             .clone_into(&mut report.failover);
-        report.certificate_expires = self.facts.certificate_expires.unwrap_or_default();
+        let expires = self.facts.certificate_expires;
+        report.certificate_expires = expires.map_or(0, |expires| expires.as_secs());
         report.data_dir_mode = self.facts.data_dir_mode.unwrap_or_default();
         let backups = self.backups.lock();
         report
