@@ -153,7 +153,6 @@ async fn a_scheduled_backup_holds_the_desired_state_and_is_restored() {
     let (data, backups) = (files.path().join("data"), files.path().join("backups"));
     let program = |backups: &Path| {
         Program::weldr_bare()
-            .args(["--listen", "127.0.0.1:0", "--management", "127.0.0.1:0"])
             .arg("--data-dir")
             .arg(&data)
             .arg("--backup-dir")

@@ -442,6 +442,44 @@ async fn the_address_of_a_leader_that_is_killed_is_back_long_before_its_lease_is
     );
 }
 
+/// Waits until `weldrctl cluster COMMAND` says `text`.
+async fn is_said(cluster: &Cluster, at: usize, command: &str, text: &str) -> Finished {
+    wait::until(format!("cluster {command} to say {text}"), async || {
+        let said = cluster.ctl(at, &[command]).await;
+        if said.stdout.contains(text) {
+            Ok(said)
+        } else {
+            Err(format!("{said:#?}"))
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn an_operator_sees_the_guard_and_the_link_of_an_address() {
+    let Some(cluster) = Cluster::start().await else {
+        return;
+    };
+    let holder = cluster.holder().await;
+    let well = is_said(&cluster, holder, "check", "all is well: led by").await;
+    assert_eq!(well.code(), Some(0), "{well:?}");
+    let guards = cluster.nodes[holder].as_ref().unwrap().children();
+    kill_child(guards[0]);
+    let restarted = "was started again in the last hour (restarts in all: 1)";
+    let checked = is_said(&cluster, holder, "check", restarted).await;
+    assert_eq!(checked.code(), Some(4), "{checked:?}");
+    let status = is_said(&cluster, holder, "status", restarted).await;
+    assert_eq!(status.code(), Some(0), "it runs again: {status:?}");
+
+    let cut = (holder + 1) % NAMES.len();
+    cluster.lan.connect(&cluster.machines[cut], false);
+    let down = is_said(&cluster, cut, "status", "has no link").await;
+    assert_eq!(down.stdout.matches("has no link").count(), 1, "{down:?}");
+    let json = cluster.ctl(cut, &["status", "--output", "json"]).await;
+    assert!(json.stdout.contains(r#""link": "down""#), "{json:?}");
+    assert!(json.stdout.contains(r#""guard": "running""#), "{json:?}");
+}
+
 #[tokio::test]
 async fn the_address_leaves_a_leader_whose_network_is_lost() {
     let Some(cluster) = Cluster::start().await else {

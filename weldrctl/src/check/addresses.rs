@@ -106,7 +106,7 @@ fn guard(node: &Node) -> Option<Finding> {
         GuardState::Restarted => Some(Finding::warning(
             "guard",
             format!(
-                "the guard of the virtual addresses at {name} was started again in the last hour, {} times since the start: look \
+                "the guard of the virtual addresses at {name} was started again in the last hour (restarts in all: {}): look \
                  in its log and that of the kernel for what ended it",
                 told.guard_restarts
             ),

@@ -444,7 +444,7 @@ fn what_protects_an_address_is_looked_at() {
     one(
         "guard",
         Warning,
-        &["at b", "2 times"],
+        &["at b", "restarts in all: 2"],
         set(GuardState::Restarted, LinkState::Up),
     );
     one(

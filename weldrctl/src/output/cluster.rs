@@ -74,10 +74,9 @@ fn troubles(node: &Node) -> Vec<String> {
     let mut troubles = Vec::new();
     let disk = node.disk.as_ref();
     let reasons = node.readiness.iter().flat_map(|told| &told.reasons);
-    let is_told = reasons
-        .map(UnreadyReason::code)
-        .any(|code| matches!(code, UnreadyCode::DiskFailed | UnreadyCode::DiskStalled));
-    if let Some(disk) = disk.filter(|disk| !disk.cause.is_empty() && !is_told) {
+    let is_told = |code| reasons.clone().any(|reason| reason.code() == code);
+    let disk_is_told = is_told(UnreadyCode::DiskFailed) || is_told(UnreadyCode::DiskStalled);
+    if let Some(disk) = disk.filter(|disk| !disk.cause.is_empty() && !disk_is_told) {
         troubles.push(format!(
             "the disk has {}: {}",
             words::disk_state(disk.state),
@@ -91,12 +90,12 @@ fn troubles(node: &Node) -> Vec<String> {
                 troubles.push("the guard of the virtual addresses cannot be started".to_owned());
             }
             GuardState::Restarted => troubles.push(format!(
-                "the guard of the virtual addresses was started again in the last hour ({} times in all)",
+                "the guard of the virtual addresses was started again in the last hour (restarts in all: {})",
                 address.guard_restarts
             )),
             GuardState::Running | GuardState::Unspecified => {}
         }
-        if address.link() == LinkState::Down {
+        if address.link() == LinkState::Down && !is_told(UnreadyCode::NoLink) {
             troubles.push(format!("the interface {} has no link", address.interface));
         }
     }
@@ -365,7 +364,7 @@ mod tests {
         );
         for line in [
             "a: the disk has failed: no space left",
-            "a: the guard of the virtual addresses was started again in the last hour (3 times in all)",
+            "a: the guard of the virtual addresses was started again in the last hour (restarts in all: 3)",
             "a: the interface eth0 has no link",
             "1 of 2 voters responds: a majority of 2 needs b",
         ] {
