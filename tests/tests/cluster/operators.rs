@@ -179,7 +179,7 @@ async fn a_scheduled_backup_holds_the_desired_state_and_is_restored() {
         "pool",
         "set",
         "--balancing",
-        "least_requests",
+        "least-requests",
         "--fail-open",
         "false",
     ])
@@ -191,6 +191,33 @@ async fn a_scheduled_backup_holds_the_desired_state_and_is_restored() {
         "7s",
         "--check-interval",
         "3s",
+    ])
+    .await;
+    set(&[
+        "pool",
+        "set",
+        "--deregister-after",
+        "1h",
+        "--strict-responses",
+        "true",
+    ])
+    .await;
+    set(&[
+        "set",
+        "127.0.0.1:1002",
+        "--check-expect",
+        "204",
+        "--check-host",
+        "b.example",
+    ])
+    .await;
+    set(&[
+        "set",
+        "127.0.0.1:1002",
+        "--check-port",
+        "99",
+        "--healthy-threshold",
+        "9",
     ])
     .await;
     assert_eq!(weldr.terminate().await.code(), Some(0));
