@@ -18,6 +18,8 @@ use std::{
     time::Duration,
 };
 
+use ipnet::IpNet;
+
 use crate::{
     args::LogFormat,
     model::{Failover, Invalid, PoolSettings},
@@ -51,6 +53,8 @@ pub struct Config {
     pub workers: usize,
     /// The servers to add at the start.
     pub servers: Vec<SocketAddr>,
+    /// The networks in which servers may be added through this node; empty: all but link-local addresses.
+    pub allow_servers: Vec<IpNet>,
     /// Whether to run the demonstration.
     pub demo: bool,
     /// The format of the log.
@@ -157,6 +161,7 @@ impl Default for Config {
             cluster: None,
             workers: thread::available_parallelism().map_or(1, NonZero::get),
             servers: Vec::new(),
+            allow_servers: Vec::new(),
             demo: false,
             log_format: LogFormat::Text,
             failover: Failover::default(),
@@ -221,9 +226,15 @@ pub enum ConfigError {
     /// Nodes would communicate over the network without TLS.
     #[error(
         "cluster = {0} is not a loopback address, so nodes need certificates (--cluster-cert, --cluster-key and \
-         --cluster-ca), or a shared secret (--cluster-secret-file) together with --cluster-insecure"
+         --cluster-ca), or --cluster-insecure"
     )]
     ClusterOpen(SocketAddr),
+    /// Every program with a certificate of the same authority, or every program at all, could join the cluster.
+    #[error(
+        "cluster = {0} is not a loopback address, so nodes need a shared secret (--cluster-secret-file), also with \
+         certificates (--cluster-cert): without it, whoever has a certificate of the same authority could join"
+    )]
+    ClusterWithoutSecret(SocketAddr),
 }
 
 /// The host name, without characters that a node name cannot have.

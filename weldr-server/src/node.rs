@@ -32,7 +32,7 @@ use crate::{
     health,
     liveness::{Tasks, Tick},
     management,
-    model::{Command, OwnAddresses, PoolName, PoolSettings, ServerSpec, Timestamp},
+    model::{AllowedServers, Command, OwnAddresses, PoolName, PoolSettings, ServerSpec, Timestamp},
     policy::{HttpPolicy, Limits, Pseudonym},
     proxy::{self, BindError, HandOver, Listeners, Workers},
     readiness::{Monitor, Sources},
@@ -144,6 +144,7 @@ impl Node {
             cluster: handle.clone(),
             clients,
             own,
+            allowed: AllowedServers::new(config.allow_servers.clone()),
             budget,
         };
         let proxy = proxy_parts(&config, management_address, &shared, told, &stop_proxy);
@@ -250,6 +251,7 @@ struct Shared {
     cluster: Handle,
     clients: Arc<Sharded<ClientShard>>,
     own: OwnAddresses,
+    allowed: AllowedServers,
     budget: Budget,
 }
 
@@ -262,6 +264,7 @@ impl Shared {
             rates,
             started_at: dates::now(),
             own: self.own.clone(),
+            allowed: self.allowed.clone(),
             tick: self.tasks.register("management"),
         }
     }

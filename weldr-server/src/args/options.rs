@@ -78,6 +78,11 @@ options! {
     #[arg(value_name = "ADDR", value_delimiter = ',', value_parser = address)]
     server: Vec<SocketAddr>,
 
+    /// Network in which servers may be added through this node, for example 10.0.0.0/8; may be repeated [default: all but
+    /// link-local addresses]
+    #[arg(value_name = "NETWORK", value_parser = network, value_delimiter = ',')]
+    allow_servers: Vec<IpNet>,
+
     /// Proxy to three built-in servers and print commands to try; stores nothing on disk
     #[arg(require_equals = true)]
     demo: bool,

@@ -63,6 +63,7 @@ fields! {
     management_insecure => management_insecure;
     workers => workers in 1..=1024;
     server => servers;
+    allow_servers => allow_servers;
     demo => demo;
     log_format => log_format;
     access_log => access_log.format;

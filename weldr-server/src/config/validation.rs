@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::{Config, ConfigError};
 use crate::{
-    model::{Invalid, server_address},
+    model::{AllowedServers, Invalid, node_name, server_address},
     policy::AccessLogFormat,
 };
 
@@ -57,8 +57,10 @@ impl Config {
             server_address(address).map_err(|invalid| invalid.named("server"))?;
         }
         let own = self.own_addresses();
+        let allowed = AllowedServers::new(self.allow_servers.clone());
         for &address in &self.servers {
             own.check(address)
+                .and_then(|address| allowed.check(address))
                 .map_err(|invalid| invalid.named("server"))?;
         }
         if !self.management_insecure && !is_loopback(self.management.ip()) {
@@ -69,9 +71,6 @@ impl Config {
 
     /// Names what is wrong with the pool's settings by option: the model calls it `check.http.path`.
     fn validate_pool(&self) -> Result<(), Invalid> {
-        if self.pool.check.port == Some(0) {
-            return Err(Invalid::new("check_port", 0, "a port from 1 to 65535"));
-        }
         self.pool.validate().map_err(|invalid| {
             let option = invalid
                 .field
@@ -87,12 +86,7 @@ impl Config {
     }
 
     fn validate_cluster(&self) -> Result<(), ConfigError> {
-        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        let name = &self.node_name;
-        if name.is_empty() || name.len() > 64 || !name.chars().all(allowed) {
-            let accepted = "1 to 64 letters, digits, `-`, `_` or `.`";
-            return Err(Invalid::new("node_name", name, accepted).into());
-        }
+        node_name(&self.node_name)?;
         let Some(cluster) = &self.cluster else {
             return Ok(());
         };
@@ -102,8 +96,13 @@ impl Config {
                             give the one for other nodes as cluster_advertise";
             return Err(Invalid::new("cluster", reached, accepted).into());
         }
-        let open = !is_loopback(cluster.listen.ip()) && cluster.tls.is_none();
-        if open && !(cluster.insecure && cluster.secret_file.is_some()) {
+        if is_loopback(cluster.listen.ip()) {
+            return Ok(());
+        }
+        if cluster.secret_file.is_none() {
+            return Err(ConfigError::ClusterWithoutSecret(cluster.listen));
+        }
+        if cluster.tls.is_none() && !cluster.insecure {
             return Err(ConfigError::ClusterOpen(cluster.listen));
         }
         Ok(())

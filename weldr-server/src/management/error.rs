@@ -108,14 +108,25 @@ pub(super) enum Error {
 
 impl From<Rejection> for Error {
     fn from(rejection: Rejection) -> Self {
-        Self::Rejected(rejection)
+        match rejection {
+            Rejection::Invalid {
+                field,
+                value,
+                accepted,
+            } => Self::Invalid(vec![Invalid {
+                field,
+                value,
+                accepted,
+            }]),
+            rejection => Self::Rejected(rejection),
+        }
     }
 }
 
 impl From<ProposeError> for Error {
     fn from(error: ProposeError) -> Self {
         match error {
-            ProposeError::Rejected(rejection) => Self::Rejected(rejection),
+            ProposeError::Rejected(rejection) => rejection.into(),
             ProposeError::NotDurable(cause) => Self::NotDurable(cause),
             ProposeError::NoQuorum { missing } => Self::NoQuorum { missing },
             ProposeError::Unknown { missing } => Self::Unknown { missing },
@@ -182,6 +193,7 @@ impl fmt::Display for RejectionText<'_> {
             | Rejection::Exists { .. }
             | Rejection::Changed { .. }
             | Rejection::PoolFull { .. }
+            | Rejection::Invalid { .. }
             | Rejection::NoSuchRevision { .. } => Ok(()),
         }
     }

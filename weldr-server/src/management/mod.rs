@@ -31,7 +31,7 @@ pub use server::{Listener, ManagementBindError, ServeOptions, bind, serve};
 use crate::{
     cluster,
     liveness::Tick,
-    model::OwnAddresses,
+    model::{AllowedServers, Invalid, OwnAddresses},
     snapshot::Snapshots,
     stats::{ClientShard, Rates, Sharded},
 };
@@ -51,8 +51,19 @@ pub struct ManagementContext {
     pub started_at: SystemTime,
     /// Where this node itself listens: no server may be there.
     pub own: OwnAddresses,
+    /// Where servers may be, as far as this node is concerned.
+    pub allowed: AllowedServers,
     /// Shows that the API goes on.
     pub tick: Tick,
+}
+
+impl ManagementContext {
+    /// Accepts a server to be added at `address`, as far as this node is concerned. Other nodes may be configured
+    /// differently, so this is no part of what applies the change.
+    fn accepts(&self, address: SocketAddr) -> Result<SocketAddr, Invalid> {
+        self.own.check(address)?;
+        self.allowed.check(address)
+    }
 }
 
 /// The commands that add a server through the management API at `address`, with REST or without it, to be shown to a

@@ -4,10 +4,10 @@ use std::{borrow::Cow, fmt, net::SocketAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{PoolName, PoolPatch, Revision, ServerId, ServerPatch, ServerSpec, Timestamp};
+use super::{Invalid, PoolName, PoolPatch, Revision, ServerId, ServerPatch, ServerSpec, Timestamp};
 
-/// One change of the desired state. It contains everything that is needed to apply it: the time was read and the input
-/// validated before it was proposed.
+/// One change of the desired state. It contains everything that is needed to apply it: the time was read before it was
+/// proposed.
 ///
 /// `expected`: the command is refused if its object has changed after this revision.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -153,6 +153,31 @@ pub enum Rejection {
         /// The newest, which is the present.
         newest: Revision,
     },
+    /// A value is out of its range.
+    #[error("{field}: {value:?} is not accepted: {accepted}")]
+    Invalid {
+        /// The field by its path in the change.
+        field: String,
+        /// The value that was given.
+        value: String,
+        /// What would be accepted.
+        accepted: String,
+    },
+}
+
+impl From<Invalid> for Rejection {
+    fn from(invalid: Invalid) -> Self {
+        let Invalid {
+            field,
+            value,
+            accepted,
+        } = invalid;
+        Self::Invalid {
+            field,
+            value,
+            accepted,
+        }
+    }
 }
 
 /// A setting in which a server that is there differs from one that is to be added.

@@ -45,7 +45,20 @@ impl DesiredState {
 
     /// Applies `command`. The same commands in the same order make the same state on every node: no clock, randomness or
     /// I/O is used. A command that is refused, or that requires no change, changes nothing, not even the revision.
+    ///
+    /// # Errors
+    /// Refuses a command with a value out of its range ([`Command::validate`]), and one that the state does not allow.
     pub fn apply(&mut self, command: Command) -> Result<Applied, Rejection> {
+        command.validate()?;
+        self.apply_earlier(command)
+    }
+
+    /// Applies a command of a log that was written before values were validated here. It was accepted then, and a node
+    /// that has a snapshot made after it has it applied, so a node that replays it must apply it as well.
+    ///
+    /// # Errors
+    /// Refuses a command that the state does not allow.
+    pub fn apply_earlier(&mut self, command: Command) -> Result<Applied, Rejection> {
         let outcome = match command {
             Command::AddServer {
                 pool,
@@ -91,14 +104,31 @@ impl DesiredState {
     /// Restores the servers and pool settings of `target`, in as many revisions as needed. A server that is restored gets a
     /// new id; a server that `target` does not contain is removed as by a command. If any part is refused, nothing
     /// changes.
+    ///
+    /// # Errors
+    /// Refuses a target with a value out of its range ([`Target::validate`]), and one that the state does not allow.
     pub fn bring_back(&mut self, target: Target, at: Timestamp) -> Result<Applied, Rejection> {
+        target.validate()?;
+        self.bring_back_earlier(target, at)
+    }
+
+    /// Restores a target of a log that was written before values were validated here, as
+    /// [`apply_earlier`](Self::apply_earlier) does.
+    ///
+    /// # Errors
+    /// Refuses a target that the state does not allow.
+    pub fn bring_back_earlier(
+        &mut self,
+        target: Target,
+        at: Timestamp,
+    ) -> Result<Applied, Rejection> {
         let mut after = self.clone();
         for (pool, settings) in target.settings {
             after.set_settings(&pool, settings);
         }
         for ((pool, address), spec) in target.servers {
             if let Some(command) = self.command_to(&pool, address, spec, at) {
-                after.apply(command)?;
+                after.apply_earlier(command)?;
             }
         }
         let outcome = if after.revision == self.revision {

@@ -59,6 +59,9 @@ impl HealthCheck {
                 return Err(Invalid::new(field, threshold, accepted));
             }
         }
+        if self.port == Some(0) {
+            return Err(Invalid::new("port", 0, "a port from 1 to 65535"));
+        }
         match &self.kind {
             CheckKind::Tcp => Ok(()),
             CheckKind::Http(http) => http.validate().map_err(|invalid| invalid.within("http")),

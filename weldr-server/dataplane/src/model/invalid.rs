@@ -8,18 +8,21 @@ use std::{fmt::Display, ops::RangeInclusive, time::Duration};
 pub struct Invalid {
     /// The field by its name in the input: a flag, a JSON key or a proto path.
     pub field: String,
-    /// The value as it was given.
+    /// The value as it was given; of a long one, the beginning.
     pub value: String,
     /// What would be accepted, as a phrase: `a weight from 0 to 256`.
     pub accepted: String,
 }
+
+/// The longest beginning of a value that is repeated in a refusal, in characters.
+const LONGEST_VALUE: usize = 200;
 
 impl Invalid {
     /// Refuses `value` of `field`.
     pub fn new(field: impl Into<String>, value: impl Display, accepted: impl Into<String>) -> Self {
         Self {
             field: field.into(),
-            value: value.to_string(),
+            value: beginning(value.to_string()),
             accepted: accepted.into(),
         }
     }
@@ -37,6 +40,14 @@ impl Invalid {
         self.field = field.into();
         self
     }
+}
+
+fn beginning(mut value: String) -> String {
+    if let Some((end, _)) = value.char_indices().nth(LONGEST_VALUE) {
+        value.truncate(end);
+        value.push('…');
+    }
+    value
 }
 
 /// Accepts `value` when it lies in `range`, and says so in words otherwise.

@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use rpds::RedBlackTreeMapSync;
 use serde::{Deserialize, Serialize};
 
-use super::{HealthCheck, Invalid, RecentChanges, Revision, Server, in_range};
+use super::{HealthCheck, Invalid, LONGEST_DRAIN, RecentChanges, Revision, Server, in_range};
 
 /// A named set of servers with one policy.
 ///
@@ -71,7 +71,7 @@ impl Default for PoolSettings {
     }
 }
 
-const DAY: Duration = Duration::from_hours(24);
+const LONGEST_UNHEALTHY: Duration = Duration::from_hours(24 * 30);
 
 impl PoolSettings {
     /// Accepts the settings when each is in its range.
@@ -79,9 +79,17 @@ impl PoolSettings {
         self.check
             .validate()
             .map_err(|invalid| invalid.within("check"))?;
-        in_range("drain_deadline", self.drain_deadline, Duration::ZERO..=DAY)?;
+        in_range(
+            "drain_deadline",
+            self.drain_deadline,
+            Duration::ZERO..=LONGEST_DRAIN,
+        )?;
         if let Some(after) = self.deregister_after {
-            in_range("deregister_after", after, Duration::from_secs(1)..=30 * DAY)?;
+            in_range(
+                "deregister_after",
+                after,
+                Duration::from_secs(1)..=LONGEST_UNHEALTHY,
+            )?;
         }
         Ok(())
     }

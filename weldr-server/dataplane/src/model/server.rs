@@ -132,6 +132,11 @@ impl Weight {
     pub fn get(self) -> u32 {
         u32::from(self.0)
     }
+
+    /// Accepts the weight as [`Weight::new`] does: one that was read from a file or the log may be larger.
+    pub(super) fn validate(self) -> Result<(), Invalid> {
+        Self::new(self.get()).map(drop)
+    }
 }
 
 /// One share.

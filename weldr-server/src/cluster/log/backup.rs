@@ -42,7 +42,7 @@ pub enum NoBackup {
     #[error("the backup has format {0}, and this weldr knows formats up to {FORMAT}")]
     NewerFormat(u32),
     /// A value is out of range.
-    #[error("the backup holds settings that are not accepted: {0}")]
+    #[error("the backup holds a value that is not accepted: {0}")]
     Invalid(#[from] crate::model::Invalid),
 }
 
@@ -81,9 +81,9 @@ impl Backup {
             return Err(NoBackup::NewerFormat(format));
         }
         let backup: Self = serde_json::from_slice(file)?;
-        for pool in &backup.pools {
-            pool.settings.validate()?;
-        }
+        backup
+            .target(&DesiredState::new(PoolSettings::default()))
+            .validate()?;
         Ok(backup)
     }
 

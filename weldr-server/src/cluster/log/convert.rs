@@ -123,6 +123,7 @@ pub(in crate::cluster) fn record(record: Record) -> v1::Record {
         version: record.version,
         order: record.proposal,
         id: record.id,
+        validated: record.validated,
     }
 }
 
@@ -131,6 +132,7 @@ pub(in crate::cluster) fn from_record(record: v1::Record) -> Record {
         version: record.version,
         proposal: record.order,
         id: record.id,
+        validated: record.validated,
     }
 }
 
@@ -300,6 +302,7 @@ mod tests {
             version: 9,
             proposal: b"anything".as_slice().into(),
             id: 77,
+            validated: true,
         };
         for payload in [
             EntryPayload::Blank,

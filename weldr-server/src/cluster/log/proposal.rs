@@ -21,6 +21,9 @@ pub(in crate::cluster) struct Record {
     pub(in crate::cluster) proposal: Bytes,
     /// A random id that tells equal proposals apart.
     pub(in crate::cluster) id: u64,
+    /// Whether its values are validated when it is applied. A record of a version that did not is applied as that version
+    /// applied it, because it may be in a snapshot of another node already.
+    pub(in crate::cluster) validated: bool,
 }
 
 /// What can be proposed. A new variant, or a new field of a variant, needs a new [`RECORD_VERSION`].
@@ -71,6 +74,7 @@ impl Record {
             version: RECORD_VERSION,
             proposal: proposal.into(),
             id: fastrand::u64(..),
+            validated: true,
         }
     }
 

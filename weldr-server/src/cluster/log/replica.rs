@@ -57,7 +57,7 @@ impl Replica {
         if let Some((_, result)) = known {
             return Ok(result.clone());
         }
-        let result = self.carry_out(record.proposal()?);
+        let result = self.carry_out(record.proposal()?, record.validated);
         if self.results.len() >= MOST_RESULTS {
             self.results.pop_front();
         }
@@ -66,7 +66,7 @@ impl Replica {
     }
 
     /// Applies a proposal. Uses no clock, no randomness and no I/O.
-    fn carry_out(&mut self, proposal: Proposal) -> ProposalResult {
+    fn carry_out(&mut self, proposal: Proposal, validated: bool) -> ProposalResult {
         match proposal {
             Proposal::Begin { settings } => {
                 if !self.begun {
@@ -78,12 +78,18 @@ impl Replica {
             Proposal::Change { command, at, from } => {
                 let draft = Draft::of_command(&self.state, &command);
                 let what = What::Command(command.clone());
-                let applied = self.state.apply(command);
+                let applied = if validated {
+                    self.state.apply(command)
+                } else {
+                    self.state.apply_earlier(command)
+                };
                 self.record(applied, at, from, what, draft)
             }
             Proposal::Rollback { to, at, from } => {
                 match self.history.target(to, self.state.revision) {
-                    Ok(target) => self.bring_back(target, at, from, What::Rollback { to }),
+                    Ok(target) => {
+                        self.bring_back(target, validated, at, from, What::Rollback { to })
+                    }
                     Err(rejection) => ProposalResult::Rejected(rejection),
                 }
             }
@@ -91,7 +97,7 @@ impl Replica {
                 let what = What::Restore {
                     of: backup.revision,
                 };
-                self.bring_back(backup.target(&self.state), at, from, what)
+                self.bring_back(backup.target(&self.state), validated, at, from, what)
             }
         }
     }
@@ -99,12 +105,17 @@ impl Replica {
     fn bring_back(
         &mut self,
         target: Target,
+        validated: bool,
         at: Timestamp,
         from: String,
         what: What,
     ) -> ProposalResult {
         let draft = Draft::of_target(&self.state, &target);
-        let applied = self.state.bring_back(target, at);
+        let applied = if validated {
+            self.state.bring_back(target, at)
+        } else {
+            self.state.bring_back_earlier(target, at)
+        };
         self.record(applied, at, from, what, draft)
     }
 

@@ -379,6 +379,7 @@ mod tests {
             version: 1,
             proposal: b"{}".as_slice().into(),
             id: record,
+            validated: false,
         };
         let at = convert::from_log_id(v1::LogId { term: 1, index: 1 });
         [StorageChange::Append(vec![Entry::new(

@@ -5,7 +5,10 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::*;
-use crate::{cluster::log::proposal::Record, model::Removal};
+use crate::{
+    cluster::log::proposal::{ProposalResult, Record},
+    model::{Rejection, Removal},
+};
 
 const REMOVAL: Removal = Removal {
     drain_deadline: Duration::from_secs(30),
@@ -30,6 +33,7 @@ fn replica_of_old_records() -> replica::Replica {
             version: 1,
             proposal: proposal.into(),
             id,
+            validated: false,
         };
         replica.apply(&record).unwrap();
     }
@@ -52,4 +56,30 @@ fn a_snapshot_without_the_duration_of_a_removal_is_the_one_with_it() {
     assert_eq!(removal.len(), 1, "what 0.1.0 knows");
     let old = serde_json::to_vec(&image).unwrap();
     assert_eq!(replica::decode(&old).unwrap(), replica);
+}
+
+/// A record that an earlier version accepted makes the same state on a node that replays it and on one that has it in a
+/// snapshot, so it is applied as it was. The same change in a record of this version is refused.
+#[test]
+fn a_record_that_was_not_validated_is_applied_as_it_was() {
+    let add = r#"{"change":{"command":{"add_server":{"pool":"default","address":"0.0.0.0:0","spec":{"weight":1,"admin":"ready","check":{"interval":{"secs":0,"nanos":0}}},"expected":null,"at":1000}},"at":1000,"from":"a"}}"#;
+    let record = |validated| Record {
+        version: 2,
+        proposal: add.into(),
+        id: 1,
+        validated,
+    };
+    let mut replica = replica::Replica::default();
+    replica.apply(&record(false)).unwrap();
+    assert_eq!(replica.state.revision, revision(1));
+    let image = replica::encode(&replica).unwrap();
+    assert_eq!(replica::decode(&image).unwrap(), replica);
+
+    let mut replica = replica::Replica::default();
+    let result = replica.apply(&record(true)).unwrap();
+    assert!(
+        matches!(&result, ProposalResult::Rejected(Rejection::Invalid { field, .. }) if field == "address"),
+        "{result:?}"
+    );
+    assert_eq!(replica.state.revision, revision(0));
 }

@@ -36,6 +36,7 @@ pub(crate) async fn directory(server: SocketAddr) -> TempDir {
         version: VERSION,
         proposal: b"{\"teleport\":{}}".as_slice().into(),
         id: 1,
+        validated: true,
     };
     let entry = Entry {
         log_id,

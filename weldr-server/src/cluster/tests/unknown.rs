@@ -49,6 +49,7 @@ async fn meets_a_newer_record(node: &Handle) {
         version: RECORD_VERSION + 1,
         proposal: b"{}".as_slice().into(),
         id: 1,
+        validated: true,
     };
     let last = machine.applied_state().await.unwrap().0.unwrap();
     let entry = Entry::new(last, EntryPayload::Normal(newer));

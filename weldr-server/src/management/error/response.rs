@@ -28,6 +28,9 @@ impl Error {
                 }
                 Rejection::Exists { .. } => ("already_exists", Code::AlreadyExists, Http::CONFLICT),
                 Rejection::Changed { .. } => ("aborted", Code::Aborted, Http::CONFLICT),
+                Rejection::Invalid { .. } => {
+                    ("invalid_argument", Code::InvalidArgument, Http::BAD_REQUEST)
+                }
                 Rejection::PoolFull { .. } => (
                     "resource_exhausted",
                     Code::ResourceExhausted,

@@ -13,7 +13,7 @@ use weldr_proto::{
 };
 
 use crate::{
-    cluster::{Backup, Event, MemberChange, MemberEvent, NodeReport, NodeStatus, What},
+    cluster::{Backup, Event, MemberChange, MemberEvent, NoBackup, NodeReport, NodeStatus, What},
     management::{convert::Violations, error::Error},
     model::{Command, Revision, Timestamp},
     snapshot::ServerView,
@@ -135,11 +135,13 @@ impl Operations {
         caller: ApiCaller,
         request: v1::RestoreRequest,
     ) -> Result<v1::RestoreResponse, Error> {
-        let backup = Backup::parse(&request.file)
-            .map_err(|no_backup| Error::ClusterRefused(no_backup.to_string()))?;
+        let backup = Backup::parse(&request.file).map_err(|no_backup| match no_backup {
+            NoBackup::Invalid(invalid) => invalid.within("file").into(),
+            no_backup => Error::ClusterRefused(no_backup.to_string()),
+        })?;
         let mut violations = Violations::default();
         for address in backup.servers() {
-            let checked = self.context.own.check(address);
+            let checked = self.context.accepts(address);
             violations.take(checked.map_err(|invalid| invalid.within("file.servers")));
         }
         violations.settle(Some(()))?;

@@ -10,16 +10,13 @@ use crate::{
         error::Error,
     },
     model::{
-        Command, Outcome, PoolName, Rejection, ServerPatch, ServerSpec, Timestamp, in_range,
-        parse_server_address,
+        Command, LONGEST_DRAIN, Outcome, PoolName, Rejection, ServerPatch, ServerSpec, Timestamp,
+        in_range, parse_server_address,
     },
     snapshot::{ServerView, Snapshot},
 };
 
 use super::{ApiCaller, Operations, expect_pool, settling::settled};
-
-/// The maximum deadline of a removal, which is also the maximum for a pool.
-const MAX_DEADLINE: Duration = Duration::from_hours(24);
 
 impl Operations {
     pub(in crate::management) async fn add_server(
@@ -30,7 +27,7 @@ impl Operations {
         let mut violations = Violations::default();
         let target = violations.target(&request.pool, &request.address);
         let target = target.and_then(|(pool, address)| {
-            let address = violations.take(self.context.own.check(address))?;
+            let address = violations.take(self.context.accepts(address))?;
             Some((pool, address))
         });
         let spec = ServerSpec {
@@ -104,13 +101,12 @@ impl Operations {
     ) -> Result<v1::RemoveServerResponse, Error> {
         let mut violations = Violations::default();
         let target = violations.target(&request.pool, &request.address);
-        let deadline =
-            request.deadline.and_then(|given| {
-                let deadline = convert::duration("deadline", given);
-                violations.take(deadline.and_then(|deadline| {
-                    in_range("deadline", deadline, Duration::ZERO..=MAX_DEADLINE)
-                }))
-            });
+        let deadline = request.deadline.and_then(|given| {
+            let deadline = convert::duration("deadline", given);
+            violations.take(deadline.and_then(|deadline| {
+                in_range("deadline", deadline, Duration::ZERO..=LONGEST_DRAIN)
+            }))
+        });
         let (pool, address) = violations.settle(target)?;
         let before = self.snapshot();
         expect_pool(&before, &pool)?;

@@ -15,6 +15,7 @@ mod rest;
 mod rest_refused;
 mod service;
 mod streams;
+mod validation;
 
 use std::time::Duration;
 

@@ -18,8 +18,8 @@ use crate::{
     liveness::Tick,
     management::{ManagementContext, ServeOptions, bind, serve},
     model::{
-        Command, DesiredState, Health, HealthState, OwnAddresses, PoolName, PoolSettings, Reason,
-        Server, ServerId,
+        AllowedServers, Command, DesiredState, Health, HealthState, OwnAddresses, PoolName,
+        PoolSettings, Reason, Server, ServerId,
     },
     readiness::{Readiness, Status},
     snapshot::{
@@ -88,6 +88,7 @@ impl TestNode {
             rates: Arc::new(Rates::default()),
             started_at: dates::now(),
             own: OwnAddresses::default(),
+            allowed: AllowedServers::default(),
             tick: Tick::unwatched(),
         };
         let listener = bind(([127, 0, 0, 1], 0).into()).await.unwrap();

@@ -22,9 +22,9 @@ fn addresses() -> impl Strategy<Value = SocketAddr> {
 
 fn durations() -> impl Strategy<Value = Duration> {
     prop_oneof![
-        Just(Duration::ZERO),
-        (0u64..100_000).prop_map(Duration::from_millis),
-        Just(Duration::from_nanos(1)),
+        1 => Just(Duration::ZERO),
+        8 => (1_000u64..60_000).prop_map(Duration::from_millis),
+        1 => Just(Duration::from_nanos(1)),
     ]
 }
 
@@ -46,9 +46,9 @@ fn checks() -> impl Strategy<Value = CheckOverride> {
         option::of(kinds()),
         option::of(durations()),
         option::of(durations()),
-        option::of(any::<u32>()),
-        option::of(any::<u32>()),
-        option::of(option::of(any::<u16>())),
+        option::of(0u32..102),
+        option::of(0u32..102),
+        option::of(option::of(0u16..9)),
     );
     parts.prop_map(
         |(kind, interval, timeout, healthy, unhealthy, port)| CheckOverride {
