@@ -71,14 +71,14 @@ impl TestCluster {
     /// [`Self::start`] with arguments for every node; `FILES` in them is the directory of [`Self::file`].
     pub async fn start_with(size: u8, extra: &[&str]) -> Self {
         let files = TempDir::with_prefix("weldr-cluster-").expect("a temporary directory");
-        std::fs::write(files.path().join("secret"), "open sesame").expect("a file");
+        std::fs::write(files.path().join("secret"), "open sesame, open sesame").expect("a file");
         Self::begin(size, files, extra, false).await
     }
 
     /// [`Self::start`] with nodes that reach each other without a relay: one that is dead refuses connections.
     pub async fn start_direct(size: u8) -> Self {
         let files = TempDir::with_prefix("weldr-cluster-").expect("a temporary directory");
-        std::fs::write(files.path().join("secret"), "open sesame").expect("a file");
+        std::fs::write(files.path().join("secret"), "open sesame, open sesame").expect("a file");
         Self::begin(size, files, &[], true).await
     }
 

@@ -18,7 +18,7 @@ fn stranger(join: std::net::SocketAddr, secret: &str) -> (Program, TempDir) {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_secret_nobody_joins() {
     let cluster = TestCluster::start(1).await;
-    let (program, _files) = stranger(cluster.address(0), "open barley");
+    let (program, _files) = stranger(cluster.address(0), "open barley, open barley");
     let refused = program.run().await;
     assert_eq!(refused.code(), Some(1));
     assert!(
@@ -77,7 +77,7 @@ fn certificates(files: &TempDir, names: &[&str]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn with_certificates_nodes_talk_over_tls_only() {
     let files = TempDir::with_prefix("weldr-cluster-").unwrap();
-    std::fs::write(files.path().join("secret"), "open sesame").unwrap();
+    std::fs::write(files.path().join("secret"), "open sesame, open sesame").unwrap();
     certificates(&files, &["127.0.0.1"]);
     let tls = [
         "--cluster-cert",
@@ -98,8 +98,21 @@ async fn with_certificates_nodes_talk_over_tls_only() {
 }
 
 #[tokio::test]
-async fn off_loopback_it_takes_certificates_or_an_explicit_word() {
-    for args in [&[][..], &["--cluster-insecure"]] {
+async fn off_loopback_it_takes_a_secret_and_certificates_or_an_explicit_word() {
+    let files = TempDir::new().unwrap();
+    let secret = files.path().join("secret");
+    std::fs::write(&secret, "open sesame, open sesame").unwrap();
+    let secret = ["--cluster-secret-file", secret.to_str().unwrap()];
+    let certificates = [
+        "--cluster-cert",
+        "a",
+        "--cluster-key",
+        "b",
+        "--cluster-ca",
+        "c",
+    ];
+    // The secret is needed with certificates too: a certificate of the same authority is no permission to join.
+    for args in [&secret[..], &["--cluster-insecure"], &certificates, &[]] {
         let open = Program::weldr()
             .args(["--cluster", "10.1.2.3:8688"])
             .args(args);

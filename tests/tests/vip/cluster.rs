@@ -47,7 +47,7 @@ impl Cluster {
             .start();
         let origin_address = origin.logged_address("listening").await.to_string();
         let files = TempDir::new().unwrap();
-        std::fs::write(files.path().join("secret"), "open sesame").unwrap();
+        std::fs::write(files.path().join("secret"), "open sesame, open sesame").unwrap();
         let mut cluster = Self {
             files,
             _origin: origin,

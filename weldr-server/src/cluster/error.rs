@@ -99,6 +99,18 @@ pub enum OpenError {
         #[source]
         source: io::Error,
     },
+    /// The secret can be found by trying.
+    #[error(
+        "the secret in {0} is {length} bytes long, and at least 16 are needed: write a new one with \
+         `head -c 32 /dev/urandom | base64 > {0}` and give it to all nodes",
+        .path.display()
+    )]
+    ShortSecret {
+        /// The file.
+        path: PathBuf,
+        /// The length of the secret.
+        length: usize,
+    },
     /// The TLS configuration is not valid.
     #[error("the certificates of the cluster cannot be used")]
     Tls(#[source] tonic::transport::Error),

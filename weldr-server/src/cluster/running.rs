@@ -36,7 +36,7 @@ use super::{
         incoming::incoming,
         lease_exchange::LeaseExchange,
         peers::{LONGEST_MESSAGE, Peers},
-        security::{self, Secret, Tls},
+        security::{Secret, Tls},
     },
     options::{NetworkOptions, StoreOptions},
     raft::{
@@ -51,6 +51,7 @@ use super::{
     service::RaftService,
     storage::{
         disk::Disk,
+        file_modes::warn_of_wide_file,
         log_store::LogStore,
         persistent_state::{Identity, PersistentState, StorageChange},
         recovery::{self, Recovery},
@@ -100,6 +101,7 @@ impl RunningNode {
             }) => (persistent, Some(store)),
             None => (PersistentState::new(Identity::random()), None),
         };
+        warn_of_wide_files(options.network.as_ref());
         let network = options.network.as_ref().map(listen).transpose()?;
         let peers = peers(&persistent.identity, &options)?;
         let member = Member {
@@ -378,24 +380,27 @@ fn listen(options: &NetworkOptions) -> Result<PeerListener, OpenError> {
     Ok(PeerListener { listener, address })
 }
 
+/// Warns of a secret and of a key that others than their owner may read.
+fn warn_of_wide_files(options: Option<&NetworkOptions>) {
+    let secret = options.and_then(|options| options.secret_file.as_ref());
+    let key = options.and_then(|options| options.tls.as_ref().map(|tls| &tls.key));
+    for path in secret.into_iter().chain(key) {
+        warn_of_wide_file(path);
+    }
+}
+
 fn peers(identity: &Identity, options: &StoreOptions) -> Result<Peers, OpenError> {
     let exchange = LeaseExchange::new(Timing::from(options.failover).lease);
     let options = options.network.as_ref();
-    let secret = options.and_then(|options| options.secret_file.as_ref());
-    let secret = secret.map(security::read).transpose()?.unwrap_or_default();
+    let secret = options.and_then(|options| options.secret_file.as_deref());
+    let secret = secret.map(Secret::of_file).transpose()?;
+    let secret = secret.unwrap_or_else(|| Secret::new(b""));
     let tls = options.and_then(|options| options.tls.as_ref());
     let tls = tls.map(Tls::load).transpose()?;
     let from = options.map(|options| options.listen.ip());
     let from = from.filter(|from: &IpAddr| !from.is_unspecified());
     let (me, cluster) = (identity.node, identity.cluster);
-    Ok(Peers::new(
-        me,
-        cluster,
-        Secret::new(&secret),
-        tls,
-        from,
-        exchange,
-    ))
+    Ok(Peers::new(me, cluster, secret, tls, from, exchange))
 }
 
 /// Makes this node the only one of a new cluster, unless the majority of its cluster responds.

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
     time::Duration,
 };
 
@@ -16,12 +15,15 @@ use tonic::Status;
 use tracing::{debug, info, warn};
 use weldr_proto::raft::v1;
 
-use crate::cluster::{
-    log::types::{Member, Types},
-    raft::{
-        core::{Core, Metrics, Raft, member_named},
-        proposals::QUORUM_PATIENCE,
+use crate::{
+    cluster::{
+        log::types::{Member, Types},
+        raft::{
+            core::{Core, Metrics, Raft, member_named},
+            proposals::QUORUM_PATIENCE,
+        },
     },
+    model::{node_name, parse_server_address},
 };
 
 use super::removal::{self, Voter};
@@ -42,6 +44,7 @@ impl Core {
             return Err(Status::unavailable("the node is not ready"));
         };
         let v1::Member { id, name, address } = request.member.clone().unwrap_or_default();
+        is_acceptable(id, &name, &address)?;
         if metrics.state != ServerState::Leader {
             let leader = metrics
                 .current_leader
@@ -131,14 +134,20 @@ impl Core {
     }
 }
 
+/// Checks what a node says about itself: it is stored by all nodes, shown to operators and logged.
+fn is_acceptable(id: u64, name: &str, address: &str) -> Result<(), Status> {
+    if id == 0 {
+        return Err(Status::invalid_argument(
+            "id: a node has an id that is not 0",
+        ));
+    }
+    let valid = node_name(name).and_then(|()| parse_server_address(address).map(drop));
+    valid.map_err(|invalid| Status::invalid_argument(invalid.to_string()))
+}
+
 /// Checks whether a node may join, or continue under another name or address.
 fn may_join(metrics: &Metrics, id: u64, joining: &Member) -> Result<(), Status> {
     let Member { name, address } = joining;
-    if id == 0 || name.is_empty() || address.parse::<SocketAddr>().is_err() {
-        return Err(Status::invalid_argument(
-            "a node has an id, a name and an address",
-        ));
-    }
     let mut others = metrics
         .membership_config
         .nodes()
@@ -224,5 +233,49 @@ fn refusal(error: &RaftError<Types, ClientWriteError<Types>>) -> Status {
         RaftError::Fatal(_) => {
             Status::unavailable("the leader cannot write its log; the change may still be made")
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Code;
+
+    use super::*;
+
+    #[test]
+    fn what_a_joining_node_says_is_bounded_and_plain() {
+        let refused = |id, name: &str, address: &str| {
+            let refused = is_acceptable(id, name, address).unwrap_err();
+            assert_eq!(refused.code(), Code::InvalidArgument);
+            let text = refused.message().to_owned();
+            assert!(text.len() < 1_000, "{} bytes", text.len());
+            assert!(!text.contains(char::is_control), "{text:?}");
+            text
+        };
+        is_acceptable(1, "node-1.example_a", "10.0.0.1:8688").unwrap();
+        is_acceptable(1, &"n".repeat(64), "[2001:db8::1]:8688").unwrap();
+        for name in [
+            "",
+            "a\n2026-01-01 ERROR forged",
+            "\u{1b}[2J",
+            "\u{9b}2J",
+            "a b",
+            "ä",
+            &"\u{1b}".repeat(1 << 20),
+            &"n".repeat(65),
+        ] {
+            assert!(refused(1, name, "10.0.0.1:8688").starts_with("node_name: "));
+        }
+        for address in [
+            "",
+            "host:1",
+            "0.0.0.0:1",
+            "10.0.0.1:0",
+            "224.0.0.1:1",
+            &"1".repeat(1 << 20),
+        ] {
+            assert!(refused(1, "a", address).starts_with("address: "));
+        }
+        refused(0, "a", "10.0.0.1:8688");
     }
 }

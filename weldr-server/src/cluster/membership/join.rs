@@ -56,7 +56,10 @@ pub(in crate::cluster) async fn join(
 fn is_final(status: &Status) -> bool {
     matches!(
         status.code(),
-        Code::PermissionDenied | Code::AlreadyExists | Code::ResourceExhausted
+        Code::PermissionDenied
+            | Code::AlreadyExists
+            | Code::ResourceExhausted
+            | Code::InvalidArgument
     )
 }
 

@@ -1,6 +1,6 @@
 //! The proof of the shared secret, and TLS.
 
-use std::{fmt::Write as _, fs, io, path::PathBuf};
+use std::{fmt::Write as _, fs, io, path::Path};
 
 use ring::hmac;
 use tonic::transport::{Certificate, ClientTlsConfig, Identity, ServerTlsConfig};
@@ -8,12 +8,31 @@ use uuid::Uuid;
 
 use crate::cluster::{error::OpenError, options::TlsFiles};
 
+/// The length of the shortest secret that is accepted, in bytes without surrounding white space. Whoever sees a proof can
+/// try secrets without asking anybody.
+pub(in crate::cluster) const SHORTEST_SECRET: usize = 16;
+
 /// The shared secret, as a key.
 #[derive(Debug, Clone)]
 pub(in crate::cluster) struct Secret(hmac::Key);
 
 impl Secret {
-    /// The key from the content of the secret file, without surrounding white space. An empty secret is allowed.
+    /// The key from the content of a secret file, without surrounding white space.
+    ///
+    /// # Errors
+    /// Refuses a secret that is shorter than [`SHORTEST_SECRET`].
+    pub(in crate::cluster) fn of_file(path: &Path) -> Result<Self, OpenError> {
+        let text = read(path)?;
+        let length = text.trim_ascii().len();
+        if length < SHORTEST_SECRET {
+            let path = path.to_owned();
+            return Err(OpenError::ShortSecret { path, length });
+        }
+        Ok(Self::new(&text))
+    }
+
+    /// The key from a secret, without surrounding white space. An empty one is the key of a node without a secret, which
+    /// proves nothing.
     pub(in crate::cluster) fn new(text: &[u8]) -> Self {
         Self(hmac::Key::new(hmac::HMAC_SHA256, text.trim_ascii()))
     }
@@ -86,9 +105,9 @@ impl Tls {
     }
 }
 
-pub(in crate::cluster) fn read(path: &PathBuf) -> Result<Vec<u8>, OpenError> {
+fn read(path: &Path) -> Result<Vec<u8>, OpenError> {
     fs::read(path).map_err(|source: io::Error| OpenError::ClusterFile {
-        path: path.clone(),
+        path: path.to_owned(),
         source,
     })
 }
@@ -118,5 +137,20 @@ mod tests {
         for proof in ["", "0", "zz", &proof[2..], &altered] {
             assert!(!secret.is_proven_by(proof, cluster, 1, 2), "{proof}");
         }
+    }
+
+    #[test]
+    fn an_empty_or_short_secret_file_is_refused_in_one_sentence() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("secret");
+        for (text, length) in [("", 0), (" \n\n", 0), ("fifteen bytes..\n", 15)] {
+            fs::write(&path, text).unwrap();
+            let refused = Secret::of_file(&path).unwrap_err().to_string();
+            assert!(refused.contains(&format!("{length} bytes")), "{refused}");
+            assert!(refused.contains("at least 16"), "{refused}");
+            assert!(!refused.contains('\n'), "{refused}");
+        }
+        fs::write(&path, "sixteen bytes...\n").unwrap();
+        assert!(Secret::of_file(&path).is_ok());
     }
 }

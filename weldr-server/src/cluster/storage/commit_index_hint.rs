@@ -9,7 +9,7 @@
 use std::{
     fs::{File, OpenOptions},
     io,
-    os::unix::fs::FileExt as _,
+    os::unix::fs::{FileExt as _, OpenOptionsExt as _},
     path::Path,
     sync::{Mutex, PoisonError},
 };
@@ -19,6 +19,8 @@ use tracing::warn;
 use weldr_proto::raft::v1;
 
 use crate::cluster::log::{convert, types::LogId};
+
+use super::file_modes::FILE_MODE;
 
 /// Term, index and checksum.
 const LENGTH: usize = 24;
@@ -40,6 +42,7 @@ impl CommitIndexHint {
             .truncate(false)
             .read(true)
             .write(true)
+            .mode(FILE_MODE)
             .open(path);
         let file = file.inspect_err(|error| tell(path, error)).ok();
         let last = file.as_ref().and_then(|file| read(file, node));

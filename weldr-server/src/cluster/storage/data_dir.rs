@@ -1,12 +1,15 @@
 //! The data directory: locked by one process, with a database that is created completely or not at all.
 
 use std::{
-    fs::{self, File, OpenOptions, TryLockError},
+    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     io,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
 use crate::cluster::error::OpenError;
+
+use super::file_modes::{DIRECTORY_MODE, FILE_MODE, warn_of_wide_directory};
 
 /// A data directory that this process has locked. The kernel releases the lock when the process ends, however it ends.
 #[derive(Debug)]
@@ -27,13 +30,17 @@ impl DataDir {
             .create(true)
             .truncate(false)
             .write(true)
+            .mode(FILE_MODE)
             .open(path.join("lock"))
             .map_err(refused)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self {
-                path: path.to_owned(),
-                lock,
-            }),
+            Ok(()) => {
+                warn_of_wide_directory(path);
+                Ok(Self {
+                    path: path.to_owned(),
+                    lock,
+                })
+            }
             Err(TryLockError::WouldBlock) => Err(OpenError::InUse {
                 path: path.to_owned(),
             }),
@@ -68,12 +75,16 @@ impl DataDir {
         self.path.join("weldr.redb.new")
     }
 
-    /// Removes what an interrupted creation left.
-    pub(in crate::cluster) fn remove_unfinished(&self) -> io::Result<()> {
+    /// Creates the empty file of a new database, without what an interrupted creation left. The database library would
+    /// create a file that everybody may read.
+    pub(in crate::cluster) fn create_unfinished(&self) -> io::Result<()> {
         match fs::remove_file(self.unfinished_database()) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
         }
+        let mut options = OpenOptions::new();
+        let options = options.create_new(true).write(true).mode(FILE_MODE);
+        options.open(self.unfinished_database()).map(drop)
     }
 
     /// Gives the finished database its name. It is on disk when this returns.
@@ -94,12 +105,16 @@ impl Drop for DataDir {
     }
 }
 
-/// Creates the directory and syncs its parents: a power loss must not remove the directory of a database.
+/// Creates the directory for its owner only, and syncs its parents: a power loss must not remove the directory of a
+/// database.
 fn create(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
-    fs::create_dir_all(path)?;
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    DirBuilder::new().mode(DIRECTORY_MODE).create(path)?;
     // Parents that existed before are synced too, which does no harm.
     path.canonicalize()?
         .ancestors()
@@ -118,4 +133,29 @@ fn sync(directory: &Path) -> io::Result<()> {
         File::open(directory)?.sync_all()?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+    use crate::cluster::storage::{commit_index_hint::CommitIndexHint, store::Store};
+
+    /// Whatever the umask of the test is: it takes rights away and adds none.
+    #[test]
+    fn nobody_but_the_owner_may_use_what_is_created() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a/b");
+        let opened = Store::open(&path).unwrap();
+        drop(CommitIndexHint::open(&path.join("decided"), 1));
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&path), DIRECTORY_MODE);
+        let files: Vec<_> = fs::read_dir(&path).unwrap().flatten().collect();
+        assert!(files.len() >= 3, "{files:?}");
+        for file in files {
+            assert_eq!(mode(&file.path()), FILE_MODE, "{file:?}");
+        }
+        drop(opened);
+    }
 }

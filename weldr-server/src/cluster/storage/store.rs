@@ -175,7 +175,7 @@ impl Store {
 
 /// Writes a new database under a temporary name, and renames it when it is on disk.
 fn create(data_dir: &DataDir) -> Result<(), StoreError> {
-    data_dir.remove_unfinished()?;
+    data_dir.create_unfinished()?;
     let database = builder()
         .create(data_dir.unfinished_database())
         .map_err(redb::Error::from)?;
