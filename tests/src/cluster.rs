@@ -197,6 +197,11 @@ impl TestCluster {
         direct.unwrap_or_else(|| node.relay.address())
     }
 
+    /// The address on which a node itself listens for the others, without a relay.
+    pub fn clustered(&self, index: usize) -> SocketAddr {
+        self.nodes[index].clustered.expect("a node that ran")
+    }
+
     /// A node with the secret and no certificate, which asks to join at another.
     pub fn plain_joiner(&self, at: usize) -> Program {
         Program::weldr()

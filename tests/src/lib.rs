@@ -37,6 +37,7 @@ pub mod document;
 pub mod faults;
 pub mod fuzz;
 pub mod greeter;
+pub mod hostile;
 pub mod http1;
 pub mod linearizable;
 pub mod load;

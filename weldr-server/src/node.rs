@@ -121,7 +121,7 @@ impl Node {
             handle,
             log,
             is_new,
-        } = open_store(&config, &tasks).await?;
+        } = open_store(&config, &tasks, budget.cluster).await?;
         if !is_new {
             warn_of_other_settings(&config.pool, &handle);
         }
@@ -434,7 +434,11 @@ async fn hold_addresses(
     Ok((Some(vip), serving))
 }
 
-async fn open_store(config: &Config, tasks: &Tasks) -> Result<Opened, OpenError> {
+async fn open_store(
+    config: &Config,
+    tasks: &Tasks,
+    max_connections: usize,
+) -> Result<Opened, OpenError> {
     let data_dir = match &config.storage {
         Storage::Directory(directory) => Some(directory.clone()),
         Storage::Ephemeral => None,
@@ -444,6 +448,7 @@ async fn open_store(config: &Config, tasks: &Tasks) -> Result<Opened, OpenError>
         advertise: cluster.advertise,
         join: cluster.join.clone(),
         found: cluster.found.then_some(FOUNDING_WAIT),
+        max_connections,
         secret_file: cluster.secret_file.clone(),
         tls: cluster.tls.as_ref().map(|tls| TlsFiles {
             cert: tls.cert.clone(),

@@ -1,7 +1,7 @@
 //! Who is let in.
 
 use tempfile::TempDir;
-use weldr_tests::{cluster::TestCluster, process::Program};
+use weldr_tests::{cluster::TestCluster, hostile::Connections, process::Program, wait};
 
 fn stranger(join: std::net::SocketAddr, secret: &str) -> (Program, TempDir) {
     let files = TempDir::new().unwrap();
@@ -135,4 +135,63 @@ async fn off_loopback_it_takes_a_secret_and_certificates_or_an_explicit_word() {
         "{}",
         nowhere.stderr
     );
+}
+
+/// The first bytes of connections that never become a call: none, of HTTP/2, of TLS, of a notice of a death.
+const DRIBBLES: [&[u8]; 4] = [
+    b"",
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    b"\x16\x03\x01",
+    b"weldr-death-1",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thousands_of_silent_connections_neither_stay_nor_keep_nodes_out() {
+    let mut cluster = TestCluster::start(3).await;
+    cluster.kill(2).await;
+    let process = cluster.process(0);
+    let (files, memory) = (process.open_files(), process.resident());
+    let target = cluster.clustered(0);
+    let mut flood = Vec::new();
+    for first in DRIBBLES {
+        let from = "127.0.0.99:0".parse().unwrap();
+        flood.push(Connections::open(1_000, from, target, first).await);
+        cluster.add(0, 1001).await.unwrap();
+    }
+    let process = cluster.process(0);
+    assert!(
+        process.open_files() < files + 300,
+        "{} files",
+        process.open_files()
+    );
+    let grown = process.resident().saturating_sub(memory);
+    assert!(grown < 16 << 20, "{grown} bytes");
+    // A node that comes in the meantime gets in.
+    cluster.run(2).await;
+    cluster.has_voters(3).await;
+    assert_eq!(cluster.ports(2, false).await.unwrap(), [1001]);
+    wait::until("the connections to be closed", async || {
+        match flood.iter().map(Connections::still_open).sum() {
+            0 => Ok(()),
+            open => Err::<(), usize>(open),
+        }
+    })
+    .await;
+}
+
+/// With few descriptors, the accept loop rests when there are none, and goes on when there are some.
+#[tokio::test(flavor = "multi_thread")]
+async fn at_the_descriptor_limit_the_listener_rests_and_recovers() {
+    let cluster = TestCluster::start(2).await;
+    let process = cluster.process(0);
+    let before = process.limit_descriptors(process.open_files() as u64 + 1);
+    let from = "127.0.0.99:0".parse().unwrap();
+    let flood = Connections::open(100, from, cluster.clustered(0), b"").await;
+    process
+        .logs("cannot accept connections of other nodes")
+        .await;
+    process.limit_descriptors(before);
+    drop(flood);
+    cluster.add(1, 1001).await.unwrap();
+    assert_eq!(cluster.ports(0, false).await.unwrap(), [1001]);
 }

@@ -40,6 +40,8 @@ pub struct NetworkOptions {
     /// Whether a node that belongs to no cluster and has nobody to ask founds one, and how long it listens before that for
     /// calls of a cluster that it may have belonged to. `None`: it does not start.
     pub found: Option<Duration>,
+    /// The maximum number of connections of other nodes, and of strangers.
+    pub max_connections: usize,
     /// The file with the shared secret.
     pub secret_file: Option<PathBuf>,
     /// The files for mutual TLS; `None`: connections are not encrypted.

@@ -32,6 +32,7 @@ use super::{
     membership::{background, join, observation},
     network::{
         authentication::Authentication,
+        connections::Connections,
         founding::{self, Called},
         incoming::incoming,
         lease_exchange::LeaseExchange,
@@ -67,6 +68,9 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long a voter may take to respond before its majority counts as lost.
 const RESPONSE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The number of calls at the same time on one connection of another node.
+const MOST_CALLS: u32 = 1024;
 
 /// The number of notices of deaths that may wait. More are lost.
 const WAITING_NOTICES: usize = 16;
@@ -227,6 +231,7 @@ impl RunningNode {
             .max_encoding_message_size(LONGEST_MESSAGE);
         let authentication = Authentication::new(core.peers.clone());
         let mut builder = Server::builder()
+            .max_concurrent_streams(MOST_CALLS)
             .http2_keepalive_interval(Some(Duration::from_secs(5)))
             .http2_keepalive_timeout(Some(Duration::from_secs(5)));
         if let Some(tls) = core.peers.tls() {
@@ -241,6 +246,7 @@ impl RunningNode {
         let stop = core.stop.clone();
         let cluster = core.peers.cluster().map(tracing::field::display);
         info!(%address, cluster, tls = core.peers.tls().is_some(), "cluster listening");
+        let connections = Connections::new(options.max_connections);
         let (hear, notices) = mpsc::channel(WAITING_NOTICES);
         let tick = core.tasks.register("notices of deaths");
         let notices = election::hear_of_deaths(Arc::clone(core), notices, tick.clone());
@@ -248,7 +254,7 @@ impl RunningNode {
         let tick = core.tasks.register_silent("service for the other nodes");
         self.tasks.spawn(tick.watch(async move {
             // Connections of other nodes do not end by themselves, so the server is dropped at the stop.
-            let served = router.serve_with_incoming(incoming(listener, hear));
+            let served = router.serve_with_incoming(incoming(listener, hear, connections));
             if let Some(Err(error)) = stop.run_until_cancelled(served).await {
                 error!(%error, "the listener for other nodes has failed");
             }

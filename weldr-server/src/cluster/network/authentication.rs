@@ -12,7 +12,10 @@ use tonic::{Request, Status, service::Interceptor};
 use tracing::warn;
 use uuid::Uuid;
 
-use super::peers::{CLUSTER, PROOF, Peers, SENDER, TARGET};
+use super::{
+    connections::PeerConnection,
+    peers::{CLUSTER, PROOF, Peers, SENDER, TARGET},
+};
 
 /// What the caller is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +47,8 @@ const OTHER_NODE: &str =
 /// remembered.
 const QUIET: Duration = Duration::from_mins(1);
 const MOST_TOLD: usize = 256;
+/// The longest name of a sender that is logged, in bytes: an id as a decimal number.
+const LONGEST_SENDER: usize = 20;
 
 impl Authentication {
     pub(in crate::cluster) fn new(peers: Peers) -> Self {
@@ -104,14 +109,21 @@ impl Interceptor for Authentication {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         match self.judge(&request) {
             Ok(caller) => {
+                let connection = PeerConnection::of(request.extensions());
+                if connection.is_some_and(|connection| !connection.prove()) {
+                    return Err(Status::resource_exhausted(
+                        "this node has as many connections of other nodes as it may have",
+                    ));
+                }
                 request.extensions_mut().insert(caller);
                 Ok(request)
             }
             Err(reason) => {
-                let from = request.remote_addr();
+                let from = PeerConnection::of(request.extensions()).map(PeerConnection::address);
                 if self.is_news(from.map(|from| from.ip()), reason) {
                     let sender = request.metadata().get(SENDER);
                     let sender = sender.and_then(|sender| sender.to_str().ok()).unwrap_or("");
+                    let sender = &sender[..sender.len().min(LONGEST_SENDER)];
                     let from = from.map(tracing::field::display);
                     warn!(from, sender, reason, "node refused");
                 }

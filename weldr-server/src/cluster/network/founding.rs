@@ -16,18 +16,21 @@ use tokio::{
     sync::{mpsc, watch},
     time,
 };
-use tonic::{
-    Status,
-    body::Body,
-    server::NamedService,
-    transport::{Server, server::TcpConnectInfo},
-};
+use tonic::{Status, body::Body, server::NamedService, transport::Server};
 use uuid::Uuid;
 use weldr_proto::raft::v1::raft_server::SERVICE_NAME;
 
 use crate::cluster::error::OpenError;
 
-use super::{authentication, incoming::incoming, peers::Peers};
+use super::{
+    authentication,
+    connections::{Connections, PeerConnection},
+    incoming::incoming,
+    peers::Peers,
+};
+
+/// How many connections may be open before the cluster is founded.
+const MOST_CALLERS: usize = 64;
 
 /// A node of another cluster that called.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,10 +57,11 @@ pub(in crate::cluster) async fn called(
     let peers = peers.clone();
     // A node that belongs to no cluster has no leader that could die.
     let (notices, _) = mpsc::channel(1);
+    let connections = Connections::new(MOST_CALLERS);
     let router = builder.add_service(Ear { peers, told });
     tokio::select! {
         // It ends only with an error, and then nobody can call.
-        _ = router.serve_with_incoming(incoming(listener, notices)) => Ok(None),
+        _ = router.serve_with_incoming(incoming(listener, notices, connections)) => Ok(None),
         () = time::sleep(wait) => Ok(None),
         called = call.wait_for(Option::is_some) => Ok(called.ok().and_then(|called| called.clone())),
     }
@@ -90,9 +94,8 @@ impl tower::Service<http::Request<Body>> for Ear {
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         if let Some(cluster) = authentication::cluster_of(&self.peers, request.headers()) {
-            let info = request.extensions().get::<TcpConnectInfo>();
-            let from = info.and_then(TcpConnectInfo::remote_addr);
-            let from = from.map(|from| from.ip());
+            let connection = PeerConnection::of(request.extensions());
+            let from = connection.map(|connection| connection.address().ip());
             self.told.send_replace(Some(Called { cluster, from }));
         }
         let refusal = Status::unavailable("the node is not ready");

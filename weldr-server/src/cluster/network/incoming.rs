@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -17,7 +18,10 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-use super::death_notice::{DeathNotice, FIRST_BYTE, receive};
+use super::{
+    connections::{Connections, PeerStream, Seat},
+    death_notice::{DeathNotice, FIRST_BYTE, receive},
+};
 use crate::warnings::Repeats;
 
 /// The time before the next `accept` after one failed for lack of a resource.
@@ -29,14 +33,14 @@ const WARNING_PERIOD: Duration = Duration::from_secs(10);
 const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a notice of a death may take.
 const NOTICE_TIMEOUT: Duration = Duration::from_secs(1);
-/// How many connections may wait for their first byte. Further ones wait to be accepted.
-const MOST_WAITING: usize = 256;
-
 /// The listener, and the connections that have sent nothing yet.
 struct Incoming {
     listener: TcpListener,
+    connections: Connections,
     failures: Repeats<()>,
-    waiting: FuturesUnordered<BoxFuture<'static, Option<TcpStream>>>,
+    /// No connection is accepted before this.
+    not_before: time::Instant,
+    waiting: FuturesUnordered<BoxFuture<'static, Option<PeerStream>>>,
     notices: mpsc::Sender<DeathNotice>,
 }
 
@@ -46,10 +50,13 @@ struct Incoming {
 pub(in crate::cluster) fn incoming(
     listener: TcpListener,
     notices: mpsc::Sender<DeathNotice>,
-) -> impl Stream<Item = io::Result<TcpStream>> + Send + 'static {
+    connections: Connections,
+) -> impl Stream<Item = io::Result<PeerStream>> + Send + 'static {
     let incoming = Incoming {
         listener,
+        connections,
         failures: Repeats::new(WARNING_PERIOD, 1),
+        not_before: time::Instant::now(),
         waiting: FuturesUnordered::new(),
         notices,
     };
@@ -61,34 +68,74 @@ pub(in crate::cluster) fn incoming(
 
 impl Incoming {
     /// The next connection that calls this node.
-    async fn next(&mut self) -> TcpStream {
+    async fn next(&mut self) -> PeerStream {
         loop {
+            let accept = accept(&self.listener, &self.connections, self.not_before);
             tokio::select! {
                 Some(stream) = self.waiting.next(), if !self.waiting.is_empty() => if let Some(stream) = stream {
                     return stream;
                 },
-                (stream, _) = retry(|| self.listener.accept(), &mut self.failures),
-                    if self.waiting.len() < MOST_WAITING =>
-                {
-                    if let Err(error) = stream.set_nodelay(true) {
-                        debug!(%error, "a connection of another node keeps delaying small packets");
-                    }
-                    self.waiting.push(Box::pin(sorted(stream, self.notices.clone())));
+                accepted = accept => match accepted {
+                    Ok((stream, seat)) => self.accepted(stream, seat),
+                    Err(error) => self.failed(&error),
                 }
             }
         }
     }
+
+    fn accepted(&mut self, stream: TcpStream, seat: Arc<Seat>) {
+        if let Err(error) = stream.set_nodelay(true) {
+            debug!(%error, "a connection of another node keeps delaying small packets");
+        }
+        let sorted = sorted(stream, seat, self.notices.clone());
+        self.waiting.push(Box::pin(sorted));
+    }
+
+    /// Waits before the next attempt if the process or the system lacks something, and closes what can be missed.
+    fn failed(&mut self, error: &io::Error) {
+        if ends_one_connection(error) {
+            return;
+        }
+        self.not_before = time::Instant::now() + ACCEPT_BACKOFF;
+        self.connections.cut_one();
+        if let Some(suppressed) = self.failures.occurred(&(), Instant::now()) {
+            let suppressed = (suppressed > 0).then_some(suppressed);
+            warn!(%error, suppressed, "cannot accept connections of other nodes");
+        }
+    }
 }
 
-/// The connection, unless it brings a notice or nothing.
-async fn sorted(stream: TcpStream, notices: mpsc::Sender<DeathNotice>) -> Option<TcpStream> {
+/// Accepts one connection, when there is room for it. May be dropped at any time.
+async fn accept(
+    listener: &TcpListener,
+    connections: &Connections,
+    not_before: time::Instant,
+) -> io::Result<(TcpStream, Arc<Seat>)> {
+    time::sleep_until(not_before).await;
+    let closed = || io::Error::from(io::ErrorKind::Interrupted);
+    let place = connections.place().await.ok_or_else(closed)?;
+    let (stream, peer) = listener.accept().await?;
+    Ok((stream, connections.enter(peer, place)))
+}
+
+/// The connection, unless it brings a notice or nothing, or has to give way.
+async fn sorted(
+    stream: TcpStream,
+    seat: Arc<Seat>,
+    notices: mpsc::Sender<DeathNotice>,
+) -> Option<PeerStream> {
+    let since = time::Instant::now();
     let mut first = [0];
-    let peeked = time::timeout(FIRST_BYTE_TIMEOUT, stream.peek(&mut first)).await;
+    let peeked = tokio::select! {
+        peeked = time::timeout(FIRST_BYTE_TIMEOUT, stream.peek(&mut first)) => peeked,
+        () = seat.cut() => return None,
+    };
     if peeked.ok()?.ok()? == 0 {
         return None;
     }
+    seat.speaks();
     if first != [FIRST_BYTE] {
-        return Some(stream);
+        return Some(PeerStream::new(stream, seat, since));
     }
     let notice = time::timeout(NOTICE_TIMEOUT, receive(stream))
         .await
@@ -96,26 +143,6 @@ async fn sorted(stream: TcpStream, notices: mpsc::Sender<DeathNotice>) -> Option
     // A queue that is full is full of forgeries.
     let _ = notices.try_send(notice);
     None
-}
-
-/// Calls `accept` until it succeeds.
-async fn retry<T, F>(mut accept: impl FnMut() -> F, failures: &mut Repeats<()>) -> T
-where
-    F: Future<Output = io::Result<T>>,
-{
-    loop {
-        match accept().await {
-            Ok(accepted) => return accepted,
-            Err(error) if ends_one_connection(&error) => {}
-            Err(error) => {
-                if let Some(suppressed) = failures.occurred(&(), Instant::now()) {
-                    let suppressed = (suppressed > 0).then_some(suppressed);
-                    warn!(%error, suppressed, "cannot accept connections of other nodes");
-                }
-                time::sleep(ACCEPT_BACKOFF).await;
-            }
-        }
-    }
 }
 
 /// Whether an error of `accept` concerns only the connection that was accepted.
@@ -134,27 +161,46 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn no_error_ends_it() {
-        let mut results = [
-            Err(Errno::MFILE),
-            Err(Errno::NFILE),
-            Err(Errno::NOBUFS),
-            Err(Errno::NOMEM),
-            Err(Errno::CONNABORTED),
-            Ok("connection"),
-        ]
-        .into_iter();
-        let accept = || {
-            let result = results.next().unwrap();
-            async move { result.map_err(io::Error::from) }
+    async fn a_lack_is_waited_out_and_other_errors_are_not() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (notices, _) = mpsc::channel(1);
+        let mut incoming = Incoming {
+            listener,
+            connections: Connections::new(8),
+            failures: Repeats::new(WARNING_PERIOD, 1),
+            not_before: time::Instant::now(),
+            waiting: FuturesUnordered::new(),
+            notices,
         };
-        let mut failures = Repeats::new(WARNING_PERIOD, 1);
+        for (error, wait) in [
+            (Errno::MFILE, ACCEPT_BACKOFF),
+            (Errno::NFILE, ACCEPT_BACKOFF),
+            (Errno::NOBUFS, ACCEPT_BACKOFF),
+            (Errno::NOMEM, ACCEPT_BACKOFF),
+            (Errno::CONNABORTED, Duration::ZERO),
+        ] {
+            incoming.not_before = time::Instant::now();
+            incoming.failed(&error.into());
+            let until = incoming.not_before;
+            assert_eq!(
+                until.duration_since(time::Instant::now()),
+                wait,
+                "{error:?}"
+            );
+        }
+    }
+
+    /// Also when other connections keep the loop busy meanwhile: the wait is not begun anew, and not forgotten.
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_accepted_before_the_wait_is_over() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let _client = TcpStream::connect(address).await.unwrap();
+        let connections = Connections::new(8);
         let begun = time::Instant::now();
-        assert_eq!(retry(accept, &mut failures).await, "connection");
-        assert_eq!(
-            begun.elapsed(),
-            4 * ACCEPT_BACKOFF,
-            "each lack is waited out"
-        );
+        accept(&listener, &connections, begun + ACCEPT_BACKOFF)
+            .await
+            .unwrap();
+        assert!(begun.elapsed() >= ACCEPT_BACKOFF);
     }
 }

@@ -7,6 +7,7 @@
 //! * `security`: the proof of the shared secret, and TLS.
 //! * `death_notice`: how a node's guard tells the others that the node's process has died.
 //! * `lease_exchange`: what nodes tell each other beside the heartbeats.
+//! * `connections`: which incoming connections are open, and which give way.
 //! * `incoming`: accepts connections.
 //! * `authentication`: which incoming calls are let in.
 //! * `founding`: listens for calls of a cluster before this node founds one.
@@ -17,6 +18,7 @@
 pub(super) mod authentication;
 pub(super) mod calls;
 pub(super) mod certificate;
+pub(super) mod connections;
 pub(super) mod death_notice;
 pub(super) mod founding;
 pub(super) mod incoming;

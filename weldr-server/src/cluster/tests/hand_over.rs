@@ -39,6 +39,7 @@ impl Three {
                 advertise: None,
                 join: join.clone(),
                 found: Some(Duration::ZERO),
+                max_connections: 256,
                 secret_file: None,
                 tls: None,
             };
