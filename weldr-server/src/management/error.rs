@@ -5,7 +5,7 @@
 
 mod response;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
     cluster::{ChangeError, ProposeError, Stopped},
@@ -62,6 +62,21 @@ pub(super) enum Error {
     /// The time limit of a REST request was reached.
     #[error("the request took too long")]
     TooSlow,
+    /// There are too many streams.
+    #[error(
+        "this node has as many streams of statistics, changes and health as it may have, {limit} of all clients or of \
+         this address: end one, or use another node"
+    )]
+    TooManyStreams {
+        /// How many there may be.
+        limit: usize,
+    },
+    /// The reader of a stream takes nothing.
+    #[error("the stream has ended because its reader took nothing for {}s: start a new one", .patience.as_secs())]
+    SlowReader {
+        /// How long a message waited.
+        patience: Duration,
+    },
     /// The body is not JSON.
     #[error("the body is not valid JSON: {0}")]
     Json(#[source] serde_json::Error),

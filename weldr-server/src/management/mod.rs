@@ -1,7 +1,7 @@
 //! The management API: gRPC and REST on one port.
 //!
 //! ```text
-//!  server   listener, connections, shutdown
+//!  server   listener, shutdown; connections: which are open, and which give way
 //!    └ router   guard (which requests are accepted), readiness, unknown paths
 //!        ├ grpc   a method per call      ─┐
 //!        └ rest   JSON to and from proto ─┴► operations ─► cluster.propose, snapshots, stats
@@ -12,6 +12,7 @@
 //! cannot differ. The response to a write is made from the snapshot that contains it, so the next request that this node
 //! proxies sees the change.
 
+mod connections;
 mod convert;
 mod error;
 mod grpc;

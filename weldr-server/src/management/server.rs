@@ -1,18 +1,22 @@
 //! The listener of the management port, its connections, and their shutdown.
 
 use std::{
+    convert::Infallible,
     io,
     net::SocketAddr,
-    pin::pin,
+    pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
-use axum::Router;
-use http::Request;
+use axum::{Router, body::Body};
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Frame, SizeHint};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -30,6 +34,8 @@ use tracing::{debug, warn};
 
 use super::{
     ManagementContext,
+    connections::{Connections, Running, Seat, TooManyStreams},
+    error::Error,
     lingering::Lingering,
     operations::Operations,
     peer::Peer,
@@ -47,6 +53,16 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// The maximum size of the head of a request, in bytes.
 const MAX_HEAD_BYTES: u32 = 64 * 1024;
+/// The most bytes that wait for the reader of a response on an HTTP/2 connection, besides the message that is written.
+const MAX_QUEUED_BYTES: usize = 64 * 1024;
+/// The calls whose response does not end by itself.
+const STREAMS: [&str; 5] = [
+    "/weldr.v1.Management/WatchServers",
+    "/weldr.v1.Management/StreamStats",
+    "/grpc.health.v1.Health/Watch",
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+];
 /// The time before the next `accept` after one failed for lack of a resource.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 /// How often a warning about failures of `accept` is logged.
@@ -59,7 +75,7 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct ServeOptions {
     /// Whether to serve REST in addition to gRPC, `/healthz` and `/readyz`.
     pub rest: bool,
-    /// The maximum number of connections; more wait in the listener's queue.
+    /// The maximum number of connections; for a new one, the longest idle one is closed.
     pub max_connections: usize,
 }
 
@@ -135,8 +151,13 @@ pub async fn serve(
     });
     let mut tasks = JoinSet::new();
     tasks.spawn(tick.watch(follow));
-    let max_tasks = tasks.len() + options.max_connections;
-    accept(listener, &router, &shutdown, &mut tasks, max_tasks, &tick).await;
+    let served = ServedConnections {
+        router,
+        shutdown,
+        connections: Connections::new(options.max_connections),
+        max_tasks: tasks.len() + options.max_connections,
+    };
+    accept(listener, &served, &mut tasks, &tick).await;
     let finished = async { while tasks.join_next().await.is_some() {} };
     if time::timeout(SHUTDOWN_TIMEOUT, finished).await.is_err() {
         debug!(connections = tasks.len(), "management connections cut");
@@ -144,32 +165,41 @@ pub async fn serve(
     tasks.shutdown().await;
 }
 
-/// Accepts connections until `shutdown`. Failures of single connections are ignored.
+/// What all connections share.
+struct ServedConnections {
+    router: Router,
+    shutdown: CancellationToken,
+    connections: Connections,
+    /// The number of tasks at which no connection is accepted until one ends.
+    max_tasks: usize,
+}
+
+/// Accepts connections until the shutdown. Failures of single connections are ignored.
 async fn accept(
     listener: Listener,
-    router: &Router,
-    shutdown: &CancellationToken,
+    served: &ServedConnections,
     tasks: &mut JoinSet<()>,
-    max_tasks: usize,
     tick: &Tick,
 ) {
+    let shutdown = &served.shutdown;
     let mut failures = Repeats::new(WARNING_PERIOD, 1);
     loop {
         tick.tick();
         let accepted = tokio::select! {
-            accepted = listener.socket.accept(), if tasks.len() < max_tasks => accepted,
+            accepted = listener.socket.accept(), if tasks.len() < served.max_tasks => accepted,
             Some(_) = tasks.join_next() => continue,
             () = Tick::due() => continue,
             () = shutdown.cancelled() => return,
         };
         match accepted {
             Ok((stream, peer)) => {
-                tasks.spawn(connection(
-                    stream,
-                    Peer(peer),
-                    router.clone(),
-                    shutdown.clone(),
-                ));
+                let Some(seat) = served.connections.enter(peer.ip()) else {
+                    debug!(%peer, "management connection refused: no other gives way");
+                    continue;
+                };
+                let router = served.router.clone();
+                let connection = connection(stream, Peer(peer), seat, router, shutdown.clone());
+                tasks.spawn(connection);
             }
             Err(error) if ends_one_connection(&error) => {}
             Err(error) => {
@@ -200,15 +230,21 @@ fn ends_one_connection(error: &io::Error) -> bool {
     )
 }
 
-/// Serves one connection until it ends, sends no request in time, or `shutdown`.
-async fn connection(stream: TcpStream, peer: Peer, router: Router, shutdown: CancellationToken) {
+/// Serves one connection until it ends, sends no request in time, has to give way, or `shutdown`.
+async fn connection(
+    stream: TcpStream,
+    peer: Peer,
+    seat: Seat,
+    router: Router,
+    shutdown: CancellationToken,
+) {
     // A failure only increases the latency.
     let _ = stream.set_nodelay(true);
     let has_request = AtomicBool::new(false);
     let service = service_fn(|mut request: Request<Incoming>| {
         has_request.store(true, Relaxed);
         request.extensions_mut().insert(peer);
-        router.clone().call(request)
+        counted(request, router.clone(), &seat)
     });
     let builder = builder();
     let stream = TokioIo::new(Lingering::new(stream));
@@ -224,6 +260,10 @@ async fn connection(stream: TcpStream, peer: Peer, router: Router, shutdown: Can
                 }
                 waits_for_request = false;
             }
+            () = seat.cut() => {
+                debug!(peer = %peer.0, "management connection gives way to another one");
+                return;
+            }
             () = shutdown.cancelled() => {
                 connection.as_mut().graceful_shutdown();
                 break connection.await;
@@ -233,6 +273,58 @@ async fn connection(stream: TcpStream, peer: Peer, router: Router, shutdown: Can
     if let Err(error) = result {
         debug!(peer = %peer.0, error, "management connection failed");
     }
+}
+
+/// Serves a request, which counts as running until its response has ended.
+fn counted(
+    request: Request<Incoming>,
+    mut router: Router,
+    seat: &Seat,
+) -> impl Future<Output = Result<Response<Body>, Infallible>> + use<> {
+    let running = seat.begin(is_stream(request.uri().path()));
+    async move {
+        let running = match running {
+            Ok(running) => running,
+            Err(TooManyStreams { limit }) => {
+                let refused = Error::TooManyStreams { limit };
+                return Ok(refused.into_response_to(request.headers()));
+            }
+        };
+        let response = router.call(request).await?;
+        Ok(response.map(|body| Body::new(CountedBody { body, running })))
+    }
+}
+
+/// The body of a response, and what counts the request as running.
+struct CountedBody {
+    body: Body,
+    #[allow(dead_code, reason = "it does its work when it is dropped")]
+    running: Running,
+}
+
+impl http_body::Body for CountedBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Whether the response to a call of this path does not end by itself.
+fn is_stream(path: &str) -> bool {
+    STREAMS.contains(&path)
 }
 
 fn builder() -> auto::Builder<TokioExecutor> {
@@ -247,7 +339,48 @@ fn builder() -> auto::Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(MAX_HEAD_BYTES)
+        .max_send_buf_size(MAX_QUEUED_BYTES)
         .keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT);
     builder
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+
+    use super::*;
+
+    /// A streaming call that is missing in the list would not be limited.
+    #[test]
+    fn all_streaming_calls_are_known() {
+        let sets = [
+            weldr_proto::FILE_DESCRIPTOR_SET,
+            tonic_health::pb::FILE_DESCRIPTOR_SET,
+        ];
+        let mut found = 0;
+        for set in sets {
+            let set = prost_types::FileDescriptorSet::decode(set).unwrap();
+            // The service for other nodes is on another port.
+            let files = set
+                .file
+                .iter()
+                .filter(|file| !file.package().starts_with("weldr.raft"));
+            for file in files {
+                for service in &file.service {
+                    for method in service
+                        .method
+                        .iter()
+                        .filter(|method| method.server_streaming())
+                    {
+                        let path =
+                            format!("/{}.{}/{}", file.package(), service.name(), method.name());
+                        assert!(is_stream(&path), "{path}");
+                        found += 1;
+                    }
+                }
+            }
+        }
+        assert_eq!(found, 3);
+    }
 }

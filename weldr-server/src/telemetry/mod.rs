@@ -2,8 +2,9 @@
 //!
 //! Lines of the log go through a bounded queue to a thread that writes them to standard error. No other thread waits for
 //! that, and none fails when it does: lines that find the queue full or cannot be written are lost, and their number is
-//! logged as soon as writing works again.
+//! logged as soon as writing works again. Control characters are escaped.
 
+mod escape;
 mod queue;
 
 use std::{
@@ -20,6 +21,7 @@ use std::{
 use tracing_subscriber::{EnvFilter, filter::ParseError, fmt};
 
 use crate::output::Destination;
+use escape::Escaping;
 use queue::Queue;
 
 /// The default filter. The consensus engine logs each failed heartbeat; the cluster logs once what that means.
@@ -59,16 +61,20 @@ pub fn init(json: bool) -> Result<(), InitError> {
     };
     let output = Destination::of(io::stderr()).map_err(InitError::Output)?;
     let queue = Queue::start(output, log_lost).map_err(InitError::Output)?;
+    let colored = !json && io::stderr().is_terminal();
     let log = fmt()
         .with_env_filter(filter)
-        .with_writer(queue.clone())
+        .with_writer(Escaping {
+            writer: queue.clone(),
+            colored,
+        })
         // They would be printed to standard error, without the queue.
         .log_internal_errors(false)
         .with_target(false);
     let installed = if json {
         log.json().flatten_event(true).try_init()
     } else {
-        log.with_ansi(io::stderr().is_terminal()).try_init()
+        log.with_ansi(colored).try_init()
     };
     if installed.is_ok() {
         drop(QUEUE.set(queue));

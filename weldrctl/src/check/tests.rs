@@ -44,13 +44,13 @@ fn node(name: &str, role: NodeRole) -> Node {
     }
 }
 
-fn voters(total: u32, silent: &[&str]) -> Option<Voters> {
-    Some(Voters {
+fn voters(total: u32, silent: &[&str]) -> Voters {
+    Voters {
         total,
         responding: total - u32::try_from(silent.len()).unwrap(),
         majority: total / 2 + 1,
         silent: silent.iter().map(ToString::to_string).collect(),
-    })
+    }
 }
 
 fn well() -> Observed {
@@ -65,7 +65,7 @@ fn well() -> Observed {
                 node("b", NodeRole::Follower),
                 node("c", NodeRole::Follower),
             ],
-            voters: voters(3, &[]),
+            voters: Some(voters(3, &[])),
             ..GetClusterResponse::default()
         },
         now: Timestamp {
@@ -146,7 +146,7 @@ fn a_node_of_an_earlier_version_is_not_blamed_for_what_it_does_not_say() {
 fn a_lost_quorum_comes_first_and_decides_the_exit_code() {
     let lost = |observed: &mut Observed| {
         let cluster = &mut observed.cluster;
-        (cluster.quorum, cluster.voters) = (false, voters(3, &["a", "c"]));
+        (cluster.quorum, cluster.voters) = (false, Some(voters(3, &["a", "c"])));
         cluster.leader.clear();
         for silent in [0, 2] {
             cluster.nodes[silent].reachable = false;
@@ -182,17 +182,17 @@ fn fewer_losses_than_expected_are_a_warning() {
         (4, "than 3 do"),
     ] {
         one("tolerance", Warning, &[text], |observed| {
-            observed.cluster.voters = voters(total, &[]);
+            observed.cluster.voters = Some(voters(total, &[]));
         });
     }
     let silent = found(|observed| {
-        observed.cluster.voters = voters(3, &["c"]);
+        observed.cluster.voters = Some(voters(3, &["c"]));
         observed.cluster.nodes[2].reachable = false;
     });
     let codes: Vec<_> = silent.iter().map(|finding| finding.code).collect();
     assert_eq!(codes, ["silent", "tolerance"]);
     assert_eq!(exit(&silent), Exit::Degraded);
-    let of_five = found(|observed| observed.cluster.voters = voters(5, &["e"]));
+    let of_five = found(|observed| observed.cluster.voters = Some(voters(5, &["e"])));
     assert_eq!(of_five, [], "one more may be lost");
 }
 

@@ -134,28 +134,3 @@ fn sync(directory: &Path) -> io::Result<()> {
     }
     Ok(())
 }
-
-#[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
-    use super::*;
-    use crate::cluster::storage::{commit_index_hint::CommitIndexHint, store::Store};
-
-    /// Whatever the umask of the test is: it takes rights away and adds none.
-    #[test]
-    fn nobody_but_the_owner_may_use_what_is_created() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("a/b");
-        let opened = Store::open(&path).unwrap();
-        drop(CommitIndexHint::open(&path.join("decided"), 1));
-        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        assert_eq!(mode(&path), DIRECTORY_MODE);
-        let files: Vec<_> = fs::read_dir(&path).unwrap().flatten().collect();
-        assert!(files.len() >= 3, "{files:?}");
-        for file in files {
-            assert_eq!(mode(&file.path()), FILE_MODE, "{file:?}");
-        }
-        drop(opened);
-    }
-}

@@ -58,6 +58,11 @@ impl Error {
                 Code::DeadlineExceeded,
                 Http::REQUEST_TIMEOUT,
             ),
+            Self::TooManyStreams { .. } | Self::SlowReader { .. } => (
+                "resource_exhausted",
+                Code::ResourceExhausted,
+                Http::TOO_MANY_REQUESTS,
+            ),
             Self::TooLarge { .. } => (
                 "too_large",
                 Code::ResourceExhausted,

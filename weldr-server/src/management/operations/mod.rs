@@ -7,6 +7,7 @@ mod logged_write;
 mod pool;
 mod servers;
 mod settling;
+mod slow_reader;
 mod stats;
 mod watch;
 

@@ -11,7 +11,10 @@ use crate::{
     model::in_range,
 };
 
-use super::{Operations, ResponseStream};
+use super::{
+    Operations, ResponseStream,
+    slow_reader::{PATIENCE, ended_when_slow},
+};
 
 const MIN_INTERVAL: Duration = Duration::from_millis(100);
 const MAX_INTERVAL: Duration = Duration::from_hours(1);
@@ -63,6 +66,7 @@ impl Operations {
                     Some((response, Some((this, ticks))))
                 }
             };
-        Ok(Box::pin(stream::unfold(Some((self, ticks)), next)))
+        let messages = Box::pin(stream::unfold(Some((self, ticks)), next));
+        Ok(ended_when_slow(messages, PATIENCE))
     }
 }

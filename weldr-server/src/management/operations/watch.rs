@@ -1,7 +1,8 @@
 //! `WatchServers`: the full state, then the changes since the reader's last message.
 //!
-//! Nothing is queued while the reader is slow. When it takes its next message, the newest
-//! snapshot is compared with the last one that was sent, so that several changes become one.
+//! One message is queued while the reader is slow. When it takes its next message, the newest
+//! snapshot is compared with the last one that was sent, so that several changes become one. The stream of a reader that
+//! takes nothing for a minute ends.
 
 use std::{collections::VecDeque, sync::Arc, time::SystemTime};
 
@@ -19,6 +20,7 @@ use super::{
     Operations, ResponseStream,
     changes::{ServerEvent, changes},
     servers::servers,
+    slow_reader::{PATIENCE, ended_when_slow},
 };
 
 impl Operations {
@@ -40,7 +42,8 @@ impl Operations {
                 None => Some((Err(Error::Stopping), None)),
             }
         };
-        Ok(Box::pin(stream::unfold(Some(watcher), next)))
+        let messages = Box::pin(stream::unfold(Some(watcher), next));
+        Ok(ended_when_slow(messages, PATIENCE))
     }
 }
 

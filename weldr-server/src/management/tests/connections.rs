@@ -4,10 +4,11 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
 };
+use tonic::Code;
 use weldr_proto::v1;
 
 use super::{http::ask, node::TestNode, soon};
-use crate::management::bind;
+use crate::management::{ServeOptions, bind};
 
 #[tokio::test]
 async fn an_address_in_use_is_named() {
@@ -81,4 +82,84 @@ async fn when_the_node_stops_a_running_call_may_finish_and_idle_connections_end(
         TcpStream::connect(node.address).await.is_err(),
         "nobody listens"
     );
+}
+
+const FEW: ServeOptions = ServeOptions {
+    rest: true,
+    max_connections: 18,
+};
+
+/// A connection on which `request` was sent, and of which the head of a response was read if `answered`.
+async fn open(node: &TestNode, request: &[u8], answered: bool) -> TcpStream {
+    let mut stream = TcpStream::connect(node.address).await.unwrap();
+    stream.write_all(request).await.unwrap();
+    if answered {
+        soon(stream.read_exact(&mut [0; 12])).await.unwrap();
+    }
+    stream
+}
+
+#[tokio::test]
+async fn connections_that_are_kept_open_lock_nobody_out() {
+    let node = TestNode::with(FEW).await;
+    let mut client = node.client();
+    let watch = v1::WatchServersRequest::default();
+    let mut watched = client.watch_servers(watch).await.unwrap().into_inner();
+    soon(watched.message()).await.unwrap().unwrap();
+    let idle = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    let dribbling = b"POST /servers HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n{";
+    let mut kept = Vec::new();
+    for _ in 0..3 * FEW.max_connections {
+        kept.push(open(&node, idle, true).await);
+        kept.push(open(&node, dribbling, false).await);
+        kept.push(open(&node, b"", false).await);
+        for path in ["/readyz", "/healthz", "/servers"] {
+            let response = soon(ask(node.address, "GET", path)).await;
+            assert_eq!(response.status, 200, "{path}");
+        }
+    }
+    // A stream does not give way.
+    let add = v1::AddServerRequest {
+        address: "127.0.0.1:1".to_owned(),
+        ..v1::AddServerRequest::default()
+    };
+    client.add_server(add).await.unwrap();
+    soon(watched.message()).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn streams_are_limited_and_leave_room_for_calls() {
+    let node = TestNode::with(FEW).await;
+    let mut streams = Vec::new();
+    let refused = loop {
+        let request = v1::WatchServersRequest::default();
+        // Each on a connection of its own.
+        match node.client().watch_servers(request).await {
+            Ok(stream) => streams.push(stream),
+            Err(refused) => break refused,
+        }
+        assert!(streams.len() <= FEW.max_connections, "not limited");
+    };
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    assert!(
+        refused
+            .message()
+            .contains("4 of all clients or of this address"),
+        "{refused}"
+    );
+    assert_eq!(streams.len(), 4);
+    let response = soon(ask(node.address, "GET", "/readyz")).await;
+    assert_eq!(response.status, 200);
+    drop(streams);
+    // The end of a stream is known when its connection has ended.
+    let again = async {
+        loop {
+            let request = v1::WatchServersRequest::default();
+            if node.client().watch_servers(request).await.is_ok() {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(again).await;
 }

@@ -1,0 +1,303 @@
+//! The connections of the management API that are open, and which give way when there are too many.
+//!
+//! A new connection is always let in as long as another one can give way: the one that has been without a request for
+//! longest, else the one whose request has been running for longest. A connection with a stream does not give way, so the
+//! number of streams is limited, to less than the number of connections. Probes of `/readyz` and new callers get in
+//! however many connections a client keeps open. Pure, but for the token that ends a connection.
+
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio_util::sync::CancellationToken;
+
+/// Connections that were cut and are not closed yet.
+const CLOSING: usize = 2;
+/// The most streams, however many connections there may be.
+const MOST_STREAMS: usize = 256;
+
+/// All connections. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Connections(Arc<Mutex<Table>>);
+
+#[derive(Debug)]
+struct Table {
+    limits: Limits,
+    next: u64,
+    /// Grows with each begin and end of a request. Gives the order of what happened.
+    now: u64,
+    entries: BTreeMap<u64, Entry>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    connections: usize,
+    connections_of_address: usize,
+    streams: usize,
+    streams_of_address: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    ip: IpAddr,
+    /// Requests whose response has not ended.
+    running: usize,
+    /// How many of them are streams.
+    streams: usize,
+    /// When the last request began or ended.
+    since: u64,
+    cut: CancellationToken,
+}
+
+/// A stream is refused: there are too many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct TooManyStreams {
+    /// How many there may be, of all clients or of this client's address.
+    pub(super) limit: usize,
+}
+
+impl Connections {
+    /// For `limit` connections, those that are being closed included.
+    pub(super) fn new(limit: usize) -> Self {
+        let connections = limit.saturating_sub(CLOSING).max(1);
+        let streams = MOST_STREAMS.min(connections / 2).max(1);
+        Self(Arc::new(Mutex::new(Table {
+            limits: Limits {
+                connections,
+                connections_of_address: (connections - connections / 4).max(1),
+                streams,
+                streams_of_address: (streams / 2).max(1),
+            },
+            next: 0,
+            now: 0,
+            entries: BTreeMap::new(),
+        })))
+    }
+
+    /// Enters a connection that was accepted from `ip`; `None` if it has to be closed, because no other gives way.
+    pub(super) fn enter(&self, ip: IpAddr) -> Option<Seat> {
+        let cut = CancellationToken::new();
+        let id = self.table().enter(ip.to_canonical(), cut.clone())?;
+        let connections = self.clone();
+        Some(Seat {
+            id,
+            cut,
+            connections,
+        })
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    fn enter(&mut self, ip: IpAddr, cut: CancellationToken) -> Option<u64> {
+        let of_address = self.entries.values().filter(|entry| entry.ip == ip).count();
+        if of_address >= self.limits.connections_of_address {
+            self.cut_one(Some(ip))?;
+        } else if self.entries.len() >= self.limits.connections {
+            self.cut_one(None)?;
+        }
+        let (id, since) = (self.next, self.tick());
+        self.next += 1;
+        let entry = Entry {
+            ip,
+            running: 0,
+            streams: 0,
+            since,
+            cut,
+        };
+        self.entries.insert(id, entry);
+        Some(id)
+    }
+
+    /// Cuts a connection (of `ip`, if given); `None` if none gives way.
+    fn cut_one(&mut self, ip: Option<IpAddr>) -> Option<()> {
+        let candidates = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.streams == 0 && ip.is_none_or(|ip| entry.ip == ip));
+        let (id, _) = candidates.min_by_key(|(_, entry)| (entry.running > 0, entry.since))?;
+        let id = *id;
+        let entry = self.entries.remove(&id)?;
+        entry.cut.cancel();
+        Some(())
+    }
+
+    fn begin(&mut self, id: u64, is_stream: bool) -> Result<(), TooManyStreams> {
+        let now = self.tick();
+        if let Some(entry) = self.entries.get(&id)
+            && is_stream
+        {
+            let of = |ip: Option<IpAddr>| -> usize {
+                let entries = self.entries.values();
+                let entries = entries.filter(|entry| ip.is_none_or(|ip| entry.ip == ip));
+                entries.map(|entry| entry.streams).sum()
+            };
+            for (count, limit) in [
+                (of(Some(entry.ip)), self.limits.streams_of_address),
+                (of(None), self.limits.streams),
+            ] {
+                if count >= limit {
+                    return Err(TooManyStreams { limit });
+                }
+            }
+        }
+        // A connection that was cut ends in a moment.
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.running += 1;
+            entry.streams += usize::from(is_stream);
+            entry.since = now;
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, id: u64, is_stream: bool) {
+        let now = self.tick();
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.running = entry.running.saturating_sub(1);
+            entry.streams = entry.streams.saturating_sub(usize::from(is_stream));
+            entry.since = now;
+        }
+    }
+
+    fn tick(&mut self) -> u64 {
+        self.now += 1;
+        self.now
+    }
+}
+
+/// The entry of one connection. Dropping it makes room.
+#[derive(Debug)]
+pub(super) struct Seat {
+    id: u64,
+    cut: CancellationToken,
+    connections: Connections,
+}
+
+impl Seat {
+    /// Ends when the connection has to give way to another one.
+    pub(super) async fn cut(&self) {
+        self.cut.cancelled().await;
+    }
+
+    /// Notes that a request begins. It ends when what this returns is dropped.
+    pub(super) fn begin(&self, is_stream: bool) -> Result<Running, TooManyStreams> {
+        self.connections.table().begin(self.id, is_stream)?;
+        Ok(Running {
+            id: self.id,
+            is_stream,
+            connections: self.connections.clone(),
+        })
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.connections.table().entries.remove(&self.id);
+    }
+}
+
+/// A request whose response has not ended.
+#[derive(Debug)]
+pub(super) struct Running {
+    id: u64,
+    is_stream: bool,
+    connections: Connections,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.connections.table().end(self.id, self.is_stream);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(n: u8) -> IpAddr {
+        [10, 0, 0, n].into()
+    }
+
+    fn is_cut(seat: &Seat) -> bool {
+        seat.cut.is_cancelled()
+    }
+
+    fn full(connections: &Connections) -> Vec<Seat> {
+        (0..8).map(|n| connections.enter(ip(n)).unwrap()).collect()
+    }
+
+    #[test]
+    fn the_longest_idle_connection_gives_way() {
+        let connections = Connections::new(10);
+        let seats = full(&connections);
+        let busy = seats[0].begin(false).unwrap();
+        drop(seats[1].begin(false).unwrap());
+        let _new = connections.enter(ip(9)).unwrap();
+        assert!(is_cut(&seats[2]), "the first two did something since");
+        drop(busy);
+        let mut new = Vec::new();
+        for (n, gone) in (10..).zip([3, 4, 5, 6, 7, 1]) {
+            assert!(!is_cut(&seats[gone]));
+            new.push(connections.enter(ip(n)).unwrap());
+            assert!(is_cut(&seats[gone]), "{gone}");
+        }
+    }
+
+    #[test]
+    fn without_an_idle_one_the_longest_running_request_gives_way_and_streams_stay() {
+        let connections = Connections::new(10);
+        let seats = full(&connections);
+        let _streams: Vec<_> = [0, 1].map(|n| seats[n].begin(true).unwrap()).into();
+        let _busy: Vec<_> = (2..8)
+            .rev()
+            .map(|n| seats[n].begin(false).unwrap())
+            .collect();
+        let _new = connections.enter(ip(9)).unwrap();
+        let cut: Vec<_> = (0..8).filter(|n| is_cut(&seats[*n])).collect();
+        assert_eq!(cut, [7]);
+    }
+
+    #[test]
+    fn one_address_gives_way_to_itself() {
+        let connections = Connections::new(10);
+        let other = connections.enter(ip(1)).unwrap();
+        let mut own: Vec<_> = (0..6).map(|_| connections.enter(ip(2)).unwrap()).collect();
+        for _ in 0..100 {
+            own.push(connections.enter(ip(2)).unwrap());
+        }
+        assert!(!is_cut(&other));
+        assert_eq!(own.iter().filter(|seat| !is_cut(seat)).count(), 6);
+    }
+
+    #[test]
+    fn streams_are_limited_for_an_address_and_in_total_and_end() {
+        let connections = Connections::new(10);
+        let seats = full(&connections);
+        let mut streams: Vec<_> = (0..2).map(|_| seats[0].begin(true).unwrap()).collect();
+        let refused = seats[0].begin(true).unwrap_err();
+        assert_eq!(refused, TooManyStreams { limit: 2 });
+        assert!(seats[0].begin(false).is_ok(), "another request is served");
+        streams.push(seats[1].begin(true).unwrap());
+        streams.push(seats[2].begin(true).unwrap());
+        let refused = seats[3].begin(true).unwrap_err();
+        assert_eq!(refused, TooManyStreams { limit: 4 });
+        streams.pop();
+        assert!(seats[3].begin(true).is_ok());
+    }
+
+    #[test]
+    fn with_the_fewest_descriptors_a_new_connection_still_gets_in() {
+        let connections = Connections::new(6);
+        let mut seats = Vec::new();
+        for n in 0..4 {
+            seats.push(connections.enter(ip(n)).unwrap());
+        }
+        let _streams: Vec<_> = seats.iter().map(|seat| seat.begin(true)).collect();
+        assert!(connections.enter(ip(9)).is_some());
+    }
+}
