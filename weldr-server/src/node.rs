@@ -144,7 +144,6 @@ impl Node {
             cluster: handle.clone(),
             clients,
             own,
-            allowed: AllowedServers::new(config.allow_servers.clone()),
             budget,
         };
         let proxy = proxy_parts(&config, management_address, &shared, told, &stop_proxy);
@@ -156,7 +155,7 @@ impl Node {
         handle.report_servers_with(reporter(snapshots.clone()));
         act_on_roles(&config, &handle, &stop_control);
         backup_schedule::start(&config, &handle, &tasks, &stop_control);
-        let parts = shared.management(rates);
+        let parts = shared.management(&config, rates);
         let options = management::ServeOptions {
             rest: config.rest,
             max_connections: budget.management,
@@ -251,12 +250,11 @@ struct Shared {
     cluster: Handle,
     clients: Arc<Sharded<ClientShard>>,
     own: OwnAddresses,
-    allowed: AllowedServers,
     budget: Budget,
 }
 
 impl Shared {
-    fn management(&self, rates: Arc<Rates>) -> management::ManagementContext {
+    fn management(&self, config: &Config, rates: Arc<Rates>) -> management::ManagementContext {
         management::ManagementContext {
             cluster: self.cluster.clone(),
             snapshots: self.snapshots.clone(),
@@ -264,7 +262,7 @@ impl Shared {
             rates,
             started_at: dates::now(),
             own: self.own.clone(),
-            allowed: self.allowed.clone(),
+            allowed: AllowedServers::new(config.allow_servers.clone()),
             tick: self.tasks.register("management"),
         }
     }

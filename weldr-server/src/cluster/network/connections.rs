@@ -254,7 +254,7 @@ async fn end_of(seat: Arc<Seat>, since: time::Instant) -> ErrorKind {
     let unproven = async {
         time::sleep_until(since + PROOF_TIMEOUT).await;
         if seat.proven.load(Relaxed) {
-            future::pending().await
+            future::pending::<()>().await;
         }
     };
     tokio::select! {

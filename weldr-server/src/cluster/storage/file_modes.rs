@@ -52,7 +52,8 @@ fn tell(wide: &Wide) {
 fn wide(path: &Path) -> Option<Wide> {
     let metadata = fs::metadata(path).ok()?;
     let mode = metadata.permissions().mode() & 0o777;
-    if mode & 0o077 == 0 {
+    let of_others = mode & 0o077;
+    if of_others == 0 {
         return None;
     }
     let right = if metadata.is_dir() {
