@@ -153,8 +153,7 @@ impl Node {
         let link = link(&config, vip.as_ref());
         let monitor = start_monitor(&shared, &workers, link, serving.clone()).await?;
         handle.report_servers_with(reporter(snapshots.clone()));
-        act_on_roles(&config, &handle, &stop_control);
-        backup_schedule::start(&config, &handle, &tasks, &stop_control);
+        start_optional_tasks(&config, &handle, &tasks, &stop_control);
         let parts = shared.management(&config, rates);
         let options = management::ServeOptions {
             rest: config.rest,
@@ -340,8 +339,15 @@ fn link(config: &Config, vip: Option<&Vip>) -> Option<(String, watch::Receiver<b
     Some((interface, vip?.linked()))
 }
 
-/// Until the node stops: runs the program for changes of the role, if there is one; and a witness that leads hands over.
-fn act_on_roles(config: &Config, cluster: &Handle, stop: &CancellationToken) {
+/// Starts what only some nodes do, until the node stops: running a program for changes of the role, handing over
+/// as a witness that leads, and making backups.
+fn start_optional_tasks(
+    config: &Config,
+    cluster: &Handle,
+    tasks: &Tasks,
+    stop: &CancellationToken,
+) {
+    backup_schedule::start(config, cluster, tasks, stop);
     if let Some(program) = config.on_role_change.clone() {
         let follow = role_hook::follow(program, cluster.leadership(), stop.clone());
         tokio::spawn(follow);

@@ -153,10 +153,10 @@ mod tests {
     fn start(stage: &Rc<RefCell<Stage>>) {
         let begun = Instant::now();
         let (source, written, told) = (Rc::clone(stage), Rc::clone(stage), Rc::clone(stage));
-        let state = move || {
-            let mut state = DesiredState::new(PoolSettings::default());
-            state.revision = Revision(source.borrow().revision?);
-            Some(Arc::new(state))
+        let current = move || {
+            let mut desired = DesiredState::new(PoolSettings::default());
+            desired.revision = Revision(source.borrow().revision?);
+            Some(Arc::new(desired))
         };
         let store = move |state: Arc<DesiredState>| {
             let mut stage = written.borrow_mut();
@@ -177,7 +177,7 @@ mod tests {
             }
         };
         let tell = move |status: &BackupStatus| told.borrow_mut().status = status.clone();
-        tokio::task::spawn_local(follow(HOUR, state, store, tell, Tick::unwatched()));
+        tokio::task::spawn_local(follow(HOUR, current, store, tell, Tick::unwatched()));
     }
 
     async fn staged(stage: Stage, test: impl AsyncFnOnce(&RefCell<Stage>)) {
