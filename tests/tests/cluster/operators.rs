@@ -137,7 +137,7 @@ async fn has_files(directory: &Path, count: usize) -> Vec<String> {
     wait::until(format!("{count} backups"), async || {
         let names = names(directory);
         // The last one may be about to get its name.
-        if names.len() == count && names.iter().all(|name| name.ends_with(".json")) {
+        if names.len() == count && names.iter().all(|name| !name.starts_with('.')) {
             Ok(names)
         } else {
             Err(format!("{names:?}"))
@@ -146,84 +146,59 @@ async fn has_files(directory: &Path, count: usize) -> Vec<String> {
     .await
 }
 
+/// Changes that set every field of a pool and of a server, and remove one.
+const CHANGES: [&str; 11] = [
+    "add 127.0.0.1:1001 --weight 7",
+    "add 127.0.0.1:1002 --check-type http --check-path /well",
+    "add 127.0.0.1:1003",
+    "drain 127.0.0.1:1001",
+    "maintenance 127.0.0.1:1002",
+    "remove 127.0.0.1:1003",
+    "pool set --balancing least-requests --fail-open false",
+    "pool set --drain-deadline 7s --check-interval 3s",
+    "pool set --deregister-after 1h --strict-responses true",
+    "set 127.0.0.1:1002 --check-expect 204 --check-host b.example",
+    "set 127.0.0.1:1002 --check-port 99 --healthy-threshold 9",
+];
+
+async fn ctl_json(daemon: &Daemon, command: &str) -> Value {
+    let args: Vec<&str> = command.split(' ').chain(["--output", "json"]).collect();
+    let program = daemon.weldrctl(&args).run().await;
+    serde_json::from_str(&program.stdout).unwrap_or_else(|error| panic!("{error}: {program:?}"))
+}
+
+/// What operators want of the pool.
+async fn wanted_of(daemon: &Daemon) -> Vec<Value> {
+    let mut wanted = Vec::new();
+    let list = ctl_json(daemon, "list").await;
+    for server in list["servers"].as_array().unwrap() {
+        let parts = ["address", "weight", "admin_state", "check"];
+        wanted.extend(parts.map(|part| server[part].clone()));
+    }
+    let pool = ctl_json(daemon, "pool get").await;
+    wanted.push(pool["settings"].clone());
+    wanted
+}
+
 /// A file that a node wrote by itself makes another cluster the same, in every setting.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_scheduled_backup_holds_the_desired_state_and_is_restored() {
     let files = tempfile::tempdir().unwrap();
-    let (data, backups) = (files.path().join("data"), files.path().join("backups"));
-    let program = |backups: &Path| {
-        Program::weldr_bare()
-            .arg("--data-dir")
-            .arg(&data)
-            .arg("--backup-dir")
-            .arg(backups)
+    let backups = files.path().join("backups");
+    let program = || {
+        let data = files.path().join("data");
+        let program = Program::weldr_bare().arg("--data-dir").arg(data);
+        program.arg("--backup-dir").arg(&backups)
     };
-    let weldr = Daemon::run(program(&backups)).await;
+    let weldr = Daemon::run(program()).await;
     has_files(&backups, 1).await;
-    let set = |args: &'static [&'static str]| weldr.ctl(args);
-    set(&["add", "127.0.0.1:1001", "--weight", "7"]).await;
-    set(&[
-        "add",
-        "127.0.0.1:1002",
-        "--check-type",
-        "http",
-        "--check-path",
-        "/well",
-    ])
-    .await;
-    set(&["add", "127.0.0.1:1003"]).await;
-    set(&["drain", "127.0.0.1:1001"]).await;
-    set(&["maintenance", "127.0.0.1:1002"]).await;
-    set(&["remove", "127.0.0.1:1003"]).await;
-    set(&[
-        "pool",
-        "set",
-        "--balancing",
-        "least-requests",
-        "--fail-open",
-        "false",
-    ])
-    .await;
-    set(&[
-        "pool",
-        "set",
-        "--drain-deadline",
-        "7s",
-        "--check-interval",
-        "3s",
-    ])
-    .await;
-    set(&[
-        "pool",
-        "set",
-        "--deregister-after",
-        "1h",
-        "--strict-responses",
-        "true",
-    ])
-    .await;
-    set(&[
-        "set",
-        "127.0.0.1:1002",
-        "--check-expect",
-        "204",
-        "--check-host",
-        "b.example",
-    ])
-    .await;
-    set(&[
-        "set",
-        "127.0.0.1:1002",
-        "--check-port",
-        "99",
-        "--healthy-threshold",
-        "9",
-    ])
-    .await;
+    for change in CHANGES {
+        weldr.ctl(&change.split(' ').collect::<Vec<_>>()).await;
+    }
     assert_eq!(weldr.terminate().await.code(), Some(0));
 
     // A start writes one at once, because there were changes since the last one.
-    let weldr = Daemon::run(program(&backups)).await;
+    let weldr = Daemon::run(program()).await;
     let written = has_files(&backups, 2).await;
     let newest = backups.join(written.last().unwrap());
     let mode = fs::metadata(&newest).unwrap().permissions().mode();
@@ -235,22 +210,9 @@ async fn a_scheduled_backup_holds_the_desired_state_and_is_restored() {
     other.ctl(&["add", "127.0.0.1:1009"]).await;
     let path = newest.to_str().unwrap();
     other.ctl(&["cluster", "restore", path]).await;
-    let facts = async |daemon: &Daemon| {
-        let mut facts: Vec<Value> = Vec::new();
-        let list = daemon.ctl(&["list", "--output", "json"]).await;
-        let list: Value = serde_json::from_str(&list).unwrap();
-        for server in list["servers"].as_array().unwrap() {
-            let parts = ["address", "weight", "admin_state", "check"];
-            facts.extend(parts.map(|part| server[part].clone()));
-        }
-        let pool = daemon.ctl(&["pool", "get", "--output", "json"]).await;
-        let pool: Value = serde_json::from_str(&pool).unwrap();
-        facts.push(pool["settings"].clone());
-        facts
-    };
-    let wanted = facts(&weldr).await;
+    let wanted = wanted_of(&weldr).await;
     wait::until("the state of the backup", async || {
-        let restored = facts(&other).await;
+        let restored = wanted_of(&other).await;
         if restored == wanted {
             Ok(())
         } else {
@@ -258,8 +220,7 @@ async fn a_scheduled_backup_holds_the_desired_state_and_is_restored() {
         }
     })
     .await;
-    let status = weldr.ctl(&["cluster", "status", "--output", "json"]).await;
-    let status: Value = serde_json::from_str(&status).unwrap();
+    let status = ctl_json(&weldr, "cluster status").await;
     let backup = &status["nodes"][0]["backups"];
     assert_eq!(backup["revision"], status["revision"], "{status}");
     assert_eq!(backup["failure"], Value::Null, "{status}");
