@@ -22,11 +22,12 @@ const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 100));
 const SERVER: &str = "10.0.0.21:8000";
 
 /// The headings whose commands a test runs.
-const FOLLOWED: [&str; 11] = [
+const FOLLOWED: [&str; 12] = [
     "Trying it on one machine",
     "Certificates and configuration",
     "Start",
     "Use",
+    "Checking a cluster",
     "A node",
     "A machine",
     "A lost majority",

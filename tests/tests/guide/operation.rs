@@ -13,6 +13,8 @@ async fn three_machines_with_tls_serve_through_the_virtual_address() {
     let printed = guide.follow("Use").await;
     assert!(printed.contains("Hello"), "{printed}");
     guide.serves().await;
+    let found = guide.follow("Checking a cluster").await;
+    assert!(!found.contains("problem"), "{found}");
     let plain = "curl -s -m 5 --http2-prior-knowledge http://10.0.0.2:8688/ || echo refused";
     assert!(
         guide.run("a", plain).await.contains("refused"),

@@ -66,7 +66,7 @@ fn tolerance(voters: &Voters) -> Option<Finding> {
     let total = voters.total;
     let text = match total {
         1 => "only one node votes, and if it is lost, nothing serves: start two more with --join".to_owned(),
-        2 => "2 nodes vote, and without either of them there is no quorum: start a third one with --join".to_owned(),
+        2 => "2 nodes vote, and without either of them there is no quorum: start a third one with --join, which may be a --witness".to_owned(),
         _ if total.is_multiple_of(2) => format!(
             "{total} nodes vote, which tolerate the loss of no more than {} do: add or remove one",
             total - 1
