@@ -33,8 +33,12 @@ pub(super) async fn serve(idle: IdleClient, buffer: Buffer) -> Option<IdleClient
         half_closed: false,
         deadline,
     };
-    let may_leave = context.is_to_virtual_address(&client.transport);
-    let after = serve_until_reset(context, &mut client, may_leave).await;
+    // A connection to another address does not pay for the question whether it must be reset.
+    let after = if context.is_to_virtual_address(&client.transport) {
+        Box::pin(serve_until_reset(context, &mut client)).await
+    } else {
+        serve_until_idle(context, &mut client).await
+    };
     if let Some(after) = after {
         close(context, &mut client, after).await;
     }
@@ -57,16 +61,12 @@ pub(super) async fn serve(idle: IdleClient, buffer: Buffer) -> Option<IdleClient
     })
 }
 
-/// Serves requests until the address of the connection leaves this machine, if it may.
-async fn serve_until_reset(
-    context: &Rc<WorkerContext>,
-    client: &mut Client,
-    may_leave: bool,
-) -> Option<After> {
+/// Serves requests as [`serve_until_idle`] does, or until the address of the connection leaves this machine.
+async fn serve_until_reset(context: &Rc<WorkerContext>, client: &mut Client) -> Option<After> {
     let mut serving = pin!(serve_until_idle(context, client));
     poll_fn(|cx| {
         // Whoever changes it wakes all tasks.
-        if may_leave && context.resets() {
+        if context.resets() {
             return Poll::Ready(Some(After::Reset));
         }
         serving.as_mut().poll(cx)
