@@ -1,8 +1,8 @@
 //! Which clients are let in when as many are connected as may be.
 
-use std::future::pending;
+use std::{future::pending, sync::Arc};
 
-use tokio::task::JoinSet;
+use tokio::{sync::Semaphore, task::JoinSet};
 use weldr_tests::{
     daemon::Daemon, load::Load, origin::Origin, process::Program, raw::Client, serve, wait,
 };
@@ -108,4 +108,44 @@ async fn a_connection_with_a_running_request_does_not_yield() {
     assert_eq!(new.get("/").await.text(), "hi");
     idle.closed().await;
     assert!(running.try_join_next().is_none(), "a running request ended");
+}
+
+/// Only the connections of the first moment and of the last requests may be kept; all others make room by closing.
+#[tokio::test]
+async fn responses_close_their_connections_for_as_long_as_clients_wait() {
+    const LIMIT: usize = 8;
+    const CLIENTS: usize = 60;
+    // No response passes before all clients have come.
+    let all_came = Arc::new(Semaphore::new(0));
+    let gate = Arc::clone(&all_came);
+    let origin = Origin::serve(move |request| {
+        let gate = Arc::clone(&gate);
+        async move {
+            if request.uri().path() == "/gated" {
+                gate.acquire().await.expect("an open gate").forget();
+            }
+            serve::response(200, "hi")
+        }
+    });
+    let limits = ["--max-connections", "8", "--workers", "2"];
+    let weldr = Daemon::run(Program::weldr().args(limits)).await;
+    weldr.add(origin.address()).await;
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        let mut client = Client::connect(weldr.proxy()).await;
+        client.send("GET /gated HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        clients.push(client);
+    }
+    all_came.add_permits(CLIENTS);
+    let mut exchanges = JoinSet::new();
+    for mut client in clients {
+        exchanges.spawn(async move {
+            let response = client.response("GET").await;
+            assert_eq!(response.status, 200, "{response}");
+            let closes = response.fields.has("connection");
+            (!closes).then_some(client)
+        });
+    }
+    let kept: Vec<Client> = exchanges.join_all().await.into_iter().flatten().collect();
+    assert!(kept.len() <= 2 * LIMIT, "{} were kept", kept.len());
 }

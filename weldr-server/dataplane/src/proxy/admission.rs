@@ -22,13 +22,13 @@ use tokio::{
 use super::{deadline::Deadlines, idle_clients::IdleClients};
 
 /// The time after which a connection that waits asks for an idle one again.
-const ASK_AGAIN: Duration = Duration::from_millis(20);
+const ASK_AGAIN: Duration = Duration::from_millis(5);
 
 /// The limit of client connections, which all workers share.
 #[derive(Debug)]
 pub(super) struct ClientLimit {
     permits: Arc<Semaphore>,
-    /// Waiting connections that found no idle connection to replace.
+    /// Queues of waiting connections that found no idle connection to replace.
     starved: AtomicUsize,
     workers: Box<[SharedIdle]>,
 }
@@ -52,8 +52,8 @@ impl ClientLimit {
         })
     }
 
-    /// Asks the worker that has most idle connections to close one.
-    fn ask_another(&self, asking: usize) {
+    /// Asks the worker that has most idle connections to close one. Returns whether there was one that has any.
+    fn ask_another(&self, asking: usize) -> bool {
         let others = self.workers.iter().enumerate();
         let idle = others
             .filter(|(index, _)| *index != asking)
@@ -61,23 +61,39 @@ impl ClientLimit {
             .max_by_key(|(idle, _)| *idle);
         if let Some((1.., worker)) = idle {
             worker.wanted.notify_one();
+            return true;
         }
+        false
     }
 }
 
-/// A waiting connection that found no idle connection to replace.
-struct Starved<'a>(&'a ClientLimit);
+/// A queue of waiting connections of which one found no idle connection to replace.
+struct Starved(Arc<ClientLimit>);
 
-impl<'a> Starved<'a> {
-    fn begin(limit: &'a ClientLimit) -> Self {
+impl Starved {
+    fn begin(limit: &Arc<ClientLimit>) -> Self {
         limit.starved.fetch_add(1, Relaxed);
-        Self(limit)
+        Self(Arc::clone(limit))
     }
 }
 
-impl Drop for Starved<'_> {
+impl Drop for Starved {
     fn drop(&mut self) {
         self.0.starved.fetch_sub(1, Relaxed);
+    }
+}
+
+/// A listener's queue of connections, of which the first waits for room.
+///
+/// The others behind it are not seen before they are accepted. So a queue that was starved once counts as that until it
+/// is empty: otherwise only one connection would close for each that waits, and the next would wait for an idle one.
+#[derive(Default)]
+pub(super) struct WaitingQueue(Option<Starved>);
+
+impl WaitingQueue {
+    /// Records that no connection waits.
+    pub(super) fn emptied(&mut self) {
+        self.0 = None;
     }
 }
 
@@ -105,26 +121,27 @@ impl Admission {
         }
     }
 
-    /// Waits until one more connection may be opened. `None` when the worker accepts no more connections.
-    pub(super) async fn admit(&self) -> Option<OwnedSemaphorePermit> {
+    /// Waits until one more connection, the first of `queue`, may be opened. `None` when the worker accepts no more
+    /// connections.
+    pub(super) async fn admit(&self, queue: &mut WaitingQueue) -> Option<OwnedSemaphorePermit> {
         match Arc::clone(&self.limit.permits).try_acquire_owned() {
-            Err(TryAcquireError::NoPermits) => self.wait().await,
+            Err(TryAcquireError::NoPermits) => self.wait(queue).await,
             permit => permit.ok(),
         }
     }
 
-    async fn wait(&self) -> Option<OwnedSemaphorePermit> {
+    async fn wait(&self, queue: &mut WaitingQueue) -> Option<OwnedSemaphorePermit> {
         let mut permit = pin!(Arc::clone(&self.limit.permits).acquire_owned());
-        let mut starved = None;
+        let mut in_vain = false;
         loop {
-            if !self.close_idle_client() {
-                self.limit.ask_another(self.worker);
+            // Responses that pass before they say that they close would keep their connections for a second at least.
+            let asked = self.close_idle_client() || self.limit.ask_another(self.worker);
+            if in_vain || !asked {
+                queue.0.get_or_insert_with(|| Starved::begin(&self.limit));
             }
             match time::timeout(ASK_AGAIN, permit.as_mut()).await {
                 Ok(permit) => return permit.ok(),
-                Err(_) => {
-                    starved.get_or_insert_with(|| Starved::begin(&self.limit));
-                }
+                Err(_) => in_vain = true,
             }
         }
     }

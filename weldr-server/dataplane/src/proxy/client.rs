@@ -5,6 +5,7 @@ use std::{future::poll_fn, io, rc::Rc, task::Poll};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
+    admission::WaitingQueue,
     client_addresses::AddressSlot,
     context::WorkerContext,
     deadline::Deadline,
@@ -65,12 +66,13 @@ pub(super) struct ClientSlot {
 }
 
 impl ClientSlot {
-    /// Waits until one more connection may be open. `None` when none may be any more.
+    /// Waits until one more connection, the first of `queue`, may be open. `None` when none may be any more.
     pub(super) async fn acquire(
         context: &Rc<WorkerContext>,
         address: Option<AddressSlot>,
+        queue: &mut WaitingQueue,
     ) -> Option<Self> {
-        let permit = context.admission.admit().await?;
+        let permit = context.admission.admit(queue).await?;
         context.counters().connections.rise();
         context.counters().connections_total.add(1);
         context.admission.opened();

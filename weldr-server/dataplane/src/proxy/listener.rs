@@ -14,6 +14,7 @@ use tokio::{
 };
 
 use super::{
+    admission::WaitingQueue,
     client::ClientSlot,
     context::WorkerContext,
     drain::HandOver,
@@ -86,11 +87,12 @@ impl Listeners {
 pub(super) async fn accept(context: Rc<WorkerContext>, listener: AsyncFd<net::TcpListener>) {
     let mut hand_over = context.hand_over.clone();
     let mut is_open = true;
+    let mut queue = WaitingQueue::default();
     loop {
         tokio::select! {
-            accepted = next(&context, &listener) => {
-                on_accept(&context, accepted).await;
-                on_accept_others(&context, &listener).await;
+            accepted = next(&context, &listener, &mut queue) => {
+                on_accept(&context, accepted, &mut queue).await;
+                on_accept_others(&context, &listener, &mut queue).await;
             }
             Ok(()) = hand_over.changed() => {
                 let told = *hand_over.borrow_and_update();
@@ -102,29 +104,43 @@ pub(super) async fn accept(context: Rc<WorkerContext>, listener: AsyncFd<net::Tc
             () = context.stop.cancelled() => break,
         }
     }
-    accept_the_rest(&context, &listener).await;
+    accept_the_rest(&context, &listener, &mut queue).await;
 }
 
 /// Accepts and serves further connections that already wait, without other work in between.
-async fn on_accept_others(context: &Rc<WorkerContext>, listener: &AsyncFd<net::TcpListener>) {
+async fn on_accept_others(
+    context: &Rc<WorkerContext>,
+    listener: &AsyncFd<net::TcpListener>,
+    queue: &mut WaitingQueue,
+) {
     for _ in 0..AT_A_TIME {
         let accepted = listener.try_io(Interest::READABLE, |listener| take(context, listener));
         if would_block(&accepted) {
+            queue.emptied();
             return;
         }
-        on_accept(context, accepted).await;
+        on_accept(context, accepted, queue).await;
     }
 }
 
-async fn on_accept(context: &Rc<WorkerContext>, accepted: io::Result<Accepted>) {
+async fn on_accept(
+    context: &Rc<WorkerContext>,
+    accepted: io::Result<Accepted>,
+    queue: &mut WaitingQueue,
+) {
     match accepted {
-        Ok((stream, client)) => serve(context, stream, client).await,
+        Ok((stream, client)) => serve(context, stream, client, queue).await,
         Err(error) => on_accept_error(context, &error).await,
     }
 }
 
 /// Serves a new connection, once there is room for it. If its client is at its connection limit, the connection is closed at once.
-async fn serve(context: &Rc<WorkerContext>, stream: net::TcpStream, client: SocketAddr) {
+async fn serve(
+    context: &Rc<WorkerContext>,
+    stream: net::TcpStream,
+    client: SocketAddr,
+    queue: &mut WaitingQueue,
+) {
     let address = match &context.client_addresses {
         None => None,
         Some(addresses) => {
@@ -136,18 +152,25 @@ async fn serve(context: &Rc<WorkerContext>, stream: net::TcpStream, client: Sock
             Some(admitted)
         }
     };
-    if let Some(slot) = ClientSlot::acquire(context, address).await {
+    if let Some(slot) = ClientSlot::acquire(context, address, queue).await {
         let transport = Transport::accepted(stream);
         spawn_local(ClientConnection::new(transport, client, slot));
     }
 }
 
-/// Waits for the next connection.
+/// Waits for the next connection of `queue`.
 async fn next(
     context: &WorkerContext,
     listener: &AsyncFd<net::TcpListener>,
+    queue: &mut WaitingQueue,
 ) -> io::Result<Accepted> {
-    let take = |listener: &net::TcpListener| take(context, listener);
+    let take = |listener: &net::TcpListener| {
+        let accepted = take(context, listener);
+        if would_block(&accepted) {
+            queue.emptied();
+        }
+        accepted
+    };
     listener.async_io(Interest::READABLE, take).await
 }
 
@@ -174,13 +197,18 @@ fn allow_new_connections(listener: &net::TcpListener, allow: bool) {
 
 /// Closing a socket resets the connections in its queue. So new SYNs are dropped, and the queue is emptied first. A client
 /// that connects meanwhile repeats its SYN, and finds the port closed.
-async fn accept_the_rest(context: &Rc<WorkerContext>, listener: &AsyncFd<net::TcpListener>) {
+async fn accept_the_rest(
+    context: &Rc<WorkerContext>,
+    listener: &AsyncFd<net::TcpListener>,
+    queue: &mut WaitingQueue,
+) {
     // A handshake that is under way needs a round trip to reach the queue.
     const LAST_ARRIVALS: Duration = Duration::from_millis(200);
     allow_new_connections(listener.get_ref(), false);
-    while let Ok(Ok((stream, client))) = time::timeout(LAST_ARRIVALS, next(context, listener)).await
+    while let Ok(Ok((stream, client))) =
+        time::timeout(LAST_ARRIVALS, next(context, listener, queue)).await
     {
-        serve(context, stream, client).await;
+        serve(context, stream, client, queue).await;
     }
 }
 
