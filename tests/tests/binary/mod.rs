@@ -14,6 +14,7 @@ mod outputs;
 mod readiness;
 mod refusals;
 mod restarts;
+mod server_connections;
 mod signals;
 mod stops;
 mod suspended;

@@ -11,7 +11,7 @@ use std::{
 
 use rustc_hash::FxHashMap;
 use rustix::process::{Resource, getrlimit};
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -124,6 +124,8 @@ pub(super) struct WorkerContext {
     /// The keys are our own ids, so nobody can choose them to collide.
     upstreams: RefCell<FxHashMap<ServerId, Rc<Upstream>>>,
     max_idle_connections: usize,
+    /// Told when a connection to a server becomes unused for which requests of this worker wait.
+    pub(super) released: Rc<Notify>,
 }
 
 impl WorkerContext {
@@ -164,6 +166,7 @@ impl WorkerContext {
             selector: Selector::new(index, fastrand::Rng::new()),
             upstreams: RefCell::default(),
             max_idle_connections: parts.limits.server_idle_connections.div_ceil(workers),
+            released: Rc::default(),
         }
     }
 
@@ -209,11 +212,34 @@ impl WorkerContext {
         let chosen = self.selector.select(pool, tried)?;
         let mut upstreams = self.upstreams.borrow_mut();
         let upstream = upstreams.entry(chosen.id).or_insert_with(|| {
-            Upstream::new(&chosen.server.live, self.index, self.max_idle_connections)
+            let (live, idle) = (&chosen.server.live, self.max_idle_connections);
+            Upstream::new(live, self.index, idle, &self.released)
         });
         let strictness = pool.settings.strict_responses.into();
         upstream.strictness.set(strictness);
         Ok(Rc::clone(upstream))
+    }
+
+    /// Whether new requests may go to `upstream`, by the newest snapshot.
+    pub(super) fn may_choose(&self, upstream: &Upstream) -> bool {
+        let mut snapshots = self.snapshots.borrow_mut();
+        let candidates = snapshots.current().pools.default_pool().candidates();
+        candidates.is_ok_and(|servers| servers.iter().any(|server| server.id == upstream.id))
+    }
+
+    /// Asks the other workers to close an idle connection to each server that is full and waited for.
+    pub(super) fn ask_others_for_full(&self) {
+        self.server_limit.ask_others_for_full(self.index);
+    }
+
+    /// Closes idle connections to full servers for which requests of other workers wait. Does not end.
+    pub(super) async fn yield_full_servers(&self) {
+        loop {
+            self.server_limit.waited_for(self.index).await;
+            for upstream in self.upstreams.borrow().values() {
+                upstream.yield_to_waiting(&self.limits);
+            }
+        }
     }
 
     /// Acknowledges the newest snapshot, so that the control plane knows that this worker chooses by it.

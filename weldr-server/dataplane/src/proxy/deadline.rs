@@ -6,6 +6,8 @@
 
 use std::{
     cell::{Cell, RefCell},
+    future::poll_fn,
+    pin::pin,
     rc::Rc,
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
@@ -186,6 +188,18 @@ impl Deadline {
     pub(super) fn running(&self) -> Duration {
         let ticks = u32::try_from(self.deadlines.now.get()).unwrap_or(u32::MAX);
         TICK.saturating_mul(ticks)
+    }
+
+    /// Waits for `future` until the deadline is reached.
+    pub(super) async fn within<T>(&self, future: impl Future<Output = T>) -> Result<T, Reached> {
+        let mut future = pin!(future);
+        poll_fn(|cx| {
+            if let Poll::Ready(output) = future.as_mut().poll(cx) {
+                return Poll::Ready(Ok(output));
+            }
+            self.poll(cx).map(Err)
+        })
+        .await
     }
 
     /// The key for [`Deadlines::expire`].

@@ -3,12 +3,9 @@
 //! The protocols of both sides write the request and read the response: see [`Attempt`].
 
 use std::{
-    future::poll_fn,
     io,
     net::SocketAddr,
-    pin::pin,
     rc::Rc,
-    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -18,6 +15,7 @@ use super::{
     context::WorkerContext,
     deadline::{Deadline, Reached},
     error::ProxyError,
+    full_servers::FullServers,
     retry::{AttemptProgress, Next, Replay, Retries},
     select::Tried,
     tally::{AttemptTally, RequestTally},
@@ -56,6 +54,7 @@ pub(super) async fn forward(
 ) -> Result<(), ProxyError> {
     let mut retries = Retries::new(context.http.retries, attempt.replay());
     let mut tried = Tried::default();
+    let mut full = FullServers::default();
     let begun = attempt.deadline().running();
     context.retries.borrow_mut().earn();
     let mut upstream = context.choose(&tried)?;
@@ -68,6 +67,9 @@ pub(super) async fn forward(
             return Err(error);
         }
         tried.insert(upstream.id);
+        if matches!(error, ProxyError::ServerFull { .. }) {
+            full.add(&upstream);
+        }
         let progress = error.verdict().progress;
         let next = retries.after_failure(progress, &mut context.retries.borrow_mut());
         let gives_up = match next {
@@ -76,18 +78,35 @@ pub(super) async fn forward(
             Next::AnyServer => false,
         };
         if gives_up {
+            report_full(context, &error, &upstream);
             return Err(error);
         }
-        // If no server is left to choose, the last failure tells the client more than the failed choice does.
-        let Ok(chosen) = context.choose(&tried) else {
-            return Err(error);
+        let chosen = context.choose(&tried).ok();
+        let chosen = chosen.filter(|chosen| next == Next::AnyServer || !tried.contains(chosen.id));
+        upstream = if let Some(chosen) = chosen {
+            context.counters().retries.add(1);
+            chosen
+        } else {
+            let found = if full.is_empty() {
+                None
+            } else {
+                Box::pin(full.wait(context, attempt.deadline(), &tried)).await
+            };
+            // The last failure tells the client more than the failed choice does.
+            let Some(found) = found else {
+                report_full(context, &error, &upstream);
+                return Err(error);
+            };
+            found
         };
-        if next == Next::UntriedServer && tried.contains(chosen.id) {
-            return Err(error);
-        }
-        upstream = chosen;
-        context.counters().retries.add(1);
         attempt.begin_again();
+    }
+}
+
+/// Logs that a request failed because servers are full. That a request passed over such a server is no failure.
+fn report_full(context: &WorkerContext, error: &ProxyError, upstream: &Upstream) {
+    if let ProxyError::ServerFull { .. } = error {
+        context.failures.report(error, Some(upstream.id));
     }
 }
 
@@ -150,6 +169,10 @@ async fn try_server(
                 continue;
             }
         }
+        if let ProxyError::ServerFull { .. } = error {
+            attempt.passed_over();
+            return Err(error);
+        }
         // A request that the client breaks off says nothing about the server's health.
         if !error.is_clients_fault() {
             attempt.failed();
@@ -176,7 +199,7 @@ async fn connect(
         permit
     } else {
         let waiting = Box::pin(context.wait_for_server_permit());
-        let waited = within(deadline, waiting).await;
+        let waited = deadline.within(waiting).await;
         let full = ProxyError::ServersFull { server };
         match waited {
             Ok(Some(permit)) => permit,
@@ -184,24 +207,12 @@ async fn connect(
             Err(Reached::Cut) => return Err(removed(server)),
         }
     };
-    match within(deadline, open(context, server)).await {
+    match deadline.within(open(context, server)).await {
         Ok(Ok(transport)) => Ok(upstream.opened(transport, slot, permit)),
         Ok(Err(source)) => Err(ProxyError::Connect { server, source }),
         Err(Reached::Expired) => Err(ProxyError::ConnectTimeout { server }),
         Err(Reached::Cut) => Err(removed(server)),
     }
-}
-
-/// Waits for `future` until `deadline` is reached.
-async fn within<T>(deadline: &Deadline, future: impl Future<Output = T>) -> Result<T, Reached> {
-    let mut future = pin!(future);
-    poll_fn(|cx| {
-        if let Poll::Ready(output) = future.as_mut().poll(cx) {
-            return Poll::Ready(Ok(output));
-        }
-        deadline.poll(cx).map(Err)
-    })
-    .await
 }
 
 /// Opens a connection to `server`. While the process has no descriptor left, idle connections are closed, and the attempt

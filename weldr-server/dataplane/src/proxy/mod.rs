@@ -1,7 +1,8 @@
 //! The data path. In reading order: a `worker` is a thread; `context` is what all its tasks share; its `listener`s accept
 //! connections, within what `admission` (`idle_clients` yield to new ones) and `client_addresses` allow. A `client`
 //! connection is served by `http1`: requests are read and changed by `headers`, and `forward` tries servers for them:
-//! `select` chooses one, `upstream` has a connection to it within the `server_limit`, `retry` says what may be sent again.
+//! `select` chooses one, `upstream` has a connection to it within the `server_limit`, `full_servers` waits for room, and
+//! `retry` says what may be sent again.
 //! Bodies are a `flow` from one `transport` to the other through lent buffers, or, where they are long, through lent pipes;
 //! heads are written in batches (`batching`). A request ends in an `outcome`; a failure is an `error`, and becomes a
 //! `local_reply`.
@@ -26,6 +27,7 @@ mod error;
 mod failure_log;
 mod flow;
 mod forward;
+mod full_servers;
 #[doc(hidden)]
 pub mod fuzzing;
 mod headers;

@@ -11,7 +11,7 @@ use tokio::{
 };
 
 /// The time after which an attempt that waits asks for an idle connection again.
-const ASK_AGAIN: Duration = Duration::from_millis(20);
+pub(super) const ASK_AGAIN: Duration = Duration::from_millis(20);
 
 /// The limit.
 #[derive(Debug)]
@@ -19,6 +19,8 @@ pub(super) struct ServerLimit {
     permits: Arc<Semaphore>,
     /// For each worker: another one needs an idle connection of it closed.
     wanted: Box<[Notify]>,
+    /// For each worker: requests of another one wait for a server that is full.
+    waited_for: Box<[Notify]>,
 }
 
 impl ServerLimit {
@@ -27,6 +29,7 @@ impl ServerLimit {
         Arc::new(Self {
             permits: Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS))),
             wanted: (0..workers).map(|_| Notify::new()).collect(),
+            waited_for: (0..workers).map(|_| Notify::new()).collect(),
         })
     }
 
@@ -54,16 +57,30 @@ impl ServerLimit {
 
     /// Asks all workers but `asking` to close an idle connection each.
     pub(super) fn ask_others(&self, asking: usize) {
-        for (index, wanted) in self.wanted.iter().enumerate() {
-            if index != asking {
-                wanted.notify_one();
-            }
-        }
+        notify_others(&self.wanted, asking);
+    }
+
+    /// Asks all workers but `asking` to close an idle connection to each server that is full and waited for.
+    pub(super) fn ask_others_for_full(&self, asking: usize) {
+        notify_others(&self.waited_for, asking);
+    }
+
+    /// Returns when requests of another worker than `worker` wait for a server that is full.
+    pub(super) async fn waited_for(&self, worker: usize) {
+        self.waited_for[worker].notified().await;
     }
 
     /// Returns when another worker needs an idle connection of `worker` closed.
     pub(super) async fn wanted(&self, worker: usize) {
         self.wanted[worker].notified().await;
+    }
+}
+
+fn notify_others(workers: &[Notify], asking: usize) {
+    for (index, worker) in workers.iter().enumerate() {
+        if index != asking {
+            worker.notify_one();
+        }
     }
 }
 

@@ -196,6 +196,8 @@ pub(super) struct AttemptTally<'w> {
     upstream: Rc<Upstream>,
     begun: Instant,
     failed: bool,
+    /// Whether the server was passed over, so that there was no attempt.
+    passed_over: bool,
 }
 
 impl<'w> AttemptTally<'w> {
@@ -210,7 +212,13 @@ impl<'w> AttemptTally<'w> {
             upstream: Rc::clone(upstream),
             begun,
             failed: false,
+            passed_over: false,
         }
+    }
+
+    /// Records that nothing was tried, because the server had no room: only that the attempt was under way is counted.
+    pub(super) fn passed_over(&mut self) {
+        self.passed_over = true;
     }
 
     /// Records that the head of the server's response arrived at `at`.
@@ -246,6 +254,9 @@ impl Drop for AttemptTally<'_> {
     fn drop(&mut self) {
         let (server, all) = (self.counters(), self.context.counters());
         server.in_flight.fall();
+        if self.passed_over {
+            return;
+        }
         if self.failed {
             server.failed.add(1);
             all.server_failed.add(1);

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 use crate::{
     buffer::Buffer,
@@ -41,6 +41,10 @@ pub(super) struct Upstream {
     idle: RefCell<Vec<IdleConnection>>,
     max_idle: usize,
     live: Arc<LiveServer>,
+    /// Requests of this worker that wait until the server has room.
+    waiting: Cell<usize>,
+    /// Told when a connection becomes unused while requests of this worker wait.
+    released: Rc<Notify>,
     /// How strictly responses are read, from the snapshot with which the server was last chosen.
     pub(super) strictness: Cell<Strictness>,
     /// When a connection was last found closed, and an upper bound of its idle time.
@@ -72,8 +76,13 @@ struct ConnectionCount {
 }
 
 impl Upstream {
-    /// `max_idle`: how many unused connections this worker may keep.
-    pub(super) fn new(live: &Arc<LiveServer>, worker: usize, max_idle: usize) -> Rc<Self> {
+    /// `max_idle`: how many unused connections this worker may keep. `released` is told of those for which requests wait.
+    pub(super) fn new(
+        live: &Arc<LiveServer>,
+        worker: usize,
+        max_idle: usize,
+        released: &Rc<Notify>,
+    ) -> Rc<Self> {
         Rc::new(Self {
             id: live.id,
             address: live.address,
@@ -81,6 +90,8 @@ impl Upstream {
             idle: RefCell::default(),
             max_idle,
             live: Arc::clone(live),
+            waiting: Cell::new(0),
+            released: Rc::clone(released),
             strictness: Cell::default(),
             closes_after: Cell::new(None),
         })
@@ -146,9 +157,43 @@ impl Upstream {
         self.live.report_connect_failure(reason);
     }
 
-    /// A slot for a new connection; `None` when the server is at its connection limit.
+    /// A slot for a new connection, which may take the place of an unused one of this worker; `None` when the server is at
+    /// its connection limit.
     pub(super) fn slot(&self, limits: &Limits) -> Option<ConnectionSlot> {
-        self.live.connection_slot(limits.server_connections)
+        let slot = || self.live.connection_slot(limits.server_connections);
+        slot().or_else(|| self.close_longest_unused().then(slot).flatten())
+    }
+
+    /// Whether a request would find a connection or room for one.
+    pub(super) fn has_room(&self, limits: &Limits) -> bool {
+        self.live.has_room(limits.server_connections) || !self.idle.borrow().is_empty()
+    }
+
+    /// Counts a request of this worker that waits for room, until [`Self::waits_no_more`].
+    pub(super) fn waits(&self) {
+        self.waiting.set(self.waiting.get() + 1);
+        self.live.waits();
+    }
+
+    /// Counts the end of a request's wait.
+    pub(super) fn waits_no_more(&self) {
+        self.waiting.set(self.waiting.get() - 1);
+        self.live.waits_no_more();
+    }
+
+    /// Demands a connection of another worker, unless this worker has one: its own requests then use it in turn.
+    pub(super) fn demand(&self) {
+        if self.counters.connections.get() == 0 {
+            self.live.demand();
+        }
+    }
+
+    /// Closes the connection that has been unused for longest, if the server is full and requests of other workers wait.
+    pub(super) fn yield_to_waiting(&self, limits: &Limits) {
+        let is_full = !self.live.has_room(limits.server_connections);
+        if self.live.is_waited_for() && is_full && self.waiting.get() == 0 {
+            self.close_longest_unused();
+        }
     }
 
     /// Wraps a connection that was just opened. `permit` counts it against the limit of connections to all servers.
@@ -168,6 +213,9 @@ impl Upstream {
 
     /// Keeps a connection for the next request, when there is room. Its buffer must be empty and hold no memory.
     pub(super) fn release(&self, connection: Connection) {
+        if self.live.is_waited_for() && !self.keeps_for_waiting() {
+            return;
+        }
         let mut idle = self.idle.borrow_mut();
         if idle.len() < self.max_idle && connection.buffer.is_bare() {
             idle.push(IdleConnection {
@@ -176,6 +224,17 @@ impl Upstream {
                 since: Instant::now(),
             });
         }
+    }
+
+    /// Whether a connection that becomes unused while requests wait is for one of this worker. Closed, it makes room for
+    /// one of another worker.
+    #[cold]
+    fn keeps_for_waiting(&self) -> bool {
+        let keeps = self.waiting.get() > 0 && !self.live.take_demand();
+        if keeps {
+            self.released.notify_one();
+        }
+        keeps
     }
 
     /// Closes the unused connections that the server has closed, or that were unused for `longest`.
@@ -256,7 +315,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let pool = LivePool::new(PoolName::default(), 1);
         let (live, _failures) = LiveServer::new(pool, ServerId(1), address);
-        let upstream = Upstream::new(&live, 0, 8);
+        let upstream = Upstream::new(&live, 0, 8, &Rc::default());
         let permits = Arc::new(tokio::sync::Semaphore::new(8));
         for replay in [Replay::Possible, Replay::Never] {
             let slot = upstream.slot(&Limits::default()).unwrap();

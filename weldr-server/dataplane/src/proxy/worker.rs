@@ -221,6 +221,7 @@ async fn yield_to_others(context: Rc<WorkerContext>) {
     tokio::join!(
         context.admission.yield_to_others(),
         context.yield_server_connections(),
+        context.yield_full_servers(),
     );
 }
 

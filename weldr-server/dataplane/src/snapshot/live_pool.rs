@@ -5,6 +5,8 @@ use std::sync::{
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
+use tokio::sync::Notify;
+
 use crate::model::PoolName;
 
 /// The part of a pool that outlives snapshots: a shard for each worker, which only that worker writes.
@@ -12,6 +14,8 @@ use crate::model::PoolName;
 pub struct LivePool {
     /// Its name.
     pub name: PoolName,
+    /// Told when a connection to one of its servers is closed while requests wait for that.
+    pub room: Notify,
     shards: Box<[PoolShard]>,
 }
 
@@ -31,6 +35,7 @@ impl LivePool {
         };
         Arc::new(Self {
             name,
+            room: Notify::new(),
             shards: (0..workers).map(shard).collect(),
         })
     }

@@ -4,7 +4,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -34,6 +34,10 @@ pub struct LiveServer {
     /// What each worker counts of it.
     pub shards: Sharded<ServerShard>,
     connections: AtomicUsize,
+    /// Requests that wait until it has room for a connection.
+    waiting: AtomicUsize,
+    /// Whether a worker needs a connection closed, because it has none itself.
+    owed: AtomicBool,
     failures: mpsc::Sender<Reason>,
     /// The removal that was seen last, and the time since.
     drain: Mutex<Option<(Removal, RunningTime)>>,
@@ -53,6 +57,8 @@ impl LiveServer {
             shards: Sharded::new(pool.workers()),
             pool,
             connections: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            owed: AtomicBool::new(false),
             failures,
             drain: Mutex::default(),
         };
@@ -87,6 +93,36 @@ impl LiveServer {
             .fetch_update(Relaxed, Relaxed, below_limit)
             .ok()?;
         Some(ConnectionSlot(Arc::clone(self)))
+    }
+
+    /// Whether fewer than `limit` connections are open over all workers.
+    pub fn has_room(&self, limit: usize) -> bool {
+        self.connections.load(Relaxed) < limit
+    }
+
+    /// Counts a request that waits for room, until [`Self::waits_no_more`].
+    pub fn waits(&self) {
+        self.waiting.fetch_add(1, Relaxed);
+    }
+
+    /// Counts the end of a request's wait.
+    pub fn waits_no_more(&self) {
+        self.waiting.fetch_sub(1, Relaxed);
+    }
+
+    /// Whether requests of any worker wait for room.
+    pub fn is_waited_for(&self) -> bool {
+        self.waiting.load(Relaxed) > 0
+    }
+
+    /// Demands that one connection is closed after its request, also by a worker whose own requests wait for it.
+    pub fn demand(&self) {
+        self.owed.store(true, Relaxed);
+    }
+
+    /// Takes the demand, if there is one.
+    pub fn take_demand(&self) -> bool {
+        self.owed.swap(false, Relaxed)
     }
 
     /// Its counts over all workers.
@@ -124,6 +160,9 @@ impl ConnectionSlot {
 impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         self.0.connections.fetch_sub(1, Relaxed);
+        if self.0.is_waited_for() {
+            self.0.pool.room.notify_one();
+        }
     }
 }
 
