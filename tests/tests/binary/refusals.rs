@@ -47,7 +47,7 @@ async fn values_out_of_range_name_their_option_and_what_is_accepted() {
         ),
         (
             &["--check-expect", "99"],
-            &["check_expect", "\"99\"", "200 to 599"],
+            &["check_expect", "\"99\"", "200 to 999"],
         ),
         (
             &["--connect-timeout", "0s"],

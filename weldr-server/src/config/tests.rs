@@ -81,7 +81,7 @@ fn an_error_names_its_option() {
         ("check_interval = '1ms'", "check_interval"),
         ("unhealthy_threshold = 0", "unhealthy_threshold"),
         ("check_path = 'health'", "check_path"),
-        ("check_expect = '999'", "check_expect"),
+        ("check_expect = '1000'", "check_expect"),
         ("check_port = 0", "check_port"),
         ("deregister_after = '1ms'", "deregister_after"),
         ("listen = []", "listen"),

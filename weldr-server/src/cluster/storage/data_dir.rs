@@ -9,7 +9,7 @@ use std::{
 
 use crate::cluster::error::OpenError;
 
-use super::file_modes::{DIRECTORY_MODE, FILE_MODE, warn_of_wide_directory};
+use super::file_modes::{DIRECTORY_MODE, FILE_MODE};
 
 /// A data directory that this process has locked. The kernel releases the lock when the process ends, however it ends.
 #[derive(Debug)]
@@ -34,13 +34,10 @@ impl DataDir {
             .open(path.join("lock"))
             .map_err(refused)?;
         match lock.try_lock() {
-            Ok(()) => {
-                warn_of_wide_directory(path);
-                Ok(Self {
-                    path: path.to_owned(),
-                    lock,
-                })
-            }
+            Ok(()) => Ok(Self {
+                path: path.to_owned(),
+                lock,
+            }),
             Err(TryLockError::WouldBlock) => Err(OpenError::InUse {
                 path: path.to_owned(),
             }),

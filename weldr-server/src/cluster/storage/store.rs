@@ -18,6 +18,7 @@ use crate::cluster::{
 use super::{
     commit_index_hint::CommitIndexHint,
     data_dir::DataDir,
+    file_modes::warn_of_wide_directory,
     persistent_state::{Identity, PersistentState, StorageChange},
     rows::{self, ReadError},
 };
@@ -76,6 +77,8 @@ impl Store {
             })?;
         }
         let (database, persistent) = open_verified(&path, &open_database)?;
+        // Not before: an error about the directory says enough.
+        warn_of_wide_directory(directory);
         let store = Self {
             path,
             open_database,
