@@ -14,6 +14,7 @@ pub mod reconcile;
 pub mod reload;
 pub mod shutdown;
 pub mod telemetry;
+pub mod threads;
 pub mod vip;
 
 // The rooms of the data plane, so that a path says the room and not in which crate it is.

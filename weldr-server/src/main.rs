@@ -20,7 +20,7 @@ use weldr::{
     node::Node,
     reload::{self, ConfigSource},
     shutdown::{self, Order, Signals},
-    telemetry, vip,
+    telemetry, threads, vip,
 };
 use weldr_allocator::{Allocator, give_back_after};
 
@@ -33,6 +33,13 @@ const GIVE_BACK: Duration = Duration::from_millis(10);
 
 /// Threads of the control plane: one is enough, the second keeps it alert while the first is at work.
 const CONTROL_THREADS: usize = 2;
+
+/// Threads beside the workers and those of the control plane: one each for the cluster, the database, the readiness, the
+/// virtual addresses and the access log, two of the engine, and some that come and go.
+const OTHER_THREADS: usize = 12;
+
+/// How long tasks that still run when the node has stopped may take to end.
+const LAST_TASKS: Duration = Duration::from_millis(500);
 
 /// What was asked for cannot be: the code that clap ends with too.
 const USAGE: u8 = 2;
@@ -63,6 +70,9 @@ fn main() -> ExitCode {
     }
     if let Err(error) = start_log(config.log_format) {
         return fail(&error, USAGE);
+    }
+    if let Err(error) = threads::check(CONTROL_THREADS + OTHER_THREADS + config.workers) {
+        return fail(&error, 1);
     }
     shutdown::raise_descriptor_limit();
     let runtime = Builder::new_multi_thread()

@@ -13,11 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{
-    sync::watch,
-    task::{self, JoinHandle},
-    time,
-};
+use tokio::{sync::watch, task::JoinHandle, time};
 use tokio_util::sync::CancellationToken;
 use weldr_proto::raft::v1::ServerReport;
 
@@ -40,6 +36,7 @@ use crate::{
     shutdown,
     snapshot::{ServerView, Snapshots},
     stats::{ClientShard, Rates, Sharded, Totals},
+    threads::{self, ThreadError},
     vip::{self, Vip},
 };
 use client_drain::{ClientDrain, is_here};
@@ -87,8 +84,11 @@ pub enum StartError {
     #[error(transparent)]
     Management(#[from] management::ManagementBindError),
     /// There is no thread for what watches the node.
-    #[error("the thread that watches the node cannot be started")]
+    #[error("cannot start a thread: raise the limit of processes (ulimit -u, TasksMax)")]
     Monitor(#[source] io::Error),
+    /// There is no thread for what blocks at the start.
+    #[error(transparent)]
+    Thread(#[from] ThreadError),
     /// The data path cannot be started.
     #[error(transparent)]
     Workers(#[from] proxy::WorkersError),
@@ -226,8 +226,10 @@ impl Node {
         }
         self.stop_proxy.cancel();
         let workers = self.workers;
-        if task::spawn_blocking(|| workers.join()).await.is_err() {
-            tracing::error!("waiting for the workers failed");
+        let ended = workers.ended();
+        if let Err(error) = threads::run("weldr-stop", || workers.join()).await {
+            tracing::error!(%error, "the last lines of the access log are not waited for");
+            ended.await;
         }
         self.serving.send_replace(false);
         if let Some(vip) = self.vip {
@@ -442,7 +444,7 @@ async fn open_store(
     config: &Config,
     tasks: &Tasks,
     max_connections: usize,
-) -> Result<Opened, OpenError> {
+) -> Result<Opened, StartError> {
     let data_dir = match &config.storage {
         Storage::Directory(directory) => Some(directory.clone()),
         Storage::Ephemeral => None,
@@ -473,10 +475,7 @@ async fn open_store(
         failover: config.failover,
         tasks: tasks.clone(),
     };
-    match task::spawn_blocking(|| cluster::open(options)).await {
-        Ok(opened) => opened,
-        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-    }
+    Ok(threads::run("weldr-open", || cluster::open(options)).await??)
 }
 
 /// Warns if the configured settings of the pool differ from the stored ones. The configuration is used only for a new

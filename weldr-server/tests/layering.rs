@@ -32,6 +32,7 @@ const ROOMS: &[(&str, Option<&[&str]>)] = &[
     ("policy", Some(&[])),
     ("priority", Some(&[])),
     ("shutdown", Some(&[])),
+    ("threads", Some(&[])),
     ("warnings", Some(&[])),
     // Layer 1.
     ("telemetry", Some(&["output"])),

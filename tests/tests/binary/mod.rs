@@ -7,6 +7,7 @@ mod changes;
 mod demo;
 mod exhaustion;
 mod failing;
+mod few_threads;
 mod guard;
 mod idle;
 mod options;

@@ -161,7 +161,7 @@ pub enum OpenError {
     #[error("the initial state of the pool cannot be written")]
     Begin(#[source] ProposeError),
     /// The operating system cannot create a thread.
-    #[error("cannot start a thread of the cluster")]
+    #[error("cannot start a thread: raise the limit of processes (ulimit -u, TasksMax)")]
     Thread(#[source] io::Error),
 }
 

@@ -18,6 +18,10 @@ use std::{
     time::Duration,
 };
 
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    pipe::PIPE_BUF,
+};
 use tracing_subscriber::{EnvFilter, filter::ParseError, fmt};
 
 use crate::output::Destination;
@@ -43,9 +47,12 @@ pub enum InitError {
         /// What is wrong with it.
         source: ParseError,
     },
-    /// Standard error cannot be used, or the thread that writes cannot be started.
+    /// Standard error cannot be used.
     #[error("the log cannot be written to standard error")]
     Output(#[source] io::Error),
+    /// There is no thread to write the log.
+    #[error("cannot start a thread: raise the limit of processes (ulimit -u, TasksMax)")]
+    Thread(#[source] io::Error),
 }
 
 /// Sends the log to standard error: as lines for people, or as a JSON object a line. `RUST_LOG` says how
@@ -60,7 +67,7 @@ pub fn init(json: bool) -> Result<(), InitError> {
         Err(source) => return Err(InitError::Filter { value, source }),
     };
     let output = Destination::of(io::stderr()).map_err(InitError::Output)?;
-    let queue = Queue::start(output, log_lost).map_err(InitError::Output)?;
+    let queue = Queue::start(output, log_lost).map_err(InitError::Thread)?;
     let colored = !json && io::stderr().is_terminal();
     let log = fmt()
         .with_env_filter(filter)
@@ -119,9 +126,27 @@ pub fn flush() {
 /// Writes `text` to standard error, for a second at most. For the last words of a process that ends.
 pub fn print_error(text: String) {
     flush();
-    let printed = print(io::stderr(), text);
-    // Whether it was written cannot be told to anybody.
-    let _ = printed.recv_timeout(LAST_LINES);
+    match print(io::stderr(), text.clone()) {
+        // Whether it was written cannot be told to anybody.
+        Ok(printed) => drop(printed.recv_timeout(LAST_LINES)),
+        Err(_no_thread) => print_here(&text),
+    }
+}
+
+/// Writes to standard error without another thread, if that is possible within a second and without waiting.
+fn print_here(text: &str) {
+    let stderr = io::stderr();
+    let patience = Timespec {
+        tv_sec: LAST_LINES.as_secs().try_into().unwrap_or(1),
+        tv_nsec: 0,
+    };
+    let ready = poll(&mut [PollFd::new(&stderr, PollFlags::OUT)], Some(&patience));
+    if ready.is_ok_and(|ready| ready > 0) {
+        // A pipe that can be written takes so much at once.
+        let at_once = text.len().min(PIPE_BUF);
+        // An error here cannot be reported.
+        let _ = rustix::io::write(&stderr, &text.as_bytes()[..at_once]);
+    }
 }
 
 /// Writes `text` to standard output, on a thread of its own. What cannot be written is lost.
@@ -130,9 +155,9 @@ pub fn print_aside(text: String) {
 }
 
 /// Writes `text` on a thread of its own. The receiver is disconnected when that is done.
-fn print(descriptor: impl AsFd + Send + 'static, text: String) -> mpsc::Receiver<()> {
+fn print(descriptor: impl AsFd + Send + 'static, text: String) -> io::Result<mpsc::Receiver<()>> {
     let (working, done) = mpsc::sync_channel(0);
-    let started = thread::Builder::new()
+    thread::Builder::new()
         .name("weldr-print".to_owned())
         .spawn(move || {
             let _working = working;
@@ -140,8 +165,6 @@ fn print(descriptor: impl AsFd + Send + 'static, text: String) -> mpsc::Receiver
                 // An error here cannot be reported.
                 let _ = output.write(text.as_bytes());
             }
-        });
-    // Without a thread the text is lost, and the receiver is disconnected.
-    drop(started);
-    done
+        })?;
+    Ok(done)
 }

@@ -44,6 +44,9 @@ pub enum VipStartError {
     /// The guard process, which removes the addresses of a node that died, does not start.
     #[error("the guard of the virtual addresses cannot be started")]
     Guard(#[source] io::Error),
+    /// There is no thread for the addresses.
+    #[error("cannot start a thread: raise the limit of processes (ulimit -u, TasksMax)")]
+    Thread(#[source] io::Error),
     /// A system call failed.
     #[error("the virtual addresses cannot be managed")]
     Kernel(#[source] io::Error),

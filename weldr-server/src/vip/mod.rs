@@ -141,7 +141,7 @@ impl Vip {
                 }
                 let _ = tell_finished.send(());
             });
-        spawned.map_err(VipStartError::Kernel)?;
+        spawned.map_err(VipStartError::Thread)?;
         let died = |_| VipStartError::Kernel(io::Error::other("the thread of the addresses died"));
         started.await.map_err(died)??;
         Ok(Self {

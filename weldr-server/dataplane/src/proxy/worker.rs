@@ -52,7 +52,7 @@ pub struct Workers {
 #[derive(Debug, thiserror::Error)]
 pub enum WorkersError {
     /// The system cannot start a thread for a worker.
-    #[error("a worker thread cannot be started")]
+    #[error("cannot start a thread: raise the limit of processes (ulimit -u, TasksMax)")]
     Thread(#[source] io::Error),
     /// The access log cannot be written.
     #[error(transparent)]

@@ -47,7 +47,7 @@ pub enum AccessLogError {
     #[error("the access log cannot be written to standard output")]
     Output(#[source] io::Error),
     /// The thread cannot be started.
-    #[error("the thread that writes the access log cannot be started")]
+    #[error("cannot start a thread: raise the limit of processes (ulimit -u, TasksMax)")]
     Thread(#[source] io::Error),
 }
 
