@@ -3,6 +3,7 @@
 
 mod changes;
 mod fields;
+mod file;
 mod options;
 mod own_addresses;
 mod reading;
@@ -201,6 +202,26 @@ pub enum ConfigError {
         /// The cause.
         source: io::Error,
     },
+    /// The path is that of a directory, a device, a pipe or a socket.
+    #[error("the configuration file {} is not a regular file", .0.display())]
+    NotAFile(PathBuf),
+    /// The file is too long.
+    #[error("the configuration file {} is longer than 1 MiB", .0.display())]
+    TooLong(PathBuf),
+    /// The disk of the file does not respond.
+    #[error(
+        "reading the configuration file {} takes longer than {}",
+        path.display(), humantime::format_duration(*patience)
+    )]
+    TooSlow {
+        /// The file.
+        path: PathBuf,
+        /// How long was waited.
+        patience: Duration,
+    },
+    /// There is no thread to read the file.
+    #[error("cannot start a thread: raise the limit of processes (ulimit -u, TasksMax)")]
+    Thread(#[source] io::Error),
     /// The file is not valid.
     #[error("line {line} of the configuration file {} is not valid", path.display())]
     Malformed {

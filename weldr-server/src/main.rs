@@ -18,7 +18,7 @@ use weldr::{
     config::Config,
     demo,
     node::Node,
-    reload::{self, ConfigSource},
+    reload::{ConfigSource, Reloads},
     shutdown::{self, Order, Signals},
     telemetry, threads, vip,
 };
@@ -81,7 +81,12 @@ fn main() -> ExitCode {
         .enable_all()
         .build();
     let code = match runtime {
-        Ok(runtime) => run(&runtime, &config, &source),
+        Ok(runtime) => {
+            let code = run(&runtime, &config, &source);
+            // What still runs has nothing left to save.
+            runtime.shutdown_timeout(LAST_TASKS);
+            code
+        }
         Err(error) => fail(&error, 1),
     };
     telemetry::flush();
@@ -165,15 +170,21 @@ async fn serve(
     source: &ConfigSource,
     config: &Config,
 ) -> &'static str {
+    let mut reloads = Reloads::new(source, config);
     loop {
-        match signals.received().await {
+        let order = tokio::select! {
+            order = signals.received() => order,
+            () = reloads.finished() => continue,
+        };
+        match order {
             Order::Stop(name) => return name,
             Order::Reload => {
                 tracing::info!(
                     signal = "SIGHUP",
                     "reopening log files and reading files again"
                 );
-                reload::reload(node, source, config);
+                node.reopen_logs();
+                reloads.begin();
             }
             Order::ReopenLogs => {
                 tracing::info!(signal = "SIGUSR1", "reopening log files");

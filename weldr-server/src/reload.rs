@@ -3,16 +3,22 @@
 //! The access log is opened again. The configuration file is read and validated, and the log names the options that differ
 //! from those in effect: none of them changes without a restart.
 
-use std::path::{Path, PathBuf};
+use std::{
+    error::Error,
+    future,
+    path::{Path, PathBuf},
+};
+
+use futures_util::future::BoxFuture;
 
 use crate::{
     args::Options,
-    config::{ChangedOptions, Config},
-    node::Node,
+    config::{ChangedOptions, Config, ConfigError},
+    threads::{self, ThreadError},
 };
 
 /// Where the configuration in effect came from.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ConfigSource {
     /// What flags and variables say.
     pub options: Options,
@@ -20,21 +26,77 @@ pub struct ConfigSource {
     pub file: Option<PathBuf>,
 }
 
-/// Reloads what can be reloaded, and logs what was done. `running` is the configuration in effect.
-pub fn reload(node: &Node, source: &ConfigSource, running: &Config) {
-    node.reopen_logs();
-    let Some(file) = &source.file else {
-        return;
-    };
-    let path = file.display();
-    match Config::load(source.options.clone(), Some(file)) {
+/// Reads the configuration file again and again, once at a time. Nothing else waits for the disk of the file.
+pub struct Reloads<'a> {
+    source: &'a ConfigSource,
+    /// The configuration in effect.
+    running: &'a Config,
+    reading: Option<BoxFuture<'static, Result<Config, ReloadError>>>,
+    /// Whether the file is to be read once more: it may have changed since the reading began.
+    again: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum ReloadError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Thread(#[from] ThreadError),
+}
+
+impl<'a> Reloads<'a> {
+    /// `running` is the configuration in effect, which came from `source`.
+    pub fn new(source: &'a ConfigSource, running: &'a Config) -> Self {
+        Self {
+            source,
+            running,
+            reading: None,
+            again: false,
+        }
+    }
+
+    /// Begins to read the configuration file, if there is one. [`Reloads::finished`] goes on.
+    pub fn begin(&mut self) {
+        let Some(file) = self.source.file.clone() else {
+            return;
+        };
+        if self.reading.is_some() {
+            self.again = true;
+            return;
+        }
+        let options = self.source.options.clone();
+        let load = move || Config::load(options, Some(&file));
+        self.reading = Some(Box::pin(async {
+            Ok(threads::run("weldr-reload", load).await??)
+        }));
+    }
+
+    /// Waits until the file that is being read was read, and logs what is in it. Never returns while none is read. Can be
+    /// cancelled and called again.
+    pub async fn finished(&mut self) {
+        let Some(reading) = &mut self.reading else {
+            return future::pending().await;
+        };
+        let read = reading.await;
+        self.reading = None;
+        if let Some(file) = &self.source.file {
+            log(file, self.running, read);
+        }
+        if std::mem::take(&mut self.again) {
+            self.begin();
+        }
+    }
+}
+
+fn log(file: &Path, running: &Config, read: Result<Config, ReloadError>) {
+    match read {
         Ok(read) => log_changes(file, &ChangedOptions::between(running, &read)),
         Err(error) => {
-            let error = &error as &dyn std::error::Error;
+            let error = &error as &dyn Error;
             tracing::error!(
-                file = %path,
+                file = %file.display(),
                 error,
-                "not reloaded: the configuration file is not valid; what is in effect stays so"
+                "not reloaded: the configuration file is not valid or cannot be read; what is in effect stays so"
             );
         }
     }

@@ -145,6 +145,46 @@ async fn a_file_that_is_not_valid_is_told_with_the_place() {
 }
 
 #[tokio::test]
+async fn a_configuration_file_that_has_no_end_is_refused() {
+    for file in ["/dev/zero", ".", "pipe"] {
+        let program = Program::new("weldr").args(["--config", file]);
+        let pipe = program.directory().join("pipe");
+        let made = Command::new("mkfifo").arg(pipe).status().unwrap();
+        assert!(made.success());
+        assert_refused(&program.run().await, USAGE, &[file, "not a regular file"]);
+    }
+    let program = Program::new("weldr").args(["--config", "large"]);
+    let large = vec![b'#'; (1 << 20) + 1];
+    fs::write(program.directory().join("large"), large).unwrap();
+    assert_refused(&program.run().await, USAGE, &["large", "longer than 1 MiB"]);
+}
+
+#[tokio::test]
+async fn a_database_that_is_missing_where_a_node_has_run_is_no_empty_pool() {
+    let home = tempfile::tempdir().unwrap();
+    let weldr = || Program::weldr_bare().in_directory(home.path());
+    let first = Daemon::run(weldr()).await;
+    first.terminate().await;
+    let data = home.path().join("weldr-data");
+    let database = data.join("weldr.redb");
+    let kept = home.path().join("kept");
+    fs::rename(&database, &kept).unwrap();
+    assert_refused(
+        &weldr().run().await,
+        REFUSED,
+        &["weldr.redb is missing", "decided", "backup", "remove"],
+    );
+    fs::rename(&kept, &database).unwrap();
+    let again = Daemon::run(weldr()).await;
+    assert_eq!(again.terminate().await.code(), Some(0));
+
+    fs::remove_file(&database).unwrap();
+    fs::remove_file(data.join("decided")).unwrap();
+    let empty = Daemon::run(weldr()).await;
+    assert_eq!(empty.terminate().await.code(), Some(0));
+}
+
+#[tokio::test]
 async fn a_log_filter_that_is_not_one_is_refused() {
     let weldr = Program::weldr().env("RUST_LOG", "weldr=loud");
     assert_refused(

@@ -1,6 +1,11 @@
 //! Signals that do not end a process with requests running.
 
-use std::fs;
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use weldr_tests::{
     daemon::Daemon,
@@ -121,4 +126,49 @@ async fn sighup_names_the_options_of_the_file_that_need_a_restart() {
     let readyz = raw::get(weldr.management(), "/readyz").await;
     assert_eq!(readyz.status, 200, "{readyz}");
     assert_eq!(weldr.terminate().await.code(), Some(0));
+}
+
+/// `weldr` with a configuration file that is a symbolic link.
+async fn with_linked_file() -> (Daemon, PathBuf) {
+    let program = Program::weldr().args(["--config", "weldr.toml"]);
+    let link = program.directory().join("weldr.toml");
+    fs::write(link.with_extension("first"), "retries = 2\n").unwrap();
+    symlink(link.with_extension("first"), &link).unwrap();
+    (Daemon::run(program).await, link)
+}
+
+fn link_to(link: &Path, target: impl AsRef<Path>) {
+    fs::remove_file(link).unwrap();
+    symlink(target, link).unwrap();
+}
+
+fn named_pipe(path: &Path) {
+    let made = Command::new("mkfifo").arg(path).status().unwrap();
+    assert!(made.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sighup_with_a_file_that_is_none_is_an_error_and_later_signals_work() {
+    for (target, words) in [
+        ("pipe", "not a regular file"),
+        ("/dev/zero", "not a regular file"),
+        (".", "not a regular file"),
+        ("large", "longer than 1 MiB"),
+    ] {
+        let (weldr, link) = with_linked_file().await;
+        named_pipe(&link.with_file_name("pipe"));
+        fs::write(link.with_file_name("large"), vec![b'#'; (1 << 20) + 1]).unwrap();
+        link_to(&link, target);
+        weldr.process().signal(Signal::HUP);
+        weldr.process().logs(words).await;
+
+        link_to(&link, "weldr.first");
+        weldr.process().signal(Signal::HUP);
+        weldr
+            .process()
+            .logs("the configuration file says what is in effect")
+            .await;
+        let finished = weldr.terminate().await;
+        assert_eq!(finished.code(), Some(0), "{target}: {finished:#?}");
+    }
 }

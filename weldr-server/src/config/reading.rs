@@ -1,8 +1,8 @@
 //! From options to a configuration.
 
-use std::{fs, net::SocketAddr, path::Path};
+use std::{net::SocketAddr, path::Path};
 
-use super::{Cluster, ClusterTls, Config, ConfigError, Storage, VirtualAddresses};
+use super::{Cluster, ClusterTls, Config, ConfigError, Storage, VirtualAddresses, file};
 use crate::{
     args::{CheckType, Options},
     model::{CheckKind, HttpCheck, Invalid, server_address},
@@ -10,7 +10,7 @@ use crate::{
 
 impl Config {
     /// Makes a configuration of the options from the command line and the environment, and of the file at `path`,
-    /// which they override.
+    /// which they override. Blocking: takes up to 5 s where the disk does not respond.
     pub fn load(options: Options, path: Option<&Path>) -> Result<Self, ConfigError> {
         let file = path.map(read_file).transpose()?.unwrap_or_default();
         Self::from_options(&options.over(file))
@@ -89,10 +89,7 @@ fn cluster(options: &Options) -> Result<Option<Cluster>, ConfigError> {
 }
 
 fn read_file(path: &Path) -> Result<Options, ConfigError> {
-    let text = fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
-        path: path.to_owned(),
-        source,
-    })?;
+    let text = file::read(path)?;
     let options: Options = toml::from_str(&text).map_err(|mut source| {
         let before = source.span().and_then(|span| text.get(..span.start));
         // With its input, the error would print the line over several lines. The log needs one sentence.
