@@ -18,6 +18,7 @@ mod restarts;
 mod server_connections;
 mod signals;
 mod stops;
+mod slow_disk;
 mod suspended;
 mod visibility;
 mod watching;

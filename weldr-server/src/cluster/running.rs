@@ -65,6 +65,8 @@ use super::{
 const START_PATIENCE: Duration = Duration::from_secs(30);
 /// How long a stop waits for proposals in flight, and then for tasks.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a stop waits for the disk: for the engine, which may wait for a write, and for the database to be closed.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a voter may take to respond before its majority counts as lost.
 const RESPONSE_PATIENCE: Duration = Duration::from_secs(2);
@@ -361,7 +363,8 @@ impl RunningNode {
         }
         core.stop.cancel();
         core.machine.stop();
-        core.end_engine().await;
+        let deadline = Instant::now() + CLOSE_TIMEOUT;
+        let mut in_time = time::timeout_at(deadline, core.end_engine()).await.is_ok();
         self.tasks.close();
         if time::timeout(STOP_TIMEOUT, self.tasks.wait())
             .await
@@ -370,7 +373,12 @@ impl RunningNode {
             warn!("stopping without waiting for tasks of the cluster");
         }
         if let Some(disk) = core.log.disk() {
-            disk.close().await;
+            in_time &= time::timeout_at(deadline, disk.close()).await.is_ok();
+        }
+        if !in_time {
+            warn!(
+                "stopping without waiting for the disk: a change that was not acknowledged may be lost"
+            );
         }
     }
 }
