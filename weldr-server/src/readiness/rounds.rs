@@ -11,6 +11,9 @@ use super::derive::TaskObservation;
 
 /// For how many rounds no connection could be accepted, until that counts.
 const EXHAUSTED: u32 = 1;
+/// For how many rounds in a row no worker may lack descriptors, until they count as available again. While none is left, one
+/// that is closed is taken at once, so that now and then a round finds none lacking.
+const DESCRIPTORS_RECOVERY: u32 = 5;
 /// For how many rounds the same write to the disk is under way, until that counts.
 const DISK_STALLED: u32 = 5;
 /// For how many rounds the engine does not run, until that counts: it is started again after a failure of the disk.
@@ -38,6 +41,8 @@ pub(super) struct Sample {
 pub(super) struct Rounds {
     tasks: HashMap<String, Missed>,
     exhausted: Vec<Lasting>,
+    /// How many more rounds have to find no worker without descriptors; 0: they are not exhausted.
+    exhausted_rounds_left: u32,
     disk_write: Lasting,
     engine_stopped: u32,
     disk: DiskHistory,
@@ -95,6 +100,7 @@ impl Rounds {
         for (lasting, episode) in self.exhausted.iter_mut().zip(&sample.exhausted) {
             lasting.see(*episode);
         }
+        self.exhausted_rounds_left = self.exhausted_rounds_left();
         self.disk_write.see(sample.disk_write);
         self.engine_stopped = if sample.engine_runs {
             0
@@ -118,10 +124,19 @@ impl Rounds {
         readings.iter().filter_map(unwell).collect()
     }
 
-    /// Whether no connection can be accepted for want of descriptors, by a worker.
+    fn exhausted_rounds_left(&self) -> u32 {
+        let left = self.exhausted_rounds_left;
+        let lasts = |worker: &Lasting| worker.rounds >= EXHAUSTED;
+        let lacks = |worker: &Lasting| worker.episode.is_some();
+        if self.exhausted.iter().any(lasts) || (left > 0 && self.exhausted.iter().any(lacks)) {
+            return DESCRIPTORS_RECOVERY;
+        }
+        left.saturating_sub(1)
+    }
+
+    /// Whether a worker could accept no connection for want of descriptors, until there were some for a while.
     pub(super) fn descriptors_exhausted(&self) -> bool {
-        let mut workers = self.exhausted.iter();
-        workers.any(|lasting| lasting.rounds >= EXHAUSTED)
+        self.exhausted_rounds_left > 0
     }
 
     pub(super) fn engine_stopped(&self) -> bool {
@@ -265,7 +280,29 @@ mod tests {
         assert!(!see([None, Some(3)]), "there were some in between");
         assert!(see([None, Some(3)]));
         assert!(see([Some(1), Some(3)]));
-        assert!(!see([None, None]));
+    }
+
+    #[test]
+    fn descriptors_have_to_be_available_for_some_rounds_in_a_row() {
+        let mut rounds = Rounds::default();
+        let mut see = |exhausted| {
+            rounds.see(&Sample {
+                exhausted: vec![exhausted],
+                ..well()
+            });
+            rounds.descriptors_exhausted()
+        };
+        see(Some(1));
+        assert!(see(Some(1)));
+        for _ in 1..DESCRIPTORS_RECOVERY {
+            assert!(see(None));
+        }
+        assert!(see(Some(3)), "there are none again");
+        for _ in 1..DESCRIPTORS_RECOVERY {
+            assert!(see(None));
+        }
+        assert!(!see(None));
+        assert!(!see(Some(5)), "it has to last again");
     }
 
     #[test]
