@@ -48,7 +48,7 @@ pub enum OpenError {
     },
     /// The content of the file is not valid. The file is never emptied or replaced.
     #[error(
-        "the database {} is damaged: restore it from a backup, or move it away to begin with an empty pool",
+        "the database {} is damaged: restore it from a backup, or move the directory away to begin with an empty pool",
         .path.display()
     )]
     Damaged {
@@ -57,6 +57,18 @@ pub enum OpenError {
         /// What is wrong with it.
         #[source]
         source: Damage,
+    },
+    /// There is no database, but a file that is made after it.
+    #[error(
+        "the database {} is missing, but {} shows that a node has used this directory: restore the database from a backup, \
+         or remove the directory to begin with an empty pool",
+        .path.display(), .trace.display()
+    )]
+    Missing {
+        /// The file.
+        path: PathBuf,
+        /// The file that is there.
+        trace: PathBuf,
     },
     /// A later version of Weldr wrote the file. This version would lose data that it does not know.
     #[error(
@@ -260,6 +272,15 @@ pub enum StoreError {
     /// A value could not be encoded as JSON.
     #[error("a row could not be encoded")]
     Encode(#[from] serde_json::Error),
+    /// The path of the database names another file than the one that is open, or none.
+    #[error("the database {} is not the file that was opened: it was removed or replaced; put it back, or restart weldr", .path.display())]
+    Displaced {
+        /// The path.
+        path: PathBuf,
+        /// Why there is no file.
+        #[source]
+        source: Option<io::Error>,
+    },
     /// The database could not be reopened after a failed write.
     #[error("the database could not be opened again after an earlier failure")]
     Reopen(#[source] Box<OpenError>),

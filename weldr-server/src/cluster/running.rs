@@ -266,6 +266,14 @@ impl RunningNode {
 
     fn spawn_tasks(&self) {
         let core = &self.core;
+        if let Some(disk) = core.log.disk().cloned() {
+            let (tick, stop) = (
+                core.tasks.register("watch of the database"),
+                core.stop.clone(),
+            );
+            let watch = async move { stop.run_until_cancelled(disk.watch(tick.clone())).await };
+            self.tasks.spawn(watch);
+        }
         let tick = core.tasks.register("supervisor of the consensus engine");
         let supervise = engine::supervise(Arc::clone(core), tick.clone());
         self.tasks.spawn(tick.watch(supervise));

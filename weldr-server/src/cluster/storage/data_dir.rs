@@ -56,15 +56,25 @@ impl DataDir {
         self.path.join("decided")
     }
 
-    /// Whether there is no database. Fails if the directory cannot be searched.
+    /// Whether there is no database yet.
+    ///
+    /// # Errors
+    /// The directory cannot be searched, or there was a database: the commit index hint is made after it.
     pub(in crate::cluster) fn has_no_database(&self) -> Result<bool, OpenError> {
-        let there = self.database().try_exists();
-        there
-            .map(|there| !there)
-            .map_err(|source| OpenError::Directory {
+        let (path, trace) = (self.database(), self.commit_index_hint());
+        let is_there = |path: &Path| {
+            path.try_exists().map_err(|source| OpenError::Directory {
                 path: self.path.clone(),
                 source,
             })
+        };
+        if is_there(&path)? {
+            return Ok(false);
+        }
+        if is_there(&trace)? {
+            return Err(OpenError::Missing { path, trace });
+        }
+        Ok(true)
     }
 
     /// The path of a database that is being created. A file that an earlier start left there was never used.

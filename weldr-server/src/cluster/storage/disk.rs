@@ -17,7 +17,7 @@ use crate::{
         error::{OpenError, StoreError},
         log::types::Types,
     },
-    liveness::Episode,
+    liveness::{Episode, Tick},
 };
 
 use super::{
@@ -117,6 +117,7 @@ enum Job {
         done: Completion,
     },
     Recover(oneshot::Sender<Result<PersistentState, Arc<StoreError>>>),
+    Look,
     Close(oneshot::Sender<()>),
 }
 
@@ -135,6 +136,7 @@ impl Disk {
             lazy: Vec::new(),
             failures: Arc::clone(&failures),
             busy: Arc::clone(&busy),
+            is_displaced: false,
         };
         thread::Builder::new()
             .name("weldr-log".to_owned())
@@ -177,6 +179,19 @@ impl Disk {
         let sent = self.jobs.send(Job::Recover(answer)).await;
         sent.map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?
+    }
+
+    /// Looks once a second whether the database is still at its path. Never returns.
+    pub(in crate::cluster) async fn watch(&self, tick: Tick) {
+        loop {
+            Tick::due().await;
+            tick.tick();
+            // A disk that does not respond is asked nothing more.
+            if self.busy.current().is_none() {
+                // A full queue is full of writes, each of which looks.
+                let _ = self.jobs.try_send(Job::Look);
+            }
+        }
     }
 
     /// Writes what is queued, closes the database and releases the data directory.
@@ -228,6 +243,8 @@ struct DiskWriter {
     lazy: Vec<StorageChange>,
     failures: Arc<Mutex<Failures>>,
     busy: Arc<Episode>,
+    /// Whether the last look did not find the database at its path.
+    is_displaced: bool,
 }
 
 impl DiskWriter {
@@ -257,6 +274,11 @@ impl DiskWriter {
                     broken = recovered.is_err();
                     // The caller may have given up.
                     let _ = answer.send(recovered);
+                }
+                Some(Job::Look) => {
+                    self.busy.set(true);
+                    self.look(broken);
+                    self.busy.set(false);
                 }
                 Some(Job::Close(closed)) => break Some(closed),
                 _ => {}
@@ -325,6 +347,21 @@ impl DiskWriter {
         let error = Arc::clone(failures.now.get_or_insert_with(unknown));
         failures.refuse(changes, &error, Instant::now());
         error
+    }
+
+    /// A database that is not at its path is a failure before anything is to be written, and none any more when it is back.
+    fn look(&mut self, broken: bool) {
+        match self.store.look(broken) {
+            Err(error) if !self.is_displaced => {
+                self.is_displaced = true;
+                self.remember(&[], Some(error));
+            }
+            Ok(()) if self.is_displaced && !broken => {
+                self.is_displaced = false;
+                self.failures().now = None;
+            }
+            _ => {}
+        }
     }
 
     fn recover(&mut self) -> Result<PersistentState, Arc<StoreError>> {

@@ -10,12 +10,14 @@
 //! * `commit_index_hint`: the commit index, in an unsynced file beside the database.
 //! * `recovery`: makes a cluster of one node from what it has. Pure.
 //! * `data_dir`: the data directory and its lock.
+//! * `file_identity`: tells a file from another one at the same path.
 //! * `state_machine`: applies committed entries, publishes each new state, and makes snapshots.
 
 pub(super) mod commit_index_hint;
 pub(super) mod data_dir;
 pub(super) mod disk;
 pub(super) mod file_modes;
+mod file_identity;
 pub(super) mod log_store;
 pub(super) mod persistent_state;
 pub(super) mod recovery;

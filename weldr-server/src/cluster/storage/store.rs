@@ -18,6 +18,7 @@ use crate::cluster::{
 use super::{
     commit_index_hint::CommitIndexHint,
     data_dir::DataDir,
+    file_identity::FileIdentity,
     file_modes::warn_of_wide_directory,
     persistent_state::{Identity, PersistentState, StorageChange},
     rows::{self, ReadError},
@@ -34,6 +35,8 @@ pub(in crate::cluster) type OpenDatabase =
 pub(in crate::cluster) struct Store {
     path: PathBuf,
     open_database: OpenDatabase,
+    /// The file that was opened at `path`.
+    identity: FileIdentity,
     /// `None` after a failure, until it is reopened.
     database: Option<Database>,
     /// Whether the last write failed; only changes of this are logged.
@@ -70,17 +73,20 @@ impl Store {
     ) -> Result<OpenedStore, OpenError> {
         let data_dir = DataDir::hold(directory)?;
         let path = data_dir.database();
+        let refused = |source| OpenError::Database {
+            path: path.clone(),
+            source,
+        };
         if data_dir.has_no_database()? {
-            create(&data_dir).map_err(|source| OpenError::Database {
-                path: path.clone(),
-                source,
-            })?;
+            create(&data_dir).map_err(refused)?;
         }
         let (database, persistent) = open_verified(&path, &open_database)?;
+        let identity = FileIdentity::at(&path).map_err(|error| refused(error.into()))?;
         // Not before: an error about the directory says enough.
         warn_of_wide_directory(directory);
         let store = Self {
             path,
+            identity,
             open_database,
             database: Some(database),
             failing: false,
@@ -112,12 +118,34 @@ impl Store {
         persistent: &PersistentState,
     ) -> Result<(), StoreError> {
         let recovered = match self.database.take() {
-            Some(database) => Ok(database),
+            Some(database) => self.is_in_place().map(|()| database),
             None => self.reopened_at(persistent),
         };
         let recovered = recovered.map(|database| self.database = Some(database));
         self.note(&recovered);
         recovered
+    }
+
+    /// Looks whether the database is still the file at its path: what is written to another one is lost with the process.
+    /// `broken`: writes fail, for any reason.
+    pub(in crate::cluster) fn look(&mut self, broken: bool) -> Result<(), StoreError> {
+        let looked = self.is_in_place();
+        if looked.is_err() || !broken {
+            self.note(&looked);
+        }
+        looked
+    }
+
+    fn is_in_place(&self) -> Result<(), StoreError> {
+        let displaced = |source| StoreError::Displaced {
+            path: self.path.clone(),
+            source,
+        };
+        match FileIdentity::at(&self.path) {
+            Ok(found) if found == self.identity => Ok(()),
+            Ok(_) => Err(displaced(None)),
+            Err(error) => Err(displaced(Some(error))),
+        }
     }
 
     fn note(&mut self, result: &Result<(), StoreError>) {
@@ -138,6 +166,7 @@ impl Store {
         before: &PersistentState,
         changes: &[StorageChange],
     ) -> Result<(), StoreError> {
+        self.is_in_place()?;
         let database = match self.database.take() {
             Some(database) => database,
             None => self.reopened_at(before)?,
@@ -145,6 +174,8 @@ impl Store {
         let written = commit(&database, |transaction| {
             rows::write_changes(transaction, changes)
         });
+        // Only then may the changes be acknowledged: the next start has to find them.
+        let written = written.and_then(|()| self.is_in_place());
         self.database = if written.is_ok() {
             Some(database)
         } else {
@@ -159,6 +190,7 @@ impl Store {
     /// are on disk (a second sync may succeed without writing the pages that the first one could not write). So
     /// everything is written again, to other pages.
     fn reopened_at(&self, persistent: &PersistentState) -> Result<Database, StoreError> {
+        self.is_in_place()?;
         let reopened = open_verified(&self.path, &self.open_database);
         let (database, _) = reopened.map_err(|error| StoreError::Reopen(Box::new(error)))?;
         commit(&database, |transaction| {

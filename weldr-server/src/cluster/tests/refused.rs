@@ -91,7 +91,10 @@ async fn a_creation_that_was_cut_short_begins_again() {
     let directory = tempdir().unwrap();
     for left in [b"".as_slice(), b"redb, but not much of it", &[0; 10_000]] {
         let unfinished = directory.path().join("weldr.redb.new");
-        let _ = fs::remove_file(directory.path().join("weldr.redb"));
+        // The hint is made after the database.
+        for file in ["weldr.redb", "decided"] {
+            let _ = fs::remove_file(directory.path().join(file));
+        }
         fs::write(&unfinished, left).unwrap();
         assert_eq!(reopened(directory.path()).await.revision, revision(0));
         assert!(!unfinished.exists());
