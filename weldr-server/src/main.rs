@@ -236,6 +236,6 @@ fn fail(error: &(dyn Error + 'static), code: u8) -> ExitCode {
         source = cause.source();
     }
     sentence.push('\n');
-    telemetry::print_error(sentence);
+    telemetry::print_error(&sentence);
     ExitCode::from(code)
 }

@@ -26,7 +26,7 @@ struct Running {
 impl Site {
     fn new() -> Self {
         let files = TempDir::with_prefix("weldr-witness-").unwrap();
-        std::fs::write(files.path().join("secret"), "open sesame").unwrap();
+        std::fs::write(files.path().join("secret"), "open sesame, open sesame").unwrap();
         let nodes = Vec::new();
         Self { files, nodes }
     }

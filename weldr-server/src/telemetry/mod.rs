@@ -124,12 +124,12 @@ pub fn flush() {
 }
 
 /// Writes `text` to standard error, for a second at most. For the last words of a process that ends.
-pub fn print_error(text: String) {
+pub fn print_error(text: &str) {
     flush();
-    match print(io::stderr(), text.clone()) {
+    match print(io::stderr(), text.to_owned()) {
         // Whether it was written cannot be told to anybody.
         Ok(printed) => drop(printed.recv_timeout(LAST_LINES)),
-        Err(_no_thread) => print_here(&text),
+        Err(_no_thread) => print_here(text),
     }
 }
 

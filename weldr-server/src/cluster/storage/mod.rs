@@ -16,8 +16,8 @@
 pub(super) mod commit_index_hint;
 pub(super) mod data_dir;
 pub(super) mod disk;
-pub(super) mod file_modes;
 mod file_identity;
+pub(super) mod file_modes;
 pub(super) mod log_store;
 pub(super) mod persistent_state;
 pub(super) mod recovery;
