@@ -98,7 +98,7 @@ const ROOMS: &[(&str, Option<&[&str]>)] = &[
     ),
     // Layer 6. The demonstration is a user of the node's management API.
     ("demo", Some(&["node", "telemetry", PROTO])),
-    ("reload", Some(&["args", "config", "node"])),
+    ("reload", Some(&["args", "config", "threads"])),
     ("node", None),
     ("main", None),
     ("lib", None),
