@@ -112,6 +112,15 @@ impl Cluster {
             }
         })
         .await;
+        // A node that was started again gives no vote for the length of a lease, unless it has heard from a leader.
+        for process in self.nodes.iter().flatten() {
+            wait::until("a node to know the leader", async || {
+                let log = process.stderr();
+                let knows = log.contains("another node leads") || log.contains("this node leads");
+                if knows { Ok(()) } else { Err(log) }
+            })
+            .await;
+        }
     }
 
     /// The node that has the address, once one has.
