@@ -20,6 +20,7 @@ use hyper::{Request as HyperRequest, Response, body::Incoming};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf},
     net::{TcpListener, TcpSocket, TcpStream},
+    sync::Semaphore,
     task::{JoinHandle, JoinSet},
 };
 
@@ -78,6 +79,25 @@ impl Origin {
     /// An origin that responds to every request with 200 and `body`.
     pub fn saying(body: &'static str) -> Self {
         Self::serve(move |_| async move { serve::response(200, body) })
+    }
+
+    /// An origin that responds to `/gated` as often as its semaphore permits, and to all else at once.
+    ///
+    /// # Panics
+    /// Within a response, when the semaphore is closed.
+    pub fn gated() -> (Self, Arc<Semaphore>) {
+        let passes = Arc::new(Semaphore::new(0));
+        let gate = Arc::clone(&passes);
+        let origin = Self::serve(move |request| {
+            let gate = Arc::clone(&gate);
+            async move {
+                if request.uri().path() == "/gated" {
+                    gate.acquire().await.expect("an open gate").forget();
+                }
+                serve::response(200, "hi")
+            }
+        });
+        (origin, passes)
     }
 
     /// An origin that runs `script` on each connection; the connection is closed when it returns.

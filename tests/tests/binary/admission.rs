@@ -1,8 +1,8 @@
 //! Which clients are let in when as many are connected as may be.
 
-use std::{future::pending, sync::Arc};
+use std::future::pending;
 
-use tokio::{sync::Semaphore, task::JoinSet};
+use tokio::task::JoinSet;
 use weldr_tests::{
     daemon::Daemon, load::Load, origin::Origin, process::Program, raw::Client, serve, wait,
 };
@@ -116,17 +116,7 @@ async fn responses_close_their_connections_for_as_long_as_clients_wait() {
     const LIMIT: usize = 8;
     const CLIENTS: usize = 60;
     // No response passes before all clients have come.
-    let all_came = Arc::new(Semaphore::new(0));
-    let gate = Arc::clone(&all_came);
-    let origin = Origin::serve(move |request| {
-        let gate = Arc::clone(&gate);
-        async move {
-            if request.uri().path() == "/gated" {
-                gate.acquire().await.expect("an open gate").forget();
-            }
-            serve::response(200, "hi")
-        }
-    });
+    let (origin, all_came) = Origin::gated();
     let limits = ["--max-connections", "8", "--workers", "2"];
     let weldr = Daemon::run(Program::weldr().args(limits)).await;
     weldr.add(origin.address()).await;

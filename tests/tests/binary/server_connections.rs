@@ -1,14 +1,12 @@
 //! Requests to servers that have as many connections as they may have.
 
-use std::sync::Arc;
-
-use tokio::{sync::Semaphore, task::JoinSet};
+use tokio::task::JoinSet;
 use weldr_tests::{
     daemon::Daemon,
     origin::Origin,
     process::Program,
     raw::{Client, get},
-    serve, wait,
+    wait,
 };
 
 async fn start(limit: &str, origins: &[&Origin]) -> Daemon {
@@ -26,22 +24,6 @@ async fn start(limit: &str, origins: &[&Origin]) -> Daemon {
         weldr.add(origin.address()).await;
     }
     weldr
-}
-
-/// An origin that responds to `/gated` as often as its semaphore permits, and to all else at once.
-fn gated() -> (Origin, Arc<Semaphore>) {
-    let passes = Arc::new(Semaphore::new(0));
-    let gate = Arc::clone(&passes);
-    let origin = Origin::serve(move |request| {
-        let gate = Arc::clone(&gate);
-        async move {
-            if request.uri().path() == "/gated" {
-                gate.acquire().await.expect("an open gate").forget();
-            }
-            serve::response(200, "hi")
-        }
-    });
-    (origin, passes)
 }
 
 async fn in_flight(weldr: &Daemon, expected: u64) {
@@ -71,7 +53,7 @@ async fn idle_connections_of_other_workers_yield_to_requests() {
 #[tokio::test]
 async fn requests_wait_while_the_only_connection_is_in_use() {
     const CLIENTS: usize = 20;
-    let (origin, passes) = gated();
+    let (origin, passes) = Origin::gated();
     let weldr = start("1", &[&origin]).await;
     let mut exchanges = JoinSet::new();
     for _ in 0..CLIENTS {
@@ -88,7 +70,7 @@ async fn requests_wait_while_the_only_connection_is_in_use() {
 /// The first server never responds, so a request that waited for it would fail.
 #[tokio::test]
 async fn a_request_that_waits_takes_the_first_server_that_has_room() {
-    let ((first, _stays_busy), (second, passes)) = (gated(), gated());
+    let ((first, _stays_busy), (second, passes)) = (Origin::gated(), Origin::gated());
     let weldr = start("1", &[&first, &second]).await;
     let mut busy = Vec::new();
     for _ in 0..2 {
