@@ -29,7 +29,6 @@ const ROOMS: &[(&str, Option<&[&str]>)] = &[
     ("liveness", Some(&[])),
     ("model", Some(&[])),
     ("output", Some(&[])),
-    ("policy", Some(&[])),
     ("priority", Some(&[])),
     ("shutdown", Some(&[])),
     ("threads", Some(&[])),
@@ -40,6 +39,7 @@ const ROOMS: &[(&str, Option<&[&str]>)] = &[
     ("balancer", Some(&["model"])),
     ("config", Some(&["args", "model", "policy"])),
     ("http1", Some(&["buffer", "policy"])),
+    ("policy", Some(&["model"])),
     // Layer 2.
     ("stats", Some(&["balancer", "liveness", "model"])),
     ("snapshot", Some(&["balancer", "clock", "model", "stats"])),

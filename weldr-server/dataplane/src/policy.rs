@@ -7,6 +7,8 @@ use clap::ValueEnum;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+pub use crate::model::{DesyncMode, ForwardedHeaders};
+
 /// The timeouts of the data path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Timeouts {
@@ -137,29 +139,6 @@ impl Default for Pseudonym {
     fn default() -> Self {
         Self::new(0)
     }
-}
-
-/// How requests are treated that servers could interpret differently.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DesyncMode {
-    /// Refuses them.
-    Strict,
-    /// Logs them, and forwards those with one certain meaning, in a form that is not ambiguous.
-    Monitor,
-}
-
-/// How the fields of clients are treated in which a proxy tells a server who the client is: `Forwarded`, `X-Forwarded-*`
-/// and others such as `X-Real-IP`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ForwardedHeaders {
-    /// Keeps them, and adds the client's address.
-    Append,
-    /// Keeps those from trusted proxies only, and adds the client's address.
-    Replace,
-    /// Forwards them unchanged, and adds nothing.
-    Off,
 }
 
 /// The access log: its format and its destination.

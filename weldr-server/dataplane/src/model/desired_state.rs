@@ -2,30 +2,45 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
+use rpds::RedBlackTreeMapSync;
+
 use super::{
-    Applied, Command, Outcome, Pool, PoolName, PoolPatch, PoolSettings, Rejection, Removal,
-    Revision, Server, ServerId, ServerPatch, ServerSetting, ServerSpec, Target, Timestamp,
+    Applied, Command, Listener, ListenerName, ListenerSpec, Outcome, Pool, PoolName, PoolPatch,
+    PoolSettings, Rejection, Removal, Revision, Server, ServerId, ServerPatch, ServerSetting,
+    ServerSpec, Target, Timestamp,
 };
 
-/// All pools, at one revision. Cloning it is cheap: versions share what they have in common.
+/// All pools and listeners, at one revision. Cloning it is cheap: versions share what they have in common.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DesiredState {
     /// The number of changes so far.
     pub revision: Revision,
     /// The pools by name.
     pub pools: BTreeMap<PoolName, Pool>,
+    /// The listeners by name.
+    pub listeners: RedBlackTreeMapSync<ListenerName, Arc<Listener>>,
 }
 
 impl DesiredState {
     /// How many servers a pool may hold; bounds the memory that a client of the management API can use.
     pub const MOST_SERVERS: usize = 100_000;
 
-    /// The state before the first change: the default pool, with `settings` and no server.
+    /// The state before the first change: the default pool, with `settings` and no server, and the default listener, which
+    /// forwards to it.
     pub fn new(settings: PoolSettings) -> Self {
         Self {
             revision: Revision::default(),
             pools: BTreeMap::from([(PoolName::default(), Pool::new(settings))]),
+            listeners: Self::default_listener(),
         }
+    }
+
+    /// The listeners of a state of a version that had none: the default one.
+    pub fn default_listener() -> RedBlackTreeMapSync<ListenerName, Arc<Listener>> {
+        let listener = Listener::new(ListenerSpec::default(), Revision::default());
+        let mut listeners = RedBlackTreeMapSync::new_sync();
+        listeners.insert_mut(ListenerName::default(), Arc::new(listener));
+        listeners
     }
 
     /// The pool of that name.

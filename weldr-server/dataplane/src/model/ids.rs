@@ -81,47 +81,77 @@ impl From<Timestamp> for SystemTime {
     }
 }
 
-/// The name of a pool.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// One life of a rule: the revision that added it. It is kept when the rule moves to another priority.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct PoolName(String);
+pub struct RuleId(pub u64);
 
-impl PoolName {
-    /// The name as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-/// The pool that always exists.
-impl Default for PoolName {
-    fn default() -> Self {
-        Self("default".to_owned())
-    }
-}
-
-impl fmt::Display for PoolName {
+impl fmt::Display for RuleId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
 
-/// Empty means `default`.
-impl FromStr for PoolName {
-    type Err = Invalid;
+/// Declares the name of a kind of object, of which one named `default` always exists.
+macro_rules! object_name {
+    ($(#[$doc:meta])* $name:ident, $field:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(String);
 
-    fn from_str(name: &str) -> Result<Self, Invalid> {
-        if name.is_empty() {
-            return Ok(Self::default());
+        impl $name {
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
         }
-        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        if name.len() <= 64 && name.chars().all(allowed) {
-            return Ok(Self(name.to_owned()));
+
+        /// The one that always exists.
+        impl Default for $name {
+            fn default() -> Self {
+                Self(DEFAULT.to_owned())
+            }
         }
-        Err(Invalid::new(
-            "pool",
-            name,
-            "a name of at most 64 letters, digits, `-`, `_` or `.`",
-        ))
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        /// Empty means `default`.
+        impl FromStr for $name {
+            type Err = Invalid;
+
+            fn from_str(name: &str) -> Result<Self, Invalid> {
+                object_name($field, name).map(Self)
+            }
+        }
+    };
+}
+
+object_name!(
+    /// The name of a pool.
+    PoolName,
+    "pool"
+);
+object_name!(
+    /// The name of a listener.
+    ListenerName,
+    "listener"
+);
+
+const DEFAULT: &str = "default";
+
+fn object_name(field: &str, name: &str) -> Result<String, Invalid> {
+    if name.is_empty() {
+        return Ok(DEFAULT.to_owned());
     }
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if name.len() <= 64 && name.chars().all(allowed) {
+        return Ok(name.to_owned());
+    }
+    let accepted = "a name of at most 64 letters, digits, `-`, `_` or `.`";
+    Err(Invalid::new(field, name, accepted))
 }

@@ -1,18 +1,24 @@
-//! The values that everything else is about: pools, servers, their checks, the commands that change
+//! The values that everything else is about: listeners, rules, pools, servers, their checks, the commands that change
 //! them and the desired state that results. Pure: no clock, no randomness, no I/O.
 
 mod allowed_servers;
 mod command;
+mod conditions;
 mod desired_state;
 mod failover;
 mod health;
 mod health_check;
 mod ids;
 mod invalid;
+mod listener;
+mod listener_policy;
 mod node_name;
 mod own_addresses;
 mod pool;
+mod pool_policy;
 mod recent_changes;
+mod route;
+mod rule;
 mod server;
 mod server_address;
 mod target;
@@ -21,16 +27,25 @@ mod virtual_address;
 
 pub use allowed_servers::AllowedServers;
 pub use command::{Applied, Command, Outcome, Rejection, ServerSetting};
+pub use conditions::{Conditions, NamedValues, PathPattern};
 pub use desired_state::DesiredState;
 pub use failover::Failover;
 pub use health::{Health, HealthState, Reason};
 pub use health_check::{CheckKind, CheckOverride, ExpectedStatus, HealthCheck, HttpCheck};
-pub use ids::{PoolName, Revision, ServerId, Timestamp};
+pub use ids::{ListenerName, PoolName, Revision, RuleId, ServerId, Timestamp};
 pub use invalid::{Invalid, in_range};
+pub use listener::{Listener, ListenerSpec};
+pub use listener_policy::{DesyncMode, ForwardedHeaders, ListenerPolicy};
 pub use node_name::node_name;
 pub use own_addresses::{ListenerRole, OwnAddresses, OwnListener};
 pub use pool::{Balancing, Pool, PoolPatch, PoolSettings};
+pub use pool_policy::PoolPolicy;
 pub use recent_changes::RecentChanges;
+pub use route::{
+    Action, FieldChanges, FixedResponse, MessageChanges, PathPrefixChange, Redirect, Route,
+    WeightedPool,
+};
+pub use rule::{Priority, Rule, RuleSpec};
 pub use server::{AdminState, Removal, Server, ServerPatch, ServerSpec, Weight};
 pub use server_address::{parse_server_address, server_address};
 pub use target::Target;

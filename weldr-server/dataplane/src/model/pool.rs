@@ -6,7 +6,9 @@ use clap::ValueEnum;
 use rpds::RedBlackTreeMapSync;
 use serde::{Deserialize, Serialize};
 
-use super::{HealthCheck, Invalid, LONGEST_DRAIN, RecentChanges, Revision, Server, in_range};
+use super::{
+    HealthCheck, Invalid, LONGEST_DRAIN, PoolPolicy, RecentChanges, Revision, Server, in_range,
+};
 
 /// A named set of servers with one policy.
 ///
@@ -56,6 +58,9 @@ pub struct PoolSettings {
     /// refuse it with 502 and fail the check (true), or forward it in correct form (false).
     #[serde(default)]
     pub strict_responses: bool,
+    /// How requests are sent to its servers.
+    #[serde(default)]
+    pub policy: PoolPolicy,
 }
 
 impl Default for PoolSettings {
@@ -67,6 +72,7 @@ impl Default for PoolSettings {
             drain_deadline: Duration::from_secs(30),
             deregister_after: None,
             strict_responses: false,
+            policy: PoolPolicy::default(),
         }
     }
 }
@@ -91,7 +97,8 @@ impl PoolSettings {
                 Duration::from_secs(1)..=LONGEST_UNHEALTHY,
             )?;
         }
-        Ok(())
+        let within = |invalid: Invalid| invalid.within("policy");
+        self.policy.validate().map_err(within)
     }
 }
 
@@ -129,6 +136,7 @@ impl PoolPatch {
             drain_deadline: self.drain_deadline.unwrap_or(settings.drain_deadline),
             deregister_after: self.deregister_after.unwrap_or(settings.deregister_after),
             strict_responses: self.strict_responses.unwrap_or(settings.strict_responses),
+            policy: settings.policy.clone(),
         }
     }
 }

@@ -188,6 +188,7 @@ pub(in crate::cluster) fn decode(image: &[u8]) -> Result<Replica, Damage> {
     let mut state = DesiredState {
         revision: image.revision,
         pools: std::collections::BTreeMap::new(),
+        listeners: DesiredState::default_listener(),
     };
     for pool_image in image.pools {
         let row = || format!("{ROW}/{}", pool_image.name);

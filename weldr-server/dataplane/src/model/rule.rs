@@ -1,0 +1,86 @@
+//! A rule of a listener: which requests it is for, and what becomes of them.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Conditions, Invalid, Revision, Route, RuleId};
+
+/// One rule of a listener.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rule {
+    /// Which life of a rule it is.
+    pub id: RuleId,
+    /// Its place among the rules of its listener.
+    pub priority: Priority,
+    /// What operators want of it.
+    pub spec: RuleSpec,
+    /// The revision of the last change.
+    pub revision: Revision,
+}
+
+/// What operators want of a rule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleSpec {
+    /// Which requests it is for.
+    pub conditions: Conditions,
+    /// What becomes of them.
+    pub route: Route,
+}
+
+impl RuleSpec {
+    /// Accepts a specification when each value is in its range.
+    ///
+    /// # Errors
+    /// Names the field, its value and what is accepted.
+    pub fn validate(&self) -> Result<(), Invalid> {
+        let within = |invalid: Invalid| invalid.within("conditions");
+        self.conditions.validate().map_err(within)?;
+        let within = |invalid: Invalid| invalid.within("route");
+        self.route.validate().map_err(within)
+    }
+}
+
+/// The place of a rule: those with lower numbers are tried first, and no two rules of a listener have the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Priority(pub u32);
+
+impl Priority {
+    /// The greatest number.
+    pub const LAST: Self = Self(1_000_000);
+    /// The distance at which a rule without a number is added after the last one, so that others fit between.
+    pub const STEP: u32 = 10;
+
+    /// Accepts a number from 1 to [`LAST`](Self::LAST).
+    ///
+    /// # Errors
+    /// Says which numbers are accepted.
+    pub fn validate(self) -> Result<(), Invalid> {
+        if (1..=Self::LAST.0).contains(&self.0) {
+            return Ok(());
+        }
+        Err(Self::refused(&self.0.to_string()))
+    }
+
+    fn refused(value: &str) -> Invalid {
+        let accepted = format!("a whole number from 1 to {}", Self::LAST.0);
+        Invalid::new("priority", value, accepted)
+    }
+}
+
+impl fmt::Display for Priority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for Priority {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let priority = text.parse().map(Self).map_err(|_| Self::refused(text))?;
+        priority.validate()?;
+        Ok(priority)
+    }
+}
