@@ -1,51 +1,46 @@
 //! The composition root: builds the parts of a node, wires them, and stops them in order.
 
+mod addresses;
 mod backup_schedule;
 mod client_drain;
+mod configured_pool;
+mod descriptors;
 mod give_way;
+mod rates;
 mod role_hook;
+mod server_reports;
+mod store;
 mod witness;
 
-use std::{
-    future, io,
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{future, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{sync::watch, task::JoinHandle, time};
 use tokio_util::sync::CancellationToken;
-use weldr_proto::raft::v1::ServerReport;
 
 use crate::{
-    budget::{Budget, Demand},
+    budget::Budget,
     clock::dates,
-    cluster::{
-        self, Handle, Log, NetworkOptions, OpenError, Opened, ProposeError, Reporter, StoreOptions,
-        TlsFiles,
-    },
-    config::{Config, ConfigError, MANAGEMENT_PORT, Storage},
-    health,
-    liveness::{Tasks, Tick},
+    cluster::{Handle, Log, OpenError, Opened, ProposeError},
+    config::{Config, ConfigError, MANAGEMENT_PORT},
+    liveness::Tasks,
     management,
-    model::{AllowedServers, Command, OwnAddresses, PoolName, PoolSettings, ServerSpec, Timestamp},
+    model::{AllowedServers, OwnAddresses},
     policy::{HttpPolicy, Limits, Pseudonym},
     proxy::{self, BindError, HandOver, Listeners, Workers},
     readiness::{Monitor, Sources},
     reconcile::Reconciler,
-    shutdown,
-    snapshot::{ServerView, Snapshots},
-    stats::{ClientShard, Rates, Sharded, Totals},
+    snapshot::Snapshots,
+    stats::{ClientShard, Rates, Sharded},
     threads::{self, ThreadError},
     vip::{self, Vip},
 };
-use client_drain::{ClientDrain, is_here};
+use addresses::{hold_addresses, holds_an_address, link, virtual_addresses};
+use configured_pool::{add_servers, own_addresses, warn_of_other_settings};
+use descriptors::{divide_descriptors, warn_of_descriptors};
+use rates::measure_rates;
+use server_reports::reporter;
+use store::open_store;
 
-/// The interval at which rates are measured.
-const RATE_SAMPLE: Duration = Duration::from_secs(1);
-/// How long a node that founds a cluster listens before that for calls of a cluster that it may have belonged to. Members
-/// call once in 1 to 1.7 s.
-const FOUNDING_WAIT: Duration = Duration::from_millis(2500);
 /// How long calls of the management API may take to end when the node stops.
 const LAST_CALLS: Duration = Duration::from_secs(2);
 
@@ -269,37 +264,6 @@ impl Shared {
     }
 }
 
-/// Divides the file descriptors that the process may have.
-fn divide_descriptors(config: &Config) -> Budget {
-    let budget = Budget::divide(shutdown::descriptor_limit(), demand(config));
-    health::limit_checks(budget.checks);
-    budget
-}
-
-fn demand(config: &Config) -> Demand {
-    Demand {
-        max_connections: config.limits.connections,
-        workers: config.running_workers(),
-        listen_addresses: config.listen.len(),
-        has_cluster: config.cluster.is_some(),
-    }
-}
-
-/// Warns if fewer client connections than `max_connections` can be accepted.
-fn warn_of_descriptors(config: &Config, budget: &Budget) {
-    let demand = demand(config);
-    if budget.limits_clients(demand) {
-        tracing::warn!(
-            max_connections = demand.max_connections,
-            open_files = shutdown::descriptor_limit(),
-            client_connections = budget.clients,
-            server_connections = budget.servers,
-            "the limit of open files is too low for max_connections: fewer client connections are accepted; raise the \
-             limit (ulimit -n, LimitNOFILE) or lower --max-connections"
-        );
-    }
-}
-
 fn proxy_parts(
     config: &Config,
     management: SocketAddr,
@@ -328,17 +292,6 @@ fn proxy_parts(
         stop_timeout: config.shutdown_timeout,
         tasks: shared.tasks.clone(),
     }
-}
-
-fn virtual_addresses(config: &Config) -> Arc<[IpAddr]> {
-    let addresses = config.vip.iter().flat_map(|vip| &vip.addresses);
-    addresses.map(|address| address.ip()).collect()
-}
-
-/// The interface of the virtual addresses, and whether it has a link.
-fn link(config: &Config, vip: Option<&Vip>) -> Option<(String, watch::Receiver<bool>)> {
-    let interface = config.vip.as_ref()?.interface.clone();
-    Some((interface, vip?.linked()))
 }
 
 /// Starts what only some nodes do, until the node stops: running a program for changes of the role, handing over
@@ -387,207 +340,11 @@ async fn start_monitor(
     Monitor::start(sources, react).map_err(StartError::Monitor)
 }
 
-fn holds_an_address(vip: &Vip) -> bool {
-    vip.status().borrow().iter().any(is_here)
-}
-
-/// Gives this node's view of the servers to other nodes.
-fn reporter(snapshots: Snapshots) -> Reporter {
-    Reporter(Arc::new(move || {
-        let snapshot = snapshots.current();
-        let servers = snapshot.pools.iter().flat_map(|pool| pool.servers.iter());
-        let report = |view: &Arc<ServerView>| ServerReport {
-            pool: view.live.pool.name.to_string(),
-            address: view.desired.address.to_string(),
-            id: view.desired.id.0,
-            state: view.health.state.as_str().to_owned(),
-            reason: view.health.reason.as_str().to_owned(),
-            description: view.health.description.clone(),
-            since: Timestamp::from(view.since()).0,
-            in_flight: view.live.in_flight(),
-        };
-        servers.map(report).collect()
-    }))
-}
-
-/// Holds the virtual addresses while this node is the leader and the returned sender says that the data path serves.
-async fn hold_addresses(
-    config: &Config,
-    cluster: &Handle,
-    hand_over: watch::Sender<HandOver>,
-    clients: &Arc<Sharded<ClientShard>>,
-    tasks: &Tasks,
-) -> Result<(Option<Vip>, watch::Sender<bool>), vip::VipStartError> {
-    let serving = watch::Sender::new(false);
-    let Some(addresses) = config.vip.clone() else {
-        return Ok((None, serving));
-    };
-    let inputs = vip::Inputs {
-        lease: cluster.leadership(),
-        serving: serving.subscribe(),
-        led_last: cluster.led_last(),
-        last_words: cluster.last_words(),
-    };
-    let vip = Vip::start(addresses, inputs, tasks).await?;
-    cluster.set_step_down_hook(Arc::new(ClientDrain {
-        hand_over,
-        clients: Arc::clone(clients),
-        addresses: vip.status(),
-        guard: vip.guard(),
-        linked: vip.observed_link(),
-        release: vip.longest_release(),
-    }));
-    Ok((Some(vip), serving))
-}
-
-async fn open_store(
-    config: &Config,
-    tasks: &Tasks,
-    max_connections: usize,
-) -> Result<Opened, StartError> {
-    let data_dir = match &config.storage {
-        Storage::Directory(directory) => Some(directory.clone()),
-        Storage::Ephemeral => None,
-    };
-    let network = config.cluster.as_ref().map(|cluster| NetworkOptions {
-        listen: cluster.listen,
-        advertise: cluster.advertise,
-        join: cluster.join.clone(),
-        found: cluster.found.then_some(FOUNDING_WAIT),
-        max_connections,
-        secret_file: cluster.secret_file.clone(),
-        tls: cluster.tls.as_ref().map(|tls| TlsFiles {
-            cert: tls.cert.clone(),
-            key: tls.key.clone(),
-            ca: tls.ca.clone(),
-        }),
-    });
-    let options = StoreOptions {
-        data_dir,
-        initial: config.pool.clone(),
-        name: config.node_name.clone(),
-        network,
-        recover: config
-            .cluster
-            .as_ref()
-            .is_some_and(|cluster| cluster.recover),
-        witness: config.is_witness(),
-        failover: config.failover,
-        tasks: tasks.clone(),
-    };
-    Ok(threads::run("weldr-open", || cluster::open(options)).await??)
-}
-
-/// Warns if the configured settings of the pool differ from the stored ones. The configuration is used only for a new
-/// pool; after that, operators change the settings at run time.
-fn warn_of_other_settings(said: &PoolSettings, cluster: &Handle) {
-    let state = cluster.current();
-    let differs = state
-        .pool(&PoolName::default())
-        .is_ok_and(|pool| pool.settings != *said);
-    if differs && *said != PoolSettings::default() {
-        tracing::warn!(
-            "the pool keeps the settings that it has: those of flags, variables and file are for a new pool. \
-             To change them: weldrctl pool set"
-        );
-    }
-}
-
-/// Where the node listens, now that its sockets are bound.
-///
-/// # Errors
-/// When one of the servers that it is told is there.
-fn own_addresses(
-    config: &Config,
-    proxy: &[SocketAddr],
-    management: SocketAddr,
-) -> Result<OwnAddresses, ConfigError> {
-    let own = config.own_addresses_with(proxy, management);
-    for &server in &config.servers {
-        own.check(server)
-            .map_err(|invalid| invalid.named("server"))?;
-    }
-    Ok(own)
-}
-
 fn log_listeners(config: &Config, addresses: &[SocketAddr], budget: &Budget) {
     for address in addresses {
         tracing::info!(%address, workers = config.workers, "proxy listening");
     }
     warn_of_descriptors(config, budget);
-}
-
-/// Adds configured servers that are missing. A server that exists keeps its settings.
-async fn add_servers(cluster: &Handle, addresses: &[SocketAddr]) -> Result<(), StartError> {
-    for &address in addresses {
-        // A server that exists needs no quorum, so that a node can start without one.
-        if cluster
-            .current()
-            .server(&PoolName::default(), address)
-            .is_ok()
-        {
-            continue;
-        }
-        let add = Command::AddServer {
-            pool: PoolName::default(),
-            address,
-            spec: ServerSpec::default(),
-            expected: None,
-            at: Timestamp::now(),
-        };
-        match cluster.propose(add).await {
-            Ok(_) | Err(ProposeError::Rejected(crate::model::Rejection::Exists { .. })) => {}
-            Err(
-                error @ (ProposeError::NoQuorum { .. }
-                | ProposeError::Outdated(_)
-                | ProposeError::Unknown { .. }),
-            ) => {
-                tracing::warn!(server = %address, %error, "a server is not added: add it with weldrctl");
-            }
-            Err(source) => return Err(StartError::Server { address, source }),
-        }
-    }
-    Ok(())
-}
-
-fn measure_rates(
-    clients: &Arc<Sharded<ClientShard>>,
-    snapshots: &Snapshots,
-    stop: &CancellationToken,
-    tasks: &Tasks,
-) -> Arc<Rates> {
-    let rates = Arc::new(Rates::default());
-    let tick = tasks.register("request rates");
-    let sample = sample_rates(
-        Arc::clone(&rates),
-        Arc::clone(clients),
-        snapshots.clone(),
-        tick.clone(),
-    );
-    let sample = tick.watch(sample);
-    tokio::spawn(stop.clone().run_until_cancelled_owned(sample));
-    rates
-}
-
-async fn sample_rates(
-    rates: Arc<Rates>,
-    clients: Arc<Sharded<ClientShard>>,
-    snapshots: Snapshots,
-    tick: Tick,
-) {
-    let mut samples = time::interval(RATE_SAMPLE);
-    loop {
-        samples.tick().await;
-        tick.tick();
-        let client = Totals::sum(&clients).client;
-        let snapshot = snapshots.current();
-        let servers = snapshot.pools.iter().flat_map(|pool| pool.servers.iter());
-        let servers = servers.map(|server| {
-            let outcomes = server.live.outcomes();
-            (server.desired.id, outcomes.success + outcomes.failed)
-        });
-        rates.sample(Instant::now(), client.success + client.failed, servers);
-    }
 }
 
 #[cfg(test)]
