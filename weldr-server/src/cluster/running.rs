@@ -24,7 +24,7 @@ use crate::model::PoolSettings;
 
 use super::{
     error::{OpenError, RecoveryError},
-    leadership::{election, lease},
+    leadership::{candidacy, lease},
     log::{
         proposal::{Proposal, Record},
         types::{Member, StoredMembership},
@@ -43,11 +43,11 @@ use super::{
     raft::{
         contacts::LastContacts,
         core::{Core, Role},
-        elections::Elections,
         engine,
         facts::StartFacts,
         settings::Timing,
         sightings::Sightings,
+        voting_rights::VotingRights,
     },
     service::RaftService,
     storage::{
@@ -169,7 +169,7 @@ impl RunningNode {
             handing_over: tokio::sync::Mutex::default(),
             step_down_hook: Mutex::default(),
             handed_over: AtomicU64::new(0),
-            elections: Elections::default(),
+            voting_rights: VotingRights::default(),
             sightings: Sightings::default(),
             sightings_of_members: Sightings::default(),
             removed: AtomicBool::new(false),
@@ -251,7 +251,7 @@ impl RunningNode {
         let connections = Connections::new(options.max_connections);
         let (hear, notices) = mpsc::channel(WAITING_NOTICES);
         let tick = core.tasks.register("notices of deaths");
-        let notices = election::hear_of_deaths(Arc::clone(core), notices, tick.clone());
+        let notices = candidacy::hear_of_deaths(Arc::clone(core), notices, tick.clone());
         self.tasks.spawn(tick.watch(notices));
         let tick = core.tasks.register_silent("service for the other nodes");
         self.tasks.spawn(tick.watch(async move {
@@ -287,7 +287,7 @@ impl RunningNode {
             let observe = observation::observe(Arc::clone(core), tick.clone());
             self.tasks.spawn(tick.watch(observe));
             let tick = core.tasks.register("elections");
-            let stand = election::stand(Arc::clone(core), tick.clone());
+            let stand = candidacy::stand(Arc::clone(core), tick.clone());
             self.tasks.spawn(tick.watch(stand));
             let tick = core.tasks.register("promotion of learners");
             let promote = background::promote(Arc::clone(core), tick.clone());

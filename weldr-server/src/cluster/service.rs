@@ -29,7 +29,7 @@ impl RaftService {
 impl RaftService {
     /// Refuses for as long as this node may have promised another leader not to vote.
     fn may_vote(&self, transfer: bool) -> Result<(), Status> {
-        if self.0.elections.refuse_vote(Instant::now(), transfer) {
+        if self.0.voting_rights.refuse_vote(Instant::now(), transfer) {
             return Err(Status::unavailable("the node has just started"));
         }
         Ok(())

@@ -42,7 +42,10 @@ pub(super) fn own_addresses(
 }
 
 /// Adds configured servers that are missing. A server that exists keeps its settings.
-pub(super) async fn add_servers(cluster: &Handle, addresses: &[SocketAddr]) -> Result<(), StartError> {
+pub(super) async fn add_servers(
+    cluster: &Handle,
+    addresses: &[SocketAddr],
+) -> Result<(), StartError> {
     for &address in addresses {
         // A server that exists needs no quorum, so that a node can start without one.
         if cluster

@@ -3,11 +3,11 @@
 //! In reading order:
 //!
 //! * `lease`: publishes until when this node is certainly the leader.
-//! * `election`: when this node stands for election.
+//! * `candidacy`: when this node stands for election.
 //! * `hand_over`: transfers the leadership, on request or because this node stops.
 //! * `successor`: which node should lead next. Pure.
 
-pub(super) mod election;
+pub(super) mod candidacy;
 pub(super) mod hand_over;
 pub(super) mod lease;
 pub(super) mod successor;

@@ -28,12 +28,12 @@ use crate::{
 
 use super::{
     contacts::LastContacts,
-    elections::Elections,
     facts::StartFacts,
     reporter::{DrainReport, Reporter},
     settings::Timing,
     sightings::Sightings,
     step_down_hook::StepDownHook,
+    voting_rights::VotingRights,
 };
 
 /// The shared state of a node. All of its users run on the engine's runtime.
@@ -69,8 +69,8 @@ pub(in crate::cluster) struct Core {
     pub(in crate::cluster) step_down_hook: Mutex<Option<Arc<dyn StepDownHook>>>,
     /// The last term in which this node transferred the leadership to another one.
     pub(in crate::cluster) handed_over: AtomicU64,
-    /// When this node takes part in elections.
-    pub(in crate::cluster) elections: Elections,
+    /// Whether this node may vote, and stand for election.
+    pub(in crate::cluster) voting_rights: VotingRights,
     /// Other clusters with the same secret that this node sees.
     pub(in crate::cluster) sightings: Sightings,
     /// Those that other members see.
@@ -233,7 +233,7 @@ impl Core {
             return;
         }
         *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-        self.elections.hears_from_leader();
+        self.voting_rights.hears_from_leader();
     }
 
     /// Lets the election begin as if nothing had been heard for `silence`.

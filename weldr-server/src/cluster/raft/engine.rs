@@ -28,7 +28,7 @@ impl Core {
         let settings = settings(self.timing, is_alone).map_err(OpenError::engine)?;
         let has_voted = self.log.persistent().vote.is_some();
         let is_outdated = self.log.has_committed_unknown();
-        self.elections
+        self.voting_rights
             .engine_starts(Instant::now(), self.timing.lease, has_voted, is_outdated);
         let config = Config {
             // `update_elections` permits them later.
@@ -50,7 +50,7 @@ impl Core {
             return;
         };
         let leaves = self.is_leaving() && self.has_other_voters(&metrics);
-        let permitted = self.elections.permit_candidacy(Instant::now());
+        let permitted = self.voting_rights.permit_candidacy(Instant::now());
         raft.runtime_config()
             .elect(permitted && !leaves && !self.has_stopped() && !self.is_removed());
     }

@@ -2,7 +2,7 @@
 //!
 //! In reading order:
 //!
-//! * `elections`: when a node takes part in elections after a start.
+//! * `voting_rights`: whether this node may vote and stand for election, after a start.
 //! * `contacts`, `facts`: what is reported of members and of how this node was started.
 //! * `core`: the state that all tasks of a node share.
 //! * `sightings`: other clusters with the same secret.
@@ -15,7 +15,7 @@
 
 pub(super) mod contacts;
 pub(super) mod core;
-pub(super) mod elections;
+
 pub(super) mod engine;
 pub(super) mod facts;
 pub(super) mod proposals;
@@ -25,3 +25,4 @@ pub(super) mod settings;
 pub(super) mod sightings;
 pub(super) mod status;
 pub(super) mod step_down_hook;
+pub(super) mod voting_rights;

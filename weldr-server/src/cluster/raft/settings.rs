@@ -70,7 +70,7 @@ pub(in crate::cluster) fn settings(
     Config {
         cluster_name: "weldr".to_owned(),
         heartbeat_interval: timing.heartbeat * pace,
-        // The engine's lease is the longest election timeout. Its own elections come after those of `election`.
+        // The engine's lease is the longest election timeout. Its own elections come after those of `leadership::candidacy`.
         election_timeout_min: lease / 2 * pace,
         election_timeout_max: lease * pace,
         install_snapshot_timeout: SNAPSHOT_TIMEOUT,

@@ -1,4 +1,4 @@
-//! Whether this node takes part in elections.
+//! Whether this node may vote, and stand for election. `leadership::candidacy` decides when it stands.
 //!
 //! A node that heard from a leader refuses its vote to others for [`Timing::lease`](super::settings::Timing), and the leader's lease relies on that. A
 //! node that restarts does not remember when it heard from a leader, so it waits for that time before it gives or asks for a
@@ -9,9 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What the start of the engine says about elections.
+/// What the start of the engine says of votes.
 #[derive(Debug, Default)]
-pub(in crate::cluster) struct Elections(Mutex<Limits>);
+pub(in crate::cluster) struct VotingRights(Mutex<Limits>);
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Limits {
@@ -27,7 +27,7 @@ impl Limits {
     }
 }
 
-impl Elections {
+impl VotingRights {
     /// Begins the wait of an engine that starts at `now`. `has_voted`: the node may have heard from a leader before.
     pub(in crate::cluster) fn engine_starts(
         &self,
@@ -75,32 +75,32 @@ mod tests {
 
     #[test]
     fn a_node_that_restarts_waits_for_the_end_of_the_lease_that_it_may_have_granted() {
-        let (elections, start) = (Elections::default(), Instant::now());
-        elections.engine_starts(start, LEASE, true, false);
+        let (rights, start) = (VotingRights::default(), Instant::now());
+        rights.engine_starts(start, LEASE, true, false);
         let (before, after) = (start + LEASE / 2, start + LEASE);
-        assert!(elections.refuse_vote(before, false));
-        assert!(!elections.refuse_vote(before, true), "the leader asks");
-        assert!(!elections.permit_candidacy(before));
-        assert!(!elections.refuse_vote(after, false));
-        assert!(elections.permit_candidacy(after));
-        elections.hears_from_leader();
-        assert!(!elections.refuse_vote(before, false));
+        assert!(rights.refuse_vote(before, false));
+        assert!(!rights.refuse_vote(before, true), "the leader asks");
+        assert!(!rights.permit_candidacy(before));
+        assert!(!rights.refuse_vote(after, false));
+        assert!(rights.permit_candidacy(after));
+        rights.hears_from_leader();
+        assert!(!rights.refuse_vote(before, false));
     }
 
     #[test]
     fn a_node_without_a_stored_vote_takes_part_at_once() {
-        let (elections, start) = (Elections::default(), Instant::now());
-        elections.engine_starts(start, LEASE, false, false);
-        assert!(!elections.refuse_vote(start, false));
-        assert!(elections.permit_candidacy(start));
+        let (rights, start) = (VotingRights::default(), Instant::now());
+        rights.engine_starts(start, LEASE, false, false);
+        assert!(!rights.refuse_vote(start, false));
+        assert!(rights.permit_candidacy(start));
     }
 
     #[test]
     fn a_node_that_does_not_know_its_log_votes_and_does_not_ask_for_votes() {
-        let (elections, start) = (Elections::default(), Instant::now());
-        elections.engine_starts(start, LEASE, true, true);
+        let (rights, start) = (VotingRights::default(), Instant::now());
+        rights.engine_starts(start, LEASE, true, true);
         let after = start + LEASE;
-        assert!(!elections.refuse_vote(after, false));
-        assert!(!elections.permit_candidacy(after));
+        assert!(!rights.refuse_vote(after, false));
+        assert!(!rights.permit_candidacy(after));
     }
 }

@@ -134,7 +134,9 @@ impl Core {
         let metrics = self.metrics()?;
         let heard = self.last_heard()?;
         standing.hears(heard);
-        let permitted = self.elections.permit_candidacy(Instant::now().into_std());
+        let permitted = self
+            .voting_rights
+            .permit_candidacy(Instant::now().into_std());
         let may = permitted && !self.has_stopped() && !self.is_leaving();
         if metrics.state == ServerState::Leader || !may {
             return None;
