@@ -18,6 +18,7 @@ use weldr_proto::v1::{
 use super::*;
 use crate::{
     cluster::newer,
+    config::Storage,
     liveness::Reading,
     readiness::{Code, Readiness, Status},
 };
