@@ -8,6 +8,7 @@
 //! * [`cluster`]: several of them, and [`relay`], the network between them, which can be cut.
 //! * [`chaos`]: a cluster that is harmed at random, and [`linearizable`], the judge of what its clients see.
 //! * [`wait`]: the only place where a test waits for time to pass.
+//! * [`address_cluster`]: a cluster behind a virtual address, and [`address_clients`], who use that.
 //! * [`netns`]: machines on a switch, made of network namespaces, for root.
 //! * [`document`]: the commands of a page of the documentation, and [`site`], the machines on which they are run.
 //! * [`soak`]: many requests, each accounted for. [`account`]: the table of that. [`stalled`]: bodies that do not move.
@@ -29,6 +30,8 @@
 )]
 
 pub mod account;
+pub mod address_clients;
+pub mod address_cluster;
 pub mod chaos;
 pub mod cluster;
 pub mod conformance;

@@ -6,7 +6,9 @@ use std::{
     time::Duration,
 };
 
-use super::{super::*, harness::*};
+use weldr_tests::{address_clients::*, address_cluster::*};
+
+use super::super::*;
 
 /// How often each is done for the figures.
 const RUNS: usize = 20;
@@ -48,7 +50,7 @@ impl Noticed {
     }
 
     /// Lets the address move once, and the cluster become whole.
-    async fn one(&mut self, cluster: &mut Cluster, how: Move) {
+    async fn one(&mut self, cluster: &mut AddressCluster, how: Move) {
         let old = cluster.holder().await;
         let users = match how {
             // It takes requests with it.
@@ -113,7 +115,7 @@ impl Noticed {
 #[tokio::test]
 #[ignore = "figures, which take some minutes"]
 async fn elections_on_busy_machines() {
-    let Some(cluster) = Cluster::start().await else {
+    let Some(cluster) = AddressCluster::start().await else {
         return;
     };
     let seconds = std::env::var("WELDR_BUSY_SECONDS").ok();
@@ -150,7 +152,7 @@ async fn elections_on_busy_machines() {
 #[tokio::test]
 #[ignore = "figures, which take some minutes"]
 async fn figures() {
-    let Some(mut cluster) = Cluster::start().await else {
+    let Some(mut cluster) = AddressCluster::start().await else {
         return;
     };
     println!("| what | runs | requests lost | median ms without a response | worst |");

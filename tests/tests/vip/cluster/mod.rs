@@ -2,7 +2,6 @@
 //! is killed, cut off, stopped, moved or restarted. What it lost and for how long is printed.
 
 mod figures;
-mod harness;
 mod operators;
 
 use std::{
@@ -11,11 +10,11 @@ use std::{
 };
 
 use super::*;
-use harness::*;
+use weldr_tests::{address_clients::*, address_cluster::*};
 
 #[tokio::test]
 async fn the_address_leaves_a_leader_that_is_killed() {
-    let Some(mut cluster) = Cluster::start().await else {
+    let Some(mut cluster) = AddressCluster::start().await else {
         return;
     };
     let old = cluster.holder().await;
@@ -27,7 +26,7 @@ async fn the_address_leaves_a_leader_that_is_killed() {
     let observation = cluster.observe().await;
     cluster.run(old).await;
     cluster.is_whole().await;
-    assert!(!cluster.machines[old].has(ip_of(V4)));
+    assert!(!cluster.machines[old].has(ip()));
     let asked = observation
         .assert_one_at_a_time("back again", &cluster)
         .await;
@@ -37,7 +36,7 @@ async fn the_address_leaves_a_leader_that_is_killed() {
 /// The lease of this profile is 1.8 s, which would be waited for if the guard did not tell of the death.
 #[tokio::test]
 async fn the_address_of_a_leader_that_is_killed_is_back_long_before_its_lease_is_over() {
-    let Some(mut cluster) = Cluster::start_with(&["--failover", "wan"]).await else {
+    let Some(mut cluster) = AddressCluster::start_with(&["--failover", "wan"]).await else {
         return;
     };
     let old = cluster.holder().await;
@@ -61,14 +60,14 @@ async fn the_address_of_a_leader_that_is_killed_is_back_long_before_its_lease_is
 
 #[tokio::test]
 async fn the_address_leaves_a_leader_whose_network_is_lost() {
-    let Some(cluster) = Cluster::start().await else {
+    let Some(cluster) = AddressCluster::start().await else {
         return;
     };
     let old = cluster.holder().await;
     let observation = cluster.observe().await;
     cluster.lan.isolate(&cluster.machines[old], true);
     cluster.moves_from(old).await;
-    assert!(!cluster.machines[old].has(ip_of(V4)));
+    assert!(!cluster.machines[old].has(ip()));
     cluster.lan.isolate(&cluster.machines[old], false);
     cluster.is_whole().await;
     observation.assert_one_at_a_time("isolated", &cluster).await;
@@ -86,7 +85,7 @@ fn open_connections() -> usize {
 fn ask_slowly(millis: u32) -> (std::io::Result<String>, Duration) {
     let begun = Instant::now();
     let ask = || {
-        let address = SocketAddr::new(ip_of(V4), 8080);
+        let address = SocketAddr::new(ip(), 8080);
         let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(10))?;
         stream.set_read_timeout(Some(Duration::from_secs(20)))?;
         let head = format!("GET /delay/{millis}ms HTTP/1.1\r\nHost: example.com\r\n\r\n");
@@ -101,7 +100,7 @@ fn ask_slowly(millis: u32) -> (std::io::Result<String>, Duration) {
 #[tokio::test]
 async fn the_last_holder_keeps_the_address_without_a_quorum_where_that_is_wanted() {
     let options = ["--vip-on-lost-quorum", "keep"];
-    let Some(mut cluster) = Cluster::start_with(&options).await else {
+    let Some(mut cluster) = AddressCluster::start_with(&options).await else {
         return;
     };
     let holder = cluster.holder().await;
@@ -113,7 +112,7 @@ async fn the_last_holder_keeps_the_address_without_a_quorum_where_that_is_wanted
         .logs("the virtual address is kept")
         .await;
     responds(&cluster.client).await;
-    assert!(cluster.machines[holder].has(ip_of(V4)));
+    assert!(cluster.machines[holder].has(ip()));
     // When the others are back, one holds it, with a quorum.
     for node in (0..NAMES.len()).filter(|node| *node != holder) {
         cluster.run(node).await;
@@ -124,7 +123,7 @@ async fn the_last_holder_keeps_the_address_without_a_quorum_where_that_is_wanted
 
 #[tokio::test]
 async fn requests_that_last_longer_than_a_move_end_with_it() {
-    let Some(cluster) = Cluster::start().await else {
+    let Some(cluster) = AddressCluster::start().await else {
         return;
     };
     let old = cluster.holder().await;
@@ -151,14 +150,14 @@ async fn requests_that_last_longer_than_a_move_end_with_it() {
 
 #[tokio::test]
 async fn the_address_leaves_a_leader_that_is_cut_off() {
-    let Some(cluster) = Cluster::start().await else {
+    let Some(cluster) = AddressCluster::start().await else {
         return;
     };
     let old = cluster.holder().await;
     let observation = cluster.observe().await;
     cluster.lan.connect(&cluster.machines[old], false);
     cluster.moves_from(old).await;
-    assert!(!cluster.machines[old].has(ip_of(V4)));
+    assert!(!cluster.machines[old].has(ip()));
     cluster.lan.connect(&cluster.machines[old], true);
     cluster.is_whole().await;
     observation.assert_one_at_a_time("cut off", &cluster).await;
@@ -166,7 +165,7 @@ async fn the_address_leaves_a_leader_that_is_cut_off() {
 
 #[tokio::test]
 async fn the_address_leaves_a_leader_that_is_stopped() {
-    let Some(cluster) = Cluster::start().await else {
+    let Some(cluster) = AddressCluster::start().await else {
         return;
     };
     let old = cluster.holder().await;
@@ -180,7 +179,7 @@ async fn the_address_leaves_a_leader_that_is_stopped() {
 
 #[tokio::test]
 async fn the_address_moves_with_the_leadership() {
-    let Some(cluster) = Cluster::start().await else {
+    let Some(cluster) = AddressCluster::start().await else {
         return;
     };
     let old = cluster.holder().await;
@@ -205,7 +204,7 @@ async fn the_address_moves_with_the_leadership() {
 
 #[tokio::test]
 async fn the_address_moves_before_a_leader_is_upgraded() {
-    let Some(mut cluster) = Cluster::start().await else {
+    let Some(mut cluster) = AddressCluster::start().await else {
         return;
     };
     let old = cluster.holder().await;
@@ -222,7 +221,7 @@ async fn the_address_moves_before_a_leader_is_upgraded() {
 
 #[tokio::test]
 async fn a_node_that_is_not_ready_gives_the_address_to_one_that_is() {
-    let Some(cluster) = Cluster::start().await else {
+    let Some(cluster) = AddressCluster::start().await else {
         return;
     };
     let holder = cluster.holder().await;
@@ -232,12 +231,12 @@ async fn a_node_that_is_not_ready_gives_the_address_to_one_that_is() {
         format!("the address to leave {}", NAMES[holder]),
         async || {
             let mut others = (0..cluster.machines.len()).filter(|node| *node != holder);
-            let next = others.find(|node| cluster.machines[*node].has(ip_of(V4)));
+            let next = others.find(|node| cluster.machines[*node].has(ip()));
             next.ok_or_else(|| cluster.process(holder).stderr())
         },
     )
     .await;
-    loses(&cluster.machines[holder], ip_of(V4)).await;
+    loses(&cluster.machines[holder], ip()).await;
     responds(&cluster.client).await;
     let status = cluster.ctl(next, &["status"]).await.stdout;
     let name = NAMES[holder];
@@ -257,9 +256,6 @@ async fn a_node_that_is_not_ready_gives_the_address_to_one_that_is() {
         }
     })
     .await;
-    assert!(
-        cluster.machines[next].has(ip_of(V4)),
-        "it stays where it is"
-    );
+    assert!(cluster.machines[next].has(ip()), "it stays where it is");
     drop(asked.finish());
 }

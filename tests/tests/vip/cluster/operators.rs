@@ -2,10 +2,12 @@
 
 use tempfile::TempDir;
 
-use super::{super::*, harness::*};
+use weldr_tests::address_cluster::*;
+
+use super::super::*;
 
 /// Waits until `weldrctl cluster COMMAND` says `text`.
-async fn is_said(cluster: &Cluster, at: usize, command: &str, text: &str) -> Finished {
+async fn is_said(cluster: &AddressCluster, at: usize, command: &str, text: &str) -> Finished {
     wait::until(format!("cluster {command} to say {text}"), async || {
         let said = cluster.ctl(at, &[command]).await;
         if said.stdout.contains(text) {
@@ -19,7 +21,7 @@ async fn is_said(cluster: &Cluster, at: usize, command: &str, text: &str) -> Fin
 
 #[tokio::test]
 async fn an_operator_sees_the_guard_and_the_link_of_an_address() {
-    let Some(cluster) = Cluster::start().await else {
+    let Some(cluster) = AddressCluster::start().await else {
         return;
     };
     let holder = cluster.holder().await;
@@ -59,7 +61,7 @@ async fn a_program_is_told_of_each_change_of_the_role() {
     std::fs::write(&program, text).unwrap();
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
     let options = ["--on-role-change", program.to_str().unwrap()];
-    let Some(cluster) = Cluster::start_with(&options).await else {
+    let Some(cluster) = AddressCluster::start_with(&options).await else {
         return;
     };
     let newest = async |node: usize, role: &str| {
