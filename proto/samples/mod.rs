@@ -86,12 +86,14 @@ fn http_check() -> v1::HealthCheck {
             path: "/health".to_owned(),
             expected_status: "200-299".to_owned(),
             host: "example.org".to_owned(),
+            ..v1::HttpCheck::default()
         })),
         interval: lasting(5, 0),
         timeout: lasting(0, 500_000_000),
         healthy_threshold: Some(2),
         unhealthy_threshold: Some(3),
         port: Some(9000),
+        ..v1::HealthCheck::default()
     }
 }
 
@@ -149,6 +151,7 @@ pub(crate) fn pool() -> v1::Pool {
             drain_deadline: lasting(30, 0),
             deregister_after: lasting(0, 0),
             strict_responses: Some(false),
+            ..v1::PoolSettings::default()
         }),
         revision: 2,
         counts: Some(v1::PoolCounts {

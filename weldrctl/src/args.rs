@@ -14,7 +14,7 @@ mod stats;
 
 pub(crate) use check::{CheckOptions, CheckType};
 pub(crate) use cluster::{ClusterCommand, HistoryArgs, RollbackArgs};
-pub(crate) use pool::{BalancingChoice, PoolCommand, PoolSetArgs};
+pub(crate) use pool::{BalancingChoice, PoolCommand, PoolSetArgs, ProtectionOptions};
 pub(crate) use server::{
     AddArgs, AdminArgs, AdminChoice, Condition, GetArgs, ListArgs, RemoveArgs, SetArgs,
 };

@@ -7,11 +7,12 @@
 use std::time::Duration;
 
 use weldr_proto::v1::{
-    AdminState, Balancing, HealthCheck, HttpCheck, PoolSettings, TcpCheck, health_check::Type,
+    AdminState, Balancing, HealthCheck, HttpCheck, OutlierEjection, PoolSettings, RequestLimit,
+    TcpCheck, health_check::Type,
 };
 
 use crate::{
-    args::{AdminChoice, BalancingChoice, CheckOptions, CheckType, PoolSetArgs},
+    args::{AdminChoice, BalancingChoice, CheckOptions, CheckType, PoolSetArgs, ProtectionOptions},
     error::CtlError,
 };
 
@@ -23,14 +24,22 @@ impl CheckOptions {
 
     /// Whether an option of an HTTP check is given, which can only be written together with the other parameters.
     pub(crate) fn touches_http(&self) -> bool {
-        self.check_path.is_some() || self.check_expect.is_some() || self.check_host.is_some()
+        let texts = [
+            &self.check_path,
+            &self.check_expect,
+            &self.check_host,
+            &self.check_method,
+            &self.check_body,
+        ];
+        texts.iter().any(|text| text.is_some())
     }
 
     /// Refuses options that contradict each other.
     pub(crate) fn validate(&self) -> Result<(), CtlError> {
         if self.check_type == Some(CheckType::Tcp) && self.touches_http() {
             return Err(CtlError::Usage(
-                "--check-path, --check-expect and --check-host belong to --check-type http, not tcp"
+                "--check-path, --check-expect, --check-host, --check-method and --check-body belong to \
+                 --check-type http, not tcp"
                     .to_owned(),
             ));
         }
@@ -46,6 +55,8 @@ impl CheckOptions {
             healthy_threshold: self.healthy_threshold.or(base.healthy_threshold),
             unhealthy_threshold: self.unhealthy_threshold.or(base.unhealthy_threshold),
             port: self.check_port.map(u32::from).or(base.port),
+            grace: self.check_grace.map(proto_duration).or(base.grace),
+            begins_healthy: self.check_begins_healthy.or(base.begins_healthy),
         }
     }
 
@@ -63,6 +74,8 @@ impl CheckOptions {
             path: self.check_path.clone().unwrap_or(http.path),
             expected_status: self.check_expect.clone().unwrap_or(http.expected_status),
             host: self.check_host.clone().unwrap_or(http.host),
+            method: self.check_method.clone().unwrap_or(http.method),
+            body: self.check_body.clone().unwrap_or(http.body),
         }))
     }
 }
@@ -75,6 +88,7 @@ impl PoolSetArgs {
             && self.drain_deadline.is_none()
             && self.deregister_after.is_none()
             && self.strict_responses.is_none()
+            && self.protection.is_empty()
             && self.check.is_empty()
     }
 
@@ -97,7 +111,37 @@ impl PoolSetArgs {
             drain_deadline: self.drain_deadline.map(proto_duration),
             deregister_after: self.deregister_after.map(proto_duration),
             strict_responses: self.strict_responses,
+            slow_start: self.protection.slow_start.map(proto_duration),
+            outlier: self.protection.outlier(),
+            limit: self.protection.limit(),
+            hash_key: self.protection.hash_key.clone(),
         }
+    }
+}
+
+impl ProtectionOptions {
+    /// Whether none of the options is given.
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn outlier(&self) -> Option<OutlierEjection> {
+        let outlier = OutlierEjection {
+            failures: self.eject_after,
+            time: self.eject_time.map(proto_duration),
+            longest: self.eject_longest.map(proto_duration),
+            share_percent: self.eject_share,
+        };
+        (outlier != OutlierEjection::default()).then_some(outlier)
+    }
+
+    fn limit(&self) -> Option<RequestLimit> {
+        let limit = RequestLimit {
+            requests: self.max_requests,
+            queue: self.max_queue,
+            queue_timeout: self.queue_timeout.map(proto_duration),
+        };
+        (limit != RequestLimit::default()).then_some(limit)
     }
 }
 
@@ -117,6 +161,7 @@ impl From<BalancingChoice> for Balancing {
             BalancingChoice::RoundRobin => Self::RoundRobin,
             BalancingChoice::WeightedRoundRobin => Self::WeightedRoundRobin,
             BalancingChoice::LeastRequests => Self::LeastRequests,
+            BalancingChoice::ConsistentHash => Self::ConsistentHash,
         }
     }
 }
@@ -138,6 +183,7 @@ mod tests {
             path: path.to_owned(),
             expected_status: expected_status.to_owned(),
             host: host.to_owned(),
+            ..HttpCheck::default()
         })
     }
 
@@ -205,6 +251,10 @@ mod tests {
             drain_deadline: None,
             deregister_after: Some(Duration::ZERO),
             strict_responses: None,
+            protection: ProtectionOptions {
+                eject_after: Some(5),
+                ..ProtectionOptions::default()
+            },
             condition: crate::args::Condition::default(),
             check: CheckOptions::default(),
         };
@@ -214,6 +264,12 @@ mod tests {
         assert_eq!(settings.fail_open, None);
         assert_eq!(settings.drain_deadline, None);
         assert_eq!(settings.strict_responses, None);
+        let outlier = OutlierEjection {
+            failures: Some(5),
+            ..OutlierEjection::default()
+        };
+        assert_eq!(settings.outlier, Some(outlier));
+        assert_eq!(settings.limit, None);
         assert_eq!(
             settings.deregister_after,
             Some(proto_duration(Duration::ZERO))

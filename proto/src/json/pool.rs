@@ -46,6 +46,10 @@ pub struct PoolSettings {
     /// 0 means never.
     pub deregister_after_seconds: Option<Seconds>,
     pub strict_responses: Option<bool>,
+    pub slow_start_seconds: Option<Seconds>,
+    pub outlier: Option<OutlierEjection>,
+    pub limit: Option<RequestLimit>,
+    pub hash_key: Option<String>,
 }
 
 impl From<&v1::PoolSettings> for PoolSettings {
@@ -57,6 +61,52 @@ impl From<&v1::PoolSettings> for PoolSettings {
             drain_deadline_seconds: settings.drain_deadline.map(Seconds),
             deregister_after_seconds: settings.deregister_after.map(Seconds),
             strict_responses: settings.strict_responses,
+            slow_start_seconds: settings.slow_start.map(Seconds),
+            outlier: settings.outlier.map(OutlierEjection::from),
+            limit: settings.limit.map(RequestLimit::from),
+            hash_key: settings.hash_key.clone(),
+        }
+    }
+}
+
+/// When a server is ejected.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs, reason = "the .proto files describe the fields")]
+pub struct OutlierEjection {
+    /// 0 means never.
+    pub failures: Option<u32>,
+    pub time_seconds: Option<Seconds>,
+    pub longest_seconds: Option<Seconds>,
+    pub share_percent: Option<u32>,
+}
+
+impl From<v1::OutlierEjection> for OutlierEjection {
+    fn from(outlier: v1::OutlierEjection) -> Self {
+        Self {
+            failures: outlier.failures,
+            time_seconds: outlier.time.map(Seconds),
+            longest_seconds: outlier.longest.map(Seconds),
+            share_percent: outlier.share_percent,
+        }
+    }
+}
+
+/// How many requests run on each server, and how many wait.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs, reason = "the .proto files describe the fields")]
+pub struct RequestLimit {
+    /// 0 means no limit.
+    pub requests: Option<u32>,
+    pub queue: Option<u32>,
+    pub queue_timeout_seconds: Option<Seconds>,
+}
+
+impl From<v1::RequestLimit> for RequestLimit {
+    fn from(limit: v1::RequestLimit) -> Self {
+        Self {
+            requests: limit.requests,
+            queue: limit.queue,
+            queue_timeout_seconds: limit.queue_timeout.map(Seconds),
         }
     }
 }

@@ -113,6 +113,10 @@ pub struct HealthCheck {
     pub healthy_threshold: Option<u32>,
     pub unhealthy_threshold: Option<u32>,
     pub port: Option<u32>,
+    pub method: Option<String>,
+    pub body: Option<String>,
+    pub grace_seconds: Option<Seconds>,
+    pub begins_healthy: Option<bool>,
 }
 
 impl From<&v1::HealthCheck> for HealthCheck {
@@ -128,6 +132,8 @@ impl From<&v1::HealthCheck> for HealthCheck {
                 path: Some(http.path.clone()),
                 expected_status: Some(http.expected_status.clone()),
                 host: Some(http.host.clone()),
+                method: Some(http.method.clone()),
+                body: Some(http.body.clone()),
                 ..Self::default()
             },
         };
@@ -137,6 +143,8 @@ impl From<&v1::HealthCheck> for HealthCheck {
             healthy_threshold: check.healthy_threshold,
             unhealthy_threshold: check.unhealthy_threshold,
             port: check.port,
+            grace_seconds: check.grace.map(Seconds),
+            begins_healthy: check.begins_healthy,
             ..of_type
         }
     }

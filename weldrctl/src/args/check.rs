@@ -10,7 +10,7 @@ use super::parse;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 #[command(next_help_heading = "Health check (options that are not given keep their value)")]
 pub(crate) struct CheckOptions {
-    /// http or tcp [default: http if a path, codes or a host is given]
+    /// http or tcp [default: http if a path, codes, a host, a method or a body is given]
     #[arg(long, value_name = "TYPE", value_enum, hide_possible_values = true)]
     pub(crate) check_type: Option<CheckType>,
     /// Path that an HTTP check requests
@@ -19,6 +19,12 @@ pub(crate) struct CheckOptions {
     /// Status codes that pass an HTTP check, for example 200-299,401
     #[arg(long, value_name = "CODES")]
     pub(crate) check_expect: Option<String>,
+    /// Method of an HTTP check: GET, HEAD or OPTIONS
+    #[arg(long, value_name = "METHOD")]
+    pub(crate) check_method: Option<String>,
+    /// Text that the response to an HTTP check must contain
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) check_body: Option<String>,
     /// Host field of an HTTP check
     #[arg(long, value_name = "HOST")]
     pub(crate) check_host: Option<String>,
@@ -37,12 +43,18 @@ pub(crate) struct CheckOptions {
     /// Failed checks in a row until a server is unhealthy, 1 to 100
     #[arg(long, value_name = "N")]
     pub(crate) unhealthy_threshold: Option<u32>,
+    /// Time in which failed checks do not make a new server unhealthy
+    #[arg(long, value_name = "TIME", value_parser = parse::duration)]
+    pub(crate) check_grace: Option<Duration>,
+    /// Whether a new server receives requests before its first check has ended
+    #[arg(long, value_name = "BOOL", hide_possible_values = true)]
+    pub(crate) check_begins_healthy: Option<bool>,
 }
 
 /// The types of health checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum CheckType {
-    /// Sends a GET request and compares the status code of the response
+    /// Sends a request and compares the status code of the response
     Http,
     /// Opens a TCP connection and closes it
     Tcp,

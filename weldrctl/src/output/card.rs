@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use prost_types::Timestamp;
-use weldr_proto::v1::{Latency, Pool, Server, ServerStats};
+use weldr_proto::v1::{Balancing, Latency, Pool, PoolSettings, Server, ServerStats};
 
 use super::{
     event, figures,
@@ -90,6 +90,7 @@ pub(crate) fn pool(pool: &Pool, paint: Paint) -> String {
         event::deregister_after(settings.deregister_after),
     );
     card.field("strict responses", settings.strict_responses());
+    protection(&mut card, &settings);
     card.field("check", check(settings.check.as_ref()));
     card.field(
         "servers",
@@ -100,6 +101,42 @@ pub(crate) fn pool(pool: &Pool, paint: Paint) -> String {
     );
     card.field("revision", pool.revision);
     card.text
+}
+
+/// How the pool protects its servers: what is switched on.
+fn protection(card: &mut Card, settings: &PoolSettings) {
+    let setting = |time: Option<prost_types::Duration>| figures::setting(time.unwrap_or_default());
+    if settings.balancing() == Balancing::ConsistentHash {
+        card.field("hash key", settings.hash_key());
+    }
+    if settings.slow_start.unwrap_or_default() != prost_types::Duration::default() {
+        card.field("slow start", setting(settings.slow_start));
+    }
+    let outlier = settings.outlier.unwrap_or_default();
+    if outlier.failures() > 0 {
+        card.field(
+            "ejection",
+            format!(
+                "after {} failures, for {} and longer, up to {}, at most {} % of the servers",
+                outlier.failures(),
+                setting(outlier.time),
+                setting(outlier.longest),
+                outlier.share_percent()
+            ),
+        );
+    }
+    let limit = settings.limit.unwrap_or_default();
+    if limit.requests() > 0 {
+        card.field(
+            "request limit",
+            format!(
+                "{} a server and node, {} more wait up to {}",
+                limit.requests(),
+                limit.queue(),
+                setting(limit.queue_timeout)
+            ),
+        );
+    }
 }
 
 fn percentiles(latency: &Latency) -> String {

@@ -145,6 +145,7 @@ mod tests {
             deregister_after: Some(proto_duration(Duration::ZERO)),
             strict_responses: Some(false),
             check: None,
+            ..PoolSettings::default()
         };
         assert_eq!(
             settings(Timestamp::default(), &pool),

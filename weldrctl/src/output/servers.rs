@@ -184,8 +184,14 @@ pub(crate) fn check(check: Option<&HealthCheck>) -> String {
                     parts.push(part.clone());
                 }
             }
+            if !matches!(http.method.as_str(), "" | "GET") {
+                parts.push(format!("by {}", http.method));
+            }
             if !http.host.is_empty() {
                 parts.push(format!("host {}", http.host));
+            }
+            if !http.body.is_empty() {
+                parts.push(format!("with {:?}", http.body));
             }
         }
         Some(Type::Tcp(_)) => parts.push("tcp".to_owned()),
@@ -205,6 +211,12 @@ pub(crate) fn check(check: Option<&HealthCheck>) -> String {
     }
     if let Some(fall) = check.unhealthy_threshold {
         parts.push(format!("unhealthy after {fall}"));
+    }
+    if let Some(grace) = check.grace.filter(|grace| *grace != Default::default()) {
+        parts.push(format!("grace {}", figures::setting(grace)));
+    }
+    if check.begins_healthy() {
+        parts.push("begins healthy".to_owned());
     }
     if parts.is_empty() {
         return NONE.to_owned();
@@ -368,6 +380,7 @@ ADDRESS      STATE      REASON                                         SINCE  AD
                 path: "/health".to_owned(),
                 expected_status: "200-299".to_owned(),
                 host: String::new(),
+                ..HttpCheck::default()
             })),
             interval: Some(proto_duration(Duration::from_secs(5))),
             port: Some(0),

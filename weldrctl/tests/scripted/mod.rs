@@ -103,6 +103,7 @@ fn settings() -> PoolSettings {
                 path: "/".to_owned(),
                 expected_status: "200-299".to_owned(),
                 host: String::new(),
+                ..HttpCheck::default()
             })),
             ..HealthCheck::default()
         }),

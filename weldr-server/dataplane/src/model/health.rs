@@ -133,6 +133,10 @@ pub enum Reason {
     WeightZero,
     /// unused: this node itself listens on its address.
     OwnAddress,
+    /// unhealthy: requests to it failed, and it is ejected for a time.
+    Ejected,
+    /// The body of the response does not contain what the check expects.
+    ResponseBodyMismatch,
 }
 
 impl Reason {
@@ -152,6 +156,8 @@ impl Reason {
             Self::InMaintenance => "in_maintenance",
             Self::WeightZero => "weight_zero",
             Self::OwnAddress => "own_address",
+            Self::Ejected => "ejected",
+            Self::ResponseBodyMismatch => "response_body_mismatch",
         }
     }
 }

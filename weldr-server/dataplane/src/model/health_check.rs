@@ -21,6 +21,13 @@ pub struct HealthCheck {
     pub unhealthy_threshold: u32,
     /// The port to check; `None`: the port of the traffic.
     pub port: Option<u16>,
+    /// For how long after a server was added, or its checks were resumed, failures do not make it unhealthy unless it was
+    /// healthy before.
+    #[serde(default)]
+    pub grace: Duration,
+    /// Whether a new server receives requests before its first check has ended.
+    #[serde(default)]
+    pub begins_healthy: bool,
 }
 
 /// TCP, because an HTTP check with an assumed path would fail on healthy servers.
@@ -33,6 +40,8 @@ impl Default for HealthCheck {
             healthy_threshold: 2,
             unhealthy_threshold: 3,
             port: None,
+            grace: Duration::ZERO,
+            begins_healthy: false,
         }
     }
 }
@@ -44,6 +53,7 @@ impl HealthCheck {
         const LONGEST_INTERVAL: Duration = Duration::from_hours(1);
         const SHORTEST_TIMEOUT: Duration = Duration::from_millis(10);
         const LONGEST_TIMEOUT: Duration = Duration::from_mins(1);
+        const LONGEST_GRACE: Duration = Duration::from_hours(24);
         in_range(
             "interval",
             self.interval,
@@ -59,6 +69,7 @@ impl HealthCheck {
                 return Err(Invalid::new(field, threshold, accepted));
             }
         }
+        in_range("grace", self.grace, Duration::ZERO..=LONGEST_GRACE)?;
         if self.port == Some(0) {
             return Err(Invalid::new("port", 0, "a port from 1 to 65535"));
         }
@@ -83,20 +94,34 @@ impl fmt::Display for CheckKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp => f.write_str("tcp"),
-            Self::Http(HttpCheck {
-                path,
-                expected_status,
-                host,
-            }) => {
-                write!(f, "http {path} expecting {expected_status}")?;
-                host.as_ref()
-                    .map_or(Ok(()), |host| write!(f, " as host {host}"))
-            }
+            Self::Http(http) => http.fmt(f),
         }
     }
 }
 
-/// An HTTP/1.1 GET whose status is compared.
+impl fmt::Display for HttpCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            path,
+            expected_status,
+            host,
+            method,
+            body,
+        } = self;
+        f.write_str("http ")?;
+        if *method != CheckMethod::default() {
+            write!(f, "{} ", method.as_str())?;
+        }
+        write!(f, "{path} expecting {expected_status}")?;
+        if let Some(body) = body {
+            write!(f, " with {body:?} in the body")?;
+        }
+        host.as_ref()
+            .map_or(Ok(()), |host| write!(f, " as host {host}"))
+    }
+}
+
+/// A request of HTTP/1.1 whose response is compared.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HttpCheck {
     /// The request-target, in origin-form.
@@ -105,6 +130,47 @@ pub struct HttpCheck {
     pub expected_status: ExpectedStatus,
     /// The Host field; `None`: the address that is checked.
     pub host: Option<String>,
+    /// The method.
+    #[serde(default)]
+    pub method: CheckMethod,
+    /// What the body must contain, within its first [`SEARCHED_BODY`](Self::SEARCHED_BODY) bytes; `None`: anything.
+    #[serde(default)]
+    pub body: Option<String>,
+}
+
+/// The method of a check.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum CheckMethod {
+    /// The response has a body.
+    #[default]
+    Get,
+    /// It has none.
+    Head,
+    /// Asks what the server can do.
+    Options,
+}
+
+impl CheckMethod {
+    /// The method as it is in a request.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Head => "HEAD",
+            Self::Options => "OPTIONS",
+        }
+    }
+}
+
+impl FromStr for CheckMethod {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let all = [Self::Get, Self::Head, Self::Options];
+        all.into_iter()
+            .find(|method| method.as_str() == text)
+            .ok_or_else(|| Invalid::new("method", text, "GET, HEAD or OPTIONS"))
+    }
 }
 
 impl Default for HttpCheck {
@@ -113,11 +179,16 @@ impl Default for HttpCheck {
             path: "/".to_owned(),
             expected_status: ExpectedStatus::default(),
             host: None,
+            method: CheckMethod::default(),
+            body: None,
         }
     }
 }
 
 impl HttpCheck {
+    /// How many bytes of a body are searched.
+    pub const SEARCHED_BODY: usize = 64 * 1024;
+
     fn validate(&self) -> Result<(), Invalid> {
         let visible = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
         if !self.path.starts_with('/') || !visible(&self.path) || self.path.len() > 2048 {
@@ -126,6 +197,12 @@ impl HttpCheck {
                 &self.path,
                 "a path that begins with `/`, of at most 2048 visible ASCII characters",
             ));
+        }
+        if let Some(body) = &self.body
+            && (body.is_empty() || body.len() > 1024 || self.method == CheckMethod::Head)
+        {
+            let accepted = "1 to 1024 bytes that the body contains, and another method than HEAD";
+            return Err(Invalid::new("body", body, accepted));
         }
         match &self.host {
             Some(host) if !visible(host) || host.is_empty() || host.len() > 255 => Err(
@@ -156,6 +233,12 @@ pub struct CheckOverride {
         deserialize_with = "super::present"
     )]
     pub port: Option<Option<u16>>,
+    /// For how long after the begin failures do not make a server unhealthy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grace: Option<Duration>,
+    /// Whether a new server receives requests before its first check has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begins_healthy: Option<bool>,
 }
 
 impl CheckOverride {
@@ -169,6 +252,8 @@ impl CheckOverride {
             healthy_threshold: self.healthy_threshold.unwrap_or(base.healthy_threshold),
             unhealthy_threshold: self.unhealthy_threshold.unwrap_or(base.unhealthy_threshold),
             port: self.port.unwrap_or(base.port),
+            grace: self.grace.unwrap_or(base.grace),
+            begins_healthy: self.begins_healthy.unwrap_or(base.begins_healthy),
         }
     }
 
@@ -197,6 +282,9 @@ impl fmt::Display for CheckOverride {
                     format!("port {port}")
                 })
             }),
+            self.grace.map(|grace| format!("grace {}", duration(grace))),
+            self.begins_healthy
+                .map(|begins| format!("begins_healthy {begins}")),
         ];
         let said: Vec<String> = parts.into_iter().flatten().collect();
         f.write_str(if said.is_empty() { "inherited" } else { "" })?;

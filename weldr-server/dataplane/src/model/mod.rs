@@ -13,6 +13,7 @@ mod invalid;
 mod listener;
 mod listener_policy;
 mod node_name;
+mod overload;
 mod own_addresses;
 mod pool;
 mod pool_policy;
@@ -31,12 +32,15 @@ pub use conditions::{Conditions, NamedValues, PathPattern};
 pub use desired_state::DesiredState;
 pub use failover::Failover;
 pub use health::{Health, HealthState, Reason};
-pub use health_check::{CheckKind, CheckOverride, ExpectedStatus, HealthCheck, HttpCheck};
+pub use health_check::{
+    CheckKind, CheckMethod, CheckOverride, ExpectedStatus, HealthCheck, HttpCheck,
+};
 pub use ids::{ListenerName, PoolName, Revision, RuleId, ServerId, Timestamp};
 pub use invalid::{Invalid, in_range};
 pub use listener::{Listener, ListenerSpec};
 pub use listener_policy::{DesyncMode, ForwardedHeaders, ListenerPolicy};
 pub use node_name::node_name;
+pub use overload::{HashKey, OutlierEjection, OutlierPatch, RequestLimit, RequestLimitPatch};
 pub use own_addresses::{ListenerRole, OwnAddresses, OwnListener};
 pub use pool::{Balancing, Pool, PoolPatch, PoolSettings};
 pub use pool_policy::PoolPolicy;

@@ -7,7 +7,8 @@ use rpds::RedBlackTreeMapSync;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    HealthCheck, Invalid, LONGEST_DRAIN, PoolPolicy, RecentChanges, Revision, Server, in_range,
+    HashKey, HealthCheck, Invalid, LONGEST_DRAIN, OutlierEjection, OutlierPatch, PoolPolicy,
+    RecentChanges, RequestLimit, RequestLimitPatch, Revision, Server, in_range,
 };
 
 /// A named set of servers with one policy.
@@ -61,6 +62,18 @@ pub struct PoolSettings {
     /// How requests are sent to its servers.
     #[serde(default)]
     pub policy: PoolPolicy,
+    /// How long a server that has become healthy gets fewer requests than its share; zero: it gets its share at once.
+    #[serde(default)]
+    pub slow_start: Duration,
+    /// When a server is taken out of the rounds because its responses fail.
+    #[serde(default)]
+    pub outlier: OutlierEjection,
+    /// How many requests run on each server, and how many wait.
+    #[serde(default)]
+    pub limit: RequestLimit,
+    /// What decides which server gets a request, if `balancing` is [`Balancing::ConsistentHash`].
+    #[serde(default)]
+    pub hash_key: HashKey,
 }
 
 impl Default for PoolSettings {
@@ -73,11 +86,16 @@ impl Default for PoolSettings {
             deregister_after: None,
             strict_responses: false,
             policy: PoolPolicy::default(),
+            slow_start: Duration::ZERO,
+            outlier: OutlierEjection::default(),
+            limit: RequestLimit::default(),
+            hash_key: HashKey::default(),
         }
     }
 }
 
 const LONGEST_UNHEALTHY: Duration = Duration::from_hours(24 * 30);
+const LONGEST_SLOW_START: Duration = Duration::from_hours(1);
 
 impl PoolSettings {
     /// Accepts the settings when each is in its range.
@@ -97,6 +115,15 @@ impl PoolSettings {
                 Duration::from_secs(1)..=LONGEST_UNHEALTHY,
             )?;
         }
+        in_range(
+            "slow_start",
+            self.slow_start,
+            Duration::ZERO..=LONGEST_SLOW_START,
+        )?;
+        let within = |invalid: Invalid| invalid.within("outlier");
+        self.outlier.validate().map_err(within)?;
+        let within = |invalid: Invalid| invalid.within("limit");
+        self.limit.validate().map_err(within)?;
         let within = |invalid: Invalid| invalid.within("policy");
         self.policy.validate().map_err(within)
     }
@@ -123,6 +150,18 @@ pub struct PoolPatch {
     /// Whether responses with a defect that leaves only one meaning are refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strict_responses: Option<bool>,
+    /// How long a server that has become healthy gets fewer requests than its share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slow_start: Option<Duration>,
+    /// When a server is taken out of the rounds because its responses fail.
+    #[serde(default, skip_serializing_if = "OutlierPatch::is_empty")]
+    pub outlier: OutlierPatch,
+    /// How many requests run on each server, and how many wait.
+    #[serde(default, skip_serializing_if = "RequestLimitPatch::is_empty")]
+    pub limit: RequestLimitPatch,
+    /// What decides which server gets a request under consistent hashing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash_key: Option<HashKey>,
 }
 
 impl PoolPatch {
@@ -137,6 +176,13 @@ impl PoolPatch {
             deregister_after: self.deregister_after.unwrap_or(settings.deregister_after),
             strict_responses: self.strict_responses.unwrap_or(settings.strict_responses),
             policy: settings.policy.clone(),
+            slow_start: self.slow_start.unwrap_or(settings.slow_start),
+            outlier: self.outlier.applied_to(settings.outlier),
+            limit: self.limit.applied_to(settings.limit),
+            hash_key: self
+                .hash_key
+                .clone()
+                .unwrap_or_else(|| settings.hash_key.clone()),
         }
     }
 }
@@ -156,6 +202,9 @@ pub enum Balancing {
     /// Of two servers picked at random, the one with fewer running requests relative to its weight.
     #[value(alias = "least-requests")]
     LeastRequests,
+    /// Requests with the same value of the hash key to the same server, in proportion to the weights.
+    #[value(alias = "consistent-hash")]
+    ConsistentHash,
 }
 
 impl Balancing {
@@ -165,6 +214,7 @@ impl Balancing {
             Self::RoundRobin => "round_robin",
             Self::WeightedRoundRobin => "weighted_round_robin",
             Self::LeastRequests => "least_requests",
+            Self::ConsistentHash => "consistent_hash",
         }
     }
 }

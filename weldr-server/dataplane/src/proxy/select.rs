@@ -67,9 +67,10 @@ impl Selector {
         let position = || pool.live.of(self.worker).next_position();
         match (pool.settings.balancing, candidates.schedule()) {
             (Balancing::WeightedRoundRobin, Some(schedule)) => schedule.pick(position()),
-            (Balancing::RoundRobin | Balancing::WeightedRoundRobin, _) => {
-                round_robin(count, position())
-            }
+            (
+                Balancing::RoundRobin | Balancing::WeightedRoundRobin | Balancing::ConsistentHash,
+                _,
+            ) => round_robin(count, position()),
             (Balancing::LeastRequests, _) => {
                 let mut rng = self.rng.borrow_mut();
                 let load = |place: usize| {

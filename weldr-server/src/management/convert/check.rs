@@ -2,7 +2,9 @@
 
 use weldr_proto::v1;
 
-use crate::model::{CheckKind, CheckOverride, ExpectedStatus, HealthCheck, HttpCheck, Invalid};
+use crate::model::{
+    CheckKind, CheckMethod, CheckOverride, ExpectedStatus, HealthCheck, HttpCheck, Invalid,
+};
 
 use super::{Violations, duration, proto_duration};
 
@@ -25,6 +27,10 @@ pub(in crate::management) fn check_override(
         healthy_threshold: given.healthy_threshold,
         unhealthy_threshold: given.unhealthy_threshold,
         port: given.port.and_then(|given| found.take(port(given))),
+        grace: given
+            .grace
+            .and_then(|grace| found.take(duration("grace", grace))),
+        begins_healthy: given.begins_healthy,
     };
     if found.is_empty() {
         found = out_of_range(&check);
@@ -52,10 +58,18 @@ fn check_kind(given: v1::health_check::Type) -> Result<CheckKind, Invalid> {
             .parse()
             .map_err(|invalid: Invalid| invalid.within("http"))?,
     };
+    let method = match http.method.as_str() {
+        "" => CheckMethod::default(),
+        given => given
+            .parse()
+            .map_err(|invalid: Invalid| invalid.within("http"))?,
+    };
     Ok(CheckKind::Http(HttpCheck {
         path: or(http.path, "/"),
         expected_status,
         host: (!http.host.is_empty()).then_some(http.host),
+        method,
+        body: (!http.body.is_empty()).then_some(http.body),
     }))
 }
 
@@ -92,6 +106,10 @@ fn out_of_range(check: &CheckOverride) -> Violations {
             unhealthy_threshold: check.unhealthy_threshold,
             ..none()
         },
+        CheckOverride {
+            grace: check.grace,
+            ..none()
+        },
     ];
     let mut violations = Violations::default();
     for setting in alone {
@@ -109,6 +127,8 @@ pub(super) fn full_check(check: &HealthCheck) -> v1::HealthCheck {
         healthy_threshold: Some(check.healthy_threshold),
         unhealthy_threshold: Some(check.unhealthy_threshold),
         port: Some(check.port.map_or(0, u32::from)),
+        grace: proto_duration(check.grace),
+        begins_healthy: Some(check.begins_healthy),
     }
 }
 
@@ -121,6 +141,8 @@ pub(super) fn overrides(check: &CheckOverride) -> Option<v1::HealthCheck> {
         healthy_threshold: check.healthy_threshold,
         unhealthy_threshold: check.unhealthy_threshold,
         port: check.port.map(|port| port.map_or(0, u32::from)),
+        grace: check.grace.and_then(proto_duration),
+        begins_healthy: check.begins_healthy,
     })
 }
 
@@ -131,6 +153,8 @@ fn proto_kind(kind: &CheckKind) -> v1::health_check::Type {
             path: http.path.clone(),
             expected_status: http.expected_status.to_string(),
             host: http.host.clone().unwrap_or_default(),
+            method: http.method.as_str().to_owned(),
+            body: http.body.clone().unwrap_or_default(),
         }),
     }
 }
@@ -157,6 +181,15 @@ mod tests {
             path: path.into(),
             expected_status: expected_status.into(),
             host: host.into(),
+            ..v1::HttpCheck::default()
+        }))
+    }
+
+    fn wanting(method: &str, body: &str) -> Option<v1::health_check::Type> {
+        Some(v1::health_check::Type::Http(v1::HttpCheck {
+            method: method.into(),
+            body: body.into(),
+            ..v1::HttpCheck::default()
         }))
     }
 
@@ -193,7 +226,15 @@ mod tests {
     #[test]
     fn an_override_comes_back_as_it_went_in() {
         let given = v1::HealthCheck {
-            r#type: http("/health", "200-299,401", "example.org"),
+            r#type: Some(v1::health_check::Type::Http(v1::HttpCheck {
+                path: "/health".into(),
+                expected_status: "200-299,401".into(),
+                host: "example.org".into(),
+                method: "OPTIONS".into(),
+                body: "ready".into(),
+            })),
+            grace: seconds(60),
+            begins_healthy: Some(true),
             interval: seconds(1),
             timeout: seconds(2),
             healthy_threshold: Some(1),
@@ -209,7 +250,7 @@ mod tests {
     #[test]
     fn each_violation_is_named_by_its_path() {
         type Edit = fn(&mut v1::HealthCheck);
-        let cases: [(Edit, &str, &str); 10] = [
+        let cases: [(Edit, &str, &str); 13] = [
             (|check| check.interval = seconds(0), "interval", "0s"),
             (|check| check.interval = seconds(3601), "interval", "1h 1s"),
             (
@@ -229,6 +270,17 @@ mod tests {
                 "101",
             ),
             (|check| check.port = Some(65536), "port", "65536"),
+            (|check| check.grace = seconds(86_401), "grace", "1day 1s"),
+            (
+                |check| check.r#type = wanting("POST", ""),
+                "http.method",
+                "POST",
+            ),
+            (
+                |check| check.r#type = wanting("HEAD", "up"),
+                "http.body",
+                "up",
+            ),
             (
                 |check| check.r#type = http("health", "", ""),
                 "http.path",

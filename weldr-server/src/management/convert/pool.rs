@@ -5,7 +5,10 @@ use std::time::Duration;
 use weldr_proto::v1;
 
 use crate::{
-    model::{Balancing, HealthState, Invalid, PoolName, PoolPatch, PoolSettings},
+    model::{
+        Balancing, HashKey, HealthState, Invalid, OutlierPatch, PoolName, PoolPatch, PoolSettings,
+        RequestLimitPatch,
+    },
     snapshot::PoolView,
 };
 
@@ -34,6 +37,14 @@ pub(in crate::management) fn pool_patch(
             .and_then(|after| found.take(duration("deregister_after", after)))
             .map(|after| (after != Duration::ZERO).then_some(after)),
         strict_responses: given.strict_responses,
+        slow_start: given
+            .slow_start
+            .and_then(|time| found.take(duration("slow_start", time))),
+        outlier: outlier(given.outlier.unwrap_or_default(), &mut found),
+        limit: limit(given.limit.unwrap_or_default(), &mut found),
+        hash_key: given
+            .hash_key
+            .and_then(|key| found.take(key.parse::<HashKey>())),
     };
     if found.is_empty() {
         found = out_of_range(&patch);
@@ -42,16 +53,39 @@ pub(in crate::management) fn pool_patch(
     patch
 }
 
+fn outlier(given: v1::OutlierEjection, violations: &mut Violations) -> OutlierPatch {
+    let mut time =
+        |field, given: Option<_>| given.and_then(|time| violations.take(duration(field, time)));
+    OutlierPatch {
+        failures: given.failures,
+        time: time("outlier.time", given.time),
+        longest: time("outlier.longest", given.longest),
+        share_percent: given.share_percent,
+    }
+}
+
+fn limit(given: v1::RequestLimit, violations: &mut Violations) -> RequestLimitPatch {
+    RequestLimitPatch {
+        requests: given.requests,
+        queue: given.queue,
+        queue_timeout: given
+            .queue_timeout
+            .and_then(|time| violations.take(duration("limit.queue_timeout", time))),
+    }
+}
+
 fn balancing(given: i32) -> Result<Option<Balancing>, Invalid> {
     match v1::Balancing::try_from(given) {
         Ok(v1::Balancing::Unspecified) => Ok(None),
         Ok(v1::Balancing::RoundRobin) => Ok(Some(Balancing::RoundRobin)),
         Ok(v1::Balancing::WeightedRoundRobin) => Ok(Some(Balancing::WeightedRoundRobin)),
         Ok(v1::Balancing::LeastRequests) => Ok(Some(Balancing::LeastRequests)),
+        Ok(v1::Balancing::ConsistentHash) => Ok(Some(Balancing::ConsistentHash)),
         Err(_) => Err(Invalid::new(
             "balancing",
             given,
-            "BALANCING_ROUND_ROBIN, BALANCING_WEIGHTED_ROUND_ROBIN or BALANCING_LEAST_REQUESTS",
+            "BALANCING_ROUND_ROBIN, BALANCING_WEIGHTED_ROUND_ROBIN, BALANCING_LEAST_REQUESTS or \
+             BALANCING_CONSISTENT_HASH",
         )),
     }
 }
@@ -65,6 +99,18 @@ fn out_of_range(patch: &PoolPatch) -> Violations {
         },
         PoolPatch {
             deregister_after: patch.deregister_after,
+            ..PoolPatch::default()
+        },
+        PoolPatch {
+            slow_start: patch.slow_start,
+            ..PoolPatch::default()
+        },
+        PoolPatch {
+            outlier: patch.outlier,
+            ..PoolPatch::default()
+        },
+        PoolPatch {
+            limit: patch.limit,
             ..PoolPatch::default()
         },
     ];
@@ -81,6 +127,7 @@ pub(in crate::management) fn pool_settings(settings: &PoolSettings) -> v1::PoolS
         Balancing::RoundRobin => v1::Balancing::RoundRobin,
         Balancing::WeightedRoundRobin => v1::Balancing::WeightedRoundRobin,
         Balancing::LeastRequests => v1::Balancing::LeastRequests,
+        Balancing::ConsistentHash => v1::Balancing::ConsistentHash,
     };
     v1::PoolSettings {
         check: Some(check::full_check(&settings.check)),
@@ -89,6 +136,19 @@ pub(in crate::management) fn pool_settings(settings: &PoolSettings) -> v1::PoolS
         drain_deadline: proto_duration(settings.drain_deadline),
         deregister_after: proto_duration(settings.deregister_after.unwrap_or_default()),
         strict_responses: Some(settings.strict_responses),
+        slow_start: proto_duration(settings.slow_start),
+        outlier: Some(v1::OutlierEjection {
+            failures: Some(settings.outlier.failures),
+            time: proto_duration(settings.outlier.time),
+            longest: proto_duration(settings.outlier.longest),
+            share_percent: Some(settings.outlier.share_percent),
+        }),
+        limit: Some(v1::RequestLimit {
+            requests: Some(settings.limit.requests),
+            queue: Some(settings.limit.queue),
+            queue_timeout: proto_duration(settings.limit.queue_timeout),
+        }),
+        hash_key: Some(settings.hash_key.to_string()),
     }
 }
 
@@ -145,6 +205,19 @@ mod tests {
             drain_deadline: seconds(0),
             deregister_after: seconds(60),
             strict_responses: Some(true),
+            slow_start: seconds(30),
+            outlier: Some(v1::OutlierEjection {
+                failures: Some(5),
+                time: seconds(10),
+                longest: seconds(100),
+                share_percent: Some(50),
+            }),
+            limit: Some(v1::RequestLimit {
+                requests: Some(100),
+                queue: Some(0),
+                queue_timeout: seconds(2),
+            }),
+            hash_key: Some("cookie:SID".to_owned()),
         };
         let patch = convert(given.clone()).unwrap();
         assert_eq!(
@@ -184,7 +257,7 @@ mod tests {
             ),
             (
                 Given {
-                    balancing: 4,
+                    balancing: 5,
                     ..none()
                 },
                 "settings.balancing",
@@ -209,6 +282,40 @@ mod tests {
                     ..none()
                 },
                 "settings.deregister_after",
+            ),
+            (
+                Given {
+                    slow_start: seconds(3_601),
+                    ..none()
+                },
+                "settings.slow_start",
+            ),
+            (
+                Given {
+                    outlier: Some(v1::OutlierEjection {
+                        share_percent: Some(0),
+                        ..v1::OutlierEjection::default()
+                    }),
+                    ..none()
+                },
+                "settings.outlier.share_percent",
+            ),
+            (
+                Given {
+                    limit: Some(v1::RequestLimit {
+                        queue_timeout: seconds(-1),
+                        ..v1::RequestLimit::default()
+                    }),
+                    ..none()
+                },
+                "settings.limit.queue_timeout",
+            ),
+            (
+                Given {
+                    hash_key: Some("query:a".to_owned()),
+                    ..none()
+                },
+                "settings.hash_key",
             ),
         ] {
             assert_eq!(convert(given), Err(vec![field.to_owned()]));

@@ -97,6 +97,8 @@ fn proto_reason(reason: Reason) -> v1::HealthReason {
         Reason::InMaintenance => v1::HealthReason::InMaintenance,
         Reason::WeightZero => v1::HealthReason::WeightZero,
         Reason::OwnAddress => v1::HealthReason::OwnAddress,
+        Reason::Ejected => v1::HealthReason::Ejected,
+        Reason::ResponseBodyMismatch => v1::HealthReason::ResponseBodyMismatch,
     }
 }
 

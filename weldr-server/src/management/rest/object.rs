@@ -103,7 +103,7 @@ impl Object {
     }
 
     pub(super) fn balancing(&mut self) -> v1::Balancing {
-        let accepted = "round_robin, weighted_round_robin or least_requests";
+        let accepted = "round_robin, weighted_round_robin, least_requests or consistent_hash";
         self.word("balancing", accepted, |word| {
             v1::Balancing::from_str_name(&format!("BALANCING_{word}"))
         })
@@ -151,10 +151,17 @@ impl Object {
             },
         );
         let host = object.text("host");
-        let http_given = path.is_some() || expected_status.is_some() || host.is_some();
+        let method = object.text("method");
+        let wanted_body = object.text("body");
+        let http_given = path.is_some()
+            || expected_status.is_some()
+            || host.is_some()
+            || method.is_some()
+            || wanted_body.is_some();
         let kind = match kind.as_deref() {
             Some("tcp") if http_given => {
-                let accepted = "http, because path, expected_status and host belong to it";
+                let accepted =
+                    "http, because path, expected_status, host, method and body belong to it";
                 object.violations.add(Invalid::new("type", "tcp", accepted));
                 None
             }
@@ -164,6 +171,8 @@ impl Object {
                 path: path.unwrap_or_default(),
                 expected_status: expected_status.unwrap_or_default(),
                 host: host.unwrap_or_default(),
+                method: method.unwrap_or_default(),
+                body: wanted_body.unwrap_or_default(),
             })),
         };
         let check = v1::HealthCheck {
@@ -173,9 +182,25 @@ impl Object {
             healthy_threshold: object.whole("healthy_threshold"),
             unhealthy_threshold: object.whole("unhealthy_threshold"),
             port: object.whole("port"),
+            grace: object.seconds("grace_seconds"),
+            begins_healthy: object.flag("begins_healthy"),
         };
         self.violations.add_within("check", object.finish());
         Some(check)
+    }
+
+    /// An object within this one, whose keys `read` takes; keys that are `null` count as absent.
+    pub(super) fn nested<T>(
+        &mut self,
+        key: &'static str,
+        read: impl FnOnce(&mut Self) -> T,
+    ) -> Option<T> {
+        let mut map = self.take(key, "an object", |value| value.as_object().cloned())?;
+        map.retain(|_, value| !value.is_null());
+        let mut object = Self::new(map);
+        let found = read(&mut object);
+        self.violations.add_within(key, object.finish());
+        Some(found)
     }
 }
 

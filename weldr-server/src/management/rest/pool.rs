@@ -40,6 +40,19 @@ pub(super) async fn update(
         drain_deadline: object.seconds("drain_deadline_seconds"),
         deregister_after: object.seconds("deregister_after_seconds"),
         strict_responses: object.flag("strict_responses"),
+        slow_start: object.seconds("slow_start_seconds"),
+        outlier: object.nested("outlier", |outlier| v1::OutlierEjection {
+            failures: outlier.whole("failures"),
+            time: outlier.seconds("time_seconds"),
+            longest: outlier.seconds("longest_seconds"),
+            share_percent: outlier.whole("share_percent"),
+        }),
+        limit: object.nested("limit", |limit| v1::RequestLimit {
+            requests: limit.whole("requests"),
+            queue: limit.whole("queue"),
+            queue_timeout: limit.seconds("queue_timeout_seconds"),
+        }),
+        hash_key: object.text("hash_key"),
     };
     let request = v1::UpdatePoolRequest {
         pool: object.pool(),

@@ -6,7 +6,7 @@ use proptest::{collection::vec, option, prelude::*};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::*;
-use crate::model::{Balancing, CheckKind, HttpCheck};
+use crate::model::{Balancing, CheckKind, HashKey, HttpCheck, OutlierPatch, RequestLimitPatch};
 
 fn pools() -> impl Strategy<Value = PoolName> {
     prop_oneof![9 => Just(default_pool()), 1 => Just(other_pool())]
@@ -36,6 +36,7 @@ fn kinds() -> impl Strategy<Value = CheckKind> {
             path: path.to_owned(),
             host: host.map(str::to_owned),
             expected_status: format!("{status}-599,{status}").parse().unwrap(),
+            ..HttpCheck::default()
         })
     });
     prop_oneof![Just(CheckKind::Tcp), http]
@@ -49,15 +50,21 @@ fn checks() -> impl Strategy<Value = CheckOverride> {
         option::of(0u32..102),
         option::of(0u32..102),
         option::of(option::of(0u16..9)),
+        option::of(durations()),
+        option::of(any::<bool>()),
     );
     parts.prop_map(
-        |(kind, interval, timeout, healthy, unhealthy, port)| CheckOverride {
-            kind,
-            interval,
-            timeout,
-            healthy_threshold: healthy,
-            unhealthy_threshold: unhealthy,
-            port,
+        |(kind, interval, timeout, healthy, unhealthy, port, grace, begins_healthy)| {
+            CheckOverride {
+                kind,
+                interval,
+                timeout,
+                healthy_threshold: healthy,
+                unhealthy_threshold: unhealthy,
+                port,
+                grace,
+                begins_healthy,
+            }
         },
     )
 }
@@ -99,12 +106,16 @@ fn patches() -> impl Strategy<Value = ServerPatch> {
 }
 
 fn pool_patches() -> impl Strategy<Value = PoolPatch> {
-    use Balancing::{LeastRequests, RoundRobin, WeightedRoundRobin};
+    use Balancing::{ConsistentHash, LeastRequests, RoundRobin, WeightedRoundRobin};
     let balancing = prop_oneof![
         Just(RoundRobin),
         Just(WeightedRoundRobin),
-        Just(LeastRequests)
+        Just(LeastRequests),
+        Just(ConsistentHash)
     ];
+    let outliers = (option::of(0u32..3), option::of(durations()));
+    let limits = (option::of(0u32..3), option::of(durations()));
+    let hash_keys = prop_oneof![Just(HashKey::Path), Just(HashKey::Cookie("a".to_owned()))];
     let parts = (
         few_checks(),
         option::of(balancing),
@@ -113,18 +124,36 @@ fn pool_patches() -> impl Strategy<Value = PoolPatch> {
         option::of(option::of(durations())),
         option::of(any::<bool>()),
     );
-    parts.prop_map(
-        |(check, balancing, fail_open, drain_deadline, deregister_after, strict_responses)| {
-            PoolPatch {
-                check,
-                balancing,
-                fail_open,
-                drain_deadline,
-                deregister_after,
-                strict_responses,
-            }
-        },
-    )
+    let protection = (
+        option::of(durations()),
+        outliers,
+        limits,
+        option::of(hash_keys),
+    );
+    (parts, protection).prop_map(|(policy, (slow_start, outlier, limit, hash_key))| {
+        let (check, balancing, fail_open, drain_deadline, deregister_after, strict_responses) =
+            policy;
+        PoolPatch {
+            check,
+            balancing,
+            fail_open,
+            drain_deadline,
+            deregister_after,
+            strict_responses,
+            slow_start,
+            outlier: OutlierPatch {
+                failures: outlier.0,
+                time: outlier.1,
+                ..OutlierPatch::default()
+            },
+            limit: RequestLimitPatch {
+                requests: limit.0,
+                queue_timeout: limit.1,
+                ..RequestLimitPatch::default()
+            },
+            hash_key,
+        }
+    })
 }
 
 fn commands() -> impl Strategy<Value = Command> {
