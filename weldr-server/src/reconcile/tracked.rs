@@ -77,7 +77,8 @@ impl Tracked {
         let observed = if is_own {
             Health::own_address(dates::now())
         } else {
-            Health::initial(dates::now())
+            let begins_healthy = check.begins_healthy && desired.wants_checks();
+            Health::unchecked(dates::now(), begins_healthy)
         };
         let health = Health::of(desired, &observed);
         let view = Arc::new(ServerView {

@@ -79,6 +79,12 @@ impl Failure {
         Self::new(Reason::ResponseCodeMismatch, detail)
     }
 
+    /// The body of the response does not contain what it must.
+    pub(super) fn body() -> Self {
+        let detail = "the body does not contain the text that the check expects";
+        Self::new(Reason::ResponseBodyMismatch, detail)
+    }
+
     /// The check cannot be written as a request; `validate` of the check lets very few such paths through.
     pub(super) fn unsendable() -> Self {
         let detail = "the check's path or host cannot be sent in a request";

@@ -15,6 +15,7 @@
 mod failure;
 mod probe;
 mod prober;
+mod response;
 mod schedule;
 mod threshold;
 

@@ -3,27 +3,18 @@
 //! The response is read with the parser, the limits and the strictness of the traffic, so that a server passes its
 //! checks exactly when the head of its response would be passed on, and the part of the body that came with it.
 
-use std::{io, net::SocketAddr};
+use std::net::SocketAddr;
 
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-};
+use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
-use super::Failure;
+use super::{Failure, response::Response};
 use crate::{
     clock::within,
-    http1::{
-        Field, MOST_INTERIM, ResponseRules, check_begin_of_body, end_of_response_head,
-        is_field_value, is_target, read_response,
-    },
+    http1::{ResponseRules, is_field_value, is_target},
     model::{CheckKind, HealthCheck, HttpCheck},
 };
 
 const USER_AGENT: &str = concat!("weldr-health-check/", env!("CARGO_PKG_VERSION"));
-
-/// Room for most heads; a longer one grows, up to the limit of a head.
-const HEAD: usize = 1024;
 
 /// Checks the server whose traffic goes to `address`. Ends within the check's timeout, in which only time counts when this
 /// process ran.
@@ -72,7 +63,7 @@ async fn examine(
     }
 }
 
-/// Sends the request, reads the head of the final response and drops the connection.
+/// Sends the request, reads the head of the final response and what is wanted of its body, and drops the connection.
 async fn ask(
     mut stream: TcpStream,
     target: SocketAddr,
@@ -81,16 +72,24 @@ async fn ask(
 ) -> Result<(), Failure> {
     let request = request(target, check).ok_or_else(Failure::unsendable)?;
     let sent = stream.write_all(&request).await;
+    let mut response = Response::of(check);
     // A server that does not read the whole request may have responded all the same.
-    let status = match (read_status(&mut stream, rules).await, sent) {
-        (Ok(status), _) => status,
+    let final_head = match (response.read_head(&mut stream, rules).await, sent) {
+        (Ok(final_head), _) => final_head,
         (Err(_), Err(error)) => return Err(Failure::from_io(&error)),
         (Err(failure), Ok(())) => return Err(failure),
     };
-    if check.expected_status.contains(status) {
-        Ok(())
-    } else {
-        Err(Failure::status(status, &check.expected_status))
+    if !check.expected_status.contains(final_head.status) {
+        let (status, expected) = (final_head.status, &check.expected_status);
+        return Err(Failure::status(status, expected));
+    }
+    match &check.body {
+        None => Ok(()),
+        Some(text) => {
+            response
+                .search_body(&mut stream, rules, final_head.framing, text.as_bytes())
+                .await
+        }
     }
 }
 
@@ -104,8 +103,9 @@ fn request(target: SocketAddr, check: &HttpCheck) -> Option<Vec<u8>> {
         && !host.is_empty()
         && is_field_value(host.as_bytes());
     sendable.then(|| {
+        let method = check.method.as_str();
         format!(
-            "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {USER_AGENT}\r\nAccept: */*\r\n\
+            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {USER_AGENT}\r\nAccept: */*\r\n\
              Connection: close\r\n\r\n"
         )
         .into_bytes()
@@ -115,57 +115,6 @@ fn request(target: SocketAddr, check: &HttpCheck) -> Option<Vec<u8>> {
 /// The address without its zone, which a Host field cannot hold (RFC 9110 section 4.2.3 has only `uri-host`).
 fn authority(target: SocketAddr) -> String {
     SocketAddr::new(target.ip(), target.port()).to_string()
-}
-
-/// The status of the final response.
-async fn read_status(stream: &mut TcpStream, rules: ResponseRules) -> Result<u16, Failure> {
-    let mut buffer = Vec::with_capacity(HEAD);
-    let mut heads = Heads::default();
-    loop {
-        if let Some(status) = heads.take(&mut buffer, rules)? {
-            return Ok(status);
-        }
-        match stream.read_buf(&mut buffer).await {
-            Ok(0) => return Err(Failure::from_io(&io::ErrorKind::UnexpectedEof.into())),
-            Ok(_) => {}
-            Err(error) => return Err(Failure::from_io(&error)),
-        }
-    }
-}
-
-/// The heads of the responses to one request, as far as they have come.
-#[derive(Default)]
-struct Heads {
-    /// Bytes of the next head that were searched for its end.
-    searched: usize,
-    interims: u32,
-    fields: Vec<Field>,
-}
-
-impl Heads {
-    /// Takes the heads out of `buffer`; the status of the final one, once it is there.
-    fn take(&mut self, buffer: &mut Vec<u8>, rules: ResponseRules) -> Result<Option<u16>, Failure> {
-        while let Some(end) = end_of_response_head(buffer, &mut self.searched, rules.limits)
-            .map_err(Failure::invalid_response)?
-        {
-            let response = read_response(&buffer[..end], false, rules, &mut self.fields)
-                .map_err(Failure::invalid_response)?;
-            if !response.line.is_interim() {
-                // What has come of the body shows what clients would get; the rest is not waited for.
-                check_begin_of_body(&buffer[end..], response.framing, rules.strictness)
-                    .map_err(Failure::invalid_response)?;
-                return Ok(Some(response.line.status));
-            }
-            self.interims += 1;
-            if self.interims > MOST_INTERIM {
-                let why = format!("more than {MOST_INTERIM} interim responses");
-                return Err(Failure::invalid_response(why));
-            }
-            buffer.drain(..end);
-            self.searched = 0;
-        }
-        Ok(None)
-    }
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use super::{
     Failure,
     probe::probe,
     schedule::CheckSchedule,
-    threshold::{Change, Threshold},
+    threshold::{Change, FlipThresholds, Threshold},
 };
 use crate::{
     clock::dates,
@@ -71,7 +71,7 @@ pub fn limit_checks(most: usize) {
 }
 
 impl Prober {
-    /// Begins to check the server at `address`, at once and as [`Health::initial`], which is not reported.
+    /// Begins to check the server at `address`, at once and as [`Health::unchecked`], which is not reported.
     /// `None` pauses. A response whose head exceeds `limits` fails a check.
     ///
     /// Each reason in `failures`, of a request that could not connect, counts as a failed check. While the
@@ -127,6 +127,9 @@ impl Prober {
         P: Fn(Arc<Check>) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Result<(), Failure>> + Send + 'static,
     {
+        let begins_healthy = check
+            .as_ref()
+            .is_some_and(|check| check.health.begins_healthy);
         let (order, orders) = watch::channel(Order {
             check: check.map(Arc::new),
             resumed: 0,
@@ -134,7 +137,8 @@ impl Prober {
         let task = Task {
             server,
             address,
-            threshold: Threshold::new(dates::now()),
+            threshold: Threshold::new(dates::now(), begins_healthy),
+            begun: Instant::now(),
             schedule: CheckSchedule::new(Instant::now()),
             orders,
             failures: Some(failures),
@@ -150,7 +154,7 @@ impl Prober {
     /// Changes the check, or pauses with `None`.
     ///
     /// A changed check is made at once, or as soon as the spacing to the previous check allows; results that were
-    /// counted so far still count. Resuming starts again from [`Health::initial`], which is reported. An equal
+    /// counted so far still count. Resuming starts again from [`Health::unchecked`], which is reported. An equal
     /// check changes nothing.
     pub fn set_check(&self, check: Option<Check>) {
         self.order.send_if_modified(|order| {
@@ -180,6 +184,8 @@ struct Task<P> {
     server: ServerId,
     address: SocketAddr,
     threshold: Threshold,
+    /// When the checks began, or were resumed.
+    begun: Instant,
     schedule: CheckSchedule,
     orders: watch::Receiver<Order>,
     /// `None` when no more failures can arrive.
@@ -228,7 +234,8 @@ where
     /// Makes `check` again and again until the instruction changes.
     async fn watch_over(&mut self, check: &Arc<Check>, anew: bool) -> Result<(), Gone> {
         if anew {
-            self.threshold = Threshold::new(dates::now());
+            self.threshold = Threshold::new(dates::now(), check.health.begins_healthy);
+            self.begun = Instant::now();
             self.tell().await?;
         }
         let at = self.schedule.start(Instant::now());
@@ -285,7 +292,8 @@ where
         result: Result<(), Failure>,
         check: &HealthCheck,
     ) -> Result<(), Gone> {
-        let change = self.threshold.record(result, check.into(), dates::now());
+        let limits = FlipThresholds::new(check, self.begun.elapsed());
+        let change = self.threshold.record(result, limits, dates::now());
         match change {
             Change::None => return Ok(()),
             Change::Told => {}

@@ -1,12 +1,12 @@
 //! How many results in a row change a server's health. Pure: the caller gives the time.
 //!
 //! ```text
-//! initial ── 1 pass ──────────────────────► healthy
+//! initial ── 1 pass ──────────────────────► healthy       or it begins healthy
 //! initial, healthy ── N failures in a row ─► unhealthy     N = unhealthy_threshold
 //! unhealthy ── M passes in a row ──────────► healthy       M = healthy_threshold
 //! ```
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::Failure;
 use crate::model::{Health, HealthCheck, HealthState, Reason};
@@ -18,13 +18,17 @@ pub(super) struct FlipThresholds {
     pub(super) passes: u32,
     /// Failures that make a server unhealthy.
     pub(super) failures: u32,
+    /// Whether failures do not count yet for a server that has passed no check.
+    pub(super) in_grace: bool,
 }
 
-impl From<&HealthCheck> for FlipThresholds {
-    fn from(check: &HealthCheck) -> Self {
+impl FlipThresholds {
+    /// Those of `check`, `since` the checks have begun.
+    pub(super) fn new(check: &HealthCheck, since: Duration) -> Self {
         Self {
             passes: check.healthy_threshold,
             failures: check.unhealthy_threshold,
+            in_grace: since < check.grace,
         }
     }
 }
@@ -49,6 +53,8 @@ pub(super) struct Threshold {
     health: Health,
     /// Results in a row that contradict the state: passes when unhealthy, failures otherwise.
     contrary: u32,
+    /// Whether a check has passed.
+    has_passed: bool,
     /// The last failure.
     failure: Option<Failure>,
     /// Why the server became or stayed unhealthy.
@@ -66,10 +72,11 @@ enum Fall {
 
 impl Threshold {
     /// The health of a server that was not checked yet.
-    pub(super) fn new(now: SystemTime) -> Self {
+    pub(super) fn new(now: SystemTime, begins_healthy: bool) -> Self {
         Self {
-            health: Health::initial(now),
+            health: Health::unchecked(now, begins_healthy),
             contrary: 0,
+            has_passed: false,
             failure: None,
             fall: Fall::InARow(0),
         }
@@ -124,6 +131,7 @@ impl Threshold {
             }
         }
         self.contrary = 0;
+        self.has_passed = true;
         self.failure = None;
         HealthState::Healthy
     }
@@ -138,6 +146,9 @@ impl Threshold {
             }
             return HealthState::Unhealthy;
         }
+        if limits.in_grace && !self.has_passed {
+            return self.health.state;
+        }
         self.contrary = self.contrary.saturating_add(1);
         if self.contrary < limits.failures {
             return self.health.state;
@@ -149,10 +160,18 @@ impl Threshold {
 
     /// The reason and description for `state`.
     fn explain(&self, state: HealthState, limits: FlipThresholds) -> (Reason, String) {
-        let (count, FlipThresholds { passes, failures }) = (self.contrary, limits);
+        let count = self.contrary;
+        let FlipThresholds {
+            passes,
+            failures,
+            in_grace,
+        } = limits;
         let Some(Failure { reason, detail, .. }) = &self.failure else {
             return (Reason::ChecksPassed, "checks pass".to_owned());
         };
+        if in_grace && !self.has_passed {
+            return (*reason, format!("{detail} (within its grace period)"));
+        }
         let description = match state {
             HealthState::Healthy => {
                 let description = format!("{count} of {failures} failed checks: {detail}");
@@ -174,7 +193,7 @@ impl Threshold {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, UNIX_EPOCH};
+    use std::time::UNIX_EPOCH;
 
     use proptest::prelude::*;
 
@@ -184,6 +203,7 @@ mod tests {
     const LIMITS: FlipThresholds = FlipThresholds {
         passes: 2,
         failures: 3,
+        in_grace: false,
     };
 
     fn refused() -> Result<(), Failure> {
@@ -200,7 +220,7 @@ mod tests {
 
     /// Records `results`, one a second, and expects the change and the text that each makes.
     fn expect(results: &[(Result<(), Failure>, Change, Reason, &str)]) -> Threshold {
-        let mut threshold = Threshold::new(at(0));
+        let mut threshold = Threshold::new(at(0), false);
         for (second, (result, change, reason, description)) in (1..).zip(results) {
             let made = threshold.record(result.clone(), LIMITS, at(second));
             let health = threshold.health();
@@ -330,8 +350,9 @@ mod tests {
         let limits = FlipThresholds {
             passes: 1,
             failures: 1,
+            ..LIMITS
         };
-        let mut threshold = Threshold::new(at(0));
+        let mut threshold = Threshold::new(at(0), false);
         let change = threshold.record(refused(), limits, at(1));
         assert_eq!(change, Change::Flipped(Initial));
         assert_eq!(
@@ -344,7 +365,7 @@ mod tests {
 
     #[test]
     fn a_lower_threshold_applies_to_earlier_results() {
-        let mut threshold = Threshold::new(at(0));
+        let mut threshold = Threshold::new(at(0), false);
         threshold.record(Ok(()), LIMITS, at(1));
         threshold.record(refused(), LIMITS, at(2));
         let limits = FlipThresholds {
@@ -352,6 +373,48 @@ mod tests {
             ..LIMITS
         };
         let change = threshold.record(refused(), limits, at(3));
+        assert_eq!(change, Change::Flipped(Healthy));
+    }
+
+    #[test]
+    fn failures_within_the_grace_period_count_only_after_a_pass() {
+        let grace = FlipThresholds {
+            in_grace: true,
+            ..LIMITS
+        };
+        let mut threshold = Threshold::new(at(0), false);
+        for second in 1..9 {
+            let change = threshold.record(refused(), grace, at(second));
+            assert_eq!(change == Change::Told, second == 1, "{change:?}");
+        }
+        let health = threshold.health();
+        assert_eq!((health.state, health.since), (Initial, at(0)));
+        let text = "connection refused (within its grace period)";
+        assert_eq!(health.description, text);
+        threshold.record(Ok(()), grace, at(9));
+        for second in 10..13 {
+            threshold.record(refused(), grace, at(second));
+        }
+        assert_eq!(threshold.health().state, Unhealthy);
+        let mut late = Threshold::new(at(0), false);
+        late.record(refused(), grace, at(1));
+        for second in 2..5 {
+            assert_eq!(late.health().state, Initial);
+            late.record(refused(), LIMITS, at(second));
+        }
+        assert_eq!(late.health().state, Unhealthy, "three after its end");
+    }
+
+    #[test]
+    fn a_server_may_begin_healthy() {
+        let mut threshold = Threshold::new(at(0), true);
+        assert_eq!(threshold.health().state, Healthy);
+        assert_eq!(threshold.health().reason, Reason::CheckPending);
+        for second in 1..3 {
+            threshold.record(refused(), LIMITS, at(second));
+            assert_eq!(threshold.health().state, Healthy);
+        }
+        let change = threshold.record(refused(), LIMITS, at(3));
         assert_eq!(change, Change::Flipped(Healthy));
     }
 
@@ -380,7 +443,11 @@ mod tests {
     }
 
     fn any_limits() -> impl Strategy<Value = FlipThresholds> {
-        (1..5_u32, 1..5_u32).prop_map(|(passes, failures)| FlipThresholds { passes, failures })
+        (1..5_u32, 1..5_u32).prop_map(|(passes, failures)| FlipThresholds {
+            passes,
+            failures,
+            ..LIMITS
+        })
     }
 
     proptest! {
@@ -396,7 +463,7 @@ mod tests {
                 .iter()
                 .flat_map(|(limits, run)| run.iter().map(|&passed| (passed, *limits)))
                 .collect();
-            let mut threshold = Threshold::new(at(0));
+            let mut threshold = Threshold::new(at(0), false);
             let mut since = at(0);
             for (index, &(passed, limits)) in results.iter().enumerate() {
                 let before = threshold.health().clone();
@@ -428,7 +495,7 @@ mod tests {
             limits in any_limits(),
         ) {
             let result = |passed| if passed { Ok(()) } else { refused() };
-            let mut threshold = Threshold::new(at(0));
+            let mut threshold = Threshold::new(at(0), false);
             for passed in before {
                 threshold.record(result(passed), limits, at(1));
             }

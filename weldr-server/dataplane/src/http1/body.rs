@@ -120,17 +120,32 @@ impl Decoder {
     }
 }
 
-/// Checks the first bytes of a response body, as far as they go: a body whose framing is malformed is not passed on to a
-/// client.
-pub(crate) fn check_begin_of_body(
-    bytes: &[u8],
-    framing: ResponseFraming,
-    strictness: Strictness,
-) -> Result<(), ChunkDefect> {
-    let mut decoder = Decoder::of_response(framing, strictness);
-    let mut buffer = Buffer::holding(bytes);
-    while let Step::Data(_) = decoder.step(&mut buffer)? {}
-    Ok(())
+/// The begin of a response body.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct BodyBegin {
+    /// The data without its framing.
+    pub(crate) data: Vec<u8>,
+    /// Whether it is the whole body.
+    pub(crate) is_whole: bool,
+}
+
+impl BodyBegin {
+    /// Decodes the first bytes of a response body, as far as they go: a body whose framing is malformed is not passed on to
+    /// a client.
+    pub(crate) fn decode(
+        bytes: &[u8],
+        framing: ResponseFraming,
+        strictness: Strictness,
+    ) -> Result<Self, ChunkDefect> {
+        let mut decoder = Decoder::of_response(framing, strictness);
+        let mut buffer = Buffer::holding(bytes);
+        let mut data = Vec::new();
+        while let Step::Data(range) = decoder.step(&mut buffer)? {
+            data.extend_from_slice(buffer.at(range));
+        }
+        let is_whole = decoder.is_done();
+        Ok(Self { data, is_whole })
+    }
 }
 
 fn take(buffer: &mut Buffer, length: usize) -> Range<usize> {
@@ -145,14 +160,35 @@ mod tests {
 
     #[test]
     fn the_begin_of_a_body_is_checked_as_far_as_it_goes() {
-        let check = |bytes, framing| check_begin_of_body(bytes, framing, Strictness::Lenient);
-        for bytes in [&b""[..], b"3", b"3\r\nab", b"3\r\nabc\r\n0\r\n\r\nHTTP/1.1"] {
-            assert_eq!(check(bytes, ResponseFraming::Chunked), Ok(()), "{bytes:?}");
+        let decode = |bytes, framing| BodyBegin::decode(bytes, framing, Strictness::Lenient);
+        let begin = |data: &[u8], is_whole| {
+            let data = data.to_vec();
+            Ok(BodyBegin { data, is_whole })
+        };
+        for (bytes, data, is_whole) in [
+            (&b""[..], &b""[..], false),
+            (b"3", b"", false),
+            (b"3\r\nab", b"ab", false),
+            (b"3\r\nabc\r\n1\r\nd", b"abcd", false),
+            (b"3\r\nabc\r\n0\r\n\r\nHTTP/1.1", b"abc", true),
+        ] {
+            let decoded = decode(bytes, ResponseFraming::Chunked);
+            assert_eq!(decoded, begin(data, is_whole), "{bytes:?}");
         }
         for bytes in [&b"ZZ\r\n"[..], b"3\nabc", b"3\r\nabcd\r\n"] {
-            assert!(check(bytes, ResponseFraming::Chunked).is_err(), "{bytes:?}");
-            assert_eq!(check(bytes, ResponseFraming::UntilClose), Ok(()));
+            assert!(
+                decode(bytes, ResponseFraming::Chunked).is_err(),
+                "{bytes:?}"
+            );
+            assert_eq!(
+                decode(bytes, ResponseFraming::UntilClose),
+                begin(bytes, false)
+            );
         }
+        assert_eq!(
+            decode(b"abcd", ResponseFraming::Length(3)),
+            begin(b"abc", true)
+        );
     }
 
     #[test]

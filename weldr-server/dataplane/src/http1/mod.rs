@@ -21,7 +21,7 @@ mod request;
 mod response;
 mod strictness;
 
-pub(crate) use body::{Decoder, Step, check_begin_of_body};
+pub(crate) use body::{BodyBegin, Decoder, Step};
 pub(crate) use chunked::ChunkDefect;
 pub(crate) use framing::{Framing, FramingDefect, ResponseFraming, request_framing};
 pub(crate) use grammar::{

@@ -28,6 +28,19 @@ impl Health {
         }
     }
 
+    /// The health of a server before its first check: initial, or healthy where its pool trusts new servers.
+    pub fn unchecked(since: SystemTime, begins_healthy: bool) -> Self {
+        let initial = Self::initial(since);
+        if !begins_healthy {
+            return initial;
+        }
+        Self {
+            state: HealthState::Healthy,
+            description: "not checked yet: servers of this pool begin healthy".to_owned(),
+            ..initial
+        }
+    }
+
     /// The health of a server at an address that this node itself listens on. It is not checked.
     pub fn own_address(since: SystemTime) -> Self {
         Self {

@@ -4,6 +4,7 @@
 use std::{net::Ipv6Addr, time::Duration};
 
 use tokio::{
+    io::AsyncReadExt as _,
     net::{TcpListener, TcpSocket},
     task::JoinHandle,
 };
@@ -11,7 +12,7 @@ use tokio::{
 use super::*;
 use crate::{
     http1::{HeadLimits, Strictness},
-    model::Reason,
+    model::{CheckMethod, Reason},
 };
 
 const LENIENT: ResponseRules = ResponseRules {
@@ -108,6 +109,77 @@ async fn read_head(stream: &mut TcpStream) -> String {
 async fn check_of(response: &'static [u8]) -> Result<(), Failure> {
     let (address, _server) = responding_with(response).await;
     probe(address, &http(), LENIENT).await
+}
+
+/// What a check that expects `ready` in the body makes of `response`.
+async fn body_check_of(response: &'static [u8]) -> Result<(), Failure> {
+    let (address, _server) = responding_with(response).await;
+    let check = http_as(HttpCheck {
+        body: Some("ready".to_owned()),
+        ..HttpCheck::default()
+    });
+    probe(address, &check, LENIENT).await
+}
+
+#[tokio::test]
+async fn the_body_must_contain_the_text() {
+    for response in [
+        &b"HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\nI am ready."[..],
+        // Split by the framing.
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nre\r\n4\r\nady!\r\n",
+        b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\n\r\nready",
+    ] {
+        assert_eq!(body_check_of(response).await, Ok(()), "{response:?}");
+    }
+    let detail = "the body does not contain the text that the check expects";
+    for response in [
+        &b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nREADY"[..],
+        // After the end of the body.
+        b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nready",
+        b"HTTP/1.1 200 OK\r\nReady: ready\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 204 No Content\r\n\r\n",
+    ] {
+        let refused = body_check_of(response).await;
+        assert_eq!(
+            refused,
+            failed(Reason::ResponseBodyMismatch, detail),
+            "{response:?}"
+        );
+    }
+    let status = body_check_of(b"HTTP/1.1 500 Oops\r\nContent-Length: 5\r\n\r\nready").await;
+    let expected = "status 500 instead of 200-399";
+    assert_eq!(status, failed(Reason::ResponseCodeMismatch, expected));
+}
+
+#[tokio::test]
+async fn a_body_without_an_end_is_searched_up_to_a_limit() {
+    let address = endless(b"HTTP/1.1 200 OK\r\n\r\n", b"not yet, ").await;
+    let check = http_as(HttpCheck {
+        body: Some("ready".to_owned()),
+        ..HttpCheck::default()
+    });
+    let refused = probe(address, &check, LENIENT).await.unwrap_err();
+    assert_eq!(refused.reason, Reason::ResponseBodyMismatch);
+}
+
+#[tokio::test]
+async fn the_method_of_a_check_is_sent_and_head_has_no_body() {
+    for (method, response) in [
+        (
+            CheckMethod::Head,
+            &b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"[..],
+        ),
+        (CheckMethod::Options, b"HTTP/1.1 204 No Content\r\n\r\n"),
+    ] {
+        let (address, server) = responding_with(response).await;
+        let check = http_as(HttpCheck {
+            method,
+            ..HttpCheck::default()
+        });
+        assert_eq!(probe(address, &check, LENIENT).await, Ok(()));
+        let head = server.await.unwrap();
+        assert!(head.starts_with(method.as_str()), "{head}");
+    }
 }
 
 /// A port that is bound and refuses connections for as long as the socket lives.

@@ -544,7 +544,8 @@ fn a_task_is_small() {
     let task = Task {
         server: SERVER,
         address: ([127, 0, 0, 1], 80).into(),
-        threshold: Threshold::new(dates::now()),
+        threshold: Threshold::new(dates::now(), false),
+        begun: Instant::now(),
         schedule: CheckSchedule::new(Instant::now()),
         orders,
         failures: None,

@@ -42,7 +42,7 @@ fn kinds() -> impl Strategy<Value = CheckKind> {
     prop_oneof![Just(CheckKind::Tcp), http]
 }
 
-fn checks() -> impl Strategy<Value = CheckOverride> {
+fn checks() -> BoxedStrategy<CheckOverride> {
     let parts = (
         option::of(kinds()),
         option::of(durations()),
@@ -53,20 +53,22 @@ fn checks() -> impl Strategy<Value = CheckOverride> {
         option::of(durations()),
         option::of(any::<bool>()),
     );
-    parts.prop_map(
-        |(kind, interval, timeout, healthy, unhealthy, port, grace, begins_healthy)| {
-            CheckOverride {
-                kind,
-                interval,
-                timeout,
-                healthy_threshold: healthy,
-                unhealthy_threshold: unhealthy,
-                port,
-                grace,
-                begins_healthy,
-            }
-        },
-    )
+    parts
+        .prop_map(
+            |(kind, interval, timeout, healthy, unhealthy, port, grace, begins_healthy)| {
+                CheckOverride {
+                    kind,
+                    interval,
+                    timeout,
+                    healthy_threshold: healthy,
+                    unhealthy_threshold: unhealthy,
+                    port,
+                    grace,
+                    begins_healthy,
+                }
+            },
+        )
+        .boxed()
 }
 
 /// Mostly none: two servers with the same settings are to be common.
@@ -105,7 +107,8 @@ fn patches() -> impl Strategy<Value = ServerPatch> {
     })
 }
 
-fn pool_patches() -> impl Strategy<Value = PoolPatch> {
+/// Boxed, because strategies within strategies take much of a test's stack.
+fn pool_patches() -> BoxedStrategy<PoolPatch> {
     use Balancing::{ConsistentHash, LeastRequests, RoundRobin, WeightedRoundRobin};
     let balancing = prop_oneof![
         Just(RoundRobin),
@@ -130,30 +133,32 @@ fn pool_patches() -> impl Strategy<Value = PoolPatch> {
         limits,
         option::of(hash_keys),
     );
-    (parts, protection).prop_map(|(policy, (slow_start, outlier, limit, hash_key))| {
-        let (check, balancing, fail_open, drain_deadline, deregister_after, strict_responses) =
-            policy;
-        PoolPatch {
-            check,
-            balancing,
-            fail_open,
-            drain_deadline,
-            deregister_after,
-            strict_responses,
-            slow_start,
-            outlier: OutlierPatch {
-                failures: outlier.0,
-                time: outlier.1,
-                ..OutlierPatch::default()
-            },
-            limit: RequestLimitPatch {
-                requests: limit.0,
-                queue_timeout: limit.1,
-                ..RequestLimitPatch::default()
-            },
-            hash_key,
-        }
-    })
+    (parts, protection)
+        .prop_map(|(policy, (slow_start, outlier, limit, hash_key))| {
+            let (check, balancing, fail_open, drain_deadline, deregister_after, strict_responses) =
+                policy;
+            PoolPatch {
+                check,
+                balancing,
+                fail_open,
+                drain_deadline,
+                deregister_after,
+                strict_responses,
+                slow_start,
+                outlier: OutlierPatch {
+                    failures: outlier.0,
+                    time: outlier.1,
+                    ..OutlierPatch::default()
+                },
+                limit: RequestLimitPatch {
+                    requests: limit.0,
+                    queue_timeout: limit.1,
+                    ..RequestLimitPatch::default()
+                },
+                hash_key,
+            }
+        })
+        .boxed()
 }
 
 fn commands() -> impl Strategy<Value = Command> {
