@@ -1,6 +1,9 @@
 //! Three machines whose `weldr` form a cluster behind an address, and a client that reaches the address.
 
-use std::{net::IpAddr, path::Path};
+use std::{
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
 
 use tempfile::TempDir;
 
@@ -8,6 +11,7 @@ use crate::{
     address_clients::{
         Observation, Used, ask_again_and_again, more_use, responds, use_again_and_again,
     },
+    machine_faults::MachineFaults,
     netns::{Host, Lan, Watcher},
     process::{Finished, Process, Program},
     wait,
@@ -40,6 +44,13 @@ pub struct AddressCluster {
     /// The switch.
     pub lan: Lan,
     options: Vec<String>,
+    /// The faults of the machines, by node; empty if they have none.
+    pub faults: Vec<MachineFaults>,
+}
+
+/// Where the other nodes reach a node.
+fn cluster_address(node: usize) -> String {
+    format!("10.0.0.{}:8688", node + 2)
 }
 
 impl AddressCluster {
@@ -50,6 +61,15 @@ impl AddressCluster {
 
     /// [`start`](Self::start) with these options for each node.
     pub async fn start_with(options: &[&str]) -> Option<Self> {
+        Self::start_on(options, false).await
+    }
+
+    /// [`start_with`](Self::start_with) on machines whose disks and clocks can fail; `None` also without a C compiler.
+    pub async fn start_on_faulty_machines(options: &[&str]) -> Option<Self> {
+        Self::start_on(options, true).await
+    }
+
+    async fn start_on(options: &[&str], faulty: bool) -> Option<Self> {
         let lan = Lan::new()?;
         let client = lan.host(1);
         let machines = vec![lan.host(2), lan.host(3), lan.host(4)];
@@ -59,8 +79,12 @@ impl AddressCluster {
         let origin_address = origin.logged_address("listening").await.to_string();
         let files = TempDir::new().unwrap();
         std::fs::write(files.path().join("secret"), "open sesame, open sesame").unwrap();
+        let faults = |name: &&str| MachineFaults::new(&files.path().join("faults").join(name));
+        let faulty = NAMES.iter().filter(|_| faulty);
+        let faults = faulty.map(faults).collect::<Option<_>>()?;
         let mut cluster = Self {
             files,
+            faults,
             _origin: origin,
             origin_address,
             nodes: vec![None, None, None],
@@ -77,32 +101,43 @@ impl AddressCluster {
         Some(cluster)
     }
 
-    /// Starts a node.
+    /// Starts a node as the first start of the cluster did.
     pub async fn run(&mut self, node: usize) {
-        let machine = &self.machines[node];
-        let address = |node: usize| format!("10.0.0.{}:8688", node + 2);
-        let files = self.files.path();
-        let mut program = Program::on(machine, "weldr")
-            .args(["--listen", "0.0.0.0:8080", "--management", "127.0.0.1:8687"])
-            .args(["--workers", "1", "--server", &self.origin_address])
-            .args([
-                "--node-name",
-                NAMES[node],
-                "--cluster",
-                &address(node),
-                "--cluster-insecure",
-            ])
-            .args(["--vip", ADDRESS, "--vip-interface", Host::INTERFACE])
-            .args([Path::new("--cluster-secret-file"), &files.join("secret")])
-            .args([Path::new("--data-dir"), &files.join(NAMES[node])])
-            .args(&self.options);
-        program = match node {
-            0 => program.arg("--found-cluster"),
-            _ => program.args(["--join", &address(0)]),
+        let membership = match node {
+            0 => vec!["--found-cluster".to_owned()],
+            _ => self.join(0),
         };
-        let process = program.start();
+        let process = self.program(node).args(membership).start();
         process.logs("management listening").await;
         self.nodes[node] = Some(process);
+    }
+
+    /// The arguments to join the cluster at the machine of `other`.
+    pub fn join(&self, other: usize) -> Vec<String> {
+        vec!["--join".to_owned(), cluster_address(other)]
+    }
+
+    /// `weldr` with the options of a node that say nothing of which cluster it belongs to.
+    pub fn program(&self, node: usize) -> Program {
+        let files = self.files.path();
+        let program = Program::on(&self.machines[node], "weldr")
+            .args(["--listen", "0.0.0.0:8080", "--management", "127.0.0.1:8687"])
+            .args(["--workers", "1", "--server", &self.origin_address])
+            .args(["--node-name", NAMES[node], "--cluster-insecure"])
+            .args(["--cluster", &cluster_address(node)])
+            .args(["--vip", ADDRESS, "--vip-interface", Host::INTERFACE])
+            .args([Path::new("--cluster-secret-file"), &files.join("secret")])
+            .args([Path::new("--data-dir"), &self.data_dir(node)])
+            .args(&self.options);
+        match self.faults.get(node) {
+            Some(faults) => faults.on(program),
+            None => program,
+        }
+    }
+
+    /// The data directory of a node.
+    pub fn data_dir(&self, node: usize) -> PathBuf {
+        self.files.path().join(NAMES[node])
     }
 
     /// What `weldrctl cluster` says at a node.

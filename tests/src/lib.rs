@@ -14,6 +14,7 @@
 //! * [`soak`]: many requests, each accounted for. [`account`]: the table of that. [`stalled`]: bodies that do not move.
 //! * [`conformance`]: the judge of HTTP/1.1, its tables of cases and what runs them.
 //! * [`faults`]: a link that resets, cuts, delays and corrupts.
+//! * [`machine_faults`]: a disk that freezes and a clock that is wrong.
 //! * [`fuzz`]: the cases of the tables, changed at random.
 //! * [`greeter`]: the paths that the `test-server` binary serves.
 //! * [`print`](mod@print): what the binaries print.
@@ -44,6 +45,7 @@ pub mod hostile;
 pub mod http1;
 pub mod linearizable;
 pub mod load;
+pub mod machine_faults;
 pub mod netns;
 pub mod node;
 pub mod origin;

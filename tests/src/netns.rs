@@ -243,6 +243,23 @@ impl Host {
         self.namespace.ip(&args);
     }
 
+    /// Loses all that this machine sends to `other`, which is not told: it goes to an Ethernet address that nobody has.
+    pub fn lose_what_goes_to(&self, other: &Self) {
+        let nobody = ["lladdr", "02:00:00:00:ff:ff", "nud", "permanent"];
+        let to = ["neighbour", "replace", &other.ip(), "dev", Self::INTERFACE];
+        self.namespace.ip(&[&to[..], &nobody].concat());
+    }
+
+    /// Ends [`lose_what_goes_to`](Self::lose_what_goes_to).
+    pub fn reach_again(&self, other: &Self) {
+        self.namespace
+            .ip(&["neighbour", "delete", &other.ip(), "dev", Self::INTERFACE]);
+    }
+
+    fn ip(&self) -> String {
+        format!("10.0.0.{}", self.mac[5])
+    }
+
     /// Lets `record` run on this machine until the watcher is told to end, which its second argument tells.
     pub fn record<T: Clone + Default + Send + 'static>(
         &self,

@@ -34,6 +34,14 @@ pub fn kill_child(id: u32) {
     rustix::process::kill_process(pid_of(id), Signal::KILL).expect("kill");
 }
 
+/// Sends a signal to a process that a [`Process`] has started.
+///
+/// # Panics
+/// When there is no such process.
+pub fn signal_child(id: u32, signal: Signal) {
+    rustix::process::kill_process(pid_of(id), signal).expect("kill");
+}
+
 /// Kills a process that a [`Process`] has started, if it has not ended by itself.
 pub fn kill_if_running(id: u32) {
     let _ = rustix::process::kill_process(pid_of(id), Signal::KILL);
@@ -519,6 +527,22 @@ impl Process {
             }
         })
         .await;
+    }
+
+    /// Waits until it has written `text` to stderr, or has ended; whether it has written that.
+    pub async fn logs_or_ends(&mut self, text: &str) -> bool {
+        let what = format!("{} to log {text:?}, or to end", self.name);
+        wait::until(what, async || {
+            let ended = self.child.try_wait().expect("wait").is_some();
+            let stderr = self.stderr();
+            let logged = stderr.contains(text);
+            if logged || ended {
+                Ok(logged)
+            } else {
+                Err(stderr)
+            }
+        })
+        .await
     }
 
     /// Waits until it has printed `text` to stdout.

@@ -22,6 +22,10 @@ struct Args {
     /// How many nodes
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=7))]
     nodes: u8,
+
+    /// Three machines behind a virtual address instead, whose links, disks, clocks and operators fail too: for root
+    #[arg(long, conflicts_with = "nodes")]
+    address: bool,
 }
 
 #[tokio::main]
@@ -30,12 +34,19 @@ async fn main() -> ExitCode {
     let seed = args.seed.unwrap_or_else(|| fastrand::u64(..1 << 40));
     // Said at once: what panics says nothing later.
     say!("seed {seed}");
-    let report = chaos::run(Settings {
+    let settings = Settings {
         duration: Duration::from_secs(args.minutes * 60),
         seed,
         nodes: args.nodes,
-    });
-    let report = report.await;
+    };
+    if args.address {
+        let Some(report) = chaos::address::run(settings).await else {
+            return ExitCode::from(2);
+        };
+        say!("{report}");
+        return ExitCode::from(u8::from(!report.problems.is_empty()));
+    }
+    let report = chaos::run(settings).await;
     say!("{report}");
     ExitCode::from(u8::from(!report.problems.is_empty()))
 }

@@ -2,6 +2,7 @@
 //! clients that write and read at all of them: what they saw could have happened one call after another, and nothing
 //! that was acknowledged is missing at the end.
 
+pub mod address;
 mod clients;
 mod faults;
 mod leaders;

@@ -1,5 +1,6 @@
 //! Virtual addresses on machines made of network namespaces. Each test says so when it is skipped.
 
+mod chaos;
 mod cluster;
 mod hand_over;
 mod holding;

@@ -1,43 +1,28 @@
 //! Clusters in simulated time on a simulated network, which delays, loses and cuts messages, while nodes crash and
-//! restart with what their disks hold. The seed makes the faults repeatable.
+//! restart with what their disks hold, or without. Operators remove nodes, which join again as others, and the wall clocks say
+//! anything. The seed makes the faults repeatable.
+
+mod network;
+mod operator;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     error::Error,
-    io,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use bytes::Bytes;
-use openraft::{
-    Config, OptionalSend, RaftNetworkFactory, RaftNetworkV2, ServerState, SnapshotPolicy,
-    async_runtime::watch::WatchReceiver as _,
-    errors::{RPCError, ReplicationClosed, StreamingError, Unreachable},
-    network::RPCOption,
-    raft::{
-        AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
-    },
-};
-use prost::Message;
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    time,
-};
+use openraft::{Config, ServerState, SnapshotPolicy, async_runtime::watch::WatchReceiver as _};
+use tokio::time;
 use tokio_util::sync::CancellationToken;
-use turmoil::{
-    Builder, Sim,
-    net::{TcpListener, TcpStream},
-};
-use weldr_proto::raft::v1;
+use turmoil::{Builder, Sim, net::TcpListener};
 
 use super::*;
 use crate::cluster::{
-    log::convert,
     log::replica::Replica,
     log::{
         proposal::{Proposal, ProposalResult, Record},
-        types::{Member, RaftSnapshot, SnapshotMeta, Types, Vote},
+        types::Member,
     },
     raft::{core::Raft, settings},
     storage::log_store::LogStore,
@@ -45,6 +30,8 @@ use crate::cluster::{
     storage::state_machine::StateMachine,
 };
 use crate::model::Failover;
+use network::{SimNetwork, answer};
+use operator::Replacement;
 
 const NODES: u64 = 5;
 const PORT: u16 = 8688;
@@ -52,178 +39,46 @@ const PORT: u16 = 8688;
 const STEPS: u32 = 1000;
 const TICK: Duration = Duration::from_millis(10);
 
-/// The kinds of calls in the simulated protocol.
-const APPEND: u8 = 0;
-const VOTE: u8 = 1;
-const PRE_VOTE: u8 = 2;
-const SNAPSHOT: u8 = 3;
-
+/// Where the node `id` is. The ids of nodes that come after it at the same place are larger by [`NODES`] each.
 fn host(id: u64) -> String {
-    format!("node-{id}")
+    format!("node-{}", place(id))
+}
+
+fn place(id: u64) -> u64 {
+    (id - 1) % NODES + 1
 }
 
 /// What the test sees of the nodes from outside the simulation.
 #[derive(Default)]
 struct Observed {
     nodes: BTreeMap<u64, (Raft, StateMachine)>,
+    /// The node at each place, and its disk.
+    disks: BTreeMap<u64, (u64, LogStore)>,
+    /// The node that is being replaced.
+    replacement: Option<Replacement>,
+    replaced: usize,
     /// The ports of the servers that were acknowledged.
     acknowledged: BTreeSet<u16>,
 }
 
 type Shared = Arc<Mutex<Observed>>;
 
-#[derive(Clone)]
-struct SimNetwork;
-
-struct SimConnection(u64);
-
-fn unreachable(error: impl std::fmt::Display) -> Unreachable<Types> {
-    Unreachable::from_string(error)
+/// A disk with nothing on it but who the node is.
+fn empty_disk(id: u64) -> LogStore {
+    let mut identity = Identity::random();
+    identity.node = id;
+    LogStore::new(PersistentState::new(identity), None)
 }
 
-/// One call, with a connection of its own.
-async fn call(
-    target: u64,
-    kind: u8,
-    request: Vec<u8>,
-    limit: Duration,
-) -> Result<Vec<u8>, Unreachable<Types>> {
-    let exchange = async {
-        let mut stream = TcpStream::connect((host(target), PORT)).await?;
-        stream.write_u8(kind).await?;
-        write_frame(&mut stream, &request).await?;
-        read_frame(&mut stream).await
-    };
-    match time::timeout(limit, exchange).await {
-        Ok(answer) => answer.map_err(unreachable),
-        Err(elapsed) => Err(unreachable(elapsed)),
-    }
-}
-
-async fn write_frame(stream: &mut TcpStream, frame: &[u8]) -> io::Result<()> {
-    stream
-        .write_u32(u32::try_from(frame.len()).unwrap())
-        .await?;
-    stream.write_all(frame).await
-}
-
-async fn read_frame(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
-    let mut frame = vec![0; stream.read_u32().await? as usize];
-    stream.read_exact(&mut frame).await?;
-    Ok(frame)
-}
-
-fn decoded<M: Message + Default>(frame: &[u8]) -> Result<M, Unreachable<Types>> {
-    M::decode(frame).map_err(unreachable)
-}
-
-impl RaftNetworkFactory<Types> for SimNetwork {
-    type Network = SimConnection;
-
-    async fn new_client(&mut self, target: u64, _node: &Member) -> SimConnection {
-        SimConnection(target)
-    }
-}
-
-impl RaftNetworkV2<Types> for SimConnection {
-    type SnapshotData = Bytes;
-
-    async fn append_entries(
-        &mut self,
-        request: AppendEntriesRequest<Types>,
-        option: RPCOption,
-    ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
-        let request = convert::append(&request).encode_to_vec();
-        let limit = option.hard_ttl().max(Duration::from_secs(1));
-        let answer = call(self.0, APPEND, request, limit).await?;
-        Ok(convert::from_appended(decoded(&answer)?).map_err(unreachable)?)
-    }
-
-    async fn vote(
-        &mut self,
-        request: VoteRequest<Types>,
-        option: RPCOption,
-    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
-        let request = convert::ask_vote(&request).encode_to_vec();
-        let answer = call(self.0, VOTE, request, option.hard_ttl()).await?;
-        Ok(convert::from_voted(decoded(&answer)?).map_err(unreachable)?)
-    }
-
-    async fn pre_vote(
-        &mut self,
-        request: VoteRequest<Types>,
-        option: RPCOption,
-    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
-        let request = convert::ask_vote(&request).encode_to_vec();
-        let answer = call(self.0, PRE_VOTE, request, option.hard_ttl()).await?;
-        Ok(convert::from_voted(decoded(&answer)?).map_err(unreachable)?)
-    }
-
-    async fn full_snapshot(
-        &mut self,
-        vote: Vote,
-        snapshot: RaftSnapshot,
-        _cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
-        option: RPCOption,
-    ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
-        let head = v1::SnapshotHead {
-            vote: Some(convert::vote(&vote)),
-            meta: Some(convert::snapshot_meta(&snapshot.meta)),
-        };
-        let mut request = head.encode_length_delimited_to_vec();
-        request.extend_from_slice(&snapshot.snapshot);
-        let answer = call(self.0, SNAPSHOT, request, option.hard_ttl()).await?;
-        let response: v1::SnapshotResponse = decoded(&answer)?;
-        Ok(SnapshotResponse::new(convert::from_vote(
-            response.vote.unwrap(),
-        )))
-    }
-}
-
-/// Serves one call.
-async fn answer(raft: Raft, mut stream: TcpStream) -> Result<(), Box<dyn Error>> {
-    let kind = stream.read_u8().await?;
-    let request = read_frame(&mut stream).await?;
-    let answer = match kind {
-        APPEND => {
-            let request = convert::from_append(v1::AppendRequest::decode(&*request)?)?;
-            convert::appended(&raft.append_entries(request).await?).encode_to_vec()
-        }
-        VOTE => {
-            let request = convert::from_ask_vote(v1::VoteRequest::decode(&*request)?)?;
-            convert::voted(&raft.vote(request).await?).encode_to_vec()
-        }
-        PRE_VOTE => {
-            let request = convert::from_ask_vote(v1::VoteRequest::decode(&*request)?)?;
-            convert::voted(&raft.pre_vote(request).await?).encode_to_vec()
-        }
-        _ => {
-            let mut rest = &request[..];
-            let head = v1::SnapshotHead::decode_length_delimited(&mut rest)?;
-            let meta: SnapshotMeta = convert::from_snapshot_meta(head.meta.unwrap())?;
-            let snapshot = RaftSnapshot {
-                meta,
-                snapshot: Bytes::copy_from_slice(rest),
-            };
-            let vote = convert::from_vote(head.vote.unwrap());
-            let vote = raft.install_full_snapshot(vote, snapshot).await?.vote;
-            v1::SnapshotResponse {
-                vote: Some(convert::vote(&vote)),
-            }
-            .encode_to_vec()
-        }
-    };
-    Ok(write_frame(&mut stream, &answer).await?)
-}
-
-/// A node from its start to a crash. `disk` survives the crash.
-async fn node(id: u64, disk: LogStore, shared: Shared) -> Result<(), Box<dyn Error>> {
+/// The node at `place` from its start to a crash. Its disk survives the crash.
+async fn node(place: u64, shared: Shared) -> Result<(), Box<dyn Error>> {
     let config = Config {
         // Small, so that snapshots are made and sent to nodes that were away.
         snapshot_policy: SnapshotPolicy::LogsSinceLast(40),
         max_in_snapshot_log_to_keep: 10,
         ..settings::settings(settings::Timing::from(Failover::Normal), false)?
     };
+    let (id, disk) = shared.lock().unwrap().disks[&place].clone();
     // A new process has only what is on disk.
     let machine = StateMachine::new(disk.clone(), CancellationToken::new());
     let raft = Raft::new(id, Arc::new(config), SimNetwork, disk, machine.clone()).await?;
@@ -243,7 +98,7 @@ async fn node(id: u64, disk: LogStore, shared: Shared) -> Result<(), Box<dyn Err
         let raft = raft.clone();
         tokio::spawn(async move {
             // The caller sees the failure.
-            let _ = answer(raft, stream).await;
+            let _ = answer(id, raft, stream).await;
         });
     }
 }
@@ -253,7 +108,8 @@ async fn client(shared: Shared) -> Result<(), Box<dyn Error>> {
     for port in 0.. {
         let record = Record::of(&Proposal::Change {
             command: add(port),
-            at: Timestamp(0),
+            // The wall clock of whoever proposes it.
+            at: Timestamp(u64::from(port).wrapping_mul(0x9e37_79b9_7f4a_7c15)),
             from: String::new(),
         });
         loop {
@@ -299,9 +155,10 @@ struct Invariants {
 }
 
 impl Invariants {
-    /// The leader of the highest term.
+    /// The place of the leader of the highest term.
     fn leader(&self) -> Option<u64> {
-        self.leaders.last_key_value().map(|(_, leader)| *leader)
+        let last = self.leaders.last_key_value();
+        last.map(|(_, leader)| place(*leader))
     }
 
     fn check(&mut self, shared: &Shared, seed: u64) {
@@ -387,7 +244,7 @@ fn repair(sim: &Sim) {
     }
 }
 
-fn simulate(seed: u64) -> (usize, usize) {
+fn simulate(seed: u64) -> (usize, usize, usize) {
     let mut sim = Builder::new()
         .simulation_duration(Duration::from_mins(10))
         .tick_duration(TICK)
@@ -399,20 +256,25 @@ fn simulate(seed: u64) -> (usize, usize) {
         .build();
     let shared = Shared::default();
     for id in 1..=NODES {
-        let mut identity = Identity::random();
-        identity.node = id;
-        let disk = LogStore::new(PersistentState::new(identity), None);
+        shared
+            .lock()
+            .unwrap()
+            .disks
+            .insert(id, (id, empty_disk(id)));
         let shared = Arc::clone(&shared);
-        sim.host(host(id), move || {
-            node(id, disk.clone(), Arc::clone(&shared))
-        });
+        sim.host(host(id), move || node(id, Arc::clone(&shared)));
     }
     sim.client("client", client(Arc::clone(&shared)));
+    sim.client("operator", operator::work(Arc::clone(&shared)));
     let (mut random, mut down) = (fastrand::Rng::with_seed(seed), None);
     let mut invariants = Invariants::default();
     for step in 0..STEPS {
         sim.step().unwrap();
         invariants.check(&shared, seed);
+        operator::lose_data_of_removed(&mut sim, &shared);
+        if step > 150 && random.u8(..60) == 0 {
+            operator::begin(&mut sim, &shared, &mut random, down);
+        }
         if step > 150 && random.u8(..20) == 0 {
             strike(&mut sim, &mut random, invariants.leader(), &mut down);
         }
@@ -425,27 +287,30 @@ fn simulate(seed: u64) -> (usize, usize) {
     for step in 0.. {
         sim.step().unwrap();
         invariants.check(&shared, seed);
+        operator::lose_data_of_removed(&mut sim, &shared);
         if has_all(&shared, &acknowledged) {
             break;
         }
         assert!(step < 3000, "seed {seed}: acknowledged writes are missing");
     }
-    (acknowledged.len(), invariants.elections)
+    let replaced = shared.lock().unwrap().replaced;
+    (acknowledged.len(), invariants.elections, replaced)
 }
 
 /// Whether every node has every acknowledged server.
 fn has_all(shared: &Shared, acknowledged: &BTreeSet<u16>) -> bool {
     let shared = shared.lock().unwrap();
-    shared.nodes.values().all(|(_, machine)| {
-        let (_, replica) = machine.replica();
-        let there = |port: &u16| {
-            replica
-                .state
-                .server(&PoolName::default(), address(*port))
-                .is_ok()
-        };
-        acknowledged.iter().all(there)
-    })
+    shared.replacement.is_none()
+        && shared.nodes.values().all(|(_, machine)| {
+            let (_, replica) = machine.replica();
+            let there = |port: &u16| {
+                replica
+                    .state
+                    .server(&PoolName::default(), address(*port))
+                    .is_ok()
+            };
+            acknowledged.iter().all(there)
+        })
 }
 
 #[test]
@@ -459,10 +324,13 @@ fn no_fault_loses_a_write_or_makes_two_leaders() {
     };
     for seed in seeds {
         eprintln!("seed {seed}: WELDR_TEST_SEED={seed} repeats it");
-        let (writes, elections) = simulate(seed);
-        eprintln!("seed {seed}: {writes} writes acknowledged, {elections} leaders");
+        let (writes, elections, replaced) = simulate(seed);
+        eprintln!(
+            "seed {seed}: {writes} writes acknowledged, {elections} leaders, {replaced} nodes replaced"
+        );
+        assert!(replaced > 0, "seed {seed}: no node was replaced");
         assert!(
-            writes > 20,
+            writes > 10,
             "seed {seed}: only {writes} writes were acknowledged"
         );
     }
