@@ -123,7 +123,7 @@ impl AddressCluster {
         let program = Program::on(&self.machines[node], "weldr")
             .args(["--listen", "0.0.0.0:8080", "--management", "127.0.0.1:8687"])
             .args(["--workers", "1", "--server", &self.origin_address])
-            .args(["--node-name", NAMES[node], "--cluster-insecure"])
+            .args(["--node-name", NAMES[node]])
             .args(["--cluster", &cluster_address(node)])
             .args(["--vip", ADDRESS, "--vip-interface", Host::INTERFACE])
             .args([Path::new("--cluster-secret-file"), &files.join("secret")])

@@ -113,10 +113,6 @@ impl Default for Backups {
 }
 
 /// The connections of a node to other nodes.
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is an option of its own"
-)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cluster {
     /// The address on which the node accepts connections.
@@ -133,10 +129,8 @@ pub struct Cluster {
     pub witness: bool,
     /// The file that contains the shared secret.
     pub secret_file: Option<PathBuf>,
-    /// The files for mutual TLS.
+    /// The files with a certificate of the operators' authority.
     pub tls: Option<ClusterTls>,
-    /// Whether `listen` may be an address that is not loopback, without TLS.
-    pub insecure: bool,
 }
 
 /// The PEM files of mutual TLS between nodes.
@@ -244,18 +238,6 @@ pub enum ConfigError {
          connect to it could change the pool. Use 127.0.0.1 or [::1], or allow it with --management-insecure"
     )]
     ManagementOpen(SocketAddr),
-    /// Nodes would communicate over the network without TLS.
-    #[error(
-        "cluster = {0} is not a loopback address, so nodes need certificates (--cluster-cert, --cluster-key and \
-         --cluster-ca), or --cluster-insecure"
-    )]
-    ClusterOpen(SocketAddr),
-    /// Every program with a certificate of the same authority, or every program at all, could join the cluster.
-    #[error(
-        "cluster = {0} is not a loopback address, so nodes need a shared secret (--cluster-secret-file), also with \
-         certificates (--cluster-cert): without it, whoever has a certificate of the same authority could join"
-    )]
-    ClusterWithoutSecret(SocketAddr),
 }
 
 /// The host name, without characters that a node name cannot have.

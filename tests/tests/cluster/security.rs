@@ -33,9 +33,9 @@ async fn without_the_secret_nobody_joins() {
     assert_eq!(status.nodes.len(), 1);
 }
 
-/// Two clusters with the same secret: a node whose address another has taken is told apart by the cluster's id.
+/// Two clusters with the same secret: a node whose address another has taken is told apart by its key.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_of_another_cluster_is_refused() {
+async fn a_node_of_another_cluster_is_told_apart() {
     let mut cluster = TestCluster::start(2).await;
     cluster.kill(1).await;
     let secret = cluster.file("secret");
@@ -52,7 +52,9 @@ async fn a_node_of_another_cluster_is_refused() {
         .start();
     let address = other.logged_address("cluster listening").await;
     cluster.lead_to(1, address);
-    other.logs("it belongs to another cluster").await;
+    other
+        .logs("there are two clusters with the same secret")
+        .await;
     other.kill().await;
     cluster.run(1).await;
     cluster.has_voters(2).await;
@@ -75,7 +77,7 @@ fn certificates(files: &TempDir, names: &[&str]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_certificates_nodes_talk_over_tls_only() {
+async fn with_certificates_of_an_authority_nodes_need_one() {
     let files = TempDir::with_prefix("weldr-cluster-").unwrap();
     std::fs::write(files.path().join("secret"), "open sesame, open sesame").unwrap();
     certificates(&files, &["127.0.0.1"]);
@@ -91,38 +93,21 @@ async fn with_certificates_nodes_talk_over_tls_only() {
     cluster.add(2, 1001).await.unwrap();
     assert_eq!(cluster.ports(1, false).await.unwrap(), [1001]);
     // One with the secret and without a certificate.
-    let plain = cluster.plain_joiner(0).start();
-    plain.logs("no node lets this one join yet").await;
-    plain.kill().await;
+    let plain = cluster.plain_joiner(0).run().await;
+    assert_eq!(plain.code(), Some(1), "{plain:?}");
+    assert!(plain.stderr.contains("--cluster-cert"), "{plain:?}");
     assert_eq!(cluster.status(0).await.unwrap().nodes.len(), 3);
 }
 
 #[tokio::test]
-async fn off_loopback_it_takes_a_secret_and_certificates_or_an_explicit_word() {
-    let files = TempDir::new().unwrap();
-    let secret = files.path().join("secret");
-    std::fs::write(&secret, "open sesame, open sesame").unwrap();
-    let secret = ["--cluster-secret-file", secret.to_str().unwrap()];
-    let certificates = [
-        "--cluster-cert",
-        "a",
-        "--cluster-key",
-        "b",
-        "--cluster-ca",
-        "c",
-    ];
-    // The secret is needed with certificates too: a certificate of the same authority is no permission to join.
-    for args in [&secret[..], &["--cluster-insecure"], &certificates, &[]] {
-        let open = Program::weldr()
-            .args(["--cluster", "10.1.2.3:8688"])
-            .args(args);
-        let refused = open.run().await;
-        assert_eq!(refused.code(), Some(2), "{}", refused.stderr);
-        assert!(
-            refused.stderr.contains("--cluster-cert"),
-            "{}",
-            refused.stderr
-        );
+async fn to_join_a_node_needs_a_proof_and_an_address() {
+    let empty = Program::weldr()
+        .args(["--cluster", "127.0.0.1:0", "--join", "127.0.0.1:1"])
+        .run()
+        .await;
+    assert_eq!(empty.code(), Some(1), "{empty:?}");
+    for part in ["--cluster-secret-file", "weldrctl cluster invite"] {
+        assert!(empty.stderr.contains(part), "{empty:?}");
     }
     let nowhere = Program::weldr()
         .args(["--cluster", "0.0.0.0:0"])

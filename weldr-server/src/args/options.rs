@@ -132,11 +132,12 @@ options! {
     #[arg(require_equals = true, help_heading = CLUSTER)]
     witness: bool,
 
-    /// File that contains the secret shared by all nodes
+    /// File with the secret of the cluster, by which nodes join without an invite; while it is replaced, the new one is in
+    /// the first line and the old one in the second
     #[arg(value_name = "FILE", help_heading = CLUSTER)]
     cluster_secret_file: PathBuf,
 
-    /// Certificate of this node, valid for its address (PEM); together with key and CA it turns on mutual TLS
+    /// Certificate of this node, valid for its name (PEM), with key and CA, in place of the key that the node makes itself
     #[arg(value_name = "FILE", help_heading = CLUSTER)]
     cluster_cert: PathBuf,
 
@@ -147,10 +148,6 @@ options! {
     /// Certificate authority that signs the certificates of all nodes (PEM)
     #[arg(value_name = "FILE", help_heading = CLUSTER)]
     cluster_ca: PathBuf,
-
-    /// Allow connections between nodes without TLS on an address that is not loopback
-    #[arg(require_equals = true, help_heading = CLUSTER)]
-    cluster_insecure: bool,
 
     /// How soon a lost leader is replaced; all nodes should have the same value
     #[arg(value_name = "PROFILE", help_heading = CLUSTER)]

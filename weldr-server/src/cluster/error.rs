@@ -123,9 +123,44 @@ pub enum OpenError {
         /// The length of the secret.
         length: usize,
     },
-    /// The TLS configuration is not valid.
-    #[error("the certificates of the cluster cannot be used")]
-    Tls(#[source] tonic::transport::Error),
+    /// The file has more than the secret and the one that it replaces.
+    #[error(
+        "the secret in {} has {found} lines: write the secret in one line, and while it is replaced, the new one in the first \
+         line and the old one in the second",
+        .path.display()
+    )]
+    ManySecrets {
+        /// The file.
+        path: PathBuf,
+        /// How many lines it has.
+        found: usize,
+    },
+    /// A certificate or key cannot be parsed.
+    #[error("{}, which --cluster-cert, --cluster-key or --cluster-ca names, cannot be used: {why}", .path.display())]
+    ClusterPem {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// The key or the certificate of the node cannot be used.
+    #[error("the key of this node for other nodes cannot be used: {0}")]
+    Tls(String),
+    /// A file of the data directory cannot be read or written.
+    #[error("cannot read and write {}: check its owner, its mode and its disk", .path.display())]
+    NodeFile {
+        /// The file.
+        path: PathBuf,
+        /// The error of the operating system.
+        #[source]
+        source: io::Error,
+    },
+    /// The node was told to join, and cannot prove that it may.
+    #[error(
+        "this node has nothing with which it could join: give it the cluster's secret (--cluster-secret-file), or the token of \
+         an invite (`weldrctl cluster invite` at a member prints the whole command)"
+    )]
+    NothingToJoinWith,
     /// The node has no data and was not told what to do.
     #[error(
         "this node belongs to no cluster: --join ADDR joins the one of the node at ADDR, also after this node lost its \
@@ -134,16 +169,18 @@ pub enum OpenError {
     NoCluster,
     /// The node was told to found a cluster, and a cluster calls its address.
     #[error(
-        "no cluster is founded: a node{} of cluster {cluster}, which has the same secret, calls this address, so this node \
+        "no cluster is founded: a node{} of cluster {cluster}{} calls this address, so this node \
          was a member and has lost its data. Start it with --join and the address of a node of that cluster, without \
          --found-cluster",
-        At(.from)
+        At(.from), if *.is_proven { ", which has the same secret," } else { "" }
     )]
     MemberElsewhere {
         /// The cluster.
         cluster: Uuid,
         /// Where the node called from, if that is known.
         from: Option<IpAddr>,
+        /// Whether it has proven that it has the secret of this node.
+        is_proven: bool,
     },
     /// The address for other nodes cannot be listened on before the cluster is founded.
     #[error("cannot listen for other nodes before the cluster is founded")]

@@ -10,12 +10,13 @@ use std::{
 };
 
 use futures_util::future::join_all;
+use prost::Message as _;
 use tokio::{
     sync::{mpsc, watch},
     time::{self, Instant},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tonic::transport::Server;
+use tonic::{service::interceptor::InterceptedService, transport::Server};
 use tracing::{error, info, warn};
 use uuid::Uuid;
 use weldr_proto::raft::v1::{self, raft_server::RaftServer};
@@ -26,23 +27,30 @@ use super::{
     error::{OpenError, RecoveryError},
     leadership::{candidacy, lease},
     log::{
+        convert,
         proposal::{Proposal, Record},
         types::{Member, StoredMembership},
     },
-    membership::{background, join, observation},
+    membership::{
+        background,
+        join::{self, Joined},
+        observation,
+    },
     network::{
         authentication::Authentication,
         connections::Connections,
+        credentials::{Credentials, new_key},
         founding::{self, Called},
         incoming::incoming,
         lease_exchange::LeaseExchange,
         peers::{LONGEST_MESSAGE, Peers},
-        security::{Secret, Tls},
+        roster::Roster,
+        secret::Secret,
     },
     options::{NetworkOptions, StoreOptions},
     raft::{
         contacts::LastContacts,
-        core::{Core, Role},
+        core::{Core, OfCore, Role},
         engine,
         facts::StartFacts,
         settings::Timing,
@@ -54,6 +62,7 @@ use super::{
         disk::Disk,
         file_modes::warn_of_wide_file,
         log_store::LogStore,
+        node_files::{NodeFile, NodeFiles},
         persistent_state::{Identity, PersistentState, StorageChange},
         recovery::{self, Recovery},
         state_machine::StateMachine,
@@ -109,9 +118,15 @@ impl RunningNode {
         };
         warn_of_wide_files(options.network.as_ref());
         let network = options.network.as_ref().map(listen).transpose()?;
-        let peers = peers(&persistent.identity, &options)?;
+        let files = NodeFiles::new(options.data_dir.as_deref());
+        let credentials = credentials(&persistent.identity, options.network.as_ref(), &files)?;
+        let peers = peers(&persistent, &options, &credentials, &files)?;
         let member = Member {
             name: options.name.clone(),
+            keys: match network {
+                Some(_) => credentials.member_keys(),
+                None => Vec::new(),
+            },
             address: network
                 .as_ref()
                 .map(|network| network.address.to_string())
@@ -119,7 +134,7 @@ impl RunningNode {
         };
         let peers = if options.recover {
             recover(&mut persistent, store.as_mut(), &peers, &member).await?;
-            self::peers(&persistent.identity, &options)?
+            self::peers(&persistent, &options, &credentials, &files)?
         } else {
             peers
         };
@@ -128,7 +143,7 @@ impl RunningNode {
             None => None,
         };
         let log = LogStore::new(persistent, disk);
-        let begun = Self::begin(&options, network, peers, member, log.clone()).await;
+        let begun = Self::begin(&options, network, peers, member, log.clone(), &files).await;
         if begun.is_err()
             && let Some(disk) = log.disk()
         {
@@ -143,10 +158,11 @@ impl RunningNode {
         peers: Peers,
         member: Member,
         log: LogStore,
+        files: &NodeFiles,
     ) -> Result<Self, OpenError> {
         let bound = network.as_ref().zip(options.network.as_ref());
         let was_member = log.persistent().identity.cluster.is_some();
-        let identity = found_or_join(&log, &peers, &member, bound).await?;
+        let identity = found_or_join(&log, &peers, &member, bound, files).await?;
         let joined = !was_member && !identity.founder;
         // The state machine has a token of its own: it stops with the engine, after the last proposals are answered.
         let machine = StateMachine::new(log.clone(), CancellationToken::new());
@@ -187,6 +203,8 @@ impl RunningNode {
             in_flight: TaskTracker::new(),
             stop: CancellationToken::new(),
         });
+        let engine = OfCore(Arc::downgrade(&core));
+        core.peers.roster().follow(engine);
         let mut running = Self {
             core,
             tasks: TaskTracker::new(),
@@ -231,24 +249,17 @@ impl RunningNode {
         let service = RaftServer::new(RaftService(Arc::clone(core)))
             .max_decoding_message_size(LONGEST_MESSAGE)
             .max_encoding_message_size(LONGEST_MESSAGE);
-        let authentication = Authentication::new(core.peers.clone());
-        let mut builder = Server::builder()
+        let authentication = Authentication(core.peers.clone());
+        let router = Server::builder()
             .max_concurrent_streams(MOST_CALLS)
             .http2_keepalive_interval(Some(Duration::from_secs(5)))
-            .http2_keepalive_timeout(Some(Duration::from_secs(5)));
-        if let Some(tls) = core.peers.tls() {
-            builder = builder
-                .tls_config(tls.server.clone())
-                .map_err(OpenError::Tls)?;
-        }
-        let router = builder.add_service(tonic::service::interceptor::InterceptedService::new(
-            service,
-            authentication,
-        ));
+            .http2_keepalive_timeout(Some(Duration::from_secs(5)))
+            .add_service(InterceptedService::new(service, authentication));
         let stop = core.stop.clone();
         let cluster = core.peers.cluster().map(tracing::field::display);
-        info!(%address, cluster, tls = core.peers.tls().is_some(), "cluster listening");
+        info!(%address, cluster, "cluster listening");
         let connections = Connections::new(options.max_connections);
+        let peers = core.peers.clone();
         let (hear, notices) = mpsc::channel(WAITING_NOTICES);
         let tick = core.tasks.register("notices of deaths");
         let notices = candidacy::hear_of_deaths(Arc::clone(core), notices, tick.clone());
@@ -256,7 +267,8 @@ impl RunningNode {
         let tick = core.tasks.register_silent("service for the other nodes");
         self.tasks.spawn(tick.watch(async move {
             // Connections of other nodes do not end by themselves, so the server is dropped at the stop.
-            let served = router.serve_with_incoming(incoming(listener, hear, connections));
+            let incoming = incoming(listener, hear, connections, peers);
+            let served = router.serve_with_incoming(incoming);
             if let Some(Err(error)) = stop.run_until_cancelled(served).await {
                 error!(%error, "the listener for other nodes has failed");
             }
@@ -411,18 +423,71 @@ fn warn_of_wide_files(options: Option<&NetworkOptions>) {
     }
 }
 
-fn peers(identity: &Identity, options: &StoreOptions) -> Result<Peers, OpenError> {
+/// What this node shows of itself: the operators' certificate, or its own key, which is made at the first start.
+fn credentials(
+    identity: &Identity,
+    options: Option<&NetworkOptions>,
+    files: &NodeFiles,
+) -> Result<Credentials, OpenError> {
+    if let Some(files) = options.and_then(|options| options.tls.as_ref()) {
+        return Credentials::of_files(files);
+    }
+    let stored = match options {
+        Some(_) => files.read(NodeFile::Key)?,
+        // Nobody calls it, so its data directory needs no key.
+        None => None,
+    };
+    let key = match stored {
+        Some(stored) => String::from_utf8_lossy(&stored).into_owned(),
+        None => {
+            let key = new_key()?;
+            if options.is_some() {
+                files.write(NodeFile::Key, key.as_bytes())?;
+            }
+            key
+        }
+    };
+    Credentials::of_key(&key, identity.node)
+}
+
+fn peers(
+    persistent: &PersistentState,
+    options: &StoreOptions,
+    credentials: &Credentials,
+    files: &NodeFiles,
+) -> Result<Peers, OpenError> {
     let exchange = LeaseExchange::new(Timing::from(options.failover).lease);
     let options = options.network.as_ref();
     let secret = options.and_then(|options| options.secret_file.as_deref());
     let secret = secret.map(Secret::of_file).transpose()?;
-    let secret = secret.unwrap_or_else(|| Secret::new(b""));
-    let tls = options.and_then(|options| options.tls.as_ref());
-    let tls = tls.map(Tls::load).transpose()?;
     let from = options.map(|options| options.listen.ip());
     let from = from.filter(|from: &IpAddr| !from.is_unspecified());
-    let (me, cluster) = (identity.node, identity.cluster);
-    Ok(Peers::new(me, cluster, secret, tls, from, exchange))
+    let Identity { node, cluster, .. } = persistent.identity;
+    let members = known_members(persistent, files)?;
+    Ok(Peers::new(
+        node,
+        cluster,
+        credentials.clone(),
+        secret,
+        from,
+        exchange,
+        Roster::new(members),
+    ))
+}
+
+/// The members in the log, or, if it has none yet, those that this node was told when it joined.
+fn known_members(
+    persistent: &PersistentState,
+    files: &NodeFiles,
+) -> Result<StoredMembership, OpenError> {
+    let in_log = recovery::membership(persistent);
+    if in_log.nodes().next().is_some() || persistent.identity.cluster.is_none() {
+        return Ok(in_log);
+    }
+    let told = files.read(NodeFile::Members)?.unwrap_or_default();
+    // A file that is damaged is as good as none: the log brings the members too.
+    let told = v1::StoredMembership::decode(&*told).unwrap_or_default();
+    Ok(convert::from_stored_membership(told).unwrap_or_default())
 }
 
 /// Makes this node the only one of a new cluster, unless the majority of its cluster responds.
@@ -466,7 +531,7 @@ async fn responding(peers: &Peers, membership: &StoredMembership) -> Vec<String>
     let others = membership.voter_ids().filter(|id| *id != peers.local_id());
     let asked = others.map(async |id| {
         let member = membership.get_node(&id)?;
-        let mut client = peers.client(id, &member.address).ok()?;
+        let mut client = peers.client(id, member).ok()?;
         let report = client.report(v1::ReportRequest { servers: false });
         let response = time::timeout(RESPONSE_PATIENCE, report).await;
         matches!(response, Ok(Ok(_))).then(|| member.name.clone())
@@ -482,6 +547,7 @@ async fn found_or_join(
     peers: &Peers,
     member: &Member,
     network: Option<(&PeerListener, &NetworkOptions)>,
+    files: &NodeFiles,
 ) -> Result<Identity, OpenError> {
     let mut identity = log.persistent().identity;
     if identity.cluster.is_some() {
@@ -496,7 +562,11 @@ async fn found_or_join(
         }
         Uuid::new_v4()
     } else {
-        join::join(peers, member, join).await?
+        let Joined { cluster, members } = join::join(peers, member, join).await?;
+        let image = convert::stored_membership(&members).encode_to_vec();
+        files.write(NodeFile::Members, &image)?;
+        peers.roster().learn(members);
+        cluster
     };
     identity.cluster = Some(cluster);
     let persistent = log.change_durably(StorageChange::Identity(identity)).await;
@@ -505,7 +575,7 @@ async fn found_or_join(
     Ok(identity)
 }
 
-/// Whether this node may found a cluster: it was asked to, and no node of a cluster with the same secret calls it.
+/// Whether this node may found a cluster: it was asked to, and no node of a cluster calls it.
 async fn may_found(
     peers: &Peers,
     listener: &TcpListener,
@@ -514,6 +584,14 @@ async fn may_found(
     let wait = options.found.ok_or(OpenError::NoCluster)?;
     match founding::called(peers, listener, wait).await? {
         None => Ok(()),
-        Some(Called { cluster, from }) => Err(OpenError::MemberElsewhere { cluster, from }),
+        Some(Called {
+            cluster,
+            from,
+            is_proven,
+        }) => Err(OpenError::MemberElsewhere {
+            cluster,
+            from,
+            is_proven,
+        }),
     }
 }

@@ -8,7 +8,12 @@ use weldr_proto::raft::v1::{self, change_request, raft_server, snapshot_part::Pa
 
 use super::{
     log::{convert, types::RaftSnapshot},
-    network::authentication::PeerRole,
+    membership::admission::Voucher,
+    network::{
+        authentication::{Caller, CallerRole, NO_SECRET},
+        peers::PROOF,
+        secret::{Claim, Side},
+    },
     raft::core::{Core, Raft},
 };
 
@@ -36,12 +41,29 @@ impl RaftService {
     }
 }
 
+impl RaftService {
+    /// The response with a proof of the secret, if this node has one.
+    fn proven<T>(&self, response: T, caller: &Caller) -> Response<T> {
+        let mut response = Response::new(response);
+        let claim = Claim {
+            cluster: self.0.peers.cluster(),
+            ..caller.claim
+        };
+        let proof = self
+            .0
+            .peers
+            .proof(Side::Answerer, claim, caller.connection.peer());
+        if let Some(proof) = proof.and_then(|proof| proof.parse().ok()) {
+            response.metadata_mut().insert(PROOF, proof);
+        }
+        response
+    }
+}
+
 /// The message of `request`, if a member sent it.
 fn of_member<T>(request: Request<T>) -> Result<T, Status> {
-    match request.extensions().get::<PeerRole>() {
-        Some(PeerRole::Member) => Ok(request.into_inner()),
-        _ => Err(Status::permission_denied("only for members")),
-    }
+    Caller::of(&request)?.member()?;
+    Ok(request.into_inner())
 }
 
 fn malformed(error: convert::Malformed) -> Status {
@@ -128,18 +150,50 @@ impl raft_server::Raft for RaftService {
         &self,
         request: Request<v1::JoinRequest>,
     ) -> Result<Response<v1::JoinResponse>, Status> {
-        if let Some(PeerRole::Caller) = request.extensions().get::<PeerRole>() {
-            return Err(Status::permission_denied("a member does not join"));
-        }
-        self.0.admit(request.into_inner()).await.map(Response::new)
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let voucher = match caller.role {
+            CallerRole::Member(id) => Voucher::Member(id),
+            CallerRole::HasSecret if caller.claim.target == 0 && caller.claim.cluster.is_some() => {
+                return Err(Status::permission_denied("a member does not join"));
+            }
+            CallerRole::HasSecret => Voucher::Secret(&caller),
+            CallerRole::Stranger if request.invite.is_empty() => {
+                let from = caller.connection.address().ip();
+                let refusals = self.0.peers.refusals();
+                refusals.tell(Some(from), Some(caller.claim.sender), NO_SECRET);
+                return Err(Status::permission_denied(NO_SECRET));
+            }
+            CallerRole::Stranger => Voucher::Invite(&caller),
+        };
+        let response = self.0.admit(request, voucher).await?;
+        Ok(self.proven(response, &caller))
     }
 
     async fn identify(
         &self,
         request: Request<v1::ClusterFacts>,
     ) -> Result<Response<v1::ClusterFacts>, Status> {
+        let caller = Caller::of(&request)?;
+        if caller.role == CallerRole::Stranger {
+            return Err(Status::permission_denied(NO_SECRET));
+        }
         self.0.note_cluster(request.into_inner());
-        Ok(Response::new(self.0.cluster_facts()))
+        Ok(self.proven(self.0.cluster_facts(), &caller))
+    }
+
+    async fn acquaint(
+        &self,
+        request: Request<v1::AcquaintRequest>,
+    ) -> Result<Response<v1::AcquaintResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        if caller.role == CallerRole::HasSecret && caller.claim.cluster == self.0.peers.cluster() {
+            let key = caller.connection.peer().key;
+            self.0.peers.roster().acquaint(caller.claim.sender, key);
+        } else {
+            caller.member()?;
+        }
+        Ok(self.proven(v1::AcquaintResponse {}, &caller))
     }
 
     async fn propose(

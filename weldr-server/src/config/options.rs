@@ -33,7 +33,6 @@ impl From<&Config> for Options {
             cluster_cert: tls.map(|tls| tls.cert.clone()),
             cluster_key: tls.map(|tls| tls.key.clone()),
             cluster_ca: tls.map(|tls| tls.ca.clone()),
-            cluster_insecure: cluster.map(|cluster| cluster.insecure),
             check_type: Some(http.map_or(CheckType::Tcp, |_| CheckType::Http)),
             check_path: http.map(|http| http.path.clone()),
             check_expect: http.map(|http| http.expected_status.to_string()),

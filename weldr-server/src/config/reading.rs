@@ -84,7 +84,6 @@ fn cluster(options: &Options) -> Result<Option<Cluster>, ConfigError> {
         join: options.join.clone().unwrap_or_default(),
         secret_file: options.cluster_secret_file.clone(),
         tls,
-        insecure: options.cluster_insecure.unwrap_or(false),
     }))
 }
 

@@ -157,7 +157,7 @@ fn a_switch_needs_no_value_and_takes_no_word_that_follows() {
     };
     for switch in [
         "--ephemeral",
-        "--cluster-insecure",
+        "--recover-from-lost-majority",
         "--found-cluster",
         "--no-rest",
     ] {

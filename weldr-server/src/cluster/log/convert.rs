@@ -13,9 +13,13 @@ use openraft::{
 use weldr_proto::raft::v1::{self, append_response, entry};
 
 use super::{
+    fingerprint::Fingerprint,
     proposal::Record,
     types::{Entry, LogId, Member, Membership, SnapshotMeta, StoredMembership, Types, Vote},
 };
+
+/// A member has one key, or two while it is rotated.
+const MOST_KEYS: usize = 2;
 
 /// A message lacks a required field, or contradicts itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -81,7 +85,30 @@ pub(in crate::cluster) fn member(id: u64, member: &Member) -> v1::Member {
         id,
         name: member.name.clone(),
         address: member.address.clone(),
+        keys: member.keys.iter().map(|key| key.to_bytes()).collect(),
     }
+}
+
+/// The id of a member, and what the others know about it.
+pub(in crate::cluster) fn from_member(member: v1::Member) -> Result<(u64, Member), Malformed> {
+    let v1::Member {
+        id,
+        name,
+        address,
+        keys,
+    } = member;
+    if keys.len() > MOST_KEYS {
+        return Err(Malformed("a member has more than two keys"));
+    }
+    let keys = keys.iter().map(|key| Fingerprint::from_bytes(key));
+    let keys = keys.collect::<Option<_>>();
+    let keys = keys.ok_or(Malformed("the key of a member is no SHA-256 digest"))?;
+    let member = Member {
+        name,
+        address,
+        keys,
+    };
+    Ok((id, member))
 }
 
 pub(in crate::cluster) fn from_membership(
@@ -92,11 +119,8 @@ pub(in crate::cluster) fn from_membership(
         .into_iter()
         .map(|voters| voters.ids.into_iter().collect())
         .collect();
-    let members: BTreeMap<u64, Member> = membership
-        .members
-        .into_iter()
-        .map(|v1::Member { id, name, address }| (id, Member { name, address }))
-        .collect();
+    let members = membership.members.into_iter().map(from_member);
+    let members: BTreeMap<u64, Member> = members.collect::<Result<_, _>>()?;
     if voters.is_empty() && members.is_empty() {
         return Ok(Membership::default());
     }
@@ -110,7 +134,9 @@ pub(in crate::cluster) fn stored_membership(stored: &StoredMembership) -> v1::St
     }
 }
 
-fn from_stored_membership(stored: v1::StoredMembership) -> Result<StoredMembership, Malformed> {
+pub(in crate::cluster) fn from_stored_membership(
+    stored: v1::StoredMembership,
+) -> Result<StoredMembership, Malformed> {
     let membership = from_membership(stored.membership.unwrap_or_default())?;
     Ok(StoredMembership::new(
         stored.log_id.map(from_log_id),
@@ -290,6 +316,7 @@ mod tests {
         let member = |name: &str| Member {
             name: name.to_owned(),
             address: "127.0.0.1:8688".to_owned(),
+            keys: vec![Fingerprint::of(name.as_bytes()); usize::from(name == "a")],
         };
         let nodes = BTreeMap::from([(7, member("a")), (8, member("b")), (u64::MAX, member("c"))]);
         let voters = vec![BTreeSet::from([7]), BTreeSet::from([7, u64::MAX])];

@@ -57,7 +57,7 @@ impl MemberHistory {
             return;
         }
         let mut note = |id: u64, member: &Member, change| {
-            let Member { name, address } = member.clone();
+            let Member { name, address, .. } = member.clone();
             self.0.push_back(MemberEvent {
                 revision,
                 id,
@@ -124,7 +124,12 @@ mod tests {
             .map(|name| {
                 let address = format!("127.0.0.1:{}", u32::from(name));
                 let name = name.to_string();
-                (u64::from(name.as_bytes()[0]), Member { name, address })
+                let member = Member {
+                    name,
+                    address,
+                    ..Member::default()
+                };
+                (u64::from(member.name.as_bytes()[0]), member)
             })
             .collect();
         let voters = voters.bytes().map(u64::from).collect();

@@ -2,6 +2,7 @@
 //!
 //! In reading order:
 //!
+//! * `fingerprint`: by what members know each other's keys.
 //! * `proposal`: what can be proposed, its form in the log, and its result.
 //! * `replica`: the replicated state. Applies records, and encodes itself for a snapshot.
 //! * `history`: the last changes, for listing and rollback.
@@ -12,6 +13,7 @@
 
 pub(super) mod backup;
 pub(super) mod convert;
+pub(super) mod fingerprint;
 pub(super) mod history;
 pub(super) mod member_history;
 pub(super) mod proposal;

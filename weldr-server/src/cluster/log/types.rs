@@ -3,7 +3,10 @@
 use bytes::Bytes;
 use openraft::{alias, impls::leader_id_std};
 
-use super::proposal::{ProposalResult, Record};
+use super::{
+    fingerprint::Fingerprint,
+    proposal::{ProposalResult, Record},
+};
 
 openraft::declare_raft_types!(
     /// The engine's type configuration. There is one leader in a term, as in the Raft paper.
@@ -32,4 +35,7 @@ pub struct Member {
     pub name: String,
     /// The address at which other nodes reach it, `ip:port`; empty for a node without a cluster address.
     pub address: String,
+    /// The keys by which it is known: one, or two while the key is rotated. Empty for a node with a certificate of the
+    /// operators' authority, which is known by its name, and for one of version 0.1.0.
+    pub keys: Vec<Fingerprint>,
 }

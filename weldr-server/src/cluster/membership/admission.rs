@@ -17,7 +17,11 @@ use weldr_proto::raft::v1;
 
 use crate::{
     cluster::{
-        log::types::{Member, Types},
+        log::{
+            convert,
+            types::{Member, Types},
+        },
+        network::authentication::Caller,
         raft::{
             core::{Core, Metrics, Raft, member_named},
             proposals::QUORUM_PATIENCE,
@@ -33,18 +37,35 @@ const MOST_NODES: usize = 7;
 /// The pause before a change of the membership is tried again.
 const BUSY_PAUSE: Duration = Duration::from_millis(50);
 
+/// Why a node is believed to be the one that it says.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::cluster) enum Voucher<'a> {
+    /// The member with this id says so: of itself, or of a node whose request it forwards.
+    Member(u64),
+    /// The node itself, which has proven the secret.
+    Secret(&'a Caller),
+    /// The node itself, which brings an invite.
+    Invite(&'a Caller),
+}
+
 impl Core {
-    /// Admits a node, or updates the name and address of a member. Forwards the request to the leader if this node is
-    /// not the leader.
+    /// Admits a node, or updates the name, the address and the keys of a member. Forwards the request to the leader if this
+    /// node is not the leader.
     pub(in crate::cluster) async fn admit(
         &self,
         request: v1::JoinRequest,
+        voucher: Voucher<'_>,
     ) -> Result<v1::JoinResponse, Status> {
         let (Some(raft), Some(metrics)) = (self.raft(), self.metrics()) else {
             return Err(Status::unavailable("the node is not ready"));
         };
-        let v1::Member { id, name, address } = request.member.clone().unwrap_or_default();
-        is_acceptable(id, &name, &address)?;
+        let member = request.member.clone().unwrap_or_default();
+        let member = convert::from_member(member);
+        let (id, joining) = member.map_err(|error| Status::invalid_argument(error.to_string()))?;
+        is_acceptable(id, &joining.name, &joining.address)?;
+        if let Voucher::Secret(caller) | Voucher::Invite(caller) = voucher {
+            self.is_itself(id, &joining, caller)?;
+        }
         if metrics.state != ServerState::Leader {
             let leader = metrics
                 .current_leader
@@ -54,9 +75,12 @@ impl Core {
             let mut client = self.client(id, member)?;
             return client.join(request).await.map(tonic::Response::into_inner);
         }
-        let joining = Member { name, address };
         may_join(&metrics, id, &joining)?;
         let present = metrics.membership_config.get_node(&id);
+        match present {
+            None => self.may_be_new(id)?,
+            Some(present) => may_change(present, &joining, voucher, id)?,
+        }
         if present != Some(&joining) {
             let nodes = BTreeMap::from([(id, joining.clone())]);
             let change = match present {
@@ -71,8 +95,38 @@ impl Core {
             cluster: cluster
                 .map(|cluster| cluster.to_string())
                 .unwrap_or_default(),
-            proof: self.peers.secret().proof(cluster, 0, id),
+            membership: Some(convert::stored_membership(&self.membership())),
         })
+    }
+
+    /// Checks that the node which calls is the one that its request is about.
+    fn is_itself(&self, id: u64, joining: &Member, caller: &Caller) -> Result<(), Status> {
+        let is_by_name = self.peers.credentials().authority.is_some();
+        if is_by_name != joining.keys.is_empty() {
+            return Err(Status::permission_denied(if is_by_name {
+                "the nodes of this cluster have certificates of an authority: start it with --cluster-cert, --cluster-key and \
+                 --cluster-ca"
+            } else {
+                "the nodes of this cluster have keys of their own: start it without --cluster-cert, --cluster-key and \
+                 --cluster-ca"
+            }));
+        }
+        if id != caller.claim.sender || !caller.connection.peer().is(joining) {
+            return Err(Status::permission_denied(
+                "a node joins only as itself: its certificate has another key, or another name and address, than its request",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether a node with this id can be a new one.
+    fn may_be_new(&self, id: u64) -> Result<(), Status> {
+        if self.machine.member_history().is_removed(id) {
+            return Err(Status::permission_denied(
+                "it was removed from this cluster: remove its data directory to let it join as a new node",
+            ));
+        }
+        Ok(())
     }
 
     /// Removes the node with this name. Fails on a node that is not the leader, and if the voters that remain would have no
@@ -145,9 +199,26 @@ fn is_acceptable(id: u64, name: &str, address: &str) -> Result<(), Status> {
     valid.map_err(|invalid| Status::invalid_argument(invalid.to_string()))
 }
 
+/// Checks whether a member may be changed. Only itself changes its keys; others may add a key where there is none.
+fn may_change(
+    present: &Member,
+    joining: &Member,
+    voucher: Voucher<'_>,
+    id: u64,
+) -> Result<(), Status> {
+    let is_itself = matches!(voucher, Voucher::Member(sender) if sender == id);
+    if is_itself || present.keys.is_empty() || present.keys == joining.keys {
+        return Ok(());
+    }
+    Err(Status::permission_denied(
+        "a member has its id and another key: if the key of this node is lost, remove the node, and its data directory, and let \
+         it join again",
+    ))
+}
+
 /// Checks whether a node may join, or continue under another name or address.
 fn may_join(metrics: &Metrics, id: u64, joining: &Member) -> Result<(), Status> {
-    let Member { name, address } = joining;
+    let Member { name, address, .. } = joining;
     let mut others = metrics
         .membership_config
         .nodes()

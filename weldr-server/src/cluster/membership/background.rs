@@ -15,7 +15,7 @@ use crate::{
     liveness::Tick,
 };
 
-use super::admission::change_members;
+use super::admission::{Voucher, change_members};
 
 /// How many entries a learner may lack when it becomes a voter.
 const CAUGHT_UP: u64 = 16;
@@ -77,8 +77,10 @@ pub(in crate::cluster) async fn announce(core: Arc<Core>) {
                 let request = v1::JoinRequest {
                     member: Some(convert::member(core.local_id(), &core.member)),
                     record_version: RECORD_VERSION,
+                    ..v1::JoinRequest::default()
                 };
-                if let Err(error) = core.admit(request).await {
+                let itself = Voucher::Member(core.local_id());
+                if let Err(error) = core.admit(request, itself).await {
                     tracing::debug!(%error, "the members do not know the new address yet");
                 }
             }

@@ -10,8 +10,12 @@ use weldr_proto::raft::v1;
 
 use crate::cluster::{
     error::OpenError,
-    log::{convert, proposal::RECORD_VERSION, types::Member},
-    network::peers::{DialError, Peers},
+    log::{
+        convert,
+        proposal::RECORD_VERSION,
+        types::{Member, StoredMembership},
+    },
+    network::{channel::Expected, dial::DialError, peers::Peers},
 };
 
 /// How long a node asks for admission.
@@ -21,19 +25,30 @@ const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// The pause between two rounds of requests.
 const JOIN_PAUSE: Duration = Duration::from_millis(250);
 
-/// Asks the nodes at `addresses` in turn to admit this one, until one does. Returns the id of the cluster.
+/// A cluster that has admitted this node.
+#[derive(Debug)]
+pub(in crate::cluster) struct Joined {
+    pub(in crate::cluster) cluster: Uuid,
+    /// Its members, from which this node accepts calls.
+    pub(in crate::cluster) members: StoredMembership,
+}
+
+/// Asks the nodes at `addresses` in turn to admit this one, until one does. Returns the cluster.
 pub(in crate::cluster) async fn join(
     peers: &Peers,
     me: &Member,
     addresses: &[SocketAddr],
-) -> Result<Uuid, OpenError> {
+) -> Result<Joined, OpenError> {
+    if !peers.has_secret() {
+        return Err(OpenError::NothingToJoinWith);
+    }
     let deadline = Instant::now() + JOIN_PATIENCE;
     let mut told = false;
     loop {
         let mut last = Status::unavailable("nobody was asked");
         for address in addresses {
             match ask(peers, me, *address).await {
-                Ok(cluster) => return Ok(cluster),
+                Ok(joined) => return Ok(joined),
                 Err(status) if is_final(&status) => {
                     return Err(OpenError::JoinRefused(status.message().to_owned()));
                 }
@@ -63,26 +78,26 @@ fn is_final(status: &Status) -> bool {
     )
 }
 
-async fn ask(peers: &Peers, me: &Member, address: SocketAddr) -> Result<Uuid, Status> {
+async fn ask(peers: &Peers, me: &Member, address: SocketAddr) -> Result<Joined, Status> {
     let dial_error = |error: DialError| Status::unavailable(error.to_string());
-    let mut client = peers.client(0, &address.to_string()).map_err(dial_error)?;
+    let introduced = peers.introduce(0, address, Expected::Anyone).await;
+    let mut introduction = introduced.map_err(dial_error)?;
     let request = v1::JoinRequest {
         member: Some(convert::member(peers.local_id(), me)),
         record_version: RECORD_VERSION,
+        ..v1::JoinRequest::default()
     };
-    let response = time::timeout(JOIN_TIMEOUT, client.join(request)).await;
+    let response = time::timeout(JOIN_TIMEOUT, introduction.client.join(request)).await;
     let response = response.map_err(|_| Status::unavailable("no answer in time"))??;
-    let v1::JoinResponse { cluster, proof } = response.into_inner();
-    let cluster = Uuid::parse_str(&cluster)
+    let cluster = Uuid::parse_str(&response.get_ref().cluster)
         .map_err(|_| Status::internal("the response has no cluster id"))?;
-    // The sender 0 is used only in the proof of a join response.
-    if peers
-        .secret()
-        .is_proven_by(&proof, Some(cluster), 0, peers.local_id())
-    {
-        return Ok(cluster);
+    if !peers.is_proven(&introduction, Some(cluster), response.metadata()) {
+        return Err(Status::permission_denied(format!(
+            "the node at {address} does not prove that it has the secret"
+        )));
     }
-    Err(Status::permission_denied(format!(
-        "the node at {address} does not prove that it has the secret"
-    )))
+    let members = response.into_inner().membership.unwrap_or_default();
+    let members = convert::from_stored_membership(members);
+    let members = members.map_err(|error| Status::internal(error.to_string()))?;
+    Ok(Joined { cluster, members })
 }

@@ -11,11 +11,15 @@ use futures_util::future::{join, join_all};
 use tokio::time;
 use tonic::{Code, Status};
 use tracing::{error, info, warn};
-use weldr_proto::raft::v1::{ClusterFacts, ReportResponse};
+use weldr_proto::raft::v1::ReportResponse;
 
 use crate::{
     cluster::{
-        log::types::{Member, StoredMembership},
+        log::{
+            convert::from_stored_membership,
+            types::{Member, StoredMembership},
+        },
+        network::{authentication::says_removed, channel::Expected, dial::met_another_node},
         raft::core::Core,
     },
     liveness::Tick,
@@ -55,6 +59,9 @@ async fn look(core: &Core, contacts: &mut Contacts) {
             // Its address may be that of a node of another cluster now.
             identify(core, &member.address).await;
         }
+        if says_that_this_node_was_removed(core, &report) {
+            note_removal(core);
+        }
         (*id, member, report)
     });
     let history = core.machine.member_history();
@@ -82,10 +89,16 @@ async fn look(core: &Core, contacts: &mut Contacts) {
 
 /// Whether the node that was called takes this one for another, or itself for another.
 fn is_refused(report: &Result<ReportResponse, Status>) -> bool {
-    matches!(report, Err(status) if status.code() == Code::PermissionDenied)
+    matches!(report, Err(status) if status.code() == Code::PermissionDenied || met_another_node(status))
 }
 
-fn tell(Member { name, address }: &Member, news: Option<ContactNews>) {
+/// Only a member can say so: nobody else has a channel on which this node expects one.
+fn says_that_this_node_was_removed(core: &Core, report: &Result<ReportResponse, Status>) -> bool {
+    matches!(report, Err(status) if says_removed(status, core.local_id()))
+}
+
+fn tell(member: &Member, news: Option<ContactNews>) {
+    let Member { name, address, .. } = member;
     match news {
         Some(ContactNews::Silent(lasted)) => {
             let silent_for = lasted.as_secs();
@@ -104,6 +117,10 @@ fn learn(core: &Core, own: &StoredMembership, report: &ReportResponse) {
     if let Some(facts) = &report.other_cluster {
         // Not noted as a sighting of this node, or the two would keep telling it to each other.
         core.hear_of_cluster(facts.clone());
+    }
+    let membership = report.membership.clone().map(from_stored_membership);
+    if let Some(Ok(membership)) = membership {
+        core.peers.roster().learn(membership);
     }
     if lacks(core.local_id(), own, report) {
         note_removal(core);
@@ -134,15 +151,24 @@ fn note_removal(core: &Core) {
     }
 }
 
-/// Asks the node at `address` which cluster it belongs to, and tells it about this one.
+/// Asks the node at `address` which cluster it belongs to, and tells it about this one. Nodes believe it of each other only
+/// with a proof of the secret.
 async fn identify(core: &Core, address: &str) {
-    let Ok(mut client) = core.peers.client(0, address) else {
+    let Ok(address) = address.parse() else {
         return;
     };
-    let asked = client.identify(core.cluster_facts());
-    let response = time::timeout(IDENTIFY_TIMEOUT, asked).await;
-    if let Ok(Ok(response)) = response {
-        let facts: ClusterFacts = response.into_inner();
+    let peers = &core.peers;
+    let identified = async {
+        let introduction = peers.introduce(0, address, Expected::Anyone).await;
+        let mut introduction = introduction.ok()?;
+        let response = introduction.client.identify(core.cluster_facts()).await;
+        let response = response.ok()?;
+        let cluster = response.get_ref().cluster.parse().ok();
+        let is_proven = peers.is_proven(&introduction, cluster, response.metadata());
+        is_proven.then(|| response.into_inner())
+    };
+    let identified = time::timeout(IDENTIFY_TIMEOUT, identified).await;
+    if let Ok(Some(facts)) = identified {
         core.note_cluster(facts);
     }
 }

@@ -1,133 +1,165 @@
 //! Authenticates calls of other nodes.
 
-use std::{
-    collections::HashMap,
-    net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
-};
-
 use http::HeaderMap;
-use tonic::{Request, Status, service::Interceptor};
-use tracing::warn;
+use tonic::{Request, Status, metadata::MetadataValue, service::Interceptor};
 use uuid::Uuid;
 
 use super::{
+    channel::ChannelPeer,
     connections::PeerConnection,
-    peers::{CLUSTER, PROOF, Peers, SENDER, TARGET},
+    peers::{CLUSTER, Peers, SENDER, TARGET},
+    secret::{Claim, Side},
 };
 
-/// What the caller is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::cluster) enum PeerRole {
-    Member,
-    /// A node that has the secret and is not yet a member of a cluster.
-    Stranger,
-    /// A node that has the secret and does not know which node it calls. It may be of another cluster.
-    Caller,
-}
-
-/// When each refusal was last logged, by address and reason. Shared by all connections.
-type Told = Arc<Mutex<HashMap<(Option<IpAddr>, &'static str), Instant>>>;
-
-/// Accepts calls of members, and of nodes that have the secret and want to join.
+/// Who calls.
 #[derive(Debug, Clone)]
-pub(in crate::cluster) struct Authentication {
-    peers: Peers,
-    told: Told,
+pub(in crate::cluster) struct Caller {
+    pub(in crate::cluster) role: CallerRole,
+    /// What the caller says. Only [`CallerRole::Member`] says who it is.
+    pub(in crate::cluster) claim: Claim,
+    pub(in crate::cluster) connection: PeerConnection,
 }
+
+/// What is known about a caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::cluster) enum CallerRole {
+    /// The member with this id, by the key on its channel.
+    Member(u64),
+    /// A node that has the secret. It may be a member whose key is not known, or of another cluster.
+    HasSecret,
+    /// Anybody. It may bring an invite.
+    Stranger,
+}
+
+/// Accepts calls of members, and of nodes that want to join.
+#[derive(Debug, Clone)]
+pub(in crate::cluster) struct Authentication(pub(in crate::cluster) Peers);
 
 /// Why a call is refused.
-const NO_SECRET: &str = "it does not prove that it has the secret of this cluster";
+pub(in crate::cluster) const NO_SECRET: &str =
+    "it does not prove that it has the secret of this cluster";
+const NO_CLAIM: &str = "it does not say what it is";
+const NO_MEMBER: &str = "its key is not that of a member of this cluster";
 const OTHER_CLUSTER: &str = "it belongs to another cluster";
 const OTHER_NODE: &str =
     "it means another node: one whose data was lost, or whose address this one has taken";
+const WAS_REMOVED: &str = "it was removed from this cluster";
 
-/// A refusal with the same address and reason is not logged again within `QUIET`. At most `MOST_TOLD` refusals are
-/// remembered.
-const QUIET: Duration = Duration::from_mins(1);
-const MOST_TOLD: usize = 256;
-/// The longest name of a sender that is logged, in bytes: an id as a decimal number.
-const LONGEST_SENDER: usize = 20;
+/// The metadata of the refusal of a node that was removed: its id.
+const REMOVED: &str = "weldr-removed";
 
 impl Authentication {
-    pub(in crate::cluster) fn new(peers: Peers) -> Self {
-        Self {
-            peers,
-            told: Arc::default(),
+    fn judge(
+        &self,
+        headers: &HeaderMap,
+        peer: &ChannelPeer,
+    ) -> Result<(CallerRole, Claim), &'static str> {
+        let peers = &self.0;
+        let claim = claim(headers).ok_or(NO_CLAIM)?;
+        let Claim {
+            cluster,
+            sender,
+            target,
+        } = claim;
+        let is_here = cluster.is_some() && cluster == peers.cluster();
+        if is_here
+            && target == peers.local_id()
+            && let Some(id) = peers.roster().holder(peer, sender)
+        {
+            return Ok((CallerRole::Member(id), claim));
         }
-    }
-
-    fn judge(&self, request: &Request<()>) -> Result<PeerRole, &'static str> {
-        let headers = request.metadata().as_ref();
-        let Claim { cluster, target } = proven(&self.peers, headers).ok_or(NO_SECRET)?;
+        let has_secret = peers.has_proof(headers, Side::Caller, claim, peer);
         match cluster {
-            None if target == 0 => Ok(PeerRole::Stranger),
-            None => Err(OTHER_CLUSTER),
-            Some(_) if target == 0 => Ok(PeerRole::Caller),
-            cluster if cluster != self.peers.cluster() => Err(OTHER_CLUSTER),
-            Some(_) if target != self.peers.local_id() => Err(OTHER_NODE),
-            Some(_) => Ok(PeerRole::Member),
+            None if target != 0 => Err(OTHER_CLUSTER),
+            None if has_secret => Ok((CallerRole::HasSecret, claim)),
+            None => Ok((CallerRole::Stranger, claim)),
+            Some(_) if target == 0 && has_secret => Ok((CallerRole::HasSecret, claim)),
+            Some(_) if target == 0 => Err(NO_SECRET),
+            Some(_) if !is_here => Err(OTHER_CLUSTER),
+            Some(_) if target != peers.local_id() => Err(OTHER_NODE),
+            Some(_) if peers.roster().was_removed(sender) => Err(WAS_REMOVED),
+            Some(_) if has_secret => Ok((CallerRole::HasSecret, claim)),
+            Some(_) => Err(NO_MEMBER),
         }
-    }
-
-    /// Whether this refusal should be logged.
-    fn is_news(&self, from: Option<IpAddr>, reason: &'static str) -> bool {
-        let now = Instant::now();
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        told.retain(|_, at| now.duration_since(*at) < QUIET);
-        if told.len() >= MOST_TOLD || told.contains_key(&(from, reason)) {
-            return false;
-        }
-        told.insert((from, reason), now);
-        true
     }
 }
 
-/// What a caller that has the secret says about itself and about the node that it means.
-struct Claim {
-    cluster: Option<Uuid>,
-    target: u64,
-}
-
-/// The claim in the headers of a call, if the caller proves that it has the secret.
-fn proven(peers: &Peers, headers: &HeaderMap) -> Option<Claim> {
+/// What the headers of a call say.
+fn claim(headers: &HeaderMap) -> Option<Claim> {
     let text = |key| headers.get(key).and_then(|value| value.to_str().ok());
     let number = |key| text(key).and_then(|text| text.parse::<u64>().ok());
-    let (sender, target, proof) = (number(SENDER)?, number(TARGET)?, text(PROOF)?);
-    let cluster = text(CLUSTER).and_then(|text| Uuid::parse_str(text).ok());
-    let proven = peers.secret().is_proven_by(proof, cluster, sender, target);
-    proven.then_some(Claim { cluster, target })
+    Some(Claim {
+        cluster: text(CLUSTER).and_then(|text| Uuid::parse_str(text).ok()),
+        sender: number(SENDER)?,
+        target: number(TARGET)?,
+    })
 }
 
-/// The cluster of the caller, if it belongs to one and proves that it has the secret.
-pub(in crate::cluster) fn cluster_of(peers: &Peers, headers: &HeaderMap) -> Option<Uuid> {
-    proven(peers, headers)?.cluster
+/// The cluster of the caller, if it belongs to one. With a secret, only if the caller proves it; without one, whatever it
+/// says: the worst that a lie does is that this node does not found a cluster, and says why.
+pub(in crate::cluster) fn cluster_of(
+    peers: &Peers,
+    headers: &HeaderMap,
+    peer: &ChannelPeer,
+) -> Option<Uuid> {
+    let claim = claim(headers)?;
+    let is_believed = !peers.has_secret() || peers.has_proof(headers, Side::Caller, claim, peer);
+    claim.cluster.filter(|_| is_believed)
+}
+
+/// Whether a member has refused a call because it knows that node `me` was removed.
+pub(in crate::cluster) fn says_removed(status: &Status, me: u64) -> bool {
+    let id = status.metadata().get(REMOVED);
+    id.and_then(|id| id.to_str().ok()) == Some(me.to_string().as_str())
+}
+
+impl Caller {
+    /// Who sent `request`.
+    pub(in crate::cluster) fn of<T>(request: &Request<T>) -> Result<Self, Status> {
+        let caller = request.extensions().get::<Self>().cloned();
+        caller.ok_or_else(|| Status::permission_denied(NO_CLAIM))
+    }
+
+    /// The id of the member that calls.
+    pub(in crate::cluster) fn member(&self) -> Result<u64, Status> {
+        match self.role {
+            CallerRole::Member(id) => Ok(id),
+            CallerRole::HasSecret | CallerRole::Stranger => {
+                Err(Status::permission_denied("only for members"))
+            }
+        }
+    }
 }
 
 impl Interceptor for Authentication {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        match self.judge(&request) {
-            Ok(caller) => {
-                let connection = PeerConnection::of(request.extensions());
-                if connection.is_some_and(|connection| !connection.prove()) {
+        let Some(connection) = PeerConnection::of(request.extensions()).cloned() else {
+            return Err(Status::permission_denied(NO_CLAIM));
+        };
+        match self.judge(request.metadata().as_ref(), connection.peer()) {
+            Ok((role, claim)) => {
+                if role != CallerRole::Stranger && !connection.prove() {
                     return Err(Status::resource_exhausted(
                         "this node has as many connections of other nodes as it may have",
                     ));
                 }
-                request.extensions_mut().insert(caller);
+                request.extensions_mut().insert(Caller {
+                    role,
+                    claim,
+                    connection,
+                });
                 Ok(request)
             }
             Err(reason) => {
-                let from = PeerConnection::of(request.extensions()).map(PeerConnection::address);
-                if self.is_news(from.map(|from| from.ip()), reason) {
-                    let sender = request.metadata().get(SENDER);
-                    let sender = sender.and_then(|sender| sender.to_str().ok()).unwrap_or("");
-                    let sender = &sender[..sender.len().min(LONGEST_SENDER)];
-                    let from = from.map(tracing::field::display);
-                    warn!(from, sender, reason, "node refused");
+                let sender = claim(request.metadata().as_ref()).map(|claim| claim.sender);
+                let from = connection.address().ip();
+                self.0.refusals().tell(Some(from), sender, reason);
+                let mut status = Status::permission_denied(reason);
+                if let Some(sender) = sender.filter(|_| reason == WAS_REMOVED) {
+                    let id = MetadataValue::from(sender);
+                    status.metadata_mut().insert(REMOVED, id);
                 }
-                Err(Status::permission_denied(reason))
+                Err(status)
             }
         }
     }

@@ -21,7 +21,10 @@ use crate::cluster::log::{
     types::{Member, RaftSnapshot, Types, Vote},
 };
 
-use super::peers::{DialError, PeerClient, Peers};
+use super::{
+    dial::DialError,
+    peers::{PeerClient, Peers},
+};
 
 /// How long a follower may take to write entries to disk.
 const APPEND_TIMEOUT: Duration = Duration::from_secs(2);
@@ -37,7 +40,7 @@ impl RaftNetworkFactory<Types> for Network {
 
     async fn new_client(&mut self, target: u64, node: &Member) -> PeerConnection {
         PeerConnection {
-            client: self.0.client(target, &node.address),
+            client: self.0.client(target, node),
             target,
             peers: self.0.clone(),
         }
@@ -45,7 +48,7 @@ impl RaftNetworkFactory<Types> for Network {
 
     async fn new_snapshot_client(&mut self, target: u64, node: &Member) -> PeerConnection {
         PeerConnection {
-            client: self.0.client_apart(target, &node.address),
+            client: self.0.client_apart(target, node),
             target,
             peers: self.0.clone(),
         }

@@ -1,6 +1,6 @@
 //! The connections of other nodes that are open, and who gives way when there are too many.
 //!
-//! A connection is *unproven* until a call on it proves that the caller has the secret. Unproven connections have a share
+//! A connection is *unproven* until a call on it proves who the caller is: a member, or a node that has the secret. Unproven connections have a share
 //! of their own, and a share of that for each address. A new connection takes the place of an unproven one: of those that
 //! have sent nothing, else of the oldest. So however many connections a stranger opens, a node gets in, and the
 //! connections of nodes stay.
@@ -26,8 +26,11 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time,
 };
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::server::{Connected, TlsConnectInfo};
+use tonic::transport::server::Connected;
+
+use super::channel::ChannelPeer;
 
 /// The time from the accept of a connection to its first call with a proof, TLS handshake included.
 pub(in crate::cluster) const PROOF_TIMEOUT: Duration = Duration::from_secs(10);
@@ -212,25 +215,94 @@ impl Drop for Seat {
 
 /// What a call knows about its connection.
 #[derive(Debug, Clone)]
-pub(in crate::cluster) struct PeerConnection(Arc<Seat>);
+pub(in crate::cluster) struct PeerConnection {
+    seat: Arc<Seat>,
+    peer: Arc<ChannelPeer>,
+}
 
 impl PeerConnection {
     /// The connection of a call with these extensions.
     pub(in crate::cluster) fn of(extensions: &http::Extensions) -> Option<&Self> {
-        let tls = || extensions.get::<TlsConnectInfo<Self>>();
-        extensions
-            .get::<Self>()
-            .or_else(|| tls().map(TlsConnectInfo::get_ref))
+        extensions.get::<Self>()
     }
 
     /// The address of the peer.
     pub(in crate::cluster) fn address(&self) -> SocketAddr {
-        self.0.peer
+        self.seat.peer
     }
 
-    /// Notes that a call on the connection has proven the secret. Returns whether the connection may stay.
+    /// Who is on the other side.
+    pub(in crate::cluster) fn peer(&self) -> &ChannelPeer {
+        &self.peer
+    }
+
+    /// Notes that a call on the connection has proven who it is from. Returns whether the connection may stay.
     pub(in crate::cluster) fn prove(&self) -> bool {
-        self.0.prove()
+        self.seat.prove()
+    }
+}
+
+/// A channel from another node.
+pub(in crate::cluster) struct SecureStream {
+    stream: TlsStream<PeerStream>,
+    peer: Arc<ChannelPeer>,
+}
+
+impl SecureStream {
+    pub(super) fn new(stream: TlsStream<PeerStream>, peer: ChannelPeer) -> Self {
+        let peer = Arc::new(peer);
+        Self { stream, peer }
+    }
+}
+
+impl Connected for SecureStream {
+    type ConnectInfo = PeerConnection;
+
+    fn connect_info(&self) -> PeerConnection {
+        PeerConnection {
+            seat: Arc::clone(&self.stream.get_ref().0.seat),
+            peer: Arc::clone(&self.peer),
+        }
+    }
+}
+
+impl AsyncRead for SecureStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for SecureStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 
@@ -260,14 +332,6 @@ async fn end_of(seat: Arc<Seat>, since: time::Instant) -> ErrorKind {
     tokio::select! {
         () = seat.cut() => ErrorKind::ConnectionAborted,
         () = unproven => ErrorKind::TimedOut,
-    }
-}
-
-impl Connected for PeerStream {
-    type ConnectInfo = PeerConnection;
-
-    fn connect_info(&self) -> PeerConnection {
-        PeerConnection(Arc::clone(&self.seat))
     }
 }
 

@@ -1,7 +1,6 @@
 //! The notice that a node's process has died, which the guard of its virtual addresses sends to the other nodes.
 //!
-//! It is a line on a connection of its own to the port for other nodes. Calls of nodes begin with other bytes, with TLS and
-//! without. The proof is the token of the dead leader's term: the leader has told the other nodes its digest, and has
+//! It is a line on a connection of its own to the port for other nodes. Calls of nodes begin with other bytes. The proof is the token of the dead leader's term: the leader has told the other nodes its digest, and has
 //! given the token to the guard and to nobody else. It is not secret any more when it is sent, because it proves nothing
 //! but a death that has happened.
 
@@ -16,7 +15,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::security::{from_hex, to_hex};
+use super::secret::{from_hex, to_hex};
 
 /// The first word of a notice. It differs in its first byte from HTTP/2 (`PRI`) and from TLS (0x16).
 const MAGIC: &str = "weldr-death-1";

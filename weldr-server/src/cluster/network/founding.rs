@@ -1,7 +1,8 @@
 //! Listens on the address of a node that is about to found a cluster, to find out whether it belongs to one.
 //!
 //! The members of a cluster call the addresses of all members, and of those that were removed, about once a second. If one of
-//! them calls this address, this node has lost its data, and must not found a second cluster.
+//! them calls this address, this node has lost its data, and must not found a second cluster. They expect the key of the node
+//! that they knew, do not meet it, and ask which node this one is (`Identify`).
 
 use std::{
     convert::Infallible,
@@ -37,9 +38,11 @@ const MOST_CALLERS: usize = 64;
 pub(in crate::cluster) struct Called {
     pub(in crate::cluster) cluster: Uuid,
     pub(in crate::cluster) from: Option<IpAddr>,
+    /// Whether it has proven that it has the secret of this node.
+    pub(in crate::cluster) is_proven: bool,
 }
 
-/// Listens for `wait`, or until a node calls that has the secret and belongs to a cluster.
+/// Listens for `wait`, or until a node calls that belongs to a cluster and, if this node has a secret, proves it.
 pub(in crate::cluster) async fn called(
     peers: &Peers,
     listener: &TcpListener,
@@ -48,20 +51,15 @@ pub(in crate::cluster) async fn called(
     let listener = listener.try_clone().and_then(into_tokio);
     let listener = listener.map_err(OpenError::Founding)?;
     let (told, mut call) = watch::channel(None);
-    let mut builder = Server::builder();
-    if let Some(tls) = peers.tls() {
-        builder = builder
-            .tls_config(tls.server.clone())
-            .map_err(OpenError::Tls)?;
-    }
     let peers = peers.clone();
     // A node that belongs to no cluster has no leader that could die.
     let (notices, _) = mpsc::channel(1);
     let connections = Connections::new(MOST_CALLERS);
-    let router = builder.add_service(Ear { peers, told });
+    let incoming = incoming(listener, notices, connections, peers.clone());
+    let router = Server::builder().add_service(Ear { peers, told });
     tokio::select! {
         // It ends only with an error, and then nobody can call.
-        _ = router.serve_with_incoming(incoming(listener, notices, connections)) => Ok(None),
+        _ = router.serve_with_incoming(incoming) => Ok(None),
         () = time::sleep(wait) => Ok(None),
         called = call.wait_for(Option::is_some) => Ok(called.ok().and_then(|called| called.clone())),
     }
@@ -93,10 +91,18 @@ impl tower::Service<http::Request<Body>> for Ear {
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        if let Some(cluster) = authentication::cluster_of(&self.peers, request.headers()) {
-            let connection = PeerConnection::of(request.extensions());
-            let from = connection.map(|connection| connection.address().ip());
-            self.told.send_replace(Some(Called { cluster, from }));
+        if let Some(connection) = PeerConnection::of(request.extensions())
+            && let Some(cluster) =
+                authentication::cluster_of(&self.peers, request.headers(), connection.peer())
+        {
+            let from = Some(connection.address().ip());
+            let is_proven = self.peers.has_secret();
+            let called = Called {
+                cluster,
+                from,
+                is_proven,
+            };
+            self.told.send_replace(Some(called));
         }
         let refusal = Status::unavailable("the node is not ready");
         ready(Ok(refusal.into_http()))

@@ -16,11 +16,14 @@ use tokio::{
     sync::mpsc,
     time,
 };
+use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
 use super::{
-    connections::{Connections, PeerStream, Seat},
+    channel::{ChannelPeer, server_config},
+    connections::{Connections, PeerStream, Seat, SecureStream},
     death_notice::{DeathNotice, FIRST_BYTE, receive},
+    peers::Peers,
 };
 use crate::warnings::Repeats;
 
@@ -31,6 +34,12 @@ const WARNING_PERIOD: Duration = Duration::from_secs(10);
 
 /// How long a connection may take to send its first byte.
 const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the TLS handshake may take.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The first byte of a TLS handshake.
+const HANDSHAKE: u8 = 0x16;
+/// What is logged of a caller that speaks without TLS.
+const NO_TLS: &str = "it does not use TLS: it is of version 0.1.0, or no node";
 /// How long a notice of a death may take.
 const NOTICE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The listener, and the connections that have sent nothing yet.
@@ -40,8 +49,9 @@ struct Incoming {
     failures: Repeats<()>,
     /// No connection is accepted before this.
     not_before: time::Instant,
-    waiting: FuturesUnordered<BoxFuture<'static, Option<PeerStream>>>,
+    waiting: FuturesUnordered<BoxFuture<'static, Option<SecureStream>>>,
     notices: mpsc::Sender<DeathNotice>,
+    peers: Peers,
 }
 
 /// Accepts connections for as long as it is polled. Neither a connection that failed nor a lack of descriptors or memory
@@ -51,7 +61,8 @@ pub(in crate::cluster) fn incoming(
     listener: TcpListener,
     notices: mpsc::Sender<DeathNotice>,
     connections: Connections,
-) -> impl Stream<Item = io::Result<PeerStream>> + Send + 'static {
+    peers: Peers,
+) -> impl Stream<Item = io::Result<SecureStream>> + Send + 'static {
     let incoming = Incoming {
         listener,
         connections,
@@ -59,6 +70,7 @@ pub(in crate::cluster) fn incoming(
         not_before: time::Instant::now(),
         waiting: FuturesUnordered::new(),
         notices,
+        peers,
     };
     unfold(incoming, |mut incoming| async move {
         let stream = incoming.next().await;
@@ -68,7 +80,7 @@ pub(in crate::cluster) fn incoming(
 
 impl Incoming {
     /// The next connection that calls this node.
-    async fn next(&mut self) -> PeerStream {
+    async fn next(&mut self) -> SecureStream {
         loop {
             let accept = accept(&self.listener, &self.connections, self.not_before);
             tokio::select! {
@@ -87,7 +99,7 @@ impl Incoming {
         if let Err(error) = stream.set_nodelay(true) {
             debug!(%error, "a connection of another node keeps delaying small packets");
         }
-        let sorted = sorted(stream, seat, self.notices.clone());
+        let sorted = sorted(stream, seat, self.notices.clone(), self.peers.clone());
         self.waiting.push(Box::pin(sorted));
     }
 
@@ -118,12 +130,13 @@ async fn accept(
     Ok((stream, connections.enter(peer, place)))
 }
 
-/// The connection, unless it brings a notice or nothing, or has to give way.
+/// The channel, unless the connection brings a notice or nothing, or has to give way.
 async fn sorted(
     stream: TcpStream,
     seat: Arc<Seat>,
     notices: mpsc::Sender<DeathNotice>,
-) -> Option<PeerStream> {
+    peers: Peers,
+) -> Option<SecureStream> {
     let since = time::Instant::now();
     let mut first = [0];
     let peeked = tokio::select! {
@@ -134,15 +147,40 @@ async fn sorted(
         return None;
     }
     seat.speaks();
-    if first != [FIRST_BYTE] {
-        return Some(PeerStream::new(stream, seat, since));
+    match first {
+        [FIRST_BYTE] => {
+            let notice = time::timeout(NOTICE_TIMEOUT, receive(stream));
+            // A queue that is full is full of forgeries.
+            let _ = notices.try_send(notice.await.ok()??);
+            None
+        }
+        [HANDSHAKE] => secured(PeerStream::new(stream, seat, since), &peers).await,
+        _ => {
+            let from = stream.peer_addr().ok()?.ip();
+            peers.refusals().tell(Some(from), None, NO_TLS);
+            None
+        }
     }
-    let notice = time::timeout(NOTICE_TIMEOUT, receive(stream))
-        .await
-        .ok()??;
-    // A queue that is full is full of forgeries.
-    let _ = notices.try_send(notice);
-    None
+}
+
+/// The channel on a connection, when the handshake is over.
+async fn secured(stream: PeerStream, peers: &Peers) -> Option<SecureStream> {
+    let credentials = peers.credentials();
+    let config = server_config(&credentials);
+    let config =
+        config.map_err(|error| warn!(%error, "the credentials of this node cannot be used"));
+    let handshake = TlsAcceptor::from(Arc::new(config.ok()?)).accept(stream);
+    let stream = match time::timeout(HANDSHAKE_TIMEOUT, handshake).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            // The caller may have meant another node, and says so in its log.
+            debug!(%error, "no TLS connection with a caller");
+            return None;
+        }
+        Err(_) => return None,
+    };
+    let peer = ChannelPeer::of(stream.get_ref().1, &credentials)?;
+    Some(SecureStream::new(stream, peer))
 }
 
 /// Whether an error of `accept` concerns only the connection that was accepted.
@@ -171,6 +209,7 @@ mod tests {
             not_before: time::Instant::now(),
             waiting: FuturesUnordered::new(),
             notices,
+            peers: Peers::alone(),
         };
         for (error, wait) in [
             (Errno::MFILE, ACCEPT_BACKOFF),

@@ -2,11 +2,16 @@
 //!
 //! In reading order:
 //!
-//! * `peers`: gRPC clients of the other nodes, and the metadata that identifies this node in each call.
 //! * `certificate`: when a certificate expires.
-//! * `security`: the proof of the shared secret, and TLS.
+//! * `credentials`: what this node shows of itself.
+//! * `channel`: TLS 1.3, and who is on the other side of a channel.
+//! * `secret`: the shared secret, and its proof on a channel.
 //! * `death_notice`: how a node's guard tells the others that the node's process has died.
 //! * `lease_exchange`: what nodes tell each other beside the heartbeats.
+//! * `roster`: the members and their keys.
+//! * `refusals`: what is logged of callers that are refused.
+//! * `dial`: opens a channel to another node.
+//! * `peers`: gRPC clients of the other nodes, and the metadata of each call.
 //! * `connections`: which incoming connections are open, and which give way.
 //! * `incoming`: accepts connections.
 //! * `authentication`: which incoming calls are let in.
@@ -18,10 +23,15 @@
 pub(super) mod authentication;
 pub(super) mod calls;
 pub(super) mod certificate;
+pub(super) mod channel;
 pub(super) mod connections;
+pub(super) mod credentials;
 pub(super) mod death_notice;
+pub(super) mod dial;
 pub(super) mod founding;
 pub(super) mod incoming;
 pub(super) mod lease_exchange;
 pub(super) mod peers;
-pub(super) mod security;
+pub(super) mod refusals;
+pub(super) mod roster;
+pub(super) mod secret;

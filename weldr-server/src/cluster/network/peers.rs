@@ -1,35 +1,50 @@
-//! gRPC clients of the other nodes, and the metadata that identifies this node in each call.
+//! gRPC clients of the other nodes, and the metadata of each call.
 
 use std::{
     collections::HashMap,
-    net::IpAddr,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak},
+    task::{Context, Poll},
     time::Duration,
 };
 
+use futures_util::future::{BoxFuture, Ready, ready};
+use http::{HeaderMap, Uri};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 use tonic::{
     Request, Status,
-    metadata::{Ascii, MetadataValue},
+    metadata::{Ascii, MetadataMap, MetadataValue},
     service::{Interceptor, interceptor::InterceptedService},
     transport::{Channel, Endpoint},
 };
 use uuid::Uuid;
-use weldr_proto::raft::v1::raft_client::RaftClient;
+use weldr_proto::raft::v1::{AcquaintRequest, raft_client::RaftClient};
+
+use crate::cluster::log::types::Member;
+#[cfg(test)]
+use crate::cluster::log::types::StoredMembership;
 
 use super::{
+    channel::{ChannelPeer, Expected},
+    credentials::Credentials,
+    dial::{DialError, Dialled, dial},
     lease_exchange::LeaseExchange,
-    security::{Secret, Tls},
+    refusals::Refusals,
+    roster::Roster,
+    secret::{Claim, Secret, Side},
 };
 
 pub(in crate::cluster) const CLUSTER: &str = "weldr-cluster";
 pub(in crate::cluster) const SENDER: &str = "weldr-sender";
 pub(in crate::cluster) const TARGET: &str = "weldr-target";
-pub(in crate::cluster) const PROOF: &str = "weldr-proof";
+pub(in crate::cluster) const PROOF: &str = "weldr-channel-proof";
 
 /// The size limit of a message, in bytes: larger than a full batch of entries.
 pub(in crate::cluster) const LONGEST_MESSAGE: usize = 64 * 1024 * 1024;
-/// The time limit for connecting.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// The time limit for connecting, with an acquaintance before it.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection is checked with a ping in this interval, idle or not, and closed if no answer comes within the timeout.
 /// So a network that works again is noticed in seconds, not after TCP's minutes.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_millis(500);
@@ -45,41 +60,55 @@ pub(in crate::cluster) struct Peers(Arc<Inner>);
 struct Inner {
     me: u64,
     cluster: OnceLock<Uuid>,
-    secret: Secret,
-    tls: Option<Tls>,
+    credentials: RwLock<Arc<Credentials>>,
+    secret: RwLock<Option<Secret>>,
     /// The local address of outgoing connections.
     from: Option<IpAddr>,
-    channels: Mutex<HashMap<String, Channel>>,
+    channels: Mutex<HashMap<(u64, SocketAddr), Channel>>,
     exchange: LeaseExchange,
+    roster: Roster,
+    refusals: Refusals,
 }
 
-/// An address is not valid for a connection.
-#[derive(Debug, thiserror::Error)]
-#[error("{address:?} is no address of a node")]
-pub(in crate::cluster) struct DialError {
-    address: String,
-    #[source]
-    source: Option<tonic::transport::Error>,
+/// A client of a node whose key this one does not know, on a connection of its own.
+pub(in crate::cluster) struct Introduction {
+    pub(in crate::cluster) client: PeerClient,
+    /// Who answers.
+    pub(in crate::cluster) peer: ChannelPeer,
+    claim: Claim,
 }
 
 impl Peers {
     pub(in crate::cluster) fn new(
         me: u64,
         cluster: Option<Uuid>,
-        secret: Secret,
-        tls: Option<Tls>,
+        credentials: Credentials,
+        secret: Option<Secret>,
         from: Option<IpAddr>,
         exchange: LeaseExchange,
+        roster: Roster,
     ) -> Self {
         Self(Arc::new(Inner {
             me,
             cluster: cluster.map_or_else(OnceLock::new, OnceLock::from),
-            secret,
-            tls,
+            credentials: RwLock::new(Arc::new(credentials)),
+            secret: RwLock::new(secret),
             from,
             channels: Mutex::default(),
             exchange,
+            roster,
+            refusals: Refusals::default(),
         }))
+    }
+
+    /// Those of a node that belongs to no cluster.
+    #[cfg(test)]
+    pub(super) fn alone() -> Self {
+        let key = super::credentials::new_key().unwrap();
+        let credentials = Credentials::of_key(&key, 1).unwrap();
+        let exchange = LeaseExchange::new(Duration::ZERO);
+        let roster = Roster::new(StoredMembership::default());
+        Self::new(1, None, credentials, None, None, exchange, roster)
     }
 
     pub(in crate::cluster) fn local_id(&self) -> u64 {
@@ -96,8 +125,18 @@ impl Peers {
         let _ = self.0.cluster.set(cluster);
     }
 
-    pub(in crate::cluster) fn secret(&self) -> &Secret {
-        &self.0.secret
+    pub(in crate::cluster) fn credentials(&self) -> Arc<Credentials> {
+        let credentials = self.0.credentials.read();
+        Arc::clone(&credentials.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(in crate::cluster) fn has_secret(&self) -> bool {
+        self.secret().is_some()
+    }
+
+    fn secret(&self) -> Option<Secret> {
+        let secret = self.0.secret.read();
+        secret.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What nodes tell each other beside the heartbeats.
@@ -105,78 +144,239 @@ impl Peers {
         &self.0.exchange
     }
 
-    pub(in crate::cluster) fn tls(&self) -> Option<&Tls> {
-        self.0.tls.as_ref()
+    /// Who is a member.
+    pub(in crate::cluster) fn roster(&self) -> &Roster {
+        &self.0.roster
     }
 
-    /// A client of node `target` at `address`. It connects at the first call, and again after a failure.
+    /// What is logged of callers.
+    pub(in crate::cluster) fn refusals(&self) -> &Refusals {
+        &self.0.refusals
+    }
+
+    /// A client of the member `target`. It connects at the first call, and again after a failure.
     pub(in crate::cluster) fn client(
         &self,
         target: u64,
-        address: &str,
+        member: &Member,
     ) -> Result<PeerClient, DialError> {
+        let address = parsed(&member.address)?;
         let mut channels = self
             .0
             .channels
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let channel = if let Some(channel) = channels.get(address) {
-            channel.clone()
-        } else {
-            let channel = self.dial(address)?;
-            channels.insert(address.to_owned(), channel.clone());
-            channel
-        };
-        Ok(self.over(channel, target))
+        let channel = channels
+            .entry((target, address))
+            .or_insert_with(|| self.channel(target, address, member));
+        Ok(self.over(channel.clone(), self.claim(target), None))
     }
 
     /// [`client`](Self::client) with a connection of its own, so that large messages do not delay others.
     pub(in crate::cluster) fn client_apart(
         &self,
         target: u64,
-        address: &str,
+        member: &Member,
     ) -> Result<PeerClient, DialError> {
-        Ok(self.over(self.dial(address)?, target))
+        let channel = self.channel(target, parsed(&member.address)?, member);
+        Ok(self.over(channel, self.claim(target), None))
     }
 
-    fn over(&self, channel: Channel, target: u64) -> PeerClient {
-        let introduction = CallMetadata::new(self, target);
-        RaftClient::with_interceptor(channel, introduction)
+    /// Connects to the node at `address`, whose key this one does not know. Each call on the connection has a proof of the
+    /// secret, if this node has one. `target` is 0 if its id is not known either.
+    pub(in crate::cluster) async fn introduce(
+        &self,
+        target: u64,
+        address: SocketAddr,
+        expected: Expected,
+    ) -> Result<Introduction, DialError> {
+        let dialled = dial(&self.credentials(), expected, self.0.from, address).await?;
+        let Dialled { stream, peer } = dialled;
+        let claim = self.claim(target);
+        let proof = self.proof(Side::Caller, claim, &peer);
+        let channel = endpoint().connect_with_connector_lazy(Once(Some(stream)));
+        Ok(Introduction {
+            client: self.over(channel, claim, proof),
+            peer,
+            claim,
+        })
+    }
+
+    /// Whether the answer to a call of an introduction proves the secret.
+    pub(in crate::cluster) fn is_proven(
+        &self,
+        introduction: &Introduction,
+        cluster: Option<Uuid>,
+        answer: &MetadataMap,
+    ) -> bool {
+        let Introduction { peer, claim, .. } = introduction;
+        let claim = Claim { cluster, ..*claim };
+        self.has_proof(answer.as_ref(), Side::Answerer, claim, peer)
+    }
+
+    /// A proof of the secret on a channel; `None` without a secret.
+    pub(in crate::cluster) fn proof(
+        &self,
+        side: Side,
+        claim: Claim,
+        peer: &ChannelPeer,
+    ) -> Option<String> {
+        Some(self.secret()?.proof(side, claim, &peer.binding))
+    }
+
+    /// Whether these headers have a valid proof of the secret.
+    pub(in crate::cluster) fn has_proof(
+        &self,
+        headers: &HeaderMap,
+        side: Side,
+        claim: Claim,
+        peer: &ChannelPeer,
+    ) -> bool {
+        let proof = headers.get(PROOF).and_then(|proof| proof.to_str().ok());
+        let Some((secret, proof)) = self.secret().zip(proof) else {
+            return false;
+        };
+        secret.is_proven_by(proof, side, claim, &peer.binding)
+    }
+
+    fn claim(&self, target: u64) -> Claim {
+        Claim {
+            cluster: self.cluster(),
+            sender: self.local_id(),
+            target,
+        }
+    }
+
+    fn over(&self, channel: Channel, claim: Claim, proof: Option<String>) -> PeerClient {
+        let metadata = CallMetadata::new(claim, proof);
+        RaftClient::with_interceptor(channel, metadata)
             .max_decoding_message_size(LONGEST_MESSAGE)
             .max_encoding_message_size(LONGEST_MESSAGE)
     }
 
-    fn dial(&self, address: &str) -> Result<Channel, DialError> {
-        let dial_error = |source| DialError {
-            address: address.to_owned(),
-            source,
+    fn channel(&self, target: u64, address: SocketAddr, member: &Member) -> Channel {
+        let connector = MemberConnector {
+            peers: Arc::downgrade(&self.0),
+            target,
+            address,
+            member: member.clone(),
         };
-        if address.parse::<std::net::SocketAddr>().is_err() {
-            return Err(dial_error(None));
+        endpoint().connect_with_connector_lazy(connector)
+    }
+
+    /// Connects to a member, which has to have its key.
+    async fn connect(
+        &self,
+        target: u64,
+        address: SocketAddr,
+        told: &Member,
+    ) -> Result<TlsStream<TcpStream>, DialError> {
+        let credentials = self.credentials();
+        // The engine may know a new member a moment earlier than the roster.
+        let member = || self.0.roster.member(target).unwrap_or_else(|| told.clone());
+        let expected = member();
+        let is_known = !self.0.roster.lacks_key(self.local_id());
+        if credentials.authority.is_none() && (expected.keys.is_empty() || !is_known) {
+            self.acquaint(target, &expected, address).await?;
         }
-        let scheme = if self.0.tls.is_some() {
-            "https"
+        let expected = Expected::Member(member());
+        let dialled = dial(&credentials, expected, self.0.from, address).await?;
+        Ok(dialled.stream)
+    }
+
+    /// Exchanges keys with a member: the membership, which comes from version 0.1.0, lacks one of them.
+    async fn acquaint(
+        &self,
+        target: u64,
+        member: &Member,
+        address: SocketAddr,
+    ) -> Result<(), DialError> {
+        if !self.has_secret() {
+            let why = "this node has no --cluster-secret-file";
+            return Err(DialError::NotAcquainted(why.to_owned()));
+        }
+        let expected = if member.keys.is_empty() {
+            Expected::Anyone
         } else {
-            "http"
+            Expected::Member(member.clone())
         };
-        let mut endpoint = Endpoint::from_shared(format!("{scheme}://{address}"))
-            .map_err(|source| dial_error(Some(source)))?
-            .local_address(self.0.from)
-            .tcp_nodelay(true)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
-            .keep_alive_timeout(KEEPALIVE_TIMEOUT)
-            .keep_alive_while_idle(true);
-        if let Some(tls) = &self.0.tls {
-            endpoint = endpoint
-                .tls_config(tls.client.clone())
-                .map_err(|source| dial_error(Some(source)))?;
+        let mut introduction = self.introduce(target, address, expected).await?;
+        let refused = |status: Status| DialError::NotAcquainted(status.message().to_owned());
+        let response = introduction.client.acquaint(AcquaintRequest {}).await;
+        let answer = response.map_err(refused)?;
+        if !self.is_proven(&introduction, self.cluster(), answer.metadata()) {
+            let why = "the other node does not prove it";
+            return Err(DialError::NotAcquainted(why.to_owned()));
         }
-        Ok(endpoint.connect_lazy())
+        self.0.roster.acquaint(target, introduction.peer.key);
+        Ok(())
     }
 }
 
-/// Metadata of each call that identifies the sender and the receiver.
+fn parsed(address: &str) -> Result<SocketAddr, DialError> {
+    let parsed = address.parse();
+    parsed.map_err(|_| DialError::Address(address.to_owned()))
+}
+
+/// The connection is made by the connector, so the URI names nothing.
+fn endpoint() -> Endpoint {
+    Endpoint::from_static("http://node")
+        .connect_timeout(CONNECT_TIMEOUT)
+        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .keep_alive_while_idle(true)
+}
+
+/// Connects to a member, each time that a connection is needed.
+struct MemberConnector {
+    peers: Weak<Inner>,
+    target: u64,
+    address: SocketAddr,
+    /// The member as it was when it was first called.
+    member: Member,
+}
+
+impl tower::Service<Uri> for MemberConnector {
+    type Response = TokioIo<TlsStream<TcpStream>>;
+    type Error = DialError;
+    type Future = BoxFuture<'static, Result<Self::Response, DialError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), DialError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        let (peers, target, address) = (self.peers.clone(), self.target, self.address);
+        let member = self.member.clone();
+        Box::pin(async move {
+            let peers = Peers(peers.upgrade().ok_or(DialError::Ended)?);
+            peers
+                .connect(target, address, &member)
+                .await
+                .map(TokioIo::new)
+        })
+    }
+}
+
+/// Gives a connection that is open, once.
+struct Once(Option<TlsStream<TcpStream>>);
+
+impl tower::Service<Uri> for Once {
+    type Response = TokioIo<TlsStream<TcpStream>>;
+    type Error = DialError;
+    type Future = Ready<Result<Self::Response, DialError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), DialError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        let stream = self.0.take().map(TokioIo::new);
+        ready(stream.ok_or(DialError::Ended))
+    }
+}
+
+/// Metadata of each call.
 #[derive(Debug, Clone)]
 pub(in crate::cluster) struct CallMetadata {
     cluster: Option<MetadataValue<Ascii>>,
@@ -186,14 +386,13 @@ pub(in crate::cluster) struct CallMetadata {
 }
 
 impl CallMetadata {
-    fn new(peers: &Peers, target: u64) -> Self {
-        let (cluster, sender) = (peers.cluster(), peers.local_id());
-        let proof = peers.secret().proof(cluster, sender, target);
+    fn new(claim: Claim, proof: Option<String>) -> Self {
+        let cluster = claim.cluster;
         Self {
             cluster: cluster.and_then(|cluster| cluster.to_string().parse().ok()),
-            sender: sender.into(),
-            target: target.into(),
-            proof: proof.parse().ok(),
+            sender: claim.sender.into(),
+            target: claim.target.into(),
+            proof: proof.and_then(|proof| proof.parse().ok()),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -20,7 +20,10 @@ use weldr_proto::raft::v1;
 use crate::{
     cluster::{
         log::types::{Member, StoredMembership, Types},
-        network::peers::{PeerClient, Peers},
+        network::{
+            peers::{PeerClient, Peers},
+            roster::EngineMembership,
+        },
         storage::{log_store::LogStore, state_machine::StateMachine},
     },
     liveness::Tasks,
@@ -151,7 +154,7 @@ impl Core {
         id: u64,
         member: &Member,
     ) -> Result<PeerClient, Status> {
-        let client = self.peers.client(id, &member.address);
+        let client = self.peers.client(id, member);
         client.map_err(|dial_error| Status::unavailable(dial_error.to_string()))
     }
 
@@ -305,6 +308,28 @@ impl Core {
 
     pub(in crate::cluster) fn is_leaving(&self) -> bool {
         self.leaving.load(Ordering::SeqCst)
+    }
+}
+
+/// The membership of a node's engine. Does not keep the node alive.
+pub(in crate::cluster) struct OfCore(pub(in crate::cluster) Weak<Core>);
+
+impl EngineMembership for OfCore {
+    fn current(&self) -> Option<Arc<StoredMembership>> {
+        let core = self.0.upgrade()?;
+        let known = |membership: &StoredMembership| membership.nodes().next().is_some();
+        let raft = core.raft.borrow().clone();
+        let engine =
+            raft.map(|raft| Arc::clone(&raft.metrics().borrow_watched().membership_config));
+        engine.filter(|engine| known(engine)).or_else(|| {
+            let applied = core.machine.membership();
+            known(&applied).then(|| Arc::new(applied))
+        })
+    }
+
+    fn was_removed(&self, id: u64) -> bool {
+        let core = self.0.upgrade();
+        core.is_some_and(|core| core.machine.member_history().is_removed(id))
     }
 }
 

@@ -39,7 +39,7 @@ impl Core {
         let others = self.others(&metrics);
         let asked = others.iter().map(async |(id, member)| {
             let report = self.report_of(*id, member, false).await;
-            let Member { name, address } = member;
+            let Member { name, address, .. } = member;
             report.is_err().then(|| format!("{name} ({address})"))
         });
         join_all(asked).await.into_iter().flatten().collect()

@@ -11,6 +11,7 @@
 //! * `recovery`: makes a cluster of one node from what it has. Pure.
 //! * `data_dir`: the data directory and its lock.
 //! * `file_identity`: tells a file from another one at the same path.
+//! * `node_files`: the key of the node, and other small files beside the database.
 //! * `state_machine`: applies committed entries, publishes each new state, and makes snapshots.
 
 pub(super) mod commit_index_hint;
@@ -19,6 +20,7 @@ pub(super) mod disk;
 mod file_identity;
 pub(super) mod file_modes;
 pub(super) mod log_store;
+pub(super) mod node_files;
 pub(super) mod persistent_state;
 pub(super) mod recovery;
 pub(super) mod rows;

@@ -19,6 +19,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 pub(super) struct Three {
     pub(super) nodes: Vec<Handle>,
     logs: Vec<Log>,
+    _files: TempDir,
 }
 
 impl Three {
@@ -28,9 +29,13 @@ impl Three {
 
     /// [`Self::start`] with the third on a disk of its own; the others keep nothing.
     pub(super) async fn start_with(mut last_store: Option<OpenedStore>) -> Self {
+        let files = tempdir().unwrap();
+        let secret = files.path().join("secret");
+        std::fs::write(&secret, "open sesame, open sesame").unwrap();
         let mut three = Self {
             nodes: Vec::new(),
             logs: Vec::new(),
+            _files: files,
         };
         let mut join = Vec::new();
         for name in ["a", "b", "c"] {
@@ -40,7 +45,7 @@ impl Three {
                 join: join.clone(),
                 found: Some(Duration::ZERO),
                 max_connections: 256,
-                secret_file: None,
+                secret_file: Some(secret.clone()),
                 tls: None,
             };
             let options = StoreOptions {
