@@ -8,7 +8,8 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const PROTOS: [&str; 3] = [
+const PROTOS: [&str; 4] = [
+    "weldr/v1/access.proto",
     "weldr/v1/management.proto",
     "weldr/v1/cluster.proto",
     "weldr/raft/v1/raft.proto",

@@ -7,7 +7,7 @@
 
 use crate::v1::{
     AdminState, Balancing, DiskState, GuardState, HealthReason, HealthState, LinkState, NodeRole,
-    ReadinessStatus, UnreadyCode, server_change::Kind,
+    ReadinessStatus, Role, UnreadyCode, server_change::Kind,
 };
 
 const UNKNOWN: &str = "unknown";
@@ -49,6 +49,14 @@ pub fn node_role(value: i32) -> String {
     word(
         NodeRole::try_from(value).map(|role| role.as_str_name()),
         "NODE_ROLE_",
+    )
+}
+
+/// The word for a [`Role`].
+pub fn role(value: i32) -> String {
+    word(
+        Role::try_from(value).map(|role| role.as_str_name()),
+        "ROLE_",
     )
 }
 

@@ -22,7 +22,7 @@ use std::{
 use ipnet::IpNet;
 
 use crate::{
-    args::LogFormat,
+    args::{LogFormat, Switch},
     model::{Failover, Invalid, PoolSettings},
     policy::{AccessLogOptions, HttpPolicy, Limits, Timeouts},
 };
@@ -40,7 +40,13 @@ pub struct Config {
     pub listen: Vec<SocketAddr>,
     /// The address of the management API.
     pub management: SocketAddr,
-    /// Whether `management` may be an address that is not loopback, without authentication.
+    /// Whether callers of `management` need a credential; `None`: unless it is a loopback address.
+    pub management_auth: Option<Switch>,
+    /// The Unix socket of the management API; `None`: in the data directory, if there is one; `off`: there is none.
+    pub management_socket: Option<PathBuf>,
+    /// The names under which the management API is called, besides IP addresses and localhost.
+    pub management_hosts: Vec<String>,
+    /// Whether `management` may be an address that is not loopback, without TLS.
     pub management_insecure: bool,
     /// Whether to serve REST in addition to gRPC.
     pub rest: bool,
@@ -149,6 +155,9 @@ impl Default for Config {
         Self {
             listen: vec![(Ipv4Addr::UNSPECIFIED, 8080).into()],
             management: (Ipv4Addr::LOCALHOST, MANAGEMENT_PORT).into(),
+            management_auth: None,
+            management_socket: None,
+            management_hosts: Vec::new(),
             management_insecure: false,
             rest: true,
             storage: Storage::Directory("./weldr-data".into()),
@@ -173,7 +182,30 @@ impl Default for Config {
     }
 }
 
+/// The name of the Unix socket in the data directory.
+const SOCKET_NAME: &str = "management.sock";
+/// The value of `management_socket` that means that there is none.
+const NO_SOCKET: &str = "off";
+
 impl Config {
+    /// Whether callers of the management API by TCP need a credential.
+    pub fn management_authentication(&self) -> bool {
+        match self.management_auth {
+            Some(switch) => switch == Switch::On,
+            None => !self.management.ip().to_canonical().is_loopback(),
+        }
+    }
+
+    /// The path of the management API's Unix socket, if there is one, and whether it was configured.
+    pub fn management_socket(&self) -> Option<(PathBuf, bool)> {
+        match (&self.management_socket, &self.storage) {
+            (Some(path), _) if path.as_os_str() == NO_SOCKET => None,
+            (Some(path), _) => Some((path.clone(), true)),
+            (None, Storage::Directory(directory)) => Some((directory.join(SOCKET_NAME), false)),
+            (None, Storage::Ephemeral) => None,
+        }
+    }
+
     /// Whether the node votes and stores the log, and serves nothing.
     pub fn is_witness(&self) -> bool {
         self.cluster.as_ref().is_some_and(|cluster| cluster.witness)
@@ -232,12 +264,18 @@ pub enum ConfigError {
     /// Two options contradict each other.
     #[error("{0}")]
     Contradiction(&'static str),
-    /// The management API would be reachable from the network without authentication.
+    /// The management API would be reachable from the network without TLS.
     #[error(
-        "management = {0} is not a loopback address, and the management API has no authentication: everybody who can \
-         connect to it could change the pool. Use 127.0.0.1 or [::1], or allow it with --management-insecure"
+        "management = {0} is not a loopback address, and without TLS everybody on the way could read tokens and change the \
+         pool. Use 127.0.0.1 or [::1], or allow it with --management-insecure"
     )]
     ManagementOpen(SocketAddr),
+    /// Everybody on the network could change the pool.
+    #[error(
+        "management = {0} is not a loopback address, so callers need a token: remove management_auth = off. Tokens are \
+         created with weldrctl on the machine of the node, through the Unix socket in its data directory"
+    )]
+    ManagementWithoutAuthentication(SocketAddr),
 }
 
 /// The host name, without characters that a node name cannot have.

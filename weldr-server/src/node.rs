@@ -6,6 +6,7 @@ mod client_drain;
 mod configured_pool;
 mod descriptors;
 mod give_way;
+mod management_access;
 mod rates;
 mod role_hook;
 mod server_reports;
@@ -78,6 +79,9 @@ pub enum StartError {
     /// The management address cannot be bound.
     #[error(transparent)]
     Management(#[from] management::ManagementBindError),
+    /// The Unix socket of the management API cannot be bound.
+    #[error(transparent)]
+    ManagementSocket(#[from] management::LocalBindError),
     /// There is no thread for what watches the node.
     #[error("cannot start a thread: raise the limit of processes (ulimit -u, TasksMax)")]
     Monitor(#[source] io::Error),
@@ -117,6 +121,11 @@ impl Node {
             log,
             is_new,
         } = open_store(&config, &tasks, budget.cluster).await?;
+        // After the data directory is locked: a socket that is still in it is of a process that has ended.
+        let management = management::Listeners {
+            tcp: management,
+            local: management_access::bind_socket(&config)?,
+        };
         if !is_new {
             warn_of_other_settings(&config.pool, &handle);
         }
@@ -153,11 +162,13 @@ impl Node {
         let options = management::ServeOptions {
             rest: config.rest,
             max_connections: budget.management,
+            authentication: config.management_authentication(),
+            hosts: management_access::names(&config),
         };
+        management_access::log(&config, &management);
         let stop = stop_control.clone();
         let serve = management::serve(management, parts, options, stop, monitor.readiness());
         let management = tokio::spawn(serve);
-        tracing::info!(address = %management_address, rest = config.rest, "management listening");
         Ok(Self {
             proxy_addresses,
             management_address,

@@ -1,24 +1,29 @@
 //! The command line: commands and options, with their defaults and their help.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 mod check;
 mod cluster;
+mod context;
 mod parse;
 mod pool;
 mod server;
 mod stats;
+mod token;
 
 pub(crate) use check::{CheckOptions, CheckType};
 pub(crate) use cluster::{ClusterCommand, HistoryArgs, RollbackArgs};
+pub(crate) use context::ContextCommand;
+pub(crate) use parse::DEFAULT_ENDPOINT;
 pub(crate) use pool::{BalancingChoice, PoolCommand, PoolSetArgs, ProtectionOptions};
 pub(crate) use server::{
     AddArgs, AdminArgs, AdminChoice, Condition, GetArgs, ListArgs, RemoveArgs, SetArgs,
 };
 pub(crate) use stats::StatsArgs;
+pub(crate) use token::{RoleChoice, TokenCommand, TokenCreateArgs};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -27,10 +32,28 @@ Examples:
   weldrctl remove 10.0.0.7:8080 --deadline 60s --wait      drain a server, return when it is removed";
 
 const ENDPOINT: &str = "\
-Management API, as URL or host:port
+Management API, as URL, host:port or unix:PATH [default: http://127.0.0.1:8687]
 
 Several are separated by commas, and the first that responds is used. They can also be given in the environment \
-variable WELDR_ENDPOINT.";
+variable WELDR_ENDPOINT, or by a context. With unix:PATH, the Unix socket in the data directory of a node is used, where root \
+and the user of the node are administrators.";
+
+const CONTEXT: &str = "\
+Context to use, as made by `weldrctl context add`
+
+A context has the endpoints of a cluster and how to prove who calls. The current one is used if neither --endpoint nor \
+WELDR_ENDPOINT is given. Options override environment variables, and these override the context.";
+
+const TOKEN_FILE: &str = "\
+File that contains the token
+
+The token can also be given in the environment variable WELDR_TOKEN. It is no option, because other users of the machine can \
+see the options of a process.";
+
+const PLAINTEXT_TOKEN: &str = "\
+Send the token without TLS, even to another machine
+
+Whoever is on the way can read the token and use it.";
 
 const OUTPUT: &str = "\
 Output format
@@ -55,7 +78,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct GlobalOptions {
-    /// Management API, as URL or host:port
+    /// Management API, as URL, host:port or unix:PATH [default: http://127.0.0.1:8687]
     #[arg(
         long,
         global = true,
@@ -64,8 +87,50 @@ pub(crate) struct GlobalOptions {
         value_delimiter = ',',
         long_help = ENDPOINT
     )]
-    #[arg(value_name = "URL", default_value = parse::DEFAULT_ENDPOINT, value_parser = parse::endpoint)]
+    #[arg(value_name = "URL", value_parser = parse::endpoint)]
     pub(crate) endpoint: Vec<String>,
+
+    /// Context to use, as made by `weldrctl context add`
+    #[arg(long, global = true, value_name = "NAME", env = "WELDR_CONTEXT", hide_env = true, long_help = CONTEXT)]
+    pub(crate) context: Option<String>,
+
+    /// File that contains the token
+    #[arg(long, global = true, value_name = "FILE", long_help = TOKEN_FILE)]
+    pub(crate) token_file: Option<PathBuf>,
+
+    /// Certificate authority of the node's certificate (PEM) [default: those of the system]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "WELDR_CA",
+        hide_env = true
+    )]
+    pub(crate) ca: Option<PathBuf>,
+
+    /// Certificate to prove who calls (PEM)
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "WELDR_CLIENT_CERT",
+        hide_env = true
+    )]
+    pub(crate) client_cert: Option<PathBuf>,
+
+    /// Private key of the certificate (PEM)
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "WELDR_CLIENT_KEY",
+        hide_env = true
+    )]
+    pub(crate) client_key: Option<PathBuf>,
+
+    /// Send the token without TLS, even to another machine
+    #[arg(long, global = true, long_help = PLAINTEXT_TOKEN)]
+    pub(crate) plaintext_token: bool,
 
     /// Output format
     #[arg(short, long, global = true, value_name = "FORMAT", value_enum, default_value_t = Format::Table, long_help = OUTPUT)]
@@ -79,9 +144,9 @@ pub(crate) struct GlobalOptions {
     #[arg(long, global = true)]
     pub(crate) stale: bool,
 
-    /// Pool to work on
-    #[arg(long, global = true, value_name = "NAME", default_value = "default")]
-    pub(crate) pool: String,
+    /// Pool to work on [default: default]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) pool: Option<String>,
 }
 
 /// The format of the output.
@@ -125,6 +190,14 @@ pub(crate) enum Command {
     History(HistoryArgs),
     /// Restore the servers and pool settings of an earlier revision, by a new change
     Rollback(RollbackArgs),
+    /// Show, create or revoke tokens and other principals
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Show who you are to a node, and what you may do
+    Whoami,
+    /// Show or change the contexts: endpoints with tokens or certificates
+    #[command(subcommand)]
+    Context(ContextCommand),
     /// Show the statistics of one node
     Stats(StatsArgs),
     /// Print the servers, then each change when it happens, one per line
@@ -163,7 +236,7 @@ mod tests {
             ["weldrctl", "list", "--pool", "blue"],
         ] {
             let cli = Cli::try_parse_from(line).expect("both orders parse");
-            assert_eq!(cli.global.pool, "blue");
+            assert_eq!(cli.global.pool.as_deref(), Some("blue"));
         }
     }
 

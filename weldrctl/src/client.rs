@@ -10,23 +10,26 @@ use std::{
 use futures_util::{StreamExt as _, future::join_all, stream::FuturesUnordered};
 use tonic::{
     Response, Status, Streaming,
+    service::interceptor::InterceptedService,
     transport::{Channel, Endpoint},
 };
 use weldr_proto::v1::{
-    AddServerRequest, AddServerResponse, BackupRequest, BackupResponse, GetClusterRequest,
-    GetClusterResponse, GetHistoryRequest, GetHistoryResponse, GetPoolRequest, GetPoolResponse,
-    GetServerRequest, GetServerResponse, GetStatsRequest, GetStatsResponse, ListHealthRequest,
-    ListHealthResponse, ListServersRequest, ListServersResponse, RemoveNodeRequest,
+    AddServerRequest, AddServerResponse, BackupRequest, BackupResponse, CreateTokenRequest,
+    CreateTokenResponse, GetClusterRequest, GetClusterResponse, GetHistoryRequest,
+    GetHistoryResponse, GetPoolRequest, GetPoolResponse, GetServerRequest, GetServerResponse,
+    GetStatsRequest, GetStatsResponse, ListHealthRequest, ListHealthResponse, ListServersRequest,
+    ListServersResponse, ListTokensRequest, ListTokensResponse, RemoveNodeRequest,
     RemoveNodeResponse, RemoveServerRequest, RemoveServerResponse, RestoreRequest, RestoreResponse,
-    RollbackRequest, RollbackResponse, StreamStatsRequest, StreamStatsResponse,
-    TransferLeadershipRequest, TransferLeadershipResponse, UpdatePoolRequest, UpdatePoolResponse,
-    UpdateServerRequest, UpdateServerResponse, WatchServersRequest, WatchServersResponse,
+    RevokeTokenRequest, RevokeTokenResponse, RollbackRequest, RollbackResponse, StreamStatsRequest,
+    StreamStatsResponse, TransferLeadershipRequest, TransferLeadershipResponse, UpdatePoolRequest,
+    UpdatePoolResponse, UpdateServerRequest, UpdateServerResponse, WatchServersRequest,
+    WatchServersResponse, WhoAmIRequest, WhoAmIResponse, access_client::AccessClient,
     cluster_client::ClusterClient, management_client::ManagementClient,
 };
 
 use crate::{
-    args::GlobalOptions,
     error::{CtlError, Obstacle},
+    target::{Bearer, Target},
 };
 
 /// The maximum size of a response. One with ten thousand servers has about 5 MB; tonic's default limit is 4 MiB.
@@ -49,7 +52,7 @@ const SECOND_LOOK: Duration = Duration::from_secs(1);
 /// A client of the management API.
 #[derive(Debug)]
 pub(crate) struct Client {
-    endpoints: Vec<String>,
+    target: Target,
     timeout: Duration,
     /// The node in use, and its index in the endpoints.
     node: Mutex<(usize, Channel)>,
@@ -61,7 +64,7 @@ macro_rules! unary {
         impl Client {
             $($(pub(crate) async fn $name(&self, request: $request) -> Result<$response, CtlError> {
                 self.of_any(async |channel| {
-                    let mut grpc = $service::new(channel).max_decoding_message_size(MAX_RESPONSE_BYTES);
+                    let mut grpc = $service::with_interceptor(channel, self.target.bearer()).max_decoding_message_size(MAX_RESPONSE_BYTES);
                     grpc.$name(request.clone()).await
                 }).await
             })*)*
@@ -88,35 +91,38 @@ unary! {
     rollback(RollbackRequest) -> RollbackResponse;
     backup(BackupRequest) -> BackupResponse;
     restore(RestoreRequest) -> RestoreResponse;
+    [AccessClient]
+    create_token(CreateTokenRequest) -> CreateTokenResponse;
+    list_tokens(ListTokensRequest) -> ListTokensResponse;
+    revoke_token(RevokeTokenRequest) -> RevokeTokenResponse;
+    who_am_i(WhoAmIRequest) -> WhoAmIResponse;
 }
 
 impl Client {
     /// Connects to the first endpoint that responds. Each has the timeout. An endpoint that does not respond at once does not
     /// hold up the command: the next one is tried beside it after [`HEAD_START`].
-    pub(crate) async fn connect(options: &GlobalOptions) -> Result<Self, CtlError> {
-        let endpoints = options.endpoint.clone();
-        let timeout = options.timeout;
-        let indices: Vec<usize> = (0..endpoints.len()).collect();
-        let (index, channel) = race(&endpoints, &indices, timeout).await?;
+    pub(crate) async fn connect(target: Target, timeout: Duration) -> Result<Self, CtlError> {
+        let indices: Vec<usize> = (0..target.endpoints().len()).collect();
+        let (index, channel) = race(&target, &indices, timeout).await?;
         Ok(Self {
             timeout,
             node: Mutex::new((index, channel)),
-            endpoints,
+            target,
         })
     }
 
     /// The clusters of the other endpoints, for those that respond soon.
     pub(crate) async fn clusters_of_others(&self) -> Vec<(String, String)> {
         let (used, _) = self.node();
-        let others = self.endpoints.iter().enumerate();
+        let others = self.target.endpoints().iter().enumerate();
         let asked = others
             .filter(|(index, _)| *index != used)
             .map(async |(_, endpoint)| {
                 let ask = async {
-                    let channel = dial(endpoint, SECOND_LOOK, KEEPALIVE_OF_SEVERAL)
+                    let channel = dial(&self.target, endpoint, SECOND_LOOK, KEEPALIVE_OF_SEVERAL)
                         .await
                         .ok()?;
-                    let mut grpc = ClusterClient::new(channel);
+                    let mut grpc = ClusterClient::with_interceptor(channel, self.target.bearer());
                     let answer = grpc.get_cluster(GetClusterRequest {}).await.ok()?;
                     Some((endpoint.clone(), answer.into_inner().cluster))
                 };
@@ -127,7 +133,7 @@ impl Client {
 
     /// The endpoint in use.
     pub(crate) fn endpoint(&self) -> &str {
-        &self.endpoints[self.node().0]
+        &self.target.endpoints()[self.node().0]
     }
 
     fn node(&self) -> (usize, Channel) {
@@ -153,9 +159,10 @@ impl Client {
         self.stream(grpc.stream_stats(request)).await
     }
 
-    fn management(&self) -> ManagementClient<Channel> {
+    fn management(&self) -> ManagementClient<InterceptedService<Channel, Bearer>> {
         let (_, channel) = self.node();
-        ManagementClient::new(channel).max_decoding_message_size(MAX_RESPONSE_BYTES)
+        ManagementClient::with_interceptor(channel, self.target.bearer())
+            .max_decoding_message_size(MAX_RESPONSE_BYTES)
     }
 
     /// The response of the node in use, or of the next one that responds. All calls of the API may be repeated.
@@ -168,10 +175,9 @@ impl Client {
         let Err(CtlError::Unreachable { .. }) = &response else {
             return response;
         };
-        let mut others: Vec<usize> = (1..self.endpoints.len())
-            .map(|step| (first + step) % self.endpoints.len())
-            .collect();
-        while let Ok((index, channel)) = race(&self.endpoints, &others, self.timeout).await {
+        let count = self.target.endpoints().len();
+        let mut others: Vec<usize> = (1..count).map(|step| (first + step) % count).collect();
+        while let Ok((index, channel)) = race(&self.target, &others, self.timeout).await {
             let next = self.bounded(index, call(channel.clone())).await;
             if !matches!(next, Err(CtlError::Unreachable { .. })) {
                 *self.node.lock().unwrap_or_else(PoisonError::into_inner) = (index, channel);
@@ -187,7 +193,7 @@ impl Client {
         node: usize,
         call: impl Future<Output = Result<Response<T>, Status>>,
     ) -> Result<T, CtlError> {
-        let endpoint = &self.endpoints[node];
+        let endpoint = &self.target.endpoints()[node];
         tokio::time::timeout(self.timeout, call)
             .await
             .map_err(|_elapsed| no_response(endpoint, self.timeout))?
@@ -214,10 +220,11 @@ impl Client {
 /// Connects to the first of these endpoints that responds. Each gets [`HEAD_START`] before the next one is tried beside it,
 /// and the next one is tried at once when one fails. The error is that of the first in the list.
 async fn race(
-    endpoints: &[String],
+    target: &Target,
     indices: &[usize],
     timeout: Duration,
 ) -> Result<(usize, Channel), CtlError> {
+    let endpoints = target.endpoints();
     let keepalive = match endpoints.len() {
         0 | 1 => (KEEPALIVE, KEEPALIVE),
         _ => KEEPALIVE_OF_SEVERAL,
@@ -227,7 +234,12 @@ async fn race(
     let mut errors: Vec<(usize, CtlError)> = Vec::new();
     loop {
         if let Some(index) = waiting.next() {
-            dials.push(async move { (index, dial(&endpoints[index], timeout, keepalive).await) });
+            dials.push(async move {
+                (
+                    index,
+                    dial(target, &endpoints[index], timeout, keepalive).await,
+                )
+            });
         }
         let head_start = async {
             if waiting.len() == 0 {
@@ -252,6 +264,7 @@ async fn race(
 
 /// A connection to one node.
 async fn dial(
+    target: &Target,
     endpoint: &str,
     timeout: Duration,
     (interval, limit): (Duration, Duration),
@@ -264,6 +277,10 @@ async fn dial(
         .http2_keep_alive_interval(interval)
         .keep_alive_timeout(limit)
         .keep_alive_while_idle(true);
+    let dial = match target.tls(endpoint) {
+        Some(tls) => dial.tls_config(tls).map_err(failed)?,
+        None => dial,
+    };
     tokio::time::timeout(timeout, dial.connect())
         .await
         .map_err(|_elapsed| no_response(endpoint, timeout))?

@@ -5,6 +5,7 @@ use crate::{
     client::Client,
     error::{CtlError, Exit},
     output::Output,
+    target::Target,
 };
 
 mod add;
@@ -14,6 +15,7 @@ mod batch;
 mod check;
 mod cluster;
 mod completions;
+mod context;
 mod get;
 mod history;
 mod list;
@@ -21,6 +23,7 @@ mod pool;
 mod remove;
 mod set;
 mod stats;
+mod token;
 mod wait;
 mod watch;
 mod weights;
@@ -30,6 +33,8 @@ mod weights;
 struct Session {
     client: Client,
     pool: String,
+    /// The pools that were given, which may be several where a command accepts that.
+    given_pools: Vec<String>,
     /// Whether the node may serve reads alone, without asking the leader.
     stale: bool,
     output: Output,
@@ -37,9 +42,16 @@ struct Session {
 
 impl Session {
     async fn open(global: GlobalOptions) -> Result<Self, CtlError> {
+        let target = Target::of(&global)?;
         Ok(Self {
-            client: Client::connect(&global).await?,
-            pool: global.pool,
+            client: Client::connect(target, global.timeout).await?,
+            given_pools: global
+                .pool
+                .iter()
+                .flat_map(|pools| pools.split(','))
+                .map(str::to_owned)
+                .collect(),
+            pool: global.pool.unwrap_or_else(|| "default".to_owned()),
             stale: global.stale,
             output: Output::new(global.output),
         })
@@ -51,6 +63,9 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, CtlError> {
     let command = match cli.command {
         Command::Completions(args) => {
             return completions::run(&args, &Output::new(cli.global.output));
+        }
+        Command::Context(command) => {
+            return context::run(command, &cli.global, &Output::new(cli.global.output));
         }
         command => command,
     };
@@ -72,7 +87,9 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, CtlError> {
         Command::Cluster(command) => cluster::run(&session, command).await,
         Command::Stats(args) => stats::run(&session, args).await,
         Command::Watch => watch::run(&session).await,
-        Command::Completions(_) => Ok(Exit::Done),
+        Command::Token(command) => token::run(&session, command).await,
+        Command::Whoami => token::who_am_i(&session).await,
+        Command::Completions(_) | Command::Context(_) => Ok(Exit::Done),
     }
 }
 
@@ -92,6 +109,9 @@ fn validate(command: &Command) -> Result<(), CtlError> {
         | Command::Cluster(_)
         | Command::Stats(_)
         | Command::Watch
+        | Command::Token(_)
+        | Command::Whoami
+        | Command::Context(_)
         | Command::Completions(_) => Ok(()),
     }
 }

@@ -29,6 +29,8 @@ pub(crate) enum Exit {
     Unreachable = 3,
     /// The cluster works, but not all of it: `cluster status` and `cluster check` name what is wrong.
     Degraded = 4,
+    /// Weldr does not know the caller, or the caller may not do this.
+    Denied = 5,
 }
 
 impl From<Exit> for ExitCode {
@@ -59,6 +61,16 @@ pub(crate) enum CtlError {
         /// The cause, if there is one.
         #[source]
         source: Option<Box<dyn Error + Send + Sync>>,
+    },
+    /// A file with a credential or contexts cannot be used.
+    #[error("cannot {what} {file}")]
+    File {
+        /// The operation, as a verb.
+        what: &'static str,
+        /// The path of the file.
+        file: String,
+        /// The cause.
+        source: Box<dyn Error + Send + Sync>,
     },
     /// A local operation failed, most often writing to stdout.
     #[error("cannot {what}")]
@@ -109,7 +121,13 @@ impl CtlError {
             Self::Usage(_) => Exit::Usage,
             Self::Unreachable { .. } => Exit::Unreachable,
             Self::Local { .. } if self.is_closed_output() => Exit::Done,
-            Self::Refused(_) | Self::NotDone(_) | Self::Local { .. } => Exit::Refused,
+            Self::Refused(Refusal {
+                code: Code::Unauthenticated | Code::PermissionDenied,
+                ..
+            }) => Exit::Denied,
+            Self::Refused(_) | Self::NotDone(_) | Self::Local { .. } | Self::File { .. } => {
+                Exit::Refused
+            }
         }
     }
 
@@ -124,7 +142,11 @@ impl CtlError {
                 Obstacle::NoResponse(_) | Obstacle::ConnectionLost => true,
                 Obstacle::ConnectionRefused | Obstacle::NotManagement | Obstacle::Network => false,
             },
-            Self::Usage(_) | Self::Refused(_) | Self::NotDone(_) | Self::Local { .. } => false,
+            Self::Usage(_)
+            | Self::Refused(_)
+            | Self::NotDone(_)
+            | Self::Local { .. }
+            | Self::File { .. } => false,
         }
     }
 
@@ -145,6 +167,7 @@ impl CtlError {
                 source,
             } => why.sentence(endpoint, source.as_deref()),
             Self::Local { what, source } => format!("cannot {what}: {source}"),
+            Self::File { what, file, source } => format!("cannot {what} {file}: {source}"),
         }
     }
 }
@@ -169,12 +192,24 @@ mod tests {
             Status::already_exists("weight is 1, not 2"),
             Status::aborted("changed at revision 9"),
             Status::resource_exhausted("the pool is full"),
-            Status::permission_denied("no"),
             Status::internal("bug"),
         ] {
             let message = status.message().to_owned();
             let error = of(status);
             assert_eq!(error.exit(), Exit::Refused, "{error:?}");
+            assert_eq!(error.sentence(), message);
+        }
+    }
+
+    #[test]
+    fn a_caller_that_may_not_has_a_code_of_its_own() {
+        for status in [
+            Status::permission_denied("token:ci has the role viewer"),
+            Status::unauthenticated("a token is required"),
+        ] {
+            let message = status.message().to_owned();
+            let error = of(status);
+            assert_eq!(error.exit(), Exit::Denied, "{error:?}");
             assert_eq!(error.sentence(), message);
         }
     }

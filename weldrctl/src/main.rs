@@ -2,16 +2,19 @@
 //!
 //! Each command makes one or a few calls of the API, which is described in
 //! `proto/weldr/v1/management.proto`. Exit codes: 0 done, 1 refused, 2 usage, 3 unreachable,
-//! 4 (`cluster status` and `cluster check`) the cluster has a quorum, but not all of it is well.
+//! 4 (`cluster status` and `cluster check`) the cluster has a quorum, but not all of it is well, 5 the caller is not known or may
+//! not do this.
 
 mod args;
 mod check;
 mod client;
 mod commands;
+mod contexts;
 mod error;
 mod output;
 mod rates;
 mod settings;
+mod target;
 
 use std::{io, process::ExitCode};
 

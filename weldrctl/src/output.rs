@@ -16,6 +16,7 @@ pub(crate) mod live;
 pub(crate) mod servers;
 pub(crate) mod style;
 pub(crate) mod table;
+pub(crate) mod tokens;
 pub(crate) mod totals;
 pub(crate) mod voters;
 pub(crate) mod words;

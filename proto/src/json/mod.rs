@@ -14,11 +14,13 @@
 //! `port`; the settings of a pool as `settings` and beside it. Two fields mean different things in the two APIs, see
 //! [`Server::check`] and [`Pool::revision`]; the fields named there mean the same in both.
 
+mod access;
 mod cluster;
 mod pool;
 mod server;
 mod stats;
 
+pub use access::{CreatedToken, Principal, Principals, RevokedToken, WhoAmI};
 pub use cluster::{
     Backups, Cluster, Disk, HealthOnNodes, History, HistoryEvent, Node, NodeHealth, Readiness,
     ServerHealth, UnreadyReason, VirtualAddress, Voters,

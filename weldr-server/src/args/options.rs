@@ -10,7 +10,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::values::{CheckType, LogFormat, Span, address, network, whole};
+use super::values::{CheckType, LogFormat, Span, Switch, address, network, whole};
 use crate::{
     model::{Balancing, Failover, OnLostQuorum},
     policy::{AccessLogFormat, DesyncMode, ForwardedHeaders},
@@ -54,7 +54,21 @@ options! {
     #[arg(value_name = "ADDR", value_parser = address)]
     management: SocketAddr,
 
-    /// Allow a management address that is not loopback, although the management API has no authentication
+    /// Whether callers of the management API need a token: on or off; always on if the address is not loopback [default: off on
+    /// a loopback address]
+    #[arg(value_name = "SWITCH")]
+    management_auth: Switch,
+
+    /// Unix socket of the management API, for root and the user of this process; off means none [default: management.sock in
+    /// the data directory]
+    #[arg(value_name = "FILE")]
+    management_socket: PathBuf,
+
+    /// Name under which the management API is called, besides IP addresses and localhost; may be repeated
+    #[arg(value_name = "NAME", value_delimiter = ',')]
+    management_host: Vec<String>,
+
+    /// Allow a management address that is not loopback without TLS: tokens and changes can be read on the network
     #[arg(require_equals = true)]
     management_insecure: bool,
 

@@ -34,6 +34,16 @@ pub(super) fn whole<N: FromStr<Err = ParseIntError>>(text: &str) -> Result<N, &'
         })
 }
 
+/// On or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Switch {
+    /// On.
+    On,
+    /// Off.
+    Off,
+}
+
 /// A duration that is written with its units: `500ms`, `2s`, `1h30m`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(into = "String")]

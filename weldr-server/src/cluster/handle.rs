@@ -261,6 +261,14 @@ impl Handle {
             .ok_or(ProposeError::Unknown { missing: vec![] })
     }
 
+    /// The other members that have not applied `revision` within `limit`, as `name (address)`.
+    pub async fn without(&self, revision: Revision, limit: Duration) -> Vec<String> {
+        let asked = self.on_engine(limit * 2, async move |core| {
+            core.without(revision, limit).await
+        });
+        asked.await.ok().flatten().unwrap_or_default()
+    }
+
     /// Sets the function that gives this node's view of the servers to other nodes.
     pub fn report_servers_with(&self, reporter: Reporter) {
         if let Some(core) = self.core.upgrade() {

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 
 use super::Config;
 use crate::{
-    args::{LogFormat, Options, Span},
+    args::{LogFormat, Options, Span, Switch},
     model::{Balancing, Failover, Invalid, in_range},
     policy::{AccessLogFormat, DesyncMode, ForwardedHeaders},
 };
@@ -60,6 +60,9 @@ macro_rules! fields {
 fields! {
     listen => listen;
     management => management;
+    management_auth => management_auth;
+    management_socket => management_socket;
+    management_host => management_hosts;
     management_insecure => management_insecure;
     workers => workers in 1..=1024;
     server => servers;
@@ -130,7 +133,7 @@ macro_rules! as_given {
 }
 
 as_given! {
-    bool u32 u64 usize String SocketAddr Vec<SocketAddr> Vec<IpNet> LogFormat AccessLogFormat DesyncMode
+    bool u32 u64 usize String SocketAddr Vec<SocketAddr> Vec<IpNet> Vec<String> LogFormat AccessLogFormat DesyncMode
     ForwardedHeaders Balancing Failover
 }
 
@@ -172,6 +175,16 @@ impl Field<u16> for Option<u16> {
     }
 
     fn to_given(&self) -> Option<u16> {
+        *self
+    }
+}
+
+impl Field<Switch> for Option<Switch> {
+    fn from_given(given: &Switch) -> Self {
+        Some(*given)
+    }
+
+    fn to_given(&self) -> Option<Switch> {
         *self
     }
 }

@@ -63,7 +63,27 @@ impl Config {
                 .and_then(|address| allowed.check(address))
                 .map_err(|invalid| invalid.named("server"))?;
         }
-        if !self.management_insecure && !is_loopback(self.management.ip()) {
+        self.validate_management()
+    }
+
+    /// What is reachable from the network needs TLS and authentication.
+    fn validate_management(&self) -> Result<(), ConfigError> {
+        for name in &self.management_hosts {
+            let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+            if name.is_empty() || name.len() > 253 || !name.chars().all(allowed) {
+                let accepted = "a DNS name without a port";
+                return Err(Invalid::new("management_host", name, accepted).into());
+            }
+        }
+        if is_loopback(self.management.ip()) {
+            return Ok(());
+        }
+        if !self.management_authentication() {
+            return Err(ConfigError::ManagementWithoutAuthentication(
+                self.management,
+            ));
+        }
+        if !self.management_insecure {
             return Err(ConfigError::ManagementOpen(self.management));
         }
         Ok(())

@@ -3,7 +3,8 @@
 //! A new connection is always let in as long as another one can give way: the one that has been without a request for
 //! longest, else the one whose request has been running for longest. A connection with a stream does not give way, so the
 //! number of streams is limited, to less than the number of connections. Probes of `/readyz` and new callers get in
-//! however many connections a client keeps open. Pure, but for the token that ends a connection.
+//! however many connections a client keeps open. A connection on which an administrator has called does not give way to others:
+//! a quarter of the places is for those. Pure, but for the token that ends a connection.
 
 use std::{
     collections::BTreeMap,
@@ -34,6 +35,8 @@ struct Table {
 #[derive(Debug, Clone, Copy)]
 struct Limits {
     connections: usize,
+    /// Connections of administrators that do not give way.
+    reserved: usize,
     connections_of_address: usize,
     streams: usize,
     streams_of_address: usize,
@@ -41,13 +44,16 @@ struct Limits {
 
 #[derive(Debug)]
 struct Entry {
-    ip: IpAddr,
+    /// `None` for a process of this machine, by the Unix socket.
+    ip: Option<IpAddr>,
     /// Requests whose response has not ended.
     running: usize,
     /// How many of them are streams.
     streams: usize,
     /// When the last request began or ended.
     since: u64,
+    /// Whether an administrator has called on it.
+    is_reserved: bool,
     cut: CancellationToken,
 }
 
@@ -66,6 +72,7 @@ impl Connections {
         Self(Arc::new(Mutex::new(Table {
             limits: Limits {
                 connections,
+                reserved: connections / 4,
                 connections_of_address: (connections - connections / 4).max(1),
                 streams,
                 streams_of_address: (streams / 2).max(1),
@@ -76,10 +83,11 @@ impl Connections {
         })))
     }
 
-    /// Enters a connection that was accepted from `ip`; `None` if it has to be closed, because no other gives way.
-    pub(super) fn enter(&self, ip: IpAddr) -> Option<Seat> {
+    /// Enters a connection that was accepted from `ip`, which a Unix socket has not; `None` if it has to be closed, because no other gives way.
+    pub(super) fn enter(&self, ip: Option<IpAddr>) -> Option<Seat> {
         let cut = CancellationToken::new();
-        let id = self.table().enter(ip.to_canonical(), cut.clone())?;
+        let ip = ip.map(|ip| ip.to_canonical());
+        let id = self.table().enter(ip, cut.clone())?;
         let connections = self.clone();
         Some(Seat {
             id,
@@ -94,10 +102,10 @@ impl Connections {
 }
 
 impl Table {
-    fn enter(&mut self, ip: IpAddr, cut: CancellationToken) -> Option<u64> {
+    fn enter(&mut self, ip: Option<IpAddr>, cut: CancellationToken) -> Option<u64> {
         let of_address = self.entries.values().filter(|entry| entry.ip == ip).count();
-        if of_address >= self.limits.connections_of_address {
-            self.cut_one(Some(ip))?;
+        if ip.is_some() && of_address >= self.limits.connections_of_address {
+            self.cut_one(ip)?;
         } else if self.entries.len() >= self.limits.connections {
             self.cut_one(None)?;
         }
@@ -108,6 +116,7 @@ impl Table {
             running: 0,
             streams: 0,
             since,
+            is_reserved: false,
             cut,
         };
         self.entries.insert(id, entry);
@@ -119,7 +128,8 @@ impl Table {
         let candidates = self
             .entries
             .iter()
-            .filter(|(_, entry)| entry.streams == 0 && ip.is_none_or(|ip| entry.ip == ip));
+            .filter(|(_, entry)| entry.streams == 0 && !entry.is_reserved)
+            .filter(|(_, entry)| ip.is_none() || entry.ip == ip);
         let (id, _) = candidates.min_by_key(|(_, entry)| (entry.running > 0, entry.since))?;
         let id = *id;
         let entry = self.entries.remove(&id)?;
@@ -132,14 +142,13 @@ impl Table {
         if let Some(entry) = self.entries.get(&id)
             && is_stream
         {
-            let of = |ip: Option<IpAddr>| -> usize {
-                let entries = self.entries.values();
-                let entries = entries.filter(|entry| ip.is_none_or(|ip| entry.ip == ip));
-                entries.map(|entry| entry.streams).sum()
-            };
+            let entries = || self.entries.values();
+            let of_address = entries().filter(|other| other.ip == entry.ip);
+            let of_address: usize = of_address.map(|entry| entry.streams).sum();
+            let of_all: usize = entries().map(|entry| entry.streams).sum();
             for (count, limit) in [
-                (of(Some(entry.ip)), self.limits.streams_of_address),
-                (of(None), self.limits.streams),
+                (of_address, self.limits.streams_of_address),
+                (of_all, self.limits.streams),
             ] {
                 if count >= limit {
                     return Err(TooManyStreams { limit });
@@ -164,6 +173,29 @@ impl Table {
         }
     }
 
+    /// Reserves the place of a connection. When as many are reserved as may be, the longest idle of them gives way again.
+    fn reserve(&mut self, id: u64) {
+        match self.entries.get(&id) {
+            Some(entry) if !entry.is_reserved => {}
+            _ => return,
+        }
+        let reserved = self.entries.iter().filter(|(_, entry)| entry.is_reserved);
+        let reserved: Vec<_> = reserved
+            .map(|(id, entry)| (entry.running > 0, entry.since, *id))
+            .collect();
+        let idlest = reserved.iter().min();
+        if reserved.len() >= self.limits.reserved
+            && let Some((_, _, idlest)) = idlest
+            && let Some(entry) = self.entries.get_mut(idlest)
+        {
+            entry.is_reserved = false;
+        }
+        let has_room = self.limits.reserved > 0;
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.is_reserved = has_room;
+        }
+    }
+
     fn tick(&mut self) -> u64 {
         self.now += 1;
         self.now
@@ -184,6 +216,14 @@ impl Seat {
         self.cut.cancelled().await;
     }
 
+    /// What reserves the place of this connection.
+    pub(super) fn reserve(&self) -> Reserve {
+        Reserve {
+            id: self.id,
+            connections: self.connections.clone(),
+        }
+    }
+
     /// Notes that a request begins. It ends when what this returns is dropped.
     pub(super) fn begin(&self, is_stream: bool) -> Result<Running, TooManyStreams> {
         self.connections.table().begin(self.id, is_stream)?;
@@ -192,6 +232,20 @@ impl Seat {
             is_stream,
             connections: self.connections.clone(),
         })
+    }
+}
+
+/// Reserves the place of a connection, for the response to whose request it is known.
+#[derive(Debug, Clone)]
+pub(super) struct Reserve {
+    id: u64,
+    connections: Connections,
+}
+
+impl Reserve {
+    /// The connection does not give way any more: an administrator has called on it.
+    pub(super) fn reserve(&self) {
+        self.connections.table().reserve(self.id);
     }
 }
 
@@ -219,8 +273,8 @@ impl Drop for Running {
 mod tests {
     use super::*;
 
-    fn ip(n: u8) -> IpAddr {
-        [10, 0, 0, n].into()
+    fn ip(n: u8) -> Option<IpAddr> {
+        Some([10, 0, 0, n].into())
     }
 
     fn is_cut(seat: &Seat) -> bool {
@@ -299,5 +353,23 @@ mod tests {
         }
         let _streams: Vec<_> = seats.iter().map(|seat| seat.begin(true)).collect();
         assert!(connections.enter(ip(9)).is_some());
+    }
+
+    #[test]
+    fn the_connections_of_administrators_stay() {
+        let connections = Connections::new(10);
+        let admin = connections.enter(ip(1)).unwrap();
+        admin.reserve().reserve();
+        let hostile: Vec<_> = (0..100)
+            .map(|n| connections.enter(ip(n % 5)).unwrap())
+            .collect();
+        assert!(!is_cut(&admin));
+        assert_eq!(hostile.iter().filter(|seat| !is_cut(seat)).count(), 7);
+        // Only a quarter can be reserved: of three, the longest idle one gives way.
+        hostile[99].reserve().reserve();
+        hostile[98].reserve().reserve();
+        let _more: Vec<_> = (0..20).map(|n| connections.enter(ip(n))).collect();
+        assert!(is_cut(&admin));
+        assert!(!is_cut(&hostile[99]) && !is_cut(&hostile[98]));
     }
 }

@@ -9,8 +9,12 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
     cluster::{ChangeError, ProposeError, Stopped},
-    model::{Invalid, PoolName, Rejection},
+    model::{Invalid, PoolName, Rejection, Role},
 };
+
+pub(super) use response::speaks_grpc;
+
+use super::access::NoCredential;
 
 /// Why a call is refused.
 #[derive(Debug, thiserror::Error)]
@@ -100,7 +104,53 @@ pub(super) enum Error {
     WrongMethod {
         /// The method of the request.
         method: http::Method,
+        /// The supported methods, as in `Allow`.
+        allow: String,
     },
+    /// The caller is not known.
+    #[error("{0}")]
+    Unauthenticated(NoCredential),
+    /// Too many callers of this address are not known.
+    #[error("too many attempts to authenticate from this address have failed: wait some seconds")]
+    TooManyAttempts,
+    /// The caller may not do this.
+    #[error("{caller} has the role {has}, and this call needs the role {needs}")]
+    RoleMissing {
+        /// Who it is.
+        caller: String,
+        /// Its role.
+        has: Role,
+        /// The least role that may.
+        needs: Role,
+    },
+    /// The caller may change servers of other pools only.
+    #[error("{caller} may change the servers of {pools}, not those of pool {pool}")]
+    PoolNotAllowed {
+        /// Who it is.
+        caller: String,
+        /// The pool.
+        pool: PoolName,
+        /// The pools that it may change.
+        pools: String,
+    },
+    /// The caller was known when its stream began.
+    #[error("the stream has ended because {caller} was revoked")]
+    Revoked {
+        /// Who it was.
+        caller: String,
+    },
+    /// The caller's token was valid when its stream began.
+    #[error("the stream has ended because the token of {caller} has expired")]
+    Expired {
+        /// Who it was.
+        caller: String,
+    },
+    /// The system gives no random numbers.
+    #[error("no token can be made: {0}")]
+    NoToken(String),
+    /// A page of another site sends the request through the operator's browser.
+    #[error("requests from web pages of other sites are not accepted")]
+    CrossSite,
     /// The request is from a web page of another site, in the operator's browser.
     #[error("requests from web pages of {origin} are not accepted")]
     ForeignOrigin {
@@ -112,8 +162,8 @@ pub(super) enum Error {
     Proxied,
     /// The host is a name that DNS may have redirected to this address.
     #[error(
-        "requests for host {host} are not accepted on a loopback address; \
-         accepted: an IP address or localhost"
+        "requests for host {host} are not accepted: use an IP address or localhost, or start weldr with \
+         --management-host and this name"
     )]
     ForeignHost {
         /// The `Host` of the request.
@@ -209,7 +259,10 @@ impl fmt::Display for RejectionText<'_> {
             | Rejection::Changed { .. }
             | Rejection::PoolFull { .. }
             | Rejection::Invalid { .. }
-            | Rejection::NoSuchRevision { .. } => Ok(()),
+            | Rejection::NoSuchRevision { .. }
+            | Rejection::PrincipalExists { .. }
+            | Rejection::NoSuchPrincipal { .. }
+            | Rejection::TooManyPrincipals { .. } => Ok(()),
         }
     }
 }

@@ -1,16 +1,18 @@
-//! `weldr.v1.Management` and `weldr.v1.Cluster` over gRPC: each method passes its request to [`Operations`].
+//! `weldr.v1.Management`, `weldr.v1.Cluster` and `weldr.v1.Access` over gRPC: each method passes its request to [`Operations`].
 
-use std::{net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status};
 use tracing::debug;
-use weldr_proto::v1::{self, cluster_server::Cluster, management_server::Management};
+use weldr_proto::v1::{
+    self, access_server::Access, cluster_server::Cluster, management_server::Management,
+};
 
 use super::{
+    access::Caller,
     error::Error,
     operations::{ApiCaller, Operations, ResponseStream, WRITE_TIMEOUT},
-    peer::Peer,
 };
 
 /// The service.
@@ -22,9 +24,10 @@ type StatusStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 /// Calls an operation with a request, and makes a response of its result.
 macro_rules! respond {
     ($request:ident, $caller:ident => $result:expr) => {{
-        let $caller = caller_of(&$request);
+        let $caller = caller_of(&$request)?;
+        let known = $caller.caller.clone();
         let $request = $request.into_inner();
-        to_status($caller, $result).map(Response::new)
+        to_status(&known, $result).map(Response::new)
     }};
 }
 
@@ -111,7 +114,8 @@ impl Cluster for GrpcService {
         &self,
         request: Request<v1::GetClusterRequest>,
     ) -> Result<Response<v1::GetClusterResponse>, Status> {
-        to_status(caller_of(&request), self.0.get_cluster().await).map(Response::new)
+        let caller = caller_of(&request)?.caller;
+        to_status(&caller, self.0.get_cluster().await).map(Response::new)
     }
 
     async fn remove_node(
@@ -153,9 +157,9 @@ impl Cluster for GrpcService {
         &self,
         request: Request<v1::BackupRequest>,
     ) -> Result<Response<v1::BackupResponse>, Status> {
-        let caller = caller_of(&request);
+        let caller = caller_of(&request)?.caller;
         let backup = self.0.backup(request.into_inner());
-        to_status(caller, backup.await).map(Response::new)
+        to_status(&caller, backup.await).map(Response::new)
     }
 
     async fn restore(
@@ -166,26 +170,61 @@ impl Cluster for GrpcService {
     }
 }
 
+#[tonic::async_trait]
+impl Access for GrpcService {
+    async fn create_token(
+        &self,
+        request: Request<v1::CreateTokenRequest>,
+    ) -> Result<Response<v1::CreateTokenResponse>, Status> {
+        respond!(request, caller => self.0.create_token(caller, request).await)
+    }
+
+    async fn list_tokens(
+        &self,
+        request: Request<v1::ListTokensRequest>,
+    ) -> Result<Response<v1::ListTokensResponse>, Status> {
+        respond!(request, caller => self.0.list_tokens(&request).await)
+    }
+
+    async fn revoke_token(
+        &self,
+        request: Request<v1::RevokeTokenRequest>,
+    ) -> Result<Response<v1::RevokeTokenResponse>, Status> {
+        respond!(request, caller => self.0.revoke_token(caller, &request).await)
+    }
+
+    async fn who_am_i(
+        &self,
+        request: Request<v1::WhoAmIRequest>,
+    ) -> Result<Response<v1::WhoAmIResponse>, Status> {
+        let caller = caller_of(&request)?.caller;
+        Ok(Response::new(self.0.who_am_i(&caller)))
+    }
+}
+
 fn statuses<T: 'static>(responses: ResponseStream<T>) -> StatusStream<T> {
     Box::pin(responses.map(|response| response.map_err(Status::from)))
 }
 
-fn to_status<T>(caller: ApiCaller, result: Result<T, Error>) -> Result<T, Status> {
+fn to_status<T>(caller: &Caller, result: Result<T, Error>) -> Result<T, Status> {
     result.map_err(|error| {
-        debug!(peer = %caller.peer, %error, "grpc call refused");
+        let peer = &caller.permissions().peer;
+        debug!(%caller, %peer, %error, "grpc call refused");
         Status::from(error)
     })
 }
 
-fn caller_of<T>(request: &Request<T>) -> ApiCaller {
-    let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
-    let peer = request.extensions().get::<Peer>();
+/// The caller that the gate has let through. No call is served without one.
+#[expect(clippy::result_large_err, reason = "the error of all methods")]
+fn caller_of<T>(request: &Request<T>) -> Result<ApiCaller, Status> {
+    let caller = request.extensions().get::<Caller>().cloned();
+    let caller = caller.ok_or_else(|| Status::internal("the caller was not authenticated"))?;
     let timeout = request.metadata().get("grpc-timeout");
     let timeout = timeout.and_then(|value| grpc_timeout(value.to_str().ok()?));
-    ApiCaller {
-        peer: peer.map_or(unknown, |peer| peer.0),
+    Ok(ApiCaller {
+        caller,
         timeout: timeout.unwrap_or(WRITE_TIMEOUT).min(WRITE_TIMEOUT),
-    }
+    })
 }
 
 /// `TimeoutValue TimeoutUnit` of the gRPC protocol: at most eight digits and one of `HMSmun`.

@@ -1,38 +1,68 @@
-//! Which requests are accepted, as long as there is no authentication.
+//! Which requests are accepted, whoever sends them.
 //!
-//! Everybody who can connect to the port may change the pool; on loopback, everybody on this machine. But a web
-//! page that an operator visits can also send requests to it, through the operator's browser:
+//! A web page that an operator visits can send requests to the management port, through the operator's browser, and where
+//! authentication is off, everybody may call:
 //!
 //! * **Cross-site requests.** A page may send a `POST` with a plain body to any address, without permission.
 //!   The browser adds `Origin`, which a page cannot change: a request whose `Origin` is not
-//!   the host and port of the request is refused. curl, `weldrctl` and gRPC clients send no `Origin`.
+//!   the host and port of the request is refused. `Sec-Fetch-Site`, which newer browsers add to every request, has to be
+//!   of the same origin as well; only a link to a page may be on another site. curl, `weldrctl` and gRPC clients send
+//!   neither.
 //! * **DNS rebinding.** The owner of `evil.example` may let that name resolve to 127.0.0.1 later;
-//!   then requests of its pages have the same origin. But their host is still `evil.example`: on a
-//!   loopback listener, the host of a request must be an IP address or localhost, which DNS cannot change.
-//!
+//!   then requests of its pages have the same origin. But their host is still `evil.example`: the host of a request must be
+//!   an IP address or localhost, which DNS cannot change, or a name that the node is configured with.
 //! * **Through the data path.** The address of the management API may be a server of another Weldr, by mistake or under
 //!   a name that was not recognized. Then clients of that Weldr could connect to it. Weldr adds itself to `Via`: a
 //!   request that came through a Weldr is refused.
 //!
 //! All rules hold for gRPC as well, because a page can send requests that look like gRPC over HTTP/1.1.
 
-use http::{HeaderMap, Uri, header, uri::Authority};
+use http::{HeaderMap, Method, Uri, header, uri::Authority};
 
 use super::error::Error;
 
 /// What the name of each Weldr in `Via` begins with.
 const PRODUCT: &[u8] = b"weldr";
 
-/// Accepts or refuses a request by its origin, its host and the proxies that it came through.
-pub(super) fn admit(headers: &HeaderMap, uri: &Uri, loopback: bool) -> Result<(), Error> {
+/// The names under which a listener may be called, besides IP addresses and localhost.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Hosts(Vec<String>);
+
+impl Hosts {
+    /// Names are compared without regard to case.
+    pub(super) fn new(names: impl IntoIterator<Item = String>) -> Self {
+        let names = names.into_iter();
+        Self(names.map(|name| name.to_ascii_lowercase()).collect())
+    }
+
+    /// Whether the host is an IP address, `localhost` or a name below it, which DNS cannot redirect, or one of the names.
+    fn accept(&self, authority: &Authority) -> bool {
+        let host = authority.host();
+        let ip = host.trim_start_matches('[').trim_end_matches(']');
+        let name = host.trim_end_matches('.').to_ascii_lowercase();
+        ip.parse::<std::net::IpAddr>().is_ok()
+            || name == "localhost"
+            || name.ends_with(".localhost")
+            || self.0.contains(&name)
+    }
+}
+
+/// Accepts or refuses a request by its origin, its host and the proxies that it came through. `hosts` is `None` where no
+/// name leads to: a Unix socket.
+pub(super) fn admit(
+    method: &Method,
+    headers: &HeaderMap,
+    uri: &Uri,
+    hosts: Option<&Hosts>,
+) -> Result<(), Error> {
     if came_through_weldr(headers) {
         return Err(Error::Proxied);
     }
     let asked = Asked::of(headers, uri);
-    if loopback {
+    if let Some(hosts) = hosts {
         match &asked {
             Asked::Nobody => {}
-            Asked::Host(host) if is_local(host) => {}
+            Asked::Host(host) if hosts.accept(host) => {}
             Asked::Host(host) => {
                 let host = host.to_string();
                 return Err(Error::ForeignHost { host });
@@ -43,6 +73,9 @@ pub(super) fn admit(headers: &HeaderMap, uri: &Uri, loopback: bool) -> Result<()
             }
         }
     }
+    if is_of_another_site(method, headers) {
+        return Err(Error::CrossSite);
+    }
     if !headers.contains_key(header::ORIGIN) {
         return Ok(());
     }
@@ -52,6 +85,21 @@ pub(super) fn admit(headers: &HeaderMap, uri: &Uri, loopback: bool) -> Result<()
         _ => Err(Error::ForeignOrigin {
             origin: text(headers, &header::ORIGIN),
         }),
+    }
+}
+
+/// Whether a browser says that a page of another origin sends the request. A link that is followed is none: its result is
+/// shown to the operator, not to the page.
+fn is_of_another_site(method: &Method, headers: &HeaderMap) -> bool {
+    let value = |name: &str| headers.get(name).map(http::HeaderValue::as_bytes);
+    match value("sec-fetch-site") {
+        None | Some(b"same-origin" | b"none") => false,
+        Some(_) => {
+            let is_link = matches!(*method, Method::GET | Method::HEAD)
+                && value("sec-fetch-mode") == Some(b"navigate")
+                && value("sec-fetch-dest") == Some(b"document");
+            !is_link
+        }
     }
 }
 
@@ -92,14 +140,6 @@ impl Asked {
     }
 }
 
-/// Whether the host is an IP address, `localhost`, or a name below it, which DNS cannot redirect.
-fn is_local(authority: &Authority) -> bool {
-    let host = authority.host();
-    let ip = host.trim_start_matches('[').trim_end_matches(']');
-    let name = host.trim_end_matches('.').to_ascii_lowercase();
-    ip.parse::<std::net::IpAddr>().is_ok() || name == "localhost" || name.ends_with(".localhost")
-}
-
 /// Whether a page of `origin` was loaded from `host`.
 fn is_of(origin: &Uri, host: &Authority) -> bool {
     let default_port = match origin.scheme_str() {
@@ -135,17 +175,27 @@ fn text(headers: &HeaderMap, name: &header::HeaderName) -> String {
 mod tests {
     use super::*;
 
-    fn ask(loopback: bool, fields: &[(&str, &str)]) -> Result<(), Error> {
+    fn ask(names: &[&str], fields: &[(&str, &str)]) -> Result<(), Error> {
+        ask_with(&Method::POST, names, fields)
+    }
+
+    fn ask_with(method: &Method, names: &[&str], fields: &[(&str, &str)]) -> Result<(), Error> {
         let mut headers = HeaderMap::new();
         for (name, value) in fields {
             let name: header::HeaderName = name.parse().unwrap();
             headers.append(name, value.parse().unwrap());
         }
-        admit(&headers, &Uri::from_static("/servers"), loopback)
+        let hosts = Hosts::new(names.iter().map(|name| (*name).to_owned()));
+        admit(
+            method,
+            &headers,
+            &Uri::from_static("/servers"),
+            Some(&hosts),
+        )
     }
 
     #[test]
-    fn on_loopback_only_local_names_are_asked() {
+    fn only_names_that_dns_cannot_redirect_are_asked() {
         for host in [
             "127.0.0.1:8687",
             "127.0.0.1",
@@ -156,7 +206,7 @@ mod tests {
             "weldr.localhost:8687",
             "10.0.0.1",
         ] {
-            assert!(ask(true, &[("host", host)]).is_ok(), "{host}");
+            assert!(ask(&[], &[("host", host)]).is_ok(), "{host}");
         }
         for host in [
             "evil.example:8687",
@@ -166,36 +216,40 @@ mod tests {
             "",
             "a b",
         ] {
-            let refused = ask(true, &[("host", host)]);
+            let refused = ask(&[], &[("host", host)]);
             assert!(matches!(refused, Err(Error::ForeignHost { .. })), "{host}");
         }
-        assert!(ask(false, &[("host", "lb.example:8687")]).is_ok());
-        assert!(ask(true, &[]).is_ok(), "HTTP/1.0 needs no host");
+        let names = ["LB.example"];
+        for host in ["lb.example:8687", "lb.EXAMPLE", "lb.example."] {
+            assert!(ask(&names, &[("host", host)]).is_ok(), "{host}");
+        }
+        assert!(ask(&names, &[("host", "x.lb.example")]).is_err());
+        assert!(ask(&[], &[]).is_ok(), "HTTP/1.0 needs no host");
         let two = [("host", "localhost"), ("host", "evil.example")];
-        assert!(ask(true, &two).is_err(), "two hosts are no host");
+        assert!(ask(&[], &two).is_err(), "two hosts are no host");
     }
 
     #[test]
     fn the_authority_of_the_target_goes_before_the_host_field() {
         let uri = Uri::from_static("http://evil.example/servers");
         let headers = HeaderMap::from_iter([(header::HOST, "localhost".parse().unwrap())]);
-        assert!(admit(&headers, &uri, true).is_err());
+        assert!(admit(&Method::GET, &headers, &uri, Some(&Hosts::default())).is_err());
     }
 
     #[test]
     fn requests_through_a_weldr_are_refused() {
         for via in ["1.1 weldr-1a2b3c4d", "1.0 a, 1.1 Weldr (x)", "1.1 weldr"] {
-            let refused = ask(true, &[("host", "localhost"), ("via", via)]);
+            let refused = ask(&[], &[("host", "localhost"), ("via", via)]);
             assert!(matches!(refused, Err(Error::Proxied)), "{via}");
         }
         for via in ["1.1 varnish", "weldr", ""] {
             assert!(
-                ask(true, &[("host", "localhost"), ("via", via)]).is_ok(),
+                ask(&[], &[("host", "localhost"), ("via", via)]).is_ok(),
                 "{via}"
             );
         }
         let lines = [("via", "1.1 a"), ("via", "1.1 weldr")];
-        assert!(ask(false, &lines).is_err());
+        assert!(ask(&[], &lines).is_err());
     }
 
     #[test]
@@ -207,7 +261,7 @@ mod tests {
             ("https://[::1]", "[::1]:443"),
         ] {
             let fields = [("origin", origin), ("host", host)];
-            assert!(ask(true, &fields).is_ok(), "{origin} {host}");
+            assert!(ask(&[], &fields).is_ok(), "{origin} {host}");
         }
         for origin in [
             "null",
@@ -219,7 +273,7 @@ mod tests {
             "localhost:8687",
             "",
         ] {
-            let refused = ask(true, &[("origin", origin), ("host", "localhost:8687")]);
+            let refused = ask(&[], &[("origin", origin), ("host", "localhost:8687")]);
             assert!(
                 matches!(refused, Err(Error::ForeignOrigin { .. })),
                 "{origin}"
@@ -230,10 +284,37 @@ mod tests {
             ("origin", "http://localhost"),
             ("origin", "http://evil.example"),
         ];
-        assert!(ask(true, &two).is_err(), "two origins are none");
+        assert!(ask(&[], &two).is_err(), "two origins are none");
         assert!(
-            ask(false, &[("origin", "http://a.example")]).is_err(),
+            ask(&[], &[("origin", "http://a.example")]).is_err(),
             "no host to compare with"
         );
+    }
+
+    #[test]
+    fn a_page_of_another_site_may_only_link_here() {
+        let host = ("host", "localhost");
+        for (site, is_accepted) in [
+            ("none", true),
+            ("same-origin", true),
+            ("same-site", false),
+            ("cross-site", false),
+            ("", false),
+            ("anything", false),
+        ] {
+            let asked = ask_with(&Method::GET, &[], &[host, ("sec-fetch-site", site)]);
+            assert_eq!(asked.is_ok(), is_accepted, "{site}");
+        }
+        let link = [
+            host,
+            ("sec-fetch-site", "cross-site"),
+            ("sec-fetch-mode", "navigate"),
+            ("sec-fetch-dest", "document"),
+        ];
+        assert!(ask_with(&Method::GET, &[], &link).is_ok());
+        let form = ask_with(&Method::POST, &[], &link);
+        assert!(matches!(form, Err(Error::CrossSite)));
+        let frame = [link[0], link[1], link[2], ("sec-fetch-dest", "iframe")];
+        assert!(ask_with(&Method::GET, &[], &frame).is_err());
     }
 }

@@ -9,7 +9,6 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
     time::{self, Instant, Sleep},
 };
 
@@ -20,8 +19,8 @@ const MAX_LINGERING: Duration = Duration::from_secs(30);
 /// A stream whose shutdown reads and drops what the peer still sends (RFC 9112, section 9.6). Closing a socket with unread
 /// bytes resets the connection, and a client that reads only when it has written everything would lose the response.
 #[derive(Debug)]
-pub(super) struct Lingering {
-    stream: TcpStream,
+pub(super) struct Lingering<S> {
+    stream: S,
     end: Option<LingerTimer>,
 }
 
@@ -31,8 +30,8 @@ struct LingerTimer {
     pause: Pin<Box<Sleep>>,
 }
 
-impl Lingering {
-    pub(super) fn new(stream: TcpStream) -> Self {
+impl<S: AsyncRead + Unpin> Lingering<S> {
+    pub(super) fn new(stream: S) -> Self {
         Self { stream, end: None }
     }
 
@@ -59,7 +58,7 @@ impl Lingering {
     }
 }
 
-impl AsyncRead for Lingering {
+impl<S: AsyncRead + Unpin> AsyncRead for Lingering<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -69,7 +68,7 @@ impl AsyncRead for Lingering {
     }
 }
 
-impl AsyncWrite for Lingering {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

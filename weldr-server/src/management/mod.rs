@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  server   listener, shutdown; connections: which are open, and which give way
-//!    └ router   guard (which requests are accepted), readiness, unknown paths
+//!    └ router   access (who may call; guard: which requests are accepted), readiness, unknown paths
 //!        ├ grpc   a method per call      ─┐
 //!        └ rest   JSON to and from proto ─┴► operations ─► cluster.propose, snapshots, stats
 //!                                              └ convert   proto ↔ model
@@ -12,14 +12,15 @@
 //! cannot differ. The response to a write is made from the snapshot that contains it, so the next request that this node
 //! proxies sees the change.
 
+mod access;
 mod connections;
 mod convert;
 mod error;
 mod grpc;
 mod guard;
 mod lingering;
+mod listener;
 mod operations;
-mod peer;
 mod readiness;
 mod rest;
 mod router;
@@ -27,7 +28,10 @@ mod server;
 
 use std::{net::SocketAddr, sync::Arc, time::SystemTime};
 
-pub use server::{Listener, ManagementBindError, ServeOptions, bind, serve};
+pub use listener::{
+    Listener, LocalBindError, LocalListener, ManagementBindError, bind, bind_local,
+};
+pub use server::{Listeners, ServeOptions, serve};
 
 use crate::{
     cluster,

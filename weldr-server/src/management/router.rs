@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
-    Router,
-    extract::{Request, State},
-    middleware::{self, Next},
+    Router, middleware,
     response::{IntoResponse as _, Response},
     routing,
 };
@@ -14,10 +12,17 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic_health::pb::health_server::{Health, HealthServer};
-use tracing::debug;
-use weldr_proto::v1::{cluster_server::ClusterServer, management_server::ManagementServer};
+use weldr_proto::v1::{
+    access_server::AccessServer, cluster_server::ClusterServer, management_server::ManagementServer,
+};
 
-use super::{error::Error, grpc, guard, operations::Operations, readiness, rest};
+use super::{
+    access::{Gate, admitted},
+    error::Error,
+    grpc,
+    operations::Operations,
+    readiness, rest,
+};
 use crate::readiness::{Readiness, Status};
 
 /// The maximum size of the request of a gRPC call, in bytes. Useful requests are about a thousand times smaller.
@@ -34,8 +39,8 @@ pub(super) struct Served<H> {
     pub(super) stop: CancellationToken,
     /// Whether REST is served in addition to gRPC.
     pub(super) rest: bool,
-    /// Whether the listener's address is loopback.
-    pub(super) loopback: bool,
+    /// Admits requests, before anything else sees them.
+    pub(super) gate: Arc<Gate>,
 }
 
 /// All paths.
@@ -46,7 +51,7 @@ pub(super) fn router<H: Health>(served: Served<H>) -> Router {
         readiness,
         stop,
         rest,
-        loopback,
+        gate,
     } = served;
     let now = move || {
         if stop.is_cancelled() {
@@ -61,14 +66,18 @@ pub(super) fn router<H: Health>(served: Served<H>) -> Router {
     if rest {
         http = http.merge(rest::router(&operations));
     }
-    http.method_not_allowed_fallback(async |method| Error::WrongMethod { method })
-        .merge(grpc_services(operations, health))
-        .fallback(nothing_there)
-        .layer(middleware::from_fn_with_state(loopback, guarded))
+    http.method_not_allowed_fallback(async |method| Error::WrongMethod {
+        method,
+        allow: String::new(),
+    })
+    .merge(grpc_services(operations, health))
+    .fallback(nothing_there)
+    .layer(middleware::from_fn_with_state(gate, admitted))
 }
 
 fn grpc_services<H: Health>(operations: Arc<Operations>, health: HealthServer<H>) -> Router {
     let cluster = ClusterServer::new(grpc::GrpcService(Arc::clone(&operations)));
+    let access = AccessServer::new(grpc::GrpcService(Arc::clone(&operations)));
     let management = ManagementServer::new(grpc::GrpcService(operations));
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -76,6 +85,7 @@ fn grpc_services<H: Health>(operations: Arc<Operations>, health: HealthServer<H>
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let routes = Routes::new(management.max_decoding_message_size(LONGEST_GRPC_REQUEST))
+        .add_service(access.max_decoding_message_size(LONGEST_GRPC_REQUEST))
         .add_service(cluster.max_decoding_message_size(MAX_BACKUP_BYTES))
         .add_service(health.max_decoding_message_size(LONGEST_GRPC_REQUEST));
     let routes = match (reflection().build_v1(), reflection().build_v1alpha()) {
@@ -89,17 +99,6 @@ fn grpc_services<H: Health>(operations: Arc<Operations>, health: HealthServer<H>
         }
     };
     routes.prepare().into_axum_router()
-}
-
-/// Refuses what [`guard::admit`] refuses, whatever the path.
-async fn guarded(State(loopback): State<bool>, request: Request, next: Next) -> Response {
-    match guard::admit(request.headers(), request.uri(), loopback) {
-        Ok(()) => next.run(request).await,
-        Err(error) => {
-            debug!(%error, path = request.uri().path(), "management request refused");
-            error.into_response_to(request.headers())
-        }
-    }
 }
 
 async fn nothing_there(uri: http::Uri, headers: HeaderMap) -> Response {

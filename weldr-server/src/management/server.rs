@@ -1,9 +1,8 @@
-//! The listener of the management port, its connections, and their shutdown.
+//! The connections of the management API, and their shutdown.
 
 use std::{
     convert::Infallible,
     io,
-    net::SocketAddr,
     pin::{Pin, pin},
     sync::{
         Arc,
@@ -22,23 +21,20 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::watch,
-    task::JoinSet,
-    time,
-};
+use tokio::{sync::watch, task::JoinSet, time};
 use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 use tracing::{debug, warn};
 
 use super::{
     ManagementContext,
+    access::{Authenticator, Caller, Gate, Peer, is_stream},
     connections::{Connections, Running, Seat, TooManyStreams},
     error::Error,
+    guard::Hosts,
     lingering::Lingering,
+    listener::{Listener, LocalListener, Stream},
     operations::Operations,
-    peer::Peer,
     readiness::GrpcHealth,
     router::{Served, router},
 };
@@ -55,14 +51,10 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 const MAX_HEAD_BYTES: u32 = 64 * 1024;
 /// The most bytes that wait for the reader of a response on an HTTP/2 connection, besides the message that is written.
 const MAX_QUEUED_BYTES: usize = 64 * 1024;
-/// The calls whose response does not end by itself.
-const STREAMS: [&str; 5] = [
-    "/weldr.v1.Management/WatchServers",
-    "/weldr.v1.Management/StreamStats",
-    "/grpc.health.v1.Health/Watch",
-    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
-    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
-];
+/// The connections of the Unix socket: a fraction of those of TCP, within these bounds.
+const LOCAL_FRACTION: usize = 8;
+const MIN_LOCAL: usize = 4;
+const MOST_LOCAL: usize = 32;
 /// The time before the next `accept` after one failed for lack of a resource.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 /// How often a warning about failures of `accept` is logged.
@@ -71,58 +63,25 @@ const WARNING_PERIOD: Duration = Duration::from_secs(10);
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The options of the management API.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct ServeOptions {
     /// Whether to serve REST in addition to gRPC, `/healthz` and `/readyz`.
     pub rest: bool,
     /// The maximum number of connections; for a new one, the longest idle one is closed.
     pub max_connections: usize,
+    /// Whether callers by TCP need a credential.
+    pub authentication: bool,
+    /// The names under which it is called, besides IP addresses and localhost.
+    pub hosts: Vec<String>,
 }
 
-/// A bound socket on which no connection is accepted yet.
+/// The sockets of the management API.
 #[derive(Debug)]
-pub struct Listener {
-    socket: TcpListener,
-    address: SocketAddr,
-}
-
-/// The listener could not be bound.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address} for management{}", hint(.source))]
-pub struct ManagementBindError {
-    /// The address.
-    pub address: SocketAddr,
-    /// The cause.
-    #[source]
-    pub source: io::Error,
-}
-
-fn hint(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            ": another process listens on it; stop that process, or use another address with --management"
-        }
-        io::ErrorKind::AddrNotAvailable => ": this machine has no such address",
-        io::ErrorKind::PermissionDenied => {
-            ": ports below 1024 need the capability CAP_NET_BIND_SERVICE"
-        }
-        _ => "",
-    }
-}
-
-impl Listener {
-    /// The address of the socket, with the port that the system chose if 0 was given.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-}
-
-/// Binds `address`. Connections wait until [`serve`] accepts them.
-pub async fn bind(address: SocketAddr) -> Result<Listener, ManagementBindError> {
-    let failed = |source| ManagementBindError { address, source };
-    let socket = TcpListener::bind(address).await.map_err(failed)?;
-    let address = socket.local_addr().map_err(failed)?;
-    Ok(Listener { socket, address })
+pub struct Listeners {
+    /// The TCP socket.
+    pub tcp: Listener,
+    /// The Unix socket, if there is one.
+    pub local: Option<LocalListener>,
 }
 
 /// Serves the API until `shutdown`. Then streams end, running calls may finish, and the function returns
@@ -131,7 +90,7 @@ pub async fn bind(address: SocketAddr) -> Result<Listener, ManagementBindError> 
 /// `readiness` is what `/readyz` and `grpc.health.v1` show. A node that stops first becomes unready, then lets its
 /// data path finish, and ends the API last, so that operators can watch it drain.
 pub async fn serve(
-    listener: Listener,
+    listeners: Listeners,
     context: ManagementContext,
     options: ServeOptions,
     shutdown: CancellationToken,
@@ -141,28 +100,57 @@ pub async fn serve(
     let _end = tick.end();
     let (grpc_health, health) = GrpcHealth::new().await;
     let follow = grpc_health.follow(readiness.clone(), shutdown.clone());
+    let authenticator = Authenticator::new(context.cluster.clone(), options.authentication);
+    let hosts = Hosts::new(options.hosts);
     let router = router(Served {
         operations: Arc::new(Operations::new(context, shutdown.clone())),
         health,
         readiness,
         stop: shutdown.clone(),
         rest: options.rest,
-        loopback: listener.address.ip().to_canonical().is_loopback(),
+        gate: Arc::new(Gate::new(authenticator, hosts, options.rest)),
     });
-    let mut tasks = JoinSet::new();
-    tasks.spawn(tick.watch(follow));
-    let served = ServedConnections {
-        router,
-        shutdown,
-        connections: Connections::new(options.max_connections),
-        max_tasks: tasks.len() + options.max_connections,
+    let follow = tokio::spawn(tick.watch(follow));
+    let local = options.max_connections / LOCAL_FRACTION;
+    let local = local.clamp(MIN_LOCAL, MOST_LOCAL);
+    let served = |max_connections| ServedConnections {
+        router: router.clone(),
+        shutdown: shutdown.clone(),
+        connections: Connections::new(max_connections),
+        max_connections,
     };
-    accept(listener, &served, &mut tasks, &tick).await;
-    let finished = async { while tasks.join_next().await.is_some() {} };
-    if time::timeout(SHUTDOWN_TIMEOUT, finished).await.is_err() {
-        debug!(connections = tasks.len(), "management connections cut");
+    let Listeners { tcp, local: socket } = listeners;
+    let tcp = Accepting::new(Socket::Tcp(tcp), served(options.max_connections));
+    let socket = socket.map(|socket| Accepting::new(Socket::Local(socket), served(local)));
+    let of_socket = async {
+        if let Some(socket) = socket {
+            socket.run(&tick).await;
+        }
+    };
+    tokio::join!(tcp.run(&tick), of_socket);
+    follow.abort();
+}
+
+/// A socket that connections are accepted from.
+enum Socket {
+    Tcp(Listener),
+    Local(LocalListener),
+}
+
+impl Socket {
+    async fn accept(&self) -> io::Result<(Stream, Peer)> {
+        match self {
+            Self::Tcp(listener) => listener.accept().await,
+            Self::Local(listener) => listener.accept().await,
+        }
     }
-    tasks.shutdown().await;
+
+    fn name(&self) -> String {
+        match self {
+            Self::Tcp(listener) => listener.address().to_string(),
+            Self::Local(listener) => listener.path().display().to_string(),
+        }
+    }
 }
 
 /// What all connections share.
@@ -170,51 +158,80 @@ struct ServedConnections {
     router: Router,
     shutdown: CancellationToken,
     connections: Connections,
-    /// The number of tasks at which no connection is accepted until one ends.
-    max_tasks: usize,
+    /// The number of connections at which none is accepted until one ends.
+    max_connections: usize,
 }
 
-/// Accepts connections until the shutdown. Failures of single connections are ignored.
-async fn accept(
-    listener: Listener,
-    served: &ServedConnections,
-    tasks: &mut JoinSet<()>,
-    tick: &Tick,
-) {
-    let shutdown = &served.shutdown;
-    let mut failures = Repeats::new(WARNING_PERIOD, 1);
-    loop {
-        tick.tick();
-        let accepted = tokio::select! {
-            accepted = listener.socket.accept(), if tasks.len() < served.max_tasks => accepted,
-            Some(_) = tasks.join_next() => continue,
-            () = Tick::due() => continue,
-            () = shutdown.cancelled() => return,
-        };
-        match accepted {
-            Ok((stream, peer)) => {
-                let Some(seat) = served.connections.enter(peer.ip()) else {
-                    debug!(%peer, "management connection refused: no other gives way");
-                    continue;
-                };
-                let router = served.router.clone();
-                let connection = connection(stream, Peer(peer), seat, router, shutdown.clone());
-                tasks.spawn(connection);
-            }
-            Err(error) if ends_one_connection(&error) => {}
-            Err(error) => {
-                if let Some(suppressed) = failures.occurred(&(), Instant::now()) {
-                    let suppressed = (suppressed > 0).then_some(suppressed);
-                    let address = listener.address;
-                    warn!(%error, %address, suppressed, "management listener cannot accept");
-                }
-                let backoff = time::sleep(ACCEPT_BACKOFF);
-                tokio::select! {
-                    () = backoff => {}
-                    () = shutdown.cancelled() => return,
+/// Accepts connections of one socket and serves them.
+struct Accepting {
+    socket: Socket,
+    served: ServedConnections,
+    tasks: JoinSet<()>,
+}
+
+impl Accepting {
+    fn new(socket: Socket, served: ServedConnections) -> Self {
+        let tasks = JoinSet::new();
+        Self {
+            socket,
+            served,
+            tasks,
+        }
+    }
+
+    /// Accepts connections until the shutdown, and then lets running calls finish.
+    async fn run(mut self, tick: &Tick) {
+        self.accept(tick).await;
+        // From here on, the address can be used again.
+        drop(self.socket);
+        let mut tasks = self.tasks;
+        let finished = async { while tasks.join_next().await.is_some() {} };
+        if time::timeout(SHUTDOWN_TIMEOUT, finished).await.is_err() {
+            debug!(connections = tasks.len(), "management connections cut");
+        }
+        tasks.shutdown().await;
+    }
+
+    /// Accepts connections until the shutdown. Failures of single connections are ignored.
+    async fn accept(&mut self, tick: &Tick) {
+        let shutdown = self.served.shutdown.clone();
+        let mut failures = Repeats::new(WARNING_PERIOD, 1);
+        loop {
+            tick.tick();
+            let has_room = self.tasks.len() < self.served.max_connections;
+            let accepted = tokio::select! {
+                accepted = self.socket.accept(), if has_room => accepted,
+                Some(_) = self.tasks.join_next() => continue,
+                () = Tick::due() => continue,
+                () = shutdown.cancelled() => return,
+            };
+            match accepted {
+                Ok((stream, peer)) => self.begin(stream, peer),
+                Err(error) if ends_one_connection(&error) => {}
+                Err(error) => {
+                    if let Some(suppressed) = failures.occurred(&(), Instant::now()) {
+                        let suppressed = (suppressed > 0).then_some(suppressed);
+                        let address = self.socket.name();
+                        warn!(%error, address, suppressed, "management listener cannot accept");
+                    }
+                    let backoff = time::sleep(ACCEPT_BACKOFF);
+                    tokio::select! {
+                        () = backoff => {}
+                        () = shutdown.cancelled() => return,
+                    }
                 }
             }
         }
+    }
+
+    fn begin(&mut self, stream: Stream, peer: Peer) {
+        let Some(seat) = self.served.connections.enter(peer.ip()) else {
+            debug!(%peer, "management connection refused: no other gives way");
+            return;
+        };
+        let router = self.served.router.clone();
+        let connection = connection(stream, peer, seat, router, self.served.shutdown.clone());
+        self.tasks.spawn(connection);
     }
 }
 
@@ -232,18 +249,16 @@ fn ends_one_connection(error: &io::Error) -> bool {
 
 /// Serves one connection until it ends, sends no request in time, has to give way, or `shutdown`.
 async fn connection(
-    stream: TcpStream,
+    stream: Stream,
     peer: Peer,
     seat: Seat,
     router: Router,
     shutdown: CancellationToken,
 ) {
-    // A failure only increases the latency.
-    let _ = stream.set_nodelay(true);
     let has_request = AtomicBool::new(false);
     let service = service_fn(|mut request: Request<Incoming>| {
         has_request.store(true, Relaxed);
-        request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(peer.clone());
         counted(request, router.clone(), &seat)
     });
     let builder = builder();
@@ -261,7 +276,7 @@ async fn connection(
                 waits_for_request = false;
             }
             () = seat.cut() => {
-                debug!(peer = %peer.0, "management connection gives way to another one");
+                debug!(%peer, "management connection gives way to another one");
                 return;
             }
             () = shutdown.cancelled() => {
@@ -271,7 +286,7 @@ async fn connection(
         }
     };
     if let Err(error) = result {
-        debug!(peer = %peer.0, error, "management connection failed");
+        debug!(%peer, error, "management connection failed");
     }
 }
 
@@ -282,6 +297,7 @@ fn counted(
     seat: &Seat,
 ) -> impl Future<Output = Result<Response<Body>, Infallible>> + use<> {
     let running = seat.begin(is_stream(request.uri().path()));
+    let reserve = seat.reserve();
     async move {
         let running = match running {
             Ok(running) => running,
@@ -291,6 +307,10 @@ fn counted(
             }
         };
         let response = router.call(request).await?;
+        let caller = response.extensions().get::<Caller>();
+        if caller.is_some_and(Caller::has_reserved_room) {
+            reserve.reserve();
+        }
         Ok(response.map(|body| Body::new(CountedBody { body, running })))
     }
 }
@@ -322,11 +342,6 @@ impl http_body::Body for CountedBody {
     }
 }
 
-/// Whether the response to a call of this path does not end by itself.
-fn is_stream(path: &str) -> bool {
-    STREAMS.contains(&path)
-}
-
 fn builder() -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
@@ -343,44 +358,4 @@ fn builder() -> auto::Builder<TokioExecutor> {
         .keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT);
     builder
-}
-
-#[cfg(test)]
-mod tests {
-    use prost::Message as _;
-
-    use super::*;
-
-    /// A streaming call that is missing in the list would not be limited.
-    #[test]
-    fn all_streaming_calls_are_known() {
-        let sets = [
-            weldr_proto::FILE_DESCRIPTOR_SET,
-            tonic_health::pb::FILE_DESCRIPTOR_SET,
-        ];
-        let mut found = 0;
-        for set in sets {
-            let set = prost_types::FileDescriptorSet::decode(set).unwrap();
-            // The service for other nodes is on another port.
-            let files = set
-                .file
-                .iter()
-                .filter(|file| !file.package().starts_with("weldr.raft"));
-            for file in files {
-                for service in &file.service {
-                    for method in service
-                        .method
-                        .iter()
-                        .filter(|method| method.server_streaming())
-                    {
-                        let path =
-                            format!("/{}.{}/{}", file.package(), service.name(), method.name());
-                        assert!(is_stream(&path), "{path}");
-                        found += 1;
-                    }
-                }
-            }
-        }
-        assert_eq!(found, 3);
-    }
 }

@@ -4,15 +4,22 @@ use std::{net::SocketAddr, time::Duration};
 
 use tonic::transport::Endpoint;
 
-pub(super) const DEFAULT_ENDPOINT: &str = "http://127.0.0.1:8687";
+pub(crate) const DEFAULT_ENDPOINT: &str = "http://127.0.0.1:8687";
 const DEFAULT_PORT: &str = "8687";
 
 /// Far beyond what any setting accepts, and near enough to be added to a clock.
 const LONGEST: Duration = Duration::from_hours(365 * 24);
 
-/// `http://host:port`, `host:port`, or `host` with weldr's own port.
+/// `http://host:port`, `https://host:port`, `host:port`, `host` with weldr's own port, or `unix:PATH`.
 pub(super) fn endpoint(text: &str) -> Result<String, String> {
-    const ACCEPTED: &str = "http://host:port or host:port, for example http://127.0.0.1:8687";
+    const ACCEPTED: &str = "http://host:port, https://host:port, host:port or unix:PATH, for example http://127.0.0.1:8687";
+    if let Some(path) = text.strip_prefix("unix:") {
+        let path = path.strip_prefix("//").unwrap_or(path);
+        if path.is_empty() {
+            return Err(format!("expected {ACCEPTED}"));
+        }
+        return Ok(format!("unix:{path}"));
+    }
     let url = match text.split_once("://") {
         None => {
             // In `[::1]` the colons are the address's own.
@@ -23,7 +30,7 @@ pub(super) fn endpoint(text: &str) -> Result<String, String> {
                 format!("http://{text}:{DEFAULT_PORT}")
             }
         }
-        Some(("http", _)) => text.to_owned(),
+        Some(("http" | "https", _)) => text.to_owned(),
         Some((scheme, _)) => {
             return Err(format!("{scheme} is not served; expected {ACCEPTED}"));
         }
@@ -35,6 +42,7 @@ pub(super) fn endpoint(text: &str) -> Result<String, String> {
     let valid = uri.authority().is_some_and(|authority| {
         let host = authority.host();
         let rest = authority.as_str().strip_prefix(host);
+        // Without a port, that of the scheme.
         let port = rest.map(|rest| rest.strip_prefix(':').unwrap_or("80"));
         !host.is_empty() && port.is_some_and(|port| port.parse::<u16>().is_ok())
     });
@@ -73,6 +81,16 @@ pub(super) fn positive(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A time of days, hours and so on, up to ten years.
+pub(super) fn lifetime(text: &str) -> Result<Duration, String> {
+    const LONGEST: Duration = Duration::from_hours(10 * 365 * 24);
+    let expected = "expected a time such as 12h, 90d or 1y, of at most ten years";
+    match humantime::parse_duration(text) {
+        Ok(time) if !time.is_zero() && time <= LONGEST => Ok(time),
+        _ => Err(expected.to_owned()),
+    }
+}
+
 /// A time, or `off` for 0.
 pub(super) fn duration_or_off(text: &str) -> Result<Duration, String> {
     match text {
@@ -99,13 +117,21 @@ mod tests {
             ("[::1]:9000", "http://[::1]:9000"),
             ("[::1]", "http://[::1]:8687"),
             ("weldr", "http://weldr:8687"),
+            ("https://weldr:8687/", "https://weldr:8687"),
+            ("unix:/run/weldr.sock", "unix:/run/weldr.sock"),
+            ("unix:///run/weldr.sock", "unix:/run/weldr.sock"),
+            (
+                "unix:weldr-data/management.sock",
+                "unix:weldr-data/management.sock",
+            ),
         ] {
             assert_eq!(endpoint(text).as_deref(), Ok(url), "{text}");
         }
         for text in [
             "",
-            "https://weldr:8687",
             "ftp://x",
+            "unix:",
+            "https://",
             "http://",
             "a b",
             "http://weldr/path",

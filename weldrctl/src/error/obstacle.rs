@@ -66,7 +66,12 @@ impl Obstacle {
             Self::Network => {
                 let cause =
                     source.map_or_else(|| "unknown".to_owned(), |error| root(error).to_string());
-                format!("cannot reach weldr at {endpoint}: {cause}; {OTHER}")
+                let advice = if cause.contains("certificate") {
+                    "the certificate authority of the node is given with --ca"
+                } else {
+                    OTHER
+                };
+                format!("cannot reach weldr at {endpoint}: {cause}; {advice}")
             }
         }
     }

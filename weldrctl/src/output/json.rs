@@ -15,6 +15,11 @@
 //! | `list --all-nodes` | one [`HealthOnNodes`] |
 //! | `history` | one [`History`] |
 //! | `rollback`, `cluster restore` | one [`Made`] |
+//! | `token create` | one [`CreatedToken`] |
+//! | `token list` | one [`Principals`] |
+//! | `token revoke` | one [`RevokedToken`] |
+//! | `whoami` | one [`WhoAmI`] |
+//! | `context list` | one [`Contexts`](crate::contexts::Contexts) |
 #![expect(
     clippy::struct_field_names,
     reason = "the names of the fields are those of the JSON"
@@ -23,7 +28,10 @@
 mod stats;
 
 pub(crate) use stats::{ServerStats, Stats};
-pub(crate) use weldr_proto::json::{Cluster, HealthOnNodes, History, Pool, PoolSettings, time};
+pub(crate) use weldr_proto::json::{
+    Cluster, CreatedToken, HealthOnNodes, History, Pool, PoolSettings, Principals, RevokedToken,
+    WhoAmI, time,
+};
 
 use serde::Serialize;
 use weldr_proto::{json, v1};

@@ -4,7 +4,10 @@ use std::{borrow::Cow, fmt, net::SocketAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Invalid, PoolName, PoolPatch, Revision, ServerId, ServerPatch, ServerSpec, Timestamp};
+use super::{
+    Credential, Invalid, PoolName, PoolPatch, PrincipalName, Revision, Role, ServerId, ServerPatch,
+    ServerSpec, Timestamp,
+};
 
 /// One change of the desired state. It contains everything that is needed to apply it: the time was read before it was
 /// proposed.
@@ -74,6 +77,38 @@ pub enum Command {
         /// Compared with the last change of the settings.
         expected: Option<Revision>,
     },
+    /// Lets somebody call the management API.
+    CreatePrincipal {
+        /// Its name.
+        name: PrincipalName,
+        /// What it may do.
+        role: Role,
+        /// The pools that an operator may change; empty: all.
+        pools: Vec<PoolName>,
+        /// How it proves who it is.
+        credential: Credential,
+        /// When the operator requested it.
+        at: Timestamp,
+    },
+    /// Deletes a principal: what it proves itself with is refused from then on, for good.
+    RevokePrincipal {
+        /// Its name.
+        name: PrincipalName,
+    },
+}
+
+impl Command {
+    /// The pool that it changes, if it changes one.
+    pub fn pool(&self) -> Option<&PoolName> {
+        match self {
+            Self::AddServer { pool, .. }
+            | Self::UpdateServer { pool, .. }
+            | Self::BeginRemoval { pool, .. }
+            | Self::EndRemoval { pool, .. }
+            | Self::UpdatePool { pool, .. } => Some(pool),
+            Self::CreatePrincipal { .. } | Self::RevokePrincipal { .. } => None,
+        }
+    }
 }
 
 /// The result of a command.
@@ -152,6 +187,26 @@ pub enum Rejection {
         oldest: Revision,
         /// The newest, which is the present.
         newest: Revision,
+    },
+    /// A principal of that name, or with that id or subject, exists.
+    #[error("there is already a {what}, which is principal {name}")]
+    PrincipalExists {
+        /// The name of the one that exists.
+        name: PrincipalName,
+        /// What is the same, as a phrase: `principal of this name`.
+        what: Cow<'static, str>,
+    },
+    /// The principal does not exist.
+    #[error("there is no principal {name}")]
+    NoSuchPrincipal {
+        /// Its name.
+        name: PrincipalName,
+    },
+    /// There are as many principals as there may be.
+    #[error("there are {limit} principals, which is the most: revoke one first")]
+    TooManyPrincipals {
+        /// How many there may be.
+        limit: usize,
     },
     /// A value is out of its range.
     #[error("{field}: {value:?} is not accepted: {accepted}")]

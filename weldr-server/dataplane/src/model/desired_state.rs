@@ -6,8 +6,8 @@ use rpds::RedBlackTreeMapSync;
 
 use super::{
     Applied, Command, Listener, ListenerName, ListenerSpec, Outcome, Pool, PoolName, PoolPatch,
-    PoolSettings, Rejection, Removal, Revision, Server, ServerId, ServerPatch, ServerSetting,
-    ServerSpec, Target, Timestamp,
+    PoolSettings, Principal, PrincipalName, Principals, Rejection, Removal, Revision, Server,
+    ServerId, ServerPatch, ServerSetting, ServerSpec, Target, Timestamp,
 };
 
 /// All pools and listeners, at one revision. Cloning it is cheap: versions share what they have in common.
@@ -19,11 +19,15 @@ pub struct DesiredState {
     pub pools: BTreeMap<PoolName, Pool>,
     /// The listeners by name.
     pub listeners: RedBlackTreeMapSync<ListenerName, Arc<Listener>>,
+    /// Who may call the management API. A rollback or restore leaves it alone, so that neither brings a revoked token back.
+    pub principals: Principals,
 }
 
 impl DesiredState {
     /// How many servers a pool may hold; bounds the memory that a client of the management API can use.
     pub const MOST_SERVERS: usize = 100_000;
+    /// How many principals there may be.
+    pub const MOST_PRINCIPALS: usize = 1000;
 
     /// The state before the first change: the default pool, with `settings` and no server, and the default listener, which
     /// forwards to it.
@@ -32,6 +36,7 @@ impl DesiredState {
             revision: Revision::default(),
             pools: BTreeMap::from([(PoolName::default(), Pool::new(settings))]),
             listeners: Self::default_listener(),
+            principals: Principals::default(),
         }
     }
 
@@ -106,6 +111,24 @@ impl DesiredState {
                 patch,
                 expected,
             } => self.update_pool(&pool, &patch, expected)?,
+            Command::CreatePrincipal {
+                name,
+                role,
+                pools,
+                credential,
+                at,
+            } => {
+                let revision = self.revision.next();
+                let principal = Principal {
+                    role,
+                    pools,
+                    credential,
+                    created_at: at,
+                    revision,
+                };
+                self.create_principal(name, principal)?
+            }
+            Command::RevokePrincipal { name } => self.revoke_principal(name)?,
         };
         if outcome != Outcome::Unchanged {
             self.revision = self.revision.next();
@@ -363,6 +386,39 @@ impl DesiredState {
         pool.settings = settings;
         pool.settings_revision = revision;
         Ok(Outcome::Changed)
+    }
+
+    /// A name, an id of a token and a subject of a certificate each belong to one principal.
+    fn create_principal(
+        &mut self,
+        name: PrincipalName,
+        principal: Principal,
+    ) -> Result<Outcome, Rejection> {
+        if self.principals.contains_key(&name) {
+            let what = "principal of this name".into();
+            return Err(Rejection::PrincipalExists { name, what });
+        }
+        let mut present = self.principals.iter();
+        let same = present.find(|(_, present)| present.credential.is_same(&principal.credential));
+        if let Some((name, _)) = same {
+            let name = name.clone();
+            let what = "principal with this credential".into();
+            return Err(Rejection::PrincipalExists { name, what });
+        }
+        if self.principals.len() >= Self::MOST_PRINCIPALS {
+            let limit = Self::MOST_PRINCIPALS;
+            return Err(Rejection::TooManyPrincipals { limit });
+        }
+        Arc::make_mut(&mut self.principals).insert(name, Arc::new(principal));
+        Ok(Outcome::Created)
+    }
+
+    fn revoke_principal(&mut self, name: PrincipalName) -> Result<Outcome, Rejection> {
+        if !self.principals.contains_key(&name) {
+            return Err(Rejection::NoSuchPrincipal { name });
+        }
+        Arc::make_mut(&mut self.principals).remove(&name);
+        Ok(Outcome::Removed)
     }
 
     fn expect_server_unchanged(

@@ -17,6 +17,7 @@ mod overload;
 mod own_addresses;
 mod pool;
 mod pool_policy;
+mod principal;
 mod recent_changes;
 mod route;
 mod rule;
@@ -44,6 +45,7 @@ pub use overload::{HashKey, OutlierEjection, OutlierPatch, RequestLimit, Request
 pub use own_addresses::{ListenerRole, OwnAddresses, OwnListener};
 pub use pool::{Balancing, Pool, PoolPatch, PoolSettings};
 pub use pool_policy::PoolPolicy;
+pub use principal::{Credential, Principal, PrincipalName, Principals, Role};
 pub use recent_changes::RecentChanges;
 pub use route::{
     Action, FieldChanges, FixedResponse, MessageChanges, PathPrefixChange, Redirect, Route,

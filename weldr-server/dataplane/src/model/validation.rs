@@ -7,8 +7,8 @@
 use std::{net::SocketAddr, time::Duration};
 
 use super::{
-    CheckOverride, Command, HealthCheck, Invalid, PoolPatch, PoolSettings, ServerSpec, Target,
-    Weight, in_range, server_address,
+    CheckOverride, Command, HealthCheck, Invalid, PoolName, PoolPatch, PoolSettings, Role,
+    ServerSpec, Target, Weight, in_range, server_address,
 };
 
 /// The longest deadline of a removal, which is also the longest of a pool.
@@ -35,6 +35,18 @@ impl Command {
                 ..
             } => in_range("deadline", *deadline, Duration::ZERO..=LONGEST_DRAIN).map(drop),
             Self::UpdatePool { patch, .. } => patch.validate(),
+            Self::CreatePrincipal {
+                name,
+                role,
+                pools,
+                credential,
+                ..
+            } => {
+                name.validate()?;
+                pools_of(*role, pools)?;
+                credential.validate()
+            }
+            Self::RevokePrincipal { name } => name.validate(),
             Self::BeginRemoval { deadline: None, .. } | Self::EndRemoval { .. } => Ok(()),
         }
     }
@@ -83,6 +95,34 @@ impl CheckOverride {
         let check = self.resolve(&HealthCheck::default());
         check.validate().map_err(|invalid| invalid.within(field))
     }
+}
+
+/// The most pools that a principal may be limited to.
+const MOST_POOLS: usize = 256;
+
+/// Accepts the pools that a principal is limited to: only an operator can be.
+fn pools_of(role: Role, pools: &[PoolName]) -> Result<(), Invalid> {
+    if !pools.is_empty() && role != Role::Operator {
+        let accepted = "none: only the role operator can be limited to pools";
+        return Err(Invalid::new(
+            "pools",
+            format!("{} pools", pools.len()),
+            accepted,
+        ));
+    }
+    if pools.len() > MOST_POOLS {
+        let accepted = format!("at most {MOST_POOLS} pools");
+        return Err(Invalid::new(
+            "pools",
+            format!("{} pools", pools.len()),
+            accepted,
+        ));
+    }
+    for pool in pools {
+        // What was read from a log or a request was not parsed as a name.
+        pool.as_str().parse::<PoolName>()?;
+    }
+    Ok(())
 }
 
 /// Accepts the address of one host, in the one form that it has. A zone or a flow means something on one node only.

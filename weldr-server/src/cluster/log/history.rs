@@ -23,7 +23,7 @@ pub struct Event {
     pub revision: Revision,
     /// When the change was requested.
     pub at: Timestamp,
-    /// Who requested it: the address of a client, or the name of a node.
+    /// Who requested it: `token:NAME`, `certificate:NAME`, `unix:USER`, `anonymous IP`, or the name of a node.
     pub from: String,
     /// What was requested.
     pub what: What,
@@ -85,6 +85,8 @@ impl Draft {
                 vec![server_before(state, pool, *address)]
             }
             Command::UpdatePool { pool, .. } => settings_before(state, pool).into_iter().collect(),
+            // A rollback leaves principals alone.
+            Command::CreatePrincipal { .. } | Command::RevokePrincipal { .. } => Vec::new(),
         })
     }
 

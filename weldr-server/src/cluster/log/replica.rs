@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     cluster::error::Damage,
     model::{
-        Applied, DesiredState, Pool, PoolName, PoolSettings, Rejection, Revision, Server, Target,
-        Timestamp,
+        Applied, DesiredState, Pool, PoolName, PoolSettings, Principals, Rejection, Revision,
+        Server, Target, Timestamp,
     },
 };
 
@@ -143,6 +143,9 @@ struct Image {
     begun: bool,
     revision: Revision,
     pools: Vec<PoolImage>,
+    /// Missing in snapshots of earlier versions.
+    #[serde(default)]
+    principals: Principals,
     history: History,
     /// Missing in snapshots of earlier versions.
     #[serde(default)]
@@ -173,6 +176,7 @@ pub(in crate::cluster) fn encode(replica: &Replica) -> Result<Vec<u8>, serde_jso
         begun: replica.begun,
         revision: replica.state.revision,
         pools: pools.collect(),
+        principals: Arc::clone(&replica.state.principals),
         history: replica.history.clone(),
         members: replica.members.clone(),
         results: replica.results.clone(),
@@ -189,7 +193,16 @@ pub(in crate::cluster) fn decode(image: &[u8]) -> Result<Replica, Damage> {
         revision: image.revision,
         pools: std::collections::BTreeMap::new(),
         listeners: DesiredState::default_listener(),
+        principals: image.principals,
     };
+    for (name, principal) in state.principals.iter() {
+        if principal.revision > state.revision {
+            return Err(contradiction(
+                format!("{ROW}/principals/{name}"),
+                LATER_THAN_ALL,
+            ));
+        }
+    }
     for pool_image in image.pools {
         let row = || format!("{ROW}/{}", pool_image.name);
         if pool_image

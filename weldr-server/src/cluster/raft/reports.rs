@@ -18,7 +18,7 @@ use crate::{
         log::{convert, types::Member},
         storage::disk::Disk,
     },
-    model::Timestamp,
+    model::{Revision, Timestamp},
 };
 
 use super::{
@@ -29,6 +29,9 @@ use super::{
 
 /// The time limit of a report.
 const REPORT_TIMEOUT: Duration = Duration::from_millis(700);
+
+/// The time between two looks at what a member has applied.
+const CONFIRMATION_LOOK: Duration = Duration::from_millis(5);
 
 impl Core {
     /// The members that do not answer, as `name (address)`.
@@ -98,13 +101,44 @@ impl Core {
         reports
     }
 
+    /// The other members that have not applied `revision` within `limit`, as `name (address)`. A member that does not
+    /// answer is waited for only as long as an answer may take.
+    pub(in crate::cluster) async fn without(
+        &self,
+        revision: Revision,
+        limit: Duration,
+    ) -> Vec<String> {
+        let Some(metrics) = self.metrics() else {
+            return Vec::new();
+        };
+        let others = self.others(&metrics);
+        let begun = Instant::now();
+        let asked = others.iter().map(async |(id, member)| {
+            loop {
+                let asked = Instant::now();
+                let patience = match self.report_of(*id, member, false).await {
+                    Ok(report) if report.revision >= revision.0 => return None,
+                    Ok(_) => limit,
+                    Err(_) => limit.min(REPORT_TIMEOUT),
+                };
+                if begun.elapsed() + asked.elapsed() >= patience {
+                    let Member { name, address, .. } = member;
+                    return Some(format!("{name} ({address})"));
+                }
+                time::sleep(CONFIRMATION_LOOK).await;
+            }
+        });
+        join_all(asked).await.into_iter().flatten().collect()
+    }
+
     /// The report of this node; with its view of the servers if `servers` is set.
     pub(in crate::cluster) fn report(&self, servers: bool) -> v1::ReportResponse {
-        let (applied, replica) = self.machine.replica();
+        let (applied, _) = self.machine.replica();
         let stopped = self.machine.stopped().borrow().clone();
         let mut report = v1::ReportResponse {
             applied: applied.unwrap_or_default(),
-            revision: replica.state.revision.0,
+            // What callers see, which is published a moment after it was applied.
+            revision: self.machine.states().borrow().revision.0,
             leaving: self.is_leaving(),
             witness: self.witness,
             program: env!("CARGO_PKG_VERSION").to_owned(),

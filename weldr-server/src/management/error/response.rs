@@ -23,15 +23,18 @@ impl Error {
             Self::Rejected(rejection) => match rejection {
                 Rejection::NoSuchPool { .. }
                 | Rejection::NoSuchServer { .. }
-                | Rejection::NoSuchRevision { .. } => {
+                | Rejection::NoSuchRevision { .. }
+                | Rejection::NoSuchPrincipal { .. } => {
                     ("not_found", Code::NotFound, Http::NOT_FOUND)
                 }
-                Rejection::Exists { .. } => ("already_exists", Code::AlreadyExists, Http::CONFLICT),
+                Rejection::Exists { .. } | Rejection::PrincipalExists { .. } => {
+                    ("already_exists", Code::AlreadyExists, Http::CONFLICT)
+                }
                 Rejection::Changed { .. } => ("aborted", Code::Aborted, Http::CONFLICT),
                 Rejection::Invalid { .. } => {
                     ("invalid_argument", Code::InvalidArgument, Http::BAD_REQUEST)
                 }
-                Rejection::PoolFull { .. } => (
+                Rejection::PoolFull { .. } | Rejection::TooManyPrincipals { .. } => (
                     "resource_exhausted",
                     Code::ResourceExhausted,
                     Http::INSUFFICIENT_STORAGE,
@@ -74,7 +77,20 @@ impl Error {
                 Code::Unimplemented,
                 Http::METHOD_NOT_ALLOWED,
             ),
-            Self::ForeignOrigin { .. } | Self::Proxied => {
+            Self::Unauthenticated(_) | Self::Revoked { .. } | Self::Expired { .. } => {
+                ("unauthenticated", Code::Unauthenticated, Http::UNAUTHORIZED)
+            }
+            Self::TooManyAttempts => (
+                "resource_exhausted",
+                Code::ResourceExhausted,
+                Http::TOO_MANY_REQUESTS,
+            ),
+            Self::NoToken(_) => ("unavailable", Code::Unavailable, Http::SERVICE_UNAVAILABLE),
+            Self::ForeignOrigin { .. }
+            | Self::Proxied
+            | Self::CrossSite
+            | Self::RoleMissing { .. }
+            | Self::PoolNotAllowed { .. } => {
                 ("permission_denied", Code::PermissionDenied, Http::FORBIDDEN)
             }
             Self::ForeignHost { .. } => (
@@ -103,7 +119,7 @@ impl Error {
 }
 
 /// Whether a request with these headers is gRPC.
-fn speaks_grpc(request: &HeaderMap) -> bool {
+pub(in crate::management) fn speaks_grpc(request: &HeaderMap) -> bool {
     request
         .get(header::CONTENT_TYPE)
         .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))

@@ -47,7 +47,7 @@ impl Operations {
             .cluster
             .remove_node(request.name, request.force);
         removed.await?;
-        tracing::info!(peer = %caller.peer, node, force = request.force, "node removed from the cluster");
+        tracing::info!(caller = %caller.caller, node, force = request.force, "node removed from the cluster");
         Ok(v1::RemoveNodeResponse {
             revision: self.snapshot().revision.0,
         })
@@ -60,7 +60,7 @@ impl Operations {
     ) -> Result<v1::TransferLeadershipResponse, Error> {
         let node = request.name.clone();
         self.context.cluster.transfer(request.name).await?;
-        tracing::info!(peer = %caller.peer, node, "leadership transferred");
+        tracing::info!(caller = %caller.caller, node, "leadership transferred");
         Ok(v1::TransferLeadershipResponse {
             revision: self.snapshot().revision.0,
         })
@@ -111,7 +111,8 @@ impl Operations {
     ) -> Result<v1::RollbackResponse, Error> {
         let cluster = self.context.cluster.clone();
         let to = Revision(request.to_revision);
-        let change = async move { cluster.roll_back(to, &caller.peer.to_string()).await };
+        let from = caller.caller.to_string();
+        let change = async move { cluster.roll_back(to, &from).await };
         let revision = self.propose_change(caller, "rollback", change).await?;
         Ok(v1::RollbackResponse { revision })
     }
@@ -146,7 +147,8 @@ impl Operations {
         }
         violations.settle(Some(()))?;
         let cluster = self.context.cluster.clone();
-        let change = async move { cluster.restore(backup, &caller.peer.to_string()).await };
+        let from = caller.caller.to_string();
+        let change = async move { cluster.restore(backup, &from).await };
         let revision = self.propose_change(caller, "restore", change).await?;
         Ok(v1::RestoreResponse { revision })
     }
@@ -259,6 +261,8 @@ fn what(what: &What) -> String {
         Command::BeginRemoval { address, .. } => format!("remove {address}"),
         Command::EndRemoval { address, .. } => format!("{address} removed"),
         Command::UpdatePool { pool, .. } => format!("set pool {pool}"),
+        Command::CreatePrincipal { name, role, .. } => format!("create token {name} ({role})"),
+        Command::RevokePrincipal { name } => format!("revoke token {name}"),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The calls of the API, for gRPC and REST: each call takes a request of the proto and returns its
 //! response or an [`Error`].
 
+mod access;
 mod changes;
 mod cluster;
 mod logged_write;
@@ -11,7 +12,7 @@ mod slow_reader;
 mod stats;
 mod watch;
 
-use std::{net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::Stream;
 use tokio::time;
@@ -24,7 +25,7 @@ use crate::{
     snapshot::Snapshot,
 };
 
-use super::{ManagementContext, convert, error::Error};
+use super::{ManagementContext, access::Caller, convert, error::Error};
 use logged_write::LoggedWrite;
 
 /// The time limit for a write.
@@ -37,9 +38,9 @@ const READ_TIMEOUT: Duration = Duration::from_secs(8);
 pub(super) type ResponseStream<T> = Pin<Box<dyn Stream<Item = Result<T, Error>> + Send>>;
 
 /// The client of a call, and how long it waits for the response.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct ApiCaller {
-    pub(super) peer: SocketAddr,
+    pub(super) caller: Caller,
     pub(super) timeout: Duration,
 }
 
@@ -90,7 +91,8 @@ impl Operations {
 
     /// Proposes `command`, and waits until requests see the change.
     ///
-    /// The work continues if the caller stops waiting, so that a change that is made is also logged.
+    /// Here, where the pool of the command is known, callers who may change some pools only are refused the others. The
+    /// work continues if the caller stops waiting, so that a change that is made is also logged.
     async fn write(
         &self,
         caller: ApiCaller,
@@ -99,19 +101,23 @@ impl Operations {
         let ManagementContext {
             cluster, snapshots, ..
         } = self.context.clone();
+        if let Some(pool) = command.pool() {
+            caller.caller.may_change(pool)?;
+        }
+        let ApiCaller { caller, timeout } = caller;
         let work = tokio::spawn(time::timeout(WRITE_TIMEOUT, async move {
             let write = LoggedWrite::of(&command);
-            let from = caller.peer.to_string();
+            let from = caller.to_string();
             let applied = cluster
                 .propose_from(command, &from)
                 .await
                 .map_err(Error::from);
-            write.log(caller, &applied);
+            write.log(&caller, &applied);
             let applied = applied?;
             let snapshot = snapshots.wait_for(applied.revision).await;
             Ok((applied, snapshot.ok_or(Error::Stopping)?))
         }));
-        match time::timeout(caller.timeout, work).await {
+        match time::timeout(timeout, work).await {
             Ok(Ok(Ok(result))) => result,
             // The time limit was reached, the task panicked, or the caller stopped waiting.
             Ok(Ok(Err(_)) | Err(_)) | Err(_) => Err(Error::Unknown { missing: vec![] }),
@@ -128,14 +134,16 @@ impl Operations {
         change: impl Future<Output = Result<Applied, ProposeError>> + Send + 'static,
     ) -> Result<u64, Error> {
         let snapshots = self.context.snapshots.clone();
+        let ApiCaller { caller, timeout } = caller;
         let work = tokio::spawn(time::timeout(WRITE_TIMEOUT, async move {
             let applied = change.await?;
-            info!(peer = %caller.peer, call, revision = %applied.revision, "write applied");
+            let peer = &caller.permissions().peer;
+            info!(%caller, %peer, call, revision = %applied.revision, "write applied");
             let published = snapshots.wait_for(applied.revision).await;
             published.ok_or(Error::Stopping)?;
             Ok(applied.revision.0)
         }));
-        match time::timeout(caller.timeout, work).await {
+        match time::timeout(timeout, work).await {
             Ok(Ok(Ok(result))) => result,
             Ok(Ok(Err(_)) | Err(_)) | Err(_) => Err(Error::Unknown { missing: vec![] }),
         }

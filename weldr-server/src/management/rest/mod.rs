@@ -11,24 +11,25 @@ mod pool;
 mod query;
 mod servers;
 mod stats;
+mod tokens;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Extension, Json, Router,
     extract::{Request, State},
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
-    routing,
+    routing::{self, MethodRouter},
 };
 use http::{HeaderName, HeaderValue};
 use tokio::time;
 use tracing::debug;
 
 use super::{
+    access::Caller,
     error::Error,
     operations::{ApiCaller, Operations, WRITE_TIMEOUT},
-    peer::Peer,
 };
 
 /// The time limit for a request, including its body.
@@ -39,24 +40,41 @@ const REVISION: HeaderName = HeaderName::from_static("weldr-revision");
 /// The result of a handler.
 type RestResult = Result<Response, Error>;
 
+/// The paths of REST besides `/`, in the order of [`handlers`].
+pub(super) const PATHS: [&str; 10] = [
+    "/servers",
+    "/servers/{ip}/{port}",
+    "/pool",
+    "/cluster",
+    "/history",
+    "/stats",
+    "/stats/detail",
+    "/tokens",
+    "/tokens/{name}",
+    "/whoami",
+];
+
+fn handlers() -> [MethodRouter<Arc<Operations>>; PATHS.len()] {
+    [
+        routing::get(servers::list).post(servers::add),
+        routing::get(servers::get)
+            .patch(servers::update)
+            .delete(servers::remove),
+        routing::get(pool::get).patch(pool::update),
+        routing::get(cluster::get),
+        routing::get(history::get),
+        routing::get(stats::summary),
+        routing::get(stats::detail),
+        routing::get(tokens::list).post(tokens::create),
+        routing::delete(tokens::revoke),
+        routing::get(tokens::who_am_i),
+    ]
+}
+
 /// The paths of REST. A slash at the end is ignored.
 pub(super) fn router(operations: &Arc<Operations>) -> Router {
-    let paths = [
-        ("/servers", routing::get(servers::list).post(servers::add)),
-        (
-            "/servers/{ip}/{port}",
-            routing::get(servers::get)
-                .patch(servers::update)
-                .delete(servers::remove),
-        ),
-        ("/pool", routing::get(pool::get).patch(pool::update)),
-        ("/cluster", routing::get(cluster::get)),
-        ("/history", routing::get(history::get)),
-        ("/stats", routing::get(stats::summary)),
-        ("/stats/detail", routing::get(stats::detail)),
-    ];
     let mut router = Router::new().route("/", routing::get(links));
-    for (path, methods) in paths {
+    for (path, methods) in PATHS.into_iter().zip(handlers()) {
         router = router
             .route(path, methods.clone())
             .route(&format!("{path}/"), methods);
@@ -72,17 +90,18 @@ pub(super) fn router(operations: &Arc<Operations>) -> Router {
 /// Gives every call a time limit, and every response the revision.
 async fn framed(
     State(operations): State<Arc<Operations>>,
-    Extension(Peer(peer)): Extension<Peer>,
+    Extension(known): Extension<Caller>,
     request: Request,
     next: Next,
 ) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let peer = &known.permissions().peer;
     let mut response = time::timeout(REQUEST_TIMEOUT, next.run(request))
         .await
         .unwrap_or_else(|_| Error::TooSlow.into_response());
     let status = response.status();
     if status.is_client_error() || status.is_server_error() {
-        debug!(%peer, %method, path, status = status.as_u16(), "rest request refused");
+        debug!(caller = %known, %peer, %method, path, status = status.as_u16(), "rest request refused");
     }
     response
         .headers_mut()
@@ -99,9 +118,9 @@ fn of_revision(revision: u64, mut response: Response) -> Response {
 }
 
 /// The caller of a REST request waits for the maximum time of a write. If curl is interrupted, the write continues.
-fn caller(peer: SocketAddr) -> ApiCaller {
+fn caller(known: Caller) -> ApiCaller {
     ApiCaller {
-        peer,
+        caller: known,
         timeout: WRITE_TIMEOUT,
     }
 }
@@ -120,6 +139,9 @@ async fn links() -> Response {
             link("/history", &["GET"], "the last changes: what, when and by whom"),
             link("/stats", &["GET"], "the numbers of successful and failed requests"),
             link("/stats/detail", &["GET"], "the statistics of each server"),
+            link("/tokens", &["GET", "POST"], "who may call; POST creates a token"),
+            link("/tokens/{name}", &["DELETE"], "revokes a token"),
+            link("/whoami", &["GET"], "who the caller is and what it may do"),
             link("/healthz", &["GET"], "200 while the process runs"),
             link("/readyz", &["GET"], "200 while the node is ready for traffic, else 503 and the reasons"),
         ],

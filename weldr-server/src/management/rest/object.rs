@@ -109,6 +109,12 @@ impl Object {
         })
     }
 
+    pub(super) fn role(&mut self) -> v1::Role {
+        self.word("role", "metrics, viewer, operator or admin", |word| {
+            v1::Role::from_str_name(&format!("ROLE_{word}"))
+        })
+    }
+
     /// A value of an enum of the proto: the name without that of the enum, in lower case. If the key is absent, the default,
     /// which means "unspecified" and cannot be given as a word.
     fn word<T: Default + PartialEq>(

@@ -11,7 +11,7 @@ use axum::{
 use http::{HeaderMap, Uri};
 use weldr_proto::{json, v1};
 
-use crate::management::{operations::Operations, peer::Peer};
+use crate::management::{access::Caller, operations::Operations};
 
 use super::{RestResult, body, caller, in_json, object::Object, of_revision, query};
 
@@ -26,7 +26,7 @@ pub(super) async fn get(State(operations): State<Arc<Operations>>, uri: Uri) -> 
 /// `PATCH /pool`: changes the settings that the body contains.
 pub(super) async fn update(
     State(operations): State<Arc<Operations>>,
-    Extension(Peer(peer)): Extension<Peer>,
+    Extension(known): Extension<Caller>,
     uri: Uri,
     headers: HeaderMap,
     body: Body,
@@ -61,7 +61,7 @@ pub(super) async fn update(
     };
     let request = object.finish().settle(Some(request))?;
     let result = operations
-        .update_pool(caller(peer), request)
+        .update_pool(caller(known), request)
         .await
         .map_err(in_json)?;
     Ok(of_revision(result.revision, shown(result.pool)))

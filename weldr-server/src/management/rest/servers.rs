@@ -18,7 +18,7 @@ use serde_json::Value;
 use weldr_proto::{json, v1};
 
 use crate::{
-    management::{convert::Violations, error::Error, operations::Operations, peer::Peer},
+    management::{access::Caller, convert::Violations, error::Error, operations::Operations},
     model::Invalid,
 };
 
@@ -49,7 +49,7 @@ pub(super) async fn list(State(operations): State<Arc<Operations>>, uri: Uri) ->
 /// `POST /servers`: 201 with the server, or 200 if it was already there with the same settings.
 pub(super) async fn add(
     State(operations): State<Arc<Operations>>,
-    Extension(Peer(peer)): Extension<Peer>,
+    Extension(known): Extension<Caller>,
     uri: Uri,
     headers: HeaderMap,
     body: Body,
@@ -74,7 +74,7 @@ pub(super) async fn add(
     let address = SocketAddr::new(ip, port).to_string();
     let request = v1::AddServerRequest { address, ..request };
     let result = operations
-        .add_server(caller(peer), request)
+        .add_server(caller(known), request)
         .await
         .map_err(in_json)?;
     let status = if result.created {
@@ -109,7 +109,7 @@ pub(super) async fn get(
 /// `PATCH /servers/{ip}/{port}`: changes the settings that the body contains.
 pub(super) async fn update(
     State(operations): State<Arc<Operations>>,
-    Extension(Peer(peer)): Extension<Peer>,
+    Extension(known): Extension<Caller>,
     address: Address,
     uri: Uri,
     headers: HeaderMap,
@@ -128,7 +128,7 @@ pub(super) async fn update(
     };
     let request = object.finish().settle(Some(request))?;
     let result = operations
-        .update_server(caller(peer), request)
+        .update_server(caller(known), request)
         .await
         .map_err(in_json)?;
     Ok(of_revision(result.revision, shown(result.server)))
@@ -137,7 +137,7 @@ pub(super) async fn update(
 /// `DELETE /servers/{ip}/{port}`: drains the server until the deadline of the pool or of the query, and removes it.
 pub(super) async fn remove(
     State(operations): State<Arc<Operations>>,
-    Extension(Peer(peer)): Extension<Peer>,
+    Extension(known): Extension<Caller>,
     address: Address,
     uri: Uri,
 ) -> RestResult {
@@ -175,7 +175,7 @@ pub(super) async fn remove(
     };
     let request = violations.settle(Some(request))?;
     let result = operations
-        .remove_server(caller(peer), request)
+        .remove_server(caller(known), request)
         .await
         .map_err(in_json)?;
     let body = Json(Removal {

@@ -7,7 +7,11 @@ use tokio::{
 use tonic::Code;
 use weldr_proto::v1;
 
-use super::{http::ask, node::TestNode, soon};
+use super::{
+    http::ask,
+    node::{TestNode, options},
+    soon,
+};
 use crate::management::{ServeOptions, bind};
 
 #[tokio::test]
@@ -84,10 +88,12 @@ async fn when_the_node_stops_a_running_call_may_finish_and_idle_connections_end(
     );
 }
 
-const FEW: ServeOptions = ServeOptions {
-    rest: true,
-    max_connections: 18,
-};
+fn few() -> ServeOptions {
+    ServeOptions {
+        max_connections: 18,
+        ..options()
+    }
+}
 
 /// A connection on which `request` was sent, and of which the head of a response was read if `answered`.
 async fn open(node: &TestNode, request: &[u8], answered: bool) -> TcpStream {
@@ -101,7 +107,7 @@ async fn open(node: &TestNode, request: &[u8], answered: bool) -> TcpStream {
 
 #[tokio::test]
 async fn connections_that_are_kept_open_lock_nobody_out() {
-    let node = TestNode::with(FEW).await;
+    let node = TestNode::with(few()).await;
     let mut client = node.client();
     let watch = v1::WatchServersRequest::default();
     let mut watched = client.watch_servers(watch).await.unwrap().into_inner();
@@ -109,7 +115,7 @@ async fn connections_that_are_kept_open_lock_nobody_out() {
     let idle = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
     let dribbling = b"POST /servers HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n{";
     let mut kept = Vec::new();
-    for _ in 0..3 * FEW.max_connections {
+    for _ in 0..3 * few().max_connections {
         kept.push(open(&node, idle, true).await);
         kept.push(open(&node, dribbling, false).await);
         kept.push(open(&node, b"", false).await);
@@ -129,7 +135,7 @@ async fn connections_that_are_kept_open_lock_nobody_out() {
 
 #[tokio::test]
 async fn streams_are_limited_and_leave_room_for_calls() {
-    let node = TestNode::with(FEW).await;
+    let node = TestNode::with(few()).await;
     let mut streams = Vec::new();
     let refused = loop {
         let request = v1::WatchServersRequest::default();
@@ -138,7 +144,7 @@ async fn streams_are_limited_and_leave_room_for_calls() {
             Ok(stream) => streams.push(stream),
             Err(refused) => break refused,
         }
-        assert!(streams.len() <= FEW.max_connections, "not limited");
+        assert!(streams.len() <= few().max_connections, "not limited");
     };
     assert_eq!(refused.code(), Code::ResourceExhausted);
     assert!(

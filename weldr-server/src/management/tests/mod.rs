@@ -6,8 +6,10 @@
     reason = "a test that cannot go on says so by panicking"
 )]
 
+mod access;
 mod connections;
 mod http;
+mod local;
 mod node;
 mod readiness;
 mod removal;

@@ -3,10 +3,12 @@
 use std::{
     collections::HashMap,
     net::SocketAddr,
+    path::PathBuf,
     sync::{Arc, Mutex},
     time::{Duration, SystemTime},
 };
 
+use tempfile::TempDir;
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
@@ -16,7 +18,7 @@ use crate::{
     clock::dates,
     cluster::{self, Handle, Log, Opened, StoreOptions},
     liveness::Tick,
-    management::{ManagementContext, ServeOptions, bind, serve},
+    management::{Listeners, ManagementContext, ServeOptions, bind, bind_local, serve},
     model::{
         AllowedServers, Command, DesiredState, Health, HealthState, OwnAddresses, PoolName,
         PoolSettings, Reason, Server, ServerId,
@@ -31,9 +33,22 @@ use crate::{
 
 const WORKERS: usize = 1;
 
+/// The options of a node for tests.
+pub(super) fn options() -> ServeOptions {
+    ServeOptions {
+        rest: true,
+        max_connections: 1024,
+        authentication: false,
+        hosts: vec!["lb.example".to_owned()],
+    }
+}
+
 /// A running API, and control over what it reads.
 pub(super) struct TestNode {
     pub(super) address: SocketAddr,
+    /// The path of the Unix socket.
+    pub(super) socket: PathBuf,
+    pub(super) cluster: Handle,
     pub(super) clients: Arc<Sharded<ClientShard>>,
     pub(super) readiness: watch::Sender<Readiness>,
     pub(super) shutdown: CancellationToken,
@@ -41,6 +56,7 @@ pub(super) struct TestNode {
     pub(super) snapshots: Snapshots,
     observed: Arc<FakeHealth>,
     _log: Log,
+    _files: TempDir,
 }
 
 /// The results of health checks, which the test sets.
@@ -51,9 +67,14 @@ struct FakeHealth {
 
 impl TestNode {
     pub(super) async fn start() -> Self {
+        Self::with(options()).await
+    }
+
+    /// A node on which callers need a token.
+    pub(super) async fn with_authentication() -> Self {
         Self::with(ServeOptions {
-            rest: true,
-            max_connections: 1024,
+            authentication: true,
+            ..options()
         })
         .await
     }
@@ -82,7 +103,7 @@ impl TestNode {
         ));
         let clients = Arc::new(Sharded::new(WORKERS));
         let context = ManagementContext {
-            cluster: handle,
+            cluster: handle.clone(),
             snapshots: snapshots.clone(),
             clients: Arc::clone(&clients),
             rates: Arc::new(Rates::default()),
@@ -91,12 +112,15 @@ impl TestNode {
             allowed: AllowedServers::default(),
             tick: Tick::unwatched(),
         };
-        let listener = bind(([127, 0, 0, 1], 0).into()).await.unwrap();
-        let address = listener.address();
+        let tcp = bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+        let address = tcp.address();
+        let files = tempfile::tempdir().unwrap();
+        let socket = files.path().join("management.sock");
+        let local = Some(bind_local(&socket).unwrap());
         let shutdown = CancellationToken::new();
         let readiness = watch::Sender::new(Readiness::of(Status::Ready));
         let served = tokio::spawn(serve(
-            listener,
+            Listeners { tcp, local },
             context,
             options,
             shutdown.clone(),
@@ -104,6 +128,8 @@ impl TestNode {
         ));
         Self {
             address,
+            socket,
+            cluster: handle,
             clients,
             readiness,
             shutdown,
@@ -111,6 +137,7 @@ impl TestNode {
             snapshots,
             observed,
             _log: log,
+            _files: files,
         }
     }
 

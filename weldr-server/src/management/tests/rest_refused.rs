@@ -8,7 +8,7 @@ use tokio::{
 
 use super::{
     http::{ask, send},
-    node::TestNode,
+    node::{TestNode, options},
     soon,
 };
 use crate::management::ServeOptions;
@@ -296,6 +296,7 @@ async fn without_rest_only_health_is_left() {
     let node = TestNode::with(ServeOptions {
         rest: false,
         max_connections: 64,
+        ..options()
     })
     .await;
     for (target, status) in [

@@ -4,6 +4,7 @@
     reason = "a test that cannot go on says so by panicking"
 )]
 
+mod principals;
 mod properties;
 
 use super::*;
@@ -103,7 +104,9 @@ fn expecting(revision: u64, mut command: Command) -> Command {
         | Command::UpdateServer { expected, .. }
         | Command::BeginRemoval { expected, .. }
         | Command::UpdatePool { expected, .. } => *expected = Some(Revision(revision)),
-        Command::EndRemoval { .. } => panic!("expects nothing"),
+        Command::EndRemoval { .. }
+        | Command::CreatePrincipal { .. }
+        | Command::RevokePrincipal { .. } => panic!("expects nothing"),
     }
     command
 }
@@ -116,6 +119,7 @@ fn elsewhere(mut command: Command) -> Command {
         | Command::BeginRemoval { pool, .. }
         | Command::EndRemoval { pool, .. }
         | Command::UpdatePool { pool, .. } => *pool = other_pool(),
+        Command::CreatePrincipal { .. } | Command::RevokePrincipal { .. } => panic!("has no pool"),
     }
     command
 }

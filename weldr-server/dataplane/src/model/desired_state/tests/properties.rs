@@ -6,7 +6,9 @@ use proptest::{collection::vec, option, prelude::*};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::*;
-use crate::model::{Balancing, CheckKind, HashKey, HttpCheck, OutlierPatch, RequestLimitPatch};
+use crate::model::{
+    Balancing, CheckKind, Credential, HashKey, HttpCheck, OutlierPatch, RequestLimitPatch, Role,
+};
 
 fn pools() -> impl Strategy<Value = PoolName> {
     prop_oneof![9 => Just(default_pool()), 1 => Just(other_pool())]
@@ -161,6 +163,27 @@ fn pool_patches() -> BoxedStrategy<PoolPatch> {
         .boxed()
 }
 
+fn names() -> impl Strategy<Value = PrincipalName> {
+    prop_oneof![Just("deploy"), Just("ci"), Just("a")].prop_map(|name| name.parse().unwrap())
+}
+
+fn roles() -> impl Strategy<Value = Role> {
+    proptest::sample::select(Role::ALL.as_slice())
+}
+
+fn credentials() -> impl Strategy<Value = Credential> {
+    let token =
+        ("[a-b]{8}", option::of((0u64..9).prop_map(Timestamp))).prop_map(|(id, expires)| {
+            Credential::Token {
+                id,
+                sha256: "0f".repeat(32),
+                expires,
+            }
+        });
+    let certificate = "[a-b]{1,2}".prop_map(|subject| Credential::Certificate { subject });
+    prop_oneof![token, certificate]
+}
+
 fn commands() -> impl Strategy<Value = Command> {
     let seen = || option::weighted(0.2, (0u64..20).prop_map(Revision));
     let moments = || (0u64..9).prop_map(Timestamp);
@@ -187,6 +210,12 @@ fn commands() -> impl Strategy<Value = Command> {
         1 => (pools(), pool_patches(), seen()).prop_map(
             |(pool, patch, expected)| Command::UpdatePool { pool, patch, expected }
         ),
+        1 => (names(), roles(), credentials(), moments()).prop_map(
+            |(name, role, credential, at)| Command::CreatePrincipal {
+                name, role, pools: vec![], credential, at,
+            }
+        ),
+        1 => names().prop_map(|name| Command::RevokePrincipal { name }),
     ]
 }
 
@@ -236,7 +265,7 @@ proptest! {
             };
             if changed {
                 prop_assert_eq!(state.revision, before.revision.next());
-                prop_assert_ne!(&state.pools, &before.pools);
+                prop_assert_ne!((&state.pools, &state.principals), (&before.pools, &before.principals));
             } else {
                 prop_assert_eq!(&state, &before);
             }

@@ -1,0 +1,58 @@
+//! Where the management API of a node listens, and under which names.
+
+use crate::{config::Config, management};
+
+/// The Unix socket of the management API, if there is one. A node that was not told where it is starts without it where it
+/// cannot be, for example because the path is too long for a socket.
+pub(super) fn bind_socket(
+    config: &Config,
+) -> Result<Option<management::LocalListener>, management::LocalBindError> {
+    let Some((path, is_configured)) = config.management_socket() else {
+        return Ok(None);
+    };
+    match management::bind_local(&path) {
+        Ok(socket) => Ok(Some(socket)),
+        Err(error) if is_configured => Err(error),
+        Err(error) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(
+                error,
+                "there is no Unix socket for management: choose a path with --management-socket"
+            );
+            Ok(None)
+        }
+    }
+}
+
+/// The names under which the management API may be called: those of the configuration, and that of this machine, which no
+/// stranger's page can have.
+pub(super) fn names(config: &Config) -> Vec<String> {
+    let machine = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned();
+    let configured = config.management_hosts.iter().cloned();
+    configured.chain([machine]).collect()
+}
+
+/// Says where the management API listens and who may call it.
+pub(super) fn log(config: &Config, listeners: &management::Listeners) {
+    let address = listeners.tcp.address();
+    let socket = listeners
+        .local
+        .as_ref()
+        .map(|local| local.path().display().to_string());
+    let authentication = config.management_authentication();
+    tracing::info!(%address, socket, rest = config.rest, authentication, "management listening");
+    if !authentication {
+        tracing::info!(
+            "management needs no token: every process of this machine may change the pool; --management-auth on requires one"
+        );
+    }
+    if !address.ip().to_canonical().is_loopback() {
+        tracing::warn!(
+            %address,
+            "management has no TLS: whoever is on the way can read tokens and change the pool (--management-insecure)"
+        );
+    }
+}
