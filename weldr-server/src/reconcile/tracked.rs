@@ -66,8 +66,7 @@ impl Tracked {
         let check = desired.spec.check.resolve(&settings.check);
         let to_make = to_make(desired, settings, &check).filter(|_| !is_own);
         let prober = Prober::start(
-            desired.id,
-            desired.address,
+            Arc::clone(&live),
             checks.limits,
             to_make,
             failures,
@@ -165,5 +164,6 @@ fn to_make(desired: &Server, settings: &PoolSettings, check: &HealthCheck) -> Op
     desired.wants_checks().then(|| Check {
         health: check.clone(),
         strict_responses: settings.strict_responses,
+        outlier: settings.outlier,
     })
 }

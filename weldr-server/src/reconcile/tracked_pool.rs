@@ -94,7 +94,8 @@ impl TrackedPool {
         let (before, after) = (&self.view.settings, &desired.settings);
         let affects_all = before.check != after.check
             || before.deregister_after != after.deregister_after
-            || before.strict_responses != after.strict_responses;
+            || before.strict_responses != after.strict_responses
+            || before.outlier != after.outlier;
         self.view
             .set_settings(after.clone(), desired.settings_revision);
         affects_all

@@ -12,6 +12,7 @@
 //!
 //! The health is what this node observes; it is never replicated.
 
+mod ejection;
 mod failure;
 mod probe;
 mod prober;

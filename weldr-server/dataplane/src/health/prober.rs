@@ -2,7 +2,6 @@
 
 use std::{
     future::{Future, pending},
-    net::SocketAddr,
     pin::Pin,
     sync::Arc,
 };
@@ -16,6 +15,7 @@ use tracing::{info, warn};
 
 use super::{
     Failure,
+    ejection::{Ejections, may_eject},
     probe::probe,
     schedule::CheckSchedule,
     threshold::{Change, FlipThresholds, Threshold},
@@ -24,7 +24,8 @@ use crate::{
     clock::dates,
     http1::{HeadLimits, ResponseRules},
     liveness::Tick,
-    model::{Health, HealthCheck, HealthState, Reason, ServerId},
+    model::{Health, HealthCheck, HealthState, OutlierEjection, ServerId},
+    snapshot::{LiveServer, RequestFailure},
 };
 
 /// Checks that run at once, over all servers of this process: a thousand servers that are added together
@@ -54,6 +55,8 @@ pub struct Check {
     pub health: HealthCheck,
     /// Whether a response with a defect that leaves only one meaning fails the check.
     pub strict_responses: bool,
+    /// When failures of requests eject the server.
+    pub outlier: OutlierEjection,
 }
 
 /// The current instruction for the task.
@@ -71,26 +74,26 @@ pub fn limit_checks(most: usize) {
 }
 
 impl Prober {
-    /// Begins to check the server at `address`, at once and as [`Health::unchecked`], which is not reported.
+    /// Begins to check `server`, at once and as [`Health::unchecked`], which is not reported.
     /// `None` pauses. A response whose head exceeds `limits` fails a check.
     ///
-    /// Each reason in `failures`, of a request that could not connect, counts as a failed check. While the
-    /// queue of `observations` is full, the checks of this server wait; nothing is dropped. When the queue is closed,
+    /// Each request in `failures` that could not connect counts as a failed check, and many that failed in a row eject the
+    /// server for a time. While the queue of `observations` is full, the checks of this server wait; nothing is dropped. When the queue is closed,
     /// the task ends. A panic of the task is reported as the end of the task to which `tick` belongs.
     ///
     /// # Panics
     ///
     /// When called outside a tokio runtime.
     pub fn start(
-        server: ServerId,
-        address: SocketAddr,
+        server: Arc<LiveServer>,
         limits: HeadLimits,
         check: Option<Check>,
-        failures: mpsc::Receiver<Reason>,
+        failures: mpsc::Receiver<RequestFailure>,
         observations: mpsc::Sender<Observation>,
         tick: &Tick,
     ) -> Self {
         let end = tick.end_by_panic();
+        let address = server.address;
         let probe = move |check: Arc<Check>| {
             // Kept by the task for as long as it runs.
             let _end = &end;
@@ -102,25 +105,16 @@ impl Prober {
                 probe(address, &check.health, rules).await
             }
         };
-        Self::start_with(
-            probe,
-            &SLOTS,
-            server,
-            address,
-            check,
-            failures,
-            observations,
-        )
+        Self::start_with(probe, &SLOTS, server, check, failures, observations)
     }
 
     /// [`Self::start`] with another probe and other slots.
     fn start_with<P, F>(
         probe: P,
         slots: &'static Semaphore,
-        server: ServerId,
-        address: SocketAddr,
+        server: Arc<LiveServer>,
         check: Option<Check>,
-        failures: mpsc::Receiver<Reason>,
+        failures: mpsc::Receiver<RequestFailure>,
         observations: mpsc::Sender<Observation>,
     ) -> Self
     where
@@ -136,7 +130,6 @@ impl Prober {
         });
         let task = Task {
             server,
-            address,
             threshold: Threshold::new(dates::now(), begins_healthy),
             begun: Instant::now(),
             schedule: CheckSchedule::new(Instant::now()),
@@ -146,6 +139,7 @@ impl Prober {
             probe,
             slots,
             is_blind: false,
+            ejections: None,
         };
         let task = tokio::spawn(task.run()).abort_handle();
         Self { order, task }
@@ -181,20 +175,21 @@ struct Gone;
 type NextCheck = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
 
 struct Task<P> {
-    server: ServerId,
-    address: SocketAddr,
+    server: Arc<LiveServer>,
     threshold: Threshold,
     /// When the checks began, or were resumed.
     begun: Instant,
     schedule: CheckSchedule,
     orders: watch::Receiver<Order>,
     /// `None` when no more failures can arrive.
-    failures: Option<mpsc::Receiver<Reason>>,
+    failures: Option<mpsc::Receiver<RequestFailure>>,
     observations: mpsc::Sender<Observation>,
     probe: P,
     slots: &'static Semaphore,
     /// Whether the last check could not be made.
     is_blind: bool,
+    /// The ejections of the server; `None` before the first.
+    ejections: Option<Box<Ejections>>,
 }
 
 impl<P, F> Task<P>
@@ -222,6 +217,7 @@ where
     /// Checks nothing until the instruction changes.
     async fn pause(&mut self) -> Result<(), Gone> {
         self.schedule.stop(Instant::now());
+        self.ejections = None;
         loop {
             tokio::select! {
                 biased;
@@ -241,6 +237,7 @@ where
         let at = self.schedule.start(Instant::now());
         let mut next_check = self.next_check(at, check);
         loop {
+            let ejection_ends = self.ejection_ends();
             tokio::select! {
                 biased;
                 order = self.orders.changed() => return order.map_err(|_closed| Gone),
@@ -261,14 +258,18 @@ where
                     let at = self.schedule.ended(now, interval, pending, fastrand::f64());
                     next_check = self.next_check(at, check);
                 }
-                reason = next_failure(&mut self.failures) => {
-                    let was_up = self.threshold.health().state != HealthState::Unhealthy;
-                    self.record(Err(Failure::met_by_request(reason)), &check.health).await?;
-                    // One more failure of a server that is down says nothing new.
-                    if was_up && let Some(at) = self.schedule.hasten(Instant::now()) {
-                        next_check = self.next_check(at, check);
+                failure = next_failure(&mut self.failures) => match failure {
+                    RequestFailure::InARow(count) => self.eject(count, &check.outlier).await?,
+                    RequestFailure::Connect(reason) => {
+                        let was_up = self.threshold.health().state != HealthState::Unhealthy;
+                        self.record(Err(Failure::met_by_request(reason)), &check.health).await?;
+                        // One more failure of a server that is down says nothing new.
+                        if was_up && let Some(at) = self.schedule.hasten(Instant::now()) {
+                            next_check = self.next_check(at, check);
+                        }
                     }
-                }
+                },
+                () = end_of(ejection_ends) => self.end_ejection().await?,
             }
             if self.observations.is_closed() {
                 return Err(Gone);
@@ -312,15 +313,68 @@ where
     /// every server unhealthy, and stop serving just when it has the most to do.
     fn blind(&mut self, failure: &Failure) {
         if !std::mem::replace(&mut self.is_blind, true) {
-            let (server, why) = (self.server, &failure.detail);
-            warn!(%server, address = %self.address, %why, "server cannot be checked");
+            let (server, why) = (&self.server, &failure.detail);
+            warn!(
+                pool = %server.pool.name,
+                server = %server.id,
+                address = %server.address,
+                %why,
+                "server cannot be checked"
+            );
+        }
+    }
+
+    /// Ejects the server because `count` requests in a row failed, unless its checks fail or too many others are ejected.
+    async fn eject(&mut self, count: u32, settings: &OutlierEjection) -> Result<(), Gone> {
+        let is_ejected = self.ejection_ends().is_some();
+        if is_ejected || self.threshold.health().state != HealthState::Healthy {
+            return Ok(());
+        }
+        let may = |ejected, passing| may_eject(settings, ejected, passing);
+        let Some(place) = self.server.pool.eject(may) else {
+            return Ok(());
+        };
+        let ejections = self.ejections.get_or_insert_default();
+        ejections.begin(settings, place, count, Instant::now(), dates::now());
+        warn!(
+            pool = %self.server.pool.name,
+            server = %self.server.id,
+            address = %self.server.address,
+            description = self.health().description,
+            "server ejected"
+        );
+        self.tell().await
+    }
+
+    async fn end_ejection(&mut self) -> Result<(), Gone> {
+        let ejections = self.ejections.get_or_insert_default();
+        ejections.end(dates::now());
+        info!(
+            pool = %self.server.pool.name,
+            server = %self.server.id,
+            address = %self.server.address,
+            "server returns from its ejection"
+        );
+        self.tell().await
+    }
+
+    fn ejection_ends(&self) -> Option<Instant> {
+        self.ejections.as_ref()?.until()
+    }
+
+    /// The health that is reported.
+    fn health(&self) -> Health {
+        let observed = self.threshold.health();
+        match &self.ejections {
+            Some(ejections) => ejections.shown(observed),
+            None => observed.clone(),
         }
     }
 
     async fn tell(&self) -> Result<(), Gone> {
         let observation = Observation {
-            server: self.server,
-            health: self.threshold.health().clone(),
+            server: self.server.id,
+            health: self.health(),
         };
         let told = self.observations.send(observation).await;
         told.map_err(|_closed| Gone)
@@ -331,8 +385,9 @@ where
         macro_rules! flip {
             ($level:ident) => {
                 $level!(
-                    server = %self.server,
-                    address = %self.address,
+                    pool = %self.server.pool.name,
+                    server = %self.server.id,
+                    address = %self.server.address,
                     from = from.as_str(),
                     to = health.state.as_str(),
                     reason = health.reason.as_str(),
@@ -349,11 +404,20 @@ where
     }
 }
 
-/// The next connect failure of a request. Never ready when no more can arrive.
-async fn next_failure(failures: &mut Option<mpsc::Receiver<Reason>>) -> Reason {
+/// Returns at the end of an ejection. Never ready without one.
+async fn end_of(ejection: Option<Instant>) {
+    match ejection {
+        // In a box: most of the time there is none.
+        Some(end) => Box::pin(sleep_until(end)).await,
+        None => pending().await,
+    }
+}
+
+/// The next failure of requests. Never ready when no more can arrive.
+async fn next_failure(failures: &mut Option<mpsc::Receiver<RequestFailure>>) -> RequestFailure {
     if let Some(receiver) = failures {
-        if let Some(reason) = receiver.recv().await {
-            return reason;
+        if let Some(failure) = receiver.recv().await {
+            return failure;
         }
         *failures = None;
     }

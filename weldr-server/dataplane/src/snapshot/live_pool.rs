@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU64, Ordering::Relaxed},
+    atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
 };
 
 use tokio::sync::Notify;
@@ -16,6 +16,9 @@ pub struct LivePool {
     pub name: PoolName,
     /// Told when a connection to one of its servers is closed while requests wait for that.
     pub room: Notify,
+    /// Servers whose checks pass, ejected ones included.
+    passing: AtomicUsize,
+    ejected: AtomicUsize,
     shards: Box<[PoolShard]>,
 }
 
@@ -36,6 +39,8 @@ impl LivePool {
         Arc::new(Self {
             name,
             room: Notify::new(),
+            passing: AtomicUsize::new(0),
+            ejected: AtomicUsize::new(0),
             shards: (0..workers).map(shard).collect(),
         })
     }
@@ -48,9 +53,34 @@ impl LivePool {
         &self.shards[worker]
     }
 
+    /// Notes how many servers are chosen from, ejected ones not included.
+    pub fn set_chosen_from(&self, servers: usize) {
+        let ejected = self.ejected.load(Relaxed);
+        self.passing.store(servers + ejected, Relaxed);
+    }
+
+    /// Counts one more ejected server, if `may` allows that for the number of ejected servers and of those whose checks
+    /// pass.
+    pub fn eject(self: &Arc<Self>, may: impl Fn(usize, usize) -> bool) -> Option<EjectedServer> {
+        let passing = self.passing.load(Relaxed);
+        let one_more = |ejected| may(ejected, passing).then_some(ejected + 1);
+        self.ejected.fetch_update(Relaxed, Relaxed, one_more).ok()?;
+        Some(EjectedServer(Arc::clone(self)))
+    }
+
     /// For how many workers it is.
     pub fn workers(&self) -> usize {
         self.shards.len()
+    }
+}
+
+/// Counts a server as ejected until it is dropped.
+#[derive(Debug)]
+pub struct EjectedServer(Arc<LivePool>);
+
+impl Drop for EjectedServer {
+    fn drop(&mut self) {
+        self.0.ejected.fetch_sub(1, Relaxed);
     }
 }
 
@@ -69,6 +99,23 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+
+    #[test]
+    fn ejected_servers_are_counted_until_they_return() {
+        let pool = LivePool::new(PoolName::default(), 1);
+        pool.set_chosen_from(3);
+        let fewer_than_two = |ejected, passing| {
+            assert_eq!(passing, 3);
+            ejected < 2
+        };
+        let first = pool.eject(fewer_than_two).unwrap();
+        // The next snapshot has two servers to choose from.
+        pool.set_chosen_from(2);
+        let _second = pool.eject(fewer_than_two).unwrap();
+        assert!(pool.eject(fewer_than_two).is_none());
+        drop(first);
+        assert!(pool.eject(fewer_than_two).is_some());
+    }
 
     #[test]
     fn rounds_begin_at_random_positions() {

@@ -4,7 +4,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -18,6 +18,15 @@ use crate::{
 };
 
 use super::LivePool;
+
+/// What requests tell the prober of their server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RequestFailure {
+    /// One could not connect, for this reason.
+    Connect(Reason),
+    /// So many in a row got no response, or one with a status of a gateway.
+    InARow(u32),
+}
 
 /// Failures that wait for the prober; more at once say nothing new and are dropped.
 const MOST_WAITING_FAILURES: usize = 8;
@@ -38,18 +47,20 @@ pub struct LiveServer {
     waiting: AtomicUsize,
     /// Whether a worker needs a connection closed, because it has none itself.
     owed: AtomicBool,
-    failures: mpsc::Sender<Reason>,
+    failures: mpsc::Sender<RequestFailure>,
+    /// Requests in a row that failed, over all workers.
+    failed_in_a_row: AtomicU32,
     /// The removal that was seen last, and the time since.
     drain: Mutex<Option<(Removal, RunningTime)>>,
 }
 
 impl LiveServer {
-    /// A server of `pool` with nothing counted, and the receiver of the connect failures that requests meet.
+    /// A server of `pool` with nothing counted, and the receiver of the failures that requests meet.
     pub fn new(
         pool: Arc<LivePool>,
         id: ServerId,
         address: SocketAddr,
-    ) -> (Arc<Self>, mpsc::Receiver<Reason>) {
+    ) -> (Arc<Self>, mpsc::Receiver<RequestFailure>) {
         let (failures, receiver) = mpsc::channel(MOST_WAITING_FAILURES);
         let server = Self {
             id,
@@ -60,6 +71,7 @@ impl LiveServer {
             waiting: AtomicUsize::new(0),
             owed: AtomicBool::new(false),
             failures,
+            failed_in_a_row: AtomicU32::new(0),
             drain: Mutex::default(),
         };
         (Arc::new(server), receiver)
@@ -83,7 +95,23 @@ impl LiveServer {
     /// Tells the prober that a request could not connect. Never waits.
     pub fn report_connect_failure(&self, reason: Reason) {
         // A full queue holds failures enough, a closed one belongs to a server that is gone.
-        let _ = self.failures.try_send(reason);
+        let _ = self.failures.try_send(RequestFailure::Connect(reason));
+    }
+
+    /// Notes whether a request `failed` on the server, and tells the prober when that has happened `limit` times in a row.
+    /// Never waits, and writes nothing while requests succeed.
+    pub fn note_outcome(&self, failed: bool, limit: u32) {
+        if !failed {
+            if self.failed_in_a_row.load(Relaxed) > 0 {
+                self.failed_in_a_row.store(0, Relaxed);
+            }
+            return;
+        }
+        let count = self.failed_in_a_row.fetch_add(1, Relaxed).saturating_add(1);
+        if count >= limit {
+            self.failed_in_a_row.store(0, Relaxed);
+            let _ = self.failures.try_send(RequestFailure::InARow(count));
+        }
     }
 
     /// Room for one more connection, when fewer than `limit` are open over all workers.
@@ -222,6 +250,22 @@ mod tests {
         assert_eq!(server.drain_left(removal(5, 35_000)), SECOND * 5);
         let again = removal(5, 40_000);
         assert_eq!(pass(&server, again, SECOND).await, SECOND * 4);
+    }
+
+    #[test]
+    fn failures_in_a_row_are_told_once_they_are_many() {
+        let pool = LivePool::new(PoolName::default(), 1);
+        let (server, mut told) = LiveServer::new(pool, ServerId(1), ([127, 0, 0, 1], 80).into());
+        for failed in [true, true, false, true, true] {
+            server.note_outcome(failed, 3);
+            assert!(told.try_recv().is_err());
+        }
+        server.note_outcome(true, 3);
+        assert_eq!(told.try_recv(), Ok(RequestFailure::InARow(3)));
+        for _ in 0..2 {
+            server.note_outcome(true, 3);
+            assert!(told.try_recv().is_err(), "counted anew");
+        }
     }
 
     #[test]

@@ -14,8 +14,8 @@ mod publisher;
 pub(crate) mod test_views;
 
 pub use candidates::{Candidate, Candidates};
-pub use live_pool::{LivePool, PoolShard};
-pub use live_server::{ConnectionSlot, LiveServer};
+pub use live_pool::{EjectedServer, LivePool, PoolShard};
+pub use live_server::{ConnectionSlot, LiveServer, RequestFailure};
 pub use pool_view::{PoolView, ServerView, Servers, Unavailable};
 pub use pools::Pools;
 pub use publisher::{Publisher, Snapshots, WorkerReader};

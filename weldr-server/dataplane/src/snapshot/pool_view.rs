@@ -189,6 +189,7 @@ impl PoolView {
     pub fn settle(&mut self) {
         self.healthy.settle();
         self.ready.settle();
+        self.live.set_chosen_from(self.healthy.len());
     }
 
     /// The servers that new requests may go to; at least one.

@@ -16,6 +16,10 @@ use tokio::{
 };
 
 use super::*;
+use crate::{
+    model::{PoolName, Reason},
+    snapshot::LivePool,
+};
 
 const SERVER: ServerId = ServerId(7);
 const HOUR: Duration = Duration::from_hours(1);
@@ -36,7 +40,15 @@ fn every(interval: Duration) -> Check {
             ..HealthCheck::default()
         },
         strict_responses: false,
+        outlier: OutlierEjection::default(),
     }
+}
+
+/// A server of a pool of `servers` servers.
+fn live(servers: usize) -> Arc<LiveServer> {
+    let pool = LivePool::new(PoolName::default(), 1);
+    pool.set_chosen_from(servers);
+    LiveServer::new(pool, SERVER, ([127, 0, 0, 1], 80).into()).0
 }
 
 fn slots(count: usize) -> &'static Semaphore {
@@ -46,10 +58,11 @@ fn slots(count: usize) -> &'static Semaphore {
 /// A prober on paused time whose probes end at once with `result`.
 struct Lab {
     prober: Prober,
+    server: Arc<LiveServer>,
     result: Arc<Mutex<Result<(), Failure>>>,
     /// When each probe began.
     begun: mpsc::UnboundedReceiver<Instant>,
-    failures: mpsc::Sender<Reason>,
+    failures: mpsc::Sender<RequestFailure>,
     observations: mpsc::Receiver<Observation>,
 }
 
@@ -75,18 +88,18 @@ impl Lab {
             let result = next.lock().unwrap().clone();
             async move { result }
         };
-        let address = ([127, 0, 0, 1], 80).into();
+        let server = live(2);
         let prober = Prober::start_with(
             probe,
             slots(1),
-            SERVER,
-            address,
+            Arc::clone(&server),
             check,
             failures_met,
             observe,
         );
         Self {
             prober,
+            server,
             result,
             begun,
             failures,
@@ -225,7 +238,10 @@ async fn failures_of_requests_flip_without_a_check() {
     lab.begun().await;
     let met = Instant::now();
     for _ in 0..3 {
-        lab.failures.send(Reason::ConnectionRefused).await.unwrap();
+        lab.failures
+            .send(RequestFailure::Connect(Reason::ConnectionRefused))
+            .await
+            .unwrap();
     }
     let health = lab.until_state(Unhealthy).await;
     assert_eq!(
@@ -238,12 +254,76 @@ async fn failures_of_requests_flip_without_a_check() {
     assert!(met.elapsed() < Duration::from_secs(2), "checked soon again");
 }
 
+/// A check that ejects after failures in a row, for a minute at first.
+fn ejecting() -> Check {
+    Check {
+        outlier: OutlierEjection {
+            failures: 5,
+            time: MINUTE,
+            ..OutlierEjection::default()
+        },
+        ..every(HOUR)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_that_fail_in_a_row_eject_the_server_for_a_time_that_grows() {
+    let mut lab = Lab::new(Some(ejecting()), true);
+    lab.told_state(Healthy).await;
+    for minutes in [1, 2] {
+        lab.failures.send(RequestFailure::InARow(5)).await.unwrap();
+        let begun = Instant::now();
+        let health = lab.told_state(Unhealthy).await;
+        assert_eq!(health.reason, Reason::Ejected);
+        let text = format!("ejected for {minutes}m: 5 requests in a row failed");
+        assert_eq!(health.description, text);
+        // One more says nothing new.
+        lab.failures.send(RequestFailure::InARow(5)).await.unwrap();
+        let back = lab.told_state(Healthy).await;
+        assert_eq!(back.reason, Reason::ChecksPassed);
+        assert!(back.since >= health.since);
+        let lasted = begun.elapsed();
+        assert!(lasted >= MINUTE * minutes && lasted < MINUTE * minutes + SPACING);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn checks_that_fail_show_through_an_ejection() {
+    let mut lab = Lab::new(Some(ejecting()), true);
+    lab.told_state(Healthy).await;
+    lab.failures.send(RequestFailure::InARow(5)).await.unwrap();
+    assert_eq!(lab.told().await.reason, Reason::Ejected);
+    for _ in 0..3 {
+        let refused = RequestFailure::Connect(Reason::ConnectionRefused);
+        lab.failures.send(refused).await.unwrap();
+    }
+    loop {
+        let health = lab.told_state(Unhealthy).await;
+        if health.reason == Reason::ConnectionRefused {
+            break;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_server_of_a_pool_is_not_ejected() {
+    let mut lab = Lab::new(Some(ejecting()), true);
+    lab.told_state(Healthy).await;
+    lab.server.pool.set_chosen_from(1);
+    lab.failures.send(RequestFailure::InARow(5)).await.unwrap();
+    lab.settle().await;
+    assert!(lab.observations.is_empty());
+}
+
 #[tokio::test(start_paused = true)]
 async fn one_failure_of_a_request_is_corrected_soon() {
     let mut lab = Lab::new(Some(every(HOUR)), true);
     lab.told_state(Healthy).await;
     let met = Instant::now();
-    lab.failures.send(Reason::ConnectionRefused).await.unwrap();
+    lab.failures
+        .send(RequestFailure::Connect(Reason::ConnectionRefused))
+        .await
+        .unwrap();
     let health = lab.told_state(Healthy).await;
     assert_eq!(
         health.description,
@@ -260,7 +340,9 @@ async fn failures_of_requests_cause_ten_checks_a_second_at_most() {
     let mut lab = Lab::with_queue(1000, Some(check), true);
     // Two seconds, with a failure each 5 ms.
     for _ in 0..400 {
-        lab.failures.try_send(Reason::ConnectionRefused).unwrap();
+        lab.failures
+            .try_send(RequestFailure::Connect(Reason::ConnectionRefused))
+            .unwrap();
         sleep(5 * TICK).await;
     }
     let mut last = lab.begun().await;
@@ -277,7 +359,10 @@ async fn failures_of_requests_say_nothing_new_of_a_server_that_is_down() {
     let down = lab.until_state(Unhealthy).await;
     lab.settle().await;
     for _ in 0..20 {
-        lab.failures.send(Reason::Timeout).await.unwrap();
+        lab.failures
+            .send(RequestFailure::Connect(Reason::Timeout))
+            .await
+            .unwrap();
     }
     let told = lab.told().await;
     assert_eq!(
@@ -296,7 +381,10 @@ async fn a_paused_server_is_not_checked_and_begins_anew() {
     lab.prober.set_check(None);
     lab.settle().await;
     for _ in 0..20 {
-        lab.failures.send(Reason::ConnectionRefused).await.unwrap();
+        lab.failures
+            .send(RequestFailure::Connect(Reason::ConnectionRefused))
+            .await
+            .unwrap();
     }
     assert_eq!(lab.probes_within(HOUR).await, 0);
     assert!(lab.observations.is_empty());
@@ -432,6 +520,7 @@ async fn few_checks_run_at_once() {
     let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let (observe, mut observations) = mpsc::channel(SERVERS);
     let slots = slots(3);
+    let pool = LivePool::new(PoolName::default(), 1);
     let probers: Vec<Prober> = (1..=SERVERS as u64)
         .map(|id| {
             let (running, most) = (Arc::clone(&running), Arc::clone(&most));
@@ -444,16 +533,15 @@ async fn few_checks_run_at_once() {
                     Ok(())
                 }
             };
-            let (address, (_, failures)) = (([127, 0, 0, 1], 80).into(), mpsc::channel(1));
-            let (check, observe) = (Some(every(HOUR)), observe.clone());
+            let address = ([127, 0, 0, 1], 80).into();
+            let (server, failures) = LiveServer::new(Arc::clone(&pool), ServerId(id), address);
             Prober::start_with(
                 probe,
                 slots,
-                ServerId(id),
-                address,
-                check,
+                server,
+                Some(every(HOUR)),
                 failures,
-                observe,
+                observe.clone(),
             )
         })
         .collect();
@@ -519,11 +607,11 @@ async fn flips_are_logged_and_nothing_else() {
 #[tokio::test]
 async fn it_checks_real_servers() {
     let listener = TcpListener::bind("[::1]:0").await.unwrap();
-    let (_failures, failures_met) = mpsc::channel(1);
+    let pool = LivePool::new(PoolName::default(), 1);
+    let (server, failures_met) = LiveServer::new(pool, SERVER, listener.local_addr().unwrap());
     let (observe, mut observations) = mpsc::channel(1);
     let _prober = Prober::start(
-        SERVER,
-        listener.local_addr().unwrap(),
+        server,
         LIMITS,
         Some(every(HOUR)),
         failures_met,
@@ -542,8 +630,7 @@ fn a_task_is_small() {
         resumed: 0,
     });
     let task = Task {
-        server: SERVER,
-        address: ([127, 0, 0, 1], 80).into(),
+        server: live(1),
         threshold: Threshold::new(dates::now(), false),
         begun: Instant::now(),
         schedule: CheckSchedule::new(Instant::now()),
@@ -559,6 +646,7 @@ fn a_task_is_small() {
         },
         slots: &SLOTS,
         is_blind: false,
+        ejections: None,
     };
     let size = size_of_val(&task.run());
     assert!(size <= 1024, "{size} bytes");
