@@ -5,6 +5,7 @@ mod follow_up;
 mod local_votes;
 mod removal_controller;
 mod tracked;
+mod tracked_listeners;
 mod tracked_pool;
 
 use std::{
@@ -27,6 +28,7 @@ use follow_up::FollowUps;
 use local_votes::LocalVotes;
 use removal_controller::RemovalController;
 use tracked::Checks;
+use tracked_listeners::TrackedListeners;
 use tracked_pool::TrackedPool;
 
 /// The capacity of the queue of health changes. Probers wait while it is full.
@@ -51,6 +53,7 @@ pub struct Reconciler {
     changed: BTreeSet<PoolName>,
     /// The pools in the last snapshot.
     pools: Pools,
+    listeners: TrackedListeners,
     revision: Revision,
     version: u64,
     removals: u64,
@@ -86,11 +89,13 @@ impl Reconciler {
     ) -> (Self, Snapshots) {
         let mut default = TrackedPool::new(PoolName::default(), workers);
         let pools = Pools::new(default.view());
+        let listeners = TrackedListeners::new(workers);
         let nothing = Snapshot {
             version: 0,
             revision: Revision::default(),
             removals: 0,
             pools: pools.clone(),
+            listeners: listeners.views().clone(),
         };
         let (publisher, snapshots) = Publisher::new(nothing, workers);
         let (observer, observations) = mpsc::channel(MOST_WAITING_OBSERVATIONS);
@@ -117,6 +122,7 @@ impl Reconciler {
             servers: HashMap::new(),
             changed: BTreeSet::new(),
             pools,
+            listeners,
             revision: Revision::default(),
             version: 0,
             removals: 0,
@@ -178,6 +184,7 @@ impl Reconciler {
             self.servers.extend(added.map(|live| (live.id, live)));
             self.changed.insert(name.clone());
         }
+        self.listeners.follow(&state);
         self.revision = state.revision;
         self.publish();
     }
@@ -224,6 +231,7 @@ impl Reconciler {
             revision: self.revision,
             removals: self.removals,
             pools: self.pools.clone(),
+            listeners: self.listeners.views().clone(),
         });
         for name in &changed {
             if let Some(pool) = self.tracked.get_mut(name) {

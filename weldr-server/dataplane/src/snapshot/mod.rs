@@ -5,16 +5,23 @@
 //! [`LivePool`], so a change resets nothing.
 
 mod candidates;
+mod listener_view;
+mod live_listener;
 mod live_pool;
+mod live_rule;
 mod live_server;
 mod pool_view;
 mod pools;
 mod publisher;
+pub mod routes;
 #[cfg(test)]
 pub(crate) mod test_views;
 
 pub use candidates::{Candidate, Candidates};
+pub use listener_view::{ListenerView, ListenerViews};
+pub use live_listener::{BindState, Binding, LiveListener};
 pub use live_pool::{EjectedServer, LivePool, PoolShard};
+pub use live_rule::LiveRule;
 pub use live_server::{ConnectionSlot, LiveServer, RequestFailure};
 pub use pool_view::{PoolView, ServerView, Servers, Unavailable};
 pub use pools::Pools;
@@ -33,4 +40,6 @@ pub struct Snapshot {
     pub removals: u64,
     /// The pools, each with its servers.
     pub pools: Pools,
+    /// The listeners, each with its rules.
+    pub listeners: ListenerViews,
 }

@@ -157,7 +157,7 @@ mod tests {
     use futures_util::FutureExt as _;
 
     use super::{
-        super::{Pools, test_views::default_pool},
+        super::{ListenerViews, Pools, test_views::default_pool},
         *,
     };
 
@@ -167,6 +167,7 @@ mod tests {
             revision: Revision(version),
             removals: 0,
             pools: Pools::new(default_pool()),
+            listeners: ListenerViews::default_listener(1),
         }
     }
 

@@ -15,5 +15,5 @@ pub use counter::{Counter, Gauge};
 pub use failures::{FailureReason, FailureTotals, Failures};
 pub use histogram::{Histogram, Latency};
 pub use rates::{RateMeter, Rates};
-pub use shard::{ClientShard, ServerShard, Sharded, Statuses};
+pub use shard::{ClientShard, RequestShard, ServerShard, Sharded, Statuses};
 pub use totals::{ClientTotals, Outcomes, ServerTotals, StatusTotals, Totals};

@@ -118,6 +118,14 @@ pub struct ServerShard {
     pub connect_failures: Counter,
 }
 
+/// One worker's counters for the requests of a listener, a rule or a pool.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct RequestShard {
+    /// The statuses that clients saw.
+    pub statuses: Statuses,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

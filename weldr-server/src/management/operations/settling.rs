@@ -57,7 +57,7 @@ mod tests {
             Health, HealthCheck, PoolName, PoolSettings, Removal, Revision, Server, ServerId,
             ServerSpec, Timestamp,
         },
-        snapshot::{LivePool, LiveServer, PoolView, Pools, Publisher},
+        snapshot::{ListenerViews, LivePool, LiveServer, PoolView, Pools, Publisher},
     };
 
     fn live_pool() -> Arc<LivePool> {
@@ -95,6 +95,7 @@ mod tests {
             revision: Revision(version),
             removals: 0,
             pools: Pools::new(pool),
+            listeners: ListenerViews::default_listener(1),
         }
     }
 

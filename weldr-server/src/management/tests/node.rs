@@ -25,8 +25,8 @@ use crate::{
     },
     readiness::{Readiness, Status},
     snapshot::{
-        LivePool, LiveServer, PoolView, Pools, Publisher, ServerView, Snapshot, Snapshots,
-        WorkerReader,
+        ListenerViews, LivePool, LiveServer, PoolView, Pools, Publisher, ServerView, Snapshot,
+        Snapshots, WorkerReader,
     },
     stats::{ClientShard, Rates, Sharded},
 };
@@ -241,6 +241,7 @@ fn snapshot(
         revision: state.revision,
         removals: 0,
         pools: Pools::new(pool),
+        listeners: ListenerViews::default_listener(1),
     }
 }
 
