@@ -11,6 +11,7 @@ mod validation;
 mod virtual_addresses;
 
 use std::{
+    collections::BTreeMap,
     io,
     net::{Ipv4Addr, SocketAddr},
     num::NonZero,
@@ -23,7 +24,7 @@ use ipnet::IpNet;
 
 use crate::{
     args::{LogFormat, Switch},
-    model::{Failover, Invalid, PoolSettings},
+    model::{Failover, Invalid, ListenerName, PoolSettings},
     policy::{AccessLogOptions, HttpPolicy, Limits, Timeouts},
 };
 
@@ -38,6 +39,9 @@ pub const MANAGEMENT_PORT: u16 = 8687;
 pub struct Config {
     /// The addresses on which to accept requests.
     pub listen: Vec<SocketAddr>,
+    /// The addresses that listeners have on this node instead of their own; none of them is the default listener, which has
+    /// those of `listen`.
+    pub listener_addresses: BTreeMap<ListenerName, SocketAddr>,
     /// The address of the management API.
     pub management: SocketAddr,
     /// Whether callers of `management` need a credential; `None`: unless it is a loopback address.
@@ -154,6 +158,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: vec![(Ipv4Addr::UNSPECIFIED, 8080).into()],
+            listener_addresses: BTreeMap::new(),
             management: (Ipv4Addr::LOCALHOST, MANAGEMENT_PORT).into(),
             management_auth: None,
             management_socket: None,

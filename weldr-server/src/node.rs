@@ -6,6 +6,7 @@ mod client_drain;
 mod configured_pool;
 mod descriptors;
 mod give_way;
+mod listeners;
 mod management_access;
 mod rates;
 mod role_hook;
@@ -38,6 +39,7 @@ use crate::{
 use addresses::{hold_addresses, holds_an_address, link, virtual_addresses};
 use configured_pool::{add_servers, own_addresses, warn_of_other_settings};
 use descriptors::{divide_descriptors, warn_of_descriptors};
+use listeners::open_listeners;
 use rates::measure_rates;
 use server_reports::reporter;
 use store::open_store;
@@ -152,6 +154,14 @@ impl Node {
         };
         let proxy = proxy_parts(&config, management_address, &shared, told, &stop_proxy);
         let workers = Workers::start(listeners, &proxy)?;
+        open_listeners(
+            &config,
+            &workers,
+            &snapshots,
+            &tasks,
+            &proxy_addresses,
+            &stop_control,
+        );
         log_listeners(&config, &proxy_addresses, &shared.budget);
         serving.send_replace(true);
         let link = link(&config, vip.as_ref());

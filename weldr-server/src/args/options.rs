@@ -10,7 +10,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::values::{CheckType, LogFormat, Span, Switch, address, network, whole};
+use super::values::{CheckType, ListenerAddress, LogFormat, Span, Switch, address, network, whole};
 use crate::{
     model::{Balancing, Failover, OnLostQuorum},
     policy::{AccessLogFormat, DesyncMode, ForwardedHeaders},
@@ -49,6 +49,11 @@ options! {
     /// Address on which to accept requests; may be repeated
     #[arg(value_name = "ADDR", value_delimiter = ',', value_parser = address)]
     listen: Vec<SocketAddr>,
+
+    /// Address on this node of a listener that was added at run time, instead of its own, for example web=127.0.0.1:8081; may be
+    /// repeated
+    #[arg(value_name = "NAME=ADDR", value_delimiter = ',')]
+    listener_address: Vec<ListenerAddress>,
 
     /// Address of the management API (gRPC and REST)
     #[arg(value_name = "ADDR", value_parser = address)]

@@ -15,6 +15,8 @@ use serde::{
     de::{self, Unexpected, Visitor},
 };
 
+use crate::model::{Invalid, ListenerName};
+
 pub(super) fn address(text: &str) -> Result<SocketAddr, &'static str> {
     text.parse().map_err(|_| {
         "expected ip:port, for example 127.0.0.1:8080 or [::1]:8080; host names are not resolved"
@@ -42,6 +44,48 @@ pub enum Switch {
     On,
     /// Off.
     Off,
+}
+
+/// The address of a listener on this node, written `NAME=ADDR`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct ListenerAddress {
+    /// The listener.
+    pub name: ListenerName,
+    /// Its address.
+    pub address: SocketAddr,
+}
+
+impl FromStr for ListenerAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let expected = || "expected NAME=ip:port, for example web=127.0.0.1:8080".to_owned();
+        let (name, at) = text.split_once('=').ok_or_else(expected)?;
+        if name.is_empty() {
+            return Err(expected());
+        }
+        Ok(Self {
+            name: name
+                .parse()
+                .map_err(|invalid: Invalid| invalid.to_string())?,
+            address: address(at)?,
+        })
+    }
+}
+
+impl TryFrom<String> for ListenerAddress {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<ListenerAddress> for String {
+    fn from(ListenerAddress { name, address }: ListenerAddress) -> Self {
+        format!("{name}={address}")
+    }
 }
 
 /// A duration that is written with its units: `500ms`, `2s`, `1h30m`.

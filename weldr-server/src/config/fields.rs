@@ -3,14 +3,16 @@
 //! Options that set one field each are in one table, from which reading, printing and checking are made. Options that
 //! depend on each other (storage, cluster, type of the check, virtual addresses) are in `reading` and `options`.
 
-use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap, net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration,
+};
 
 use ipnet::IpNet;
 
 use super::Config;
 use crate::{
-    args::{LogFormat, Options, Span, Switch},
-    model::{Balancing, Failover, Invalid, in_range},
+    args::{ListenerAddress, LogFormat, Options, Span, Switch},
+    model::{Balancing, Failover, Invalid, ListenerName, in_range},
     policy::{AccessLogFormat, DesyncMode, ForwardedHeaders},
 };
 
@@ -59,6 +61,7 @@ macro_rules! fields {
 
 fields! {
     listen => listen;
+    listener_address => listener_addresses;
     management => management;
     management_auth => management_auth;
     management_socket => management_socket;
@@ -144,6 +147,23 @@ impl Field<Span> for Duration {
 
     fn to_given(&self) -> Option<Span> {
         Some(Span(*self))
+    }
+}
+
+impl Field<Vec<ListenerAddress>> for BTreeMap<ListenerName, SocketAddr> {
+    fn from_given(given: &Vec<ListenerAddress>) -> Self {
+        let given = given.iter().cloned();
+        given
+            .map(|ListenerAddress { name, address }| (name, address))
+            .collect()
+    }
+
+    fn to_given(&self) -> Option<Vec<ListenerAddress>> {
+        let given = self.iter().map(|(name, address)| ListenerAddress {
+            name: name.clone(),
+            address: *address,
+        });
+        Some(given.collect())
     }
 }
 

@@ -21,6 +21,7 @@ impl Config {
     ) -> OwnAddresses {
         let mut own =
             OwnAddresses::new(addresses_of_this_machine).with(ListenerRole::Management, management);
+        own = own.with_listener_addresses(self.listener_addresses.clone());
         for &address in listen {
             own = own.with(ListenerRole::Proxy, address);
         }

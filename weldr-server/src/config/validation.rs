@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::{Config, ConfigError};
 use crate::{
-    model::{AllowedServers, Invalid, node_name, server_address},
+    model::{AllowedServers, Invalid, ListenerName, node_name, server_address},
     policy::AccessLogFormat,
 };
 
@@ -52,6 +52,12 @@ impl Config {
             if address.port() != 0 && self.listen[..index].contains(address) {
                 return Err(Invalid::new("listen", address, "each address once").into());
             }
+        }
+        if let Some(address) = self.listener_addresses.get(&ListenerName::default()) {
+            let value = format!("default={address}");
+            let accepted =
+                "listeners that were added; the addresses of the default one are those of listen";
+            return Err(Invalid::new("listener_address", value, accepted).into());
         }
         for &address in &self.servers {
             server_address(address).map_err(|invalid| invalid.named("server"))?;

@@ -66,7 +66,8 @@ impl ManagementContext {
     /// Accepts a server to be added at `address`, as far as this node is concerned. Other nodes may be configured
     /// differently, so this is no part of what applies the change.
     fn accepts(&self, address: SocketAddr) -> Result<SocketAddr, Invalid> {
-        self.own.check(address)?;
+        let own = self.own.with_listeners_of(&self.cluster.current());
+        own.check(address)?;
         self.allowed.check(address)
     }
 }

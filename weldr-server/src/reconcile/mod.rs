@@ -45,6 +45,8 @@ pub struct Reconciler {
     /// Taken when the task starts.
     removal_controller: Option<RemovalController>,
     workers: usize,
+    /// Where this node listens, besides its listeners.
+    own: OwnAddresses,
     checks: Checks,
     tracked: BTreeMap<PoolName, TrackedPool>,
     /// The servers of all pools. An address says less, because it may be in several pools.
@@ -112,6 +114,7 @@ impl Reconciler {
             follow_ups: FollowUps::new(local_votes, snapshots.clone()),
             removal_controller: Some(removal_controller),
             workers,
+            own: own.clone(),
             checks: Checks {
                 own,
                 limits,
@@ -163,6 +166,7 @@ impl Reconciler {
     /// Applies the newest desired state.
     fn follow_state(&mut self) {
         let state = Arc::clone(&self.states.borrow_and_update());
+        self.follow_listeners(&state);
         let gone = |name: &&PoolName| !state.pools.contains_key(*name);
         let gone: Vec<PoolName> = self.tracked.keys().filter(gone).cloned().collect();
         for name in gone {
@@ -184,9 +188,21 @@ impl Reconciler {
             self.servers.extend(added.map(|live| (live.id, live)));
             self.changed.insert(name.clone());
         }
-        self.listeners.follow(&state);
         self.revision = state.revision;
         self.publish();
+    }
+
+    /// Applies the listeners of `state`. A server at the address of one is this node itself.
+    fn follow_listeners(&mut self, state: &DesiredState) {
+        if !self.listeners.follow(state) {
+            return;
+        }
+        self.checks.own = self.own.with_listeners_of(state);
+        for (name, pool) in &mut self.tracked {
+            if pool.follow_own_addresses(&self.checks) {
+                self.changed.insert(name.clone());
+            }
+        }
     }
 
     fn forget_pool(&mut self, name: &PoolName) {

@@ -112,6 +112,28 @@ impl Tracked {
         self.show(Arc::clone(desired), check);
     }
 
+    /// Looks again whether this node itself listens on its address. Returns whether that is another answer.
+    pub(super) fn follow_own_addresses(
+        &mut self,
+        settings: &PoolSettings,
+        checks: &Checks,
+    ) -> bool {
+        let desired = Arc::clone(&self.view.desired);
+        let was_own = self.is_own;
+        if checks.own.reached_by(desired.address).is_some() == was_own {
+            return false;
+        }
+        self.is_own = !was_own && checks.is_own(desired.address);
+        let observed = if self.is_own {
+            Health::own_address(dates::now())
+        } else {
+            Health::initial(dates::now())
+        };
+        self.observe(observed);
+        self.follow(&desired, settings);
+        true
+    }
+
     /// Applies a change of the observed health.
     pub(super) fn observe(&mut self, health: Health) {
         if health.state != self.observed.state {

@@ -23,8 +23,9 @@ impl TrackedListeners {
         }
     }
 
-    /// Applies the listeners of `state`. Those that did not change are the same values as before.
-    pub(super) fn follow(&mut self, state: &DesiredState) {
+    /// Applies the listeners of `state`. Those that did not change are the same values as before. Returns whether any did.
+    pub(super) fn follow(&mut self, state: &DesiredState) -> bool {
+        let changes = self.views.changes();
         let desired = &state.listeners;
         let is_gone = |name: &&ListenerName| !desired.contains_key(*name);
         let names = self.views.iter().map(|view| view.name());
@@ -43,6 +44,7 @@ impl TrackedListeners {
             };
             self.views.put(view);
         }
+        self.views.changes() != changes
     }
 
     /// The listeners for the next snapshot.
@@ -70,12 +72,12 @@ mod tests {
         };
         state.listeners.insert_mut(web.clone(), listener(1));
         let mut tracked = TrackedListeners::new(1);
-        tracked.follow(&state);
+        assert!(tracked.follow(&state));
         let first = tracked.views().clone();
-        tracked.follow(&state);
+        assert!(!tracked.follow(&state));
         assert_eq!(tracked.views().changes(), first.changes());
         state.listeners.insert_mut(web.clone(), listener(2));
-        tracked.follow(&state);
+        assert!(tracked.follow(&state));
         let view =
             |views: &ListenerViews, name: &ListenerName| Arc::clone(views.get(name).unwrap());
         let default = ListenerName::default();
@@ -86,7 +88,7 @@ mod tests {
         let (before, after) = (view(&first, &web), view(tracked.views(), &web));
         assert!(!Arc::ptr_eq(&before, &after) && Arc::ptr_eq(&before.live, &after.live));
         state.listeners.remove_mut(&web);
-        tracked.follow(&state);
+        assert!(tracked.follow(&state));
         assert!(tracked.views().get(&web).is_none());
     }
 }

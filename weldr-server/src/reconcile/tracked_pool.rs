@@ -129,6 +129,18 @@ impl TrackedPool {
         self.touched.insert(address);
     }
 
+    /// Looks again which servers this node itself is, after its listeners changed. Returns whether that is another answer.
+    pub(super) fn follow_own_addresses(&mut self, checks: &Checks) -> bool {
+        let mut changed = false;
+        for (address, tracked) in &mut self.servers {
+            if tracked.follow_own_addresses(&self.view.settings, checks) {
+                self.touched.insert(*address);
+                changed = true;
+            }
+        }
+        changed
+    }
+
     /// Applies a change of the observed health of the server at `address`.
     pub(super) fn observe(&mut self, address: SocketAddr, health: Health) {
         if let Some(tracked) = self.servers.get_mut(&address) {

@@ -1,9 +1,12 @@
 //! The addresses that this node itself listens on. None of them is a server: a request would come back to the node
 //! that sent it, and clients of the proxy would reach the management API.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+};
 
-use super::Invalid;
+use super::{DesiredState, Invalid, ListenerName};
 
 /// The purpose of an address that a node listens on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +32,8 @@ pub struct OwnListener {
 #[derive(Debug, Clone)]
 pub struct OwnAddresses {
     listeners: Vec<OwnListener>,
+    /// The addresses that listeners have on this node instead of their own.
+    listener_addresses: BTreeMap<ListenerName, SocketAddr>,
     /// Addresses that this machine may have now or later, besides those of its interfaces.
     virtual_addresses: Vec<IpAddr>,
     /// Returns the addresses of the machine's interfaces. They change, so it is called each time that they are needed.
@@ -47,6 +52,7 @@ impl OwnAddresses {
     pub fn new(machine: fn() -> Vec<IpAddr>) -> Self {
         Self {
             listeners: Vec::new(),
+            listener_addresses: BTreeMap::new(),
             virtual_addresses: Vec::new(),
             machine,
         }
@@ -58,6 +64,29 @@ impl OwnAddresses {
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
         self.listeners.push(OwnListener { role, address });
         self
+    }
+
+    /// Says which addresses listeners have on this node instead of their own.
+    #[must_use]
+    pub fn with_listener_addresses(
+        mut self,
+        addresses: BTreeMap<ListenerName, SocketAddr>,
+    ) -> Self {
+        self.listener_addresses = addresses;
+        self
+    }
+
+    /// These addresses, and those of the listeners of `state`.
+    #[must_use]
+    pub fn with_listeners_of(&self, state: &DesiredState) -> Self {
+        let mut own = self.clone();
+        for (name, listener) in &state.listeners {
+            let here = self.listener_addresses.get(name).copied();
+            if let Some(address) = here.or(listener.spec.address) {
+                own = own.with(ListenerRole::Proxy, address);
+            }
+        }
+        own
     }
 
     /// Adds an address that the machine has while the node leads.
@@ -163,6 +192,27 @@ mod tests {
         ] {
             assert!(!reached(role, listen, server), "{listen} {server}");
         }
+    }
+
+    #[test]
+    fn listeners_are_own_addresses() {
+        use crate::model::{Listener, ListenerSpec, PoolSettings, Revision};
+        let mut state = DesiredState::new(PoolSettings::default());
+        for (name, port) in [("web", 81), ("api", 82)] {
+            let spec = ListenerSpec {
+                address: Some(([0, 0, 0, 0], port).into()),
+                ..ListenerSpec::default()
+            };
+            let listener = Listener::new(spec, Revision(1));
+            state
+                .listeners
+                .insert_mut(name.parse().unwrap(), listener.into());
+        }
+        let here = [("api".parse().unwrap(), ([127, 0, 0, 1], 83).into())];
+        let own = OwnAddresses::new(machine).with_listener_addresses(here.into());
+        let own = own.with_listeners_of(&state);
+        let is_own = |port| own.reached_by(([127, 0, 0, 1], port).into()).is_some();
+        assert_eq!([81, 82, 83].map(is_own), [true, false, true]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::{
     context::WorkerContext,
     deadline::Deadline,
     headers::Peer,
+    served_listener::{ListenerContext, ServedListener},
     transport::{Cork, Transport},
 };
 use crate::buffer::Buffer;
@@ -20,12 +21,23 @@ pub(super) struct Client {
     /// Bytes that the client sent and that no request has consumed.
     pub(super) buffer: Buffer,
     pub(super) peer: Peer,
+    pub(super) served: Rc<ServedListener>,
+    /// The listener as it was when the last request began.
+    pub(super) listener: Rc<ListenerContext>,
     /// Whether the client has ended its side of the connection.
     pub(super) half_closed: bool,
     pub(super) deadline: Deadline,
 }
 
 impl Client {
+    /// Follows the newest snapshot: changes of the listener take effect with the next request.
+    pub(super) fn follow_listener(&mut self) {
+        if let Some(newer) = self.served.newer(&self.listener) {
+            self.peer = Peer::new(self.peer.address, &newer.policy.http);
+            self.listener = newer;
+        }
+    }
+
     /// Whether the client has sent something after its last request, as far as this thread has been told.
     pub(super) fn has_sent_more(&self) -> bool {
         !self.buffer.is_empty() || matches!(self.transport.read(&mut [0]), Ok(1..))
@@ -60,7 +72,7 @@ impl Client {
 
 /// Counts a client connection for as long as it is open.
 pub(super) struct ClientSlot {
-    pub(super) context: Rc<WorkerContext>,
+    pub(super) listener: Rc<ServedListener>,
     _permit: OwnedSemaphorePermit,
     _address: Option<Box<AddressSlot>>,
 }
@@ -68,16 +80,18 @@ pub(super) struct ClientSlot {
 impl ClientSlot {
     /// Waits until one more connection, the first of `queue`, may be open. `None` when none may be any more.
     pub(super) async fn acquire(
-        context: &Rc<WorkerContext>,
+        listener: &Rc<ServedListener>,
         address: Option<AddressSlot>,
         queue: &mut WaitingQueue,
     ) -> Option<Self> {
+        let context = &listener.context;
         let permit = context.admission.admit(queue).await?;
         context.counters().connections.rise();
         context.counters().connections_total.add(1);
         context.admission.opened();
+        listener.opened();
         Some(Self {
-            context: Rc::clone(context),
+            listener: Rc::clone(listener),
             _permit: permit,
             _address: address.map(Box::new),
         })
@@ -86,7 +100,9 @@ impl ClientSlot {
 
 impl Drop for ClientSlot {
     fn drop(&mut self) {
-        self.context.counters().connections.fall();
-        self.context.admission.closed();
+        let context = &self.listener.context;
+        context.counters().connections.fall();
+        context.admission.closed();
+        self.listener.closed();
     }
 }

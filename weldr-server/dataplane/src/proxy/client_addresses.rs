@@ -4,12 +4,16 @@
 //! parts with a lock each, so that workers rarely meet; a lock is held for one operation on a map.
 
 use std::{
-    collections::{HashMap, hash_map::RandomState},
+    collections::{BTreeMap, HashMap, hash_map::RandomState},
     hash::BuildHasher as _,
     net::{IpAddr, Ipv4Addr},
-    num::NonZero,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
+
+use crate::model::ListenerName;
 
 /// The parts of the table.
 const PARTS: u64 = 64;
@@ -34,31 +38,51 @@ impl From<IpAddr> for ClientKey {
     }
 }
 
+/// The open connections of each client, for each listener that limits them.
+#[derive(Debug, Default)]
+pub(super) struct AddressTables(Mutex<BTreeMap<ListenerName, Arc<ClientAddresses>>>);
+
+impl AddressTables {
+    /// Those of `listener`, of which each client may have `most`; `None` if that is 0, which means no limit. Called when
+    /// a listener changes, not for a connection.
+    pub(super) fn of(&self, listener: &ListenerName, most: usize) -> Option<Arc<ClientAddresses>> {
+        let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if most == 0 {
+            tables.remove(listener);
+            return None;
+        }
+        let table = tables
+            .entry(listener.clone())
+            .or_insert_with(|| ClientAddresses::new(most));
+        table.max.store(most, Relaxed);
+        Some(Arc::clone(table))
+    }
+}
+
 /// The open connections of each client.
 #[derive(Debug)]
 pub(super) struct ClientAddresses {
-    max: NonZero<usize>,
+    max: AtomicUsize,
     /// The keys come from clients, so the hash must not be predictable.
     hasher: RandomState,
     parts: Box<[Mutex<HashMap<ClientKey, usize>>]>,
 }
 
 impl ClientAddresses {
-    /// At most `max` connections of each client; `None` if `max` is 0, which means no limit.
-    pub(super) fn new(max: usize) -> Option<Arc<Self>> {
-        let max = NonZero::new(max)?;
-        Some(Arc::new(Self {
-            max,
+    /// At most `max` connections of each client.
+    fn new(max: usize) -> Arc<Self> {
+        Arc::new(Self {
+            max: AtomicUsize::new(max),
             hasher: RandomState::new(),
             parts: (0..PARTS).map(|_| Mutex::default()).collect(),
-        }))
+        })
     }
 
     /// Counts a connection of the client at `address`. `None` if it is at its limit.
     pub(super) fn admit(self: &Arc<Self>, address: IpAddr) -> Option<AddressSlot> {
         let key = ClientKey::from(address);
         let admitted = self.with_count(key, |count| {
-            let below_limit = *count < self.max.get();
+            let below_limit = *count < self.max.load(Relaxed);
             *count += usize::from(below_limit);
             below_limit
         });
@@ -101,7 +125,7 @@ mod tests {
     use super::*;
 
     fn addresses(max: usize) -> Arc<ClientAddresses> {
-        ClientAddresses::new(max).unwrap()
+        ClientAddresses::new(max)
     }
 
     fn admit(addresses: &Arc<ClientAddresses>, address: &str) -> Option<AddressSlot> {
@@ -141,6 +165,19 @@ mod tests {
 
     #[test]
     fn zero_means_no_limit() {
-        assert!(ClientAddresses::new(0).is_none());
+        let (tables, listener) = (AddressTables::default(), ListenerName::default());
+        assert!(tables.of(&listener, 0).is_none());
+    }
+
+    #[test]
+    fn a_limit_that_changes_counts_the_connections_that_are_open() {
+        let (tables, listener) = (AddressTables::default(), ListenerName::default());
+        let before = tables.of(&listener, 1).unwrap();
+        let _first = admit(&before, "192.0.2.1").unwrap();
+        let after = tables.of(&listener, 2).unwrap();
+        let _second = admit(&after, "192.0.2.1").unwrap();
+        assert!(admit(&after, "192.0.2.1").is_none());
+        let other = tables.of(&"web".parse().unwrap(), 1).unwrap();
+        assert!(admit(&other, "192.0.2.1").is_some(), "each listener counts");
     }
 }

@@ -18,9 +18,12 @@ use crate::{
     buffer::Buffers,
     http1::{Field, HeadLimits},
     liveness::Tasks,
-    model::ServerId,
+    model::{ListenerName, ListenerPolicy, PoolName, PoolPolicy, PoolSettings, ServerId},
     policy::{AccessLogOptions, HttpPolicy, Limits, Timeouts},
-    snapshot::{PoolView, Snapshot, Snapshots, Unavailable, WorkerReader},
+    snapshot::{
+        ListenerView, PoolView, Snapshot, Snapshots, Unavailable, WorkerReader,
+        routes::{PoolRef, PoolShares},
+    },
     stats::{ClientShard, Sharded},
 };
 
@@ -28,8 +31,10 @@ use super::{
     accept_log::AcceptLog,
     access_log::{AccessLog, AccessLogEnd},
     admission::{Admission, ClientLimit},
+    attempt_policy::AttemptPolicy,
     batching::WriteBatching,
-    client_addresses::ClientAddresses,
+    client_addresses::{AddressTables, ClientAddresses},
+    client_policy::ClientPolicy,
     clock::{Clock, HttpDate},
     deadline::Deadlines,
     drain::{Drain, HandOver},
@@ -78,7 +83,7 @@ pub struct WorkerParts {
 pub(super) struct SharedLimits {
     pub(super) clients: Arc<ClientLimit>,
     pub(super) servers: Arc<ServerLimit>,
-    pub(super) addresses: Option<Arc<ClientAddresses>>,
+    pub(super) addresses: Arc<AddressTables>,
 }
 
 impl SharedLimits {
@@ -87,7 +92,7 @@ impl SharedLimits {
         Self {
             clients: ClientLimit::new(parts.limits.connections, workers),
             servers: ServerLimit::new(parts.all_server_connections, workers),
-            addresses: ClientAddresses::new(parts.limits.connections_per_client),
+            addresses: Arc::default(),
         }
     }
 }
@@ -95,9 +100,14 @@ impl SharedLimits {
 /// What the tasks of one worker share.
 pub(super) struct WorkerContext {
     index: usize,
+    /// How many workers there are.
+    workers: usize,
+    /// The options of the node. Listeners and pools may say something else.
     pub(super) timeouts: Timeouts,
-    pub(super) limits: Limits,
-    pub(super) http: HttpPolicy,
+    limits: Limits,
+    http: HttpPolicy,
+    /// For pools that set nothing of their policy.
+    attempts: Rc<AttemptPolicy>,
     pub(super) how_to_add: String,
     pub(super) deadlines: Rc<Deadlines>,
     pub(super) buffers: Buffers,
@@ -109,7 +119,7 @@ pub(super) struct WorkerContext {
     pub(super) retries: RefCell<retry::Budget>,
     pub(super) admission: Admission,
     pub(super) server_limit: Arc<ServerLimit>,
-    pub(super) client_addresses: Option<Arc<ClientAddresses>>,
+    addresses: Arc<AddressTables>,
     pub(super) failures: FailureLog,
     pub(super) accept_log: AcceptLog,
     pub(super) hand_over: watch::Receiver<HandOver>,
@@ -123,7 +133,6 @@ pub(super) struct WorkerContext {
     selector: Selector,
     /// The keys are our own ids, so nobody can choose them to collide.
     upstreams: RefCell<FxHashMap<ServerId, Rc<Upstream>>>,
-    max_idle_connections: usize,
     /// Told when a connection to a server becomes unused for which requests of this worker wait.
     pub(super) released: Rc<Notify>,
 }
@@ -139,9 +148,17 @@ impl WorkerContext {
         let deadlines = Deadlines::new();
         Self {
             index,
+            workers,
             timeouts: parts.timeouts.clone(),
             limits: parts.limits.clone(),
             http: parts.http.clone(),
+            attempts: Rc::new(AttemptPolicy::new(
+                &PoolSettings::default(),
+                &parts.timeouts,
+                &parts.limits,
+                parts.http.retries,
+                workers,
+            )),
             how_to_add: parts.how_to_add.clone(),
             deadlines: Rc::clone(&deadlines),
             buffers: Buffers::default(),
@@ -152,7 +169,7 @@ impl WorkerContext {
             retries: RefCell::new(retry::Budget::new()),
             admission: Admission::new(shared.clients, index, deadlines),
             server_limit: shared.servers,
-            client_addresses: shared.addresses,
+            addresses: shared.addresses,
             failures: FailureLog::default(),
             accept_log: AcceptLog::default(),
             hand_over: parts.hand_over.clone(),
@@ -165,12 +182,16 @@ impl WorkerContext {
             snapshots: RefCell::new(parts.snapshots.reader(index)),
             selector: Selector::new(index, fastrand::Rng::new()),
             upstreams: RefCell::default(),
-            max_idle_connections: parts.limits.server_idle_connections.div_ceil(workers),
             released: Rc::default(),
         }
     }
 
-    /// How large a head may be.
+    /// The number of this worker.
+    pub(super) fn index(&self) -> usize {
+        self.index
+    }
+
+    /// How large the head of a response may be.
     pub(super) fn head_limits(&self) -> HeadLimits {
         HeadLimits::from(&self.limits)
     }
@@ -201,10 +222,84 @@ impl WorkerContext {
     /// A request keeps no pool from one attempt to the next: each attempt looks its pool up in the newest snapshot, which
     /// for the default pool costs no lookup. The attempt must be counted before anything is waited for: see
     /// [`Snapshots::seen_by_all_workers`].
-    pub(super) fn choose(&self, tried: &Tried) -> Result<Rc<Upstream>, Unavailable> {
+    pub(super) fn choose(
+        &self,
+        pool: &PoolRef,
+        tried: &Tried,
+    ) -> Result<Rc<Upstream>, Unavailable> {
         let mut snapshots = self.snapshots.borrow_mut();
-        let pool = snapshots.current().pools.default_pool();
-        self.choose_of(pool, tried)
+        let found = snapshots.current().pools.find(pool);
+        self.choose_of(found.ok_or(Unavailable::NoPool)?, tried)
+    }
+
+    /// Picks one of several pools by their shares. Those without a server that can take a request leave theirs to the others.
+    pub(super) fn pick_pool<'p>(&self, shares: &'p PoolShares) -> &'p PoolRef {
+        let mut snapshots = self.snapshots.borrow_mut();
+        let pools = &snapshots.current().pools;
+        let can_serve = |pool: &PoolRef| {
+            let pool = pools.find(pool);
+            pool.is_some_and(|pool| pool.candidates().is_ok())
+        };
+        let point = self.rng.borrow_mut().u32(..shares.sum());
+        let picked = shares.at(point);
+        if can_serve(picked) {
+            return picked;
+        }
+        let others: Vec<(&PoolRef, u32)> =
+            shares.iter().filter(|(pool, _)| can_serve(pool)).collect();
+        let sum: u32 = others.iter().map(|(_, share)| share).sum();
+        let mut point = self.rng.borrow_mut().u32(..sum.max(1));
+        for (pool, share) in others {
+            match point.checked_sub(share) {
+                Some(rest) => point = rest,
+                None => return pool,
+            }
+        }
+        picked
+    }
+
+    /// Counts a request for a pool that got a response of Weldr's, because no server could be chosen.
+    pub(super) fn count_unavailable(&self, pool: &PoolRef, status: u16) {
+        let mut snapshots = self.snapshots.borrow_mut();
+        if let Some(pool) = snapshots.current().pools.find(pool) {
+            pool.live.of(self.index).requests.statuses.record(status);
+        }
+    }
+
+    /// How many changes of listeners there were, by the newest snapshot.
+    pub(super) fn listener_changes(&self) -> u64 {
+        self.snapshots.borrow_mut().current().listeners.changes()
+    }
+
+    /// The listener of that name in the newest snapshot.
+    pub(super) fn listener_view(&self, name: &ListenerName) -> Option<Arc<ListenerView>> {
+        let mut snapshots = self.snapshots.borrow_mut();
+        snapshots.current().listeners.get(name).cloned()
+    }
+
+    /// How a listener with `policy` treats clients.
+    pub(super) fn client_policy(&self, policy: &ListenerPolicy) -> ClientPolicy {
+        ClientPolicy::new(policy, &self.timeouts, &self.limits, &self.http)
+    }
+
+    /// The connections of each client to a listener, of which each may have `most`; `None`: any number.
+    pub(super) fn client_addresses(
+        &self,
+        listener: &ListenerName,
+        most: usize,
+    ) -> Option<Arc<ClientAddresses>> {
+        self.addresses.of(listener, most)
+    }
+
+    fn attempt_policy(&self, settings: &PoolSettings) -> Rc<AttemptPolicy> {
+        if settings.policy == PoolPolicy::default() && !settings.strict_responses {
+            return Rc::clone(&self.attempts);
+        }
+        let (timeouts, limits) = (&self.timeouts, &self.limits);
+        let (retries, workers) = (self.http.retries, self.workers);
+        Rc::new(AttemptPolicy::new(
+            settings, timeouts, limits, retries, workers,
+        ))
     }
 
     /// Chooses a server of `pool`, which is that of the newest snapshot.
@@ -212,19 +307,28 @@ impl WorkerContext {
         let chosen = self.selector.select(pool, tried)?;
         let mut upstreams = self.upstreams.borrow_mut();
         let upstream = upstreams.entry(chosen.id).or_insert_with(|| {
-            let (live, idle) = (&chosen.server.live, self.max_idle_connections);
-            Upstream::new(live, self.index, idle, &self.released)
+            let (live, policy) = (&chosen.server.live, Rc::clone(&self.attempts));
+            Upstream::new(live, self.index, policy, &self.released)
         });
-        let strictness = pool.settings.strict_responses.into();
-        upstream.strictness.set(strictness);
+        if upstream.followed.get() != Some(pool.settings_revision) {
+            upstream.followed.set(Some(pool.settings_revision));
+            upstream.set_policy(self.attempt_policy(&pool.settings));
+        }
         Ok(Rc::clone(upstream))
     }
 
     /// Whether new requests may go to `upstream`, by the newest snapshot.
     pub(super) fn may_choose(&self, upstream: &Upstream) -> bool {
         let mut snapshots = self.snapshots.borrow_mut();
-        let candidates = snapshots.current().pools.default_pool().candidates();
-        candidates.is_ok_and(|servers| servers.iter().any(|server| server.id == upstream.id))
+        let pool: &PoolName = &upstream.live().pool.name;
+        let candidates = snapshots
+            .current()
+            .pools
+            .get(pool)
+            .map(|pool| pool.candidates());
+        candidates.is_some_and(|candidates| {
+            candidates.is_ok_and(|servers| servers.iter().any(|server| server.id == upstream.id))
+        })
     }
 
     /// Asks the other workers to close an idle connection to each server that is full and waited for.
@@ -237,7 +341,7 @@ impl WorkerContext {
         loop {
             self.server_limit.waited_for(self.index).await;
             for upstream in self.upstreams.borrow().values() {
-                upstream.yield_to_waiting(&self.limits);
+                upstream.yield_to_waiting();
             }
         }
     }
@@ -264,7 +368,7 @@ impl WorkerContext {
     /// left out of the log. Called about once a second.
     pub(super) fn sweep(&self) {
         for upstream in self.upstreams.borrow().values() {
-            upstream.sweep(self.timeouts.server_idle);
+            upstream.sweep();
         }
         self.buffers.trim();
         self.pipes.trim();

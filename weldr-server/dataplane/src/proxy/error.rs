@@ -273,6 +273,7 @@ fn refused(refusal: Refusal) -> Verdict {
         | Refusal::NoHost
         | Refusal::SeveralHosts
         | Refusal::MalformedHost
+        | Refusal::Route(_)
         | Refusal::TraceContent => clients(400, FailureReason::HttpRequestError),
         Refusal::BodyTooLarge { .. } => clients(413, FailureReason::HttpRequestError),
         // RFC 5842, section 7.2. RFC 9209 recommends 502, which would look like any other failure of a server.

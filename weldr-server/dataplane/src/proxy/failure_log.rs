@@ -8,7 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{model::ServerId, stats::FailureReason, warnings::Repeats};
+use crate::{
+    model::{PoolName, ServerId},
+    stats::FailureReason,
+    warnings::Repeats,
+};
 
 use super::error::{Fault, ProxyError};
 
@@ -19,7 +23,12 @@ const MAX_KEYS: usize = 1024;
 
 /// The key of equal failures. A server is more than its address, because two pools may have the same address. Without a
 /// server, none could be chosen.
-type FailureWarning = (Option<ServerId>, Option<SocketAddr>, FailureReason);
+type FailureWarning = (
+    Option<PoolName>,
+    Option<ServerId>,
+    Option<SocketAddr>,
+    FailureReason,
+);
 
 /// Logs failures at `warn`, repeated ones summarised by server and reason.
 #[derive(Debug)]
@@ -32,18 +41,19 @@ impl Default for FailureLog {
 }
 
 impl FailureLog {
-    /// Logs `error`, which was met at the server `id`, unless the client caused it or the same was logged just now.
-    pub(super) fn report(&self, error: &ProxyError, id: Option<ServerId>) {
+    /// Logs `error`, which was met at the server `id` of `pool`, unless the client caused it or the same was logged just now.
+    pub(super) fn report(&self, error: &ProxyError, pool: Option<&PoolName>, id: Option<ServerId>) {
         let verdict = error.verdict();
         if verdict.fault == Fault::Client {
             return;
         }
         let server = error.server();
-        let key = (id, server, verdict.reason);
+        let key = (pool.cloned(), id, server, verdict.reason);
         let Some(suppressed) = self.0.borrow_mut().occurred(&key, Instant::now()) else {
             return;
         };
         tracing::warn!(
+            pool = pool.map(tracing::field::display),
             server = server.map(tracing::field::display),
             reason = verdict.reason.name(),
             error = %with_causes(error),
@@ -55,8 +65,9 @@ impl FailureLog {
     /// Logs how many failures were left out. Called about once a second.
     pub(super) fn summarise(&self) {
         let summaries = self.0.borrow_mut().summaries(Instant::now());
-        for ((_, server, reason), suppressed) in summaries {
+        for ((pool, _, server, reason), suppressed) in summaries {
             tracing::warn!(
+                pool = pool.map(tracing::field::display),
                 server = server.map(tracing::field::display),
                 reason = reason.name(),
                 suppressed,
@@ -108,11 +119,11 @@ mod tests {
             server: ([127, 0, 0, 1], 80).into(),
         };
         let left_out = || log.0.borrow_mut().summaries(Instant::now() + PERIOD).len();
-        log.report(&error, Some(ServerId(1)));
-        log.report(&error, Some(ServerId(2)));
+        log.report(&error, None, Some(ServerId(1)));
+        log.report(&error, None, Some(ServerId(2)));
         assert_eq!(left_out(), 0, "both were logged");
-        log.report(&error, Some(ServerId(1)));
-        log.report(&error, Some(ServerId(1)));
+        log.report(&error, None, Some(ServerId(1)));
+        log.report(&error, None, Some(ServerId(1)));
         assert_eq!(left_out(), 1);
     }
 }

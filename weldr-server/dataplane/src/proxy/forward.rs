@@ -11,6 +11,8 @@ use std::{
 
 use tokio::time;
 
+use crate::snapshot::routes::PoolRef;
+
 use super::{
     context::WorkerContext,
     deadline::{Deadline, Reached},
@@ -46,18 +48,19 @@ pub(super) trait Attempt {
     ) -> Result<(), ProxyError>;
 }
 
-/// Tries servers until one has responded, or none is left that may be tried.
+/// Tries servers of `pool` until one has responded, or none is left that may be tried.
 pub(super) async fn forward(
     context: &Rc<WorkerContext>,
     attempt: &mut impl Attempt,
+    pool: &PoolRef,
     tally: &mut RequestTally<'_>,
 ) -> Result<(), ProxyError> {
-    let mut retries = Retries::new(context.http.retries, attempt.replay());
     let mut tried = Tried::default();
     let mut full = FullServers::default();
     let begun = attempt.deadline().running();
     context.retries.borrow_mut().earn();
-    let mut upstream = context.choose(&tried)?;
+    let mut upstream = context.choose(pool, &tried)?;
+    let mut retries = Retries::new(upstream.policy().retries, attempt.replay());
     loop {
         let outcome = try_server(context, attempt, &upstream, &mut retries, tally).await;
         let Err(error) = outcome else {
@@ -74,14 +77,14 @@ pub(super) async fn forward(
         let next = retries.after_failure(progress, &mut context.retries.borrow_mut());
         let gives_up = match next {
             Next::GiveUp => true,
-            Next::UntriedServer => is_selection_over(context, attempt, begun),
+            Next::UntriedServer => is_selection_over(&upstream, attempt, begun),
             Next::AnyServer => false,
         };
         if gives_up {
             report_full(context, &error, &upstream);
             return Err(error);
         }
-        let chosen = context.choose(&tried).ok();
+        let chosen = context.choose(pool, &tried).ok();
         let chosen = chosen.filter(|chosen| next == Next::AnyServer || !tried.contains(chosen.id));
         upstream = if let Some(chosen) = chosen {
             context.counters().retries.add(1);
@@ -90,7 +93,7 @@ pub(super) async fn forward(
             let found = if full.is_empty() {
                 None
             } else {
-                Box::pin(full.wait(context, attempt.deadline(), &tried)).await
+                Box::pin(full.wait(context, pool, attempt.deadline(), &tried)).await
             };
             // The last failure tells the client more than the failed choice does.
             let Some(found) = found else {
@@ -106,14 +109,17 @@ pub(super) async fn forward(
 /// Logs that a request failed because servers are full. That a request passed over such a server is no failure.
 fn report_full(context: &WorkerContext, error: &ProxyError, upstream: &Upstream) {
     if let ProxyError::ServerFull { .. } = error {
-        context.failures.report(error, Some(upstream.id));
+        let live = upstream.live();
+        context
+            .failures
+            .report(error, Some(&live.pool.name), Some(upstream.id));
     }
 }
 
 /// Whether the server selection timeout of a request that began at `begun` is over.
-fn is_selection_over(context: &WorkerContext, attempt: &impl Attempt, begun: Duration) -> bool {
+fn is_selection_over(upstream: &Upstream, attempt: &impl Attempt, begun: Duration) -> bool {
     let passed = attempt.deadline().running().saturating_sub(begun);
-    passed >= context.timeouts.server_selection
+    passed >= upstream.policy().server_selection
 }
 
 /// Tries one server. A reused connection that the server closed in the meantime is not an attempt of its own: a new
@@ -131,7 +137,7 @@ async fn try_server(
     } else {
         Instant::now()
     };
-    tally.attempted(upstream.address, begun);
+    tally.attempted(upstream, begun);
     let mut attempt = AttemptTally::begin(context, upstream, begun);
     request.deadline().wait_for(upstream.id);
     // After one connection was found closed by a request on it, no other unused one is taken: they may be closed too.
@@ -177,7 +183,10 @@ async fn try_server(
         if !error.is_clients_fault() {
             attempt.failed();
         }
-        context.failures.report(&error, Some(upstream.id));
+        let live = upstream.live();
+        context
+            .failures
+            .report(&error, Some(&live.pool.name), Some(upstream.id));
         if let Some(reason) = error.connect_failure() {
             upstream.could_not_connect(reason);
         }
@@ -191,10 +200,9 @@ async fn connect(
     upstream: &Upstream,
 ) -> Result<Connection, ProxyError> {
     let server = upstream.address;
-    let slot = upstream
-        .slot(&context.limits)
-        .ok_or(ProxyError::ServerFull { server })?;
-    deadline.arm(context.timeouts.connect);
+    let slot = upstream.slot().ok_or(ProxyError::ServerFull { server })?;
+    let limit = upstream.policy().connect;
+    deadline.arm(limit);
     let permit = if let Some(permit) = context.server_limit.try_acquire() {
         permit
     } else {
@@ -207,7 +215,7 @@ async fn connect(
             Err(Reached::Cut) => return Err(removed(server)),
         }
     };
-    match deadline.within(open(context, server)).await {
+    match deadline.within(open(context, server, limit)).await {
         Ok(Ok(transport)) => Ok(upstream.opened(transport, slot, permit)),
         Ok(Err(source)) => Err(ProxyError::Connect { server, source }),
         Err(Reached::Expired) => Err(ProxyError::ConnectTimeout { server }),
@@ -216,8 +224,12 @@ async fn connect(
 }
 
 /// Opens a connection to `server`. While the process has no descriptor left, idle connections are closed, and the attempt
-/// is repeated for most of the time limit of a connection.
-async fn open(context: &WorkerContext, server: SocketAddr) -> io::Result<Transport> {
+/// is repeated for most of `limit`, the time that connecting may take.
+async fn open(
+    context: &WorkerContext,
+    server: SocketAddr,
+    limit: Duration,
+) -> io::Result<Transport> {
     /// The time that an idle connection needs to be closed, also by another worker.
     const RELIEF: Duration = Duration::from_millis(50);
     let mut last_attempt = None;
@@ -225,7 +237,7 @@ async fn open(context: &WorkerContext, server: SocketAddr) -> io::Result<Transpo
         match Transport::connect(server).await {
             Err(error) if is_out_of_descriptors(&error) => {
                 let now = Instant::now();
-                let patience = context.timeouts.connect.mul_f32(0.75);
+                let patience = limit.mul_f32(0.75);
                 if now > *last_attempt.get_or_insert(now + patience) {
                     return Err(error);
                 }

@@ -9,6 +9,8 @@ use std::{rc::Rc, time::Duration};
 
 use tokio::time;
 
+use crate::snapshot::routes::PoolRef;
+
 use super::{
     context::WorkerContext,
     deadline::{Deadline, Reached},
@@ -43,12 +45,14 @@ impl FullServers {
     pub(super) async fn wait(
         &mut self,
         context: &WorkerContext,
+        pool: &PoolRef,
         deadline: &Deadline,
         tried: &Tried,
     ) -> Option<Rc<Upstream>> {
         let since = *self.waits_since.get_or_insert(deadline.running());
         let waited = deadline.running().saturating_sub(since);
-        let left = context.timeouts.connect.checked_sub(waited)?;
+        let patience = self.servers.first()?.policy().connect;
+        let left = patience.checked_sub(waited)?;
         let waiting = Waiting::begin(&self.servers);
         // A removal of the server that was tried last does not end the wait for the others.
         deadline.wait_for(waiting.0.first()?.id);
@@ -56,7 +60,7 @@ impl FullServers {
         let mut asked = false;
         loop {
             match deadline
-                .within(waiting.look(context, tried, &mut asked))
+                .within(waiting.look(context, pool, tried, &mut asked))
                 .await
             {
                 Ok(found) => return found,
@@ -86,19 +90,17 @@ impl<'a> Waiting<'a> {
     async fn look(
         &self,
         context: &WorkerContext,
+        pool: &PoolRef,
         tried: &Tried,
         asked: &mut bool,
     ) -> Option<Rc<Upstream>> {
-        let pool = &self.0.first()?.live().pool;
+        let live = &self.0.first()?.live().pool;
         loop {
-            let chosen = context.choose(tried).ok()?;
+            let chosen = context.choose(pool, tried).ok()?;
             if !tried.contains(chosen.id) {
                 return Some(chosen);
             }
-            let mut roomy = self
-                .0
-                .iter()
-                .filter(|server| server.has_room(&context.limits));
+            let mut roomy = self.0.iter().filter(|server| server.has_room());
             if let Some(found) = roomy.find(|server| context.may_choose(server)) {
                 return Some(Rc::clone(found));
             }
@@ -107,7 +109,7 @@ impl<'a> Waiting<'a> {
             }
             context.ask_others_for_full();
             tokio::select! {
-                () = pool.room.notified() => {}
+                () = live.room.notified() => {}
                 () = context.released.notified() => {}
                 () = time::sleep(ASK_AGAIN) => {}
             }

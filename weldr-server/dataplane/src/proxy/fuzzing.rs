@@ -13,8 +13,8 @@ use crate::{
 
 use super::{
     headers::{
-        ClientFraming, ConnectionOptions, ForwardingContext, Ids, Peer, Prepared, ResponseRewrite,
-        prepare, write_interim, write_response,
+        ClientFraming, ConnectionOptions, ForwardingContext, Ids, Peer, ResponseRewrite, accept,
+        write, write_interim, write_response,
     },
     message::RequestFacts,
     trailers::Trailers,
@@ -69,10 +69,12 @@ pub fn rewrite_request(bytes: &[u8], piece: usize, policy: &HttpPolicy) -> Rewri
         facts: RequestFacts::of(&head, &request, &fields),
         ids: Ids::new(1, 1),
     };
-    match prepare(&head, &request, &fields, &context, Vec::new()) {
+    match accept(&head, &request, &fields, &context) {
         Err(_) => Rewritten::Refused,
-        Ok(Prepared::ToProxy(_)) => Rewritten::Here,
-        Ok(Prepared::Forward(request)) => {
+        Ok(accepted) if accepted.to_proxy(&head, &request, &fields).is_some() => Rewritten::Here,
+        Ok(accepted) => {
+            let accepted = (&accepted, None);
+            let request = write(&head, &request, &fields, &context, accepted, Vec::new());
             let chunked = request.framing == Framing::Chunked;
             let decoder = Decoder::from(request.framing);
             input.body(decoder, request.head, chunked, Trailers::OfRequest)

@@ -12,13 +12,15 @@ use tokio::{
     task::spawn_local,
     time,
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{
     admission::WaitingQueue,
     client::ClientSlot,
     context::WorkerContext,
-    drain::HandOver,
+    drain::{Drain, HandOver},
     http1::ClientConnection,
+    served_listener::ServedListener,
     transport::{self, Transport, is_out_of_descriptors, take_connection, would_block},
 };
 
@@ -27,6 +29,9 @@ const AT_A_TIME: usize = 64;
 
 /// The time before the next `accept` after one failed for lack of a resource.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+
+/// How often a listener at its limit of connections looks whether it may accept another.
+const FULL_BACKOFF: Duration = Duration::from_millis(20);
 
 /// A connection and the address of its client.
 type Accepted = (net::TcpStream, SocketAddr);
@@ -83,16 +88,21 @@ impl Listeners {
     }
 }
 
-/// Accepts connections until the worker drains, and then the connections that already wait.
-pub(super) async fn accept(context: Rc<WorkerContext>, listener: AsyncFd<net::TcpListener>) {
+/// Accepts connections until the worker drains or `close` is cancelled, and then the connections that already wait.
+pub(super) async fn accept(
+    served: Rc<ServedListener>,
+    listener: AsyncFd<net::TcpListener>,
+    close: CancellationToken,
+) {
+    let context = &served.context;
     let mut hand_over = context.hand_over.clone();
     let mut is_open = true;
     let mut queue = WaitingQueue::default();
     loop {
         tokio::select! {
-            accepted = next(&context, &listener, &mut queue) => {
-                on_accept(&context, accepted, &mut queue).await;
-                on_accept_others(&context, &listener, &mut queue).await;
+            accepted = next(&served, &listener, &mut queue) => {
+                on_accept(&served, accepted, &mut queue).await;
+                on_accept_others(&served, &listener, &mut queue).await;
             }
             Ok(()) = hand_over.changed() => {
                 let told = *hand_over.borrow_and_update();
@@ -102,46 +112,53 @@ pub(super) async fn accept(context: Rc<WorkerContext>, listener: AsyncFd<net::Tc
                 }
             }
             () = context.stop.cancelled() => break,
+            () = close.cancelled() => break,
         }
     }
-    accept_the_rest(&context, &listener, &mut queue).await;
+    served.set_drain(Drain::LameDuck);
+    accept_the_rest(&served, &listener, &mut queue).await;
 }
 
 /// Accepts and serves further connections that already wait, without other work in between.
 async fn on_accept_others(
-    context: &Rc<WorkerContext>,
+    served: &Rc<ServedListener>,
     listener: &AsyncFd<net::TcpListener>,
     queue: &mut WaitingQueue,
 ) {
     for _ in 0..AT_A_TIME {
+        if served.is_full() {
+            return;
+        }
+        let context = &served.context;
         let accepted = listener.try_io(Interest::READABLE, |listener| take(context, listener));
         if would_block(&accepted) {
             queue.emptied();
             return;
         }
-        on_accept(context, accepted, queue).await;
+        on_accept(served, accepted, queue).await;
     }
 }
 
 async fn on_accept(
-    context: &Rc<WorkerContext>,
+    served: &Rc<ServedListener>,
     accepted: io::Result<Accepted>,
     queue: &mut WaitingQueue,
 ) {
     match accepted {
-        Ok((stream, client)) => serve(context, stream, client, queue).await,
-        Err(error) => on_accept_error(context, &error).await,
+        Ok((stream, client)) => serve(served, stream, client, queue).await,
+        Err(error) => on_accept_error(&served.context, &error).await,
     }
 }
 
 /// Serves a new connection, once there is room for it. If its client is at its connection limit, the connection is closed at once.
 async fn serve(
-    context: &Rc<WorkerContext>,
+    served: &Rc<ServedListener>,
     stream: net::TcpStream,
     client: SocketAddr,
     queue: &mut WaitingQueue,
 ) {
-    let address = match &context.client_addresses {
+    let context = &served.context;
+    let address = match &served.current().addresses {
         None => None,
         Some(addresses) => {
             let Some(admitted) = addresses.admit(client.ip()) else {
@@ -152,18 +169,22 @@ async fn serve(
             Some(admitted)
         }
     };
-    if let Some(slot) = ClientSlot::acquire(context, address, queue).await {
+    if let Some(slot) = ClientSlot::acquire(served, address, queue).await {
         let transport = Transport::accepted(stream);
         spawn_local(ClientConnection::new(transport, client, slot));
     }
 }
 
-/// Waits for the next connection of `queue`.
+/// Waits for the next connection of `queue`, while the listener may have more.
 async fn next(
-    context: &WorkerContext,
+    served: &ServedListener,
     listener: &AsyncFd<net::TcpListener>,
     queue: &mut WaitingQueue,
 ) -> io::Result<Accepted> {
+    let context = &served.context;
+    while served.is_full() {
+        time::sleep(FULL_BACKOFF).await;
+    }
     let take = |listener: &net::TcpListener| {
         let accepted = take(context, listener);
         if would_block(&accepted) {
@@ -198,7 +219,7 @@ fn allow_new_connections(listener: &net::TcpListener, allow: bool) {
 /// Closing a socket resets the connections in its queue. So new SYNs are dropped, and the queue is emptied first. A client
 /// that connects meanwhile repeats its SYN, and finds the port closed.
 async fn accept_the_rest(
-    context: &Rc<WorkerContext>,
+    served: &Rc<ServedListener>,
     listener: &AsyncFd<net::TcpListener>,
     queue: &mut WaitingQueue,
 ) {
@@ -206,9 +227,9 @@ async fn accept_the_rest(
     const LAST_ARRIVALS: Duration = Duration::from_millis(200);
     allow_new_connections(listener.get_ref(), false);
     while let Ok(Ok((stream, client))) =
-        time::timeout(LAST_ARRIVALS, next(context, listener, queue)).await
+        time::timeout(LAST_ARRIVALS, next(served, listener, queue)).await
     {
-        serve(context, stream, client, queue).await;
+        serve(served, stream, client, queue).await;
     }
 }
 

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use http::StatusCode;
 
-use crate::snapshot::Unavailable;
+use crate::{model::FixedResponse, snapshot::Unavailable};
 
 use super::{
     error::ProxyError, failure_log::with_causes, headers::ProxyRequest, message::RequestFacts,
@@ -57,6 +57,35 @@ impl LocalReply {
         }
     }
 
+    /// The reply of a route that redirects to `location`, which is a valid value of a field.
+    pub(super) fn redirect(status: u16, location: Vec<u8>) -> Self {
+        let location = String::from_utf8_lossy(&location).into_owned();
+        Self {
+            status,
+            fields: vec![("Location", Cow::Owned(location))],
+            body: Vec::new(),
+        }
+    }
+
+    /// The reply that a route says.
+    pub(super) fn fixed(response: &FixedResponse) -> Self {
+        let kind = Cow::Owned(response.content_type.clone());
+        let has_type = !response.content_type.is_empty();
+        Self {
+            status: response.status,
+            fields: has_type
+                .then_some(("Content-Type", kind))
+                .into_iter()
+                .collect(),
+            body: response.body.clone().into_bytes(),
+        }
+    }
+
+    /// Whether a response with this status has a body, if the method allows it.
+    pub(super) fn may_have_body(&self) -> bool {
+        !matches!(self.status, 204 | 304)
+    }
+
     /// The reply to a request for the proxy itself.
     pub(super) fn to_proxy_request(request: ProxyRequest) -> Self {
         let (field, body) = match request {
@@ -96,9 +125,9 @@ fn hint(error: &ProxyError, how_to_add: &str) -> String {
         ProxyError::NoServer(Unavailable::Empty) => {
             format!(". Add one:\n\n{}", how_to_add.trim_end())
         }
-        ProxyError::NoServer(Unavailable::NoneReady | Unavailable::NoneHealthy) => {
-            ". See: weldrctl list".to_owned()
-        }
+        ProxyError::NoServer(
+            Unavailable::NoneReady | Unavailable::NoneHealthy | Unavailable::NoPool,
+        ) => ". See: weldrctl list".to_owned(),
         _ => String::new(),
     }
 }

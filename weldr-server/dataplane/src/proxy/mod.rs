@@ -1,8 +1,10 @@
 //! The data path. In reading order: a `worker` is a thread; `context` is what all its tasks share; its `listener`s accept
-//! connections, within what `admission` (`idle_clients` yield to new ones) and `client_addresses` allow. A `client`
+//! connections, within what `admission` (`idle_clients` yield to new ones) and `client_addresses` allow. `binder` opens and
+//! closes listeners at run time, and a `served_listener` is one as a worker serves it, with its `client_policy`. A `client`
 //! connection is served by `http1`: requests are read and changed by `headers`, and `forward` tries servers for them:
 //! `select` chooses one, `upstream` has a connection to it within the `server_limit`, `full_servers` waits for room, and
-//! `retry` says what may be sent again.
+//! `retry` says what may be sent again, as the `attempt_policy` of the pool allows. Before that, `http1::server` finds the
+//! route by the rules of the listener.
 //! Bodies are a `flow` from one `transport` to the other through lent buffers, or, where they are long, through lent pipes;
 //! heads are written in batches (`batching`). A request ends in an `outcome`; a failure is an `error`, and becomes a
 //! `local_reply`.
@@ -16,9 +18,12 @@
 mod accept_log;
 mod access_log;
 mod admission;
+mod attempt_policy;
 mod batching;
+mod binder;
 mod client;
 mod client_addresses;
+mod client_policy;
 mod clock;
 mod context;
 mod deadline;
@@ -39,6 +44,7 @@ mod message;
 mod outcome;
 mod retry;
 mod select;
+mod served_listener;
 mod server_limit;
 mod tally;
 mod text;
@@ -48,6 +54,7 @@ mod upstream;
 mod worker;
 
 pub use access_log::AccessLogError;
+pub use binder::Binder;
 pub use context::WorkerParts;
 pub use drain::HandOver;
 pub use listener::{BindError, Listeners};

@@ -9,6 +9,8 @@ use std::{
 
 use crate::{
     http1::Version,
+    model::PoolName,
+    snapshot::routes::CompiledRule,
     stats::{ClientShard, ServerShard},
 };
 
@@ -18,12 +20,18 @@ use super::{
     error::ProxyError,
     failure_log::with_causes,
     headers::{ClientAddress, FieldSpans},
+    served_listener::ListenerContext,
     upstream::Upstream,
 };
 
 /// Counts one request of a client, from its head to the end of its response, and collects its access log line.
 pub(super) struct RequestTally<'w> {
     context: &'w WorkerContext,
+    listener: &'w ListenerContext,
+    rule: Option<&'w CompiledRule>,
+    pool: Option<&'w PoolName>,
+    /// The server of the last attempt.
+    upstream: Option<Rc<Upstream>>,
     failed: bool,
     begun: Instant,
     log_fields: LogFields,
@@ -38,7 +46,6 @@ struct LogFields {
     received: u64,
     sent: u64,
     attempts: u32,
-    server: Option<SocketAddr>,
     /// When the last attempt began.
     attempted: Option<Instant>,
     /// How long opening a connection for it took.
@@ -51,14 +58,33 @@ struct LogFields {
 }
 
 impl<'w> RequestTally<'w> {
-    pub(super) fn begin(context: &'w WorkerContext) -> Self {
+    pub(super) fn begin(context: &'w WorkerContext, listener: &'w ListenerContext) -> Self {
         context.counters().in_flight.rise();
         Self {
             context,
+            listener,
+            rule: None,
+            pool: None,
+            upstream: None,
             failed: false,
             begun: Instant::now(),
             log_fields: LogFields::default(),
         }
+    }
+
+    /// Records which rule decides about the request; `None`: the default route does.
+    pub(super) fn matched(&mut self, rule: Option<&'w CompiledRule>) {
+        self.rule = rule;
+    }
+
+    /// Records the pool to which the request is forwarded.
+    pub(super) fn forwarded_to(&mut self, pool: &'w PoolName) {
+        self.pool = Some(pool);
+    }
+
+    /// The pool to which the request is forwarded.
+    pub(super) fn pool(&self) -> Option<&'w PoolName> {
+        self.pool
     }
 
     /// When the request began.
@@ -77,9 +103,9 @@ impl<'w> RequestTally<'w> {
     }
 
     /// Records that an attempt on `server` begins at `at`.
-    pub(super) fn attempted(&mut self, server: SocketAddr, at: Instant) {
+    pub(super) fn attempted(&mut self, server: &Rc<Upstream>, at: Instant) {
         self.log_fields.attempts += 1;
-        self.log_fields.server = Some(server);
+        self.upstream = Some(Rc::clone(server));
         self.log_fields.attempted = Some(at);
         self.log_fields.connect = None;
         self.log_fields.first_byte = None;
@@ -99,6 +125,14 @@ impl<'w> RequestTally<'w> {
     /// Records the status of a response that Weldr makes itself.
     pub(super) fn replied(&mut self, status: u16) {
         self.counters().statuses.record(status);
+        self.listener.counters.statuses.record(status);
+        let worker = self.context.index();
+        if let Some(rule) = self.rule {
+            rule.live.of(worker).statuses.record(status);
+        }
+        if let Some(upstream) = &self.upstream {
+            upstream.requests().statuses.record(status);
+        }
         self.failed = status >= 500;
         self.log_fields.status = status;
     }
@@ -132,6 +166,9 @@ impl<'w> RequestTally<'w> {
         let Some(log) = &self.context.access_log else {
             return;
         };
+        if !self.listener.policy.logs {
+            return;
+        }
         let log_fields = &self.log_fields;
         let (time, date) = self.context.now();
         log.write(&LogEntry {
@@ -147,7 +184,10 @@ impl<'w> RequestTally<'w> {
             status: log_fields.status,
             bytes_received: log_fields.received,
             bytes_sent: log_fields.sent,
-            server: log_fields.server,
+            listener: self.listener.name().as_str(),
+            rule: self.rule.map(|rule| rule.priority().0),
+            pool: self.pool.map(PoolName::as_str),
+            server: self.upstream.as_ref().map(|upstream| upstream.address),
             retries: log_fields.attempts.saturating_sub(1),
             times: self.times(),
             termination: log_fields.termination.unwrap_or("complete"),

@@ -16,14 +16,12 @@ use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 use crate::{
     buffer::Buffer,
-    http1::Strictness,
-    model::{Reason, ServerId},
-    policy::Limits,
+    model::{Reason, Revision, ServerId},
     snapshot::{ConnectionSlot, LiveServer},
-    stats::ServerShard,
+    stats::{RequestShard, ServerShard},
 };
 
-use super::{retry::Replay, transport::Transport};
+use super::{attempt_policy::AttemptPolicy, retry::Replay, transport::Transport};
 
 /// The longest idle time of a connection that may carry a request that cannot be repeated.
 const FRESH: Duration = Duration::from_millis(500);
@@ -39,14 +37,16 @@ pub(super) struct Upstream {
     pub(super) counters: Arc<ServerShard>,
     /// A stack: the connection that was used last is used next, so the others can reach their idle timeout.
     idle: RefCell<Vec<IdleConnection>>,
-    max_idle: usize,
     live: Arc<LiveServer>,
+    worker: usize,
     /// Requests of this worker that wait until the server has room.
     waiting: Cell<usize>,
     /// Told when a connection becomes unused while requests of this worker wait.
     released: Rc<Notify>,
-    /// How strictly responses are read, from the snapshot with which the server was last chosen.
-    pub(super) strictness: Cell<Strictness>,
+    /// The policy of its pool, from the snapshot with which the server was last chosen.
+    policy: RefCell<Rc<AttemptPolicy>>,
+    /// The revision of the pool's settings from which that is.
+    pub(super) followed: Cell<Option<Revision>>,
     /// When a connection was last found closed, and an upper bound of its idle time.
     closes_after: Cell<Option<(Instant, Duration)>>,
 }
@@ -76,11 +76,11 @@ struct ConnectionCount {
 }
 
 impl Upstream {
-    /// `max_idle`: how many unused connections this worker may keep. `released` is told of those for which requests wait.
+    /// `released` is told of connections that become unused for which requests wait.
     pub(super) fn new(
         live: &Arc<LiveServer>,
         worker: usize,
-        max_idle: usize,
+        policy: Rc<AttemptPolicy>,
         released: &Rc<Notify>,
     ) -> Rc<Self> {
         Rc::new(Self {
@@ -88,13 +88,33 @@ impl Upstream {
             address: live.address,
             counters: Arc::clone(live.shards.of(worker)),
             idle: RefCell::default(),
-            max_idle,
             live: Arc::clone(live),
+            worker,
             waiting: Cell::new(0),
             released: Rc::clone(released),
-            strictness: Cell::default(),
+            policy: RefCell::new(policy),
+            followed: Cell::new(None),
             closes_after: Cell::new(None),
         })
+    }
+
+    /// This worker's counters of the requests for its pool.
+    pub(super) fn requests(&self) -> &RequestShard {
+        &self.live.pool.of(self.worker).requests
+    }
+
+    /// The policy of its pool.
+    pub(super) fn policy(&self) -> Rc<AttemptPolicy> {
+        Rc::clone(&self.policy.borrow())
+    }
+
+    /// Sets the policy of its pool.
+    pub(super) fn set_policy(&self, policy: Rc<AttemptPolicy>) {
+        self.policy.replace(policy);
+    }
+
+    fn most_connections(&self) -> usize {
+        self.policy.borrow().connections
     }
 
     /// What the server accumulates while it lives.
@@ -159,14 +179,14 @@ impl Upstream {
 
     /// A slot for a new connection, which may take the place of an unused one of this worker; `None` when the server is at
     /// its connection limit.
-    pub(super) fn slot(&self, limits: &Limits) -> Option<ConnectionSlot> {
-        let slot = || self.live.connection_slot(limits.server_connections);
+    pub(super) fn slot(&self) -> Option<ConnectionSlot> {
+        let slot = || self.live.connection_slot(self.most_connections());
         slot().or_else(|| self.close_longest_unused().then(slot).flatten())
     }
 
     /// Whether a request would find a connection or room for one.
-    pub(super) fn has_room(&self, limits: &Limits) -> bool {
-        self.live.has_room(limits.server_connections) || !self.idle.borrow().is_empty()
+    pub(super) fn has_room(&self) -> bool {
+        self.live.has_room(self.most_connections()) || !self.idle.borrow().is_empty()
     }
 
     /// Counts a request of this worker that waits for room, until [`Self::waits_no_more`].
@@ -189,8 +209,8 @@ impl Upstream {
     }
 
     /// Closes the connection that has been unused for longest, if the server is full and requests of other workers wait.
-    pub(super) fn yield_to_waiting(&self, limits: &Limits) {
-        let is_full = !self.live.has_room(limits.server_connections);
+    pub(super) fn yield_to_waiting(&self) {
+        let is_full = !self.live.has_room(self.most_connections());
         if self.live.is_waited_for() && is_full && self.waiting.get() == 0 {
             self.close_longest_unused();
         }
@@ -217,7 +237,7 @@ impl Upstream {
             return;
         }
         let mut idle = self.idle.borrow_mut();
-        if idle.len() < self.max_idle && connection.buffer.is_bare() {
+        if idle.len() < self.policy.borrow().idle_connections && connection.buffer.is_bare() {
             idle.push(IdleConnection {
                 transport: connection.transport,
                 count: connection.count,
@@ -237,8 +257,9 @@ impl Upstream {
         keeps
     }
 
-    /// Closes the unused connections that the server has closed, or that were unused for `longest`.
-    pub(super) fn sweep(&self, longest: Duration) {
+    /// Closes the unused connections that the server has closed, or that were unused for too long.
+    pub(super) fn sweep(&self) {
+        let longest = self.policy.borrow().server_idle;
         self.idle.borrow_mut().retain(|idle| {
             if idle.since.elapsed() >= longest {
                 return false;
@@ -306,7 +327,11 @@ mod tests {
     use std::{io::Write as _, net::TcpListener};
 
     use super::*;
-    use crate::{model::PoolName, snapshot::LivePool};
+    use crate::{
+        model::{PoolName, PoolSettings},
+        policy::{Limits, Timeouts},
+        snapshot::LivePool,
+    };
 
     /// The runtime learns of the bytes only when it asks the kernel, which may be after the connection is taken.
     #[tokio::test]
@@ -315,10 +340,12 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let pool = LivePool::new(PoolName::default(), 1);
         let (live, _failures) = LiveServer::new(pool, ServerId(1), address);
-        let upstream = Upstream::new(&live, 0, 8, &Rc::default());
+        let (timeouts, limits) = (Timeouts::default(), Limits::default());
+        let policy = AttemptPolicy::new(&PoolSettings::default(), &timeouts, &limits, 1, 1);
+        let upstream = Upstream::new(&live, 0, Rc::new(policy), &Rc::default());
         let permits = Arc::new(tokio::sync::Semaphore::new(8));
         for replay in [Replay::Possible, Replay::Never] {
-            let slot = upstream.slot(&Limits::default()).unwrap();
+            let slot = upstream.slot().unwrap();
             let permit = Arc::clone(&permits).try_acquire_owned().unwrap();
             let transport = Transport::connect(address).await.unwrap();
             let connection = upstream.opened(transport, slot, permit);

@@ -1,8 +1,9 @@
 //! A thread of the data path: its runtime, its tasks, and how it stops.
 
 use std::{
+    collections::BTreeMap,
     io,
-    net::TcpListener,
+    net::{SocketAddr, TcpListener},
     rc::Rc,
     sync::Arc,
     thread,
@@ -12,18 +13,26 @@ use std::{
 use tokio::{
     io::{Interest, unix::AsyncFd},
     runtime::{Builder, LocalOptions},
-    sync::watch,
+    sync::{mpsc, watch},
     task::{JoinSet, spawn_local},
     time,
 };
 
-use crate::{clock::within, liveness::Tick, snapshot::Snapshots};
+use crate::{
+    clock::within,
+    liveness::Tick,
+    model::ListenerName,
+    snapshot::{ListenerView, Snapshots},
+};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     access_log::{self, AccessLogEnd, AccessLogError, AccessLogWriter},
+    binder::{Binder, MOST_WAITING, OpenListener},
     context::{SharedLimits, WorkerContext, WorkerParts},
     drain::Drain,
     listener::{self, Listeners},
+    served_listener::ServedListener,
 };
 
 /// How long a draining worker still serves requests on connections that were idle. A client that sends a request just
@@ -42,6 +51,8 @@ const TASK_POLLS_PER_POLL: u32 = 4 * SOCKETS_PER_POLL;
 #[derive(Debug)]
 pub struct Workers {
     threads: Vec<thread::JoinHandle<()>>,
+    /// The way of a listener that is opened at run time to each worker.
+    openers: Vec<mpsc::Sender<OpenListener>>,
     access_log: Option<AccessLogWriter>,
     stop_timeout: Duration,
     /// Closed when the last thread has ended.
@@ -66,7 +77,10 @@ impl Workers {
         let limits = SharedLimits::new(parts, listeners.workers.len());
         let (alive_sender, alive) = watch::channel(());
         let alive_sender = Arc::new(alive_sender);
+        let mut openers = Vec::new();
         let start = |(index, sockets): (usize, Vec<TcpListener>)| {
+            let (opener, opened) = mpsc::channel(MOST_WAITING);
+            openers.push(opener);
             let (parts, limits) = (parts.clone(), limits.clone());
             let alive_sender = Arc::clone(&alive_sender);
             let log = access_log.as_ref().map(AccessLogWriter::log);
@@ -83,6 +97,10 @@ impl Workers {
                         .build_local(LocalOptions::default());
                     let ran = runtime.and_then(|runtime| {
                         let tick = tick.clone();
+                        let sockets = Sockets {
+                            first: sockets,
+                            opened,
+                        };
                         runtime.block_on(run(index, sockets, parts, limits, log, tick))
                     });
                     if let Err(error) = ran {
@@ -99,10 +117,21 @@ impl Workers {
             .map_err(WorkersError::Thread)?;
         Ok(Self {
             threads,
+            openers,
             access_log,
             stop_timeout: parts.stop_timeout,
             alive,
         })
+    }
+
+    /// What opens and closes listeners at run time, as `snapshots` say. `addresses`: those that listeners have on this node
+    /// instead of their own.
+    pub fn binder(
+        &self,
+        snapshots: Snapshots,
+        addresses: BTreeMap<ListenerName, SocketAddr>,
+    ) -> Binder {
+        Binder::new(snapshots, addresses, self.openers.clone())
     }
 
     /// Returns when all workers have ended, for any reason.
@@ -133,9 +162,17 @@ impl Workers {
     }
 }
 
+/// The listening sockets of a worker.
+struct Sockets {
+    /// Those of the default listener.
+    first: Vec<TcpListener>,
+    /// Those that are opened at run time.
+    opened: mpsc::Receiver<OpenListener>,
+}
+
 async fn run(
     index: usize,
-    sockets: Vec<TcpListener>,
+    sockets: Sockets,
     parts: WorkerParts,
     limits: SharedLimits,
     access_log: Option<AccessLogEnd>,
@@ -143,13 +180,14 @@ async fn run(
 ) -> io::Result<()> {
     let context = Rc::new(WorkerContext::new(index, &parts, limits, access_log));
     let mut acceptors = JoinSet::new();
-    for socket in sockets {
-        #[expect(
-            deprecated,
-            reason = "the objection is to types whose descriptor changes; that of a listener does not"
-        )]
-        let listener = AsyncFd::with_interest(socket, Interest::READABLE)?;
-        acceptors.spawn_local(tick.watch(listener::accept(Rc::clone(&context), listener)));
+    let Sockets { first, mut opened } = sockets;
+    if let Some(view) = context.listener_view(&ListenerName::default()) {
+        let served = ServedListener::new(Rc::clone(&context), view, false);
+        for socket in first {
+            let listener = watched(socket)?;
+            let accept = listener::accept(Rc::clone(&served), listener, CancellationToken::new());
+            acceptors.spawn_local(tick.watch(accept));
+        }
     }
     let deadlines = Rc::clone(&context.deadlines);
     spawn_local(tick.watch(async move { deadlines.run().await }));
@@ -161,7 +199,18 @@ async fn run(
     if context.access_log.is_some() {
         spawn_local(tick.watch(flush_access_log(Rc::clone(&context))));
     }
-    context.stop.cancelled().await;
+    let timeout = parts.stop_timeout;
+    loop {
+        tokio::select! {
+            () = context.stop.cancelled() => break,
+            Some(open) = opened.recv() => {
+                if let Some(serve) = serve_listener(&context, open, timeout) {
+                    acceptors.spawn_local(serve);
+                }
+            }
+            Some(_) = acceptors.join_next(), if !acceptors.is_empty() => {}
+        }
+    }
     let (finished, _) = within(parts.stop_timeout, finish(&context, acceptors)).await;
     if finished.is_none() {
         tracing::warn!(
@@ -171,6 +220,49 @@ async fn run(
         );
     }
     Ok(())
+}
+
+#[expect(
+    deprecated,
+    reason = "the objection is to types whose descriptor changes; that of a listener does not"
+)]
+fn watched(socket: TcpListener) -> io::Result<AsyncFd<TcpListener>> {
+    AsyncFd::with_interest(socket, Interest::READABLE)
+}
+
+/// Serves a listener that was opened at run time until it is closed, and then its connections for at most `timeout`.
+fn serve_listener(
+    context: &Rc<WorkerContext>,
+    open: OpenListener,
+    timeout: Duration,
+) -> Option<impl Future<Output = ()> + use<>> {
+    let OpenListener {
+        view,
+        socket,
+        close,
+    } = open;
+    let socket = match watched(socket) {
+        Ok(socket) => socket,
+        Err(error) => {
+            tracing::error!(listener = %view.name(), %error, "a worker cannot serve a listener");
+            return None;
+        }
+    };
+    let newest: Arc<ListenerView> = context.listener_view(view.name()).unwrap_or(view);
+    let served = ServedListener::new(Rc::clone(context), newest, true);
+    Some(async move {
+        listener::accept(Rc::clone(&served), socket, close).await;
+        served.set_drain(Drain::Closing);
+        if within(timeout, served.all_closed()).await.0.is_none() {
+            let open = served.open();
+            tracing::warn!(
+                open,
+                "connections of a closed listener are reset: its drain is over"
+            );
+            served.set_drain(Drain::Resetting);
+            served.all_closed().await;
+        }
+    })
 }
 
 /// Drains: closes the clients' connections, and returns when all are closed.

@@ -118,6 +118,11 @@ impl LiveListener {
         is_news
     }
 
+    /// How many connections of clients are open, over all workers.
+    pub fn connections(&self) -> u64 {
+        self.shards.all().map(|shard| shard.connections.get()).sum()
+    }
+
     /// How many responses had a status of each class, over all workers.
     pub fn statuses(&self) -> StatusTotals {
         sum(self.shards.all())

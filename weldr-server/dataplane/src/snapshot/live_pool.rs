@@ -7,7 +7,12 @@ use std::sync::{
 
 use tokio::sync::Notify;
 
-use crate::model::PoolName;
+use crate::{
+    model::PoolName,
+    stats::{RequestShard, StatusTotals},
+};
+
+use super::live_rule::sum;
 
 /// The part of a pool that outlives snapshots: a shard for each worker, which only that worker writes.
 #[derive(Debug)]
@@ -27,6 +32,8 @@ pub struct LivePool {
 #[repr(align(128))]
 pub struct PoolShard {
     position: AtomicU64,
+    /// What the worker counts of requests for the pool.
+    pub requests: RequestShard,
 }
 
 impl LivePool {
@@ -35,6 +42,7 @@ impl LivePool {
     pub fn new(name: PoolName, workers: usize) -> Arc<Self> {
         let shard = |_| PoolShard {
             position: AtomicU64::new(u64::from(fastrand::u32(..))),
+            requests: RequestShard::default(),
         };
         Arc::new(Self {
             name,
@@ -66,6 +74,11 @@ impl LivePool {
         let one_more = |ejected| may(ejected, passing).then_some(ejected + 1);
         self.ejected.fetch_update(Relaxed, Relaxed, one_more).ok()?;
         Some(EjectedServer(Arc::clone(self)))
+    }
+
+    /// How many responses to its requests had a status of each class, over all workers.
+    pub fn statuses(&self) -> StatusTotals {
+        sum(self.shards.iter().map(|shard| &shard.requests))
     }
 
     /// For how many workers it is.

@@ -114,6 +114,9 @@ pub enum Unavailable {
     /// The pool has no server.
     #[error("the pool has no server")]
     Empty,
+    /// There is no such pool: it was removed while a rule names it.
+    #[error("the pool of the rule does not exist")]
+    NoPool,
     /// Every server drains, is in maintenance, has weight 0 or is at an address of this node.
     #[error(
         "no server of the pool is ready: all drain, are in maintenance, have weight 0 or are this node itself"

@@ -1,12 +1,14 @@
 //! All pools as the data path sees them.
 
-use std::sync::Arc;
+use std::{hash::BuildHasherDefault, sync::Arc};
 
-use rpds::RedBlackTreeMapSync;
+use archery::ArcTK;
+use rpds::{HashTrieMap, RedBlackTreeMapSync};
+use rustc_hash::FxHasher;
 
 use crate::model::PoolName;
 
-use super::{LiveServer, PoolView, ServerView};
+use super::{LiveServer, PoolView, ServerView, routes::PoolRef};
 
 /// The pools of a snapshot, ordered by name. The default pool is always one of them.
 ///
@@ -17,6 +19,8 @@ pub struct Pools {
     /// Held apart as well, because a plain request must not pay for a lookup.
     default: Arc<PoolView>,
     by_name: ByName,
+    /// The same as `by_name`: the requests of rules pay for a lookup.
+    lookup: HashTrieMap<PoolName, Arc<PoolView>, ArcTK, BuildHasherDefault<FxHasher>>,
     /// Those with a server whose removal has begun: few, and looked for often.
     draining: ByName,
 }
@@ -30,6 +34,7 @@ impl Pools {
         let mut pools = Self {
             default: Arc::new(default.clone()),
             by_name: ByName::new_sync(),
+            lookup: HashTrieMap::new_with_hasher_and_ptr_kind(BuildHasherDefault::default()),
             draining: ByName::new_sync(),
         };
         pools.put(default);
@@ -47,6 +52,7 @@ impl Pools {
         } else {
             self.draining.insert_mut(name.clone(), Arc::clone(&pool));
         }
+        self.lookup.insert_mut(name.clone(), Arc::clone(&pool));
         self.by_name.insert_mut(name, pool);
     }
 
@@ -54,6 +60,7 @@ impl Pools {
     pub fn take(&mut self, name: &PoolName) {
         if *name != PoolName::default() {
             self.by_name.remove_mut(name);
+            self.lookup.remove_mut(name);
             self.draining.remove_mut(name);
         }
     }
@@ -65,7 +72,15 @@ impl Pools {
 
     /// The pool of that name.
     pub fn get(&self, name: &PoolName) -> Option<&Arc<PoolView>> {
-        self.by_name.get(name)
+        self.lookup.get(name)
+    }
+
+    /// The pool of a route.
+    pub fn find(&self, pool: &PoolRef) -> Option<&Arc<PoolView>> {
+        if pool.is_default {
+            return Some(&self.default);
+        }
+        self.get(&pool.name)
     }
 
     /// The pools, ordered by name.

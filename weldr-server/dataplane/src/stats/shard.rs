@@ -124,6 +124,8 @@ pub struct ServerShard {
 pub struct RequestShard {
     /// The statuses that clients saw.
     pub statuses: Statuses,
+    /// Connections of clients that are open; of a listener only.
+    pub connections: Gauge,
 }
 
 #[cfg(test)]

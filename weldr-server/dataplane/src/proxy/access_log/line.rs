@@ -34,6 +34,10 @@ pub(in crate::proxy) struct LogEntry<'a> {
     pub(in crate::proxy) bytes_received: u64,
     /// Bytes of the response body.
     pub(in crate::proxy) bytes_sent: u64,
+    pub(in crate::proxy) listener: &'a str,
+    /// The priority of the rule that matched; `None`: none did.
+    pub(in crate::proxy) rule: Option<u32>,
+    pub(in crate::proxy) pool: Option<&'a str>,
     pub(in crate::proxy) server: Option<SocketAddr>,
     pub(in crate::proxy) retries: u32,
     pub(in crate::proxy) times: Times,
@@ -80,6 +84,7 @@ impl LogEntry<'_> {
         write_decimal(out, self.bytes_received);
         out.extend_from_slice(b",\"bytes_sent\":");
         write_decimal(out, self.bytes_sent);
+        self.write_route(out);
         match self.server {
             Some(server) => {
                 out.extend_from_slice(b",\"server\":\"");
@@ -109,6 +114,25 @@ impl LogEntry<'_> {
         out.extend_from_slice(b",\"referer\":");
         write_json_string(out, self.referer);
         out.extend_from_slice(b"}\n");
+    }
+
+    /// The names need no escape: see [`ListenerName`](crate::model::ListenerName).
+    fn write_route(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b",\"listener\":\"");
+        out.extend_from_slice(self.listener.as_bytes());
+        out.extend_from_slice(b"\",\"rule\":");
+        match self.rule {
+            Some(priority) => write_decimal(out, priority.into()),
+            None => out.extend_from_slice(b"null"),
+        }
+        match self.pool {
+            Some(pool) => {
+                out.extend_from_slice(b",\"pool\":\"");
+                out.extend_from_slice(pool.as_bytes());
+                out.push(b'"');
+            }
+            None => out.extend_from_slice(b",\"pool\":null"),
+        }
     }
 
     /// Appends a line of the Combined Log Format, as Apache and nginx write it. Its address is
@@ -282,6 +306,9 @@ mod tests {
             status: 200,
             bytes_received: 1,
             bytes_sent: 2,
+            listener: "web",
+            rule: Some(10),
+            pool: Some("api"),
             server: Some(([127, 0, 0, 1], 80).into()),
             retries: 1,
             times: Times {
@@ -305,7 +332,7 @@ mod tests {
         let expected = serde_json::json!({
             "time": "1994-11-06T08:49:37.042Z", "client": "192.0.2.7:5000",
             "peer": "192.0.2.9:6000", "method": "GET", "target": "/a\"b",
-            "version": "HTTP/1.0", "status": 200, "bytes_received": 1, "bytes_sent": 2, "server": "127.0.0.1:80",
+            "version": "HTTP/1.0", "status": 200, "bytes_received": 1, "bytes_sent": 2, "listener": "web", "rule": 10, "pool": "api", "server": "127.0.0.1:80",
             "retries": 1, "queue_us": 3, "connect_us": null, "first_byte_us": 4, "total_us": 5000,
             "termination": "complete", "request_id": "7", "user_agent": "curl \u{ff}\n", "referer": "",
         });

@@ -4,6 +4,7 @@
 //! and forwards the rest unchanged. So lines are copied, not rebuilt: the case of names, the bytes of values and the order
 //! of fields stay.
 
+mod changes;
 mod client;
 mod forwarded;
 mod forwarding;
@@ -14,10 +15,13 @@ mod response;
 mod trace;
 mod via;
 
+pub(super) use changes::change_fields;
 pub(super) use client::ClientAddress;
 pub(super) use forwarding::Peer;
 pub(super) use lines::ConnectionOptions;
 pub(super) use refusal::Refusal;
-pub(super) use request::{FieldSpans, ForwardingContext, Prepared, ProxyRequest, Request, prepare};
+pub(super) use request::{
+    Accepted, FieldSpans, ForwardingContext, ProxyRequest, Request, accept, path_and_query, write,
+};
 pub(super) use response::{ClientFraming, ResponseRewrite, write_interim, write_response};
 pub(super) use trace::Ids;

@@ -1,6 +1,9 @@
 //! Why a request is not forwarded.
 
-use crate::http1::{ChunkDefect, FramingDefect, HeadDefect};
+use crate::{
+    http1::{ChunkDefect, FramingDefect, HeadDefect},
+    snapshot::routes::Uncertain,
+};
 
 /// What is wrong with a request that is not forwarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -17,6 +20,8 @@ pub(in crate::proxy) enum Refusal {
     SeveralHosts,
     #[error("the Host field is not a host with an optional port")]
     MalformedHost,
+    #[error("it is not certain which rule is for the request")]
+    Route(#[source] Uncertain),
     #[error("the method CONNECT is not supported: this is a gateway, not a tunnel")]
     Connect,
     #[error("a TRACE request has no body")]

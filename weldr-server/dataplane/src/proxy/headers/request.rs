@@ -1,17 +1,20 @@
 //! The head of a client's request, as a server gets it, or why none gets it.
 
-use std::{io::Write as _, net::SocketAddr};
+use std::{borrow::Cow, io::Write as _, net::SocketAddr};
 
 use crate::{
     http1::{
         Field, Framing, FramingDefect, Known, RequestHead, Span, TargetForm, Version, elements,
         is_host, parse_decimal, request_framing,
     },
+    model::{MessageChanges, PathPrefixChange},
     policy::{DesyncMode, HttpPolicy},
     proxy::{message::RequestFacts, text::write_decimal},
+    snapshot::routes::PathReadings,
 };
 
 use super::{
+    changes::{change_fields, value_of},
     forwarding::Peer,
     lines::{ConnectionOptions, copy_lines, write_field},
     refusal::Refusal,
@@ -78,15 +81,6 @@ pub(in crate::proxy) struct Request {
     pub(in crate::proxy) objection: Option<FramingDefect>,
 }
 
-/// What becomes of a request.
-#[derive(Debug)]
-pub(in crate::proxy) enum Prepared {
-    /// It is sent to a server.
-    Forward(Request),
-    /// Its Max-Forwards says that it ends here: RFC 9110, section 7.6.2.
-    ToProxy(ProxyRequest),
-}
-
 /// A request whose final recipient is the proxy itself.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::proxy) enum ProxyRequest {
@@ -96,14 +90,42 @@ pub(in crate::proxy) enum ProxyRequest {
     Trace(Vec<u8>),
 }
 
-/// Makes the head of a client's request the head of the request to a server, in `out`, or says why not.
-pub(in crate::proxy) fn prepare(
+/// What is known of a request that is accepted.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::proxy) struct Accepted {
+    pub(in crate::proxy) host: Host,
+    pub(in crate::proxy) framing: Framing,
+    objection: Option<FramingDefect>,
+    has_body: bool,
+    /// How often it may still be passed on; 0: the proxy itself is its recipient.
+    forwards: Option<u64>,
+}
+
+impl Accepted {
+    /// Whether a body follows the head.
+    pub(in crate::proxy) fn has_body(&self) -> bool {
+        self.has_body
+    }
+
+    /// The request to the proxy itself, if its recipient is that: RFC 9110, section 7.6.2.
+    pub(in crate::proxy) fn to_proxy(
+        &self,
+        head: &[u8],
+        request: &RequestHead,
+        fields: &[Field],
+    ) -> Option<ProxyRequest> {
+        let is_last = self.forwards == Some(0);
+        is_last.then(|| proxy_request(head, request.method.of(head), fields))
+    }
+}
+
+/// Accepts a client's request, or says why it is not forwarded.
+pub(in crate::proxy) fn accept(
     head: &[u8],
     request: &RequestHead,
     fields: &[Field],
     context: &ForwardingContext<'_>,
-    mut out: Vec<u8>,
-) -> Result<Prepared, Refusal> {
+) -> Result<Accepted, Refusal> {
     if request.form == TargetForm::Authority {
         return Err(Refusal::Connect);
     }
@@ -124,10 +146,34 @@ pub(in crate::proxy) fn prepare(
         return Err(Refusal::TraceContent);
     }
     let forwards = max_forwards(head, method, fields);
-    if forwards == Some(0) {
-        return Ok(Prepared::ToProxy(proxy_request(head, method, fields)));
+    if forwards != Some(0) {
+        refuse_loop(head, fields, &context.policy.pseudonym)?;
     }
-    refuse_loop(head, fields, &context.policy.pseudonym)?;
+    Ok(Accepted {
+        host,
+        framing,
+        objection,
+        has_body,
+        forwards,
+    })
+}
+
+/// Writes the head of an accepted request to a server, with the changes of its route, in `out`.
+pub(in crate::proxy) fn write(
+    head: &[u8],
+    request: &RequestHead,
+    fields: &[Field],
+    context: &ForwardingContext<'_>,
+    (accepted, changes): (&Accepted, Option<&MessageChanges>),
+    mut out: Vec<u8>,
+) -> Request {
+    let Accepted {
+        host,
+        framing,
+        objection,
+        has_body,
+        forwards,
+    } = *accepted;
     let options = ConnectionOptions::of(head, fields);
     let upgrades = if options.upgrade && !has_body && request.version == Version::Http11 {
         upgrades(head, fields)
@@ -140,6 +186,7 @@ pub(in crate::proxy) fn prepare(
         fields,
         options: &options,
         context,
+        changes,
     };
     let mut spans = FieldSpans {
         request_line: writer.write_request_line(&mut out),
@@ -156,8 +203,14 @@ pub(in crate::proxy) fn prepare(
         out.extend_from_slice(b"\r\n");
     }
     write_connection(&mut out, context.facts.takes_trailers, &upgrades);
+    if let Some(changes) = changes {
+        change_fields(&mut out, 0, &changes.request);
+        spans.user_agent = value_of(&out, b"user-agent");
+        spans.referer = value_of(&out, b"referer");
+        spans.request_id = value_of(&out, b"x-request-id");
+    }
     let keeps = !options.end_connection(request.version);
-    Ok(Prepared::Forward(Request {
+    Request {
         head: out,
         spans,
         framing,
@@ -165,18 +218,45 @@ pub(in crate::proxy) fn prepare(
         keep_alive: keeps && objection != Some(FramingDefect::LengthAndCoding),
         upgrades,
         objection,
-    }))
+    }
+}
+
+/// The path of a request and its query, without the `?`.
+pub(in crate::proxy) fn path_and_query<'h>(
+    head: &'h [u8],
+    request: &RequestHead,
+) -> (&'h [u8], &'h [u8]) {
+    let target = match request.form {
+        TargetForm::Absolute { path, .. } => path.of(head),
+        TargetForm::Origin | TargetForm::Asterisk | TargetForm::Authority => {
+            request.target.of(head)
+        }
+    };
+    match memchr::memchr(b'?', target) {
+        Some(end) => (&target[..end], &target[end + 1..]),
+        None => (target, b""),
+    }
 }
 
 /// Which host a request is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Host {
+pub(in crate::proxy) enum Host {
     /// Its Host field says so.
     Field(Span),
     /// Its target says so, and beats the field.
     Target(Span),
     /// HTTP/1.0 need not say: the address that it was sent to.
     Local(SocketAddr),
+}
+
+impl Host {
+    /// The authority, from the head that it is in.
+    pub(in crate::proxy) fn of<'h>(&self, head: &'h [u8]) -> Cow<'h, [u8]> {
+        match self {
+            Self::Field(span) | Self::Target(span) => Cow::Borrowed(span.of(head)),
+            Self::Local(address) => Cow::Owned(address.to_string().into_bytes()),
+        }
+    }
 }
 
 /// RFC 9112, section 3.2: exactly one valid Host.
@@ -289,6 +369,7 @@ struct Writer<'a> {
     fields: &'a [Field],
     options: &'a ConnectionOptions<'a>,
     context: &'a ForwardingContext<'a>,
+    changes: Option<&'a MessageChanges>,
 }
 
 impl Writer<'_> {
@@ -296,6 +377,11 @@ impl Writer<'_> {
     fn write_request_line(&self, out: &mut Vec<u8>) -> Span {
         out.extend_from_slice(self.request.method.of(self.head));
         out.push(b' ');
+        if let Some(target) = self.changed_target() {
+            out.extend_from_slice(&target);
+            out.extend_from_slice(b" HTTP/1.1\r\n");
+            return Span::new(0, out.len() - 2);
+        }
         match self.request.form {
             TargetForm::Absolute { path, .. } => match path.of(self.head) {
                 // RFC 9112, section 3.2.4: the last proxy before the server makes this of it.
@@ -315,7 +401,26 @@ impl Writer<'_> {
         Span::new(0, out.len() - 2)
     }
 
+    /// The target with another prefix, if the route changes that of this path.
+    fn changed_target(&self) -> Option<Vec<u8>> {
+        let change = self.changes?.path_prefix.as_ref()?;
+        let (path, query) = path_and_query(self.head, self.request);
+        let mut target = changed_path(path, change)?;
+        if self.request.target.of(self.head).contains(&b'?') {
+            target.push(b'?');
+            target.extend_from_slice(query);
+        }
+        Some(target)
+    }
+
+    fn new_host(&self) -> Option<&str> {
+        self.changes?.host.as_deref()
+    }
+
     fn write_host(&self, out: &mut Vec<u8>, host: Host) {
+        if let Some(new) = self.new_host() {
+            return write_field(out, b"Host", new.as_bytes());
+        }
         match host {
             // Its line is copied.
             Host::Field(_) => {}
@@ -339,7 +444,8 @@ impl Writer<'_> {
             objection,
             Some(FramingDefect::LengthAndCoding | FramingDefect::Lengths)
         );
-        let has_host = !matches!(self.request.form, TargetForm::Absolute { .. });
+        let has_host =
+            !matches!(self.request.form, TargetForm::Absolute { .. }) && self.new_host().is_none();
         let is_traced = self.has_traceparent();
         let is_kept = |field: &Field| {
             if self.options.ends_here(head, field) || peer.replaces(field.known) {
@@ -420,6 +526,27 @@ impl Writer<'_> {
             _ => None,
         }
     }
+}
+
+/// `path` in normal form with another prefix; `None`: it does not begin with that of `change`, or it is uncertain whether.
+/// The path that results begins with one `/`: with two, it could be taken for a host.
+fn changed_path(path: &[u8], change: &PathPrefixChange) -> Option<Vec<u8>> {
+    let readings = PathReadings::of(path).ok()?;
+    let prefix = change.prefix.as_bytes();
+    let whole = prefix.strip_suffix(b"/").unwrap_or(prefix);
+    let rest = readings.normal().strip_prefix(whole)?;
+    if !rest.is_empty() && rest[0] != b'/' {
+        return None;
+    }
+    let replacement = change.replacement.as_bytes();
+    let replacement = replacement.strip_suffix(b"/").unwrap_or(replacement);
+    let begin = rest
+        .iter()
+        .position(|&byte| byte != b'/')
+        .unwrap_or(rest.len());
+    let ends_with_slash = rest.is_empty() && !replacement.is_empty();
+    let separator: &[u8] = if ends_with_slash { b"" } else { b"/" };
+    Some([replacement, separator, &rest[begin..]].concat())
 }
 
 #[cfg(test)]

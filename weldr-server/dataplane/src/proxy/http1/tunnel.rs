@@ -4,6 +4,7 @@ use std::{
     future::poll_fn,
     io,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use crate::proxy::{
@@ -23,12 +24,12 @@ use crate::{
 /// A tunnel has no head.
 const NO_HEAD: &[u8] = b"";
 
-/// Forwards bytes both ways until both sides have ended, one of them fails, nothing moves for the tunnel idle timeout, or
+/// Forwards bytes both ways until both sides have ended, one of them fails, nothing moves for as long as `idle`, or
 /// the server is removed. Bytes that either side sent before are forwarded first. The end of one side is passed to the
 /// other, which may go on sending.
 pub(super) async fn run(
     context: &WorkerContext,
-    client: &mut Client,
+    (client, idle): (&mut Client, Duration),
     server: &mut Connection,
     attempt: &AttemptTally<'_>,
     request: &mut RequestTally<'_>,
@@ -37,7 +38,7 @@ pub(super) async fn run(
     let mut up = Direction::new();
     let mut down = Direction::new();
     let mut progress = (0, 0);
-    client.deadline.arm(context.timeouts.tunnel_idle);
+    client.deadline.arm(idle);
     let outcome = poll_fn(|cx| {
         let to_server = up.poll(
             cx,
@@ -56,7 +57,7 @@ pub(super) async fn run(
         request.passed(sent, received);
         let before = std::mem::replace(&mut progress, (up.flow.progress(), down.flow.progress()));
         if before != progress {
-            client.deadline.arm(context.timeouts.tunnel_idle);
+            client.deadline.arm(idle);
         }
         if to_server.is_ready() && to_client.is_ready() {
             return Poll::Ready(Ok(()));

@@ -88,13 +88,13 @@ fn explanation(
 ) -> Explanation {
     let (pools, action) = match &route.action {
         CompiledAction::Pool(pool) => (
-            vec![(pool.to_string(), 1)],
-            format!("forward to pool {pool}"),
+            vec![(pool.name.to_string(), 1)],
+            format!("forward to pool {}", pool.name),
         ),
         CompiledAction::Pools(shares) => {
             let pools: Vec<(String, u32)> = shares
                 .iter()
-                .map(|(pool, share)| (pool.to_string(), share))
+                .map(|(pool, share)| (pool.name.to_string(), share))
                 .collect();
             let named: Vec<String> = pools
                 .iter()

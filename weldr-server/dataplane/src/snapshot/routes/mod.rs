@@ -20,5 +20,5 @@ pub use location::{Location, LocationParts};
 pub use matcher::{Difference, Uncertain};
 pub use path::{PathDefect, PathReadings};
 pub use request::{RequestFields, RoutedRequest};
-pub use route::{CompiledAction, CompiledRoute, CompiledRule, PoolShares};
+pub use route::{CompiledAction, CompiledRoute, CompiledRule, PoolRef, PoolShares};
 pub use router::{Matched, Router};

@@ -49,7 +49,7 @@ pub struct CompiledRoute {
 #[derive(Debug)]
 pub enum CompiledAction {
     /// A server of one pool.
-    Pool(PoolName),
+    Pool(PoolRef),
     /// A server of one of several pools.
     Pools(PoolShares),
     /// Weldr, by a redirect.
@@ -63,11 +63,30 @@ pub enum CompiledAction {
     Respond(FixedResponse),
 }
 
-/// Pools with their shares of the requests.
+/// A pool by its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolRef {
+    /// The name.
+    pub name: PoolName,
+    /// Whether it is the default pool, which is found without a lookup.
+    pub is_default: bool,
+}
+
+impl From<&PoolName> for PoolRef {
+    fn from(name: &PoolName) -> Self {
+        Self {
+            is_default: *name == PoolName::default(),
+            name: name.clone(),
+        }
+    }
+}
+
+/// Pools with their shares of the requests: at least one has a share.
 #[derive(Debug)]
 pub struct PoolShares {
+    first: PoolRef,
     /// Each pool with a share, and the sum of its share and those before it.
-    ends: Box<[(u32, PoolName)]>,
+    ends: Box<[(u32, PoolRef)]>,
 }
 
 impl PoolShares {
@@ -78,25 +97,29 @@ impl PoolShares {
             .filter(|weighted| weighted.weight > 0)
             .map(|weighted| {
                 sum += u32::from(weighted.weight);
-                (sum, weighted.pool.clone())
+                (sum, PoolRef::from(&weighted.pool))
             })
             .collect();
-        Self { ends }
+        let first = pools.first().map(|weighted| PoolRef::from(&weighted.pool));
+        Self {
+            first: first.unwrap_or_else(|| PoolRef::from(&PoolName::default())),
+            ends,
+        }
     }
 
-    /// The sum of the shares.
+    /// The sum of the shares, at least 1.
     pub fn sum(&self) -> u32 {
-        self.ends.last().map_or(0, |(end, _)| *end)
+        self.ends.last().map_or(1, |(end, _)| *end)
     }
 
     /// The pool at `point`, which is below the sum.
-    pub fn at(&self, point: u32) -> Option<&PoolName> {
+    pub fn at(&self, point: u32) -> &PoolRef {
         let place = self.ends.partition_point(|(end, _)| *end <= point);
-        self.ends.get(place).map(|(_, pool)| pool)
+        self.ends.get(place).map_or(&self.first, |(_, pool)| pool)
     }
 
     /// The pools and their shares.
-    pub fn iter(&self) -> impl Iterator<Item = (&PoolName, u32)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&PoolRef, u32)> {
         let mut before = 0;
         self.ends.iter().map(move |(end, pool)| {
             let share = end - std::mem::replace(&mut before, *end);
@@ -113,7 +136,7 @@ impl From<&Route> for CompiledRoute {
                 .filter(|pool| pool.weight > 0)
                 .collect::<Vec<_>>()[..]
             {
-                [only] => CompiledAction::Pool(only.pool.clone()),
+                [only] => CompiledAction::Pool(PoolRef::from(&only.pool)),
                 _ => CompiledAction::Pools(PoolShares::new(pools)),
             },
             Action::Redirect(Redirect { location, status }) => CompiledAction::Redirect {
@@ -138,7 +161,7 @@ mod tests {
             weight,
         };
         let shares = PoolShares::new(&[pool("a", 2), pool("b", 0), pool("c", 1)]);
-        let at = |point| shares.at(point).map(PoolName::as_str);
+        let at = |point| shares.at(point).name.as_str();
         assert_eq!(shares.sum(), 3);
         assert_eq!(
             [at(0), at(1), at(2), at(3)],
@@ -146,7 +169,7 @@ mod tests {
         );
         let all: Vec<_> = shares
             .iter()
-            .map(|(pool, share)| (pool.as_str(), share))
+            .map(|(pool, share)| (pool.name.as_str(), share))
             .collect();
         assert_eq!(all, [("a", 2), ("c", 1)]);
     }

@@ -5,6 +5,41 @@ use crate::{
 
 use super::*;
 
+/// What becomes of a request.
+#[derive(Debug)]
+enum Prepared {
+    /// It is sent to a server.
+    Forward(Request),
+    /// Its Max-Forwards says that it ends here: RFC 9110, section 7.6.2.
+    ToProxy(ProxyRequest),
+}
+
+/// Makes the head of a client's request the head of the request to a server, in `out`, or says why not.
+fn prepare(
+    head: &[u8],
+    request: &RequestHead,
+    fields: &[Field],
+    context: &ForwardingContext<'_>,
+    out: Vec<u8>,
+) -> Result<Prepared, Refusal> {
+    match accept(head, request, fields, context)? {
+        Accepted {
+            forwards: Some(0), ..
+        } => {
+            let method = request.method.of(head);
+            Ok(Prepared::ToProxy(proxy_request(head, method, fields)))
+        }
+        accepted => Ok(Prepared::Forward(write(
+            head,
+            request,
+            fields,
+            context,
+            (&accepted, None),
+            out,
+        ))),
+    }
+}
+
 fn prepared_with(head: &str, policy: &HttpPolicy) -> Result<Prepared, Refusal> {
     let limits = HeadLimits {
         bytes: 4096,
@@ -341,4 +376,101 @@ fn what_the_log_tells_is_marked_where_it_was_written() {
     let made = told("GET / HTTP/1.0\r\nX-Request-Id: a\r\nX-Request-Id: b\r\n\r\n");
     assert_eq!(made[..3], ["GET / HTTP/1.1", "", ""]);
     assert_eq!(made[3], format!("{:032x}", 10), "two are none");
+}
+
+#[test]
+fn a_path_gets_another_prefix() {
+    let changed = |path: &str, prefix: &str, replacement: &str| {
+        let change = PathPrefixChange {
+            prefix: prefix.into(),
+            replacement: replacement.into(),
+        };
+        let changed = changed_path(path.as_bytes(), &change)?;
+        Some(String::from_utf8(changed).unwrap())
+    };
+    for (path, prefix, replacement, expected) in [
+        ("/api/a", "/api", "", Some("/a")),
+        ("/api/a", "/api/", "", Some("/a")),
+        ("/api/a", "/api/", "/", Some("/a")),
+        ("/api/a", "/api", "/v1", Some("/v1/a")),
+        ("/api", "/api", "", Some("/")),
+        ("/api", "/api", "/v1", Some("/v1")),
+        ("/api/", "/api", "/v1", Some("/v1/")),
+        ("/api/", "/api", "", Some("/")),
+        ("/apix", "/api", "", None),
+        ("/b", "/api", "", None),
+        ("/a", "/", "/v1", Some("/v1/a")),
+        // The normal form decides, and is what the server gets.
+        ("/%61pi/%7ex", "/api", "", Some("/~x")),
+        ("/x/../api/y", "/api", "", Some("/y")),
+        ("/api//evil.example/x", "/api", "", Some("/evil.example/x")),
+        ("/api/%2e%2e/x", "/api", "", None),
+    ] {
+        assert_eq!(
+            changed(path, prefix, replacement).as_deref(),
+            expected,
+            "{path} {prefix}"
+        );
+    }
+}
+
+#[test]
+fn a_route_changes_the_head_for_the_server() {
+    let head = "GET /api/x?y HTTP/1.1\r\nHost: a\r\nX-A: 1\r\nUser-Agent: u\r\nx-forwarded-for: 9.9.9.9\r\n\r\n";
+    let limits = HeadLimits {
+        bytes: 4096,
+        fields: 30,
+    };
+    let policy = HttpPolicy::default();
+    let mut fields = Vec::new();
+    let request = parse_request(head.as_bytes(), limits, &mut fields).unwrap();
+    let context = ForwardingContext {
+        peer: &Peer::new(([192, 0, 2, 7], 5000).into(), &policy),
+        local: None,
+        policy: &policy,
+        facts: RequestFacts::default(),
+        ids: Ids::new(10, 11),
+    };
+    let changes = MessageChanges {
+        path_prefix: Some(PathPrefixChange {
+            prefix: "/api".into(),
+            replacement: String::new(),
+        }),
+        host: Some("inner:81".into()),
+        request: crate::model::FieldChanges {
+            remove: vec!["x-a".into(), "traceparent".into()],
+            set: [("X-B".to_owned(), "2".to_owned())].into(),
+        },
+        ..MessageChanges::default()
+    };
+    let accepted = accept(head.as_bytes(), &request, &fields, &context).unwrap();
+    let accepted = (&accepted, Some(&changes));
+    let request = write(
+        head.as_bytes(),
+        &request,
+        &fields,
+        &context,
+        accepted,
+        Vec::new(),
+    );
+    let text = String::from_utf8(request.head.clone()).unwrap();
+    assert!(
+        text.starts_with("GET /x?y HTTP/1.1\r\nHost: inner:81\r\n"),
+        "{text}"
+    );
+    assert_eq!(values(&text, "host"), ["inner:81"]);
+    assert_eq!(
+        values(&text, "x-forwarded-host"),
+        ["a"],
+        "what the client asked for"
+    );
+    assert_eq!(values(&text, "x-forwarded-for"), ["192.0.2.7"]);
+    assert_eq!(values(&text, "x-b"), ["2"]);
+    assert!(values(&text, "x-a").is_empty() && values(&text, "traceparent").is_empty());
+    assert!(text.ends_with("\r\n\r\n"));
+    assert_eq!(request.spans.user_agent.of(&request.head), b"u");
+    assert_eq!(
+        request.spans.request_line.of(&request.head),
+        b"GET /x?y HTTP/1.1"
+    );
 }

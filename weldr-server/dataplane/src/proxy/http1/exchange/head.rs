@@ -14,7 +14,10 @@ use crate::proxy::{
     batching::DeferredWrite,
     error::{ProxyError, ResponseDefect},
     flow::Flow,
-    headers::{ClientFraming, ConnectionOptions, ResponseRewrite, write_interim, write_response},
+    headers::{
+        ClientFraming, ConnectionOptions, ResponseRewrite, change_fields, write_interim,
+        write_response,
+    },
     trailers::Trailers,
     transport::Cork,
 };
@@ -56,7 +59,7 @@ impl Exchange<'_> {
         self.response.searched = 0;
         let rules = ResponseRules {
             limits,
-            strictness: self.strictness,
+            strictness: self.policy.strictness,
         };
         self.receive(end, rules)?;
         self.server.buffer.consume(end);
@@ -103,7 +106,11 @@ impl Exchange<'_> {
             switches,
             date: date.as_ref().map(<[u8; 29]>::as_slice),
         };
+        let begin = self.response.head.len();
         write_response(&mut self.response.head, head, &response, &fields, &how);
+        if let Some(changes) = self.changes {
+            change_fields(&mut self.response.head, begin, changes);
+        }
         let trailers = Trailers::OfResponse {
             wanted: to.request.takes_trailers,
             strictness: rules.strictness,
@@ -155,7 +162,7 @@ impl Exchange<'_> {
     fn must_close(&self, status: u16, server_keeps: bool) -> bool {
         let body_is_unwanted = !self.upload.is_taken()
             && (status >= 300 || !server_keeps || self.to.request.expects_continue);
-        !self.request.keep_alive || body_is_unwanted || self.context.closes_connections()
+        !self.request.keep_alive || body_is_unwanted || self.client.served.closes_connections()
     }
 }
 

@@ -15,8 +15,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::http1::{Strictness, Version};
+use crate::http1::Version;
+use crate::model::FieldChanges;
 use crate::proxy::{
+    attempt_policy::AttemptPolicy,
     batching::DeferredWrite,
     client::Client,
     context::WorkerContext,
@@ -46,8 +48,9 @@ pub(super) struct Exchange<'a> {
     upload: &'a mut Flow,
     server: &'a mut Connection,
     response: &'a mut Response,
-    /// How the response is read.
-    strictness: Strictness,
+    policy: &'a AttemptPolicy,
+    /// How the route changes the fields of the response.
+    changes: Option<&'a FieldChanges>,
     /// Whether the server no longer reads the request. It may still have sent a response.
     refused: bool,
     /// The write of the head that comes next: the request's, then the response's.
@@ -91,7 +94,8 @@ pub(super) struct ExchangeParts<'a> {
     pub(super) upload: &'a mut Flow,
     pub(super) server: &'a mut Connection,
     pub(super) response: &'a mut Response,
-    pub(super) strictness: Strictness,
+    pub(super) policy: &'a AttemptPolicy,
+    pub(super) changes: Option<&'a FieldChanges>,
 }
 
 impl<'a> Exchange<'a> {
@@ -104,7 +108,8 @@ impl<'a> Exchange<'a> {
             upload,
             server,
             response,
-            strictness,
+            policy,
+            changes,
         } = parts;
         Self {
             context,
@@ -114,7 +119,8 @@ impl<'a> Exchange<'a> {
             upload,
             server,
             response,
-            strictness,
+            policy,
+            changes,
             refused: false,
             deferred: DeferredWrite::default(),
             waits: None,
@@ -179,7 +185,8 @@ impl<'a> Exchange<'a> {
                     return Err(Refusal::Chunks(defect).into());
                 }
                 Poll::Ready(Err(Stuck::TooLarge)) => {
-                    let limit = self.context.http.max_body_bytes.unwrap_or(u64::MAX);
+                    let http = &self.client.listener.policy.http;
+                    let limit = http.max_body_bytes.unwrap_or(u64::MAX);
                     return Err(Refusal::BodyTooLarge { limit }.into());
                 }
                 Poll::Ready(Err(Stuck::Closed)) => {
@@ -338,7 +345,7 @@ impl<'a> Exchange<'a> {
     }
 
     fn arm(&mut self, waits: Waits, moved: bool) {
-        let timeouts = &self.context.timeouts;
+        let policy = self.policy;
         let changed = self.waits != Some(waits);
         if self.waits == Some(Waits::ClientSends) && (changed || moved) {
             self.pace.stop(self.client.deadline.running());
@@ -346,18 +353,19 @@ impl<'a> Exchange<'a> {
         self.waits = Some(waits);
         match waits {
             // Interim responses do not extend the wait for the final response.
-            Waits::Head if changed => self.arm_for(timeouts.response_header),
+            Waits::Head if changed => self.arm_for(policy.response_header),
             Waits::ServerTakes | Waits::ServerSends | Waits::ClientTakes if changed || moved => {
-                self.arm_for(timeouts.stream_idle);
+                self.arm_for(policy.stream_idle);
             }
             Waits::ClientSends if changed || moved => {
+                let client = &self.client.listener.policy;
                 let left = self.pace.left(
                     self.upload.taken(),
-                    timeouts.client_body,
-                    self.context.http.body_min_rate,
+                    client.timeouts.client_body,
+                    client.http.body_min_rate,
                 );
                 self.pace.start(self.client.deadline.running());
-                self.arm_for(left.min(timeouts.stream_idle));
+                self.arm_for(left.min(policy.stream_idle));
             }
             _ => {}
         }

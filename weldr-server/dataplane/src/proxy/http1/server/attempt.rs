@@ -4,6 +4,7 @@ use std::{future::poll_fn, rc::Rc, task::Poll};
 
 use crate::{
     http1::{Decoder, Framing},
+    model::FieldChanges,
     proxy::{
         client::Client,
         context::WorkerContext,
@@ -33,6 +34,8 @@ pub(super) struct Http1Attempt<'a> {
     client: &'a mut Client,
     to: ResponseContext,
     request: &'a Request,
+    /// How the route changes the response.
+    changes: Option<&'a FieldChanges>,
     upload: Flow,
     response: Response,
 }
@@ -42,16 +45,18 @@ impl<'a> Http1Attempt<'a> {
         context: &'a Rc<WorkerContext>,
         client: &'a mut Client,
         to: ResponseContext,
-        request: &'a Request,
+        (request, changes): (&'a Request, Option<&'a FieldChanges>),
     ) -> Self {
         let chunked = request.framing == Framing::Chunked;
         let upload = Flow::new(Decoder::from(request.framing), chunked, Trailers::OfRequest);
+        let upload = upload.limited_to(client.listener.policy.http.max_body_bytes);
         Self {
             context,
             client,
             to,
             request,
-            upload: upload.limited_to(context.http.max_body_bytes),
+            changes,
+            upload,
             response: Response::new(context.buffers.head()),
         }
     }
@@ -127,6 +132,7 @@ impl Attempt for Http1Attempt<'_> {
         tally: &mut RequestTally<'_>,
     ) -> Result<(), ProxyError> {
         let context: &WorkerContext = self.context;
+        let policy = attempt.upstream().policy();
         let mut has_head = false;
         let mut exchange = Exchange::new(ExchangeParts {
             context,
@@ -136,7 +142,8 @@ impl Attempt for Http1Attempt<'_> {
             upload: &mut self.upload,
             server: &mut connection,
             response: &mut self.response,
-            strictness: attempt.upstream().strictness.get(),
+            policy: &policy,
+            changes: self.changes,
         });
         let outcome = poll_fn(|cx| {
             let polled = exchange.poll(cx);
@@ -160,7 +167,15 @@ impl Attempt for Http1Attempt<'_> {
         drop(exchange);
         outcome?;
         if self.response.behind == Behind::Tunnel {
-            tunnel::run(context, self.client, &mut connection, attempt, tally).await;
+            let idle = policy.tunnel_idle;
+            tunnel::run(
+                context,
+                (self.client, idle),
+                &mut connection,
+                attempt,
+                tally,
+            )
+            .await;
         } else {
             self.release(connection, attempt);
         }

@@ -41,7 +41,7 @@ pub(super) async fn close(context: &WorkerContext, client: &mut Client, after: A
 /// its bytes.
 async fn linger(context: &WorkerContext, client: &mut Client) {
     let begun = Instant::now();
-    let lingering = context.timeouts.lingering;
+    let lingering = client.listener.policy.timeouts.lingering;
     client.deadline.arm(lingering.min(MAX_PAUSE));
     poll_fn(|cx| {
         loop {

@@ -30,9 +30,8 @@ impl ClientConnection {
         address: SocketAddr,
         slot: ClientSlot,
     ) -> Self {
-        let context = &slot.context;
-        let deadline = context.deadlines.register();
-        deadline.arm(context.timeouts.client_idle);
+        let deadline = slot.listener.context.deadlines.register();
+        deadline.arm(slot.listener.client_idle());
         Self(ConnectionState::Idle(IdleClient {
             transport,
             address,

@@ -59,7 +59,9 @@ impl HeadReader {
             if !client.buffer.is_empty() {
                 if !self.has_begun {
                     self.has_begun = true;
-                    client.deadline.arm(context.timeouts.client_header);
+                    client.follow_listener();
+                    let limit = client.listener.policy.timeouts.client_header;
+                    client.deadline.arm(limit);
                 }
                 match self.look(context, client) {
                     Ok(Some(length)) => return Poll::Ready(Awaited::Head(length)),
@@ -103,6 +105,7 @@ impl HeadReader {
         context: &WorkerContext,
         client: &mut Client,
     ) -> Result<Option<usize>, HeadDefect> {
+        let limit = client.listener.policy.head.bytes;
         let buffer = &mut client.buffer;
         // RFC 9112, section 2.2: some clients send an empty line behind the body of a request.
         if !self.skipped && self.searched == 0 {
@@ -119,7 +122,6 @@ impl HeadReader {
             }
         }
         let filled = buffer.filled();
-        let limit = context.limits.header_bytes;
         let end = end_of_head(filled, &mut self.searched)?;
         if end.unwrap_or(filled.len()) > limit {
             let has_line = filled[..limit].contains(&b'\n');

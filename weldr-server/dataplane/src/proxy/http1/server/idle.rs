@@ -30,7 +30,8 @@ impl IdleClient {
     /// Only an idle connection is closed while waiting: right after a response, the next request may already be on its way,
     /// and closing the connection would lose it.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Buffer>> {
-        let context = &self.slot.context;
+        let listener = &self.slot.listener;
+        let context = &listener.context;
         let mut buffer = Buffer::default();
         if let Poll::Ready(read) = poll_fill(cx, &mut self.transport, &mut buffer, &context.buffers)
         {
@@ -41,7 +42,7 @@ impl IdleClient {
             }
             return Poll::Ready(came.then_some(buffer));
         }
-        if context.closes_idle() {
+        if listener.closes_idle() {
             return Poll::Ready(None);
         }
         if self.entry.is_none() {
@@ -56,7 +57,7 @@ impl IdleClient {
         }
         // Bytes have arrived, and the runtime will report them.
         self.entry = None;
-        self.deadline.arm(context.timeouts.client_idle);
+        self.deadline.arm(listener.client_idle());
         self.deadline.poll(cx).map(|_| None)
     }
 }

@@ -9,7 +9,7 @@ use crate::proxy::{
     local_reply::{LocalReply, reason_phrase},
 };
 
-/// Appends `reply` to `out`. `close`: whether the connection closes after it; `date`: the current time in the form of a Date field.
+/// Appends the head of `reply` to `out`. `close`: whether the connection closes after it; `date`: the current time in the form of a Date field.
 pub(super) fn write_reply(
     out: &mut Vec<u8>,
     reply: &LocalReply,
@@ -34,10 +34,11 @@ pub(super) fn write_reply(
     for (name, value) in &reply.fields {
         let _ = write!(out, "{name}: {value}\r\n");
     }
-    let _ = write!(out, "Content-Length: {}\r\n\r\n", reply.body.len());
-    if !to.request.is_head {
-        out.extend_from_slice(&reply.body);
+    // RFC 9110, section 8.6: a 204 has none.
+    if reply.may_have_body() {
+        let _ = write!(out, "Content-Length: {}\r\n", reply.body.len());
     }
+    out.extend_from_slice(b"\r\n");
 }
 
 #[cfg(test)]
@@ -61,7 +62,7 @@ mod tests {
         assert_eq!(
             written(ResponseContext::default(), true),
             "HTTP/1.1 503 Service Unavailable\r\nDate: now\r\nConnection: close\r\nCache-Control: no-store\r\n\
-             Content-Length: 5\r\n\r\nsorry"
+             Content-Length: 5\r\n\r\n"
         );
     }
 

@@ -9,19 +9,25 @@ use crate::{
         context::WorkerContext,
         error::ProxyError,
         forward,
-        headers::{ClientAddress, ForwardingContext, Prepared, Refusal, Request, prepare},
+        headers::{
+            Accepted, ClientAddress, ForwardingContext, ProxyRequest, Refusal, Request, accept,
+            change_fields, write,
+        },
         http1::response_context::ResponseContext,
         local_reply::LocalReply,
         message::RequestFacts,
         outcome::RequestOutcome,
+        served_listener::ListenerContext,
         tally::RequestTally,
     },
+    snapshot::routes::{CompiledAction, Matched, PoolRef},
 };
 
 use super::{
     after::{After, after},
     attempt::Http1Attempt,
     reply::write_reply,
+    routing::{Asked, redirect, route},
 };
 
 /// Serves the request whose head is the first `length` bytes that the client sent.
@@ -30,28 +36,38 @@ pub(super) async fn serve(
     client: &mut Client,
     length: usize,
 ) -> After {
+    client.follow_listener();
+    let listener = Rc::clone(&client.listener);
     let ReadRequest {
         to,
-        mut prepared,
+        mut decided,
+        matched,
         line,
         forwarded_client,
-    } = read(context, client, length);
-    let mut tally = RequestTally::begin(context);
+    } = read(context, client, &listener, length);
+    let mut tally = RequestTally::begin(context, &listener);
+    tally.matched(matched.rule.map(AsRef::as_ref));
     if let Some(client) = forwarded_client {
         tally.came_from(client);
     }
-    let after = match prepared {
+    let after = match decided {
         // Borrowed, because moving it into the future costs a copy.
-        Ok(Prepared::Forward(ref mut request)) => {
-            let after = forward(context, client, to, request, &mut tally).await;
+        Ok(Decided::Forward(ref mut request, pool)) => {
+            tally.forwarded_to(&pool.name);
+            let after = forward(context, client, to, (request, pool, matched), &mut tally).await;
             let head = std::mem::take(&mut request.head);
             tally.log(client.peer.address, to.version, &head, &request.spans);
             context.buffers.take_head_back(head);
             return after;
         }
-        Ok(Prepared::ToProxy(request)) => {
+        Ok(Decided::ToProxy(request)) => {
             let reply = LocalReply::to_proxy_request(request);
-            send_reply(context, client, to, &mut tally, &reply, true).await
+            send_reply(context, client, (to, None), &mut tally, &reply, true).await
+        }
+        Ok(Decided::Reply(reply, close)) => {
+            let close = close || client.served.closes_connections();
+            let to = (to, Some(matched));
+            send_reply(context, client, to, &mut tally, &reply, close).await
         }
         Err(refusal) => fail(context, client, to, &mut tally, &refusal.into(), true).await,
     };
@@ -66,7 +82,8 @@ pub(super) async fn refuse(
     error: ProxyError,
 ) -> After {
     let line = line_for_log(context, client.buffer.filled());
-    let mut tally = RequestTally::begin(context);
+    let listener = Rc::clone(&client.listener);
+    let mut tally = RequestTally::begin(context, &listener);
     let to = ResponseContext::default();
     let after = fail(context, client, to, &mut tally, &error, true).await;
     tally.log_line(client.peer.address, to.version, &line);
@@ -84,26 +101,46 @@ fn line_for_log(context: &WorkerContext, came: &[u8]) -> Vec<u8> {
 }
 
 /// A request of a client.
-struct ReadRequest {
+struct ReadRequest<'l> {
     /// What the response depends on.
     to: ResponseContext,
-    /// The parsed request, or why it is refused.
-    prepared: Result<Prepared, Refusal>,
+    /// What becomes of the request, or why it is refused.
+    decided: Result<Decided<'l>, Refusal>,
+    /// The route that decides, which is the default one where a request is refused before.
+    matched: Matched<'l>,
     /// The request line for the access log, if there is no head for a server.
     line: Vec<u8>,
     /// The client for the access log, if the peer is a trusted proxy.
     forwarded_client: Option<ClientAddress>,
 }
 
-fn read(context: &WorkerContext, client: &mut Client, length: usize) -> ReadRequest {
+/// What becomes of a request.
+enum Decided<'l> {
+    /// It is sent to a server of this pool.
+    Forward(Request, &'l PoolRef),
+    /// It is for the proxy itself.
+    ToProxy(ProxyRequest),
+    /// Weldr responds as the route says, and closes the connection if the flag is set: the request has a body.
+    Reply(LocalReply, bool),
+}
+
+fn read<'l>(
+    context: &WorkerContext,
+    client: &mut Client,
+    listener: &'l ListenerContext,
+    length: usize,
+) -> ReadRequest<'l> {
     let head = &client.buffer.filled()[..length];
+    let policy = &listener.policy;
     let mut fields = context.fields.borrow_mut();
-    let request = match parse_request(head, context.head_limits(), &mut fields) {
+    let mut matched = listener.view.router.unmatched();
+    let request = match parse_request(head, policy.head, &mut fields) {
         Ok(request) => request,
         Err(defect) => {
             return ReadRequest {
                 to: ResponseContext::default(),
-                prepared: Err(Refusal::Head(defect)),
+                decided: Err(Refusal::Head(defect)),
+                matched,
                 line: line_for_log(context, head),
                 forwarded_client: None,
             };
@@ -117,17 +154,24 @@ fn read(context: &WorkerContext, client: &mut Client, length: usize) -> ReadRequ
     let forwarding = ForwardingContext {
         peer: &client.peer,
         local,
-        policy: &context.http,
+        policy: &policy.http,
         facts,
         ids: context.new_ids(),
     };
-    let prepared = prepare(head, &request, &fields, &forwarding, context.buffers.head());
-    let line = match &prepared {
-        Ok(Prepared::Forward(_)) => Vec::new(),
-        Ok(Prepared::ToProxy(_)) | Err(_) => line_for_log(context, head),
+    let asked = Asked {
+        head,
+        request: &request,
+        fields: &fields,
+        forwarding: &forwarding,
+    };
+    let decided = accept(head, &request, &fields, &forwarding)
+        .and_then(|accepted| decide(context, listener, &asked, &accepted, &mut matched));
+    let line = match &decided {
+        Ok(Decided::Forward(..)) => Vec::new(),
+        Ok(Decided::ToProxy(_) | Decided::Reply(..)) | Err(_) => line_for_log(context, head),
     };
     let log = context.access_log.as_ref();
-    let forwarded_client = log.and_then(|_| client.peer.client(head, &fields, &context.http));
+    let forwarded_client = log.and_then(|_| client.peer.client(head, &fields, &policy.http));
     client.buffer.consume(length);
     if client.buffer.is_empty() {
         context.buffers.take_back(&mut client.buffer);
@@ -137,17 +181,58 @@ fn read(context: &WorkerContext, client: &mut Client, length: usize) -> ReadRequ
             request: facts,
             version: request.version,
         },
-        prepared,
+        decided,
+        matched,
         line,
         forwarded_client,
     }
+}
+
+/// Decides what becomes of an accepted request, by the rules of its listener.
+fn decide<'l>(
+    context: &WorkerContext,
+    listener: &'l ListenerContext,
+    asked: &Asked<'_>,
+    accepted: &Accepted,
+    matched: &mut Matched<'l>,
+) -> Result<Decided<'l>, Refusal> {
+    let Asked {
+        head,
+        request,
+        fields,
+        forwarding,
+    } = *asked;
+    if let Some(request) = accepted.to_proxy(head, request, fields) {
+        return Ok(Decided::ToProxy(request));
+    }
+    // Without rules, nothing of the request is looked at.
+    if !listener.view.router.is_plain() {
+        *matched = route(&listener.view.router, asked, accepted)?;
+    }
+    let pool = match &matched.route.action {
+        CompiledAction::Pool(pool) => pool,
+        CompiledAction::Pools(shares) => context.pick_pool(shares),
+        CompiledAction::Redirect { status, location } => {
+            let location = redirect(location, asked, accepted, matched.prefix);
+            let reply = LocalReply::redirect(*status, location);
+            return Ok(Decided::Reply(reply, accepted.has_body()));
+        }
+        CompiledAction::Respond(response) => {
+            let reply = LocalReply::fixed(response);
+            return Ok(Decided::Reply(reply, accepted.has_body()));
+        }
+    };
+    let changes = matched.route.changes.as_deref();
+    let out = context.buffers.head();
+    let request = write(head, request, fields, forwarding, (accepted, changes), out);
+    Ok(Decided::Forward(request, pool))
 }
 
 async fn forward(
     context: &Rc<WorkerContext>,
     client: &mut Client,
     to: ResponseContext,
-    request: &Request,
+    (request, pool, matched): (&Request, &PoolRef, Matched<'_>),
     tally: &mut RequestTally<'_>,
 ) -> After {
     if let Some(objection) = request.objection {
@@ -157,8 +242,10 @@ async fn forward(
             "request forwarded that strict mode would refuse"
         );
     }
-    let mut attempt = Http1Attempt::new(context, client, to, request);
-    let forwarded = forward::forward(context, &mut attempt, tally).await;
+    let changes = matched.route.changes.as_deref();
+    let parts = (request, changes.map(|changes| &changes.response));
+    let mut attempt = Http1Attempt::new(context, client, to, parts);
+    let forwarded = forward::forward(context, &mut attempt, pool, tally).await;
     let (outcome, exchanged) = attempt.end(forwarded);
     client.deadline.wait_for_none();
     let after = after(&outcome, exchanged);
@@ -176,6 +263,9 @@ async fn forward(
             after.unwrap_or(After::Cut)
         }
         (RequestOutcome::Failed(error), _) => {
+            if let ProxyError::NoServer(_) = error {
+                context.count_unavailable(pool, error.verdict().status);
+            }
             let close = !exchanged.keeps();
             fail(context, client, to, tally, &error, close).await
         }
@@ -202,33 +292,41 @@ async fn fail(
     );
     // A failure on a server is logged by the attempt that met it.
     if error.server().is_none() {
-        context.failures.report(error, None);
+        context.failures.report(error, tally.pool(), None);
     }
     tally.ended_by(error);
     if matches!(error, ProxyError::ClientGone | ProxyError::ClientStalled) {
         tally.replied(error.verdict().status);
         return After::Cut;
     }
-    let close = close || error.is_clients_fault() || context.closes_connections();
+    let close = close || error.is_clients_fault() || client.served.closes_connections();
     let reply = LocalReply::to_failure(error, to.request, &context.how_to_add);
-    send_reply(context, client, to, tally, &reply, close).await
+    send_reply(context, client, (to, None), tally, &reply, close).await
 }
 
+/// Sends a response of Weldr's: a failure, or what a route says, whose changes it gets.
 async fn send_reply(
     context: &WorkerContext,
     client: &mut Client,
-    to: ResponseContext,
+    (to, matched): (ResponseContext, Option<Matched<'_>>),
     tally: &mut RequestTally<'_>,
     reply: &LocalReply,
     close: bool,
 ) -> After {
     let mut out = Vec::new();
     write_reply(&mut out, reply, to, close, &context.date());
+    if let Some(changes) = matched.and_then(|matched| matched.route.changes.as_deref()) {
+        change_fields(&mut out, 0, &changes.response);
+    }
+    let has_body = !to.request.is_head && reply.may_have_body();
+    if has_body {
+        out.extend_from_slice(&reply.body);
+    }
     tally.replied(reply.status);
     let written: io::Result<()> = client.write_all(context, &out).await;
     match written {
         Ok(()) => {
-            if !to.request.is_head {
+            if has_body {
                 tally.passed(0, reply.body.len() as u64);
             }
             if close { After::Close } else { After::Keep }

@@ -4,7 +4,9 @@ use std::{future::poll_fn, pin::pin, rc::Rc, task::Poll};
 
 use crate::{
     buffer::Buffer,
-    proxy::{client::Client, context::WorkerContext, headers::Peer},
+    proxy::{
+        client::Client, context::WorkerContext, headers::Peer, served_listener::ServedListener,
+    },
 };
 
 use super::{
@@ -25,17 +27,21 @@ pub(super) async fn serve(idle: IdleClient, buffer: Buffer) -> Option<IdleClient
         slot,
         entry: _,
     } = idle;
-    let context = &slot.context;
+    let served = Rc::clone(&slot.listener);
+    let (context, listener) = (&served.context, served.current());
     let mut client = Client {
         transport,
         buffer,
-        peer: Peer::new(address, &context.http),
+        peer: Peer::new(address, &listener.policy.http),
+        served: Rc::clone(&served),
+        listener,
         half_closed: false,
         deadline,
     };
     // A connection to another address does not pay for the question whether it must be reset.
-    let after = if context.is_to_virtual_address(&client.transport) {
-        Box::pin(serve_until_reset(context, &mut client)).await
+    let is_virtual = context.is_to_virtual_address(&client.transport);
+    let after = if is_virtual || served.is_removable {
+        Box::pin(serve_until_reset(&served, is_virtual, &mut client)).await
     } else {
         serve_until_idle(context, &mut client).await
     };
@@ -51,7 +57,7 @@ pub(super) async fn serve(idle: IdleClient, buffer: Buffer) -> Option<IdleClient
     if after.is_some() {
         return None;
     }
-    deadline.arm(context.timeouts.client_idle);
+    deadline.arm(served.client_idle());
     Some(IdleClient {
         transport,
         address,
@@ -61,12 +67,18 @@ pub(super) async fn serve(idle: IdleClient, buffer: Buffer) -> Option<IdleClient
     })
 }
 
-/// Serves requests as [`serve_until_idle`] does, or until the address of the connection leaves this machine.
-async fn serve_until_reset(context: &Rc<WorkerContext>, client: &mut Client) -> Option<After> {
+/// Serves requests as [`serve_until_idle`] does, or until the address of the connection leaves this machine, or the drain
+/// of its listener is over.
+async fn serve_until_reset(
+    served: &ServedListener,
+    is_virtual: bool,
+    client: &mut Client,
+) -> Option<After> {
+    let context = &served.context;
     let mut serving = pin!(serve_until_idle(context, client));
     poll_fn(|cx| {
         // Whoever changes it wakes all tasks.
-        if context.resets() {
+        if served.resets() || (is_virtual && context.resets()) {
             return Poll::Ready(Some(After::Reset));
         }
         serving.as_mut().poll(cx)

@@ -382,7 +382,5 @@ fn the_default_route_takes_what_is_left() {
     assert!(router.is_plain());
     let matched = router.unmatched();
     assert!(matched.rule.is_none());
-    assert!(
-        matches!(&matched.route.action, CompiledAction::Pool(pool) if pool.as_str() == "default")
-    );
+    assert!(matches!(&matched.route.action, CompiledAction::Pool(pool) if pool.is_default));
 }

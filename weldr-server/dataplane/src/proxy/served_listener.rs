@@ -1,0 +1,174 @@
+//! A listener as one worker serves it: its rules and its policy, as the newest snapshot has them, and its drain.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::sync::Notify;
+
+use crate::{model::ListenerName, snapshot::ListenerView, stats::RequestShard};
+
+use super::{
+    client_addresses::ClientAddresses, client_policy::ClientPolicy, context::WorkerContext,
+    drain::Drain,
+};
+
+/// A listener as one worker serves it, for as long as its socket or a connection of it is open.
+pub(super) struct ServedListener {
+    pub(super) context: Rc<WorkerContext>,
+    current: RefCell<Rc<ListenerContext>>,
+    drain: Cell<Drain>,
+    /// Whether it can be closed while the worker goes on.
+    pub(super) is_removable: bool,
+    open: Cell<usize>,
+    all_closed: Notify,
+}
+
+/// What requests of a listener borrow: nothing of it is copied for a request.
+pub(super) struct ListenerContext {
+    pub(super) view: Arc<ListenerView>,
+    pub(super) policy: ClientPolicy,
+    /// This worker's counters of the listener.
+    pub(super) counters: Arc<RequestShard>,
+    /// The connections of each client; `None`: they are not limited.
+    pub(super) addresses: Option<Arc<ClientAddresses>>,
+    /// The changes of listeners after which it was looked up.
+    changes: Cell<u64>,
+}
+
+impl ListenerContext {
+    /// A listener as the worker of `context` serves it; it is that of the newest snapshot.
+    fn new(context: &WorkerContext, view: Arc<ListenerView>) -> Rc<Self> {
+        let policy = context.client_policy(&view.desired.spec.policy);
+        let limit = policy.connections_per_client;
+        Rc::new(Self {
+            counters: Arc::clone(view.live.shards.of(context.index())),
+            addresses: context.client_addresses(view.name(), limit),
+            changes: Cell::new(context.listener_changes()),
+            policy,
+            view,
+        })
+    }
+
+    /// Its name.
+    pub(super) fn name(&self) -> &ListenerName {
+        self.view.name()
+    }
+}
+
+impl ServedListener {
+    /// A listener that is served from now on.
+    pub(super) fn new(
+        context: Rc<WorkerContext>,
+        view: Arc<ListenerView>,
+        is_removable: bool,
+    ) -> Rc<Self> {
+        let first = ListenerContext::new(&context, view);
+        Rc::new(Self {
+            context,
+            current: RefCell::new(first),
+            drain: Cell::new(Drain::Serving),
+            is_removable,
+            open: Cell::new(0),
+            all_closed: Notify::new(),
+        })
+    }
+
+    /// The listener as the newest snapshot has it.
+    pub(super) fn current(&self) -> Rc<ListenerContext> {
+        let present = Rc::clone(&self.current.borrow());
+        self.newer(&present).unwrap_or(present)
+    }
+
+    /// The listener as the newest snapshot has it; `None`: that is what `known` is, which it nearly always is.
+    pub(super) fn newer(&self, known: &Rc<ListenerContext>) -> Option<Rc<ListenerContext>> {
+        let changes = self.context.listener_changes();
+        if known.changes.get() == changes {
+            return None;
+        }
+        self.renew(known, changes)
+    }
+
+    #[cold]
+    fn renew(&self, known: &Rc<ListenerContext>, changes: u64) -> Option<Rc<ListenerContext>> {
+        let present = Rc::clone(&self.current.borrow());
+        if present.changes.get() != changes {
+            match self.context.listener_view(present.name()) {
+                Some(newest) if !Arc::ptr_eq(&newest, &present.view) => {
+                    self.current
+                        .replace(ListenerContext::new(&self.context, newest));
+                }
+                // It did not change, or its connections are the last ones.
+                Some(_) | None => present.changes.set(changes),
+            }
+        }
+        let newest = Rc::clone(&self.current.borrow());
+        if Rc::ptr_eq(&newest, known) {
+            return None;
+        }
+        Some(newest)
+    }
+
+    /// Sets how far its clients are sent away.
+    pub(super) fn set_drain(&self, drain: Drain) {
+        self.drain.set(drain);
+        self.context.deadlines.wake_all();
+    }
+
+    /// Whether responses must say that their connections close.
+    pub(super) fn closes_connections(&self) -> bool {
+        self.drain.get() != Drain::Serving || self.context.closes_connections()
+    }
+
+    /// Whether connections without a request must close.
+    pub(super) fn closes_idle(&self) -> bool {
+        matches!(self.drain.get(), Drain::Closing | Drain::Resetting) || self.context.closes_idle()
+    }
+
+    /// Whether all connections must be reset.
+    pub(super) fn resets(&self) -> bool {
+        self.drain.get() == Drain::Resetting
+    }
+
+    /// How long a connection without a request is kept.
+    pub(super) fn client_idle(&self) -> Duration {
+        self.current().policy.timeouts.client_idle
+    }
+
+    /// Whether it has as many connections as it may have.
+    pub(super) fn is_full(&self) -> bool {
+        let current = self.current();
+        let most = current.policy.connections;
+        most > 0 && current.view.live.connections() >= most
+    }
+
+    /// Counts a connection that was opened.
+    pub(super) fn opened(&self) {
+        self.open.set(self.open.get() + 1);
+        self.current.borrow().counters.connections.rise();
+    }
+
+    /// Counts a connection that was closed.
+    pub(super) fn closed(&self) {
+        self.open.set(self.open.get() - 1);
+        self.current.borrow().counters.connections.fall();
+        if self.open.get() == 0 {
+            self.all_closed.notify_one();
+        }
+    }
+
+    /// How many connections are open.
+    pub(super) fn open(&self) -> usize {
+        self.open.get()
+    }
+
+    /// Returns when no connection is open.
+    pub(super) async fn all_closed(&self) {
+        while self.open.get() > 0 {
+            self.all_closed.notified().await;
+        }
+    }
+}
