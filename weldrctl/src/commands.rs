@@ -26,7 +26,6 @@ mod stats;
 mod token;
 mod wait;
 mod watch;
-mod weights;
 
 /// What every command uses.
 #[derive(Debug)]

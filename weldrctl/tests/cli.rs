@@ -395,25 +395,6 @@ fn several_adds_with_a_condition_go_by_their_own_responses() {
 }
 
 #[test]
-fn a_weight_that_makes_no_difference_is_noted() {
-    let node = Script::start();
-    let add = |weight| {
-        run(
-            &node.endpoint,
-            &["add", "127.0.0.1:9001", "--weight", weight],
-        )
-    };
-    let output = add("5");
-    assert_exit(&output, 0);
-    let text = stderr(&output);
-    assert!(
-        text.contains("weldrctl pool set --balancing weighted-round-robin"),
-        "{text}"
-    );
-    assert_eq!(stderr(&add("1")), "");
-}
-
-#[test]
 fn a_write_that_lost_a_race_is_read_and_written_again() {
     let node = Script::start();
     assert_exit(

@@ -5,7 +5,7 @@ use weldr_proto::v1::{AddServerRequest, AdminState, HealthCheck};
 use super::{
     Session,
     batch::{Batch, Outcome, Written},
-    wait, weights,
+    wait,
 };
 use crate::{
     args::{AddArgs, AdminChoice},
@@ -58,9 +58,6 @@ pub(super) async fn run(session: &Session, args: AddArgs) -> Result<Exit, CtlErr
             }
         });
         batch.push(session, address, result)?;
-    }
-    if batch.written().next().is_some() {
-        weights::note(session, args.weight).await;
     }
     if args.wait {
         wait::until_healthy(session, &mut batch, args.wait_timeout).await?;

@@ -8,7 +8,6 @@ use weldr_proto::v1::{GetServerRequest, HealthCheck, UpdateServerRequest};
 use super::{
     Session,
     batch::{Batch, Outcome, Written},
-    weights,
 };
 use crate::{
     args::SetArgs,
@@ -33,9 +32,6 @@ pub(super) async fn run(session: &Session, args: SetArgs) -> Result<Exit, CtlErr
     for address in &args.addresses {
         let result = set(session, &args, *address).await;
         batch.push(session, *address, result)?;
-    }
-    if batch.written().next().is_some() {
-        weights::note(session, args.weight).await;
     }
     batch.finish(session)
 }

@@ -192,11 +192,11 @@ impl PoolPatch {
 #[serde(rename_all = "snake_case")]
 #[value(rename_all = "snake_case")]
 pub enum Balancing {
-    /// The servers in turn.
+    /// The servers in turn, in proportion to their weights.
     #[default]
     #[value(alias = "round-robin")]
     RoundRobin,
-    /// The servers in turn, in proportion to their weights.
+    /// Another name of the same.
     #[value(alias = "weighted-round-robin")]
     WeightedRoundRobin,
     /// Of two servers picked at random, the one with fewer running requests relative to its weight.

@@ -66,11 +66,14 @@ impl Selector {
         let count = candidates.len();
         let position = || pool.live.of(self.worker).next_position();
         match (pool.settings.balancing, candidates.schedule()) {
-            (Balancing::WeightedRoundRobin, Some(schedule)) => schedule.pick(position()),
-            (
-                Balancing::RoundRobin | Balancing::WeightedRoundRobin | Balancing::ConsistentHash,
-                _,
-            ) => round_robin(count, position()),
+            (Balancing::RoundRobin | Balancing::WeightedRoundRobin, Some(schedule)) => {
+                schedule.pick(position())
+            }
+            (Balancing::RoundRobin | Balancing::WeightedRoundRobin, None) => {
+                round_robin(count, position())
+            }
+            // Chosen by their place on the circle.
+            (Balancing::ConsistentHash, _) => None,
             (Balancing::LeastRequests, _) => {
                 let mut rng = self.rng.borrow_mut();
                 let load = |place: usize| {

@@ -1,6 +1,6 @@
 //! The servers among which one is chosen.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use rpds::{HashTrieMapSync, VectorSync};
 
@@ -19,7 +19,9 @@ pub struct Candidates {
     servers: VectorSync<Candidate>,
     places: HashTrieMapSync<SocketAddr, usize>,
     balancing: Balancing,
-    /// The turns by weight, when the pool balances so. Made anew by [`settle`](Self::settle) after a change:
+    /// How many servers have each weight.
+    weights: BTreeMap<u32, usize>,
+    /// The turns by weight, when the pool gives turns and its weights differ. Made anew by [`settle`](Self::settle) after a change:
     /// the one thing here that takes longer the more servers there are.
     schedule: Option<Arc<Schedule>>,
 }
@@ -43,6 +45,10 @@ impl From<&Arc<ServerView>> for Candidate {
     }
 }
 
+fn weight_of(server: &ServerView) -> u32 {
+    server.desired.spec.weight.get()
+}
+
 impl Candidates {
     pub(super) fn new(balancing: Balancing) -> Self {
         let (servers, places) = (VectorSync::new_sync(), HashTrieMapSync::new_sync());
@@ -50,6 +56,7 @@ impl Candidates {
             servers,
             places,
             balancing,
+            weights: BTreeMap::new(),
             schedule: None,
         }
     }
@@ -62,6 +69,7 @@ impl Candidates {
     /// Makes `server` the candidate at `address`; `None`: there is none.
     pub(super) fn set(&mut self, address: SocketAddr, server: Option<&Arc<ServerView>>) {
         let place = self.places.get(&address).copied();
+        self.count_weight(place, server);
         match (place, server) {
             (None, None) => return,
             (Some(place), Some(server)) => drop(self.servers.set_mut(place, server.into())),
@@ -74,6 +82,21 @@ impl Candidates {
         self.schedule = None;
     }
 
+    /// Counts the weight of the server that comes to `place`, and no longer that of the one that is there.
+    fn count_weight(&mut self, place: Option<usize>, server: Option<&Arc<ServerView>>) {
+        let before = place.and_then(|place| self.servers.get(place));
+        if let Some(weight) = before.map(|before| weight_of(&before.server)) {
+            let count = self.weights.entry(weight).or_default();
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.weights.remove(&weight);
+            }
+        }
+        if let Some(server) = server {
+            *self.weights.entry(weight_of(server)).or_default() += 1;
+        }
+    }
+
     fn vacate(&mut self, address: SocketAddr, place: usize) {
         if let Some(last) = self.servers.last().cloned() {
             self.places.insert_mut(last.server.desired.address, place);
@@ -83,12 +106,15 @@ impl Candidates {
         self.places.remove_mut(&address);
     }
 
-    /// Makes the turns by weight, when they are wanted and there are none.
+    /// Makes the turns by weight, when they are wanted and there are none. Equal weights need none: then each server has a
+    /// turn.
     pub(super) fn settle(&mut self) {
-        if self.balancing == Balancing::WeightedRoundRobin && self.schedule.is_none() {
-            let weights = self
-                .iter()
-                .map(|candidate| candidate.server.desired.spec.weight.get());
+        let gives_turns = match self.balancing {
+            Balancing::RoundRobin | Balancing::WeightedRoundRobin => true,
+            Balancing::LeastRequests => false,
+        };
+        if gives_turns && self.weights.len() > 1 && self.schedule.is_none() {
+            let weights = self.iter().map(|candidate| weight_of(&candidate.server));
             self.schedule = Some(Arc::new(Schedule::new(weights)));
         }
     }
@@ -113,7 +139,7 @@ impl Candidates {
         self.servers.iter()
     }
 
-    /// The turns by weight, when the pool balances so and is settled.
+    /// The turns by weight, when the pool gives turns, its weights differ, and it is settled.
     pub fn schedule(&self) -> Option<&Schedule> {
         self.schedule.as_deref()
     }

@@ -239,7 +239,10 @@ mod tests {
         super::test_views::{leaving, weighted as view},
         *,
     };
-    use crate::model::{AdminState, Balancing, ServerId};
+    use crate::{
+        balancer::{Schedule, round_robin},
+        model::{AdminState, Balancing, ServerId},
+    };
 
     fn live() -> Arc<LivePool> {
         LivePool::new(PoolName::default(), 1)
@@ -336,7 +339,7 @@ mod tests {
         fn a_pool_that_changed_is_the_pool_made_anew(
             changes in prop::collection::vec((0_u16..8, 0_usize..5, 0_u32..3, any::<bool>()), 0..60),
         ) {
-            let weighted = PoolSettings { balancing: Balancing::WeightedRoundRobin, ..PoolSettings::default() };
+            let weighted = PoolSettings { balancing: Balancing::RoundRobin, ..PoolSettings::default() };
             let mut changed = PoolView::new(live(), weighted.clone(), Revision(1), vec![]);
             let mut wanted = BTreeMap::new();
             for (port, state, weight, stays) in changes {
@@ -372,13 +375,40 @@ mod tests {
         }
     }
 
+    #[test]
+    fn weights_count_in_both_algorithms_that_give_turns() {
+        for balancing in [Balancing::RoundRobin, Balancing::WeightedRoundRobin] {
+            let settings = PoolSettings {
+                balancing,
+                ..PoolSettings::default()
+            };
+            let equal = vec![view(1, Healthy, Ready, 7), view(2, Healthy, Ready, 7)];
+            let equal = PoolView::new(live(), settings.clone(), Revision(1), equal);
+            assert!(equal.candidates().unwrap().schedule().is_none());
+            let servers = vec![view(1, Healthy, Ready, 1), view(2, Healthy, Ready, 3)];
+            let mut weighted = PoolView::new(live(), settings, Revision(1), servers);
+            let shares = shares(&weighted);
+            assert_eq!(shares[&2], 3 * shares[&1], "{balancing:?}");
+            // With equal weights again, each has a turn.
+            weighted.put(view(2, Healthy, Ready, 1));
+            weighted.settle();
+            assert!(weighted.candidates().unwrap().schedule().is_none());
+        }
+    }
+
     /// How many turns each candidate has in one round.
     fn shares(pool: &PoolView) -> BTreeMap<u16, usize> {
         let candidates = pool.candidates().unwrap();
-        let schedule = candidates.schedule().unwrap();
         let mut shares = BTreeMap::new();
-        for position in 0..schedule.round() {
-            let candidate = candidates.get(schedule.pick(position).unwrap()).unwrap();
+        // Equal weights need no schedule.
+        let count = candidates.len() as u64;
+        let round = candidates.schedule().map_or(count, Schedule::round);
+        for position in 0..round {
+            let place = match candidates.schedule() {
+                Some(schedule) => schedule.pick(position),
+                None => round_robin(candidates.len(), position),
+            };
+            let candidate = candidates.get(place.unwrap()).unwrap();
             *shares
                 .entry(candidate.server.desired.address.port())
                 .or_default() += 1;
