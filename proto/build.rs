@@ -8,19 +8,114 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const PROTOS: [&str; 4] = [
+const PROTOS: [&str; 5] = [
     "weldr/v1/access.proto",
     "weldr/v1/management.proto",
+    "weldr/v1/routing.proto",
     "weldr/v1/cluster.proto",
     "weldr/raft/v1/raft.proto",
 ];
+
+/// Messages that are JSON in requests and responses as they stand.
+const IN_JSON: [&str; 30] = [
+    "Conditions",
+    "NamedValues",
+    "Route",
+    "WeightedPool",
+    "Redirect",
+    "FixedResponse",
+    "MessageChanges",
+    "PathPrefixChange",
+    "FieldChanges",
+    "Rule",
+    "ListenerPolicy",
+    "PoolPolicy",
+    "Listener",
+    "ListenerOnNode",
+    "Configuration",
+    "PoolConfiguration",
+    "ServerConfiguration",
+    "ListenerConfiguration",
+    "RuleConfiguration",
+    "ConfigurationChange",
+    "SettingChange",
+    "CreateRuleRequest",
+    "UpdateRuleRequest",
+    "MoveRuleRequest",
+    "CreateListenerRequest",
+    "UpdateListenerRequest",
+    "ApplyRequest",
+    "ApplyResponse",
+    "ListRulesResponse",
+    "ListListenersResponse",
+];
+
+/// Durations in those messages: a number of seconds, under a name that says so.
+const SECONDS: [&str; 10] = [
+    "PoolPolicy.connect_timeout",
+    "PoolPolicy.server_selection_timeout",
+    "PoolPolicy.response_header_timeout",
+    "PoolPolicy.stream_idle_timeout",
+    "PoolPolicy.server_idle_timeout",
+    "PoolPolicy.tunnel_idle_timeout",
+    "ListenerPolicy.client_header_timeout",
+    "ListenerPolicy.client_idle_timeout",
+    "ListenerPolicy.client_body_timeout",
+    "ListenerPolicy.lingering_timeout",
+];
+
+/// Values of enumerations in those messages: words.
+const WORDS: [(&str, &str); 5] = [
+    ("ListenerPolicy.desync_mode", "desync_mode"),
+    ("ListenerPolicy.forwarded_headers", "forwarded_headers"),
+    ("ListenerOnNode.state", "bind_state"),
+    ("ServerConfiguration.admin_state", "admin_state"),
+    ("ConfigurationChange.kind", "configuration_change"),
+];
+
+/// Messages whose JSON is a type of `src/json`.
+const BY_HAND: [&str; 2] = ["HealthCheck", "PoolSettings"];
+
+const DERIVE: &str = "#[derive(serde::Serialize, serde::Deserialize)]";
+
+fn with_json(mut builder: tonic_prost_build::Builder) -> tonic_prost_build::Builder {
+    let path = |name: &str| format!(".weldr.v1.{name}");
+    for message in IN_JSON {
+        let attributes = format!("{DERIVE} #[serde(default, deny_unknown_fields)]");
+        builder = builder.message_attribute(path(message), attributes);
+    }
+    builder = builder.message_attribute(
+        path("TrustedProxies"),
+        format!("{DERIVE} #[serde(transparent)]"),
+    );
+    for field in SECONDS {
+        let name = field.rsplit('.').next().unwrap_or(field);
+        let attribute =
+            format!("#[serde(rename = \"{name}_seconds\", with = \"crate::json::form::seconds\")]");
+        builder = builder.field_attribute(path(field), attribute);
+    }
+    for (field, word) in WORDS {
+        let attribute = format!("#[serde(with = \"crate::json::form::{word}\")]");
+        builder = builder.field_attribute(path(field), attribute);
+    }
+    builder = builder.field_attribute(
+        path("ListenerOnNode.since"),
+        "#[serde(with = \"crate::json::form::time\")]",
+    );
+    for message in BY_HAND {
+        let json = format!("crate::json::{message}");
+        let attributes = format!("{DERIVE} #[serde(into = \"{json}\", try_from = \"{json}\")]");
+        builder = builder.message_attribute(path(message), attributes);
+    }
+    builder
+}
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=weldr");
     let descriptors = protox::compile(PROTOS, ["."])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
-    tonic_prost_build::configure()
+    with_json(tonic_prost_build::configure())
         .bytes(".weldr.raft.v1")
         .btree_map(".weldr.v1")
         .compile_fds(descriptors)?;

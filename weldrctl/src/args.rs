@@ -18,7 +18,10 @@ pub(crate) use check::{CheckOptions, CheckType};
 pub(crate) use cluster::{ClusterCommand, HistoryArgs, RollbackArgs};
 pub(crate) use context::ContextCommand;
 pub(crate) use parse::DEFAULT_ENDPOINT;
-pub(crate) use pool::{BalancingChoice, PoolCommand, PoolSetArgs, ProtectionOptions};
+pub(crate) use pool::{
+    BalancingChoice, PoolAddArgs, PoolCommand, PoolPolicyArgs, PoolRemoveArgs, PoolSetArgs,
+    PoolSettingsArgs, ProtectionOptions,
+};
 pub(crate) use server::{
     AddArgs, AdminArgs, AdminChoice, Condition, GetArgs, ListArgs, RemoveArgs, SetArgs,
 };
@@ -180,7 +183,7 @@ pub(crate) enum Command {
     List(ListArgs),
     /// Show all details of servers
     Get(GetArgs),
-    /// Show or change the settings of the pool
+    /// Add, list, change and remove pools
     #[command(subcommand)]
     Pool(PoolCommand),
     /// Show or change the nodes of the cluster

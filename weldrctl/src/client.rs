@@ -14,17 +14,25 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 use weldr_proto::v1::{
-    AddServerRequest, AddServerResponse, BackupRequest, BackupResponse, CreateTokenRequest,
-    CreateTokenResponse, GetClusterRequest, GetClusterResponse, GetHistoryRequest,
-    GetHistoryResponse, GetPoolRequest, GetPoolResponse, GetServerRequest, GetServerResponse,
-    GetStatsRequest, GetStatsResponse, ListHealthRequest, ListHealthResponse, ListServersRequest,
-    ListServersResponse, ListTokensRequest, ListTokensResponse, RemoveNodeRequest,
+    AddServerRequest, AddServerResponse, ApplyRequest, ApplyResponse, BackupRequest,
+    BackupResponse, CreateListenerRequest, CreateListenerResponse, CreatePoolRequest,
+    CreatePoolResponse, CreateRuleRequest, CreateRuleResponse, CreateTokenRequest,
+    CreateTokenResponse, DeleteListenerRequest, DeleteListenerResponse, DeletePoolRequest,
+    DeletePoolResponse, DeleteRuleRequest, DeleteRuleResponse, ExportRequest, ExportResponse,
+    GetClusterRequest, GetClusterResponse, GetHistoryRequest, GetHistoryResponse,
+    GetListenerRequest, GetListenerResponse, GetPoolRequest, GetPoolResponse, GetServerRequest,
+    GetServerResponse, GetStatsRequest, GetStatsResponse, ListHealthRequest, ListHealthResponse,
+    ListListenersRequest, ListListenersResponse, ListPoolsRequest, ListPoolsResponse,
+    ListRulesRequest, ListRulesResponse, ListServersRequest, ListServersResponse,
+    ListTokensRequest, ListTokensResponse, MoveRuleRequest, MoveRuleResponse, RemoveNodeRequest,
     RemoveNodeResponse, RemoveServerRequest, RemoveServerResponse, RestoreRequest, RestoreResponse,
     RevokeTokenRequest, RevokeTokenResponse, RollbackRequest, RollbackResponse, StreamStatsRequest,
-    StreamStatsResponse, TransferLeadershipRequest, TransferLeadershipResponse, UpdatePoolRequest,
-    UpdatePoolResponse, UpdateServerRequest, UpdateServerResponse, WatchServersRequest,
-    WatchServersResponse, WhoAmIRequest, WhoAmIResponse, access_client::AccessClient,
-    cluster_client::ClusterClient, management_client::ManagementClient,
+    StreamStatsResponse, TransferLeadershipRequest, TransferLeadershipResponse,
+    UpdateListenerRequest, UpdateListenerResponse, UpdatePoolRequest, UpdatePoolResponse,
+    UpdateRuleRequest, UpdateRuleResponse, UpdateServerRequest, UpdateServerResponse,
+    WatchServersRequest, WatchServersResponse, WhoAmIRequest, WhoAmIResponse,
+    access_client::AccessClient, cluster_client::ClusterClient,
+    management_client::ManagementClient, routing_client::RoutingClient,
 };
 
 use crate::{
@@ -82,6 +90,22 @@ unary! {
     get_stats(GetStatsRequest) -> GetStatsResponse;
     get_pool(GetPoolRequest) -> GetPoolResponse;
     update_pool(UpdatePoolRequest) -> UpdatePoolResponse;
+    [RoutingClient]
+    create_pool(CreatePoolRequest) -> CreatePoolResponse;
+    delete_pool(DeletePoolRequest) -> DeletePoolResponse;
+    list_pools(ListPoolsRequest) -> ListPoolsResponse;
+    create_listener(CreateListenerRequest) -> CreateListenerResponse;
+    update_listener(UpdateListenerRequest) -> UpdateListenerResponse;
+    delete_listener(DeleteListenerRequest) -> DeleteListenerResponse;
+    get_listener(GetListenerRequest) -> GetListenerResponse;
+    list_listeners(ListListenersRequest) -> ListListenersResponse;
+    create_rule(CreateRuleRequest) -> CreateRuleResponse;
+    update_rule(UpdateRuleRequest) -> UpdateRuleResponse;
+    delete_rule(DeleteRuleRequest) -> DeleteRuleResponse;
+    move_rule(MoveRuleRequest) -> MoveRuleResponse;
+    list_rules(ListRulesRequest) -> ListRulesResponse;
+    apply(ApplyRequest) -> ApplyResponse;
+    export(ExportRequest) -> ExportResponse;
     [ClusterClient]
     get_cluster(GetClusterRequest) -> GetClusterResponse;
     remove_node(RemoveNodeRequest) -> RemoveNodeResponse;

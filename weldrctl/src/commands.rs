@@ -4,7 +4,7 @@ use crate::{
     args::{Cli, Command, GlobalOptions},
     client::Client,
     error::{CtlError, Exit},
-    output::Output,
+    output::{Output, json},
     target::Target,
 };
 
@@ -90,6 +90,17 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, CtlError> {
         Command::Whoami => token::who_am_i(&session).await,
         Command::Completions(_) | Command::Context(_) => Ok(Exit::Done),
     }
+}
+
+/// Says that an object was removed.
+fn removed(session: &Session, object: &str, revision: u64) -> Result<Exit, CtlError> {
+    let output = &session.output;
+    if output.is_json() {
+        output.document(&json::Made { revision })?;
+    } else {
+        output.text(&format!("{object} removed, revision {revision}\n"))?;
+    }
+    Ok(Exit::Done)
 }
 
 fn validate(command: &Command) -> Result<(), CtlError> {

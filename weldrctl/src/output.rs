@@ -13,6 +13,7 @@ pub(crate) mod figures;
 pub(crate) mod findings;
 pub(crate) mod json;
 pub(crate) mod live;
+pub(crate) mod pools;
 pub(crate) mod servers;
 pub(crate) mod style;
 pub(crate) mod table;

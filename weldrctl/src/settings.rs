@@ -7,12 +7,15 @@
 use std::time::Duration;
 
 use weldr_proto::v1::{
-    AdminState, Balancing, HealthCheck, HttpCheck, OutlierEjection, PoolSettings, RequestLimit,
-    TcpCheck, health_check::Type,
+    AdminState, Balancing, HealthCheck, HttpCheck, OutlierEjection, PoolPolicy, PoolSettings,
+    RequestLimit, TcpCheck, health_check::Type,
 };
 
 use crate::{
-    args::{AdminChoice, BalancingChoice, CheckOptions, CheckType, PoolSetArgs, ProtectionOptions},
+    args::{
+        AdminChoice, BalancingChoice, CheckOptions, CheckType, PoolPolicyArgs, PoolSetArgs,
+        PoolSettingsArgs, ProtectionOptions,
+    },
     error::CtlError,
 };
 
@@ -83,20 +86,18 @@ impl CheckOptions {
 impl PoolSetArgs {
     /// Whether no setting is given.
     pub(crate) fn is_empty(&self) -> bool {
-        self.balancing.is_none()
-            && self.fail_open.is_none()
-            && self.drain_deadline.is_none()
-            && self.deregister_after.is_none()
-            && self.strict_responses.is_none()
-            && self.protection.is_empty()
+        self.settings == PoolSettingsArgs::default()
             && self.check.is_empty()
+            && self.unset.is_empty()
     }
+}
 
-    /// The settings to write. `kind` is the type of the pool's present check, for the parameters of an HTTP check that are
-    /// not given.
-    pub(crate) fn settings(&self, kind: Option<Type>) -> PoolSettings {
-        let check = (!self.check.is_empty()).then(|| {
-            self.check.onto(HealthCheck {
+impl PoolSettingsArgs {
+    /// The settings to write, with those of a check. `kind` is the type of the pool's present check, for the parameters of
+    /// an HTTP check that are not given.
+    pub(crate) fn with_check(&self, check: &CheckOptions, kind: Option<Type>) -> PoolSettings {
+        let check = (!check.is_empty()).then(|| {
+            check.onto(HealthCheck {
                 r#type: kind,
                 ..HealthCheck::default()
             })
@@ -115,16 +116,12 @@ impl PoolSetArgs {
             outlier: self.protection.outlier(),
             limit: self.protection.limit(),
             hash_key: self.protection.hash_key.clone(),
+            policy: Some(self.policy.values()),
         }
     }
 }
 
 impl ProtectionOptions {
-    /// Whether none of the options is given.
-    fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-
     fn outlier(&self) -> Option<OutlierEjection> {
         let outlier = OutlierEjection {
             failures: self.eject_after,
@@ -143,6 +140,28 @@ impl ProtectionOptions {
         };
         (limit != RequestLimit::default()).then_some(limit)
     }
+}
+
+impl PoolPolicyArgs {
+    fn values(&self) -> PoolPolicy {
+        PoolPolicy {
+            connect_timeout: self.connect_timeout.map(proto_duration),
+            server_selection_timeout: self.server_selection_timeout.map(proto_duration),
+            response_header_timeout: self.response_header_timeout.map(proto_duration),
+            stream_idle_timeout: self.stream_idle_timeout.map(proto_duration),
+            server_idle_timeout: self.server_idle_timeout.map(proto_duration),
+            tunnel_idle_timeout: self.tunnel_idle_timeout.map(proto_duration),
+            retries: self.retries,
+            max_server_connections: self.max_server_connections,
+            max_server_idle_connections: self.max_server_idle_connections,
+        }
+    }
+}
+
+/// The names of settings as the API has them: the command line has dashes.
+pub(crate) fn setting_names(names: &[String]) -> Vec<String> {
+    let name = |name: &String| name.trim_start_matches('-').replace('-', "_");
+    names.iter().map(name).collect()
 }
 
 impl From<AdminChoice> for AdminState {
@@ -245,20 +264,16 @@ mod tests {
 
     #[test]
     fn pool_settings_hold_only_what_is_given() {
-        let args = PoolSetArgs {
+        let args = PoolSettingsArgs {
             balancing: Some(BalancingChoice::LeastRequests),
-            fail_open: None,
-            drain_deadline: None,
             deregister_after: Some(Duration::ZERO),
-            strict_responses: None,
             protection: ProtectionOptions {
                 eject_after: Some(5),
                 ..ProtectionOptions::default()
             },
-            condition: crate::args::Condition::default(),
-            check: CheckOptions::default(),
+            ..PoolSettingsArgs::default()
         };
-        let settings = args.settings(Some(http("/", "", "")));
+        let settings = args.with_check(&CheckOptions::default(), Some(http("/", "", "")));
         assert_eq!(settings.balancing(), Balancing::LeastRequests);
         assert_eq!(settings.check, None);
         assert_eq!(settings.fail_open, None);

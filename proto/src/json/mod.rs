@@ -16,6 +16,7 @@
 
 mod access;
 mod cluster;
+pub mod form;
 mod pool;
 mod server;
 mod stats;
@@ -31,7 +32,7 @@ pub use stats::{ClientStats, Latency, Outcomes, ServerStats, Stats, StatusClasse
 
 use std::{net::SocketAddr, time::SystemTime};
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A duration as a number of seconds: a whole number if there is no fraction.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -44,6 +45,18 @@ impl Serialize for Seconds {
             return serializer.serialize_i64(seconds);
         }
         serializer.serialize_f64(seconds as f64 + f64::from(nanos) / 1e9)
+    }
+}
+
+/// Accepts a number that is not negative, with or without a fraction.
+impl<'de> Deserialize<'de> for Seconds {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let refused =
+            || serde::de::Error::custom("a number of seconds that is not negative is needed");
+        let seconds = f64::deserialize(deserializer).map_err(|_| refused())?;
+        let duration = std::time::Duration::try_from_secs_f64(seconds).map_err(|_| refused())?;
+        let duration = prost_types::Duration::try_from(duration).map_err(|_| refused())?;
+        Ok(Self(duration))
     }
 }
 

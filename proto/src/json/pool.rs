@@ -1,8 +1,8 @@
 //! Pools and their settings.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::{HealthCheck, Seconds};
+use super::{HealthCheck, Seconds, form};
 use crate::{v1, words};
 
 /// A pool.
@@ -35,8 +35,9 @@ impl From<&v1::Pool> for Pool {
     }
 }
 
-/// The settings of a pool.
-#[derive(Debug, Clone, Serialize)]
+/// The settings of a pool. In what is read, each may be absent.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 #[allow(missing_docs, reason = "the .proto files describe the fields")]
 pub struct PoolSettings {
     pub check: Option<HealthCheck>,
@@ -50,6 +51,41 @@ pub struct PoolSettings {
     pub outlier: Option<OutlierEjection>,
     pub limit: Option<RequestLimit>,
     pub hash_key: Option<String>,
+    pub policy: Option<v1::PoolPolicy>,
+}
+
+impl From<v1::PoolSettings> for PoolSettings {
+    fn from(settings: v1::PoolSettings) -> Self {
+        Self::from(&settings)
+    }
+}
+
+impl TryFrom<PoolSettings> for v1::PoolSettings {
+    type Error = String;
+
+    fn try_from(settings: PoolSettings) -> Result<Self, String> {
+        let balancing = match settings.balancing.as_str() {
+            "" => 0,
+            word => form::balancing::parse(word).ok_or_else(|| {
+                format!(
+                    "balancing: {word:?} is not accepted: round_robin, weighted_round_robin, least_requests or consistent_hash"
+                )
+            })?,
+        };
+        Ok(Self {
+            check: settings.check.map(TryInto::try_into).transpose()?,
+            balancing,
+            fail_open: settings.fail_open,
+            drain_deadline: settings.drain_deadline_seconds.map(|seconds| seconds.0),
+            deregister_after: settings.deregister_after_seconds.map(|seconds| seconds.0),
+            strict_responses: settings.strict_responses,
+            slow_start: settings.slow_start_seconds.map(|seconds| seconds.0),
+            outlier: settings.outlier.map(v1::OutlierEjection::from),
+            limit: settings.limit.map(v1::RequestLimit::from),
+            hash_key: settings.hash_key,
+            policy: settings.policy,
+        })
+    }
 }
 
 impl From<&v1::PoolSettings> for PoolSettings {
@@ -65,12 +101,14 @@ impl From<&v1::PoolSettings> for PoolSettings {
             outlier: settings.outlier.map(OutlierEjection::from),
             limit: settings.limit.map(RequestLimit::from),
             hash_key: settings.hash_key.clone(),
+            policy: settings.policy.clone(),
         }
     }
 }
 
 /// When a server is ejected.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 #[allow(missing_docs, reason = "the .proto files describe the fields")]
 pub struct OutlierEjection {
     /// 0 means never.
@@ -92,13 +130,35 @@ impl From<v1::OutlierEjection> for OutlierEjection {
 }
 
 /// How many requests run on each server, and how many wait.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 #[allow(missing_docs, reason = "the .proto files describe the fields")]
 pub struct RequestLimit {
     /// 0 means no limit.
     pub requests: Option<u32>,
     pub queue: Option<u32>,
     pub queue_timeout_seconds: Option<Seconds>,
+}
+
+impl From<OutlierEjection> for v1::OutlierEjection {
+    fn from(outlier: OutlierEjection) -> Self {
+        Self {
+            failures: outlier.failures,
+            time: outlier.time_seconds.map(|seconds| seconds.0),
+            longest: outlier.longest_seconds.map(|seconds| seconds.0),
+            share_percent: outlier.share_percent,
+        }
+    }
+}
+
+impl From<RequestLimit> for v1::RequestLimit {
+    fn from(limit: RequestLimit) -> Self {
+        Self {
+            requests: limit.requests,
+            queue: limit.queue,
+            queue_timeout: limit.queue_timeout_seconds.map(|seconds| seconds.0),
+        }
+    }
 }
 
 impl From<v1::RequestLimit> for RequestLimit {

@@ -1,6 +1,8 @@
 //! Servers, their health and their health checks.
 
-use serde::Serialize;
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
 
 use super::{Seconds, ip_and_port, time};
 use crate::{
@@ -100,11 +102,12 @@ impl From<&v1::Health> for Health {
 }
 
 /// A health check. In an override, `null` is what is inherited from the pool.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 #[allow(missing_docs, reason = "the .proto files describe the fields")]
 pub struct HealthCheck {
     /// `http` or `tcp`.
-    pub r#type: Option<&'static str>,
+    pub r#type: Option<Cow<'static, str>>,
     pub path: Option<String>,
     pub expected_status: Option<String>,
     pub host: Option<String>,
@@ -124,11 +127,11 @@ impl From<&v1::HealthCheck> for HealthCheck {
         let of_type = match &check.r#type {
             None => Self::default(),
             Some(Type::Tcp(_)) => Self {
-                r#type: Some("tcp"),
+                r#type: Some("tcp".into()),
                 ..Self::default()
             },
             Some(Type::Http(http)) => Self {
-                r#type: Some("http"),
+                r#type: Some("http".into()),
                 path: Some(http.path.clone()),
                 expected_status: Some(http.expected_status.clone()),
                 host: Some(http.host.clone()),
@@ -147,5 +150,56 @@ impl From<&v1::HealthCheck> for HealthCheck {
             begins_healthy: check.begins_healthy,
             ..of_type
         }
+    }
+}
+
+impl From<v1::HealthCheck> for HealthCheck {
+    fn from(check: v1::HealthCheck) -> Self {
+        Self::from(&check)
+    }
+}
+
+/// Fields of HTTP make it an HTTP check when no type is given.
+impl TryFrom<HealthCheck> for v1::HealthCheck {
+    type Error = String;
+
+    fn try_from(check: HealthCheck) -> Result<Self, String> {
+        let texts = [
+            &check.path,
+            &check.expected_status,
+            &check.host,
+            &check.method,
+            &check.body,
+        ];
+        let is_http = texts.iter().any(|text| text.is_some());
+        let http = v1::HttpCheck {
+            path: check.path.unwrap_or_default(),
+            expected_status: check.expected_status.unwrap_or_default(),
+            host: check.host.unwrap_or_default(),
+            method: check.method.unwrap_or_default(),
+            body: check.body.unwrap_or_default(),
+        };
+        let r#type = match check.r#type.as_deref() {
+            Some("http") => Some(Type::Http(http)),
+            Some("tcp") if is_http => {
+                return Err(
+                    "type: \"tcp\" is not accepted: http, because path, expected_status, host, method and body belong to it"
+                        .to_owned(),
+                );
+            }
+            Some("tcp") => Some(Type::Tcp(v1::TcpCheck {})),
+            Some(other) => return Err(format!("type: {other:?} is not accepted: http or tcp")),
+            None => is_http.then_some(Type::Http(http)),
+        };
+        Ok(Self {
+            r#type,
+            interval: check.interval_seconds.map(|seconds| seconds.0),
+            timeout: check.timeout_seconds.map(|seconds| seconds.0),
+            healthy_threshold: check.healthy_threshold,
+            unhealthy_threshold: check.unhealthy_threshold,
+            port: check.port,
+            grace: check.grace_seconds.map(|seconds| seconds.0),
+            begins_healthy: check.begins_healthy,
+        })
     }
 }

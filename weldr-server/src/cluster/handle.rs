@@ -27,7 +27,7 @@ use super::{
     raft::{
         core::{Core, NodeMembership},
         proposals::{Leader, QUORUM_PATIENCE, was_not_sent},
-        reporter::{DrainReport, Reporter},
+        reporter::{DrainReport, ListenerReporter, Reporter},
         sightings::OtherCluster,
         status::{self, ClusterStatus},
         step_down_hook::StepDownHook,
@@ -273,6 +273,14 @@ impl Handle {
     pub fn report_servers_with(&self, reporter: Reporter) {
         if let Some(core) = self.core.upgrade() {
             *core.reporter.lock().unwrap_or_else(PoisonError::into_inner) = Some(reporter);
+        }
+    }
+
+    /// Sets the function that gives this node's listeners to other nodes.
+    pub fn report_listeners_with(&self, reporter: ListenerReporter) {
+        if let Some(core) = self.core.upgrade() {
+            let listeners = core.listeners.lock();
+            *listeners.unwrap_or_else(PoisonError::into_inner) = Some(reporter);
         }
     }
 

@@ -197,6 +197,7 @@ impl RunningNode {
             drain_report: Mutex::default(),
             readiness: Mutex::default(),
             backups: Mutex::default(),
+            listeners: Mutex::default(),
             last_contacts: LastContacts::default(),
             facts: StartFacts::read(options),
             tasks: options.tasks.clone(),

@@ -255,6 +255,15 @@ impl fmt::Display for RejectionText<'_> {
                 )
             }
             Rejection::NoSuchServer { .. }
+            | Rejection::NoSuchListener { .. }
+            | Rejection::NoSuchRule { .. }
+            | Rejection::Present { .. }
+            | Rejection::MissingPool { .. }
+            | Rejection::InUse { .. }
+            | Rejection::WouldBeEmpty { .. }
+            | Rejection::AddressTaken { .. }
+            | Rejection::Permanent { .. }
+            | Rejection::Full { .. }
             | Rejection::Exists { .. }
             | Rejection::Changed { .. }
             | Rejection::PoolFull { .. }

@@ -1,4 +1,4 @@
-//! `weldr.v1.Management`, `weldr.v1.Cluster` and `weldr.v1.Access` over gRPC: each method passes its request to [`Operations`].
+//! The services of the management API over gRPC: each method passes its request to [`Operations`].
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
@@ -7,6 +7,7 @@ use tonic::{Request, Response, Status};
 use tracing::debug;
 use weldr_proto::v1::{
     self, access_server::Access, cluster_server::Cluster, management_server::Management,
+    routing_server::Routing,
 };
 
 use super::{
@@ -199,6 +200,114 @@ impl Access for GrpcService {
     ) -> Result<Response<v1::WhoAmIResponse>, Status> {
         let caller = caller_of(&request)?.caller;
         Ok(Response::new(self.0.who_am_i(&caller)))
+    }
+}
+
+#[tonic::async_trait]
+impl Routing for GrpcService {
+    async fn create_pool(
+        &self,
+        request: Request<v1::CreatePoolRequest>,
+    ) -> Result<Response<v1::CreatePoolResponse>, Status> {
+        respond!(request, caller => self.0.create_pool(caller, request).await)
+    }
+
+    async fn delete_pool(
+        &self,
+        request: Request<v1::DeletePoolRequest>,
+    ) -> Result<Response<v1::DeletePoolResponse>, Status> {
+        respond!(request, caller => self.0.delete_pool(caller, request).await)
+    }
+
+    async fn list_pools(
+        &self,
+        request: Request<v1::ListPoolsRequest>,
+    ) -> Result<Response<v1::ListPoolsResponse>, Status> {
+        respond!(request, caller => self.0.list_pools(request).await)
+    }
+
+    async fn create_listener(
+        &self,
+        request: Request<v1::CreateListenerRequest>,
+    ) -> Result<Response<v1::CreateListenerResponse>, Status> {
+        respond!(request, caller => self.0.create_listener(caller, request).await)
+    }
+
+    async fn update_listener(
+        &self,
+        request: Request<v1::UpdateListenerRequest>,
+    ) -> Result<Response<v1::UpdateListenerResponse>, Status> {
+        respond!(request, caller => self.0.update_listener(caller, request).await)
+    }
+
+    async fn delete_listener(
+        &self,
+        request: Request<v1::DeleteListenerRequest>,
+    ) -> Result<Response<v1::DeleteListenerResponse>, Status> {
+        respond!(request, caller => self.0.delete_listener(caller, request).await)
+    }
+
+    async fn get_listener(
+        &self,
+        request: Request<v1::GetListenerRequest>,
+    ) -> Result<Response<v1::GetListenerResponse>, Status> {
+        respond!(request, caller => self.0.get_listener(request).await)
+    }
+
+    async fn list_listeners(
+        &self,
+        request: Request<v1::ListListenersRequest>,
+    ) -> Result<Response<v1::ListListenersResponse>, Status> {
+        respond!(request, caller => self.0.list_listeners(request).await)
+    }
+
+    async fn create_rule(
+        &self,
+        request: Request<v1::CreateRuleRequest>,
+    ) -> Result<Response<v1::CreateRuleResponse>, Status> {
+        respond!(request, caller => self.0.create_rule(caller, request).await)
+    }
+
+    async fn update_rule(
+        &self,
+        request: Request<v1::UpdateRuleRequest>,
+    ) -> Result<Response<v1::UpdateRuleResponse>, Status> {
+        respond!(request, caller => self.0.update_rule(caller, request).await)
+    }
+
+    async fn delete_rule(
+        &self,
+        request: Request<v1::DeleteRuleRequest>,
+    ) -> Result<Response<v1::DeleteRuleResponse>, Status> {
+        respond!(request, caller => self.0.delete_rule(caller, request).await)
+    }
+
+    async fn move_rule(
+        &self,
+        request: Request<v1::MoveRuleRequest>,
+    ) -> Result<Response<v1::MoveRuleResponse>, Status> {
+        respond!(request, caller => self.0.move_rule(caller, request).await)
+    }
+
+    async fn list_rules(
+        &self,
+        request: Request<v1::ListRulesRequest>,
+    ) -> Result<Response<v1::ListRulesResponse>, Status> {
+        respond!(request, caller => self.0.list_rules(request).await)
+    }
+
+    async fn apply(
+        &self,
+        request: Request<v1::ApplyRequest>,
+    ) -> Result<Response<v1::ApplyResponse>, Status> {
+        respond!(request, caller => self.0.apply(caller, request).await)
+    }
+
+    async fn export(
+        &self,
+        request: Request<v1::ExportRequest>,
+    ) -> Result<Response<v1::ExportResponse>, Status> {
+        respond!(request, caller => self.0.export(request).await)
     }
 }
 

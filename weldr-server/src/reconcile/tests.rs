@@ -163,7 +163,7 @@ impl Bench {
         let mut state = DesiredState::new(PoolSettings::default());
         state
             .pools
-            .insert(web(), Pool::new(PoolSettings::default()));
+            .insert_mut(web(), Pool::new(PoolSettings::default()));
         let (states, receiver) = watch::channel(Arc::new(state.clone()));
         let (own, tasks) = (OwnAddresses::default(), Tasks::default());
         let (reconciler, snapshots) = Reconciler::follow(receiver, &handle, 1, own, LIMITS, &tasks);
@@ -330,14 +330,14 @@ async fn the_servers_of_a_pool_that_is_gone_are_gone() {
     bench.add(&web, 1);
     let before = bench.add(&web, 2);
     let of_web = server(&before, &web, 1);
-    let gone = bench.change(|state| _ = state.pools.remove(&web));
+    let gone = bench.change(|state| _ = state.pools.remove_mut(&web));
     assert!(gone.pools.get(&web).is_none());
     assert!(gone.pools.view_of(&of_web.live).is_none());
     assert_eq!(gone.removals, before.removals + 2);
     assert!(Arc::ptr_eq(pool(&before, &default), pool(&gone, &default)));
     bench.pass(of_web);
     let anew = Pool::new(PoolSettings::default());
-    let again = bench.change(|state| _ = state.pools.insert(web.clone(), anew));
+    let again = bench.change(|state| state.pools.insert_mut(web.clone(), anew));
     assert!(pool(&again, &web).servers.is_empty());
 }
 

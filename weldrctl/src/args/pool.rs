@@ -1,4 +1,4 @@
-//! The commands about the settings of the pool.
+//! The commands about pools.
 
 use std::time::Duration;
 
@@ -8,14 +8,69 @@ use super::{CheckOptions, Condition, parse};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PoolCommand {
-    /// Show the settings of the pool and the number of servers in each state
-    Get,
+    /// Add a pool; servers are added with: weldrctl --pool NAME add ADDR
+    Add(PoolAddArgs),
+    /// Show the settings of a pool and the number of servers in each state
+    #[command(visible_alias = "show")]
+    Get(PoolGetArgs),
     /// Change the settings that are given, and leave the others as they are
     Set(PoolSetArgs),
+    /// List the pools
+    #[command(visible_alias = "ls")]
+    List,
+    /// Remove a pool, with its servers, at once
+    Remove(PoolRemoveArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PoolAddArgs {
+    /// Name: letters, digits, -, _ and .
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) settings: PoolSettingsArgs,
+    #[command(flatten)]
+    pub(crate) check: CheckOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PoolGetArgs {
+    /// Name [default: that of --pool]
+    #[arg(value_name = "NAME")]
+    pub(crate) name: Option<String>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct PoolSetArgs {
+    /// Name [default: that of --pool]
+    #[arg(value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    #[command(flatten)]
+    pub(crate) settings: PoolSettingsArgs,
+    /// Use the node's option again, for example connect-timeout; may be repeated
+    #[arg(long, value_name = "SETTING", value_delimiter = ',')]
+    pub(crate) unset: Vec<String>,
+    #[command(flatten)]
+    pub(crate) condition: Condition,
+    #[command(flatten)]
+    pub(crate) check: CheckOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PoolRemoveArgs {
+    /// Name
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// Also if a rule names it: a rule that is left without a pool responds 503
+    #[arg(long)]
+    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) condition: Condition,
+}
+
+/// The settings of a pool, except for its check.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub(crate) struct PoolSettingsArgs {
     /// Algorithm: round-robin, weighted-round-robin, least-requests or consistent-hash
     #[arg(long, value_name = "NAME", value_enum, hide_possible_values = true)]
     pub(crate) balancing: Option<BalancingChoice>,
@@ -34,9 +89,42 @@ pub(crate) struct PoolSetArgs {
     #[command(flatten)]
     pub(crate) protection: ProtectionOptions,
     #[command(flatten)]
-    pub(crate) condition: Condition,
-    #[command(flatten)]
-    pub(crate) check: CheckOptions,
+    pub(crate) policy: PoolPolicyArgs,
+}
+
+/// The values of a pool's policy.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+#[command(
+    next_help_heading = "Requests to servers (default: the option of the node of the same name)"
+)]
+pub(crate) struct PoolPolicyArgs {
+    /// Time limit for a connection to a server
+    #[arg(long, value_name = "TIME", value_parser = parse::duration)]
+    pub(crate) connect_timeout: Option<Duration>,
+    /// How long a request may try servers that accept no connection
+    #[arg(long, value_name = "TIME", value_parser = parse::duration)]
+    pub(crate) server_selection_timeout: Option<Duration>,
+    /// From the end of a request to the head of its response
+    #[arg(long, value_name = "TIME", value_parser = parse::duration)]
+    pub(crate) response_header_timeout: Option<Duration>,
+    /// Time limit for the next part of a body
+    #[arg(long, value_name = "TIME", value_parser = parse::duration)]
+    pub(crate) stream_idle_timeout: Option<Duration>,
+    /// How long an unused connection to a server is kept
+    #[arg(long, value_name = "TIME", value_parser = parse::duration)]
+    pub(crate) server_idle_timeout: Option<Duration>,
+    /// How long a tunnel may be idle
+    #[arg(long, value_name = "TIME", value_parser = parse::duration)]
+    pub(crate) tunnel_idle_timeout: Option<Duration>,
+    /// How often a request that failed may be sent again, 0 to 10
+    #[arg(long, value_name = "N")]
+    pub(crate) retries: Option<u64>,
+    /// Connections of a node to one server
+    #[arg(long, value_name = "N")]
+    pub(crate) max_server_connections: Option<u64>,
+    /// Unused connections of a node to one server
+    #[arg(long, value_name = "N")]
+    pub(crate) max_server_idle_connections: Option<u64>,
 }
 
 /// How a pool protects its servers.
@@ -76,10 +164,13 @@ pub(crate) struct ProtectionOptions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum BalancingChoice {
     /// The servers in turn
+    #[value(alias = "round_robin")]
     RoundRobin,
     /// The servers in turn, in proportion to their weights
+    #[value(alias = "weighted_round_robin")]
     WeightedRoundRobin,
     /// Of two servers picked at random, the one with fewer running requests relative to its weight
+    #[value(alias = "least_requests")]
     LeastRequests,
     /// Requests with the same hash key to the same server
     ConsistentHash,

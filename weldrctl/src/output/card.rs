@@ -6,7 +6,7 @@ use prost_types::Timestamp;
 use weldr_proto::v1::{Balancing, Latency, Pool, PoolSettings, Server, ServerStats};
 
 use super::{
-    event, figures,
+    event, figures, pools,
     servers::check,
     style::{Paint, Tint},
     words,
@@ -92,6 +92,7 @@ pub(crate) fn pool(pool: &Pool, paint: Paint) -> String {
     card.field("strict responses", settings.strict_responses());
     protection(&mut card, &settings);
     card.field("check", check(settings.check.as_ref()));
+    card.field("policy", pools::policy(settings.policy.as_ref()));
     card.field(
         "servers",
         format!(

@@ -7,14 +7,15 @@
 //! |---|---|
 //! | `list`, `get` | one [`Servers`] |
 //! | `add`, `remove`, `set`, `drain`, `ready`, `maintenance` | one [`Results`], also if some are refused |
-//! | `pool get`, `pool set` | one [`Pool`] |
+//! | `pool add`, `pool get`, `pool set` | one [`Pool`] |
+//! | `pool list` | one [`Pools`] |
 //! | `stats` | one [`Stats`]; with `--watch` one per line |
 //! | `watch` | one [`Event`] per line |
 //! | `cluster status`, `cluster remove`, `cluster transfer` | one [`Cluster`] |
 //! | `cluster check` | one [`Report`](super::findings::Report) |
 //! | `list --all-nodes` | one [`HealthOnNodes`] |
 //! | `history` | one [`History`] |
-//! | `rollback`, `cluster restore` | one [`Made`] |
+//! | `rollback`, `cluster restore`, and what removes a pool, a listener or a rule | one [`Made`] |
 //! | `token create` | one [`CreatedToken`] |
 //! | `token list` | one [`Principals`] |
 //! | `token revoke` | one [`RevokedToken`] |
@@ -81,6 +82,13 @@ pub(crate) fn pool(pool: &v1::Pool, revision: u64) -> Pool {
         revision,
         ..pool.into()
     }
+}
+
+/// All pools.
+#[derive(Debug, Serialize)]
+pub(crate) struct Pools {
+    pub(crate) revision: u64,
+    pub(crate) pools: Vec<Pool>,
 }
 
 /// One line of `watch`.

@@ -1,12 +1,13 @@
 //! The commands that change the desired state, and their results.
 
-use std::{borrow::Cow, fmt, net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Credential, Invalid, PoolName, PoolPatch, PrincipalName, Revision, Role, ServerId, ServerPatch,
-    ServerSpec, Timestamp,
+    Credential, ListenerName, ListenerPatch, ListenerSpec, PoolName, PoolPatch, PoolSettings,
+    PrincipalName, Priority, Revision, Role, RuleSpec, ServerId, ServerPatch, ServerSpec,
+    Timestamp,
 };
 
 /// One change of the desired state. It contains everything that is needed to apply it: the time was read before it was
@@ -68,6 +69,13 @@ pub enum Command {
         /// Only the server with this id.
         id: ServerId,
     },
+    /// Adds a pool without a server.
+    AddPool {
+        /// Its name.
+        pool: PoolName,
+        /// Its settings.
+        settings: Box<PoolSettings>,
+    },
     /// Changes settings of a pool.
     UpdatePool {
         /// The pool.
@@ -76,6 +84,91 @@ pub enum Command {
         patch: PoolPatch,
         /// Compared with the last change of the settings.
         expected: Option<Revision>,
+    },
+    /// Removes a pool, with its servers, at once.
+    RemovePool {
+        /// Its name.
+        pool: PoolName,
+        /// Also if a route names it. It is taken out of that route, and a route that is left without a pool responds 503.
+        force: bool,
+        /// Compared with the last change of the pool and its servers.
+        expected: Option<Revision>,
+    },
+    /// Adds a listener without a rule.
+    AddListener {
+        /// Its name.
+        listener: ListenerName,
+        /// What operators want of it.
+        spec: Box<ListenerSpec>,
+    },
+    /// Changes a listener.
+    UpdateListener {
+        /// Its name.
+        listener: ListenerName,
+        /// The changes.
+        patch: Box<ListenerPatch>,
+        /// Compared with the last change of the listener without its rules.
+        expected: Option<Revision>,
+    },
+    /// Removes a listener with its rules. Each node stops accepting connections at once.
+    RemoveListener {
+        /// Its name.
+        listener: ListenerName,
+        /// How long running requests may go on.
+        drain_deadline: Duration,
+        /// Compared with the last change of the listener and its rules.
+        expected: Option<Revision>,
+    },
+    /// Adds a rule.
+    AddRule {
+        /// The listener.
+        listener: ListenerName,
+        /// Its place; `None`: after the last rule, unless there is an equal one.
+        priority: Option<Priority>,
+        /// What operators want of it.
+        spec: Box<RuleSpec>,
+        /// Compared with the last change of any rule of the listener.
+        expected: Option<Revision>,
+    },
+    /// Replaces a rule.
+    UpdateRule {
+        /// The listener.
+        listener: ListenerName,
+        /// Its place.
+        priority: Priority,
+        /// What operators want of it.
+        spec: Box<RuleSpec>,
+        /// Compared with the last change of the rule.
+        expected: Option<Revision>,
+    },
+    /// Removes a rule.
+    RemoveRule {
+        /// The listener.
+        listener: ListenerName,
+        /// Its place.
+        priority: Priority,
+        /// Compared with the last change of the rule.
+        expected: Option<Revision>,
+    },
+    /// Gives a rule another place. Rules in the way move on by one number each, up to the first that is free.
+    MoveRule {
+        /// The listener.
+        listener: ListenerName,
+        /// Its place.
+        from: Priority,
+        /// Its new place.
+        to: Priority,
+        /// Compared with the last change of the rule.
+        expected: Option<Revision>,
+    },
+    /// Makes several changes as one: all of them or none, and nobody sees a part of them.
+    Apply {
+        /// The changes in their order, none of which is an `Apply`. Pools, listeners and rules may need what a later one adds.
+        changes: Vec<Command>,
+        /// Compared with the last change of anything.
+        expected: Option<Revision>,
+        /// Also if a pool is removed that a route names, as in `RemovePool`, or a pool that a route names loses its last server.
+        force: bool,
     },
     /// Lets somebody call the management API.
     CreatePrincipal {
@@ -98,6 +191,9 @@ pub enum Command {
 }
 
 impl Command {
+    /// How many changes one [`Apply`](Self::Apply) may have.
+    pub const MOST_CHANGES: usize = 100_000;
+
     /// The pool that it changes, if it changes one.
     pub fn pool(&self) -> Option<&PoolName> {
         match self {
@@ -105,8 +201,19 @@ impl Command {
             | Self::UpdateServer { pool, .. }
             | Self::BeginRemoval { pool, .. }
             | Self::EndRemoval { pool, .. }
-            | Self::UpdatePool { pool, .. } => Some(pool),
-            Self::CreatePrincipal { .. } | Self::RevokePrincipal { .. } => None,
+            | Self::UpdatePool { pool, .. }
+            | Self::AddPool { pool, .. }
+            | Self::RemovePool { pool, .. } => Some(pool),
+            Self::AddListener { .. }
+            | Self::UpdateListener { .. }
+            | Self::RemoveListener { .. }
+            | Self::AddRule { .. }
+            | Self::UpdateRule { .. }
+            | Self::RemoveRule { .. }
+            | Self::MoveRule { .. }
+            | Self::Apply { .. }
+            | Self::CreatePrincipal { .. }
+            | Self::RevokePrincipal { .. } => None,
         }
     }
 }
@@ -128,137 +235,8 @@ pub enum Outcome {
     Created,
     /// An object was changed.
     Changed,
-    /// A server was removed.
+    /// An object was removed.
     Removed,
     /// The state was already as the command requires.
     Unchanged,
-}
-
-/// Why a command was refused. The state is unchanged.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Rejection {
-    /// The pool does not exist.
-    #[error("there is no pool {pool}")]
-    NoSuchPool {
-        /// Its name.
-        pool: PoolName,
-    },
-    /// The server does not exist.
-    #[error("there is no server {address} in pool {pool}")]
-    NoSuchServer {
-        /// The pool that was searched.
-        pool: PoolName,
-        /// Its address.
-        address: SocketAddr,
-    },
-    /// The server exists with other settings.
-    #[error("server {address} is there already with {}", Differences(.differences))]
-    Exists {
-        /// Its address.
-        address: SocketAddr,
-        /// What differs.
-        differences: Vec<ServerSetting>,
-    },
-    /// The object has changed after the revision that the writer had read.
-    #[error("{object} has changed at revision {actual}, after the expected revision {expected}")]
-    Changed {
-        /// What has changed, as a phrase.
-        object: String,
-        /// The last revision that the writer knew.
-        expected: Revision,
-        /// The revision of the change.
-        actual: Revision,
-    },
-    /// The pool holds as many servers as it may.
-    #[error("pool {pool} is full: it holds {limit} servers")]
-    PoolFull {
-        /// Its name.
-        pool: PoolName,
-        /// How many it may hold.
-        limit: usize,
-    },
-    /// The revision is not remembered.
-    #[error("revision {asked} cannot be brought back: remembered are {oldest} to {newest}")]
-    NoSuchRevision {
-        /// What was asked for.
-        asked: Revision,
-        /// The oldest that can be brought back.
-        oldest: Revision,
-        /// The newest, which is the present.
-        newest: Revision,
-    },
-    /// A principal of that name, or with that id or subject, exists.
-    #[error("there is already a {what}, which is principal {name}")]
-    PrincipalExists {
-        /// The name of the one that exists.
-        name: PrincipalName,
-        /// What is the same, as a phrase: `principal of this name`.
-        what: Cow<'static, str>,
-    },
-    /// The principal does not exist.
-    #[error("there is no principal {name}")]
-    NoSuchPrincipal {
-        /// Its name.
-        name: PrincipalName,
-    },
-    /// There are as many principals as there may be.
-    #[error("there are {limit} principals, which is the most: revoke one first")]
-    TooManyPrincipals {
-        /// How many there may be.
-        limit: usize,
-    },
-    /// A value is out of its range.
-    #[error("{field}: {value:?} is not accepted: {accepted}")]
-    Invalid {
-        /// The field by its path in the change.
-        field: String,
-        /// The value that was given.
-        value: String,
-        /// What would be accepted.
-        accepted: String,
-    },
-}
-
-impl From<Invalid> for Rejection {
-    fn from(invalid: Invalid) -> Self {
-        let Invalid {
-            field,
-            value,
-            accepted,
-        } = invalid;
-        Self::Invalid {
-            field,
-            value,
-            accepted,
-        }
-    }
-}
-
-/// A setting in which a server that is there differs from one that is to be added.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ServerSetting {
-    /// Its field.
-    pub name: Cow<'static, str>,
-    /// What the server that is there has.
-    pub present: String,
-    /// What was asked for.
-    pub asked: String,
-}
-
-struct Differences<'a>(&'a [ServerSetting]);
-
-impl fmt::Display for Differences<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, setting) in self.0.iter().enumerate() {
-            let separator = if index == 0 { "" } else { ", " };
-            let ServerSetting {
-                name,
-                present,
-                asked,
-            } = setting;
-            write!(f, "{separator}{name} {present} (asked for: {asked})")?;
-        }
-        Ok(())
-    }
 }

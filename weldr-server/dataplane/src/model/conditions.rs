@@ -85,7 +85,8 @@ impl Conditions {
             "hosts",
             &self.hosts,
             is_host_pattern,
-            "a host name, an address, or `*.` and a host name",
+            "a host name, an IPv4 address, an IPv6 address in brackets, or `*.` and a host name; no port. For all hosts, give \
+             none",
         )?;
         each("paths", &self.paths, is_path_pattern, PATH_ACCEPTED)?;
         each("methods", &self.methods, is_token, "a method such as GET")?;
@@ -167,11 +168,17 @@ fn is_text(text: &str) -> bool {
     text.chars().all(|c| c.is_ascii_graphic() || c == ' ')
 }
 
+/// A name, an IPv4 address, an IPv6 address in brackets, or `*.` and a name.
 fn is_host_pattern(text: &str) -> bool {
+    if let Some(ip) = text.strip_prefix('[') {
+        let ip = ip.strip_suffix(']');
+        return ip.is_some_and(|ip| ip.parse::<std::net::Ipv6Addr>().is_ok());
+    }
+    let is_inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    let is_label =
+        |label: &str| !label.is_empty() && label.len() <= 63 && label.chars().all(is_inner);
     let name = text.strip_prefix("*.").unwrap_or(text);
-    let is_part =
-        |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | ':' | '[' | ']');
-    !name.is_empty() && !name.starts_with('.') && name.chars().all(is_part)
+    name.len() <= 253 && name.split('.').all(is_label)
 }
 
 /// A host with or without a port.
@@ -194,4 +201,19 @@ fn is_path_pattern(text: &str) -> bool {
             .chars()
             .all(|c| c.is_ascii_graphic() && c != '#' && c != '\\')
         && !text.split('/').any(is_dot_segment)
+        && text.split('%').skip(1).all(is_needed_escape)
 }
+
+/// Whether what follows a `%` encodes, in upper case, a byte that may not stand in a path unencoded.
+fn is_needed_escape(after: &str) -> bool {
+    let Some(digits) = after.get(..2) else {
+        return false;
+    };
+    let is_upper = |c: char| c.is_ascii_digit() || ('A'..='F').contains(&c);
+    let is_unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    digits.chars().all(is_upper)
+        && u8::from_str_radix(digits, 16).is_ok_and(|byte| !is_unreserved(byte))
+}
+
+#[cfg(test)]
+mod tests;

@@ -257,6 +257,31 @@ impl CheckOverride {
         }
     }
 
+    /// The overrides that make any check `check`.
+    #[must_use]
+    pub fn to(check: &HealthCheck) -> Self {
+        let HealthCheck {
+            kind,
+            interval,
+            timeout,
+            healthy_threshold,
+            unhealthy_threshold,
+            port,
+            grace,
+            begins_healthy,
+        } = check.clone();
+        Self {
+            kind: Some(kind),
+            interval: Some(interval),
+            timeout: Some(timeout),
+            healthy_threshold: Some(healthy_threshold),
+            unhealthy_threshold: Some(unhealthy_threshold),
+            port: Some(port),
+            grace: Some(grace),
+            begins_healthy: Some(begins_healthy),
+        }
+    }
+
     /// Whether nothing is overridden.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()

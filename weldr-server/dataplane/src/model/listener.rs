@@ -1,11 +1,13 @@
 //! A listener: an address that clients connect to, and the rules for their requests.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use rpds::RedBlackTreeMapSync;
 use serde::{Deserialize, Serialize};
 
-use super::{Invalid, ListenerPolicy, Priority, Revision, Route, Rule};
+use super::{
+    Action, Invalid, ListenerPolicy, PolicyPatch, Priority, Revision, Route, Rule, listener_address,
+};
 
 /// An address that clients connect to, with its rules.
 ///
@@ -57,17 +59,60 @@ impl ListenerSpec {
     /// Names the field, its value and what is accepted.
     pub fn validate(&self) -> Result<(), Invalid> {
         if let Some(address) = self.address {
-            let ip = address.ip();
-            let is_broadcast = matches!(ip, std::net::IpAddr::V4(ip) if ip.is_broadcast());
-            if address.port() == 0 || ip.is_multicast() || is_broadcast {
-                let accepted =
-                    "an address and a port from 1 to 65535, such as 0.0.0.0:80 or [::]:80";
-                return Err(Invalid::new("address", address, accepted));
-            }
+            listener_address(address)?;
         }
-        let within = |invalid: Invalid| invalid.within("default_route");
-        self.default_route.validate().map_err(within)?;
+        validate_default(&self.default_route)?;
         let within = |invalid: Invalid| invalid.within("policy");
         self.policy.validate().map_err(within)
     }
+}
+
+/// Accepts a route for requests that no rule matches.
+pub(super) fn validate_default(route: &Route) -> Result<(), Invalid> {
+    let within = |invalid: Invalid| invalid.within("default_route");
+    route.validate().map_err(within)?;
+    match &route.action {
+        Action::Redirect(redirect) if redirect.needs_rest() => {
+            let accepted = "a URL without {rest}, which only a rule with path prefixes has";
+            Err(Invalid::new("location", &redirect.location, accepted)
+                .within("default_route.redirect"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Changes of a listener; `None` leaves a setting as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenerPatch {
+    /// Where it listens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<SocketAddr>,
+    /// What becomes of a request that no rule matches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_route: Option<Route>,
+    /// How it treats clients and their requests.
+    #[serde(default)]
+    pub policy: PolicyPatch<ListenerPolicy>,
+}
+
+impl ListenerPatch {
+    /// `spec` with these changes.
+    #[must_use]
+    pub fn applied_to(&self, spec: &ListenerSpec) -> ListenerSpec {
+        let route = self.default_route.as_ref();
+        ListenerSpec {
+            address: self.address.or(spec.address),
+            default_route: route.unwrap_or(&spec.default_route).clone(),
+            policy: self.policy.applied_to(&spec.policy),
+        }
+    }
+}
+
+/// What is left of a listener that was removed: how its connections end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemovedListener {
+    /// The revision that removed it.
+    pub revision: Revision,
+    /// How long running requests may go on, from when a node sees the removal.
+    pub drain_deadline: Duration,
 }

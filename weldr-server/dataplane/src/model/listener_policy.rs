@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Invalid,
+    policy_patch::policy,
     pool_policy::{number, timeout},
 };
 
@@ -96,6 +97,23 @@ impl ListenerPolicy {
         Ok(())
     }
 }
+
+policy!(ListenerPolicy {
+    client_header_timeout,
+    client_idle_timeout,
+    client_body_timeout,
+    lingering_timeout,
+    max_header_bytes,
+    max_headers,
+    max_body_bytes,
+    body_min_rate,
+    max_connections,
+    max_connections_per_client,
+    desync_mode,
+    forwarded_headers,
+    trusted_proxies,
+    access_log,
+});
 
 /// How requests are treated that servers could interpret differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]

@@ -4,21 +4,27 @@
 mod allowed_servers;
 mod command;
 mod conditions;
+mod configuration;
+mod coverage;
 mod desired_state;
+mod differences;
 mod failover;
 mod health;
 mod health_check;
 mod ids;
 mod invalid;
 mod listener;
+mod listener_address;
 mod listener_policy;
 mod node_name;
 mod overload;
 mod own_addresses;
+mod policy_patch;
 mod pool;
 mod pool_policy;
 mod principal;
 mod recent_changes;
+mod rejection;
 mod route;
 mod rule;
 mod server;
@@ -28,9 +34,12 @@ mod validation;
 mod virtual_address;
 
 pub use allowed_servers::AllowedServers;
-pub use command::{Applied, Command, Outcome, Rejection, ServerSetting};
+pub use command::{Applied, Command, Outcome};
 pub use conditions::{Conditions, NamedValues, PathPattern};
-pub use desired_state::DesiredState;
+pub use configuration::{Configuration, ListenerConfiguration, PoolConfiguration, changes};
+pub use coverage::{Coverage, covers};
+pub use desired_state::{DesiredState, Touched};
+pub use differences::{Setting, differences};
 pub use failover::Failover;
 pub use health::{Health, HealthState, Reason};
 pub use health_check::{
@@ -38,15 +47,18 @@ pub use health_check::{
 };
 pub use ids::{ListenerName, PoolName, Revision, RuleId, ServerId, Timestamp};
 pub use invalid::{Invalid, in_range};
-pub use listener::{Listener, ListenerSpec};
+pub use listener::{Listener, ListenerPatch, ListenerSpec, RemovedListener};
+pub use listener_address::{listener_address, parse_listener_address};
 pub use listener_policy::{DesyncMode, ForwardedHeaders, ListenerPolicy};
 pub use node_name::node_name;
 pub use overload::{HashKey, OutlierEjection, OutlierPatch, RequestLimit, RequestLimitPatch};
 pub use own_addresses::{ListenerRole, OwnAddresses, OwnListener};
+pub use policy_patch::{Policy, PolicyPatch};
 pub use pool::{Balancing, Pool, PoolPatch, PoolSettings};
 pub use pool_policy::PoolPolicy;
 pub use principal::{Credential, Principal, PrincipalName, Principals, Role};
 pub use recent_changes::RecentChanges;
+pub use rejection::Rejection;
 pub use route::{
     Action, FieldChanges, FixedResponse, MessageChanges, PathPrefixChange, Redirect, Route,
     WeightedPool,
@@ -54,7 +66,7 @@ pub use route::{
 pub use rule::{Priority, Rule, RuleSpec};
 pub use server::{AdminState, Removal, Server, ServerPatch, ServerSpec, Weight};
 pub use server_address::{parse_server_address, server_address};
-pub use target::Target;
+pub use target::{Target, TargetRule};
 pub use validation::LONGEST_DRAIN;
 pub use virtual_address::{OnLostQuorum, VirtualAddress};
 

@@ -50,6 +50,18 @@ pub struct OutlierPatch {
     pub share_percent: Option<u32>,
 }
 
+/// The changes that make any ejection this one.
+impl From<OutlierEjection> for OutlierPatch {
+    fn from(settings: OutlierEjection) -> Self {
+        Self {
+            failures: Some(settings.failures),
+            time: Some(settings.time),
+            longest: Some(settings.longest),
+            share_percent: Some(settings.share_percent),
+        }
+    }
+}
+
 impl OutlierPatch {
     pub(super) fn applied_to(self, settings: OutlierEjection) -> OutlierEjection {
         OutlierEjection {
@@ -112,6 +124,17 @@ pub struct RequestLimitPatch {
     /// How long a request waits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queue_timeout: Option<Duration>,
+}
+
+/// The changes that make any limit this one.
+impl From<RequestLimit> for RequestLimitPatch {
+    fn from(settings: RequestLimit) -> Self {
+        Self {
+            requests: Some(settings.requests),
+            queue: Some(settings.queue),
+            queue_timeout: Some(settings.queue_timeout),
+        }
+    }
 }
 
 impl RequestLimitPatch {

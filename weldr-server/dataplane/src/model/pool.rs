@@ -7,8 +7,9 @@ use rpds::RedBlackTreeMapSync;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    HashKey, HealthCheck, Invalid, LONGEST_DRAIN, OutlierEjection, OutlierPatch, PoolPolicy,
-    RecentChanges, RequestLimit, RequestLimitPatch, Revision, Server, in_range,
+    HashKey, HealthCheck, Invalid, LONGEST_DRAIN, OutlierEjection, OutlierPatch, Policy,
+    PolicyPatch, PoolPolicy, RecentChanges, RequestLimit, RequestLimitPatch, Revision, Server,
+    in_range,
 };
 
 /// A named set of servers with one policy.
@@ -162,9 +163,49 @@ pub struct PoolPatch {
     /// What decides which server gets a request under consistent hashing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hash_key: Option<HashKey>,
+    /// How requests are sent to its servers.
+    #[serde(default)]
+    pub policy: PolicyPatch<PoolPolicy>,
 }
 
 impl PoolPatch {
+    /// The changes that make any settings `settings`.
+    #[must_use]
+    pub fn to(settings: &PoolSettings) -> Self {
+        let PoolSettings {
+            check,
+            balancing,
+            fail_open,
+            drain_deadline,
+            deregister_after,
+            strict_responses,
+            policy,
+            slow_start,
+            outlier,
+            limit,
+            hash_key,
+        } = settings.clone();
+        let set = policy.set_fields();
+        let unset = PoolPolicy::FIELDS.iter();
+        let unset = unset.filter(|field| !set.contains(field));
+        Self {
+            check: super::CheckOverride::to(&check),
+            balancing: Some(balancing),
+            fail_open: Some(fail_open),
+            drain_deadline: Some(drain_deadline),
+            deregister_after: Some(deregister_after),
+            strict_responses: Some(strict_responses),
+            slow_start: Some(slow_start),
+            outlier: outlier.into(),
+            limit: limit.into(),
+            hash_key: Some(hash_key),
+            policy: PolicyPatch {
+                unset: unset.map(|field| (*field).to_owned()).collect(),
+                set: policy,
+            },
+        }
+    }
+
     /// `settings` with these changes.
     #[must_use]
     pub fn applied_to(&self, settings: &PoolSettings) -> PoolSettings {
@@ -175,7 +216,7 @@ impl PoolPatch {
             drain_deadline: self.drain_deadline.unwrap_or(settings.drain_deadline),
             deregister_after: self.deregister_after.unwrap_or(settings.deregister_after),
             strict_responses: self.strict_responses.unwrap_or(settings.strict_responses),
-            policy: settings.policy.clone(),
+            policy: self.policy.applied_to(&settings.policy),
             slow_start: self.slow_start.unwrap_or(settings.slow_start),
             outlier: self.outlier.applied_to(settings.outlier),
             limit: self.limit.applied_to(settings.limit),

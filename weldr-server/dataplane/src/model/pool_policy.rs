@@ -4,7 +4,7 @@ use std::{ops::RangeInclusive, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Invalid, in_range};
+use super::{Invalid, in_range, policy_patch::policy};
 
 /// What a pool sets of its policy. `None`: as the option of the node says that has the same name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +64,18 @@ impl PoolPolicy {
         )
     }
 }
+
+policy!(PoolPolicy {
+    connect_timeout,
+    server_selection_timeout,
+    response_header_timeout,
+    stream_idle_timeout,
+    server_idle_timeout,
+    tunnel_idle_timeout,
+    retries,
+    max_server_connections,
+    max_server_idle_connections,
+});
 
 /// The range of the timeouts of the data path.
 const SHORTEST_TIMEOUT: Duration = Duration::from_millis(10);

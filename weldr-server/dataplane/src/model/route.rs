@@ -199,6 +199,11 @@ impl Redirect {
     /// What may stand in braces in a location.
     pub const PLACEHOLDERS: [&str; 6] = ["scheme", "host", "port", "path", "query", "rest"];
 
+    /// Whether the location has what follows the prefix that matched.
+    pub fn needs_rest(&self) -> bool {
+        self.location.contains("{rest}")
+    }
+
     fn validate(&self) -> Result<(), Invalid> {
         if !matches!(self.status, 301 | 302 | 303 | 307 | 308) {
             let accepted = "301, 302, 303, 307 or 308";

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Conditions, Invalid, Revision, Route, RuleId};
+use super::{Action, Conditions, Invalid, PathPattern, Revision, Route, RuleId};
 
 /// One rule of a listener.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,7 +37,19 @@ impl RuleSpec {
         let within = |invalid: Invalid| invalid.within("conditions");
         self.conditions.validate().map_err(within)?;
         let within = |invalid: Invalid| invalid.within("route");
-        self.route.validate().map_err(within)
+        self.route.validate().map_err(within)?;
+        let paths = &self.conditions.paths;
+        let is_prefix = |path: &String| matches!(path.as_str().into(), PathPattern::Prefix(_));
+        match &self.route.action {
+            Action::Redirect(redirect)
+                if redirect.needs_rest() && !(!paths.is_empty() && paths.iter().all(is_prefix)) =>
+            {
+                let accepted =
+                    "{rest} only in a rule whose paths all end with their one `*`, such as /old/*";
+                Err(Invalid::new("location", &redirect.location, accepted).within("route.redirect"))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

@@ -2,13 +2,28 @@
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
-use super::{PoolName, PoolSettings, ServerSpec};
+use super::{
+    ListenerName, ListenerSpec, PoolName, PoolSettings, Priority, RuleId, RuleSpec, ServerSpec,
+};
 
-/// What servers and pools are to be again. Those that it does not name stay as they are.
+/// The objects to restore, and what they were. Those that it does not name stay as they are.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Target {
     /// The settings of each server; `None`: it was not there.
     pub servers: BTreeMap<(PoolName, SocketAddr), Option<ServerSpec>>,
-    /// The settings of pools.
-    pub settings: BTreeMap<PoolName, PoolSettings>,
+    /// The settings of pools; `None`: the pool was not there.
+    pub settings: BTreeMap<PoolName, Option<PoolSettings>>,
+    /// The listeners, without their rules; `None`: it was not there.
+    pub listeners: BTreeMap<ListenerName, Option<ListenerSpec>>,
+    /// The rules by their places; `None`: there was none.
+    pub rules: BTreeMap<(ListenerName, Priority), Option<TargetRule>>,
+}
+
+/// A rule to restore.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TargetRule {
+    /// Which rule it was; `None` if that is not known.
+    pub id: Option<RuleId>,
+    /// What operators wanted of it.
+    pub spec: RuleSpec,
 }

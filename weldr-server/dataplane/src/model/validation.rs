@@ -7,8 +7,9 @@
 use std::{net::SocketAddr, time::Duration};
 
 use super::{
-    CheckOverride, Command, HealthCheck, Invalid, PoolName, PoolPatch, PoolSettings, Role,
-    ServerSpec, Target, Weight, in_range, server_address,
+    CheckOverride, Command, HealthCheck, Invalid, ListenerName, ListenerPatch, ListenerSpec,
+    PoolName, PoolPatch, PoolSettings, Priority, Role, RuleSpec, ServerSpec, Target, Weight,
+    in_range, listener::validate_default, listener_address, server_address,
 };
 
 /// The longest deadline of a removal, which is also the longest of a pool.
@@ -47,8 +48,85 @@ impl Command {
                 credential.validate()
             }
             Self::RevokePrincipal { name } => name.validate(),
-            Self::BeginRemoval { deadline: None, .. } | Self::EndRemoval { .. } => Ok(()),
+            Self::AddPool { settings, .. } => settings
+                .validate()
+                .map_err(|invalid| invalid.within("settings")),
+            Self::AddListener { listener, spec } => listener_spec(listener, spec),
+            Self::UpdateListener {
+                listener, patch, ..
+            } => patch.validate(listener),
+            Self::RemoveListener { drain_deadline, .. } => in_range(
+                "drain_deadline",
+                *drain_deadline,
+                Duration::ZERO..=LONGEST_DRAIN,
+            )
+            .map(drop),
+            Self::AddRule { priority, spec, .. } => {
+                priority.map_or(Ok(()), Priority::validate)?;
+                spec.validate()
+            }
+            Self::UpdateRule { spec, .. } => spec.validate(),
+            Self::MoveRule { to, .. } => to
+                .validate()
+                .map_err(|invalid| invalid.named("to_priority")),
+            Self::Apply { changes, .. } => all(changes),
+            Self::BeginRemoval { deadline: None, .. }
+            | Self::EndRemoval { .. }
+            | Self::RemovePool { .. }
+            | Self::RemoveRule { .. } => Ok(()),
         }
+    }
+}
+
+fn all(changes: &[Command]) -> Result<(), Invalid> {
+    if changes.len() > Command::MOST_CHANGES {
+        let accepted = format!("at most {} changes", Command::MOST_CHANGES);
+        return Err(Invalid::new("changes", changes.len(), accepted));
+    }
+    for command in changes {
+        if matches!(command, Command::Apply { .. }) {
+            return Err(Invalid::new("changes", "apply", "single changes"));
+        }
+        command.validate()?;
+    }
+    Ok(())
+}
+
+/// Only the listener `default` has no address: it listens where the option `--listen` of each node says.
+fn listener_spec(name: &ListenerName, spec: &ListenerSpec) -> Result<(), Invalid> {
+    spec.validate()?;
+    match spec.address {
+        None if *name != ListenerName::default() => Err(Invalid::new(
+            "address",
+            "",
+            "the address to listen on, such as 0.0.0.0:80",
+        )),
+        Some(address) if *name == ListenerName::default() => Err(has_no_address(address)),
+        _ => Ok(()),
+    }
+}
+
+fn has_no_address(address: SocketAddr) -> Invalid {
+    let accepted =
+        "no address: the listener default listens where the option --listen of each node says";
+    Invalid::new("address", address, accepted)
+}
+
+impl ListenerPatch {
+    /// Accepts the patch when each setting that it sets is in its range, whatever the others are.
+    fn validate(&self, name: &ListenerName) -> Result<(), Invalid> {
+        if let Some(address) = self.address {
+            listener_address(address)?;
+            if *name == ListenerName::default() {
+                return Err(has_no_address(address));
+            }
+        }
+        self.default_route
+            .as_ref()
+            .map_or(Ok(()), validate_default)?;
+        let within = |invalid: Invalid| invalid.within("policy");
+        self.policy.validate_names()?;
+        self.policy.set.validate().map_err(within)
     }
 }
 
@@ -58,7 +136,7 @@ impl Target {
     /// # Errors
     /// Names the field, its value and what is accepted.
     pub fn validate(&self) -> Result<(), Invalid> {
-        for settings in self.settings.values() {
+        for settings in self.settings.values().flatten() {
             settings
                 .validate()
                 .map_err(|invalid| invalid.within("settings"))?;
@@ -67,6 +145,17 @@ impl Target {
             let Some(spec) = spec else { continue };
             let valid = canonical(*address).and_then(|()| spec.validate());
             valid.map_err(|invalid| invalid.within("servers"))?;
+        }
+        for (name, spec) in &self.listeners {
+            let Some(spec) = spec else { continue };
+            listener_spec(name, spec).map_err(|invalid| invalid.within("listeners"))?;
+        }
+        for ((_, priority), rule) in &self.rules {
+            let Some(rule) = rule else { continue };
+            let valid = priority
+                .validate()
+                .and_then(|()| RuleSpec::validate(&rule.spec));
+            valid.map_err(|invalid| invalid.within("rules"))?;
         }
         Ok(())
     }
@@ -82,6 +171,7 @@ impl ServerSpec {
 impl PoolPatch {
     /// Accepts the patch when each setting that it sets is in its range, whatever the others are.
     fn validate(&self) -> Result<(), Invalid> {
+        self.policy.validate_names()?;
         let settings = self.applied_to(&PoolSettings::default());
         settings
             .validate()
@@ -256,7 +346,7 @@ mod tests {
                 ..PoolSettings::default()
             };
             let target = Target {
-                settings: [(PoolName::default(), settings)].into(),
+                settings: [(PoolName::default(), Some(settings))].into(),
                 ..Target::default()
             };
             let refused = state.bring_back(target, Timestamp(1));

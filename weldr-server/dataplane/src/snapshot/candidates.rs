@@ -111,7 +111,7 @@ impl Candidates {
     pub(super) fn settle(&mut self) {
         let gives_turns = match self.balancing {
             Balancing::RoundRobin | Balancing::WeightedRoundRobin => true,
-            Balancing::LeastRequests => false,
+            Balancing::LeastRequests | Balancing::ConsistentHash => false,
         };
         if gives_turns && self.weights.len() > 1 && self.schedule.is_none() {
             let weights = self.iter().map(|candidate| weight_of(&candidate.server));

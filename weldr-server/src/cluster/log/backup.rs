@@ -1,13 +1,16 @@
-//! The backup file: the settings of pools and servers as readable JSON. Pure.
+//! The backup file: pools, servers, listeners and rules as readable JSON. Pure.
 
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{DesiredState, PoolName, PoolSettings, Revision, ServerSpec, Target};
+use crate::model::{
+    DesiredState, ListenerName, ListenerSpec, PoolName, PoolSettings, Priority, Revision, RuleSpec,
+    ServerSpec, Target, TargetRule,
+};
 
-/// The version of the file format.
-const FORMAT: u32 = 1;
+/// The version of the file format. Format 1 had one pool, and no listeners.
+const FORMAT: u32 = 2;
 
 /// The content of a backup: a desired state without the data that is specific to its cluster (ids, revisions of parts).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -16,6 +19,9 @@ pub struct Backup {
     /// The revision of the state that was backed up.
     pub revision: Revision,
     pools: Vec<PoolBackup>,
+    /// `None` in format 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    listeners: Option<Vec<ListenerBackup>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -30,6 +36,21 @@ struct ServerBackup {
     address: SocketAddr,
     #[serde(flatten)]
     spec: ServerSpec,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct ListenerBackup {
+    name: ListenerName,
+    #[serde(flatten)]
+    spec: ListenerSpec,
+    rules: Vec<RuleBackup>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct RuleBackup {
+    priority: Priority,
+    #[serde(flatten)]
+    spec: RuleSpec,
 }
 
 /// Why a file is not accepted as a backup.
@@ -63,10 +84,22 @@ impl Backup {
                     .collect(),
             }
         });
+        let listeners = state.listeners.iter().map(|(name, listener)| {
+            let rules = listener.rules.values().map(|rule| RuleBackup {
+                priority: rule.priority,
+                spec: rule.spec.clone(),
+            });
+            ListenerBackup {
+                name: name.clone(),
+                spec: listener.spec.clone(),
+                rules: rules.collect(),
+            }
+        });
         Self {
             format: FORMAT,
             revision: state.revision,
             pools: pools.collect(),
+            listeners: Some(listeners.collect()),
         }
     }
 
@@ -98,23 +131,54 @@ impl Backup {
         serde_json::to_vec_pretty(self)
     }
 
-    /// The servers and settings to set so that `state` becomes the state of the backup.
+    /// The objects to restore so that `state` becomes the state of the backup. One of format 1 says nothing about pools
+    /// that it does not name, nor about listeners.
     pub(in crate::cluster) fn target(&self, state: &DesiredState) -> Target {
         let mut target = Target::default();
         for (name, pool) in &state.pools {
             let addresses = pool.servers.keys();
             let gone = addresses.map(|address| ((name.clone(), *address), None));
             target.servers.extend(gone);
+            if self.listeners.is_some() && *name != PoolName::default() {
+                target.settings.insert(name.clone(), None);
+            }
         }
         for pool in &self.pools {
-            target
-                .settings
-                .insert(pool.name.clone(), pool.settings.clone());
+            if self.listeners.is_some() || state.pools.contains_key(&pool.name) {
+                let settings = Some(pool.settings.clone());
+                target.settings.insert(pool.name.clone(), settings);
+            }
             for server in &pool.servers {
                 let key = (pool.name.clone(), server.address);
                 target.servers.insert(key, Some(server.spec.clone()));
             }
         }
+        if let Some(listeners) = &self.listeners {
+            add_listeners(listeners, state, &mut target);
+        }
         target
+    }
+}
+
+fn add_listeners(listeners: &[ListenerBackup], state: &DesiredState, target: &mut Target) {
+    for (name, listener) in &state.listeners {
+        let places = listener.rules.keys();
+        let gone = places.map(|priority| ((name.clone(), *priority), None));
+        target.rules.extend(gone);
+        if *name != ListenerName::default() {
+            target.listeners.insert(name.clone(), None);
+        }
+    }
+    for listener in listeners {
+        let name = &listener.name;
+        target
+            .listeners
+            .insert(name.clone(), Some(listener.spec.clone()));
+        let rules = listener.rules.iter().map(|rule| {
+            let spec = rule.spec.clone();
+            let rule_before = TargetRule { id: None, spec };
+            ((name.clone(), rule.priority), Some(rule_before))
+        });
+        target.rules.extend(rules);
     }
 }

@@ -1,20 +1,18 @@
 //! The history of changes, with the values before each change: for listing and rollback. Pure.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    net::SocketAddr,
-    sync::Arc,
-};
+use std::{collections::VecDeque, net::SocketAddr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Applied, Command, DesiredState, Outcome, PoolName, PoolSettings, Rejection, Revision, Server,
-    Target, Timestamp,
+    Applied, Command, DesiredState, ListenerName, ListenerSpec, Outcome, PoolName, PoolSettings,
+    Priority, Rejection, Revision, Rule, Server, Target, TargetRule, Timestamp, Touched,
 };
 
 /// The number of changes that are kept.
 const MOST_EVENTS: usize = 1000;
+/// The number of values before changes that are kept, of all changes together. The last change is kept whatever it has.
+const MOST_VALUES: usize = 200_000;
 
 /// A change of the desired state.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -41,6 +39,11 @@ pub struct Event {
 pub enum What {
     /// A command.
     Command(Command),
+    /// Several commands as one change.
+    Apply {
+        /// How many.
+        changes: usize,
+    },
     /// A rollback to an earlier revision.
     Rollback {
         /// The revision.
@@ -63,8 +66,30 @@ enum Before {
     },
     Settings {
         pool: PoolName,
-        settings: PoolSettings,
+        /// `None`: the pool was not there.
+        settings: Option<PoolSettings>,
     },
+    Listener {
+        listener: ListenerName,
+        spec: Option<ListenerSpec>,
+    },
+    Rule {
+        listener: ListenerName,
+        priority: Priority,
+        rule: Option<Arc<Rule>>,
+    },
+}
+
+impl What {
+    /// A command as the history has it: the changes of an `Apply` are as large as their sender likes.
+    pub(in crate::cluster) fn of_command(command: &Command) -> Self {
+        match command {
+            Command::Apply { changes, .. } => Self::Apply {
+                changes: changes.len(),
+            },
+            command => Self::Command(command.clone()),
+        }
+    }
 }
 
 /// The last changes, the newest last.
@@ -72,45 +97,47 @@ enum Before {
 #[serde(transparent)]
 pub(in crate::cluster) struct History(VecDeque<Event>);
 
-/// The values that a command will change, read before it is applied.
+/// The values that a change has changed, as they were before it.
 pub(in crate::cluster) struct Draft(Vec<Before>);
 
 impl Draft {
-    pub(in crate::cluster) fn of_command(state: &DesiredState, command: &Command) -> Self {
-        Self(match command {
-            Command::AddServer { pool, address, .. }
-            | Command::UpdateServer { pool, address, .. }
-            | Command::BeginRemoval { pool, address, .. }
-            | Command::EndRemoval { pool, address, .. } => {
-                vec![server_before(state, pool, *address)]
-            }
-            Command::UpdatePool { pool, .. } => settings_before(state, pool).into_iter().collect(),
-            // A rollback leaves principals alone.
-            Command::CreatePrincipal { .. } | Command::RevokePrincipal { .. } => Vec::new(),
-        })
+    /// `before` is the state before the change.
+    pub(in crate::cluster) fn of(before: &DesiredState, touched: Touched) -> Self {
+        let Touched {
+            pools,
+            servers,
+            listeners,
+            rules,
+        } = touched;
+        let servers = servers.into_iter().map(|(pool, address)| Before::Server {
+            server: before.server(&pool, address).ok().cloned(),
+            pool,
+            address,
+        });
+        let settings = pools.into_iter().map(|pool| Before::Settings {
+            settings: before.pool(&pool).ok().map(|pool| pool.settings.clone()),
+            pool,
+        });
+        let listeners = listeners.into_iter().map(|listener| Before::Listener {
+            spec: before
+                .listener(&listener)
+                .ok()
+                .map(|there| there.spec.clone()),
+            listener,
+        });
+        let rules = rules.into_iter().map(|(listener, priority)| Before::Rule {
+            rule: before.rule(&listener, priority).ok().cloned(),
+            listener,
+            priority,
+        });
+        Self(
+            servers
+                .chain(settings)
+                .chain(listeners)
+                .chain(rules)
+                .collect(),
+        )
     }
-
-    pub(in crate::cluster) fn of_target(state: &DesiredState, target: &Target) -> Self {
-        let servers = target.servers.keys();
-        let servers = servers.map(|(pool, address)| server_before(state, pool, *address));
-        let settings = target.settings.keys();
-        let settings = settings.filter_map(|pool| settings_before(state, pool));
-        Self(servers.chain(settings).collect())
-    }
-}
-
-fn server_before(state: &DesiredState, pool: &PoolName, address: SocketAddr) -> Before {
-    Before::Server {
-        pool: pool.clone(),
-        address,
-        server: state.server(pool, address).ok().cloned(),
-    }
-}
-
-fn settings_before(state: &DesiredState, pool: &PoolName) -> Option<Before> {
-    let settings = state.pool(pool).ok()?.settings.clone();
-    let pool = pool.clone();
-    Some(Before::Settings { pool, settings })
 }
 
 impl History {
@@ -136,6 +163,11 @@ impl History {
             what,
             before: draft.0,
         });
+        let mut values: usize = self.0.iter().map(|event| event.before.len()).sum();
+        while values > MOST_VALUES && self.0.len() > 1 {
+            let oldest = self.0.pop_front();
+            values -= oldest.map_or(0, |event| event.before.len());
+        }
     }
 
     /// The last `most` changes, the newest first.
@@ -161,30 +193,46 @@ impl History {
                 newest,
             });
         }
-        let mut servers = BTreeMap::new();
-        let mut settings = BTreeMap::new();
+        let mut target = Target::default();
         // From the newest to the oldest, so that the value before the first change remains.
         for event in self.0.iter().rev().take_while(|event| event.revision > to) {
             for before in &event.before {
-                match before {
-                    Before::Server {
-                        pool,
-                        address,
-                        server,
-                    } => {
-                        let stays = server.as_ref().filter(|server| server.removal.is_none());
-                        let spec = stays.map(|server| server.spec.clone());
-                        servers.insert((pool.clone(), *address), spec);
-                    }
-                    Before::Settings {
-                        pool,
-                        settings: before,
-                    } => {
-                        settings.insert(pool.clone(), before.clone());
-                    }
-                }
+                before.clone().add_to(&mut target);
             }
         }
-        Ok(Target { servers, settings })
+        Ok(target)
+    }
+}
+
+impl Before {
+    fn add_to(self, target: &mut Target) {
+        match self {
+            Self::Server {
+                pool,
+                address,
+                server,
+            } => {
+                let stays = server.filter(|server| server.removal.is_none());
+                let spec = stays.map(|server| server.spec.clone());
+                target.servers.insert((pool, address), spec);
+            }
+            Self::Settings { pool, settings } => {
+                target.settings.insert(pool, settings);
+            }
+            Self::Listener { listener, spec } => {
+                target.listeners.insert(listener, spec);
+            }
+            Self::Rule {
+                listener,
+                priority,
+                rule,
+            } => {
+                let rule = rule.map(|rule| TargetRule {
+                    id: Some(rule.id),
+                    spec: rule.spec.clone(),
+                });
+                target.rules.insert((listener, priority), rule);
+            }
+        }
     }
 }

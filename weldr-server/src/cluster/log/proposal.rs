@@ -43,13 +43,13 @@ pub(in crate::cluster) enum Proposal {
         /// Who requested it.
         from: String,
     },
-    /// Restores the servers and pool settings of an earlier revision.
+    /// Restores the objects of an earlier revision.
     Rollback {
         to: Revision,
         at: Timestamp,
         from: String,
     },
-    /// Restores the servers and pool settings of a backup.
+    /// Restores the objects of a backup.
     Restore {
         backup: Backup,
         at: Timestamp,

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     cluster::error::Damage,
     model::{
-        Applied, DesiredState, Pool, PoolName, PoolSettings, Principals, Rejection, Revision,
-        Server, Target, Timestamp,
+        Applied, DesiredState, Listener, ListenerName, ListenerSpec, Pool, PoolName, PoolSettings,
+        Principals, Rejection, RemovedListener, Revision, Rule, Server, Target, Timestamp,
     },
 };
 
@@ -76,14 +76,14 @@ impl Replica {
                 ProposalResult::Nothing
             }
             Proposal::Change { command, at, from } => {
-                let draft = Draft::of_command(&self.state, &command);
-                let what = What::Command(command.clone());
+                let before = self.state.clone();
+                let what = What::of_command(&command);
                 let applied = if validated {
                     self.state.apply(command)
                 } else {
                     self.state.apply_earlier(command)
                 };
-                self.record(applied, at, from, what, draft)
+                self.record(applied, at, from, what, &before)
             }
             Proposal::Rollback { to, at, from } => {
                 match self.history.target(to, self.state.revision) {
@@ -110,13 +110,13 @@ impl Replica {
         from: String,
         what: What,
     ) -> ProposalResult {
-        let draft = Draft::of_target(&self.state, &target);
+        let before = self.state.clone();
         let applied = if validated {
             self.state.bring_back(target, at)
         } else {
             self.state.bring_back_earlier(target, at)
         };
-        self.record(applied, at, from, what, draft)
+        self.record(applied, at, from, what, &before)
     }
 
     fn record(
@@ -125,8 +125,9 @@ impl Replica {
         at: Timestamp,
         from: String,
         what: What,
-        draft: Draft,
+        before: &DesiredState,
     ) -> ProposalResult {
+        let draft = Draft::of(before, self.state.take_touched());
         match applied {
             Ok(applied) => {
                 self.history.record(applied, at, from, what, draft);
@@ -146,6 +147,13 @@ struct Image {
     /// Missing in snapshots of earlier versions.
     #[serde(default)]
     principals: Principals,
+    /// Missing in snapshots of versions that had no listeners.
+    #[serde(default)]
+    listeners: Vec<ListenerImage>,
+    #[serde(default)]
+    removed_listeners: Vec<(ListenerName, RemovedListener)>,
+    #[serde(default)]
+    last_id: u64,
     history: History,
     /// Missing in snapshots of earlier versions.
     #[serde(default)]
@@ -163,6 +171,15 @@ struct PoolImage {
     servers: Vec<Arc<Server>>,
 }
 
+#[derive(Serialize, Deserialize)]
+struct ListenerImage {
+    name: ListenerName,
+    spec: ListenerSpec,
+    spec_revision: Revision,
+    rules_revision: Revision,
+    rules: Vec<Arc<Rule>>,
+}
+
 /// Encodes the replica as JSON.
 pub(in crate::cluster) fn encode(replica: &Replica) -> Result<Vec<u8>, serde_json::Error> {
     let pools = replica.state.pools.iter().map(|(name, pool)| PoolImage {
@@ -172,11 +189,28 @@ pub(in crate::cluster) fn encode(replica: &Replica) -> Result<Vec<u8>, serde_jso
         servers_revision: pool.servers_revision,
         servers: pool.servers.values().cloned().collect(),
     });
+    let state = &replica.state;
+    let listeners = state
+        .listeners
+        .iter()
+        .map(|(name, listener)| ListenerImage {
+            name: name.clone(),
+            spec: listener.spec.clone(),
+            spec_revision: listener.spec_revision,
+            rules_revision: listener.rules_revision,
+            rules: listener.rules.values().cloned().collect(),
+        });
+    let removed = state.removed_listeners.iter();
     serde_json::to_vec(&Image {
         begun: replica.begun,
-        revision: replica.state.revision,
+        revision: state.revision,
         pools: pools.collect(),
         principals: Arc::clone(&replica.state.principals),
+        listeners: listeners.collect(),
+        removed_listeners: removed
+            .map(|(name, removed)| (name.clone(), *removed))
+            .collect(),
+        last_id: state.last_id,
         history: replica.history.clone(),
         members: replica.members.clone(),
         results: replica.results.clone(),
@@ -189,12 +223,11 @@ pub(in crate::cluster) fn decode(image: &[u8]) -> Result<Replica, Damage> {
         row: ROW.to_owned(),
         source: Box::new(source),
     })?;
-    let mut state = DesiredState {
-        revision: image.revision,
-        pools: std::collections::BTreeMap::new(),
-        listeners: DesiredState::default_listener(),
-        principals: image.principals,
-    };
+    let mut state = DesiredState::new(PoolSettings::default());
+    state.revision = image.revision;
+    state.last_id = image.last_id;
+    state.pools.remove_mut(&PoolName::default());
+    state.principals = image.principals;
     for (name, principal) in state.principals.iter() {
         if principal.revision > state.revision {
             return Err(contradiction(
@@ -203,32 +236,19 @@ pub(in crate::cluster) fn decode(image: &[u8]) -> Result<Replica, Damage> {
             ));
         }
     }
-    for pool_image in image.pools {
-        let row = || format!("{ROW}/{}", pool_image.name);
-        if pool_image
-            .settings_revision
-            .max(pool_image.servers_revision)
-            > state.revision
-        {
-            return Err(contradiction(row(), LATER_THAN_ALL));
-        }
-        let mut pool = Pool {
-            settings_revision: pool_image.settings_revision,
-            servers_revision: pool_image.servers_revision,
-            ..Pool::new(pool_image.settings)
-        };
-        for server in pool_image.servers {
-            if server.revision > pool.servers_revision || server.id.0 > server.revision.0 {
-                let row = format!("{ROW}/{}/{}", pool_image.name, server.address);
-                return Err(contradiction(row, LATER_THAN_ALL));
-            }
-            pool.servers.insert_mut(server.address, server);
-        }
-        state.pools.insert(pool_image.name, pool);
+    for pool in image.pools {
+        decode_pool(pool, &mut state)?;
     }
     if !state.pools.contains_key(&PoolName::default()) {
         let row = format!("{ROW}/{}", PoolName::default());
         return Err(contradiction(row, "is missing"));
+    }
+    // The one that always exists is replaced by its image.
+    for listener in image.listeners {
+        decode_listener(listener, &mut state)?;
+    }
+    for (name, removed) in image.removed_listeners {
+        state.removed_listeners.insert_mut(name, removed);
     }
     Ok(Replica {
         begun: image.begun,
@@ -237,6 +257,49 @@ pub(in crate::cluster) fn decode(image: &[u8]) -> Result<Replica, Damage> {
         members: image.members,
         results: image.results,
     })
+}
+
+fn decode_pool(image: PoolImage, state: &mut DesiredState) -> Result<(), Damage> {
+    let row = || format!("{ROW}/{}", image.name);
+    if image.settings_revision.max(image.servers_revision) > state.revision {
+        return Err(contradiction(row(), LATER_THAN_ALL));
+    }
+    let last_id = state.revision.0.max(state.last_id);
+    let mut pool = Pool {
+        settings_revision: image.settings_revision,
+        servers_revision: image.servers_revision,
+        ..Pool::new(image.settings)
+    };
+    for server in image.servers {
+        if server.revision > pool.servers_revision || server.id.0 > last_id {
+            let row = format!("{ROW}/{}/{}", image.name, server.address);
+            return Err(contradiction(row, LATER_THAN_ALL));
+        }
+        pool.servers.insert_mut(server.address, server);
+    }
+    state.pools.insert_mut(image.name, pool);
+    Ok(())
+}
+
+fn decode_listener(image: ListenerImage, state: &mut DesiredState) -> Result<(), Damage> {
+    let row = || format!("{ROW}/{}", image.name);
+    if image.spec_revision.max(image.rules_revision) > state.revision {
+        return Err(contradiction(row(), LATER_THAN_ALL));
+    }
+    let last_id = state.revision.0.max(state.last_id);
+    let mut listener = Listener {
+        rules_revision: image.rules_revision,
+        ..Listener::new(image.spec, image.spec_revision)
+    };
+    for rule in image.rules {
+        if rule.revision > listener.rules_revision || rule.id.0 > last_id {
+            let row = format!("{ROW}/{}/{}", image.name, rule.priority);
+            return Err(contradiction(row, LATER_THAN_ALL));
+        }
+        listener.rules.insert_mut(rule.priority, rule);
+    }
+    state.listeners.insert_mut(image.name, Arc::new(listener));
+    Ok(())
 }
 
 const ROW: &str = "snapshot/state";

@@ -32,7 +32,7 @@ use crate::{
 use super::{
     contacts::LastContacts,
     facts::StartFacts,
-    reporter::{DrainReport, Reporter},
+    reporter::{DrainReport, ListenerReporter, Reporter},
     settings::Timing,
     sightings::Sightings,
     step_down_hook::StepDownHook,
@@ -88,6 +88,8 @@ pub(in crate::cluster) struct Core {
     pub(in crate::cluster) readiness: Mutex<v1::Readiness>,
     /// The scheduled backups of this node, for its report to other nodes; `None` if it makes none.
     pub(in crate::cluster) backups: Mutex<Option<v1::Backups>>,
+    /// Returns the listeners of this node, for its report to other nodes.
+    pub(in crate::cluster) listeners: Mutex<Option<ListenerReporter>>,
     /// When each other member responded last.
     pub(in crate::cluster) last_contacts: LastContacts,
     /// What this node reports of how it was started.

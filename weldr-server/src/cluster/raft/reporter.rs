@@ -24,3 +24,12 @@ pub struct DrainReport {
     /// Whether this node is a witness: it sends no requests to servers, so `overdue` does not count.
     pub abstains: bool,
 }
+
+/// Returns this node's listeners, for its report to other nodes.
+pub struct ListenerReporter(pub Box<dyn Fn() -> Vec<v1::ListenerReport> + Send>);
+
+impl fmt::Debug for ListenerReporter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ListenerReporter")
+    }
+}

@@ -202,6 +202,10 @@ impl Core {
         report
             .backups
             .clone_from(&backups.unwrap_or_else(PoisonError::into_inner));
+        let listeners = self.listeners.lock();
+        if let Some(reporter) = &*listeners.unwrap_or_else(PoisonError::into_inner) {
+            report.listeners = (reporter.0)();
+        }
     }
 
     /// The state of the disk. That a write does not end is known to the readiness, which looks at the disk more than once.

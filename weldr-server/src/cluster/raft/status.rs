@@ -4,7 +4,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::future::join_all;
 use weldr_proto::raft::v1::{
-    Backups, ClusterFacts, Disk, Readiness, ReportResponse, VirtualAddress,
+    Backups, ClusterFacts, Disk, ListenerReport, Readiness, ReportResponse, VirtualAddress,
 };
 
 use crate::{cluster::log::types::Member, model::Timestamp};
@@ -85,6 +85,8 @@ pub struct NodeReport {
     pub certificate_expires: Option<u64>,
     /// The permissions of its data directory when it started.
     pub data_dir_mode: Option<u32>,
+    /// Its listeners.
+    pub listeners: Vec<ListenerReport>,
 }
 
 /// A report, and when it was made by this node's clock: in the middle of the time that it took.
@@ -173,6 +175,7 @@ fn node_report(Received { report, at }: Received, last: Option<u64>) -> NodeRepo
         backups: report.backups,
         certificate_expires: Some(report.certificate_expires).filter(|&expires| expires > 0),
         data_dir_mode: Some(report.data_dir_mode).filter(|&mode| mode > 0),
+        listeners: report.listeners,
     }
 }
 

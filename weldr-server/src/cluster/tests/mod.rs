@@ -13,6 +13,7 @@ mod failing_disk;
 mod hand_over;
 mod kill;
 pub(crate) mod newer;
+mod objects;
 mod refused;
 mod simulation;
 mod suite;

@@ -2,15 +2,21 @@
 //! in the proto. Conversions to the proto cannot fail.
 
 mod check;
+mod configuration;
 mod duration;
+mod listener;
 mod pool;
+mod route;
 mod server;
 mod stats;
 mod violations;
 
 pub(super) use check::check_override;
+pub(super) use configuration::{configuration, export};
 pub(super) use duration::duration;
+pub(super) use listener::{listener, listener_policy, proto_listener_policy, rule};
 pub(super) use pool::{pool, pool_name, pool_patch, pool_settings};
+pub(super) use route::{proto_conditions, proto_route, route, rule_spec};
 pub(super) use server::{admin_state, server, weight};
 pub(super) use stats::stats;
 pub(super) use violations::Violations;
@@ -19,7 +25,17 @@ use std::time::SystemTime;
 
 use prost_types::{Duration as ProtoDuration, Timestamp as ProtoTimestamp};
 
-use crate::model::Revision;
+use crate::model::{Invalid, Revision};
+
+/// The name of an object, which must be given: an empty one does not mean `default`.
+pub(super) fn new_name<T: std::str::FromStr<Err = Invalid>>(given: &str) -> Result<T, Invalid> {
+    if given.is_empty() {
+        return Err(Invalid::new("name", "", "a name"));
+    }
+    given
+        .parse()
+        .map_err(|invalid: Invalid| invalid.named("name"))
+}
 
 /// 0 means that no revision is expected.
 pub(super) fn expected_revision(revision: u64) -> Option<Revision> {

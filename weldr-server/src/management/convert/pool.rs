@@ -6,8 +6,8 @@ use weldr_proto::v1;
 
 use crate::{
     model::{
-        Balancing, HashKey, HealthState, Invalid, OutlierPatch, PoolName, PoolPatch, PoolSettings,
-        RequestLimitPatch,
+        Balancing, HashKey, HealthState, Invalid, OutlierPatch, PolicyPatch, PoolName, PoolPatch,
+        PoolPolicy, PoolSettings, RequestLimitPatch,
     },
     snapshot::PoolView,
 };
@@ -45,6 +45,10 @@ pub(in crate::management) fn pool_patch(
         hash_key: given
             .hash_key
             .and_then(|key| found.take(key.parse::<HashKey>())),
+        policy: PolicyPatch {
+            set: pool_policy(given.policy.unwrap_or_default(), &mut found),
+            unset: Vec::new(),
+        },
     };
     if found.is_empty() {
         found = out_of_range(&patch);
@@ -113,6 +117,10 @@ fn out_of_range(patch: &PoolPatch) -> Violations {
             limit: patch.limit,
             ..PoolPatch::default()
         },
+        PoolPatch {
+            policy: patch.policy.clone(),
+            ..PoolPatch::default()
+        },
     ];
     let mut violations = Violations::default();
     for setting in alone {
@@ -149,6 +157,43 @@ pub(in crate::management) fn pool_settings(settings: &PoolSettings) -> v1::PoolS
             queue_timeout: proto_duration(settings.limit.queue_timeout),
         }),
         hash_key: Some(settings.hash_key.to_string()),
+        policy: Some(proto_pool_policy(&settings.policy)),
+    }
+}
+
+/// The values of a policy that `given` sets.
+fn pool_policy(given: v1::PoolPolicy, violations: &mut Violations) -> PoolPolicy {
+    let mut found = Violations::default();
+    let mut time = |field: &str, given: Option<prost_types::Duration>| {
+        given.and_then(|given| found.take(duration(field, given)))
+    };
+    let policy = PoolPolicy {
+        connect_timeout: time("connect_timeout", given.connect_timeout),
+        server_selection_timeout: time("server_selection_timeout", given.server_selection_timeout),
+        response_header_timeout: time("response_header_timeout", given.response_header_timeout),
+        stream_idle_timeout: time("stream_idle_timeout", given.stream_idle_timeout),
+        server_idle_timeout: time("server_idle_timeout", given.server_idle_timeout),
+        tunnel_idle_timeout: time("tunnel_idle_timeout", given.tunnel_idle_timeout),
+        retries: given.retries,
+        max_server_connections: given.max_server_connections,
+        max_server_idle_connections: given.max_server_idle_connections,
+    };
+    violations.add_within("policy", found);
+    policy
+}
+
+fn proto_pool_policy(policy: &PoolPolicy) -> v1::PoolPolicy {
+    let time = |duration: Option<Duration>| duration.and_then(proto_duration);
+    v1::PoolPolicy {
+        connect_timeout: time(policy.connect_timeout),
+        server_selection_timeout: time(policy.server_selection_timeout),
+        response_header_timeout: time(policy.response_header_timeout),
+        stream_idle_timeout: time(policy.stream_idle_timeout),
+        server_idle_timeout: time(policy.server_idle_timeout),
+        tunnel_idle_timeout: time(policy.tunnel_idle_timeout),
+        retries: policy.retries,
+        max_server_connections: policy.max_server_connections,
+        max_server_idle_connections: policy.max_server_idle_connections,
     }
 }
 
@@ -218,6 +263,11 @@ mod tests {
                 queue_timeout: seconds(2),
             }),
             hash_key: Some("cookie:SID".to_owned()),
+            policy: Some(v1::PoolPolicy {
+                connect_timeout: seconds(2),
+                retries: Some(0),
+                ..v1::PoolPolicy::default()
+            }),
         };
         let patch = convert(given.clone()).unwrap();
         assert_eq!(

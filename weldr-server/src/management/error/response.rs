@@ -23,18 +23,33 @@ impl Error {
             Self::Rejected(rejection) => match rejection {
                 Rejection::NoSuchPool { .. }
                 | Rejection::NoSuchServer { .. }
+                | Rejection::NoSuchListener { .. }
+                | Rejection::NoSuchRule { .. }
                 | Rejection::NoSuchRevision { .. }
                 | Rejection::NoSuchPrincipal { .. } => {
                     ("not_found", Code::NotFound, Http::NOT_FOUND)
                 }
-                Rejection::Exists { .. } | Rejection::PrincipalExists { .. } => {
+                Rejection::Exists { .. }
+                | Rejection::Present { .. }
+                | Rejection::PrincipalExists { .. } => {
                     ("already_exists", Code::AlreadyExists, Http::CONFLICT)
                 }
+                Rejection::MissingPool { .. }
+                | Rejection::InUse { .. }
+                | Rejection::WouldBeEmpty { .. }
+                | Rejection::AddressTaken { .. }
+                | Rejection::Permanent { .. } => (
+                    "failed_precondition",
+                    Code::FailedPrecondition,
+                    Http::CONFLICT,
+                ),
                 Rejection::Changed { .. } => ("aborted", Code::Aborted, Http::CONFLICT),
                 Rejection::Invalid { .. } => {
                     ("invalid_argument", Code::InvalidArgument, Http::BAD_REQUEST)
                 }
-                Rejection::PoolFull { .. } | Rejection::TooManyPrincipals { .. } => (
+                Rejection::PoolFull { .. }
+                | Rejection::Full { .. }
+                | Rejection::TooManyPrincipals { .. } => (
                     "resource_exhausted",
                     Code::ResourceExhausted,
                     Http::INSUFFICIENT_STORAGE,

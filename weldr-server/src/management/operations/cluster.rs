@@ -3,7 +3,6 @@
 use std::{
     cmp::Reverse,
     collections::HashMap,
-    fmt::Write as _,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -13,13 +12,13 @@ use weldr_proto::{
 };
 
 use crate::{
-    cluster::{Backup, Event, MemberChange, MemberEvent, NoBackup, NodeReport, NodeStatus, What},
+    cluster::{Backup, Event, MemberChange, MemberEvent, NoBackup, NodeReport, NodeStatus},
     management::{convert::Violations, error::Error},
-    model::{Command, Revision, Timestamp},
+    model::{Revision, Timestamp},
     snapshot::ServerView,
 };
 
-use super::{ApiCaller, Operations};
+use super::{ApiCaller, Operations, change_words};
 
 impl Operations {
     pub(in crate::management) async fn get_cluster(&self) -> Result<v1::GetClusterResponse, Error> {
@@ -72,14 +71,13 @@ impl Operations {
         &self,
         request: v1::ListHealthRequest,
     ) -> Result<v1::ListHealthResponse, Error> {
-        let snapshot = self.snapshot_with(&request.pool)?;
+        let (snapshot, pool) = self.snapshot_with(&request.pool)?;
         let reports = self.context.cluster.server_reports().await;
         let reports: Vec<_> = reports
             .into_iter()
             .map(|(node, servers)| (node, by_id(servers.unwrap_or_default())))
             .collect();
-        let servers = snapshot.pools.default_pool().servers.iter();
-        let servers = servers.map(|view| side_by_side(view, &reports));
+        let servers = pool.servers.iter().map(|view| side_by_side(view, &reports));
         Ok(v1::ListHealthResponse {
             revision: snapshot.revision.0,
             servers: servers.collect(),
@@ -203,7 +201,7 @@ fn event(event: Event) -> v1::HistoryEvent {
         revision: event.revision.0,
         at: Some(SystemTime::from(event.at).into()),
         from: event.from,
-        what: what(&event.what),
+        what: change_words::what(&event.what),
     }
 }
 
@@ -233,37 +231,6 @@ fn newest_first(
     events.sort_by_key(|event| Reverse(event.revision));
     events.truncate(limit);
     events
-}
-
-/// A change in words.
-fn what(what: &What) -> String {
-    let command = match what {
-        What::Command(command) => command,
-        What::Rollback { to } => return format!("roll back to revision {to}"),
-        What::Restore { of } => return format!("restore a backup of revision {of}"),
-    };
-    match command {
-        Command::AddServer { address, .. } => format!("add {address}"),
-        Command::UpdateServer { address, patch, .. } => {
-            // Writing to a string cannot fail.
-            let mut text = format!("set {address}");
-            if let Some(weight) = patch.weight {
-                let _ = write!(text, " weight {}", weight.get());
-            }
-            if let Some(admin) = patch.admin {
-                let _ = write!(text, " {}", admin.as_str());
-            }
-            if patch.check.is_some() {
-                text.push_str(" check");
-            }
-            text
-        }
-        Command::BeginRemoval { address, .. } => format!("remove {address}"),
-        Command::EndRemoval { address, .. } => format!("{address} removed"),
-        Command::UpdatePool { pool, .. } => format!("set pool {pool}"),
-        Command::CreatePrincipal { name, role, .. } => format!("create token {name} ({role})"),
-        Command::RevokePrincipal { name } => format!("revoke token {name}"),
-    }
 }
 
 fn node(status: NodeStatus) -> v1::Node {

@@ -4,48 +4,61 @@ use std::net::SocketAddr;
 
 use tracing::{info, warn};
 
+use super::change_words;
 use crate::{
     management::{access::Caller, error::Error},
-    model::{Applied, Command, Outcome, PoolName, PrincipalName},
+    model::{Applied, Command, Outcome, PoolName},
 };
 
 /// The part of a write that is logged.
 pub(super) struct LoggedWrite {
     call: &'static str,
+    /// The pool of a server or of settings.
     pool: Option<PoolName>,
-    principal: Option<PrincipalName>,
     address: Option<SocketAddr>,
+    /// What is changed, if it is no server and no settings of a pool.
+    change: Option<String>,
 }
 
 impl LoggedWrite {
     pub(super) fn of(command: &Command) -> Self {
-        let (call, principal, address) = match command {
-            Command::AddServer { address, .. } => ("add_server", None, Some(*address)),
-            Command::UpdateServer { address, .. } => ("update_server", None, Some(*address)),
-            Command::BeginRemoval { address, .. } => ("remove_server", None, Some(*address)),
-            Command::EndRemoval { address, .. } => ("end_removal", None, Some(*address)),
-            Command::UpdatePool { .. } => ("update_pool", None, None),
-            Command::CreatePrincipal { name, .. } => ("create_token", Some(name), None),
-            Command::RevokePrincipal { name } => ("revoke_token", Some(name), None),
+        let (call, pool, address) = match command {
+            Command::AddServer { pool, address, .. } => ("add_server", Some(pool), Some(*address)),
+            Command::UpdateServer { pool, address, .. } => {
+                ("update_server", Some(pool), Some(*address))
+            }
+            Command::BeginRemoval { pool, address, .. } => {
+                ("remove_server", Some(pool), Some(*address))
+            }
+            Command::EndRemoval { pool, address, .. } => {
+                ("end_removal", Some(pool), Some(*address))
+            }
+            Command::UpdatePool { pool, .. } => ("update_pool", Some(pool), None),
+            Command::AddPool { pool, .. } => ("create_pool", Some(pool), None),
+            Command::RemovePool { pool, .. } => ("delete_pool", Some(pool), None),
+            Command::AddListener { .. } => ("create_listener", None, None),
+            Command::UpdateListener { .. } => ("update_listener", None, None),
+            Command::RemoveListener { .. } => ("delete_listener", None, None),
+            Command::AddRule { .. } => ("create_rule", None, None),
+            Command::UpdateRule { .. } => ("update_rule", None, None),
+            Command::RemoveRule { .. } => ("delete_rule", None, None),
+            Command::MoveRule { .. } => ("move_rule", None, None),
+            Command::Apply { .. } => ("apply", None, None),
+            Command::CreatePrincipal { .. } => ("create_token", None, None),
+            Command::RevokePrincipal { .. } => ("revoke_token", None, None),
         };
         Self {
             call,
-            pool: command.pool().cloned(),
-            principal: principal.cloned(),
+            pool: pool.cloned(),
             address,
+            change: pool.is_none().then(|| change_words::command(command)),
         }
     }
 
     pub(super) fn log(&self, caller: &Caller, applied: &Result<Applied, Error>) {
-        let Self {
-            call,
-            pool,
-            principal,
-            address,
-        } = self;
-        let address = address.map(tracing::field::display);
-        let pool = pool.as_ref().map(tracing::field::display);
-        let principal = principal.as_ref().map(tracing::field::display);
+        let Self { call, change, .. } = self;
+        let pool = self.pool.as_ref().map(tracing::field::display);
+        let address = self.address.map(tracing::field::display);
         let peer = &caller.permissions().peer;
         match applied {
             Ok(Applied { revision, outcome }) => {
@@ -55,10 +68,10 @@ impl LoggedWrite {
                     Outcome::Removed => "removed",
                     Outcome::Unchanged => "unchanged",
                 };
-                info!(%caller, %peer, call, pool, principal, address, outcome, %revision, "write applied");
+                info!(%caller, %peer, call, pool, address, change, outcome, %revision, "write applied");
             }
             Err(Error::NotDurable(cause)) => {
-                warn!(%caller, %peer, call, pool, principal, address, error = %cause, "write failed");
+                warn!(%caller, %peer, call, pool, address, change, error = %cause, "write failed");
             }
             // Refusals are logged where they become a response.
             Err(_) => {}

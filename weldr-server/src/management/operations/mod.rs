@@ -2,10 +2,15 @@
 //! response or an [`Error`].
 
 mod access;
+mod change_words;
 mod changes;
 mod cluster;
+mod configuration;
+mod listeners;
 mod logged_write;
 mod pool;
+mod pools;
+mod rules;
 mod servers;
 mod settling;
 mod slow_reader;
@@ -22,7 +27,7 @@ use tracing::info;
 use crate::{
     cluster::ProposeError,
     model::{Applied, Command, PoolName, Rejection},
-    snapshot::Snapshot,
+    snapshot::{PoolView, Snapshot},
 };
 
 use super::{ManagementContext, access::Caller, convert, error::Error};
@@ -62,12 +67,12 @@ impl Operations {
         self.context.snapshots.current()
     }
 
-    /// The newest snapshot, if it contains the pool `name`.
-    fn snapshot_with(&self, name: &str) -> Result<Arc<Snapshot>, Error> {
+    /// The newest snapshot, and the pool `name` in it.
+    fn snapshot_with(&self, name: &str) -> Result<(Arc<Snapshot>, Arc<PoolView>), Error> {
         let name = convert::pool_name(name)?;
         let snapshot = self.snapshot();
-        expect_pool(&snapshot, &name)?;
-        Ok(snapshot)
+        let pool = Arc::clone(pool_in(&snapshot, &name)?);
+        Ok((snapshot, pool))
     }
 
     /// A snapshot for a read. Unless `stale`, it contains every write that returned before, at any
@@ -163,10 +168,8 @@ fn of_read(error: ProposeError) -> Error {
     }
 }
 
-/// Refuses a pool other than the default one, which is the only one that the API shows.
-fn expect_pool(snapshot: &Snapshot, name: &PoolName) -> Result<(), Error> {
-    if snapshot.pools.default_pool().name() == name {
-        return Ok(());
-    }
-    Err(Rejection::NoSuchPool { pool: name.clone() }.into())
+/// The pool of that name in a snapshot.
+fn pool_in<'a>(snapshot: &'a Snapshot, name: &PoolName) -> Result<&'a Arc<PoolView>, Error> {
+    let missing = || Rejection::NoSuchPool { pool: name.clone() };
+    Ok(snapshot.pools.get(name).ok_or_else(missing)?)
 }

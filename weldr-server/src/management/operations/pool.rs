@@ -1,4 +1,4 @@
-//! The calls about pools.
+//! The calls about one pool.
 
 use weldr_proto::v1;
 
@@ -10,7 +10,7 @@ use crate::{
     model::Command,
 };
 
-use super::{ApiCaller, Operations, expect_pool};
+use super::{ApiCaller, Operations, pool_in};
 
 impl Operations {
     pub(in crate::management) async fn get_pool(
@@ -19,10 +19,9 @@ impl Operations {
     ) -> Result<v1::GetPoolResponse, Error> {
         let pool = convert::pool_name(&request.pool)?;
         let snapshot = self.read(request.stale).await?;
-        expect_pool(&snapshot, &pool)?;
         Ok(v1::GetPoolResponse {
             revision: snapshot.revision.0,
-            pool: Some(convert::pool(snapshot.pools.default_pool())),
+            pool: Some(convert::pool(pool_in(&snapshot, &pool)?)),
         })
     }
 
@@ -33,18 +32,21 @@ impl Operations {
     ) -> Result<v1::UpdatePoolResponse, Error> {
         let mut violations = Violations::default();
         let pool = violations.take(convert::pool_name(&request.pool));
-        let patch = convert::pool_patch(request.settings.unwrap_or_default(), &mut violations);
+        let settings = request.settings.unwrap_or_default();
+        let mut patch = convert::pool_patch(settings, &mut violations);
+        patch.policy.unset = request.unset;
         let pool = violations.settle(pool)?;
-        expect_pool(&self.snapshot(), &pool)?;
+        pool_in(&self.snapshot(), &pool)?;
         let command = Command::UpdatePool {
-            pool,
+            pool: pool.clone(),
             patch,
             expected: convert::expected_revision(request.expected_revision),
         };
         let (_, snapshot) = self.write(caller, command).await?;
+        let pool = snapshot.pools.get(&pool).ok_or(Error::Overtaken)?;
         Ok(v1::UpdatePoolResponse {
             revision: snapshot.revision.0,
-            pool: Some(convert::pool(snapshot.pools.default_pool())),
+            pool: Some(convert::pool(pool)),
         })
     }
 }

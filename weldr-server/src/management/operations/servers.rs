@@ -13,10 +13,10 @@ use crate::{
         Command, LONGEST_DRAIN, Outcome, PoolName, Rejection, ServerPatch, ServerSpec, Timestamp,
         in_range, parse_server_address,
     },
-    snapshot::{ServerView, Snapshot},
+    snapshot::{PoolView, ServerView, Snapshot},
 };
 
-use super::{ApiCaller, Operations, expect_pool, settling::settled};
+use super::{ApiCaller, Operations, pool_in, settling::settled};
 
 impl Operations {
     pub(in crate::management) async fn add_server(
@@ -46,9 +46,9 @@ impl Operations {
             ),
         };
         let (pool, address) = violations.settle(target)?;
-        expect_pool(&self.snapshot(), &pool)?;
+        pool_in(&self.snapshot(), &pool)?;
         let command = Command::AddServer {
-            pool,
+            pool: pool.clone(),
             address,
             spec,
             expected: convert::expected_revision(request.expected_revision),
@@ -57,7 +57,7 @@ impl Operations {
         let (applied, snapshot) = self.write(caller, command).await?;
         Ok(v1::AddServerResponse {
             revision: snapshot.revision.0,
-            server: Some(shown(&snapshot, address)?),
+            server: Some(shown(&snapshot, &pool, address)?),
             created: applied.outcome == Outcome::Created,
         })
     }
@@ -79,9 +79,9 @@ impl Operations {
                 .map(|check| convert::check_override("check", check, &mut violations)),
         };
         let (pool, address) = violations.settle(target)?;
-        expect_pool(&self.snapshot(), &pool)?;
+        pool_in(&self.snapshot(), &pool)?;
         let command = Command::UpdateServer {
-            pool,
+            pool: pool.clone(),
             address,
             patch,
             expected: convert::expected_revision(request.expected_revision),
@@ -90,7 +90,7 @@ impl Operations {
         let (_, snapshot) = self.write(caller, command).await?;
         Ok(v1::UpdateServerResponse {
             revision: snapshot.revision.0,
-            server: Some(shown(&snapshot, address)?),
+            server: Some(shown(&snapshot, &pool, address)?),
         })
     }
 
@@ -109,9 +109,9 @@ impl Operations {
         });
         let (pool, address) = violations.settle(target)?;
         let before = self.snapshot();
-        expect_pool(&before, &pool)?;
+        let present = pool_in(&before, &pool)?.server(address);
         let command = Command::BeginRemoval {
-            pool,
+            pool: pool.clone(),
             address,
             id: None,
             deadline,
@@ -119,18 +119,17 @@ impl Operations {
             at: Timestamp::now(),
         };
         let (_, snapshot) = self.write(caller, command).await?;
-        let Some(draining) = snapshot.pools.default_pool().server(address) else {
-            return Ok(removal(
-                &snapshot,
-                before.pools.default_pool().server(address),
-                true,
-            ));
+        let server_in = |snapshot: &Snapshot| {
+            let pool = snapshot.pools.get(&pool)?;
+            pool.server(address).cloned()
         };
-        let draining = Arc::clone(draining);
+        let Some(draining) = server_in(&snapshot) else {
+            return Ok(removal(&snapshot, present, true));
+        };
         let snapshot = settled(&self.context.snapshots, &snapshot, &draining).await;
-        let present = snapshot.pools.default_pool().server(address);
+        let present = server_in(&snapshot);
         match present.filter(|view| view.desired.id == draining.desired.id) {
-            Some(view) => Ok(removal(&snapshot, Some(view), false)),
+            Some(view) => Ok(removal(&snapshot, Some(&view), false)),
             None => Ok(removal(&snapshot, Some(&draining), true)),
         }
     }
@@ -143,8 +142,7 @@ impl Operations {
         let target = violations.target(&request.pool, &request.address);
         let (pool, address) = violations.settle(target)?;
         let snapshot = self.read(request.stale).await?;
-        expect_pool(&snapshot, &pool)?;
-        let Some(view) = snapshot.pools.default_pool().server(address) else {
+        let Some(view) = pool_in(&snapshot, &pool)?.server(address) else {
             return Err(Rejection::NoSuchServer { pool, address }.into());
         };
         Ok(v1::GetServerResponse {
@@ -159,10 +157,9 @@ impl Operations {
     ) -> Result<v1::ListServersResponse, Error> {
         let pool = convert::pool_name(&request.pool)?;
         let snapshot = self.read(request.stale).await?;
-        expect_pool(&snapshot, &pool)?;
         Ok(v1::ListServersResponse {
             revision: snapshot.revision.0,
-            servers: servers(&snapshot),
+            servers: servers(pool_in(&snapshot, &pool)?),
         })
     }
 }
@@ -176,9 +173,8 @@ impl Violations {
     }
 }
 
-/// All servers, ordered by address.
-pub(super) fn servers(snapshot: &Snapshot) -> Vec<v1::Server> {
-    let pool = snapshot.pools.default_pool();
+/// All servers of a pool, ordered by address.
+pub(super) fn servers(pool: &PoolView) -> Vec<v1::Server> {
     let views = pool.servers.iter();
     views
         .map(|view| convert::server(pool.name(), view))
@@ -186,8 +182,8 @@ pub(super) fn servers(snapshot: &Snapshot) -> Vec<v1::Server> {
 }
 
 /// The server that was just written, unless another call has removed it since.
-fn shown(snapshot: &Snapshot, address: SocketAddr) -> Result<v1::Server, Error> {
-    let pool = snapshot.pools.default_pool();
+fn shown(snapshot: &Snapshot, pool: &PoolName, address: SocketAddr) -> Result<v1::Server, Error> {
+    let pool = snapshot.pools.get(pool).ok_or(Error::Overtaken)?;
     let view = pool.server(address).ok_or(Error::Overtaken)?;
     Ok(convert::server(pool.name(), view))
 }

@@ -25,10 +25,10 @@ impl Operations {
         &self,
         request: &v1::GetStatsRequest,
     ) -> Result<v1::GetStatsResponse, Error> {
-        let snapshot = self.snapshot_with(&request.pool)?;
+        let (snapshot, pool) = self.snapshot_with(&request.pool)?;
         Ok(v1::GetStatsResponse {
             revision: snapshot.revision.0,
-            stats: Some(convert::stats(&self.context, snapshot.pools.default_pool())),
+            stats: Some(convert::stats(&self.context, &pool)),
         })
     }
 

@@ -13,12 +13,14 @@ use weldr_proto::v1::{self, watch_servers_response::Event};
 
 use crate::{
     management::{convert, error::Error},
-    snapshot::Snapshot,
+    model::PoolName,
+    snapshot::{PoolView, Snapshot},
 };
 
 use super::{
     Operations, ResponseStream,
     changes::{ServerEvent, changes},
+    pool_in,
     servers::servers,
     slow_reader::{PATIENCE, ended_when_slow},
 };
@@ -28,8 +30,9 @@ impl Operations {
         &self,
         request: &v1::WatchServersRequest,
     ) -> Result<ResponseStream<v1::WatchServersResponse>, Error> {
-        self.snapshot_with(&request.pool)?;
+        let (_, pool) = self.snapshot_with(&request.pool)?;
         let watcher = Watcher {
+            pool: pool.name().clone(),
             published: self.context.snapshots.subscribe(),
             stop: self.stop.clone(),
             known: None,
@@ -38,8 +41,8 @@ impl Operations {
         let next = |watcher: Option<Watcher>| async {
             let mut watcher = watcher?;
             match watcher.message().await {
-                Some(message) => Some((Ok(message), Some(watcher))),
-                None => Some((Err(Error::Stopping), None)),
+                Ok(message) => Some((Ok(message), Some(watcher))),
+                Err(error) => Some((Err(error), None)),
             }
         };
         let messages = Box::pin(stream::unfold(Some(watcher), next));
@@ -49,6 +52,7 @@ impl Operations {
 
 /// One reader.
 struct Watcher {
+    pool: PoolName,
     published: watch::Receiver<Arc<Snapshot>>,
     stop: CancellationToken,
     /// The snapshot that the reader knows after the waiting messages.
@@ -63,25 +67,34 @@ enum Waiting {
 }
 
 impl Watcher {
-    /// The next message; `None` if the node stops.
-    async fn message(&mut self) -> Option<v1::WatchServersResponse> {
+    /// The next message.
+    ///
+    /// # Errors
+    /// The node stops, or the pool was removed.
+    async fn message(&mut self) -> Result<v1::WatchServersResponse, Error> {
         let Some(known) = &self.known else {
             let first = Arc::clone(&self.published.borrow_and_update());
-            return Some(full_state(self.known.insert(first)));
+            let pool = pool_in(&first, &self.pool)?;
+            let message = full_state(&first, pool);
+            self.known = Some(first);
+            return Ok(message);
         };
         let mut known = Arc::clone(known);
         while self.waiting.is_empty() {
             tokio::select! {
-                changed = self.published.changed() => changed.ok()?,
-                () = self.stop.cancelled() => return None,
+                changed = self.published.changed() => changed.map_err(|_| Error::Stopping)?,
+                () = self.stop.cancelled() => return Err(Error::Stopping),
             }
             let newest = Arc::clone(&self.published.borrow_and_update());
-            self.waiting = difference(&known, &newest);
+            let pools = (pool_in(&known, &self.pool)?, pool_in(&newest, &self.pool)?);
+            self.waiting = difference(pools.0, pools.1);
             self.known = Some(Arc::clone(&newest));
             known = newest;
         }
-        let pool = known.pools.default_pool();
-        let event = match self.waiting.pop_front()? {
+        let pool = pool_in(&known, &self.pool)?;
+        // The loop ends when one waits.
+        let waiting = self.waiting.pop_front().ok_or(Error::Overtaken)?;
+        let event = match waiting {
             Waiting::Settings => Event::Settings(convert::pool_settings(&pool.settings)),
             Waiting::Server(ServerEvent { kind, server, at }) => Event::Change(v1::ServerChange {
                 kind: kind.into(),
@@ -89,27 +102,24 @@ impl Watcher {
                 at: Some(at.into()),
             }),
         };
-        Some(v1::WatchServersResponse {
+        Ok(v1::WatchServersResponse {
             revision: known.revision.0,
             event: Some(event),
         })
     }
 }
 
-fn full_state(snapshot: &Snapshot) -> v1::WatchServersResponse {
+fn full_state(snapshot: &Snapshot, pool: &PoolView) -> v1::WatchServersResponse {
     v1::WatchServersResponse {
         revision: snapshot.revision.0,
         event: Some(Event::State(v1::PoolState {
-            settings: Some(convert::pool_settings(
-                &snapshot.pools.default_pool().settings,
-            )),
-            servers: servers(snapshot),
+            settings: Some(convert::pool_settings(&pool.settings)),
+            servers: servers(pool),
         })),
     }
 }
 
-fn difference(before: &Snapshot, after: &Snapshot) -> VecDeque<Waiting> {
-    let (before, after) = (before.pools.default_pool(), after.pools.default_pool());
+fn difference(before: &Arc<PoolView>, after: &Arc<PoolView>) -> VecDeque<Waiting> {
     if Arc::ptr_eq(before, after) {
         return VecDeque::new();
     }

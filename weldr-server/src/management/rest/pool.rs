@@ -53,11 +53,13 @@ pub(super) async fn update(
             queue_timeout: limit.seconds("queue_timeout_seconds"),
         }),
         hash_key: object.text("hash_key"),
+        policy: None,
     };
     let request = v1::UpdatePoolRequest {
         pool: object.pool(),
         settings: Some(settings),
         expected_revision: object.expected_revision(),
+        unset: Vec::new(),
     };
     let request = object.finish().settle(Some(request))?;
     let result = operations

@@ -4,11 +4,17 @@
     reason = "a test that cannot go on says so by panicking"
 )]
 
+mod objects;
 mod principals;
 mod properties;
 
+use std::time::Duration;
+
 use super::*;
-use crate::model::{AdminState, CheckOverride, Weight};
+use crate::model::{
+    AdminState, CheckOverride, PoolPatch, Removal, ServerId, ServerPatch, ServerSpec, Setting,
+    Timestamp, Weight,
+};
 
 const SECOND: u64 = 1_000;
 
@@ -104,9 +110,7 @@ fn expecting(revision: u64, mut command: Command) -> Command {
         | Command::UpdateServer { expected, .. }
         | Command::BeginRemoval { expected, .. }
         | Command::UpdatePool { expected, .. } => *expected = Some(Revision(revision)),
-        Command::EndRemoval { .. }
-        | Command::CreatePrincipal { .. }
-        | Command::RevokePrincipal { .. } => panic!("expects nothing"),
+        other => panic!("{other:?} is not about a server or settings, or expects nothing"),
     }
     command
 }
@@ -119,7 +123,7 @@ fn elsewhere(mut command: Command) -> Command {
         | Command::BeginRemoval { pool, .. }
         | Command::EndRemoval { pool, .. }
         | Command::UpdatePool { pool, .. } => *pool = other_pool(),
-        Command::CreatePrincipal { .. } | Command::RevokePrincipal { .. } => panic!("has no pool"),
+        other => panic!("{other:?} is not about a server or settings"),
     }
     command
 }
@@ -203,7 +207,7 @@ fn a_server_that_is_there_with_other_settings_is_refused_with_the_differences() 
     let told: Vec<_> = differences
         .iter()
         .map(|setting| {
-            let ServerSetting {
+            let Setting {
                 name,
                 present,
                 asked,

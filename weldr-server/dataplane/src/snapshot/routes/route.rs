@@ -163,10 +163,7 @@ mod tests {
         let shares = PoolShares::new(&[pool("a", 2), pool("b", 0), pool("c", 1)]);
         let at = |point| shares.at(point).name.as_str();
         assert_eq!(shares.sum(), 3);
-        assert_eq!(
-            [at(0), at(1), at(2)],
-            ["a", "a", "c"]
-        );
+        assert_eq!([at(0), at(1), at(2)], ["a", "a", "c"]);
         let all: Vec<_> = shares
             .iter()
             .map(|(pool, share)| (pool.name.as_str(), share))

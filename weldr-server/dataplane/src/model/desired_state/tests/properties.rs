@@ -7,7 +7,8 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::*;
 use crate::model::{
-    Balancing, CheckKind, Credential, HashKey, HttpCheck, OutlierPatch, RequestLimitPatch, Role,
+    Balancing, CheckKind, Credential, HashKey, HttpCheck, OutlierPatch, PrincipalName,
+    RequestLimitPatch, Role,
 };
 
 fn pools() -> impl Strategy<Value = PoolName> {
@@ -158,6 +159,7 @@ fn pool_patches() -> BoxedStrategy<PoolPatch> {
                     ..RequestLimitPatch::default()
                 },
                 hash_key,
+                ..PoolPatch::default()
             }
         })
         .boxed()

@@ -1,0 +1,386 @@
+//! Pools, listeners and rules in the log, in snapshots, in the history and in backups.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::*;
+use crate::{
+    cluster::{
+        Backup,
+        log::proposal::{Proposal, ProposalResult, Record},
+    },
+    model::{
+        Action, Conditions, ListenerName, ListenerPatch, ListenerSpec, PolicyPatch, PoolPatch,
+        PoolPolicy, Priority, Route, RuleSpec, WeightedPool,
+    },
+};
+
+fn api() -> PoolName {
+    "api".parse().unwrap()
+}
+
+fn web() -> ListenerName {
+    "web".parse().unwrap()
+}
+
+fn to_api() -> Route {
+    Route {
+        action: Action::Forward(vec![WeightedPool {
+            pool: api(),
+            weight: 5,
+        }]),
+        ..Route::default()
+    }
+}
+
+fn rule(path: &str) -> Box<RuleSpec> {
+    Box::new(RuleSpec {
+        conditions: Conditions {
+            paths: vec![path.to_owned()],
+            ..Conditions::default()
+        },
+        route: to_api(),
+    })
+}
+
+fn add_rule(priority: u32, path: &str) -> Command {
+    Command::AddRule {
+        listener: web(),
+        priority: Some(Priority(priority)),
+        spec: rule(path),
+        expected: None,
+    }
+}
+
+fn add_server(n: u16) -> Command {
+    Command::AddServer {
+        pool: api(),
+        address: address(n),
+        spec: ServerSpec::default(),
+        expected: None,
+        at: Timestamp(1),
+    }
+}
+
+/// One command of each kind, in an order in which each changes something.
+fn one_of_each_kind() -> Vec<Command> {
+    let listener = ListenerSpec {
+        address: Some("0.0.0.0:80".parse().unwrap()),
+        ..ListenerSpec::default()
+    };
+    vec![
+        Command::AddPool {
+            pool: api(),
+            settings: Box::default(),
+        },
+        add_server(1),
+        Command::UpdatePool {
+            pool: api(),
+            patch: PoolPatch {
+                policy: PolicyPatch {
+                    set: PoolPolicy {
+                        retries: Some(3),
+                        ..PoolPolicy::default()
+                    },
+                    unset: vec![],
+                },
+                ..PoolPatch::default()
+            },
+            expected: None,
+        },
+        Command::AddListener {
+            listener: web(),
+            spec: Box::new(listener),
+        },
+        Command::UpdateListener {
+            listener: web(),
+            patch: Box::new(ListenerPatch {
+                default_route: Some(to_api()),
+                ..ListenerPatch::default()
+            }),
+            expected: None,
+        },
+        add_rule(10, "/a"),
+        add_rule(11, "/b"),
+        Command::MoveRule {
+            listener: web(),
+            from: Priority(11),
+            to: Priority(10),
+            expected: None,
+        },
+        Command::UpdateRule {
+            listener: web(),
+            priority: Priority(10),
+            spec: rule("/c"),
+            expected: None,
+        },
+        Command::RemoveRule {
+            listener: web(),
+            priority: Priority(11),
+            expected: None,
+        },
+        Command::Apply {
+            changes: vec![
+                add_server(2),
+                add_server(3),
+                add_rule(20, "/d"),
+                add_rule(30, "/e"),
+            ],
+            expected: None,
+            force: false,
+        },
+        Command::RemovePool {
+            pool: api(),
+            force: true,
+            expected: None,
+        },
+        Command::RemoveListener {
+            listener: web(),
+            drain_deadline: Duration::from_secs(3),
+            expected: None,
+        },
+    ]
+}
+
+/// The replicas after each of the commands, the first one before all.
+fn replicas() -> Vec<replica::Replica> {
+    let mut replicas = vec![replica::Replica::default()];
+    for (id, command) in (1..).zip(one_of_each_kind()) {
+        let mut replica = replicas.last().unwrap().clone();
+        let proposal = Proposal::Change {
+            command,
+            at: Timestamp(id),
+            from: "test".to_owned(),
+        };
+        let record = Record {
+            id,
+            ..Record::of(&proposal)
+        };
+        match replica.apply(&record).unwrap() {
+            ProposalResult::Applied(applied) => assert_eq!(applied.revision, revision(id)),
+            other => panic!("{other:?}"),
+        }
+        replicas.push(replica);
+    }
+    replicas
+}
+
+fn proposed(replica: &mut replica::Replica, proposal: &Proposal) -> ProposalResult {
+    replica.apply(&Record::of(proposal)).unwrap()
+}
+
+/// What operators want of all objects, without ids and revisions.
+fn wanted(state: &DesiredState) -> Value {
+    let mut file: Value = serde_json::from_slice(&Backup::of(state).to_file().unwrap()).unwrap();
+    file.as_object_mut().unwrap().remove("revision");
+    file
+}
+
+#[test]
+fn a_snapshot_has_all_objects_of_every_kind() {
+    for replica in replicas() {
+        let image = replica::encode(&replica).unwrap();
+        assert_eq!(replica::decode(&image).unwrap(), replica);
+    }
+}
+
+#[test]
+fn an_id_after_a_restart_is_one_that_no_object_has_had() {
+    let mut there = replicas().remove(11);
+    let mut again = replica::decode(&replica::encode(&there).unwrap()).unwrap();
+    let command = add_server(9);
+    for replica in [&mut there, &mut again] {
+        replica.state.apply(command.clone()).unwrap();
+    }
+    assert_eq!(there.state, again.state);
+    let ids = there.state.pool(&api()).unwrap().servers.values();
+    let mut ids: Vec<u64> = ids.map(|server| server.id.0).collect();
+    let count = ids.len();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), count, "{ids:?}");
+}
+
+/// From each revision back to each earlier one: all objects of that revision are there again.
+#[test]
+fn a_rollback_brings_back_objects_of_every_kind() {
+    let replicas = replicas();
+    for (from, present) in replicas.iter().enumerate() {
+        for (to, earlier) in replicas[..=from].iter().enumerate() {
+            let mut replica = present.clone();
+            let rollback = Proposal::Rollback {
+                to: revision(u64::try_from(to).unwrap()),
+                at: Timestamp(100),
+                from: "test".to_owned(),
+            };
+            let result = proposed(&mut replica, &rollback);
+            assert!(
+                matches!(result, ProposalResult::Applied(_)),
+                "{from} to {to}: {result:?}"
+            );
+            assert_eq!(
+                wanted(&replica.state),
+                wanted(&earlier.state),
+                "{from} to {to}"
+            );
+            // And it can be taken back.
+            let undo = Proposal::Rollback {
+                to: revision(u64::try_from(from).unwrap()),
+                at: Timestamp(101),
+                from: "test".to_owned(),
+            };
+            let result = proposed(&mut replica, &undo);
+            assert!(
+                matches!(result, ProposalResult::Applied(_)),
+                "{from} to {to}: {result:?}"
+            );
+            assert_eq!(
+                wanted(&replica.state),
+                wanted(&present.state),
+                "{from} to {to} and again"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_rule_that_comes_back_has_its_id() {
+    let replicas = replicas();
+    let id = |replica: &replica::Replica, place: u32| {
+        replica
+            .state
+            .rule(&web(), Priority(place))
+            .map(|rule| rule.id)
+    };
+    let (before, removed) = (&replicas[7], replicas[10].clone());
+    let mut replica = removed;
+    let rollback = Proposal::Rollback {
+        to: revision(7),
+        at: Timestamp(100),
+        from: "test".to_owned(),
+    };
+    proposed(&mut replica, &rollback);
+    for place in [10, 11] {
+        assert_eq!(id(&replica, place), id(before, place));
+    }
+}
+
+#[test]
+fn a_backup_of_any_state_restores_it_over_any_other() {
+    let replicas = replicas();
+    for (index, of) in replicas.iter().enumerate() {
+        let file = Backup::of(&of.state).to_file().unwrap();
+        for (over, present) in replicas.iter().enumerate() {
+            let mut replica = present.clone();
+            let restore = Proposal::Restore {
+                backup: Backup::parse(&file).unwrap(),
+                at: Timestamp(100),
+                from: "test".to_owned(),
+            };
+            let result = proposed(&mut replica, &restore);
+            assert!(
+                matches!(result, ProposalResult::Applied(_)),
+                "{index} over {over}: {result:?}"
+            );
+            assert_eq!(
+                wanted(&replica.state),
+                wanted(&of.state),
+                "{index} over {over}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_backup_of_the_last_release_changes_only_the_pools_that_it_names() {
+    let file = br#"{"format":1,"revision":9,"pools":[{"name":"default","settings":{"check":{"kind":"tcp","interval":{"secs":5,"nanos":0},"timeout":{"secs":2,"nanos":0},"healthy_threshold":2,"unhealthy_threshold":3,"port":null},"balancing":"round_robin","fail_open":false,"drain_deadline":{"secs":30,"nanos":0},"deregister_after":null,"strict_responses":false},"servers":[{"address":"127.0.0.1:10007","weight":1,"admin":"ready","check":{}}]}]}"#;
+    let mut replica = replicas().remove(11);
+    let before = replica.state.clone();
+    let restore = Proposal::Restore {
+        backup: Backup::parse(file).unwrap(),
+        at: Timestamp(100),
+        from: "test".to_owned(),
+    };
+    proposed(&mut replica, &restore);
+    assert!(
+        replica
+            .state
+            .server(&PoolName::default(), address(7))
+            .is_ok()
+    );
+    assert!(
+        !replica
+            .state
+            .pool(&PoolName::default())
+            .unwrap()
+            .settings
+            .fail_open
+    );
+    assert_eq!(replica.state.listeners, before.listeners);
+    assert!(replica.state.pool(&api()).is_ok());
+}
+
+#[test]
+fn a_snapshot_of_the_last_release_has_the_default_listener() {
+    let mut replica = replica::Replica::default();
+    replica.state.apply(add(1)).unwrap();
+    let mut image: Value = serde_json::from_slice(&replica::encode(&replica).unwrap()).unwrap();
+    let fields = image.as_object_mut().unwrap();
+    for field in ["listeners", "removed_listeners", "last_id"] {
+        assert!(fields.remove(field).is_some());
+    }
+    let settings = &mut image["pools"][0]["settings"];
+    assert!(settings.as_object_mut().unwrap().remove("policy").is_some());
+    let old = serde_json::to_vec(&image).unwrap();
+    assert_eq!(replica::decode(&old).unwrap(), replica);
+}
+
+#[test]
+fn the_history_of_an_apply_says_how_many_changes_it_has() {
+    let replica = replicas().remove(11);
+    let latest = replica.history.latest(1);
+    let what = &latest[0].what;
+    assert!(
+        matches!(what, crate::cluster::What::Apply { changes: 4 }),
+        "{what:?}"
+    );
+}
+
+/// A large history is cut by what it holds, so that a few large changes do not fill the memory.
+#[test]
+fn the_history_is_bounded_by_its_values() {
+    let mut replica = replica::Replica::default();
+    let places = 1..=15_000;
+    let listener = Command::AddListener {
+        listener: web(),
+        spec: Box::new(ListenerSpec {
+            address: Some("0.0.0.0:80".parse().unwrap()),
+            ..ListenerSpec::default()
+        }),
+    };
+    replica.state.apply(listener).unwrap();
+    replica.state.apply(one_of_each_kind().remove(0)).unwrap();
+    for round in 0..20 {
+        let changes = places.clone().map(|place| match round % 2 {
+            0 => add_rule(place, "/x"),
+            _ => Command::RemoveRule {
+                listener: web(),
+                priority: Priority(place),
+                expected: None,
+            },
+        });
+        let proposal = Proposal::Change {
+            command: Command::Apply {
+                changes: changes.collect(),
+                expected: None,
+                force: false,
+            },
+            at: Timestamp(round),
+            from: "test".to_owned(),
+        };
+        let result = proposed(&mut replica, &proposal);
+        assert!(matches!(result, ProposalResult::Applied(_)), "{result:?}");
+    }
+    assert_eq!(replica.history.latest(100).len(), 200_000 / 15_000);
+}
