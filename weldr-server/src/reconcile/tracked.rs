@@ -138,6 +138,9 @@ impl Tracked {
     pub(super) fn observe(&mut self, health: Health) {
         if health.state != self.observed.state {
             self.observed_since = Instant::now();
+            if health.state == HealthState::Healthy {
+                self.view.live.became_healthy();
+            }
         }
         self.observed = health;
         self.show(Arc::clone(&self.view.desired), self.view.check.clone());

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     http1::Strictness,
-    model::{PoolPolicy, PoolSettings},
+    model::{PoolPolicy, PoolSettings, RequestLimit},
     policy::{Limits, Timeouts},
 };
 
@@ -25,6 +25,10 @@ pub(super) struct AttemptPolicy {
     pub(super) idle_connections: usize,
     /// How responses are read.
     pub(super) strictness: Strictness,
+    /// Requests in a row that must fail until a server is ejected; 0: any number.
+    pub(super) eject_after: u32,
+    /// Requests of the node on one server, and those that wait.
+    pub(super) limit: RequestLimit,
 }
 
 impl AttemptPolicy {
@@ -58,6 +62,8 @@ impl AttemptPolicy {
             )
             .div_ceil(workers.max(1)),
             strictness: settings.strict_responses.into(),
+            eject_after: settings.outlier.failures,
+            limit: settings.limit,
         }
     }
 }

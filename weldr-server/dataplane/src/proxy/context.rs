@@ -18,7 +18,10 @@ use crate::{
     buffer::Buffers,
     http1::{Field, HeadLimits},
     liveness::Tasks,
-    model::{ListenerName, ListenerPolicy, PoolName, PoolPolicy, PoolSettings, ServerId},
+    model::{
+        Balancing, HashKey, ListenerName, ListenerPolicy, PoolName, PoolPolicy, PoolSettings,
+        ServerId,
+    },
     policy::{AccessLogOptions, HttpPolicy, Limits, Timeouts},
     snapshot::{
         ListenerView, PoolView, Snapshot, Snapshots, Unavailable, WorkerReader,
@@ -230,6 +233,13 @@ impl WorkerContext {
         let mut snapshots = self.snapshots.borrow_mut();
         let found = snapshots.current().pools.find(pool);
         self.choose_of(found.ok_or(Unavailable::NoPool)?, tried)
+    }
+
+    /// What decides which server of `pool` gets a request; `None`: it does not balance by a hash.
+    pub(super) fn hash_key(&self, pool: &PoolRef) -> Option<HashKey> {
+        let mut snapshots = self.snapshots.borrow_mut();
+        let settings = &snapshots.current().pools.find(pool)?.settings;
+        (settings.balancing == Balancing::ConsistentHash).then(|| settings.hash_key.clone())
     }
 
     /// Picks one of several pools by their shares. Those without a server that can take a request leave theirs to the others.

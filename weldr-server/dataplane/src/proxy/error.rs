@@ -28,7 +28,7 @@ pub(super) enum ProxyError {
     ClientStalled,
     #[error("no server can take the request")]
     NoServer(#[from] Unavailable),
-    #[error("server {server} is at its connection limit")]
+    #[error("server {server} is at its limit of connections or requests")]
     ServerFull { server: SocketAddr },
     #[error(
         "no connection to server {server} can be opened, because the limit of connections to all servers is reached"
@@ -243,6 +243,11 @@ impl ProxyError {
     /// Whether the client caused the failure, so that it says nothing about a server.
     pub(super) fn is_clients_fault(&self) -> bool {
         self.verdict().fault == Fault::Client
+    }
+
+    /// Whether the server caused the failure.
+    pub(super) fn is_servers_fault(&self) -> bool {
+        self.verdict().fault == Fault::Server
     }
 }
 

@@ -48,14 +48,22 @@ pub(super) trait Attempt {
     ) -> Result<(), ProxyError>;
 }
 
-/// Tries servers of `pool` until one has responded, or none is left that may be tried.
+/// Where a request goes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Destination<'l> {
+    pub(super) pool: &'l PoolRef,
+    /// What decides which server of the pool gets it, if the pool balances by a hash.
+    pub(super) key: Option<u64>,
+}
+
+/// Tries servers of a pool until one has responded, or none is left that may be tried.
 pub(super) async fn forward(
     context: &Rc<WorkerContext>,
     attempt: &mut impl Attempt,
-    pool: &PoolRef,
+    Destination { pool, key }: Destination<'_>,
     tally: &mut RequestTally<'_>,
 ) -> Result<(), ProxyError> {
-    let mut tried = Tried::default();
+    let mut tried = Tried::new(key);
     let mut full = FullServers::default();
     let begun = attempt.deadline().running();
     context.retries.borrow_mut().earn();
@@ -139,6 +147,11 @@ async fn try_server(
     };
     tally.attempted(upstream, begun);
     let mut attempt = AttemptTally::begin(context, upstream, begun);
+    if !attempt.takes_slot() {
+        attempt.passed_over();
+        let server = upstream.address;
+        return Err(ProxyError::ServerFull { server });
+    }
     request.deadline().wait_for(upstream.id);
     // After one connection was found closed by a request on it, no other unused one is taken: they may be closed too.
     let mut raced = false;
@@ -181,7 +194,7 @@ async fn try_server(
         }
         // A request that the client breaks off says nothing about the server's health.
         if !error.is_clients_fault() {
-            attempt.failed();
+            attempt.failed(error.is_servers_fault());
         }
         let live = upstream.live();
         context

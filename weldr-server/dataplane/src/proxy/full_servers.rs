@@ -9,7 +9,7 @@ use std::{rc::Rc, time::Duration};
 
 use tokio::time;
 
-use crate::snapshot::routes::PoolRef;
+use crate::snapshot::{QueuePlace, routes::PoolRef};
 
 use super::{
     context::WorkerContext,
@@ -23,6 +23,8 @@ use super::{
 #[derive(Default)]
 pub(super) struct FullServers {
     servers: Vec<Rc<Upstream>>,
+    /// Its place among the requests that wait because each server runs as many as it may.
+    queue_place: Option<QueuePlace>,
     /// When the request began to wait, as the deadline's worker counts.
     waits_since: Option<Duration>,
 }
@@ -41,7 +43,8 @@ impl FullServers {
     }
 
     /// Waits until one of the servers has room, or one that was not `tried` may be chosen. All waits of a request together
-    /// last for no longer than connecting may. `None` when that is over, or no server is left.
+    /// last for no longer than connecting may, or than the queue timeout where the pool limits the requests of a server.
+    /// `None` when that is over, no server is left, or too many requests wait.
     pub(super) async fn wait(
         &mut self,
         context: &WorkerContext,
@@ -51,11 +54,20 @@ impl FullServers {
     ) -> Option<Rc<Upstream>> {
         let since = *self.waits_since.get_or_insert(deadline.running());
         let waited = deadline.running().saturating_sub(since);
-        let patience = self.servers.first()?.policy().connect;
+        let policy = self.servers.first()?.policy();
+        let patience = if policy.limit.requests > 0 {
+            if self.queue_place.is_none() {
+                let pool = &self.servers.first()?.live().pool;
+                self.queue_place = Some(pool.queue(policy.limit.queue)?);
+            }
+            policy.limit.queue_timeout
+        } else {
+            policy.connect
+        };
         let left = patience.checked_sub(waited)?;
-        let waiting = Waiting::begin(&self.servers);
+        let waiting = Waiting::begin(&self.servers, policy.limit.requests == 0);
         // A removal of the server that was tried last does not end the wait for the others.
-        deadline.wait_for(waiting.0.first()?.id);
+        deadline.wait_for(waiting.servers.first()?.id);
         deadline.arm(left);
         let mut asked = false;
         loop {
@@ -66,7 +78,10 @@ impl FullServers {
                 Ok(found) => return found,
                 Err(Reached::Expired) => return None,
                 Err(Reached::Cut) => {
-                    let chosen = waiting.0.iter().find(|server| context.may_choose(server))?;
+                    let chosen = waiting
+                        .servers
+                        .iter()
+                        .find(|server| context.may_choose(server))?;
                     deadline.wait_for(chosen.id);
                     deadline.arm(left);
                 }
@@ -76,14 +91,21 @@ impl FullServers {
 }
 
 /// Counts the wait at each of the servers.
-struct Waiting<'a>(&'a [Rc<Upstream>]);
+struct Waiting<'a> {
+    servers: &'a [Rc<Upstream>],
+    /// Whether connections are what is waited for, so that other workers give theirs up.
+    for_connections: bool,
+}
 
 impl<'a> Waiting<'a> {
-    fn begin(servers: &'a [Rc<Upstream>]) -> Self {
-        for server in servers {
-            server.waits();
+    fn begin(servers: &'a [Rc<Upstream>], for_connections: bool) -> Self {
+        if for_connections {
+            servers.iter().for_each(|server| server.waits());
         }
-        Self(servers)
+        Self {
+            servers,
+            for_connections,
+        }
     }
 
     /// Looks for a server until there is one, or none can be any more.
@@ -94,20 +116,27 @@ impl<'a> Waiting<'a> {
         tried: &Tried,
         asked: &mut bool,
     ) -> Option<Rc<Upstream>> {
-        let live = &self.0.first()?.live().pool;
+        let live = &self.servers.first()?.live().pool;
         loop {
             let chosen = context.choose(pool, tried).ok()?;
             if !tried.contains(chosen.id) {
                 return Some(chosen);
             }
-            let mut roomy = self.0.iter().filter(|server| server.has_room());
+            let may_run = |server: &&Rc<Upstream>| server.has_request_slot();
+            let mut roomy = self
+                .servers
+                .iter()
+                .filter(may_run)
+                .filter(|server| server.has_room());
             if let Some(found) = roomy.find(|server| context.may_choose(server)) {
                 return Some(Rc::clone(found));
             }
-            if std::mem::replace(asked, true) {
-                self.0.iter().for_each(|server| server.demand());
+            if self.for_connections {
+                if std::mem::replace(asked, true) {
+                    self.servers.iter().for_each(|server| server.demand());
+                }
+                context.ask_others_for_full();
             }
-            context.ask_others_for_full();
             tokio::select! {
                 () = live.room.notified() => {}
                 () = context.released.notified() => {}
@@ -119,8 +148,10 @@ impl<'a> Waiting<'a> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        for server in self.0 {
-            server.waits_no_more();
+        if self.for_connections {
+            for server in self.servers {
+                server.waits_no_more();
+            }
         }
     }
 }

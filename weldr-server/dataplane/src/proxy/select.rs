@@ -1,27 +1,38 @@
 //! Which server gets a request: the algorithm of the pool, with this worker's position in the pool's rounds and its
 //! random numbers.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, time::Instant};
 
 use rustc_hash::FxHashSet;
 
 use crate::{
-    balancer::{least_requests, round_robin},
+    balancer::{least_requests, round_robin, slow_start},
     model::{Balancing, ServerId},
     snapshot::{Candidate, Candidates, PoolView, Unavailable},
 };
 
 /// The servers that a request was already tried on.
 #[derive(Debug, Default)]
-pub(super) struct Tried(FxHashSet<ServerId>);
+pub(super) struct Tried {
+    servers: FxHashSet<ServerId>,
+    key: Option<u64>,
+}
 
 impl Tried {
+    /// None yet. `key` decides which server gets the request in a pool that balances by a hash.
+    pub(super) fn new(key: Option<u64>) -> Self {
+        Self {
+            servers: FxHashSet::default(),
+            key,
+        }
+    }
+
     pub(super) fn insert(&mut self, server: ServerId) {
-        self.0.insert(server);
+        self.servers.insert(server);
     }
 
     pub(super) fn contains(&self, server: ServerId) -> bool {
-        self.0.contains(&server)
+        self.servers.contains(&server)
     }
 }
 
@@ -47,10 +58,18 @@ impl Selector {
         tried: &Tried,
     ) -> Result<&'p Candidate, Unavailable> {
         let candidates = pool.candidates()?;
-        let first = self.pick(pool, candidates).unwrap_or(0);
+        if pool.settings.balancing == Balancing::ConsistentHash {
+            return self.by_hash(candidates, tried);
+        }
+        let first = if pool.settings.slow_start.is_zero() {
+            self.pick(pool, candidates)
+        } else {
+            self.pick_warm(pool, candidates)
+        };
+        let first = first.unwrap_or(0);
         let mut places = (first..candidates.len())
             .chain(0..first)
-            .take(tried.0.len() + 1);
+            .take(tried.servers.len() + 1);
         let untried = places.find_map(|place| {
             candidates
                 .get(place)
@@ -60,6 +79,45 @@ impl Selector {
         untried
             .or_else(|| candidates.get(first))
             .ok_or(Unavailable::NoneReady)
+    }
+
+    /// The first server for the key of the request that it was not tried on. A request without a key, which came before the
+    /// pool balanced by a hash, gets any.
+    fn by_hash<'p>(
+        &self,
+        candidates: &'p Candidates,
+        tried: &Tried,
+    ) -> Result<&'p Candidate, Unavailable> {
+        let key = tried.key.unwrap_or_else(|| self.rng.borrow_mut().u64(..));
+        let mut servers = candidates.by_hash(key);
+        let first = servers.next().ok_or(Unavailable::NoneReady)?;
+        if !tried.contains(first.id) {
+            return Ok(first);
+        }
+        Ok(servers
+            .find(|server| !tried.contains(server.id))
+            .unwrap_or(first))
+    }
+
+    /// Picks a server until one takes the request: one that has become healthy a short time ago takes few.
+    fn pick_warm(&self, pool: &PoolView, candidates: &Candidates) -> Option<usize> {
+        /// If so many in a row take none, all are cold.
+        const MOST_PICKS: usize = 16;
+        let now = Instant::now();
+        let takes = |place: &usize| {
+            let Some(Candidate { server, .. }) = candidates.get(*place) else {
+                return true;
+            };
+            let since = server.live.healthy_for(now);
+            let share = slow_start::share(since, pool.settings.slow_start);
+            share >= 1.0 || self.rng.borrow_mut().f64() < share
+        };
+        let mut picks = (0..MOST_PICKS).map_while(|_| self.pick(pool, candidates));
+        let first = picks.next()?;
+        if takes(&first) {
+            return Some(first);
+        }
+        Some(picks.find(takes).unwrap_or(first))
     }
 
     fn pick(&self, pool: &PoolView, candidates: &Candidates) -> Option<usize> {
@@ -96,6 +154,8 @@ impl Selector {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::{
         model::{PoolSettings, Revision},
@@ -117,6 +177,58 @@ mod tests {
 
     fn selector(worker: usize) -> Selector {
         Selector::new(worker, fastrand::Rng::with_seed(7))
+    }
+
+    #[test]
+    fn requests_with_one_key_go_to_one_server_and_around_those_tried() {
+        let selector = selector(0);
+        let mut web = pool("web", Balancing::ConsistentHash, 5);
+        let chosen = |pool: &PoolView, tried: &Tried| selector.select(pool, tried).unwrap().id;
+        for key in 0..100 {
+            let first = chosen(&web, &Tried::new(Some(key)));
+            assert_eq!(chosen(&web, &Tried::new(Some(key))), first);
+            let mut tried = Tried::new(Some(key));
+            for _ in 0..5 {
+                let next = chosen(&web, &tried);
+                assert!(!tried.contains(next));
+                tried.insert(next);
+            }
+            assert_eq!(chosen(&web, &tried), first, "all were tried");
+        }
+        let before: Vec<_> = (0..100)
+            .map(|key| chosen(&web, &Tried::new(Some(key))))
+            .collect();
+        web.take(([127, 0, 0, 1], 3).into());
+        web.settle();
+        for (key, before) in (0..100).zip(before) {
+            let after = chosen(&web, &Tried::new(Some(key)));
+            assert!(after == before || before == ServerId(3));
+        }
+    }
+
+    #[test]
+    fn a_server_that_became_healthy_gets_a_tenth_of_its_share_at_first() {
+        let selector = selector(0);
+        for balancing in [Balancing::RoundRobin, Balancing::LeastRequests] {
+            let mut web = pool("web", balancing, 2);
+            let settings = PoolSettings {
+                slow_start: Duration::from_hours(1),
+                ..web.settings.clone()
+            };
+            web.set_settings(settings, Revision(2));
+            let cold = web.server(([127, 0, 0, 1], 1).into()).unwrap();
+            cold.live.became_healthy();
+            let to_cold = (0..10_000).filter(|_| choose(&selector, &web) == 1).count();
+            // Of 11 requests, ten go to the other one.
+            assert!((700..1_150).contains(&to_cold), "{balancing:?}: {to_cold}");
+            let other = web.server(([127, 0, 0, 1], 2).into()).unwrap();
+            other.live.became_healthy();
+            let to_first = (0..10_000).filter(|_| choose(&selector, &web) == 1).count();
+            assert!(
+                (4_000..6_000).contains(&to_first),
+                "{balancing:?}: {to_first}"
+            );
+        }
     }
 
     fn choose(selector: &Selector, pool: &PoolView) -> u64 {

@@ -10,7 +10,7 @@ use std::{
 use crate::{
     http1::Version,
     model::PoolName,
-    snapshot::routes::CompiledRule,
+    snapshot::{RequestSlot, routes::CompiledRule},
     stats::{ClientShard, ServerShard},
 };
 
@@ -238,6 +238,10 @@ pub(super) struct AttemptTally<'w> {
     failed: bool,
     /// Whether the server was passed over, so that there was no attempt.
     passed_over: bool,
+    /// Whether the attempt counts towards an ejection of the server; `None`: it says nothing about the server.
+    faulty: Option<bool>,
+    /// Counts the request where the pool limits those of a server.
+    slot: Option<RequestSlot>,
 }
 
 impl<'w> AttemptTally<'w> {
@@ -253,7 +257,19 @@ impl<'w> AttemptTally<'w> {
             begun,
             failed: false,
             passed_over: false,
+            faulty: None,
+            slot: None,
         }
+    }
+
+    /// Takes one of the requests that the server may run. Returns whether there is one, or they are not limited.
+    pub(super) fn takes_slot(&mut self) -> bool {
+        let limit = self.upstream.most_requests();
+        if limit == 0 {
+            return true;
+        }
+        self.slot = self.upstream.request_slot(limit);
+        self.slot.is_some()
     }
 
     /// Records that nothing was tried, because the server had no room: only that the attempt was under way is counted.
@@ -268,11 +284,15 @@ impl<'w> AttemptTally<'w> {
         counters.latency.record(took);
         counters.statuses.record(status);
         self.failed = status >= 500;
+        self.faulty = Some(matches!(status, 502..=504));
     }
 
-    /// Records that the server sent no response, or an incomplete one.
-    pub(super) fn failed(&mut self) {
+    /// Records that the server sent no response, or an incomplete one, and whether that was its fault.
+    pub(super) fn failed(&mut self, by_server: bool) {
         self.failed = true;
+        if by_server {
+            self.faulty = Some(true);
+        }
     }
 
     /// Counts bytes of the request body (`sent`) and of the response body (`received`).
@@ -296,6 +316,9 @@ impl Drop for AttemptTally<'_> {
         server.in_flight.fall();
         if self.passed_over {
             return;
+        }
+        if let Some(faulty) = self.faulty {
+            self.upstream.note_outcome(faulty);
         }
         if self.failed {
             server.failed.add(1);

@@ -17,7 +17,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit};
 use crate::{
     buffer::Buffer,
     model::{Reason, Revision, ServerId},
-    snapshot::{ConnectionSlot, LiveServer},
+    snapshot::{ConnectionSlot, LiveServer, RequestSlot},
     stats::{RequestShard, ServerShard},
 };
 
@@ -118,7 +118,7 @@ impl Upstream {
     }
 
     /// What the server accumulates while it lives.
-    pub(super) fn live(&self) -> &LiveServer {
+    pub(super) fn live(&self) -> &Arc<LiveServer> {
         &self.live
     }
 
@@ -182,6 +182,30 @@ impl Upstream {
     pub(super) fn slot(&self) -> Option<ConnectionSlot> {
         let slot = || self.live.connection_slot(self.most_connections());
         slot().or_else(|| self.close_longest_unused().then(slot).flatten())
+    }
+
+    /// How many requests of the node may run on the server; 0: any number.
+    pub(super) fn most_requests(&self) -> u32 {
+        self.policy.borrow().limit.requests
+    }
+
+    /// The right to one of at most `limit` requests.
+    pub(super) fn request_slot(&self, limit: u32) -> Option<RequestSlot> {
+        self.live.request_slot(limit)
+    }
+
+    /// Whether the server may run one more request.
+    pub(super) fn has_request_slot(&self) -> bool {
+        let limit = self.most_requests();
+        limit == 0 || self.live.has_request_slot(limit)
+    }
+
+    /// Notes whether a request failed by the fault of the server, which is ejected when that happens often.
+    pub(super) fn note_outcome(&self, faulty: bool) {
+        let limit = self.policy.borrow().eject_after;
+        if limit > 0 {
+            self.live.note_outcome(faulty, limit);
+        }
     }
 
     /// Whether a request would find a connection or room for one.

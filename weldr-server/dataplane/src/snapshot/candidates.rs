@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 use rpds::{HashTrieMapSync, VectorSync};
 
 use crate::{
-    balancer::Schedule,
+    balancer::{HashRing, Schedule},
     model::{Balancing, ServerId},
 };
 
@@ -24,6 +24,8 @@ pub struct Candidates {
     /// The turns by weight, when the pool gives turns and its weights differ. Made anew by [`settle`](Self::settle) after a change:
     /// the one thing here that takes longer the more servers there are.
     schedule: Option<Arc<Schedule>>,
+    /// The circle of the servers, when the pool balances by a hash. Empty otherwise.
+    ring: HashRing,
 }
 
 /// A server that new requests may go to.
@@ -49,6 +51,11 @@ fn weight_of(server: &ServerView) -> u32 {
     server.desired.spec.weight.get()
 }
 
+/// Where a server is on the circle, and with what weight.
+fn point_of(server: &ServerView) -> (SocketAddr, u32) {
+    (server.desired.address, server.desired.spec.weight.get())
+}
+
 impl Candidates {
     pub(super) fn new(balancing: Balancing) -> Self {
         let (servers, places) = (VectorSync::new_sync(), HashTrieMapSync::new_sync());
@@ -58,18 +65,29 @@ impl Candidates {
             balancing,
             weights: BTreeMap::new(),
             schedule: None,
+            ring: HashRing::default(),
         }
     }
 
     pub(super) fn set_balancing(&mut self, balancing: Balancing) {
         self.balancing = balancing;
         self.schedule = None;
+        self.ring = HashRing::default();
+        if balancing == Balancing::ConsistentHash {
+            for candidate in &self.servers {
+                let (address, weight) = point_of(&candidate.server);
+                self.ring.add(address, weight);
+            }
+        }
     }
 
     /// Makes `server` the candidate at `address`; `None`: there is none.
     pub(super) fn set(&mut self, address: SocketAddr, server: Option<&Arc<ServerView>>) {
         let place = self.places.get(&address).copied();
         self.count_weight(place, server);
+        if self.balancing == Balancing::ConsistentHash {
+            self.set_on_ring(place, server);
+        }
         match (place, server) {
             (None, None) => return,
             (Some(place), Some(server)) => drop(self.servers.set_mut(place, server.into())),
@@ -95,6 +113,30 @@ impl Candidates {
         if let Some(server) = server {
             *self.weights.entry(weight_of(server)).or_default() += 1;
         }
+    }
+
+    /// Moves the points of the server at `place` to those of `server`.
+    fn set_on_ring(&mut self, place: Option<usize>, server: Option<&Arc<ServerView>>) {
+        let before = place.and_then(|place| self.servers.get(place));
+        let before = before.map(|candidate| point_of(&candidate.server));
+        let after = server.map(|server| point_of(server));
+        if before == after {
+            return;
+        }
+        if let Some((address, weight)) = before {
+            self.ring.remove(address, weight);
+        }
+        if let Some((address, weight)) = after {
+            self.ring.add(address, weight);
+        }
+    }
+
+    /// The servers for the hash `key`, in the order in which they are tried; each may come several times.
+    pub fn by_hash(&self, key: u64) -> impl Iterator<Item = &Candidate> {
+        self.ring.walk(key).filter_map(|address| {
+            let place = self.places.get(&address)?;
+            self.servers.get(*place)
+        })
     }
 
     fn vacate(&mut self, address: SocketAddr, place: usize) {

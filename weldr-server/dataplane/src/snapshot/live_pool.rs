@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed},
 };
 
 use tokio::sync::Notify;
@@ -24,6 +24,8 @@ pub struct LivePool {
     /// Servers whose checks pass, ejected ones included.
     passing: AtomicUsize,
     ejected: AtomicUsize,
+    /// Requests that wait because each server runs as many as it may.
+    queued: AtomicU32,
     shards: Box<[PoolShard]>,
 }
 
@@ -49,6 +51,7 @@ impl LivePool {
             room: Notify::new(),
             passing: AtomicUsize::new(0),
             ejected: AtomicUsize::new(0),
+            queued: AtomicU32::new(0),
             shards: (0..workers).map(shard).collect(),
         })
     }
@@ -81,9 +84,31 @@ impl LivePool {
         sum(self.shards.iter().map(|shard| &shard.requests))
     }
 
+    /// A place among the requests that wait, when fewer than `limit` do.
+    pub fn queue(self: &Arc<Self>, limit: u32) -> Option<QueuePlace> {
+        let below_limit = |waiting: u32| (waiting < limit).then_some(waiting + 1);
+        let waiting = self.queued.fetch_update(Relaxed, Relaxed, below_limit);
+        waiting.is_ok().then(|| QueuePlace(Arc::clone(self)))
+    }
+
+    /// Whether requests wait because each server runs as many as it may.
+    pub fn has_queue(&self) -> bool {
+        self.queued.load(Relaxed) > 0
+    }
+
     /// For how many workers it is.
     pub fn workers(&self) -> usize {
         self.shards.len()
+    }
+}
+
+/// A place among the requests that wait; given back when dropped.
+#[derive(Debug)]
+pub struct QueuePlace(Arc<LivePool>);
+
+impl Drop for QueuePlace {
+    fn drop(&mut self) {
+        self.0.queued.fetch_sub(1, Relaxed);
     }
 }
 
@@ -128,6 +153,16 @@ mod tests {
         assert!(pool.eject(fewer_than_two).is_none());
         drop(first);
         assert!(pool.eject(fewer_than_two).is_some());
+    }
+
+    #[test]
+    fn the_queue_of_a_pool_is_bounded() {
+        let pool = LivePool::new(PoolName::default(), 1);
+        assert!(!pool.has_queue() && pool.queue(0).is_none());
+        let place = pool.queue(1);
+        assert!(pool.has_queue() && pool.queue(1).is_none());
+        drop(place);
+        assert!(!pool.has_queue() && pool.queue(1).is_some());
     }
 
     #[test]

@@ -3,10 +3,10 @@
 use std::{
     net::SocketAddr,
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed},
+        Arc, LazyLock, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::mpsc;
@@ -18,6 +18,9 @@ use crate::{
 };
 
 use super::LivePool;
+
+/// The begin of the time of servers: some moment in the life of this process.
+static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// What requests tell the prober of their server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +53,10 @@ pub struct LiveServer {
     failures: mpsc::Sender<RequestFailure>,
     /// Requests in a row that failed, over all workers.
     failed_in_a_row: AtomicU32,
+    /// Requests that run, over all workers, where the pool limits them.
+    limited: AtomicU32,
+    /// When it became healthy, in milliseconds since [`EPOCH`] and from 1 on; 0: never.
+    healthy_since: AtomicU64,
     /// The removal that was seen last, and the time since.
     drain: Mutex<Option<(Removal, RunningTime)>>,
 }
@@ -72,6 +79,8 @@ impl LiveServer {
             owed: AtomicBool::new(false),
             failures,
             failed_in_a_row: AtomicU32::new(0),
+            limited: AtomicU32::new(0),
+            healthy_since: AtomicU64::new(0),
             drain: Mutex::default(),
         };
         (Arc::new(server), receiver)
@@ -112,6 +121,36 @@ impl LiveServer {
             self.failed_in_a_row.store(0, Relaxed);
             let _ = self.failures.try_send(RequestFailure::InARow(count));
         }
+    }
+
+    /// Notes that it has become healthy, or returns from an ejection.
+    pub fn became_healthy(&self) {
+        let since = EPOCH.elapsed().as_millis();
+        let since = u64::try_from(since).unwrap_or(u64::MAX).max(1);
+        self.healthy_since.store(since, Relaxed);
+    }
+
+    /// How long it has been healthy at `now`. One that never was, to which a pool fails open, was for ever.
+    pub fn healthy_for(&self, now: Instant) -> Duration {
+        match self.healthy_since.load(Relaxed) {
+            0 => Duration::MAX,
+            since => {
+                let passed = now.saturating_duration_since(*EPOCH);
+                passed.saturating_sub(Duration::from_millis(since))
+            }
+        }
+    }
+
+    /// Room for one more request, when fewer than `limit` run over all workers.
+    pub fn request_slot(self: &Arc<Self>, limit: u32) -> Option<RequestSlot> {
+        let below_limit = |running: u32| (running < limit).then_some(running + 1);
+        let running = self.limited.fetch_update(Relaxed, Relaxed, below_limit);
+        running.is_ok().then(|| RequestSlot(Arc::clone(self)))
+    }
+
+    /// Whether fewer than `limit` requests run over all workers.
+    pub fn has_request_slot(&self, limit: u32) -> bool {
+        self.limited.load(Relaxed) < limit
     }
 
     /// Room for one more connection, when fewer than `limit` are open over all workers.
@@ -194,6 +233,19 @@ impl Drop for ConnectionSlot {
     }
 }
 
+/// The right to one request, where a pool limits them; given back when dropped.
+#[derive(Debug)]
+pub struct RequestSlot(Arc<LiveServer>);
+
+impl Drop for RequestSlot {
+    fn drop(&mut self) {
+        self.0.limited.fetch_sub(1, Relaxed);
+        if self.0.pool.has_queue() {
+            self.0.pool.room.notify_one();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use tokio::time;
@@ -266,6 +318,27 @@ mod tests {
             server.note_outcome(true, 3);
             assert!(told.try_recv().is_err(), "counted anew");
         }
+    }
+
+    #[test]
+    fn requests_have_slots_of_their_own() {
+        let server = server();
+        let first = server.request_slot(1);
+        assert!(first.is_some() && server.request_slot(1).is_none());
+        assert!(!server.has_request_slot(1) && server.has_request_slot(2));
+        drop(first);
+        assert!(server.request_slot(1).is_some());
+    }
+
+    #[test]
+    fn a_server_is_healthy_since_it_became_so() {
+        let server = server();
+        let now = Instant::now();
+        assert_eq!(server.healthy_for(now), Duration::MAX);
+        server.became_healthy();
+        let minute = Duration::from_mins(1);
+        let after = server.healthy_for(now + minute);
+        assert!(after.abs_diff(minute) < SECOND, "{after:?}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Principals are created and revoked, and nothing else brings one back.
 
 use super::*;
-use crate::model::{Credential, Principal, PrincipalName, Role, Target};
+use crate::model::{Credential, Principal, Role, Target};
 
 fn token(id: &str) -> Credential {
     Credential::Token {

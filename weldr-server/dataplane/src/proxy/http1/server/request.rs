@@ -8,7 +8,7 @@ use crate::{
         client::Client,
         context::WorkerContext,
         error::ProxyError,
-        forward,
+        forward::{self, Destination},
         headers::{
             Accepted, ClientAddress, ForwardingContext, ProxyRequest, Refusal, Request, accept,
             change_fields, write,
@@ -20,12 +20,13 @@ use crate::{
         served_listener::ListenerContext,
         tally::RequestTally,
     },
-    snapshot::routes::{CompiledAction, Matched, PoolRef},
+    snapshot::routes::{CompiledAction, Matched},
 };
 
 use super::{
     after::{After, after},
     attempt::Http1Attempt,
+    hashing::hash_of,
     reply::write_reply,
     routing::{Asked, redirect, route},
 };
@@ -52,9 +53,10 @@ pub(super) async fn serve(
     }
     let after = match decided {
         // Borrowed, because moving it into the future costs a copy.
-        Ok(Decided::Forward(ref mut request, pool)) => {
-            tally.forwarded_to(&pool.name);
-            let after = forward(context, client, to, (request, pool, matched), &mut tally).await;
+        Ok(Decided::Forward(ref mut request, destination)) => {
+            tally.forwarded_to(&destination.pool.name);
+            let parts = (&*request, destination, matched);
+            let after = forward(context, client, to, parts, &mut tally).await;
             let head = std::mem::take(&mut request.head);
             tally.log(client.peer.address, to.version, &head, &request.spans);
             context.buffers.take_head_back(head);
@@ -117,7 +119,7 @@ struct ReadRequest<'l> {
 /// What becomes of a request.
 enum Decided<'l> {
     /// It is sent to a server of this pool.
-    Forward(Request, &'l PoolRef),
+    Forward(Request, Destination<'l>),
     /// It is for the proxy itself.
     ToProxy(ProxyRequest),
     /// Weldr responds as the route says, and closes the connection if the flag is set: the request has a body.
@@ -225,14 +227,15 @@ fn decide<'l>(
     let changes = matched.route.changes.as_deref();
     let out = context.buffers.head();
     let request = write(head, request, fields, forwarding, (accepted, changes), out);
-    Ok(Decided::Forward(request, pool))
+    let key = context.hash_key(pool).map(|key| hash_of(&key, asked));
+    Ok(Decided::Forward(request, Destination { pool, key }))
 }
 
 async fn forward(
     context: &Rc<WorkerContext>,
     client: &mut Client,
     to: ResponseContext,
-    (request, pool, matched): (&Request, &PoolRef, Matched<'_>),
+    (request, destination, matched): (&Request, Destination<'_>, Matched<'_>),
     tally: &mut RequestTally<'_>,
 ) -> After {
     if let Some(objection) = request.objection {
@@ -245,7 +248,7 @@ async fn forward(
     let changes = matched.route.changes.as_deref();
     let parts = (request, changes.map(|changes| &changes.response));
     let mut attempt = Http1Attempt::new(context, client, to, parts);
-    let forwarded = forward::forward(context, &mut attempt, pool, tally).await;
+    let forwarded = forward::forward(context, &mut attempt, destination, tally).await;
     let (outcome, exchanged) = attempt.end(forwarded);
     client.deadline.wait_for_none();
     let after = after(&outcome, exchanged);
@@ -264,7 +267,7 @@ async fn forward(
         }
         (RequestOutcome::Failed(error), _) => {
             if let ProxyError::NoServer(_) = error {
-                context.count_unavailable(pool, error.verdict().status);
+                context.count_unavailable(destination.pool, error.verdict().status);
             }
             let close = !exchanged.keeps();
             fail(context, client, to, tally, &error, close).await

@@ -35,7 +35,7 @@ impl RequestFields for Asked<'_> {
 
 impl Asked<'_> {
     /// The address of the client: as the access log has it.
-    fn source(&self) -> IpAddr {
+    pub(super) fn source(&self) -> IpAddr {
         let ForwardingContext { peer, policy, .. } = self.forwarding;
         let named = peer.client(self.head, self.fields, policy);
         named.map_or(peer.address.ip(), |client| client.ip)
