@@ -37,6 +37,7 @@ pub mod chaos;
 pub mod cluster;
 pub mod conformance;
 pub mod daemon;
+pub mod data_plane;
 pub mod document;
 pub mod faults;
 pub mod fuzz;

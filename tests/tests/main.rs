@@ -12,4 +12,5 @@ mod cluster;
 mod guide;
 mod http;
 mod proxy;
+mod routing;
 mod vip;

@@ -163,10 +163,10 @@ pub(crate) struct ProtectionOptions {
 /// The algorithms that choose the server of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum BalancingChoice {
-    /// The servers in turn
+    /// The servers in turn, in proportion to their weights
     #[value(alias = "round_robin")]
     RoundRobin,
-    /// The servers in turn, in proportion to their weights
+    /// Another name of round-robin
     #[value(alias = "weighted_round_robin")]
     WeightedRoundRobin,
     /// Of two servers picked at random, the one with fewer running requests relative to its weight

@@ -97,7 +97,11 @@ impl ServedListener {
         let present = Rc::clone(&self.current.borrow());
         if present.changes.get() != changes {
             match self.context.listener_view(present.name()) {
-                Some(newest) if !Arc::ptr_eq(&newest, &present.view) => {
+                // Another listener may have got the name, while the connections of this one drain.
+                Some(newest)
+                    if Arc::ptr_eq(&newest.live, &present.view.live)
+                        && !Arc::ptr_eq(&newest, &present.view) =>
+                {
                     self.current
                         .replace(ListenerContext::new(&self.context, newest));
                 }
