@@ -123,7 +123,7 @@ word!(
     bind_state,
     v1::BindState,
     "BIND_STATE_",
-    "bound, in_use, no_permission, no_such_address, failed or pending"
+    "bound, in_use, no_permission, no_such_address, failed, pending or not_served"
 );
 word!(
     admin_state,

@@ -51,6 +51,27 @@ pub(in crate::management) const GRPC: &[(&str, &[(&str, Required)])] = &[
         ],
     ),
     (
+        "weldr.v1.Routing",
+        &[
+            ("CreatePool", Least(Admin)),
+            ("DeletePool", Least(Admin)),
+            ("ListPools", Least(Viewer)),
+            ("CreateListener", Least(Admin)),
+            ("UpdateListener", Least(Admin)),
+            ("DeleteListener", Least(Admin)),
+            ("GetListener", Least(Viewer)),
+            ("ListListeners", Least(Viewer)),
+            ("CreateRule", Least(Admin)),
+            ("UpdateRule", Least(Admin)),
+            ("DeleteRule", Least(Admin)),
+            ("MoveRule", Least(Admin)),
+            ("ListRules", Least(Viewer)),
+            ("ExplainRoute", Least(Viewer)),
+            ("Apply", Least(Admin)),
+            ("Export", Least(Viewer)),
+        ],
+    ),
+    (
         "weldr.v1.Access",
         &[
             ("CreateToken", Least(Admin)),
@@ -94,6 +115,52 @@ pub(in crate::management) const REST: &[(&str, &[(Method, Required)])] = &[
     (
         "/pool",
         &[(Method::GET, Least(Viewer)), (Method::PATCH, Least(Admin))],
+    ),
+    (
+        "/pools",
+        &[(Method::GET, Least(Viewer)), (Method::POST, Least(Admin))],
+    ),
+    (
+        "/pools/{name}",
+        &[
+            (Method::GET, Least(Viewer)),
+            (Method::PATCH, Least(Admin)),
+            (Method::DELETE, Least(Admin)),
+        ],
+    ),
+    (
+        "/pools/{name}/servers",
+        &[
+            (Method::GET, Least(Viewer)),
+            (Method::POST, Least(Operator)),
+        ],
+    ),
+    (
+        "/listeners",
+        &[(Method::GET, Least(Viewer)), (Method::POST, Least(Admin))],
+    ),
+    (
+        "/listeners/{name}",
+        &[
+            (Method::GET, Least(Viewer)),
+            (Method::PATCH, Least(Admin)),
+            (Method::DELETE, Least(Admin)),
+        ],
+    ),
+    (
+        "/listeners/{name}/rules",
+        &[(Method::GET, Least(Viewer)), (Method::POST, Least(Admin))],
+    ),
+    (
+        "/listeners/{name}/rules/{priority}",
+        &[
+            (Method::PATCH, Least(Admin)),
+            (Method::DELETE, Least(Admin)),
+        ],
+    ),
+    (
+        "/configuration",
+        &[(Method::GET, Least(Viewer)), (Method::PUT, Least(Admin))],
     ),
     ("/cluster", &[(Method::GET, Least(Viewer))]),
     ("/history", &[(Method::GET, Least(Viewer))]),

@@ -4,32 +4,71 @@ use axum::body::Body;
 use http::{HeaderMap, header};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::{management::error::Error, model::Invalid};
 
-/// The maximum size of a body, in bytes.
+/// The maximum size of a body, in bytes, unless the call says another one.
 const MAX_BODY_BYTES: usize = 64 * 1024;
 /// How much of a longer body is read nevertheless, in bytes: a client whose connection is closed while it sends often
 /// does not read the response.
 const MAX_READ_BYTES: usize = 2 * 1024 * 1024;
 
+/// The message in a body, as JSON.
+pub(super) async fn message<T: DeserializeOwned>(
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<T, Error> {
+    message_of(headers, body, MAX_BODY_BYTES).await
+}
+
+/// The message in a body of at most `limit` bytes.
+pub(super) async fn message_of<T: DeserializeOwned>(
+    headers: &HeaderMap,
+    body: Body,
+    limit: usize,
+) -> Result<T, Error> {
+    let bytes = bounded(headers, body, limit).await?;
+    let mut json = serde_json::Deserializer::from_slice(&bytes);
+    let message = serde_path_to_error::deserialize(&mut json).map_err(refused)?;
+    json.end().map_err(Error::Json)?;
+    Ok(message)
+}
+
+/// The message that is an object.
+pub(super) fn read<T: DeserializeOwned>(object: Value) -> Result<T, Error> {
+    serde_path_to_error::deserialize(object).map_err(refused)
+}
+
+/// A document that is JSON but not the message is refused with the field.
+fn refused(error: serde_path_to_error::Error<serde_json::Error>) -> Error {
+    let path = error.path().to_string();
+    let error = error.into_inner();
+    if !error.is_data() {
+        return Error::Json(error);
+    }
+    let field = if path == "." { "body".to_owned() } else { path };
+    // Where in the text it is says less than the field.
+    let text = error.to_string();
+    let accepted = text.split(" at line ").next().unwrap_or_default();
+    Invalid::new(field, "", accepted).into()
+}
+
 /// The JSON object in a body. The content type is ignored, because `curl -d` says that it is a form.
 pub(super) async fn object(headers: &HeaderMap, body: Body) -> Result<Map<String, Value>, Error> {
-    let bytes = bounded(headers, body).await?;
+    let bytes = bounded(headers, body, MAX_BODY_BYTES).await?;
     match serde_json::from_slice(&bytes).map_err(Error::Json)? {
         Value::Object(map) => Ok(map),
         other => Err(Invalid::new("body", kind(&other), "a JSON object").into()),
     }
 }
 
-async fn bounded(headers: &HeaderMap, mut body: Body) -> Result<Vec<u8>, Error> {
-    let too_large = || Error::TooLarge {
-        limit: MAX_BODY_BYTES,
-    };
+async fn bounded(headers: &HeaderMap, mut body: Body, limit: usize) -> Result<Vec<u8>, Error> {
+    let too_large = || Error::TooLarge { limit };
     // A client that waits for 100 Continue gets the error before it sends the body.
     let announced = body.size_hint().lower();
-    if announced > MAX_BODY_BYTES as u64 && headers.contains_key(header::EXPECT) {
+    if announced > limit as u64 && headers.contains_key(header::EXPECT) {
         return Err(too_large());
     }
     let (mut bytes, mut read) = (Vec::new(), 0);
@@ -38,14 +77,14 @@ async fn bounded(headers: &HeaderMap, mut body: Body) -> Result<Vec<u8>, Error> 
             continue;
         };
         read += data.len();
-        if read > MAX_READ_BYTES {
+        if read > limit.max(MAX_READ_BYTES) {
             break;
         }
-        if read <= MAX_BODY_BYTES {
+        if read <= limit {
             bytes.extend_from_slice(&data);
         }
     }
-    if read > MAX_BODY_BYTES {
+    if read > limit {
         return Err(too_large());
     }
     Ok(bytes)

@@ -5,10 +5,14 @@
 
 mod body;
 mod cluster;
+mod configuration;
 mod history;
+mod listeners;
 mod object;
 mod pool;
+mod pools;
 mod query;
+mod rules;
 mod servers;
 mod stats;
 mod tokens;
@@ -41,10 +45,18 @@ const REVISION: HeaderName = HeaderName::from_static("weldr-revision");
 type RestResult = Result<Response, Error>;
 
 /// The paths of REST besides `/`, in the order of [`handlers`].
-pub(super) const PATHS: [&str; 10] = [
+pub(super) const PATHS: [&str; 18] = [
     "/servers",
     "/servers/{ip}/{port}",
     "/pool",
+    "/pools",
+    "/pools/{name}",
+    "/pools/{name}/servers",
+    "/listeners",
+    "/listeners/{name}",
+    "/listeners/{name}/rules",
+    "/listeners/{name}/rules/{priority}",
+    "/configuration",
     "/cluster",
     "/history",
     "/stats",
@@ -61,6 +73,18 @@ fn handlers() -> [MethodRouter<Arc<Operations>>; PATHS.len()] {
             .patch(servers::update)
             .delete(servers::remove),
         routing::get(pool::get).patch(pool::update),
+        routing::get(pools::list).post(pools::add),
+        routing::get(pools::get)
+            .patch(pools::update)
+            .delete(pools::remove),
+        routing::get(servers::list_of).post(servers::add_to),
+        routing::get(listeners::list).post(listeners::add),
+        routing::get(listeners::get)
+            .patch(listeners::update)
+            .delete(listeners::remove),
+        routing::get(rules::list).post(rules::add),
+        routing::patch(rules::update).delete(rules::remove),
+        routing::get(configuration::get).put(configuration::put),
         routing::get(cluster::get),
         routing::get(history::get),
         routing::get(stats::summary),
@@ -135,6 +159,14 @@ async fn links() -> Response {
             link("/servers", &["GET", "POST"], "the servers of the pool; POST adds one"),
             link("/servers/{ip}/{port}", &["GET", "PATCH", "DELETE"], "one server"),
             link("/pool", &["GET", "PATCH"], "the settings of the pool"),
+            link("/pools", &["GET", "POST"], "the pools; POST adds one"),
+            link("/pools/{name}", &["GET", "PATCH", "DELETE"], "one pool"),
+            link("/pools/{name}/servers", &["GET", "POST"], "the servers of a pool; POST adds one"),
+            link("/listeners", &["GET", "POST"], "the addresses that clients connect to; POST adds one"),
+            link("/listeners/{name}", &["GET", "PATCH", "DELETE"], "one listener"),
+            link("/listeners/{name}/rules", &["GET", "POST"], "which requests go where; POST adds a rule"),
+            link("/listeners/{name}/rules/{priority}", &["PATCH", "DELETE"], "one rule; to_priority moves it"),
+            link("/configuration", &["GET", "PUT"], "pools, listeners and rules as one document; PUT applies one"),
             link("/cluster", &["GET"], "the nodes of the cluster"),
             link("/history", &["GET"], "the last changes: what, when and by whom"),
             link("/stats", &["GET"], "the numbers of successful and failed requests"),
@@ -171,6 +203,10 @@ fn json_key(path: &str) -> String {
         "drain_deadline",
         "deregister_after",
     ];
+    // The timeouts of policies.
+    if path.contains("policy.") && path.ends_with("_timeout") {
+        return path.replace("settings.", "") + "_seconds";
+    }
     if path == "address" {
         return "ip".to_owned();
     }

@@ -86,6 +86,25 @@ impl Object {
         })
     }
 
+    /// A value that is a message of the proto, or a part of one.
+    pub(super) fn message<T: serde::de::DeserializeOwned>(
+        &mut self,
+        key: &'static str,
+    ) -> Option<T> {
+        self.known.push(key);
+        let value = self.left.remove(key)?;
+        let message = serde_path_to_error::deserialize(&value).map_err(|error| {
+            let path = error.path().to_string();
+            let field = if path == "." {
+                key.to_owned()
+            } else {
+                format!("{key}.{path}")
+            };
+            Invalid::new(field, "", error.into_inner().to_string())
+        });
+        self.violations.take(message)
+    }
+
     /// The `pool` and the `expected_revision` of every call.
     pub(super) fn pool(&mut self) -> String {
         self.text("pool").unwrap_or_default()

@@ -9,9 +9,10 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use http::{HeaderMap, Uri};
+use serde_json::{Map, Value};
 use weldr_proto::{json, v1};
 
-use crate::management::{access::Caller, operations::Operations};
+use crate::management::{access::Caller, error::Error, operations::Operations};
 
 use super::{RestResult, body, caller, in_json, object::Object, of_revision, query};
 
@@ -32,7 +33,17 @@ pub(super) async fn update(
     body: Body,
 ) -> RestResult {
     query::none(&uri)?;
-    let mut object = Object::new(body::object(&headers, body).await?);
+    let request = changes(body::object(&headers, body).await?)?;
+    let result = operations
+        .update_pool(caller(known), request)
+        .await
+        .map_err(in_json)?;
+    Ok(of_revision(result.revision, shown(result.pool)))
+}
+
+/// The changes of the settings of a pool that an object contains.
+pub(super) fn changes(object: Map<String, Value>) -> Result<v1::UpdatePoolRequest, Error> {
+    let mut object = Object::new(object);
     let settings = v1::PoolSettings {
         check: object.check(),
         balancing: object.balancing().into(),
@@ -53,22 +64,17 @@ pub(super) async fn update(
             queue_timeout: limit.seconds("queue_timeout_seconds"),
         }),
         hash_key: object.text("hash_key"),
-        policy: None,
+        policy: object.message("policy"),
     };
     let request = v1::UpdatePoolRequest {
         pool: object.pool(),
         settings: Some(settings),
         expected_revision: object.expected_revision(),
-        unset: Vec::new(),
+        unset: object.message("unset").unwrap_or_default(),
     };
-    let request = object.finish().settle(Some(request))?;
-    let result = operations
-        .update_pool(caller(known), request)
-        .await
-        .map_err(in_json)?;
-    Ok(of_revision(result.revision, shown(result.pool)))
+    object.finish().settle(Some(request))
 }
 
-fn shown(pool: Option<v1::Pool>) -> Response {
+pub(super) fn shown(pool: Option<v1::Pool>) -> Response {
     Json(json::Pool::from(&pool.unwrap_or_default())).into_response()
 }

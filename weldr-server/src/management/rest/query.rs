@@ -44,14 +44,43 @@ pub(super) fn pool_and_stale(uri: &Uri) -> Result<(String, bool), Error> {
     query.finish().settle(Some((pool, stale)))
 }
 
+/// A query that may say that the read need not be linearizable, and nothing else.
+pub(super) fn only_stale(uri: &Uri) -> Result<bool, Error> {
+    let mut query = query(uri)?;
+    let stale = stale(&mut query);
+    query.finish().settle(Some(stale))
+}
+
 /// `stale`, `stale=true` or `stale=false`.
 pub(super) fn stale(query: &mut Object) -> bool {
-    let stale = query.take("stale", "true or false", |value| match value.as_str()? {
+    flag(query, "stale")
+}
+
+/// A key alone, or with `true` or `false`.
+pub(super) fn flag(query: &mut Object, key: &'static str) -> bool {
+    let flag = query.take(key, "true or false", |value| match value.as_str()? {
         "" | "true" => Some(true),
         "false" => Some(false),
         _ => None,
     });
-    stale.unwrap_or(false)
+    flag.unwrap_or(false)
+}
+
+/// The revision that is expected; 0 for any.
+pub(super) fn expected_revision(query: &mut Object) -> u64 {
+    let expected = query.take("expected_revision", "a revision", |value| {
+        value.as_str()?.parse().ok()
+    });
+    expected.unwrap_or_default()
+}
+
+/// A number of seconds.
+pub(super) fn seconds(query: &mut Object, key: &'static str) -> Option<prost_types::Duration> {
+    query.take(key, "a number of seconds", |value| {
+        let seconds = value.as_str()?.parse().ok()?;
+        let duration = std::time::Duration::try_from_secs_f64(seconds).ok()?;
+        duration.try_into().ok()
+    })
 }
 
 /// Refuses a query: the settings of a write are in the body.

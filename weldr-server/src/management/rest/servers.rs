@@ -14,7 +14,7 @@ use axum::{
 use http::{HeaderMap, StatusCode, Uri, header};
 use prost_types::Duration as ProtoDuration;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use weldr_proto::{json, v1};
 
 use crate::{
@@ -22,7 +22,12 @@ use crate::{
     model::Invalid,
 };
 
-use super::{RestResult, body, caller, in_json, object::Object, of_revision, query};
+use super::{
+    RestResult, body, caller, in_json,
+    listeners::{Name, name},
+    object::Object,
+    of_revision, query,
+};
 
 /// The result of a removal.
 #[derive(Debug, Serialize)]
@@ -55,7 +60,16 @@ pub(super) async fn add(
     body: Body,
 ) -> RestResult {
     query::none(&uri)?;
-    let mut object = Object::new(body::object(&headers, body).await?);
+    let object = body::object(&headers, body).await?;
+    add_object(&operations, known, object).await
+}
+
+async fn add_object(
+    operations: &Operations,
+    known: Caller,
+    object: Map<String, Value>,
+) -> RestResult {
+    let mut object = Object::new(object);
     let ip = object.require("ip", IP, |value| read_ip(value.as_str()?));
     let port = object.require("port", PORT, |value| match value {
         Value::Number(number) => read_port(&number.to_string()),
@@ -87,6 +101,36 @@ pub(super) async fn add(
     let body = Json(json::Server::in_rest(&server));
     let response = (status, location, body).into_response();
     Ok(of_revision(result.revision, response))
+}
+
+/// `GET /pools/{name}/servers`.
+pub(super) async fn list_of(
+    State(operations): State<Arc<Operations>>,
+    path: Name,
+    uri: Uri,
+) -> RestResult {
+    let pool = name(path)?;
+    let stale = query::only_stale(&uri)?;
+    let request = v1::ListServersRequest { pool, stale };
+    let result = operations.list_servers(&request).await.map_err(in_json)?;
+    let servers: Vec<json::Server> = result.servers.iter().map(json::Server::in_rest).collect();
+    Ok(of_revision(result.revision, Json(servers).into_response()))
+}
+
+/// `POST /pools/{name}/servers`.
+pub(super) async fn add_to(
+    State(operations): State<Arc<Operations>>,
+    Extension(known): Extension<Caller>,
+    path: Name,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> RestResult {
+    query::none(&uri)?;
+    let pool = name(path)?;
+    let mut object = body::object(&headers, body).await?;
+    object.insert("pool".to_owned(), Value::String(pool));
+    add_object(&operations, known, object).await
 }
 
 /// `GET /servers/{ip}/{port}`.

@@ -171,8 +171,15 @@ async fn the_pool_is_shown_and_changed() {
         "interval_seconds": 5, "timeout_seconds": 2,
         "healthy_threshold": 2, "unhealthy_threshold": 3, "port": 0,
     });
+    let policy = json!({
+        "connect_timeout_seconds": null, "server_selection_timeout_seconds": null,
+        "response_header_timeout_seconds": null, "stream_idle_timeout_seconds": null,
+        "server_idle_timeout_seconds": null, "tunnel_idle_timeout_seconds": null,
+        "retries": null, "max_server_connections": null, "max_server_idle_connections": null,
+    });
     let expected = json!({
         "name": "default",
+        "policy": policy,
         "check": check,
         "balancing": "round_robin",
         "fail_open": true,
@@ -180,6 +187,7 @@ async fn the_pool_is_shown_and_changed() {
         "deregister_after_seconds": 0,
         "strict_responses": false,
         "settings": {
+            "policy": policy,
             "check": check,
             "balancing": "round_robin",
             "fail_open": true,
