@@ -8,8 +8,11 @@ use clap_complete::Shell;
 mod check;
 mod cluster;
 mod context;
+mod configuration;
+mod listener;
 mod parse;
 mod pool;
+mod rule;
 mod server;
 mod stats;
 mod token;
@@ -18,9 +21,18 @@ pub(crate) use check::{CheckOptions, CheckType};
 pub(crate) use cluster::{ClusterCommand, HistoryArgs, RollbackArgs};
 pub(crate) use context::ContextCommand;
 pub(crate) use parse::DEFAULT_ENDPOINT;
+pub(crate) use configuration::{ApplyArgs, DiffArgs};
+pub(crate) use listener::{
+    DesyncChoice, ForwardedChoice, ListenerAddArgs, ListenerCommand, ListenerPolicyArgs,
+    ListenerRemoveArgs, ListenerSetArgs,
+};
 pub(crate) use pool::{
     BalancingChoice, PoolAddArgs, PoolCommand, PoolPolicyArgs, PoolRemoveArgs, PoolSetArgs,
     PoolSettingsArgs, ProtectionOptions,
+};
+pub(crate) use rule::{
+    ActionArgs, ConditionArgs, RuleAddArgs, RuleCommand, RuleListArgs, RuleMoveArgs, RulePart,
+    RulePlaceArgs, RuleSetArgs,
 };
 pub(crate) use server::{
     AddArgs, AdminArgs, AdminChoice, Condition, GetArgs, ListArgs, RemoveArgs, SetArgs,
@@ -186,6 +198,18 @@ pub(crate) enum Command {
     /// Add, list, change and remove pools
     #[command(subcommand)]
     Pool(PoolCommand),
+    /// Add, list, change and remove the addresses that clients connect to
+    #[command(subcommand)]
+    Listener(ListenerCommand),
+    /// Add, list, change, move and remove rules: which requests go where
+    #[command(subcommand)]
+    Rule(RuleCommand),
+    /// Print pools, listeners and rules as a file for apply, in YAML
+    Export,
+    /// Show what apply would change
+    Diff(DiffArgs),
+    /// Make pools, listeners and rules what a file says, all at once or not at all
+    Apply(ApplyArgs),
     /// Show or change the nodes of the cluster
     #[command(subcommand)]
     Cluster(ClusterCommand),

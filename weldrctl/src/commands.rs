@@ -16,11 +16,14 @@ mod check;
 mod cluster;
 mod completions;
 mod context;
+mod configuration;
 mod get;
 mod history;
 mod list;
+mod listener;
 mod pool;
 mod remove;
+mod rule;
 mod set;
 mod stats;
 mod token;
@@ -81,6 +84,11 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, CtlError> {
         Command::List(_) => list::run(&session).await,
         Command::Get(args) => get::run(&session, args).await,
         Command::Pool(command) => pool::run(&session, command).await,
+        Command::Listener(command) => listener::run(&session, command).await,
+        Command::Rule(command) => rule::run(&session, command).await,
+        Command::Export => configuration::export(&session).await,
+        Command::Diff(args) => configuration::diff(&session, args).await,
+        Command::Apply(args) => configuration::apply(&session, args).await,
         Command::History(args) => history::show(&session, &args).await,
         Command::Rollback(args) => history::roll_back(&session, &args).await,
         Command::Cluster(command) => cluster::run(&session, command).await,
@@ -108,7 +116,12 @@ fn validate(command: &Command) -> Result<(), CtlError> {
         Command::Add(args) => add::validate(args),
         Command::Set(args) => set::validate(args),
         Command::Pool(command) => pool::validate(command),
-        Command::Remove(_)
+        Command::Listener(command) => listener::validate(command),
+        Command::Rule(command) => rule::validate(command),
+        Command::Export
+        | Command::Diff(_)
+        | Command::Apply(_)
+        | Command::Remove(_)
         | Command::Drain(_)
         | Command::Ready(_)
         | Command::Maintenance(_)

@@ -13,6 +13,7 @@ mod contexts;
 mod error;
 mod output;
 mod rates;
+mod rules;
 mod settings;
 mod target;
 

@@ -14,6 +14,7 @@ pub(crate) mod findings;
 pub(crate) mod json;
 pub(crate) mod live;
 pub(crate) mod pools;
+pub(crate) mod routing;
 pub(crate) mod servers;
 pub(crate) mod style;
 pub(crate) mod table;

@@ -99,6 +99,55 @@ pub(super) fn duration_or_off(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// `Name: value`, or a name alone.
+pub(super) fn field(text: &str) -> Result<(String, Option<String>), String> {
+    pair(text, ':', "Name: value")
+}
+
+/// `name=value`, or a name alone.
+pub(super) fn parameter(text: &str) -> Result<(String, Option<String>), String> {
+    pair(text, '=', "name=value")
+}
+
+fn pair(text: &str, separator: char, form: &str) -> Result<(String, Option<String>), String> {
+    let (name, value) = match text.split_once(separator) {
+        Some((name, value)) => (name, Some(value.trim().to_owned())),
+        None => (text, None),
+    };
+    match name.trim() {
+        "" => Err(format!("expected {form}, or a name alone")),
+        name => Ok((name.to_owned(), value)),
+    }
+}
+
+/// `Name: value`.
+pub(super) fn whole_field(text: &str) -> Result<(String, String), String> {
+    match field(text)? {
+        (name, Some(value)) => Ok((name, value)),
+        (_, None) => Err("expected 'Name: value'".to_owned()),
+    }
+}
+
+/// `pool` or `pool=weight`.
+pub(super) fn weighted(text: &str) -> Result<(String, u32), String> {
+    let (name, weight) = match text.split_once('=') {
+        Some((name, weight)) => (name, weight),
+        None => (text, "1"),
+    };
+    match weight.parse() {
+        Ok(weight) if !name.is_empty() => Ok((name.to_owned(), weight)),
+        _ => Err("expected a pool, or pools with weights such as blue=90,green=10".to_owned()),
+    }
+}
+
+/// `/old=/new`; the new beginning may be empty.
+pub(super) fn replacement(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((old, new)) if !old.is_empty() => Ok((old.to_owned(), new.to_owned())),
+        _ => Err("expected two beginnings of a path, such as /old=/new".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(

@@ -9,6 +9,10 @@
 //! | `add`, `remove`, `set`, `drain`, `ready`, `maintenance` | one [`Results`], also if some are refused |
 //! | `pool add`, `pool get`, `pool set` | one [`Pool`] |
 //! | `pool list` | one [`Pools`] |
+//! | `listener add`, `listener set`, `listener get` | one [`Listener`] |
+//! | `rule add`, `rule set`, `rule move` | one [`Rule`] |
+//! | `listener list`, `rule list`, `diff`, `apply` | the response of the call |
+//! | `export` | the configuration, which `apply` reads |
 //! | `stats` | one [`Stats`]; with `--watch` one per line |
 //! | `watch` | one [`Event`] per line |
 //! | `cluster status`, `cluster remove`, `cluster transfer` | one [`Cluster`] |
@@ -89,6 +93,22 @@ pub(crate) fn pool(pool: &v1::Pool, revision: u64) -> Pool {
 pub(crate) struct Pools {
     pub(crate) revision: u64,
     pub(crate) pools: Vec<Pool>,
+}
+
+/// A listener, at the revision of the response.
+#[derive(Debug, Serialize)]
+pub(crate) struct Listener<'a> {
+    /// Can be given as `--expected-revision`.
+    pub(crate) revision: u64,
+    pub(crate) listener: &'a v1::Listener,
+}
+
+/// A rule, at the revision of the response.
+#[derive(Debug, Serialize)]
+pub(crate) struct Rule<'a> {
+    /// Can be given as `--expected-revision`.
+    pub(crate) revision: u64,
+    pub(crate) rule: &'a v1::Rule,
 }
 
 /// One line of `watch`.
