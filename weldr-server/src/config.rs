@@ -50,6 +50,14 @@ pub struct Config {
     pub management_socket: Option<PathBuf>,
     /// The names under which the management API is called, besides IP addresses and localhost.
     pub management_hosts: Vec<String>,
+    /// The certificate of `management` (PEM).
+    pub management_tls_cert: Option<PathBuf>,
+    /// The private key of the certificate (PEM).
+    pub management_tls_key: Option<PathBuf>,
+    /// The authority of client certificates (PEM).
+    pub management_client_ca: Option<PathBuf>,
+    /// The address that serves only health.
+    pub health_listen: Option<SocketAddr>,
     /// Whether `management` may be an address that is not loopback, without TLS.
     pub management_insecure: bool,
     /// Whether to serve REST in addition to gRPC.
@@ -163,6 +171,10 @@ impl Default for Config {
             management_auth: None,
             management_socket: None,
             management_hosts: Vec::new(),
+            management_tls_cert: None,
+            management_tls_key: None,
+            management_client_ca: None,
+            health_listen: None,
             management_insecure: false,
             rest: true,
             storage: Storage::Directory("./weldr-data".into()),
@@ -272,7 +284,8 @@ pub enum ConfigError {
     /// The management API would be reachable from the network without TLS.
     #[error(
         "management = {0} is not a loopback address, and without TLS everybody on the way could read tokens and change the \
-         pool. Use 127.0.0.1 or [::1], or allow it with --management-insecure"
+         pool. Use 127.0.0.1 or [::1], give a certificate with --management-tls-cert and --management-tls-key, or allow it with \
+         --management-insecure"
     )]
     ManagementOpen(SocketAddr),
     /// Everybody on the network could change the pool.

@@ -184,6 +184,7 @@ async fn serve(
                     "reopening log files and reading files again"
                 );
                 node.reopen_logs();
+                node.reload_certificates();
                 reloads.begin();
             }
             Order::ReopenLogs => {

@@ -52,6 +52,7 @@ const LAST_CALLS: Duration = Duration::from_secs(2);
 pub struct Node {
     proxy_addresses: Vec<SocketAddr>,
     management_address: SocketAddr,
+    management_tls: Option<management::Tls>,
     snapshots: Snapshots,
     tasks: Tasks,
     monitor: Monitor,
@@ -81,6 +82,9 @@ pub enum StartError {
     /// The management address cannot be bound.
     #[error(transparent)]
     Management(#[from] management::ManagementBindError),
+    /// The certificates of the management API cannot be used.
+    #[error(transparent)]
+    ManagementTls(#[from] management::TlsError),
     /// The Unix socket of the management API cannot be bound.
     #[error(transparent)]
     ManagementSocket(#[from] management::LocalBindError),
@@ -117,6 +121,11 @@ impl Node {
         let proxy_addresses = listeners.addresses().to_vec();
         let management = management::bind(config.management).await?;
         let management_address = management.address();
+        let tls = management_access::load_certificates(&config).await?;
+        let health = match config.health_listen {
+            Some(address) => Some(management::bind(address).await?),
+            None => None,
+        };
         let tasks = Tasks::default();
         let Opened {
             handle,
@@ -125,8 +134,9 @@ impl Node {
         } = open_store(&config, &tasks, budget.cluster).await?;
         // After the data directory is locked: a socket that is still in it is of a process that has ended.
         let management = management::Listeners {
-            tcp: management,
+            tcp: management.with_tls(tls.clone()),
             local: management_access::bind_socket(&config)?,
+            health,
         };
         if !is_new {
             warn_of_other_settings(&config.pool, &handle);
@@ -182,6 +192,7 @@ impl Node {
         Ok(Self {
             proxy_addresses,
             management_address,
+            management_tls: tls,
             snapshots,
             tasks,
             monitor,
@@ -215,6 +226,30 @@ impl Node {
     /// Opens the file of the access log again, if there is one.
     pub fn reopen_logs(&self) {
         self.workers.reopen_access_log();
+    }
+
+    /// Reads the certificates of the management port again, if there are any. What cannot be used changes nothing.
+    pub fn reload_certificates(&self) {
+        let Some(tls) = self.management_tls.clone() else {
+            return;
+        };
+        tokio::spawn(async move {
+            match threads::run("weldr-certificates", move || tls.reload()).await {
+                Ok(Ok(())) => {
+                    tracing::info!("the certificates of the management port were read again")
+                }
+                Ok(Err(error)) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::error!(
+                        error,
+                        "the certificates of the management port stay as they are"
+                    );
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the certificates of the management port are not read");
+                }
+            }
+        });
     }
 
     /// The threads and tasks that have to run until the node stops.

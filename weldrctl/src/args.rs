@@ -7,8 +7,8 @@ use clap_complete::Shell;
 
 mod check;
 mod cluster;
-mod context;
 mod configuration;
+mod context;
 mod listener;
 mod parse;
 mod pool;
@@ -19,13 +19,13 @@ mod token;
 
 pub(crate) use check::{CheckOptions, CheckType};
 pub(crate) use cluster::{ClusterCommand, HistoryArgs, RollbackArgs};
-pub(crate) use context::ContextCommand;
-pub(crate) use parse::DEFAULT_ENDPOINT;
 pub(crate) use configuration::{ApplyArgs, DiffArgs};
+pub(crate) use context::ContextCommand;
 pub(crate) use listener::{
     DesyncChoice, ForwardedChoice, ListenerAddArgs, ListenerCommand, ListenerPolicyArgs,
     ListenerRemoveArgs, ListenerSetArgs,
 };
+pub(crate) use parse::DEFAULT_ENDPOINT;
 pub(crate) use pool::{
     BalancingChoice, PoolAddArgs, PoolCommand, PoolPolicyArgs, PoolRemoveArgs, PoolSetArgs,
     PoolSettingsArgs, ProtectionOptions,

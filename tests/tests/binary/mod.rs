@@ -1,5 +1,6 @@
 //! The real binaries, as users, scripts and init systems run them.
 
+mod access;
 mod access_log;
 mod admission;
 mod busy;

@@ -1,5 +1,6 @@
 //! Clusters of real processes: how they form, what they survive, and whom they refuse.
 
+mod access;
 mod chaos;
 mod failures;
 mod formation;

@@ -73,6 +73,22 @@ options! {
     #[arg(value_name = "NAME", value_delimiter = ',')]
     management_host: Vec<String>,
 
+    /// Certificate of the management API, with those of intermediate authorities (PEM); together with the key it turns on TLS
+    #[arg(value_name = "FILE")]
+    management_tls_cert: PathBuf,
+
+    /// Private key of the certificate (PEM)
+    #[arg(value_name = "FILE")]
+    management_tls_key: PathBuf,
+
+    /// Certificate authority of client certificates, which are mapped to roles by `weldrctl token create --subject` (PEM)
+    #[arg(value_name = "FILE")]
+    management_client_ca: PathBuf,
+
+    /// Address that serves only /healthz, /readyz and grpc.health, without TLS [default: none]
+    #[arg(value_name = "ADDR", value_parser = address)]
+    health_listen: SocketAddr,
+
     /// Allow a management address that is not loopback without TLS: tokens and changes can be read on the network
     #[arg(require_equals = true)]
     management_insecure: bool,

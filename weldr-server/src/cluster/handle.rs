@@ -261,12 +261,14 @@ impl Handle {
             .ok_or(ProposeError::Unknown { missing: vec![] })
     }
 
-    /// The other members that have not applied `revision` within `limit`, as `name (address)`.
+    /// The other members that have not applied `revision` within `limit`, as `name (address)`. Members that do not answer are
+    /// among them.
     pub async fn without(&self, revision: Revision, limit: Duration) -> Vec<String> {
         let asked = self.on_engine(limit * 2, async move |core| {
             core.without(revision, limit).await
         });
-        asked.await.ok().flatten().unwrap_or_default()
+        let unknown = || vec!["all others".to_owned()];
+        asked.await.ok().flatten().unwrap_or_else(unknown)
     }
 
     /// Sets the function that gives this node's view of the servers to other nodes.

@@ -66,7 +66,11 @@ fields! {
     management_auth => management_auth;
     management_socket => management_socket;
     management_host => management_hosts;
+    management_tls_cert => management_tls_cert;
+    management_tls_key => management_tls_key;
+    management_client_ca => management_client_ca;
     management_insecure => management_insecure;
+    health_listen => health_listen;
     workers => workers in 1..=1024;
     server => servers;
     allow_servers => allow_servers;
@@ -195,6 +199,16 @@ impl Field<u16> for Option<u16> {
     }
 
     fn to_given(&self) -> Option<u16> {
+        *self
+    }
+}
+
+impl Field<SocketAddr> for Option<SocketAddr> {
+    fn from_given(given: &SocketAddr) -> Self {
+        Some(*given)
+    }
+
+    fn to_given(&self) -> Option<SocketAddr> {
         *self
     }
 }

@@ -25,6 +25,9 @@ impl Config {
         for &address in listen {
             own = own.with(ListenerRole::Proxy, address);
         }
+        if let Some(health) = self.health_listen {
+            own = own.with(ListenerRole::Management, health);
+        }
         if let Some(cluster) = &self.cluster {
             own = own.with(ListenerRole::Cluster, cluster.listen);
             if let Some(advertised) = cluster.advertise {

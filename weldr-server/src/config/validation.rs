@@ -81,6 +81,17 @@ impl Config {
                 return Err(Invalid::new("management_host", name, accepted).into());
             }
         }
+        let (cert, key) = (&self.management_tls_cert, &self.management_tls_key);
+        if cert.is_some() != key.is_some() {
+            return Err(ConfigError::Contradiction(
+                "management_tls_cert and management_tls_key belong together: one of them is missing",
+            ));
+        }
+        if self.management_client_ca.is_some() && cert.is_none() {
+            return Err(ConfigError::Contradiction(
+                "management_client_ca needs TLS: give management_tls_cert and management_tls_key as well",
+            ));
+        }
         if is_loopback(self.management.ip()) {
             return Ok(());
         }
@@ -89,7 +100,7 @@ impl Config {
                 self.management,
             ));
         }
-        if !self.management_insecure {
+        if cert.is_none() && !self.management_insecure {
             return Err(ConfigError::ManagementOpen(self.management));
         }
         Ok(())

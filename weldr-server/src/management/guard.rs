@@ -19,20 +19,25 @@
 
 use http::{HeaderMap, Method, Uri, header, uri::Authority};
 
-use super::error::Error;
+use super::{error::Error, tls::Tls};
 
 /// What the name of each Weldr in `Via` begins with.
 const PRODUCT: &[u8] = b"weldr";
 
 /// The names under which a listener may be called, besides IP addresses and localhost.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Hosts(Vec<String>);
+pub(super) struct Hosts {
+    names: Vec<String>,
+    /// The names in its certificate are names of the listener.
+    tls: Option<Tls>,
+}
 
 impl Hosts {
     /// Names are compared without regard to case.
-    pub(super) fn new(names: impl IntoIterator<Item = String>) -> Self {
+    pub(super) fn new(names: impl IntoIterator<Item = String>, tls: Option<Tls>) -> Self {
         let names = names.into_iter();
-        Self(names.map(|name| name.to_ascii_lowercase()).collect())
+        let names = names.map(|name| name.to_ascii_lowercase()).collect();
+        Self { names, tls }
     }
 
     /// Whether the host is an IP address, `localhost` or a name below it, which DNS cannot redirect, or one of the names.
@@ -43,7 +48,11 @@ impl Hosts {
         ip.parse::<std::net::IpAddr>().is_ok()
             || name == "localhost"
             || name.ends_with(".localhost")
-            || self.0.contains(&name)
+            || self.names.contains(&name)
+            || self.tls.as_ref().is_some_and(|tls| {
+                let names = tls.names();
+                names.iter().any(|of| of.eq_ignore_ascii_case(&name))
+            })
     }
 }
 
@@ -185,7 +194,7 @@ mod tests {
             let name: header::HeaderName = name.parse().unwrap();
             headers.append(name, value.parse().unwrap());
         }
-        let hosts = Hosts::new(names.iter().map(|name| (*name).to_owned()));
+        let hosts = Hosts::new(names.iter().map(|name| (*name).to_owned()), None);
         admit(
             method,
             &headers,

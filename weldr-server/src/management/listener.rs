@@ -9,16 +9,23 @@ use std::{
     },
     path::{Path, PathBuf},
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
 use rustix::process::geteuid;
+use rustls::ServerConfig;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
 };
 
-use super::access::{Peer, UnixPeer};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+
+use super::{
+    access::{Peer, UnixPeer},
+    tls::{self, Tls},
+};
 
 /// The permissions of the Unix socket: only its owner may connect.
 const SOCKET_MODE: u32 = 0o600;
@@ -28,6 +35,7 @@ const SOCKET_MODE: u32 = 0o600;
 pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
+    tls: Option<Tls>,
 }
 
 /// The listener could not be bound.
@@ -60,12 +68,28 @@ impl Listener {
         self.address
     }
 
-    /// Accepts a connection.
-    pub(super) async fn accept(&self) -> io::Result<(Stream, Peer)> {
+    /// Serves TLS and nothing else.
+    #[must_use]
+    pub fn with_tls(mut self, tls: Option<Tls>) -> Self {
+        self.tls = tls;
+        self
+    }
+
+    /// The TLS, if there is any.
+    pub(super) fn tls(&self) -> Option<&Tls> {
+        self.tls.as_ref()
+    }
+
+    /// Accepts a connection, of which nothing has been read.
+    pub(super) async fn accept(&self) -> io::Result<(Accepted, Peer)> {
         let (stream, peer) = self.socket.accept().await?;
         // A failure only increases the latency.
         let _ = stream.set_nodelay(true);
-        Ok((Stream::Tcp(stream), Peer::Tcp(peer)))
+        let accepted = match &self.tls {
+            Some(tls) => Accepted::Tls(stream, tls.config()),
+            None => Accepted::Plain(Stream::Tcp(stream)),
+        };
+        Ok((accepted, Peer::Tcp(peer, None)))
     }
 }
 
@@ -74,7 +98,11 @@ pub async fn bind(address: SocketAddr) -> Result<Listener, ManagementBindError> 
     let failed = |source| ManagementBindError { address, source };
     let socket = TcpListener::bind(address).await.map_err(failed)?;
     let address = socket.local_addr().map_err(failed)?;
-    Ok(Listener { socket, address })
+    Ok(Listener {
+        socket,
+        address,
+        tls: None,
+    })
 }
 
 /// A bound Unix socket. Its file is removed when this is dropped.
@@ -120,12 +148,12 @@ impl LocalListener {
     }
 
     /// Accepts a connection.
-    pub(super) async fn accept(&self) -> io::Result<(Stream, Peer)> {
+    pub(super) async fn accept(&self) -> io::Result<(Accepted, Peer)> {
         let (stream, _) = self.socket.accept().await?;
         let uid = stream.peer_cred()?.uid();
         let is_trusted = uid == 0 || uid == geteuid().as_raw();
         let peer = Peer::Unix(UnixPeer { uid, is_trusted });
-        Ok((Stream::Unix(stream), peer))
+        Ok((Accepted::Plain(Stream::Unix(stream)), peer))
     }
 }
 
@@ -184,8 +212,33 @@ impl Drop for LocalListener {
 
 /// An accepted connection.
 #[derive(Debug)]
+pub(super) enum Accepted {
+    /// Can be read.
+    Plain(Stream),
+    /// Begins with a TLS handshake.
+    Tls(TcpStream, Arc<ServerConfig>),
+}
+
+impl Accepted {
+    /// Makes the handshake, if there is one. The peer gets the names in the certificate of the client.
+    pub(super) async fn handshake(self, peer: Peer) -> io::Result<(Stream, Peer)> {
+        let (stream, config) = match self {
+            Self::Plain(stream) => return Ok((stream, peer)),
+            Self::Tls(stream, config) => (stream, config),
+        };
+        let stream = TlsAcceptor::from(config).accept(stream).await?;
+        let (_, session) = stream.get_ref();
+        let certificate = session.peer_certificates().and_then(<[_]>::first);
+        let names = certificate.map(|certificate| tls::subjects(certificate).into());
+        Ok((Stream::Tls(Box::new(stream)), peer.with_names(names)))
+    }
+}
+
+/// A connection.
+#[derive(Debug)]
 pub(super) enum Stream {
     Tcp(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
     Unix(UnixStream),
 }
 
@@ -194,6 +247,10 @@ macro_rules! each {
         match $stream.get_mut() {
             Stream::Tcp(stream) => {
                 let $inner = Pin::new(stream);
+                $result
+            }
+            Stream::Tls(stream) => {
+                let $inner = Pin::new(stream.as_mut());
                 $result
             }
             Stream::Unix(stream) => {

@@ -25,6 +25,7 @@ mod readiness;
 mod rest;
 mod router;
 mod server;
+mod tls;
 
 use std::{net::SocketAddr, sync::Arc, time::SystemTime};
 
@@ -32,6 +33,7 @@ pub use listener::{
     Listener, LocalBindError, LocalListener, ManagementBindError, bind, bind_local,
 };
 pub use server::{Listeners, ServeOptions, serve};
+pub use tls::{Tls, TlsError, TlsFiles};
 
 use crate::{
     cluster,

@@ -35,28 +35,52 @@ pub(super) const MAX_CONFIGURATION_BYTES: usize = 16 << 20;
 /// The maximum size of a backup, in bytes: enough for a hundred thousand servers with checks of their own.
 const MAX_BACKUP_BYTES: usize = 48 << 20;
 
-/// What the router serves.
-pub(super) struct Served<H> {
-    pub(super) operations: Arc<Operations>,
+/// What both routers serve.
+pub(super) struct ServedHealth<H> {
     pub(super) health: HealthServer<H>,
     pub(super) readiness: watch::Receiver<Readiness>,
     pub(super) stop: CancellationToken,
-    /// Whether REST is served in addition to gRPC.
-    pub(super) rest: bool,
     /// Admits requests, before anything else sees them.
     pub(super) gate: Arc<Gate>,
 }
 
-/// All paths.
-pub(super) fn router<H: Health>(served: Served<H>) -> Router {
-    let Served {
-        operations,
-        health,
-        readiness,
-        stop,
-        rest,
-        gate,
-    } = served;
+/// The service is shared, whether or not its implementation can be cloned.
+impl<H> Clone for ServedHealth<H> {
+    fn clone(&self) -> Self {
+        Self {
+            health: self.health.clone(),
+            readiness: self.readiness.clone(),
+            stop: self.stop.clone(),
+            gate: Arc::clone(&self.gate),
+        }
+    }
+}
+
+/// All paths; without `rest`, only those of gRPC and health.
+pub(super) fn router<H: Health>(
+    operations: Arc<Operations>,
+    served: ServedHealth<H>,
+    rest: bool,
+) -> Router {
+    let mut http = probes(&served);
+    if rest {
+        http = http.merge(rest::router(&operations));
+    }
+    let ServedHealth { health, gate, .. } = served;
+    guarded(http.merge(grpc_services(operations, health)), gate)
+}
+
+/// The paths for health, and nothing else.
+pub(super) fn health_router<H: Health>(served: ServedHealth<H>) -> Router {
+    let http = probes(&served);
+    let ServedHealth { health, gate, .. } = served;
+    let health = health.max_decoding_message_size(LONGEST_GRPC_REQUEST);
+    let grpc = Routes::new(health).prepare().into_axum_router();
+    guarded(http.merge(grpc), gate)
+}
+
+fn probes<H>(served: &ServedHealth<H>) -> Router {
+    let (readiness, stop) = (served.readiness.clone(), served.stop.clone());
     let now = move || {
         if stop.is_cancelled() {
             return Readiness::of(Status::Stopping);
@@ -64,19 +88,19 @@ pub(super) fn router<H: Health>(served: Served<H>) -> Router {
         readiness.borrow().clone()
     };
     let readyz = async move || readiness::readyz(&now());
-    let mut http = Router::new()
+    Router::new()
         .route("/healthz", routing::get(async || readiness::healthz()))
-        .route("/readyz", routing::get(readyz));
-    if rest {
-        http = http.merge(rest::router(&operations));
-    }
-    http.method_not_allowed_fallback(async |method| Error::WrongMethod {
-        method,
-        allow: String::new(),
-    })
-    .merge(grpc_services(operations, health))
-    .fallback(nothing_there)
-    .layer(middleware::from_fn_with_state(gate, admitted))
+        .route("/readyz", routing::get(readyz))
+        .method_not_allowed_fallback(async |method| Error::WrongMethod {
+            method,
+            allow: String::new(),
+        })
+}
+
+fn guarded(router: Router, gate: Arc<Gate>) -> Router {
+    router
+        .fallback(nothing_there)
+        .layer(middleware::from_fn_with_state(gate, admitted))
 }
 
 fn grpc_services<H: Health>(operations: Arc<Operations>, health: HealthServer<H>) -> Router {

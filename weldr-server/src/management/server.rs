@@ -14,6 +14,7 @@ use std::{
 
 use axum::{Router, body::Body};
 use bytes::Bytes;
+use futures_util::future::join_all;
 use http::{Request, Response};
 use http_body::{Frame, SizeHint};
 use hyper::{body::Incoming, service::service_fn};
@@ -33,10 +34,10 @@ use super::{
     error::Error,
     guard::Hosts,
     lingering::Lingering,
-    listener::{Listener, LocalListener, Stream},
+    listener::{Accepted, Listener, LocalListener},
     operations::Operations,
     readiness::GrpcHealth,
-    router::{Served, router},
+    router::{ServedHealth, health_router, router},
 };
 use crate::{liveness::Tick, readiness::Readiness, warnings::Repeats};
 
@@ -51,10 +52,12 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 const MAX_HEAD_BYTES: u32 = 64 * 1024;
 /// The most bytes that wait for the reader of a response on an HTTP/2 connection, besides the message that is written.
 const MAX_QUEUED_BYTES: usize = 64 * 1024;
-/// The connections of the Unix socket: a fraction of those of TCP, within these bounds.
-const LOCAL_FRACTION: usize = 8;
-const MIN_LOCAL: usize = 4;
-const MOST_LOCAL: usize = 32;
+/// The connections of the Unix socket, and those of the port for health: a fraction of the others, within these bounds.
+const FRACTION_OF_OTHERS: usize = 8;
+const MIN_OF_OTHERS: usize = 4;
+const MOST_OF_OTHERS: usize = 32;
+/// The time limit for a TLS handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The time before the next `accept` after one failed for lack of a resource.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 /// How often a warning about failures of `accept` is logged.
@@ -82,6 +85,8 @@ pub struct Listeners {
     pub tcp: Listener,
     /// The Unix socket, if there is one.
     pub local: Option<LocalListener>,
+    /// The TCP socket that serves health only, if there is one.
+    pub health: Option<Listener>,
 }
 
 /// Serves the API until `shutdown`. Then streams end, running calls may finish, and the function returns
@@ -100,34 +105,44 @@ pub async fn serve(
     let _end = tick.end();
     let (grpc_health, health) = GrpcHealth::new().await;
     let follow = grpc_health.follow(readiness.clone(), shutdown.clone());
+    let Listeners {
+        tcp,
+        local,
+        health: probes,
+    } = listeners;
     let authenticator = Authenticator::new(context.cluster.clone(), options.authentication);
-    let hosts = Hosts::new(options.hosts);
-    let router = router(Served {
-        operations: Arc::new(Operations::new(context, shutdown.clone())),
+    let hosts = Hosts::new(options.hosts, tcp.tls().cloned());
+    let gate = Arc::new(Gate::new(authenticator, hosts, options.rest));
+    let health = ServedHealth {
         health,
         readiness,
         stop: shutdown.clone(),
-        rest: options.rest,
-        gate: Arc::new(Gate::new(authenticator, hosts, options.rest)),
-    });
+        gate,
+    };
+    let only_health = health_router(health.clone());
+    let operations = Arc::new(Operations::new(context, shutdown.clone()));
+    let router = router(operations, health, options.rest);
     let follow = tokio::spawn(tick.watch(follow));
-    let local = options.max_connections / LOCAL_FRACTION;
-    let local = local.clamp(MIN_LOCAL, MOST_LOCAL);
-    let served = |max_connections| ServedConnections {
-        router: router.clone(),
-        shutdown: shutdown.clone(),
-        connections: Connections::new(max_connections),
-        max_connections,
+    let few = options.max_connections / FRACTION_OF_OTHERS;
+    let few = few.clamp(MIN_OF_OTHERS, MOST_OF_OTHERS);
+    let accepting = |socket, router: &Router, max_connections| Accepting {
+        socket,
+        served: ServedConnections {
+            router: router.clone(),
+            shutdown: shutdown.clone(),
+            connections: Connections::new(max_connections),
+            max_connections,
+        },
+        tasks: JoinSet::new(),
     };
-    let Listeners { tcp, local: socket } = listeners;
-    let tcp = Accepting::new(Socket::Tcp(tcp), served(options.max_connections));
-    let socket = socket.map(|socket| Accepting::new(Socket::Local(socket), served(local)));
-    let of_socket = async {
-        if let Some(socket) = socket {
-            socket.run(&tick).await;
-        }
-    };
-    tokio::join!(tcp.run(&tick), of_socket);
+    let mut all = vec![accepting(
+        Socket::Tcp(tcp),
+        &router,
+        options.max_connections,
+    )];
+    all.extend(local.map(|socket| accepting(Socket::Local(socket), &router, few)));
+    all.extend(probes.map(|socket| accepting(Socket::Tcp(socket), &only_health, few)));
+    join_all(all.into_iter().map(|accepting| accepting.run(&tick))).await;
     follow.abort();
 }
 
@@ -138,7 +153,7 @@ enum Socket {
 }
 
 impl Socket {
-    async fn accept(&self) -> io::Result<(Stream, Peer)> {
+    async fn accept(&self) -> io::Result<(Accepted, Peer)> {
         match self {
             Self::Tcp(listener) => listener.accept().await,
             Self::Local(listener) => listener.accept().await,
@@ -170,15 +185,6 @@ struct Accepting {
 }
 
 impl Accepting {
-    fn new(socket: Socket, served: ServedConnections) -> Self {
-        let tasks = JoinSet::new();
-        Self {
-            socket,
-            served,
-            tasks,
-        }
-    }
-
     /// Accepts connections until the shutdown, and then lets running calls finish.
     async fn run(mut self, tick: &Tick) {
         self.accept(tick).await;
@@ -206,7 +212,7 @@ impl Accepting {
                 () = shutdown.cancelled() => return,
             };
             match accepted {
-                Ok((stream, peer)) => self.begin(stream, peer),
+                Ok((accepted, peer)) => self.begin(accepted, peer),
                 Err(error) if ends_one_connection(&error) => {}
                 Err(error) => {
                     if let Some(suppressed) = failures.occurred(&(), Instant::now()) {
@@ -224,13 +230,13 @@ impl Accepting {
         }
     }
 
-    fn begin(&mut self, stream: Stream, peer: Peer) {
+    fn begin(&mut self, accepted: Accepted, peer: Peer) {
         let Some(seat) = self.served.connections.enter(peer.ip()) else {
             debug!(%peer, "management connection refused: no other gives way");
             return;
         };
         let router = self.served.router.clone();
-        let connection = connection(stream, peer, seat, router, self.served.shutdown.clone());
+        let connection = connection(accepted, peer, seat, router, self.served.shutdown.clone());
         self.tasks.spawn(connection);
     }
 }
@@ -249,12 +255,23 @@ fn ends_one_connection(error: &io::Error) -> bool {
 
 /// Serves one connection until it ends, sends no request in time, has to give way, or `shutdown`.
 async fn connection(
-    stream: Stream,
+    accepted: Accepted,
     peer: Peer,
     seat: Seat,
     router: Router,
     shutdown: CancellationToken,
 ) {
+    let from = peer.clone();
+    let handshake = time::timeout(HANDSHAKE_TIMEOUT, accepted.handshake(peer));
+    let (stream, peer) = tokio::select! {
+        made = handshake => match made {
+            Ok(Ok(made)) => made,
+            Ok(Err(error)) => return debug!(peer = %from, %error, "management handshake failed"),
+            Err(_) => return debug!(peer = %from, "management handshake takes too long"),
+        },
+        () = seat.cut() => return debug!(peer = %from, "management connection gives way to another one"),
+        () = shutdown.cancelled() => return,
+    };
     let has_request = AtomicBool::new(false);
     let service = service_fn(|mut request: Request<Incoming>| {
         has_request.store(true, Relaxed);

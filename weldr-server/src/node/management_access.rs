@@ -1,6 +1,23 @@
-//! Where the management API of a node listens, and under which names.
+//! Where the management API of a node listens, with which certificates and under which names.
 
-use crate::{config::Config, management};
+use super::StartError;
+use crate::{config::Config, management, threads};
+
+/// The TLS of the management port, if it has any.
+pub(super) async fn load_certificates(
+    config: &Config,
+) -> Result<Option<management::Tls>, StartError> {
+    let (Some(cert), Some(key)) = (&config.management_tls_cert, &config.management_tls_key) else {
+        return Ok(None);
+    };
+    let files = management::TlsFiles {
+        cert: cert.clone(),
+        key: key.clone(),
+        client_ca: config.management_client_ca.clone(),
+    };
+    let load = || management::Tls::load(files);
+    Ok(Some(threads::run("weldr-certificates", load).await??))
+}
 
 /// The Unix socket of the management API, if there is one. A node that was not told where it is starts without it where it
 /// cannot be, for example because the path is too long for a socket.
@@ -43,13 +60,17 @@ pub(super) fn log(config: &Config, listeners: &management::Listeners) {
         .as_ref()
         .map(|local| local.path().display().to_string());
     let authentication = config.management_authentication();
-    tracing::info!(%address, socket, rest = config.rest, authentication, "management listening");
+    let tls = config.management_tls_cert.is_some();
+    tracing::info!(%address, socket, rest = config.rest, tls, authentication, "management listening");
+    if let Some(health) = &listeners.health {
+        tracing::info!(address = %health.address(), "health listening");
+    }
     if !authentication {
         tracing::info!(
             "management needs no token: every process of this machine may change the pool; --management-auth on requires one"
         );
     }
-    if !address.ip().to_canonical().is_loopback() {
+    if !tls && !address.ip().to_canonical().is_loopback() {
         tracing::warn!(
             %address,
             "management has no TLS: whoever is on the way can read tokens and change the pool (--management-insecure)"

@@ -109,7 +109,12 @@ impl Core {
         limit: Duration,
     ) -> Vec<String> {
         let Some(metrics) = self.metrics() else {
-            return Vec::new();
+            // The engine is being started again: nobody can be asked.
+            let membership = self.membership();
+            let others = membership.nodes().filter(|(id, _)| **id != self.local_id());
+            return others
+                .map(|(_, Member { name, address })| format!("{name} ({address})"))
+                .collect();
         };
         let others = self.others(&metrics);
         let begun = Instant::now();

@@ -14,8 +14,8 @@ use crate::{
 /// The other side of a connection, an extension of each request.
 #[derive(Debug, Clone)]
 pub(in crate::management) enum Peer {
-    /// A client by TCP.
-    Tcp(SocketAddr),
+    /// A client by TCP, with the names in its certificate if it has shown one.
+    Tcp(SocketAddr, Option<Arc<[String]>>),
     /// A process of this machine, by the Unix socket.
     Unix(UnixPeer),
 }
@@ -30,10 +30,18 @@ pub(in crate::management) struct UnixPeer {
 }
 
 impl Peer {
+    /// The peer, with the names in its certificate.
+    pub(in crate::management) fn with_names(self, names: Option<Arc<[String]>>) -> Self {
+        match self {
+            Self::Tcp(address, _) => Self::Tcp(address, names),
+            unix @ Self::Unix(_) => unix,
+        }
+    }
+
     /// The IP address, if it has one.
     pub(in crate::management) fn ip(&self) -> Option<IpAddr> {
         match self {
-            Self::Tcp(address) => Some(address.ip().to_canonical()),
+            Self::Tcp(address, _) => Some(address.ip().to_canonical()),
             Self::Unix(_) => None,
         }
     }
@@ -42,7 +50,7 @@ impl Peer {
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp(address) => address.fmt(f),
+            Self::Tcp(address, _) => address.fmt(f),
             Self::Unix(UnixPeer { uid, .. }) => write!(f, "unix:{uid}"),
         }
     }
@@ -57,6 +65,8 @@ pub(in crate::management) enum Identity {
     Unix(String),
     /// A principal, by its token.
     Token(PrincipalName),
+    /// A principal, by its certificate.
+    Certificate(PrincipalName),
 }
 
 /// The caller of a request that was let through. Cheap to clone.
@@ -128,6 +138,7 @@ impl fmt::Display for Caller {
             Identity::Anonymous(None) => f.write_str("anonymous"),
             Identity::Unix(user) => write!(f, "unix:{user}"),
             Identity::Token(name) => write!(f, "token:{name}"),
+            Identity::Certificate(name) => write!(f, "certificate:{name}"),
         }
     }
 }

@@ -71,7 +71,7 @@ impl Gate {
         uri: &Uri,
     ) -> Result<Option<Caller>, Error> {
         let hosts = match peer {
-            Peer::Tcp(_) => Some(&self.hosts),
+            Peer::Tcp(..) => Some(&self.hosts),
             // No browser connects to a Unix socket.
             Peer::Unix(_) => None,
         };

@@ -49,6 +49,15 @@ pub(in crate::management) enum NoCredential {
     /// The token was valid.
     #[error("the token has expired: an administrator can revoke it and create another one")]
     Expired,
+    /// There is no principal with this certificate.
+    #[error(
+        "the certificate ({names}) is of no principal; an administrator can create one with \
+         `weldrctl token create NAME --subject SUBJECT --role ROLE`"
+    )]
+    UnknownCertificate {
+        /// The names in it.
+        names: String,
+    },
     /// A process of another user has connected to the Unix socket.
     #[error(
         "user {uid} may not use this socket without a token: only root and the user of the node may"
@@ -64,7 +73,8 @@ impl NoCredential {
     pub(super) fn is_attempt(&self) -> bool {
         match self {
             Self::Unknown | Self::Expired | Self::Malformed(_) => true,
-            Self::Missing | Self::OtherUser { .. } => false,
+            // A certificate cannot be guessed: it was verified.
+            Self::Missing | Self::OtherUser { .. } | Self::UnknownCertificate { .. } => false,
         }
     }
 }
@@ -98,30 +108,58 @@ impl Authenticator {
         if let Some(token) = token_of(headers)? {
             return self.holder_of(&token, peer);
         }
+        if let Peer::Tcp(_, Some(names)) = peer
+            && let Some(caller) = self.owner_of(names, peer)
+        {
+            return Ok(caller);
+        }
         match peer {
             Peer::Unix(unix) if unix.is_trusted => Ok(self.local(*unix, peer)),
             Peer::Unix(UnixPeer { uid, .. }) => Err(NoCredential::OtherUser { uid: *uid }),
-            Peer::Tcp(_) if !self.authentication => Ok(self.anonymous(peer)),
-            Peer::Tcp(_) => Err(NoCredential::Missing),
+            Peer::Tcp(..) if !self.authentication => Ok(self.anonymous(peer)),
+            Peer::Tcp(_, Some(names)) => {
+                let names = names.join(", ");
+                Err(NoCredential::UnknownCertificate { names })
+            }
+            Peer::Tcp(_, None) => Err(NoCredential::Missing),
         }
     }
 
     fn holder_of(&self, token: &Token, peer: &Peer) -> Result<Caller, NoCredential> {
         let principals = self.principals();
         let (name, principal) = holder(&principals, token, Timestamp::now())?;
+        let identity = Identity::Token(name.clone());
+        Ok(self.principal(identity, name, principal, peer))
+    }
+
+    /// The principal of a certificate with these names. The certificate was verified when the connection began.
+    fn owner_of(&self, names: &[String], peer: &Peer) -> Option<Caller> {
+        let principals = self.principals();
+        let (name, principal) = owner(&principals, names)?;
+        let identity = Identity::Certificate(name.clone());
+        Some(self.principal(identity, name, principal, peer))
+    }
+
+    fn principal(
+        &self,
+        identity: Identity,
+        name: &PrincipalName,
+        principal: &Principal,
+        peer: &Peer,
+    ) -> Caller {
         let expires = match &principal.credential {
             Credential::Token { expires, .. } => *expires,
             Credential::Certificate { .. } => None,
         };
-        Ok(Caller::new(Permissions {
-            identity: Identity::Token(name.clone()),
+        Caller::new(Permissions {
+            identity,
             peer: peer.clone(),
             role: principal.role,
             pools: principal.pools.clone(),
             expires,
             principal: Some((name.clone(), principal.revision)),
             authentication: self.authentication,
-        }))
+        })
     }
 
     fn anonymous(&self, peer: &Peer) -> Caller {
@@ -169,6 +207,20 @@ fn token_of(headers: &HeaderMap) -> Result<Option<Token>, NoCredential> {
     token
         .map(Some)
         .map_err(|no_token| malformed(&no_token.to_string()))
+}
+
+/// The principal of a certificate with these names. The first name that one has decides.
+fn owner<'a>(
+    principals: &'a Principals,
+    names: &[String],
+) -> Option<(&'a PrincipalName, &'a Principal)> {
+    let of_name = |name: &String| {
+        let principal = principals.iter().find(|(_, principal)| {
+            matches!(&principal.credential, Credential::Certificate { subject } if subject == name)
+        });
+        principal.map(|(name, principal)| (name, &**principal))
+    };
+    names.iter().find_map(of_name)
 }
 
 /// The principal that holds `token` at the date `now`.

@@ -7,6 +7,7 @@
 )]
 
 mod access;
+mod browsers;
 mod connections;
 mod http;
 mod local;
@@ -14,9 +15,11 @@ mod node;
 mod readiness;
 mod removal;
 mod rest;
+mod rest_fuzz;
 mod rest_refused;
 mod service;
 mod streams;
+mod tls;
 mod validation;
 
 use std::time::Duration;

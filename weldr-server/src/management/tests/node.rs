@@ -18,7 +18,7 @@ use crate::{
     clock::dates,
     cluster::{self, Handle, Log, Opened, StoreOptions},
     liveness::Tick,
-    management::{Listeners, ManagementContext, ServeOptions, bind, bind_local, serve},
+    management::{Listeners, ManagementContext, ServeOptions, Tls, bind, bind_local, serve},
     model::{
         AllowedServers, Command, DesiredState, Health, HealthState, OwnAddresses, PoolName,
         PoolSettings, Reason, Server, ServerId,
@@ -46,6 +46,8 @@ pub(super) fn options() -> ServeOptions {
 /// A running API, and control over what it reads.
 pub(super) struct TestNode {
     pub(super) address: SocketAddr,
+    /// Where only health is served.
+    pub(super) health_address: SocketAddr,
     /// The path of the Unix socket.
     pub(super) socket: PathBuf,
     pub(super) cluster: Handle,
@@ -80,6 +82,10 @@ impl TestNode {
     }
 
     pub(super) async fn with(options: ServeOptions) -> Self {
+        Self::with_tls(options, None).await
+    }
+
+    pub(super) async fn with_tls(options: ServeOptions, tls: Option<Tls>) -> Self {
         let initial = PoolSettings::default();
         let Opened { handle, log, .. } = cluster::open(StoreOptions {
             data_dir: None,
@@ -114,13 +120,19 @@ impl TestNode {
         };
         let tcp = bind(([127, 0, 0, 1], 0).into()).await.unwrap();
         let address = tcp.address();
+        let health = bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+        let health_address = health.address();
         let files = tempfile::tempdir().unwrap();
         let socket = files.path().join("management.sock");
         let local = Some(bind_local(&socket).unwrap());
         let shutdown = CancellationToken::new();
         let readiness = watch::Sender::new(Readiness::of(Status::Ready));
         let served = tokio::spawn(serve(
-            Listeners { tcp, local },
+            Listeners {
+                tcp: tcp.with_tls(tls),
+                local,
+                health: Some(health),
+            },
             context,
             options,
             shutdown.clone(),
@@ -128,6 +140,7 @@ impl TestNode {
         ));
         Self {
             address,
+            health_address,
             socket,
             cluster: handle,
             clients,
