@@ -113,7 +113,7 @@ impl Core {
             let membership = self.membership();
             let others = membership.nodes().filter(|(id, _)| **id != self.local_id());
             return others
-                .map(|(_, Member { name, address })| format!("{name} ({address})"))
+                .map(|(_, Member { name, address, .. })| format!("{name} ({address})"))
                 .collect();
         };
         let others = self.others(&metrics);
