@@ -207,12 +207,67 @@ async fn a_guard_that_dies_is_replaced_and_the_next_one_does_its_work() {
     let guard = driver.process.children();
     assert_eq!(guard.len(), 1, "{guard:?}");
     kill_child(guard[0]);
-    driver.process.logs("has ended, and is started again").await;
+    driver
+        .process
+        .logs("has ended or does not answer, and is started again")
+        .await;
     driver.process.logs("runs again").await;
     assert_ne!(driver.process.children(), guard);
     assert!(stage.a.has(ip_of(V4)), "the address stays");
     driver.process.kill().await;
     loses(&stage.a, ip_of(V4)).await;
+}
+
+#[tokio::test]
+async fn a_guard_that_is_stopped_is_replaced_and_the_next_one_does_its_work() {
+    let Some(stage) = Stage::set() else { return };
+    let mut driver = Driver::start(&stage.a, &[V4]).await;
+    driver.leads_for(LONG).await;
+    driver.says(V4, "holding").await;
+    let guard = driver.process.children();
+    signal_child(guard[0], Signal::STOP);
+    driver.process.logs("no answer within 1s").await;
+    driver.process.logs("runs again").await;
+    assert_ne!(driver.process.children(), guard);
+    assert!(stage.a.has(ip_of(V4)), "the address stays");
+    driver.process.kill().await;
+    loses(&stage.a, ip_of(V4)).await;
+}
+
+/// A container that is frozen: neither the node nor its guard does anything, and the kernel removes the address.
+#[tokio::test]
+async fn a_node_that_is_stopped_with_its_guard_loses_the_address_and_claims_it_no_more() {
+    let Some(stage) = Stage::set() else { return };
+    let ip = ip_of(V4);
+    let sniffer = stage.lan.sniff(ip);
+    let mut a = Driver::start(&stage.a, &[V4]).await;
+    let mut b = Driver::start(&stage.b, &[V4]).await;
+    let lease = Duration::from_millis(2500);
+    a.leads_for(lease).await;
+    a.says(V4, "holding").await;
+    let lease_end = tokio::time::Instant::now() + lease;
+    reaches(&stage.client, ip).await;
+    let guard = a.process.children()[0];
+    signal_child(guard, Signal::STOP);
+    a.process.suspend().await;
+    loses(&stage.a, ip).await;
+    tokio::time::sleep_until(lease_end).await;
+    b.leads_for(LONG).await;
+    b.says(V4, "holding").await;
+    believes(&stage.client, ip, stage.b.mac()).await;
+    a.process.signal(Signal::CONT);
+    signal_child(guard, Signal::CONT);
+    a.says(V4, "this node's lease was not renewed").await;
+    assert!(!stage.a.has(ip));
+    reaches(&stage.client, ip).await;
+    believes(&stage.client, ip, stage.b.mac()).await;
+    let claims = sniffer.finish();
+    let first_of_b = claims.iter().position(|claim| claim.mac == stage.b.mac());
+    let after = &claims[first_of_b.unwrap()..];
+    assert!(
+        after.iter().all(|claim| claim.mac == stage.b.mac()),
+        "{claims:?}"
+    );
 }
 
 #[tokio::test]

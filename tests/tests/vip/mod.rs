@@ -15,7 +15,7 @@ use std::{
 
 use weldr_tests::{
     netns::{Host, Lan, Mac, Sightings, Watcher},
-    process::{Finished, Process, Program, Signal, binary, kill_child},
+    process::{Finished, Process, Program, Signal, binary, kill_child, signal_child},
     wait,
 };
 

@@ -15,12 +15,15 @@ use super::status::Absence;
 /// the kernel. If the renewal of a lease takes longer than the lease less this margin, the address is lost for a
 /// moment.
 pub(super) const MARGIN: Duration = Duration::from_millis(50);
-/// The intervals between the first announcements. There are five in the first second, because one may be lost.
-const FIRST_GAPS: [Duration; 4] = [
+/// The intervals between the first announcements. There are five in the first second, because one may be lost. The last two come
+/// when the kernel of a machine that stands still has certainly removed the address: until then it has answered for it.
+const FIRST_GAPS: [Duration; 6] = [
     Duration::from_millis(100),
     Duration::from_millis(150),
     Duration::from_millis(250),
     Duration::from_millis(400),
+    Duration::from_millis(600),
+    Duration::from_millis(1000),
 ];
 /// The interval between later announcements, for switches and neighbours that forget the address.
 const LATER_GAP: Duration = Duration::from_secs(30);
@@ -355,14 +358,17 @@ mod tests {
     }
 
     #[test]
-    fn is_announced_five_times_in_the_first_second_and_then_now_and_then() {
+    fn is_announced_often_in_the_first_seconds_and_then_now_and_then() {
         let mut bench = Bench::holding();
         let announced: Vec<_> = bench
             .run(65_000)
             .into_iter()
             .filter_map(|(at, action)| (action == Action::Announce).then_some(at))
             .collect();
-        assert_eq!(announced, [0, 100, 250, 500, 900, 30_900, 60_900]);
+        assert_eq!(
+            announced,
+            [0, 100, 250, 500, 900, 1500, 2500, 32_500, 62_500]
+        );
     }
 
     #[test]

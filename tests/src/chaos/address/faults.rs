@@ -197,13 +197,31 @@ impl<'a> Faults<'a> {
     }
 
     async fn signal_guard(&mut self, victim: usize, signal: Signal) {
-        for guard in self.cluster.process(victim).children() {
-            signal_child(guard, signal);
+        let guards = self.cluster.process(victim).children();
+        for guard in &guards {
+            signal_child(*guard, signal);
         }
-        // Then its node fails too, sometimes.
+        // Then its node fails too, sometimes. Before there is another guard, the kernel would have to remove the address.
         if self.rng.bool() {
-            self.pause(0..3_000).await;
+            self.another_guard(victim, &guards).await;
             self.kill(victim).await;
+        }
+    }
+
+    async fn another_guard(&mut self, victim: usize, before: &[u32]) {
+        let deadline = Instant::now() + wait::LIMIT;
+        loop {
+            let guards = self.cluster.process(victim).children();
+            if !guards.is_empty() && guards.iter().all(|guard| !before.contains(guard)) {
+                // It has begun when it has been told of the lease.
+                self.pause(500..1_000).await;
+                return;
+            }
+            if Instant::now() > deadline {
+                self.problem = Some(format!("{} has no other guard", NAMES[victim]));
+                return;
+            }
+            self.pause(10..50).await;
         }
     }
 

@@ -28,6 +28,8 @@ pub(super) enum GuardMessage {
     Clear,
     /// What to tell when the process is dead.
     LastWords(Option<String>),
+    /// Asks whether the guard runs. It answers with this number, as a line on its standard output.
+    Ping(u64),
 }
 
 /// `moment` in nanoseconds of the monotonic clock.

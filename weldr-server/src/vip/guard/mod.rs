@@ -9,6 +9,8 @@
 //! nodes need not wait for the end of a lease that nobody uses any more. That the pipe is closed is not enough for that,
 //! because the node may have closed it: the kernel has to say that the process is gone.
 //!
+//! The node pings its guard, and starts another one in place of one that has ended or does not answer.
+//!
 //! * `messages`: what the node tells the guard.
 //! * `process`: the guard itself.
 //! * `supervisor`: starts it, keeps it informed, and starts it again.

@@ -1,7 +1,7 @@
 //! The guard process: removes the addresses at the end of the lease, or when the node's process has ended.
 
 use std::{
-    io::{self, stdin},
+    io::{self, stdin, stdout},
     os::fd::AsFd as _,
     time::{Duration, Instant},
 };
@@ -55,6 +55,13 @@ pub async fn guard(tell: impl AsyncFnOnce(String)) -> Result<(), VipStartError> 
         .map_err(VipStartError::Guard)?;
     let input = pipe::Receiver::from_owned_fd(input).map_err(VipStartError::Guard)?;
     let mut lines = BufReader::new(input).lines();
+    let output = stdout()
+        .as_fd()
+        .try_clone_to_owned()
+        .map_err(VipStartError::Guard)?;
+    let output = pipe::Sender::from_owned_fd(output).map_err(VipStartError::Guard)?;
+    // A node that reads nothing sends no ping, and one that is gone needs no answer.
+    let answers = |number: u64| drop(output.try_write(format!("{number}\n").as_bytes()));
     let Some(config) = lines.next_line().await.map_err(VipStartError::Guard)? else {
         return Ok(());
     };
@@ -63,12 +70,12 @@ pub async fn guard(tell: impl AsyncFnOnce(String)) -> Result<(), VipStartError> 
     let addresses = config.addresses.iter().flat_map(|address| address.parse());
     let last_words = if let Some(hook) = &config.hook {
         let backends = addresses.map(|address| Hook::new(hook, address, &config.interface));
-        watch_over(&mut backends.collect::<Vec<_>>(), lines).await
+        watch_over(&mut backends.collect::<Vec<_>>(), lines, answers).await
     } else {
         let kernel = Kernel::open()?;
         let backends =
             addresses.map(|address| KernelAddress::new(&kernel, address, &config.interface));
-        watch_over(&mut backends.collect::<Vec<_>>(), lines).await
+        watch_over(&mut backends.collect::<Vec<_>>(), lines, answers).await
     };
     if let Some(words) = last_words
         && has_ended(config.process).await
@@ -93,11 +100,12 @@ async fn has_ended(process: u32) -> bool {
     time::timeout(LONGEST_END, ended).await.is_ok()
 }
 
-/// Watches over the addresses until the pipe is closed. Returns the last words of the node, if the addresses are certainly
+/// Watches over the addresses until the pipe is closed, and calls `answer` for each ping. Returns the last words of the node, if the addresses are certainly
 /// removed.
 async fn watch_over<B: AddressBackend>(
     backends: &mut [B],
     mut lines: Lines<impl AsyncBufRead + Unpin>,
+    answer: impl Fn(u64),
 ) -> Option<String> {
     let (mut until, mut last_words) = (None, None);
     loop {
@@ -115,6 +123,7 @@ async fn watch_over<B: AddressBackend>(
                     Ok(GuardMessage::Until(nanos)) => until = Some(moment(nanos)),
                     Ok(GuardMessage::Clear) => until = None,
                     Ok(GuardMessage::LastWords(words)) => last_words = words,
+                    Ok(GuardMessage::Ping(number)) => answer(number),
                     Err(error) => tracing::error!(%error, "guard: a message cannot be parsed"),
                 },
                 Ok(None) | Err(_) => break,
@@ -194,7 +203,7 @@ mod tests {
             time::sleep(wait).await;
         };
         let lines = BufReader::new(theirs).lines();
-        tokio::join!(speak, watch_over(&mut backends, lines));
+        tokio::join!(speak, watch_over(&mut backends, lines, |_| ()));
         backends[0].drops
     }
 

@@ -11,10 +11,10 @@ use std::{
 
 use serde::Serialize;
 use tokio::{
-    io::AsyncWriteExt as _,
-    process::{Child, ChildStdin, Command},
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines},
+    process::{Child, ChildStdin, ChildStdout, Command},
     sync::watch,
-    time,
+    time::{self, MissedTickBehavior},
 };
 
 use super::{
@@ -30,6 +30,10 @@ use crate::{config::VirtualAddresses, liveness::Tick};
 
 /// How long the guard may take to exit when it is no longer needed.
 const LAST_WORD: Duration = Duration::from_secs(1);
+/// The interval of pings, and after how many looks without an answer the guard counts as dead. A guard on a busy machine
+/// answers in time, because its priority is raised.
+const PING: Duration = Duration::from_millis(250);
+const MISSES: u32 = 4;
 /// The pause before a guard that ended is started again, or tried again.
 const RESTART: Duration = Duration::from_millis(100);
 
@@ -38,6 +42,8 @@ const RESTART: Duration = Duration::from_millis(100);
 pub(in crate::vip) struct Guard {
     child: Child,
     pipe: ChildStdin,
+    answers: Lines<BufReader<ChildStdout>>,
+    heartbeat: Heartbeat,
     started_at: time::Instant,
     /// What it was told last.
     told: GuardMessage,
@@ -64,20 +70,22 @@ impl Guard {
         let mut child = Command::new(program)
             .args(args)
             .stdin(Stdio::piped())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             // Ctrl-C and Ctrl-Z in a terminal must reach the node's process only.
             .process_group(0)
             .spawn()
             .map_err(VipStartError::Guard)?;
-        let pipe = child.stdin.take();
-        let mut pipe =
-            pipe.ok_or_else(|| VipStartError::Guard(io::ErrorKind::BrokenPipe.into()))?;
+        let pipes = child.stdin.take().zip(child.stdout.take());
+        let (mut pipe, answers) =
+            pipes.ok_or_else(|| VipStartError::Guard(io::ErrorKind::BrokenPipe.into()))?;
         say(&mut pipe, &config)
             .await
             .map_err(VipStartError::Guard)?;
         Ok(Self {
             child,
             pipe,
+            answers: BufReader::new(answers).lines(),
+            heartbeat: Heartbeat::default(),
             started_at: time::Instant::now(),
             told: GuardMessage::Clear,
             told_words: GuardMessage::LastWords(None),
@@ -87,8 +95,11 @@ impl Guard {
     /// Sends messages to the guard until the node stops and its addresses are removed.
     ///
     /// # Errors
-    /// Why the guard has ended before.
+    /// Why the guard has ended before, or that it does not answer.
     async fn inform(&mut self, news: &mut News, tick: &Tick) -> Result<(), String> {
+        let mut pings = time::interval(PING);
+        // After a time in which this process did not run, the guard has as long to answer as always.
+        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tick.tick();
             self.tell(news).await?;
@@ -99,8 +110,22 @@ impl Guard {
                 ended = self.child.wait() => {
                     return Err(ended.map_or_else(|error| error.to_string(), |status| status.to_string()));
                 }
-                () = Tick::due() => {}
+                answer = self.answers.next_line(), if self.heartbeat.is_open => {
+                    self.heartbeat.answered(answer.ok().flatten());
+                }
+                _ = pings.tick() => self.ping().await?,
             }
+        }
+    }
+
+    async fn ping(&mut self) -> Result<(), String> {
+        match self.heartbeat.next() {
+            Beat::Ping(number) => self.say(&GuardMessage::Ping(number)).await,
+            Beat::Wait => Ok(()),
+            Beat::Dead => Err(format!(
+                "no answer within {}",
+                humantime::format_duration(PING * MISSES)
+            )),
         }
     }
 
@@ -129,6 +154,63 @@ impl Guard {
     async fn dismiss(mut self) {
         drop(self.pipe);
         let _ = time::timeout(LAST_WORD, self.child.wait()).await;
+    }
+}
+
+/// What to do when it is time for a ping.
+#[derive(Debug, PartialEq, Eq)]
+enum Beat {
+    /// Send this one.
+    Ping(u64),
+    /// The last one is not answered yet.
+    Wait,
+    /// The guard does not run.
+    Dead,
+}
+
+/// The pings and their answers. A guard that is stopped takes what it is told and does nothing. It counts the looks without an
+/// answer, not the time: in none of that may this process have run.
+#[derive(Debug)]
+struct Heartbeat {
+    sent: u64,
+    answered: u64,
+    misses: u32,
+    /// Whether there may be answers.
+    is_open: bool,
+}
+
+impl Default for Heartbeat {
+    fn default() -> Self {
+        Self {
+            sent: 0,
+            answered: 0,
+            misses: 0,
+            is_open: true,
+        }
+    }
+}
+
+impl Heartbeat {
+    fn next(&mut self) -> Beat {
+        if self.answered < self.sent {
+            self.misses += 1;
+            return if self.misses < MISSES {
+                Beat::Wait
+            } else {
+                Beat::Dead
+            };
+        }
+        self.misses = 0;
+        self.sent += 1;
+        Beat::Ping(self.sent)
+    }
+
+    /// Takes an answer; `None` if there will be none any more.
+    fn answered(&mut self, line: Option<String>) {
+        match line {
+            Some(line) => self.answered = line.parse().unwrap_or(self.answered).min(self.sent),
+            None => self.is_open = false,
+        }
     }
 }
 
@@ -197,9 +279,9 @@ pub(in crate::vip) async fn supervise(
         };
         tracing::warn!(
             why,
-            "the guard of the virtual addresses has ended, and is started again"
+            "the guard of the virtual addresses has ended or does not answer, and is started again"
         );
-        // A guard that was only disconnected must not act.
+        // A guard that was only disconnected, or stopped, must not act.
         let _ = guard.child.start_kill();
         if guard.started_at.elapsed() < RESTART {
             time::sleep(RESTART).await;
@@ -307,5 +389,22 @@ mod tests {
             assert_eq!(message(ended, false, now), None, "they may still be here");
             assert_eq!(message(ended, true, now), Some(GuardMessage::Clear));
         }
+    }
+
+    #[test]
+    fn a_guard_that_does_not_answer_is_dead_after_some_looks_and_one_that_answers_late_is_not() {
+        let mut heartbeat = Heartbeat::default();
+        assert_eq!(heartbeat.next(), Beat::Ping(1));
+        assert_eq!(heartbeat.next(), Beat::Wait);
+        heartbeat.answered(Some("1".to_owned()));
+        assert_eq!(heartbeat.next(), Beat::Ping(2));
+        for _ in 1..MISSES {
+            assert_eq!(heartbeat.next(), Beat::Wait);
+        }
+        assert_eq!(heartbeat.next(), Beat::Dead);
+        heartbeat.answered(Some("2".to_owned()));
+        assert_eq!(heartbeat.next(), Beat::Ping(3));
+        heartbeat.answered(Some("9".to_owned()));
+        assert_eq!(heartbeat.next(), Beat::Ping(4), "nobody answers in advance");
     }
 }
