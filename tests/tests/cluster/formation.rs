@@ -1,6 +1,6 @@
 //! Nodes join, leave, hand over and come back.
 
-use weldr_tests::{cluster::TestCluster, process::Program, wait};
+use weldr_tests::{cluster::TestCluster, process::Program, raw, wait};
 
 async fn lists(cluster: &TestCluster, index: usize, expected: &[u16]) {
     assert_eq!(
@@ -123,6 +123,26 @@ async fn a_follower_that_restarts_in_place_is_back_without_an_election() {
             (before.leader.clone(), before.term)
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_is_removed_over_rest() {
+    let cluster = TestCluster::start(3).await;
+    let delete = async |path: &str| {
+        let response = raw::request(cluster.management(0), "DELETE", path, "").await;
+        (
+            response.status,
+            String::from_utf8_lossy(&response.body).into_owned(),
+        )
+    };
+    let (status, body) = delete("/cluster/nodes/c?forse=true").await;
+    assert_eq!(status, 400, "{body}");
+    assert!(body.contains("forse"), "{body}");
+    let (status, body) = delete("/cluster/nodes/z").await;
+    assert_eq!(status, 404, "{body}");
+    let (status, body) = delete("/cluster/nodes/c").await;
+    assert_eq!((status, body.as_str()), (200, r#"{"removed":true}"#));
+    cluster.has_voters(2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

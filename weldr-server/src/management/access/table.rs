@@ -163,6 +163,7 @@ pub(in crate::management) const REST: &[(&str, &[(Method, Required)])] = &[
         &[(Method::GET, Least(Viewer)), (Method::PUT, Least(Admin))],
     ),
     ("/cluster", &[(Method::GET, Least(Viewer))]),
+    ("/cluster/nodes/{name}", &[(Method::DELETE, Least(Admin))]),
     ("/history", &[(Method::GET, Least(Viewer))]),
     ("/stats", &[(Method::GET, Least(Metrics))]),
     ("/stats/detail", &[(Method::GET, Least(Metrics))]),

@@ -45,7 +45,7 @@ const REVISION: HeaderName = HeaderName::from_static("weldr-revision");
 type RestResult = Result<Response, Error>;
 
 /// The paths of REST besides `/`, in the order of [`handlers`].
-pub(super) const PATHS: [&str; 18] = [
+pub(super) const PATHS: [&str; 19] = [
     "/servers",
     "/servers/{ip}/{port}",
     "/pool",
@@ -58,6 +58,7 @@ pub(super) const PATHS: [&str; 18] = [
     "/listeners/{name}/rules/{priority}",
     "/configuration",
     "/cluster",
+    "/cluster/nodes/{name}",
     "/history",
     "/stats",
     "/stats/detail",
@@ -86,6 +87,7 @@ fn handlers() -> [MethodRouter<Arc<Operations>>; PATHS.len()] {
         routing::patch(rules::update).delete(rules::remove),
         routing::get(configuration::get).put(configuration::put),
         routing::get(cluster::get),
+        routing::delete(cluster::remove_node),
         routing::get(history::get),
         routing::get(stats::summary),
         routing::get(stats::detail),
@@ -168,6 +170,7 @@ async fn links() -> Response {
             link("/listeners/{name}/rules/{priority}", &["PATCH", "DELETE"], "one rule; to_priority moves it"),
             link("/configuration", &["GET", "PUT"], "pools, listeners and rules as one document; PUT applies one"),
             link("/cluster", &["GET"], "the nodes of the cluster"),
+            link("/cluster/nodes/{name}", &["DELETE"], "removes a node from the cluster"),
             link("/history", &["GET"], "the last changes: what, when and by whom"),
             link("/stats", &["GET"], "the numbers of successful and failed requests"),
             link("/stats/detail", &["GET"], "the statistics of each server"),

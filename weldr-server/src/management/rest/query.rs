@@ -58,12 +58,16 @@ pub(super) fn stale(query: &mut Object) -> bool {
 
 /// A key alone, or with `true` or `false`.
 pub(super) fn flag(query: &mut Object, key: &'static str) -> bool {
-    let flag = query.take(key, "true or false", |value| match value.as_str()? {
+    switch(query, key).unwrap_or(false)
+}
+
+/// The query `key`, `key=true` or `key=false`; `None` if it is not given.
+pub(super) fn switch(query: &mut Object, key: &'static str) -> Option<bool> {
+    query.take(key, "true or false", |value| match value.as_str()? {
         "" | "true" => Some(true),
         "false" => Some(false),
         _ => None,
-    });
-    flag.unwrap_or(false)
+    })
 }
 
 /// The revision that is expected; 0 for any.

@@ -187,11 +187,7 @@ pub(super) async fn remove(
 ) -> RestResult {
     let address = read_address(address)?;
     let mut query = query::query(&uri)?;
-    let now = query.take("now", "true or false", |value| match value.as_str()? {
-        "" | "true" => Some(true),
-        "false" => Some(false),
-        _ => None,
-    });
+    let now = query::switch(&mut query, "now");
     let seconds = query.take("deadline_seconds", "a number of seconds", |value| {
         let seconds = value.as_str()?.parse().ok()?;
         let deadline = std::time::Duration::try_from_secs_f64(seconds).ok()?;

@@ -254,7 +254,10 @@ async fn the_root_lists_what_there_is() {
     let links = ask(node.address, "GET", "/").await.json();
     for link in links["links"].as_array().unwrap() {
         let path = link["href"].as_str().unwrap();
-        let path = path.replace("{ip}", "127.0.0.1").replace("{port}", "1");
+        let path = path
+            .replace("{ip}", "127.0.0.1")
+            .replace("{port}", "1")
+            .replace("{name}", "a");
         let response = ask(node.address, "OPTIONS", &path).await;
         assert_eq!(response.status, 405);
         let mut allowed: Vec<&str> = response.header("allow").split(',').collect();
