@@ -25,8 +25,9 @@ const CLOSING: Duration = Duration::from_millis(300);
 const SHUT: Duration = Duration::from_millis(40);
 /// How long running requests may take after that.
 const LAST: Duration = Duration::from_millis(160);
-/// How long the workers have to reset the connections that are left.
-const RESET: Duration = Duration::from_millis(30);
+/// How long the workers have to reset the connections that are left. They need a millisecond, and longer on a busy machine: a client
+/// whose connection is neither closed nor reset waits for its own timeout.
+const RESET: Duration = Duration::from_millis(300);
 /// The pause between two checks for open connections.
 const LOOK: Duration = Duration::from_millis(2);
 

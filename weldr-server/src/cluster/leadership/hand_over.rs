@@ -20,6 +20,10 @@ use super::successor::{self, Candidate};
 
 /// The pause between two requests to a new leader whether it has a majority.
 const QUORUM_LOOK: Duration = Duration::from_millis(10);
+/// How long a hand-over without a name looks for a node that is ready to lead, and the pause between two looks. On a busy machine,
+/// one that lives may not have responded for longer than a lease.
+const CANDIDATE_PATIENCE: Duration = Duration::from_secs(1);
+const CANDIDATE_LOOK: Duration = Duration::from_millis(50);
 /// The time limit of a leadership transfer.
 const TRANSFER_PATIENCE: Duration = Duration::from_secs(2);
 /// How long the next leader may take to receive the rest of the log. Nothing is released before it has it.
@@ -98,7 +102,7 @@ impl Core {
         if !name.is_empty() && member_named(&metrics, name)? == self.local_id() {
             return Ok(());
         }
-        let next = self.next_leader(name).await?;
+        let next = self.find_next_leader(name).await?;
         self.receives_the_log(next).await?;
         // First release what depends on the leadership, then ask the other node to lead.
         let _suspension = LeaseSuspension::begin(self)
@@ -112,6 +116,19 @@ impl Core {
     /// The error of a hand-over that is not possible.
     fn refusal(&self, why: &str) -> Status {
         Status::failed_precondition(format!("{why}; {} goes on leading", self.member.name))
+    }
+
+    /// [`next_leader`](Self::next_leader), after some time if there is none yet. Nothing is released before that.
+    async fn find_next_leader(&self, name: &str) -> Result<Candidate, Status> {
+        let deadline = Instant::now() + CANDIDATE_PATIENCE;
+        loop {
+            match self.next_leader(name).await {
+                Err(_) if name.is_empty() && Instant::now() < deadline => {
+                    time::sleep(CANDIDATE_LOOK).await;
+                }
+                found => return found,
+            }
+        }
     }
 
     /// The node with this name, or the best of the nodes that are ready to lead if the name is empty.
