@@ -103,11 +103,17 @@ impl AddressCluster {
 
     /// Starts a node as the first start of the cluster did.
     pub async fn run(&mut self, node: usize) {
+        self.run_with(node, &[]).await;
+    }
+
+    /// [`run`](Self::run) with options of its own.
+    pub async fn run_with(&mut self, node: usize, options: &[&str]) {
         let membership = match node {
             0 => vec!["--found-cluster".to_owned()],
             _ => self.join(0),
         };
-        let process = self.program(node).args(membership).start();
+        let program = self.program(node).args(membership).args(options);
+        let process = program.start();
         process.logs("management listening").await;
         self.nodes[node] = Some(process);
     }

@@ -243,6 +243,19 @@ impl Host {
         self.namespace.ip(&args);
     }
 
+    /// Adds an interface on the same switch, which is up and has no address.
+    pub fn second_interface(&self, lan: &Lan) {
+        let (port, switch) = (format!("{}b", self.port), lan.switch.name());
+        let mac = self.mac.map(|byte| format!("{byte:02x}")).join(":");
+        let mac = mac.replacen("02:00", "02:01", 1);
+        let link = ["link", "add", "eth1", "address", &mac, "type", "veth"];
+        let peer = ["peer", "name", &port, "netns", switch];
+        self.namespace.ip(&[&link[..], &peer].concat());
+        lan.switch
+            .ip(&["link", "set", &port, "master", "br0", "up"]);
+        self.namespace.ip(&["link", "set", "eth1", "up"]);
+    }
+
     /// Loses all that this machine sends to `other`, which is not told: it goes to an Ethernet address that nobody has.
     pub fn lose_what_goes_to(&self, other: &Self) {
         let nobody = ["lladdr", "02:00:00:00:ff:ff", "nud", "permanent"];

@@ -94,6 +94,8 @@ pub struct Config {
     pub limits: Limits,
     /// The addresses that the node holds while it leads the cluster.
     pub vip: Option<VirtualAddresses>,
+    /// Whether this node is preferred as the holder of the addresses.
+    pub preference: HolderPreference,
     /// How the data path treats messages.
     pub http: HttpPolicy,
     /// The access log.
@@ -107,6 +109,24 @@ pub enum Storage {
     Directory(PathBuf),
     /// In memory only.
     Ephemeral,
+}
+
+/// Whether a node is preferred as the holder of the virtual addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HolderPreference {
+    /// The node with the highest number takes the addresses back. The default is 0.
+    pub priority: usize,
+    /// How long it has to be ready before that. The default is a minute.
+    pub preempt_delay: Duration,
+}
+
+impl Default for HolderPreference {
+    fn default() -> Self {
+        Self {
+            priority: 0,
+            preempt_delay: Duration::from_mins(1),
+        }
+    }
 }
 
 /// The scheduled backups of a node.
@@ -193,6 +213,7 @@ impl Default for Config {
             timeouts: Timeouts::default(),
             limits: Limits::default(),
             vip: None,
+            preference: HolderPreference::default(),
             http: HttpPolicy::default(),
             access_log: AccessLogOptions::default(),
         }

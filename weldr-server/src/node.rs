@@ -8,6 +8,7 @@ mod descriptors;
 mod give_way;
 mod listeners;
 mod management_access;
+mod preference;
 mod rates;
 mod role_hook;
 mod server_reports;
@@ -178,6 +179,14 @@ impl Node {
         let monitor = start_monitor(&shared, &workers, link, serving.clone()).await?;
         handle.report_servers_with(reporter(snapshots.clone()));
         start_optional_tasks(&config, &handle, &tasks, &stop_control);
+        if config.vip.is_some() {
+            let tick = tasks.register("preference for a holder of the virtual addresses");
+            let (preference, stop) = (config.preference, stop_control.clone());
+            let readiness = monitor.readiness();
+            let follow = preference::follow(preference, readiness, handle.clone(), tick.clone());
+            let follow = tick.watch(follow);
+            tokio::spawn(stop.run_until_cancelled_owned(follow));
+        }
         let parts = shared.management(&config, rates);
         let options = management::ServeOptions {
             rest: config.rest,

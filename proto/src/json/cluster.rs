@@ -205,6 +205,7 @@ pub struct VirtualAddress {
     pub guard: Option<String>,
     pub guard_restarts: u64,
     pub link: Option<String>,
+    pub conflict: Option<String>,
 }
 
 impl From<&v1::VirtualAddress> for VirtualAddress {
@@ -219,6 +220,7 @@ impl From<&v1::VirtualAddress> for VirtualAddress {
             guard: (address.guard != 0).then(|| words::guard_state(address.guard)),
             guard_restarts: address.guard_restarts,
             link: (address.link != 0).then(|| words::link_state(address.link)),
+            conflict: set(&address.conflict),
         }
     }
 }

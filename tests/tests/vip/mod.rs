@@ -2,6 +2,8 @@
 
 mod chaos;
 mod cluster;
+mod conflict;
+mod figures;
 mod hand_over;
 mod holding;
 mod hook;

@@ -353,6 +353,14 @@ options! {
     #[arg(value_name = "WHAT", help_heading = VIP)]
     vip_on_lost_quorum: OnLostQuorum,
 
+    /// Preference for this node as the holder of the addresses: the node with the highest number takes them back
+    #[arg(value_name = "N", value_parser = whole::<usize>, help_heading = VIP)]
+    vip_priority: usize,
+
+    /// Time that this node has to be ready before it takes the addresses from a node with a lower priority
+    #[arg(value_name = "DURATION", help_heading = VIP)]
+    vip_preempt_delay: Span,
+
     /// Directory for scheduled backups of the servers and the settings of the pool; created if it does not exist
     #[arg(value_name = "DIR", help_heading = BACKUPS)]
     backup_dir: PathBuf,

@@ -27,7 +27,7 @@ use super::{
     raft::{
         core::{Core, NodeMembership},
         proposals::{Leader, QUORUM_PATIENCE, was_not_sent},
-        reporter::{DrainReport, ListenerReporter, Reporter},
+        reporter::{DrainReport, HolderClaim, ListenerReporter, Reporter},
         sightings::OtherCluster,
         status::{self, ClusterStatus},
         step_down_hook::StepDownHook,
@@ -218,6 +218,14 @@ impl Handle {
         if let Some(core) = self.core.upgrade() {
             let reported = core.readiness.lock();
             *reported.unwrap_or_else(PoisonError::into_inner) = readiness;
+        }
+    }
+
+    /// Sets how much this node is preferred as the holder of the virtual addresses.
+    pub fn claim_addresses(&self, claim: HolderClaim) {
+        if let Some(core) = self.core.upgrade() {
+            let reported = core.holder_claim.lock();
+            *reported.unwrap_or_else(PoisonError::into_inner) = claim;
         }
     }
 

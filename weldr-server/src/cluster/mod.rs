@@ -45,7 +45,7 @@ pub use open::{Log, Opened, open};
 pub use options::{NetworkOptions, StoreOptions, TlsFiles};
 pub use raft::{
     core::NodeMembership,
-    reporter::{DrainReport, ListenerReporter, Reporter},
+    reporter::{DrainReport, HolderClaim, ListenerReporter, Reporter},
     sightings::OtherCluster,
     status::{ClusterStatus, NodeReport, NodeStatus},
     step_down_hook::StepDownHook,

@@ -198,6 +198,7 @@ impl RunningNode {
             readiness: Mutex::default(),
             backups: Mutex::default(),
             listeners: Mutex::default(),
+            holder_claim: Mutex::default(),
             last_contacts: LastContacts::default(),
             facts: StartFacts::read(options),
             tasks: options.tasks.clone(),

@@ -23,6 +23,8 @@ const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(10)..=DAY;
 const BACKUP_INTERVAL: RangeInclusive<Duration> =
     Duration::from_mins(1)..=Duration::from_hours(30 * 24);
 
+const PREEMPT_DELAY: RangeInclusive<Duration> = Duration::from_secs(1)..=DAY;
+
 /// Checks a field that has a range, and nothing if it has none.
 macro_rules! check {
     ($config:expr, $option:ident, $($field:ident).+) => {};
@@ -117,6 +119,8 @@ fields! {
     max_body_bytes => http.max_body_bytes;
     body_min_rate => http.body_min_rate;
     retries => http.retries in 0..=10;
+    vip_priority => preference.priority in 0..=255;
+    vip_preempt_delay => preference.preempt_delay in PREEMPT_DELAY;
 }
 
 /// The type of a field, and how a given value becomes a value of it and is shown again.

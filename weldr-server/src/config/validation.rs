@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{Config, ConfigError};
+use super::{Config, ConfigError, HolderPreference};
 use crate::{
     model::{AllowedServers, Invalid, ListenerName, node_name, server_address},
     policy::AccessLogFormat,
@@ -23,6 +23,11 @@ impl Config {
         self.validate_pool()?;
         if let Some(vip) = &self.vip {
             vip.validate(&self.listen)?;
+        } else if self.preference != HolderPreference::default() {
+            return Err(ConfigError::Contradiction(
+                "vip_priority or vip_preempt_delay is given, but vip is not: give the address to hold, for example --vip \
+                 10.0.0.100/24",
+            ));
         }
         Ok(())
     }

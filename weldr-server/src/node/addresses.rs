@@ -38,6 +38,7 @@ pub(super) async fn hold_addresses(
         clients: Arc::clone(clients),
         addresses: vip.status(),
         guard: vip.guard(),
+        conflicts: vip.conflicts(),
         linked: vip.observed_link(),
         release: vip.longest_release(),
     }));

@@ -15,7 +15,7 @@ use crate::{
     model::Timestamp,
     proxy::HandOver,
     stats::{ClientShard, Sharded, Totals},
-    vip::{AddressStatus, GuardStatus, Standing},
+    vip::{AddressStatus, GuardStatus, Mac, Standing, shown_mac},
 };
 
 /// How long responses ask clients to close their connections while new connections are accepted. After this time,
@@ -39,6 +39,7 @@ pub(super) struct ClientDrain {
     pub(super) addresses: watch::Receiver<Vec<AddressStatus>>,
     /// The guard of the addresses, and whether their interface has a link: for the status of the cluster.
     pub(super) guard: watch::Receiver<Option<GuardStatus>>,
+    pub(super) conflicts: watch::Receiver<Vec<Option<Mac>>>,
     pub(super) linked: Option<watch::Receiver<bool>>,
     /// How long the removal of the addresses may take.
     pub(super) release: Duration,
@@ -128,7 +129,8 @@ impl StepDownHook for ClientDrain {
         let addresses = self.addresses.borrow();
         let guard = *self.guard.borrow();
         let link = self.linked.as_ref().map(|linked| *linked.borrow());
-        let told = |status: &AddressStatus| VirtualAddress {
+        let conflicts = self.conflicts.borrow();
+        let told = |(at, status): (usize, &AddressStatus)| VirtualAddress {
             address: status.address.to_string(),
             interface: status.interface.clone(),
             held: status.standing == Standing::Holding,
@@ -138,8 +140,13 @@ impl StepDownHook for ClientDrain {
             guard: guard.map(guard_word).unwrap_or_default().to_owned(),
             guard_restarts: guard.map_or(0, |guard| guard.restarts),
             link: link.map(link_word).unwrap_or_default().to_owned(),
+            conflict: conflicts
+                .get(at)
+                .copied()
+                .flatten()
+                .map_or_else(String::new, shown_mac),
         };
-        addresses.iter().map(told).collect()
+        addresses.iter().enumerate().map(told).collect()
     }
 
     fn resume(&self) {
@@ -179,6 +186,7 @@ mod tests {
                 clients: Arc::new(Sharded::new(1)),
                 addresses: statuses.subscribe(),
                 guard: watch::Sender::new(None).subscribe(),
+                conflicts: watch::Sender::new(Vec::new()).subscribe(),
                 linked: None,
                 release: RELEASE,
             },

@@ -1,4 +1,4 @@
-//! Encodes the Ethernet frames that announce an address to neighbours.
+//! Encodes the Ethernet frames that announce an address to neighbours and ask who has it, and decodes what they say.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -15,42 +15,102 @@ const ALL_NODES: (Ipv6Addr, Mac) = (
     [0x33, 0x33, 0, 0, 0, 1],
 );
 const ICMPV6: u8 = 58;
+const SOLICITATION: u8 = 135;
+const ADVERTISEMENT: u8 = 136;
+const TARGET_LINK_LAYER_ADDRESS: u8 = 2;
+
+/// The frame that asks whether another machine has `ip`: an ARP probe (RFC 5227 section 2.1.1), or the neighbour solicitation of
+/// duplicate address detection (RFC 4862 section 5.4.2). Whoever has it responds.
+pub(super) fn probe(ip: IpAddr, mac: Mac) -> Vec<u8> {
+    match ip {
+        IpAddr::V4(ip) => arp(REQUEST, Ipv4Addr::UNSPECIFIED, mac, ip),
+        IpAddr::V6(ip) => duplicate_address_detection(ip, mac),
+    }
+}
+
+/// Who says in this ARP frame that it has which address.
+pub(super) fn arp_claim(frame: &[u8]) -> Option<(IpAddr, Mac)> {
+    const ETHERNET_AND_IPV4: [u8; 6] = [0, 1, 0x08, 0x00, 6, 4];
+    if frame.get(12..14)? != ETHERTYPE_ARP || frame.get(14..20)? != ETHERNET_AND_IPV4 {
+        return None;
+    }
+    let ip: [u8; 4] = frame.get(28..32)?.try_into().ok()?;
+    let mac = frame.get(22..28)?.try_into().ok()?;
+    Some((IpAddr::from(ip), mac))
+}
+
+/// Who says in this `ICMPv6` message that it has which address.
+pub(super) fn neighbour_claim(message: &[u8]) -> Option<(IpAddr, Mac)> {
+    if message.first()? != &ADVERTISEMENT {
+        return None;
+    }
+    let ip: [u8; 16] = message.get(8..24)?.try_into().ok()?;
+    let mut options = message.get(24..)?;
+    while let [kind, units, ..] = options {
+        let length = usize::from(*units) * 8;
+        // Without a length there is no next option (RFC 4861 section 4.6).
+        let option = options.get(..length).filter(|option| !option.is_empty())?;
+        if *kind == TARGET_LINK_LAYER_ADDRESS {
+            return Some((IpAddr::from(ip), option.get(2..8)?.try_into().ok()?));
+        }
+        options = &options[length..];
+    }
+    None
+}
 
 /// The frames of one announcement of `ip` at `mac`. `is_router` says whether this machine forwards IPv6.
 pub(super) fn announcement(ip: IpAddr, mac: Mac, is_router: bool) -> Vec<Vec<u8>> {
     match ip {
         // Some neighbours accept only requests, some only replies (RFC 5227 section 3).
-        IpAddr::V4(ip) => vec![arp(REQUEST, ip, mac), arp(REPLY, ip, mac)],
+        IpAddr::V4(ip) => vec![arp(REQUEST, ip, mac, ip), arp(REPLY, ip, mac, ip)],
         IpAddr::V6(ip) => vec![neighbour_advertisement(ip, mac, is_router)],
     }
 }
 
-/// A gratuitous ARP packet (RFC 826; RFC 5227 section 2.3; RFC 5944 section 4.6): sender and target are both `ip`.
-fn arp(operation: u8, ip: Ipv4Addr, mac: Mac) -> Vec<u8> {
+/// An ARP packet to all (RFC 826; RFC 5227 section 2.3; RFC 5944 section 4.6). In a gratuitous one, sender and target are the same
+/// address.
+fn arp(operation: u8, sender: Ipv4Addr, mac: Mac, target: Ipv4Addr) -> Vec<u8> {
     let target_mac = if operation == REPLY { mac } else { [0; 6] };
     let mut frame = ethernet(BROADCAST, mac, ETHERTYPE_ARP);
     // Ethernet and IPv4, with addresses of 6 and of 4 bytes.
     frame.extend([0, 1, 0x08, 0x00, 6, 4, 0, operation]);
     frame.extend(mac);
-    frame.extend(ip.octets());
+    frame.extend(sender.octets());
     frame.extend(target_mac);
-    frame.extend(ip.octets());
+    frame.extend(target.octets());
     frame
+}
+
+/// A neighbour solicitation from nobody (RFC 4861 section 4.3) to the solicited-node group of `ip` (RFC 4291 section 2.7.1).
+fn duplicate_address_detection(ip: Ipv6Addr, mac: Mac) -> Vec<u8> {
+    let [.., a, b, c] = ip.octets();
+    let group = Ipv6Addr::from([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, a, b, c]);
+    let group_mac = [0x33, 0x33, 0xff, a, b, c];
+    let mut message = vec![SOLICITATION, 0, 0, 0, 0, 0, 0, 0];
+    message.extend(ip.octets());
+    icmpv6((Ipv6Addr::UNSPECIFIED, mac), (group, group_mac), message)
 }
 
 /// An unsolicited neighbour advertisement (RFC 4861 sections 4.4 and 7.2.6) that overrides the neighbours' caches.
 fn neighbour_advertisement(ip: Ipv6Addr, mac: Mac, is_router: bool) -> Vec<u8> {
     const OVERRIDE: u8 = 0x20;
     const ROUTER: u8 = 0x80;
-    const HOP_LIMIT: u8 = 255;
     let flags = OVERRIDE | if is_router { ROUTER } else { 0 };
-    // Type 136, code 0, and two bytes for the checksum.
-    let mut message = vec![136, 0, 0, 0, flags, 0, 0, 0];
+    let mut message = vec![ADVERTISEMENT, 0, 0, 0, flags, 0, 0, 0];
     message.extend(ip.octets());
-    // The option Target Link-Layer Address, one unit of 8 bytes.
-    message.extend([2, 1]);
+    // One unit of 8 bytes.
+    message.extend([TARGET_LINK_LAYER_ADDRESS, 1]);
     message.extend(mac);
-    let (group, group_mac) = ALL_NODES;
+    icmpv6((ip, mac), ALL_NODES, message)
+}
+
+/// The frame of an `ICMPv6` message between neighbours, whose bytes 2 and 3 are for the checksum.
+fn icmpv6(
+    (ip, mac): (Ipv6Addr, Mac),
+    (group, group_mac): (Ipv6Addr, Mac),
+    mut message: Vec<u8>,
+) -> Vec<u8> {
+    const HOP_LIMIT: u8 = 255;
     let sum = checksum(ip, group, &message);
     message[2..4].copy_from_slice(&sum.to_be_bytes());
 
@@ -137,6 +197,56 @@ mod tests {
             checksum(ip, ALL_NODES.0, message),
             0,
             "a right checksum sums to nothing"
+        );
+    }
+
+    #[test]
+    fn a_probe_for_an_ipv4_address_claims_nothing() {
+        let frame = probe("10.0.0.100".parse().unwrap(), MAC);
+        assert_eq!(frame[..6], [0xff; 6]);
+        assert_eq!(frame[20..22], [0, 1], "a request");
+        assert_eq!(frame[28..32], [0; 4], "of nobody");
+        assert_eq!(frame[38..42], [10, 0, 0, 100]);
+        let claim = arp_claim(&frame).unwrap();
+        assert!(claim.0.is_unspecified(), "{claim:?}");
+    }
+
+    #[test]
+    fn a_probe_for_an_ipv6_address_goes_to_its_solicited_node_group() {
+        let ip: Ipv6Addr = "2001:db8::12:3456".parse().unwrap();
+        let frame = probe(ip.into(), MAC);
+        assert_eq!(frame[..6], [0x33, 0x33, 0xff, 0x12, 0x34, 0x56]);
+        let group: Ipv6Addr = "ff02::1:ff12:3456".parse().unwrap();
+        assert_eq!(frame[22..38], [0; 16]);
+        assert_eq!(frame[38..54], group.octets());
+        let message = &frame[54..];
+        assert_eq!(message[0], 135);
+        assert_eq!(message[8..], ip.octets());
+        assert_eq!(checksum(Ipv6Addr::UNSPECIFIED, group, message), 0);
+        assert_eq!(neighbour_claim(message), None);
+    }
+
+    #[test]
+    fn what_neighbours_say_is_read() {
+        let v4: IpAddr = "10.0.0.100".parse().unwrap();
+        for frame in announcement(v4, MAC, false) {
+            assert_eq!(arp_claim(&frame), Some((v4, MAC)));
+            for length in 0..32 {
+                assert_eq!(arp_claim(&frame[..length]), None, "cut at {length}");
+            }
+        }
+        let v6: IpAddr = "2001:db8::100".parse().unwrap();
+        let message = announcement(v6, MAC, false)[0][54..].to_vec();
+        assert_eq!(neighbour_claim(&message), Some((v6, MAC)));
+        for length in 0..message.len() {
+            assert_eq!(neighbour_claim(&message[..length]), None, "cut at {length}");
+        }
+        let mut nonsense = message;
+        nonsense[25] = 0;
+        assert_eq!(
+            neighbour_claim(&nonsense),
+            None,
+            "an option without a length"
         );
     }
 

@@ -9,7 +9,12 @@ use nix::{
 };
 
 /// An Ethernet address.
-pub(super) type Mac = [u8; 6];
+pub type Mac = [u8; 6];
+
+/// `mac` as people write it.
+pub fn shown_mac(mac: Mac) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
+}
 
 /// `ARPHRD_ETHER`: hardware that uses ARP and Ethernet frames.
 const ETHERNET: u16 = 1;
@@ -59,6 +64,13 @@ impl Interface {
     pub(super) fn index(&self) -> u32 {
         u32::try_from(self.link.ifindex()).unwrap_or(0)
     }
+}
+
+/// The Ethernet addresses of all interfaces of this machine. A machine with two interfaces on one network responds for an address
+/// of one of them through both.
+pub(super) fn own_macs() -> io::Result<Vec<Mac>> {
+    let mac = |entry: InterfaceAddress| entry.address?.as_link_addr()?.addr();
+    Ok(getifaddrs()?.filter_map(mac).collect())
 }
 
 /// The name of the interface that has `ip`.

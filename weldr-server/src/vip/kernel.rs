@@ -140,6 +140,22 @@ impl<'k> KernelAddress<'k> {
         found.ok_or_else(|| BackendError::NoInterface(self.interface.to_owned()))
     }
 
+    /// Asks whether another machine has the address.
+    pub(super) fn probe(&mut self) -> Result<(), BackendError> {
+        let interface = self.look_up()?;
+        let Some(mac) = interface.mac() else {
+            return Ok(());
+        };
+        self.send(&interface, &frames::probe(self.address.ip(), mac))
+    }
+
+    fn send(&self, interface: &Interface, frame: &[u8]) -> Result<(), BackendError> {
+        let socket = self.kernel.packets.as_raw_fd();
+        sendto(socket, frame, &interface.link, MsgFlags::empty())
+            .map_err(|error| BackendError::Announce(error.into()))?;
+        Ok(())
+    }
+
     async fn add(&self, index: u32, lifetime: Duration, replace: bool) -> Result<(), BackendError> {
         let (ip, prefix) = (self.address.ip(), self.address.prefix());
         let mut request = self.kernel.netlink.address().add(index, ip, prefix);
@@ -188,11 +204,10 @@ impl AddressBackend for KernelAddress<'_> {
         let ip = self.address.ip();
         let is_router = ip.is_ipv6() && interface::forwards_ipv6(self.interface);
         for frame in frames::announcement(ip, mac, is_router) {
-            let socket = self.kernel.packets.as_raw_fd();
-            sendto(socket, &frame, &interface.link, MsgFlags::empty())
-                .map_err(|error| BackendError::Announce(error.into()))?;
+            self.send(&interface, &frame)?;
         }
-        Ok(())
+        // `conflict` hears who responds.
+        self.send(&interface, &frames::probe(ip, mac))
     }
 
     async fn release(&mut self) -> Result<(), BackendError> {

@@ -10,6 +10,7 @@
 //! * `holder`: performs those actions through a `backend`, which is `kernel` (netlink, with `interface` and `frames`)
 //!   or `hook` (an operator's program).
 //! * `link`: watches the interface.
+//! * `conflict`: notices other machines that have an address while this node holds it.
 //! * `guard`: a process that removes the addresses when the node's process cannot.
 //! * `status`: the published state of an address.
 //!
@@ -34,6 +35,7 @@
 //! `acquire` must take it away.
 
 mod backend;
+mod conflict;
 mod error;
 mod frames;
 mod guard;
@@ -60,12 +62,14 @@ pub use error::{BackendError, VipStartError};
 pub use guard::guard;
 pub use hook::run_program;
 pub use inputs::Inputs;
+pub use interface::{Mac, shown_mac};
 pub use status::{Absence, AddressStatus, GuardStatus, Standing};
 
 use crate::{
     clock::dates, config::VirtualAddresses, liveness::Tasks, model::VirtualAddress, priority,
 };
 use backend::AddressBackend;
+use conflict::Conflicts;
 use guard::{Guard, News};
 use holder::Holder;
 use hook::Hook;
@@ -94,6 +98,7 @@ pub struct Vip {
     /// Whether the interface is watched.
     watches_link: bool,
     guard: watch::Receiver<Option<GuardStatus>>,
+    conflicts: watch::Receiver<Vec<Option<Mac>>>,
     finished: oneshot::Receiver<()>,
 }
 
@@ -120,6 +125,8 @@ impl Vip {
         let is_linked = linked.subscribe();
         let guard_status = watch::Sender::new(None);
         let (guard, watches_link) = (guard_status.subscribe(), addresses.hook.is_none());
+        let conflicts = watch::Sender::new(vec![None; addresses.addresses.len()]);
+        let conflicting = conflicts.subscribe();
         let (tell_started, started) = oneshot::channel();
         let (tell_finished, finished) = oneshot::channel();
         let work = Work {
@@ -129,6 +136,7 @@ impl Vip {
             statuses,
             linked,
             guard_status,
+            conflicts,
             tasks: tasks.clone(),
         };
         let spawned = thread::Builder::new()
@@ -151,6 +159,7 @@ impl Vip {
             linked: is_linked,
             watches_link,
             guard,
+            conflicts: conflicting,
             finished,
         })
     }
@@ -173,6 +182,11 @@ impl Vip {
     /// The guard process; `None` if there is none.
     pub fn guard(&self) -> watch::Receiver<Option<GuardStatus>> {
         self.guard.clone()
+    }
+
+    /// The Ethernet address of another machine that has it too, for each address, in the order of the configuration.
+    pub fn conflicts(&self) -> watch::Receiver<Vec<Option<Mac>>> {
+        self.conflicts.clone()
     }
 
     /// How long after the end of the lease an address may still be there, if nothing fails.
@@ -205,6 +219,7 @@ struct Work {
     statuses: watch::Sender<Vec<AddressStatus>>,
     linked: watch::Sender<bool>,
     guard_status: watch::Sender<Option<GuardStatus>>,
+    conflicts: watch::Sender<Vec<Option<Mac>>>,
     tasks: Tasks,
 }
 
@@ -221,7 +236,7 @@ impl Work {
                 .iter()
                 .map(|address| Hook::prepare(program, *address, interface));
             return self
-                .hold(future::try_join_all(prepare).await, started)
+                .hold(future::try_join_all(prepare).await, None, started)
                 .await;
         }
         let kernel = match Kernel::open() {
@@ -231,13 +246,14 @@ impl Work {
         let prepare = addresses
             .iter()
             .map(|address| KernelAddress::prepare(&kernel, *address, interface));
-        self.hold(future::try_join_all(prepare).await, started)
+        self.hold(future::try_join_all(prepare).await, Some(&kernel), started)
             .await;
     }
 
     async fn hold<B: AddressBackend>(
         self,
         prepared: Result<Vec<B>, VipStartError>,
+        kernel: Option<&Kernel>,
         started: oneshot::Sender<Result<(), VipStartError>>,
     ) {
         let (backends, guard) = match self.guarded(prepared).await {
@@ -270,6 +286,15 @@ impl Work {
             let supervise = guard::supervise(guard, addresses, news, guarded, status, tick.clone());
             tick.watch(supervise)
         });
+        let watch_conflicts = kernel.and_then(|kernel| {
+            let listening = Conflicts::listen(kernel, &self.addresses, &self.conflicts);
+            let conflicts = listening.inspect_err(|error| {
+                tracing::warn!(%error, "other machines that have a virtual address are not noticed");
+            });
+            let tick = self.tasks.register("conflicts of the virtual addresses");
+            let watch = conflicts.ok()?.watch(sources(), self.statuses.subscribe(), tick.clone());
+            Some(tick.watch(watch))
+        });
         let watch_link = self.watches_link().then(|| {
             let tick = self.tasks.register("interface of the virtual addresses");
             let closed = self.statuses.subscribe();
@@ -297,10 +322,11 @@ impl Work {
             .collect();
         // The channel closes with the last holder, which ends the guard.
         drop(self.statuses);
-        future::join3(
+        future::join4(
             future::join_all(holders),
             future::OptionFuture::from(supervise),
             future::OptionFuture::from(watch_link),
+            future::OptionFuture::from(watch_conflicts),
         )
         .await;
     }

@@ -22,7 +22,7 @@ pub(super) fn findings(cluster: &GetClusterResponse) -> Vec<Finding> {
         findings.extend(unconfigured(cluster, address, at));
     }
     for node in responding(cluster) {
-        let parts = [failing(node), guard(node), link(node)]
+        let parts = [failing(node), conflict(node), guard(node), link(node)]
             .into_iter()
             .flatten();
         findings.extend(parts.map(|finding| finding.at(node)));
@@ -91,6 +91,17 @@ fn failing(node: &Node) -> Option<Finding> {
         node.name, told.address, told.standing
     );
     Some(Finding::problem("address_failing", text))
+}
+
+fn conflict(node: &Node) -> Option<Finding> {
+    let other = |told: &&VirtualAddress| !told.conflict.is_empty();
+    let told = node.virtual_addresses.iter().find(other)?;
+    let text = format!(
+        "another machine, {}, has the virtual address {} that {} holds: look it up in the tables of the switch, and take the \
+         address from it",
+        told.conflict, told.address, node.name
+    );
+    Some(Finding::problem("address_conflict", text))
 }
 
 fn guard(node: &Node) -> Option<Finding> {

@@ -427,6 +427,15 @@ fn an_address_is_held_exactly_once() {
 }
 
 #[test]
+fn another_machine_with_the_address_is_a_problem() {
+    let set = |observed: &mut Observed| {
+        let address = &mut observed.cluster.nodes[0].virtual_addresses[0];
+        address.conflict = "02:00:00:00:00:09".to_owned();
+    };
+    one("address_conflict", Problem, &["02:00:00:00:00:09"], set);
+}
+
+#[test]
 fn what_protects_an_address_is_looked_at() {
     let set = |guard: GuardState, link: LinkState| {
         move |observed: &mut Observed| {

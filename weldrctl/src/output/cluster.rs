@@ -99,6 +99,14 @@ fn troubles(node: &Node) -> Vec<String> {
             troubles.push(format!("the interface {} has no link", address.interface));
         }
     }
+    for address in &node.virtual_addresses {
+        if !address.conflict.is_empty() {
+            troubles.push(format!(
+                "another machine, {}, has the virtual address {} too",
+                address.conflict, address.address
+            ));
+        }
+    }
     if let Some(backups) = node
         .backups
         .as_ref()
@@ -113,7 +121,9 @@ fn troubles(node: &Node) -> Vec<String> {
 fn needs_attention(node: &Node) -> bool {
     let bad_disk = |disk: &Disk| matches!(disk.state(), DiskState::Failed | DiskState::Stalled);
     let bad_address = |told: &VirtualAddress| {
-        told.guard() == GuardState::Failed || told.link() == LinkState::Down
+        told.guard() == GuardState::Failed
+            || told.link() == LinkState::Down
+            || !told.conflict.is_empty()
     };
     node.disk.as_ref().is_some_and(bad_disk)
         || node.virtual_addresses.iter().any(bad_address)

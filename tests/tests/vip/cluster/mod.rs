@@ -1,7 +1,6 @@
 //! Three machines whose `weldr` form a cluster, and a client that keeps asking through their address while the leader
 //! is killed, cut off, stopped, moved or restarted. What it lost and for how long is printed.
 
-mod figures;
 mod operators;
 
 use std::{
@@ -244,8 +243,10 @@ async fn a_node_that_is_not_ready_gives_the_address_to_one_that_is() {
         status.contains(&format!("{name} is not ready: no file descriptor is left")),
         "{status}"
     );
-    let log = cluster.process(holder).stderr();
-    assert!(log.contains("because this node is not ready"), "{log}");
+    cluster
+        .process(holder)
+        .logs("because this node is not ready")
+        .await;
     cluster.process(holder).limit_descriptors(limit);
     wait::until(format!("{name} to be ready"), async || {
         let status = cluster.ctl(next, &["status"]).await.stdout;

@@ -2,7 +2,7 @@
 
 use tempfile::TempDir;
 
-use weldr_tests::address_cluster::*;
+use weldr_tests::{address_clients::*, address_cluster::*};
 
 use super::super::*;
 
@@ -84,4 +84,53 @@ async fn a_program_is_told_of_each_change_of_the_role() {
     assert_eq!(moved.code(), Some(0), "{moved:?}");
     newest(old, "follower").await;
     newest(new, "leader").await;
+}
+
+/// The one that is told to be preferred takes the address back when it has been ready for its delay, and no request is lost.
+#[tokio::test]
+async fn the_preferred_node_takes_the_address_back_after_its_delay() {
+    let Some(mut cluster) = AddressCluster::start_with(&["--vip-preempt-delay", "2s"]).await else {
+        return;
+    };
+    let old = cluster.holder().await;
+    let preferred = (old + 1) % NAMES.len();
+    cluster.nodes[preferred].take().unwrap().terminate().await;
+    cluster
+        .run_with(preferred, &["--vip-priority", "100"])
+        .await;
+    let users = cluster.users().await;
+    let observation = cluster.observe().await;
+    assert_eq!(cluster.moves_from(old).await, preferred);
+    assert_none_lost(users, &cluster).await;
+    observation
+        .assert_one_at_a_time("preferred", &cluster)
+        .await;
+    cluster
+        .process(old)
+        .logs("to a node that is preferred as the holder")
+        .await;
+    // Where an operator sends it, it stays as long, and not longer.
+    let moved = cluster.ctl(preferred, &["transfer", NAMES[old]]).await;
+    assert_eq!(moved.code(), Some(0), "{moved:?}");
+    assert_eq!(cluster.moves_from(preferred).await, old);
+    assert_eq!(cluster.moves_from(old).await, preferred);
+}
+
+#[tokio::test]
+async fn an_operator_is_told_of_another_machine_with_the_address() {
+    let Some(cluster) = AddressCluster::start().await else {
+        return;
+    };
+    let holder = cluster.holder().await;
+    let other = cluster.lan.host(9);
+    other.add_address(ADDRESS);
+    let next = (holder + 1) % NAMES.len();
+    let moved = cluster.ctl(holder, &["transfer", NAMES[next]]).await;
+    assert_eq!(moved.code(), Some(0), "{moved:?}");
+    let said = "another machine, 02:00:00:00:00:09, has the virtual address 10.0.0.100/24";
+    let checked = is_said(&cluster, holder, "check", said).await;
+    assert_eq!(checked.code(), Some(4), "{checked:?}");
+    let status = is_said(&cluster, holder, "status", said).await;
+    assert_eq!(status.code(), Some(4), "{status:?}");
+    assert!(cluster.machines[next].has(ip()), "it keeps the address");
 }

@@ -32,7 +32,7 @@ use crate::{
 use super::{
     contacts::LastContacts,
     facts::StartFacts,
-    reporter::{DrainReport, ListenerReporter, Reporter},
+    reporter::{DrainReport, HolderClaim, ListenerReporter, Reporter},
     settings::Timing,
     sightings::Sightings,
     step_down_hook::StepDownHook,
@@ -90,6 +90,8 @@ pub(in crate::cluster) struct Core {
     pub(in crate::cluster) backups: Mutex<Option<v1::Backups>>,
     /// Returns the listeners of this node, for its report to other nodes.
     pub(in crate::cluster) listeners: Mutex<Option<ListenerReporter>>,
+    /// How much this node is preferred as the holder of the virtual addresses.
+    pub(in crate::cluster) holder_claim: Mutex<HolderClaim>,
     /// When each other member responded last.
     pub(in crate::cluster) last_contacts: LastContacts,
     /// What this node reports of how it was started.

@@ -14,6 +14,15 @@ impl fmt::Debug for Reporter {
     }
 }
 
+/// How much a node is preferred as the holder of the virtual addresses.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HolderClaim {
+    /// The highest is preferred.
+    pub priority: u32,
+    /// Whether the node has been ready for as long as it has to be before it takes the addresses by its priority.
+    pub settled: bool,
+}
+
 /// A node's report about servers that are being removed or should be, by server id.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DrainReport {

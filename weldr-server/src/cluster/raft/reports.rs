@@ -165,6 +165,12 @@ impl Core {
             let readiness = readiness.unwrap_or_else(PoisonError::into_inner);
             report.readiness = Some(readiness.clone()).filter(|told| !told.status.is_empty());
         }
+        {
+            let claim = self.holder_claim.lock();
+            let claim = claim.unwrap_or_else(PoisonError::into_inner);
+            report.vip_priority = claim.priority;
+            report.vip_settled = claim.settled;
+        }
         self.report_operation(&mut report);
         report.membership = Some(convert::stored_membership(&self.machine.membership()));
         report.other_cluster = self.sightings.current(Instant::now());

@@ -9,7 +9,7 @@ use weldr_proto::raft::v1::{
 
 use crate::{cluster::log::types::Member, model::Timestamp};
 
-use super::core::Core;
+use super::{core::Core, reporter::HolderClaim};
 
 /// The status of the cluster, from the members that answered.
 #[derive(Debug, Clone)]
@@ -53,6 +53,8 @@ pub struct NodeReport {
     pub role: String,
     /// Whether it is a witness, which votes and serves nothing.
     pub witness: bool,
+    /// How much it is preferred as the holder of the virtual addresses.
+    pub holder_claim: HolderClaim,
     /// Since when it has this role.
     pub since: SystemTime,
     /// The term that it is in.
@@ -159,6 +161,10 @@ fn node_report(Received { report, at }: Received, last: Option<u64>) -> NodeRepo
     NodeReport {
         role: report.role,
         witness: report.witness,
+        holder_claim: HolderClaim {
+            priority: report.vip_priority,
+            settled: report.vip_settled,
+        },
         since: now.checked_sub(held).unwrap_or(now),
         term: report.term,
         applied: report.applied,

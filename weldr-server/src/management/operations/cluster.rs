@@ -372,6 +372,7 @@ fn virtual_address(address: raft::v1::VirtualAddress) -> v1::VirtualAddress {
         link: v1::LinkState::from_str_name(&named("LINK_STATE_", &address.link))
             .unwrap_or_default()
             .into(),
+        conflict: address.conflict,
     }
 }
 
