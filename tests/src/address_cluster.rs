@@ -3,13 +3,15 @@
 use std::{
     net::IpAddr,
     path::{Path, PathBuf},
+    sync::Mutex,
+    time::Duration,
 };
 
 use tempfile::TempDir;
 
 use crate::{
     address_clients::{
-        Observation, Used, ask_again_and_again, more_use, responds, use_again_and_again,
+        Asked, Observation, Used, ask, ask_again_and_again, more_use, responds, use_again_and_again,
     },
     machine_faults::MachineFaults,
     netns::{Host, Lan, Watcher},
@@ -217,13 +219,28 @@ impl AddressCluster {
             .collect()
     }
 
-    /// Begins to record, with some responses from before anything happens.
+    /// Begins to record, with some responses from before anything happens. The client does not wait for long, so that it tells how
+    /// long the address was away.
     pub async fn observe(&self) -> Observation {
+        self.observe_by(self.client.record(ask_again_and_again))
+            .await
+    }
+
+    /// [`observe`](Self::observe) with a client that waits, so that what fails is lost.
+    pub async fn observe_patiently(&self) -> Observation {
+        let patience = Duration::from_secs(10);
+        let client = move |asked: &Mutex<Asked>, is_over: &dyn Fn() -> bool| {
+            ask(patience, asked, is_over);
+        };
+        self.observe_by(self.client.record(client)).await
+    }
+
+    async fn observe_by(&self, asked: Watcher<Asked>) -> Observation {
         let machines: Vec<_> = self.machines.iter().collect();
         let observation = Observation {
             sightings: self.lan.watch(&machines, ip()),
             claims: self.lan.sniff(ip()),
-            asked: self.client.record(ask_again_and_again),
+            asked,
         };
         observation.more_responses().await;
         observation

@@ -17,7 +17,7 @@ use super::MANAGEMENT;
 use crate::{
     address_cluster::{AddressCluster, NAMES, ip},
     netns::Host,
-    process::{Signal, signal_child},
+    process::{Signal, Stream, signal_child},
     wait,
 };
 
@@ -48,13 +48,19 @@ pub enum Fault {
     FrozenDisk,
     /// The wall clock of a machine is set.
     Clock,
+    /// SIGHUP to a node, some times.
+    Hangup,
+    /// A node has no file descriptor left for a while.
+    Descriptors,
+    /// Nobody reads the log of a node, which is killed later.
+    StalledLog,
     /// A node loses its data, is started with a wrong command, and then with the right one.
     Wipe,
     /// A node is removed at any node, and joins again; or this is refused, because another one is dead.
     Remove,
 }
 
-const ALL: [Fault; 14] = [
+const ALL: [Fault; 17] = [
     Fault::Kill,
     Fault::Terminate,
     Fault::Stop,
@@ -67,6 +73,9 @@ const ALL: [Fault; 14] = [
     Fault::FullDisk,
     Fault::FrozenDisk,
     Fault::Clock,
+    Fault::Hangup,
+    Fault::Descriptors,
+    Fault::StalledLog,
     Fault::Wipe,
     Fault::Remove,
 ];
@@ -133,6 +142,9 @@ impl<'a> Faults<'a> {
             Fault::FullDisk => self.fill_disk(victim).await,
             Fault::FrozenDisk => self.freeze_disk(victim).await,
             Fault::Clock => self.set_clock(victim).await,
+            Fault::Hangup => self.hang_up(victim).await,
+            Fault::Descriptors => self.take_descriptors(victim).await,
+            Fault::StalledLog => self.stall_log(victim).await,
             Fault::Wipe => self.wipe(victim).await,
             Fault::Remove => self.remove(victim).await,
         }
@@ -277,6 +289,28 @@ impl<'a> Faults<'a> {
         self.cluster.faults[victim].set_clock_ahead(ahead);
         let other = self.victim();
         self.kill(other).await;
+    }
+
+    async fn hang_up(&mut self, victim: usize) {
+        for _ in 0..self.rng.u8(1..5) {
+            self.cluster.process(victim).signal(Signal::HUP);
+            self.pause(0..300).await;
+        }
+    }
+
+    async fn take_descriptors(&mut self, victim: usize) {
+        let before = self.cluster.process(victim).limit_descriptors(5);
+        self.pause(500..5_000).await;
+        self.cluster.process(victim).limit_descriptors(before);
+    }
+
+    /// Something else happens to the node meanwhile, which it wants to log.
+    async fn stall_log(&mut self, victim: usize) {
+        self.cluster.process(victim).stall(Stream::Stderr);
+        self.hang_up(victim).await;
+        self.isolate(victim).await;
+        self.pause(500..2_000).await;
+        self.kill(victim).await;
     }
 
     async fn wipe(&mut self, victim: usize) {

@@ -22,7 +22,7 @@ async fn the_address_leaves_a_leader_that_is_killed() {
     cluster.moves_from(old).await;
     observation.assert_one_at_a_time("killed", &cluster).await;
     // And it does not come back with the node.
-    let observation = cluster.observe().await;
+    let observation = cluster.observe_patiently().await;
     cluster.run(old).await;
     cluster.is_whole().await;
     assert!(!cluster.machines[old].has(ip()));
