@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use openraft::{Instant as _, ServerState};
 use tokio::time::{self, Instant};
 use tonic::Status;
 
@@ -30,6 +31,25 @@ const TRANSFER_PATIENCE: Duration = Duration::from_secs(2);
 const LOG_PATIENCE: Duration = Duration::from_secs(2);
 /// The pause between two checks of the next leader's log.
 const LOG_LOOK: Duration = Duration::from_millis(20);
+
+/// Whether a majority confirms that this node leads.
+#[derive(Debug, PartialEq, Eq)]
+enum Confirmation {
+    Given,
+    /// It was given a moment ago and may be given again: messages of busy machines are late.
+    Awaited,
+    None,
+}
+
+/// `silence`: since the last confirmation, if there was one in this term.
+fn confirmation(is_leader: bool, silence: Option<Duration>, lease: Duration) -> Confirmation {
+    match silence {
+        _ if !is_leader => Confirmation::None,
+        Some(silence) if silence < lease => Confirmation::Given,
+        Some(silence) if silence >= lease + CANDIDATE_PATIENCE => Confirmation::None,
+        Some(_) | None => Confirmation::Awaited,
+    }
+}
 
 /// Suspends the lease for a hand-over. Ends the suspension when dropped, also if the caller of the hand-over gave up.
 struct LeaseSuspension<'c> {
@@ -78,10 +98,24 @@ impl Core {
     /// waited for; it may be the one that is needed.
     pub(in crate::cluster) async fn step_down(&self) -> Result<(), Status> {
         let _lock = self.handing_over.lock().await;
-        let leads = self.metrics().filter(|metrics| self.leads(metrics));
-        match leads.filter(|metrics| self.has_other_voters(metrics)) {
-            Some(_) => self.hand_over_locked("").await,
-            None => Ok(()),
+        let deadline = Instant::now() + CANDIDATE_PATIENCE;
+        loop {
+            let others = self
+                .metrics()
+                .filter(|metrics| self.has_other_voters(metrics));
+            let Some(metrics) = others else {
+                return Ok(());
+            };
+            let is_leader = metrics.state == ServerState::Leader && !self.has_stopped();
+            let acked = metrics.last_quorum_acked.as_ref();
+            let silence = acked.map(|acked| acked.elapsed());
+            match confirmation(is_leader, silence, self.lease_length()) {
+                Confirmation::Given => return self.hand_over_locked("").await,
+                Confirmation::Awaited if Instant::now() < deadline => {
+                    time::sleep(CANDIDATE_LOOK).await;
+                }
+                Confirmation::Awaited | Confirmation::None => return Ok(()),
+            }
         }
     }
 
@@ -238,4 +272,24 @@ fn voter_named(metrics: &Metrics, name: &str) -> Result<Candidate, Status> {
     let mut voters = successor::candidates(metrics).into_iter();
     let voter = voters.find(|voter| voter.member.name == name);
     voter.ok_or_else(|| Status::failed_precondition(format!("{name} does not vote yet")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEASE: Duration = Duration::from_millis(480);
+
+    #[test]
+    fn a_leader_whose_majority_is_late_waits_a_moment_before_it_steps_down_without_a_successor() {
+        let of = |silence| confirmation(true, silence, LEASE);
+        assert_eq!(of(Some(LEASE / 2)), Confirmation::Given);
+        assert_eq!(of(Some(LEASE)), Confirmation::Awaited);
+        assert_eq!(of(None), Confirmation::Awaited, "it was just elected");
+        assert_eq!(of(Some(LEASE + CANDIDATE_PATIENCE)), Confirmation::None);
+        assert_eq!(
+            confirmation(false, Some(LEASE / 2), LEASE),
+            Confirmation::None
+        );
+    }
 }
