@@ -93,7 +93,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct GlobalOptions {
-    /// Management API, as URL, host:port or unix:PATH [default: http://127.0.0.1:8687]
+    /// Management API, as URL, host:port or unix:PATH
     #[arg(
         long,
         global = true,
@@ -113,7 +113,7 @@ pub(crate) struct GlobalOptions {
     #[arg(long, global = true, value_name = "FILE", long_help = TOKEN_FILE)]
     pub(crate) token_file: Option<PathBuf>,
 
-    /// Certificate authority of the node's certificate (PEM) [default: those of the system]
+    /// Authority of the node's certificate (PEM) [default: the system's]
     #[arg(
         long,
         global = true,

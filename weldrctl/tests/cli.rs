@@ -118,6 +118,9 @@ fn help_names_every_command_and_ends_with_examples() {
         "pool",
         "stats",
         "watch",
+        "token",
+        "whoami",
+        "context",
         "completions",
     ] {
         assert!(
@@ -140,6 +143,7 @@ fn every_option_of_the_short_help_is_one_line() {
         &["set", "-h"],
         &["pool", "set", "-h"],
         &["stats", "-h"],
+        &["token", "create", "-h"],
     ] {
         let output = run(UNUSED, command);
         let text = stdout(&output);
@@ -180,7 +184,7 @@ fn wrong_usage_exits_with_2_and_dials_nothing() {
         (&["list", "--timeout", "5"], "time unit"),
         (&["list", "--timeout", "0"], "above 0"),
         (
-            &["list", "--endpoint", "https://127.0.0.1:8687"],
+            &["list", "--endpoint", "ftp://127.0.0.1:8687"],
             "http://127.0.0.1:8687",
         ),
     ] {

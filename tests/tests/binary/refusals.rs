@@ -67,7 +67,7 @@ async fn values_out_of_range_name_their_option_and_what_is_accepted() {
         ),
         (
             &["--management", "0.0.0.0:0"],
-            &["0.0.0.0:0", "no authentication", "--management-insecure"],
+            &["0.0.0.0:0", "without TLS", "--management-insecure"],
         ),
         (
             &["--demo", "--data-dir", "here"],

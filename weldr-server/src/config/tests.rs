@@ -107,8 +107,37 @@ fn contradictions_are_refused() {
 fn management_on_other_addresses_than_loopback_has_to_be_allowed() {
     let open = config("management = '0.0.0.0:8687'");
     assert!(matches!(open, Err(ConfigError::ManagementOpen(_))));
-    assert!(config("management = '0.0.0.0:8687'\nmanagement_insecure = true").is_ok());
+    let insecure = "management = '0.0.0.0:8687'\nmanagement_insecure = true";
+    let allowed = config(insecure).unwrap();
+    assert!(allowed.management_authentication(), "also without TLS");
+    let without = config(&format!("{insecure}\nmanagement_auth = 'off'"));
+    assert!(matches!(
+        without,
+        Err(ConfigError::ManagementWithoutAuthentication(_))
+    ));
+    let tls = "management_tls_cert = 'a'\nmanagement_tls_key = 'b'";
+    assert!(config(&format!("management = '0.0.0.0:8687'\n{tls}")).is_ok());
     assert!(config("management = '[::1]:8687'").is_ok());
+}
+
+#[test]
+fn on_loopback_authentication_and_the_socket_are_a_choice() {
+    let open = config("").unwrap();
+    assert!(!open.management_authentication());
+    let socket = |text: &str| config(text).unwrap().management_socket();
+    let default = ("./weldr-data/management.sock".into(), false);
+    assert_eq!(socket(""), Some(default));
+    assert_eq!(socket("ephemeral = true"), None);
+    assert_eq!(socket("management_socket = 'off'"), None);
+    let named = Some(("/run/x".into(), true));
+    assert_eq!(
+        socket("ephemeral = true\nmanagement_socket = '/run/x'"),
+        named
+    );
+    let closed = config("management_auth = 'on'").unwrap();
+    assert!(closed.management_authentication());
+    assert!(config("management_tls_cert = 'a'").is_err());
+    assert!(config("management_client_ca = 'a'").is_err());
 }
 
 #[test]
