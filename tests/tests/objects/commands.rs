@@ -1,0 +1,277 @@
+//! The commands of `weldrctl`, as operators type them.
+
+use serde_json::Value;
+use weldr_tests::{daemon::Daemon, origin::ReservedPort, process::Finished};
+
+const REFUSED: Option<i32> = Some(1);
+const USAGE: Option<i32> = Some(2);
+
+/// The words of a command line; quotes group words.
+fn words(line: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut quoted = false;
+    for character in line.chars() {
+        match character {
+            '\'' => quoted = !quoted,
+            ' ' if !quoted => words.push(String::new()),
+            other => words.last_mut().unwrap().push(other),
+        }
+    }
+    words
+}
+
+async fn run(weldr: &Daemon, line: &str) -> Finished {
+    let words = words(line);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    weldr.weldrctl(&words).run().await
+}
+
+async fn done(weldr: &Daemon, line: &str) -> String {
+    run(weldr, line).await.expect_success()
+}
+
+async fn json(weldr: &Daemon, line: &str) -> Value {
+    let printed = done(weldr, &format!("{line} --output json")).await;
+    serde_json::from_str(&printed).unwrap_or_else(|error| panic!("{error}: {printed}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn listeners_pools_and_rules_are_added_listed_and_removed() {
+    let weldr = Daemon::start().await;
+    let port = ReservedPort::new();
+    let address = port.address();
+    let added = done(&weldr, &format!("listener add web --address {address}")).await;
+    assert!(
+        added.starts_with("listener web added, revision 1"),
+        "{added}"
+    );
+    let pool = "pool add api --check-path /health --balancing least_requests";
+    assert_eq!(done(&weldr, pool).await, "pool api added, revision 2\n");
+    assert!(done(&weldr, pool).await.contains("nothing changed"));
+    done(&weldr, "--pool api add 10.0.0.7:8080 10.0.0.8:8080").await;
+    for name in ["blue", "green", "site"] {
+        done(&weldr, &format!("pool add {name}")).await;
+    }
+    for rule in [
+        "rule add --listener web --priority 10 --host api.example.com --path '/v1/*' --forward api",
+        "rule add --listener web --priority 20 --host '*.example.com' --forward blue=90,green=10",
+        "rule add --listener web --priority 30 --path '/old/*' --redirect 'https://{host}/new/{rest}' --status 301",
+        "rule add --listener web --priority 40 --path /ping --respond 200 --body pong",
+        "listener set web --forward site",
+    ] {
+        done(&weldr, rule).await;
+    }
+    let listed = done(&weldr, "rule list --listener web").await;
+    for line in [
+        "10  host api.example.com, path /v1/*  forward api",
+        "20  host *.example.com                forward blue=90,green=10",
+        "30  path /old/*                       redirect https://{host}/new/{rest} (301)",
+        "40  path /ping                        respond 200 (4 bytes)",
+    ] {
+        assert!(listed.contains(line), "{line} in {listed}");
+    }
+    let listeners = done(&weldr, "listener list").await;
+    for part in ["as --listen", &address.to_string(), "forward site"] {
+        assert!(listeners.contains(part), "{part} in {listeners}");
+    }
+    let pools = json(&weldr, "pool list").await;
+    let names: Vec<&str> = pools["pools"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|pool| pool["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["api", "blue", "default", "green", "site"]);
+    let servers = json(&weldr, "--pool api list").await;
+    assert_eq!(servers["servers"].as_array().unwrap().len(), 2);
+    assert_eq!(servers["servers"][0]["pool"], "api");
+    let history = done(&weldr, "history").await;
+    for change in [
+        "add listener web",
+        "add pool api",
+        "add 10.0.0.7:8080 to pool api",
+        "add rule 10 to listener web",
+        "set listener web",
+    ] {
+        assert!(history.contains(change), "{change} in {history}");
+    }
+    done(&weldr, "rule remove --listener web --priority 40").await;
+    done(&weldr, "listener remove web --deadline 1s").await;
+    done(&weldr, "pool remove api").await;
+    let gone = run(&weldr, "--pool api list").await;
+    assert_eq!(gone.code(), REFUSED, "{gone:?}");
+    assert!(gone.stderr.contains("there is no pool api"), "{gone:?}");
+    // All of it comes back.
+    done(&weldr, "rollback --to-revision 10").await;
+    assert!(
+        done(&weldr, "rule list --listener web")
+            .await
+            .contains("respond 200")
+    );
+    assert_eq!(
+        json(&weldr, "--pool api list").await["servers"]
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_is_changed_moved_and_said_to_be_covered() {
+    let weldr = Daemon::start().await;
+    for rule in [
+        "rule add --priority 10 --path '/a/*' --header 'X-Beta: 1' --header 'X-Beta: 2' --forward default",
+        "rule add --path '/b/*' --method GET --query k=v --source 10.0.0.0/8 --respond 204 \
+         --set-response-header 'X-A: b' --remove-request-header Cookie --strip-prefix /b --replace-host inner",
+        "rule add --path '/*' --forward default",
+    ] {
+        done(&weldr, rule).await;
+    }
+    let covered = run(&weldr, "rule add --path /c --respond 404").await;
+    let told = "rule 40 never decides: rule 30 comes before it";
+    assert!(covered.stderr.contains(told), "{covered:?}");
+    let again = run(&weldr, "rule add --path /c --respond 404").await;
+    assert!(again.stdout.contains("nothing changed"), "{again:?}");
+    assert!(
+        done(&weldr, "rule list")
+            .await
+            .contains("never decides: rule 30 covers it")
+    );
+    done(&weldr, "rule move --priority 40 --to 30").await;
+    let moved = json(&weldr, "rule list").await;
+    let rules = moved["rules"].as_array().unwrap();
+    let places: Vec<u64> = rules
+        .iter()
+        .map(|rule| rule["priority"].as_u64().unwrap())
+        .collect();
+    assert_eq!(places, [10, 20, 30, 31]);
+    assert_eq!(rules[2]["conditions"]["paths"][0], "/c");
+    assert!(rules.iter().all(|rule| rule["covered_by"].is_null()));
+    assert_eq!(rules[1]["route"]["changes"]["response"]["set"]["X-A"], "b");
+    assert_eq!(rules[1]["route"]["changes"]["host"], "inner");
+    done(
+        &weldr,
+        "rule set --priority 20 --clear method,changes --path /d --redirect https://x/",
+    )
+    .await;
+    let set = &json(&weldr, "rule list").await["rules"][1];
+    assert_eq!(set["conditions"]["methods"], serde_json::json!([]));
+    assert_eq!(set["conditions"]["paths"][0], "/d");
+    assert_eq!(set["conditions"]["query"][0]["values"][0], "v");
+    assert_eq!(set["route"]["redirect"]["status"], 302);
+    assert!(set["route"]["changes"].is_null() && set["route"]["respond"].is_null());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_names_the_object_and_what_is_accepted() {
+    let weldr = Daemon::start().await;
+    done(&weldr, "pool add api").await;
+    done(
+        &weldr,
+        "listener add web --address 127.0.0.1:1 --forward api",
+    )
+    .await;
+    for (line, code, told) in [
+        (
+            "pool remove api",
+            REFUSED,
+            "pool api is named by the default action of listener web",
+        ),
+        ("pool remove default", REFUSED, "cannot be removed"),
+        (
+            "listener remove default",
+            REFUSED,
+            "listener default cannot be removed",
+        ),
+        (
+            "listener add web --address 127.0.0.1:2",
+            REFUSED,
+            "listener web is there already with address 127.0.0.1:1 (asked for: 127.0.0.1:2)",
+        ),
+        (
+            "listener add other --address 127.0.0.1:1",
+            REFUSED,
+            "127.0.0.1:1 is the address of listener web",
+        ),
+        (
+            "rule add --forward none",
+            REFUSED,
+            "names pool none, which does not exist",
+        ),
+        (
+            "rule add --priority 0 --forward api",
+            REFUSED,
+            "a whole number from 1 to 1000000",
+        ),
+        (
+            "rule add --host 'a b' --forward api",
+            REFUSED,
+            "conditions.hosts",
+        ),
+        (
+            "rule add --path /a --redirect 'https://x/{rest}'",
+            REFUSED,
+            "such as /old/*",
+        ),
+        (
+            "rule add --path /a",
+            REFUSED,
+            "one action: forward, redirect or respond",
+        ),
+        (
+            "rule add --path /a --forward api --respond 200",
+            USAGE,
+            "cannot be used with",
+        ),
+        ("rule set --priority 7 --path /a", REFUSED, "no rule 7"),
+        ("rule set --priority 7", USAGE, "nothing to set"),
+        ("rule move --priority 7 --to 8", REFUSED, "no rule 7"),
+        ("pool set api --unset retires", REFUSED, "connect_timeout"),
+        (
+            "listener set web --max-headers 0",
+            REFUSED,
+            "policy.max_headers",
+        ),
+        ("apply -f /does/not/exist", USAGE, "cannot be read"),
+    ] {
+        let refused = run(&weldr, line).await;
+        assert_eq!(refused.code(), code, "{line}: {refused:?}");
+        assert!(refused.stderr.contains(told), "{line}: {refused:?}");
+    }
+    let forced = done(&weldr, "pool remove api --force").await;
+    assert!(forced.contains("pool api removed"), "{forced}");
+    assert!(done(&weldr, "listener list").await.contains("respond 503"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn policies_are_set_and_left_to_the_node_again() {
+    let weldr = Daemon::start().await;
+    done(&weldr, "pool set --connect-timeout 1500ms --retries 0").await;
+    let policy = &json(&weldr, "pool get").await["policy"];
+    assert_eq!(policy["connect_timeout_seconds"], 1.5);
+    assert_eq!(policy["retries"], 0);
+    assert!(
+        done(&weldr, "pool get")
+            .await
+            .contains("connect_timeout 1.5s, retries 0")
+    );
+    done(&weldr, "pool set default --unset connect-timeout").await;
+    assert!(json(&weldr, "pool get").await["policy"]["connect_timeout_seconds"].is_null());
+    done(&weldr, "listener set default --desync-mode monitor --trusted-proxies 10.0.0.0/8,::1 --access-log false").await;
+    let policy = &json(&weldr, "listener get default").await["listener"]["policy"];
+    assert_eq!(policy["desync_mode"], "monitor");
+    assert_eq!(
+        policy["trusted_proxies"],
+        serde_json::json!(["10.0.0.0/8", "::1/128"])
+    );
+    assert_eq!(policy["access_log"], false);
+    done(
+        &weldr,
+        "listener set default --unset desync-mode,access_log",
+    )
+    .await;
+    let policy = &json(&weldr, "listener get default").await["listener"]["policy"];
+    assert!(policy["desync_mode"].is_null() && policy["access_log"].is_null());
+    assert!(!policy["trusted_proxies"].is_null());
+}
