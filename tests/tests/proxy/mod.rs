@@ -14,6 +14,7 @@ mod fields;
 mod gateway;
 mod large;
 mod methods;
+mod overload;
 mod response_bodies;
 mod streaming;
 mod targets;
