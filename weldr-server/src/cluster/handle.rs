@@ -391,7 +391,7 @@ impl Handle {
 
 /// Sends a change of the cluster to the leader, whichever node that is.
 async fn change(core: &Core, request: ChangeRequest) -> Result<(), ChangeError> {
-    let deadline = Instant::now() + QUORUM_PATIENCE;
+    let deadline = Instant::now() + core.quorum_patience();
     loop {
         let (id, member) = match core.leader(deadline).await.map_err(ProposeError::from)? {
             Leader::Here(_) => {

@@ -8,6 +8,7 @@
 //! * `sightings`: other clusters with the same secret.
 //! * `settings`: the engine's timeouts and limits.
 //! * `engine`: starts the engine, and starts it again after its disk failed.
+//! * `patience`: how long a call waits for a leader.
 //! * `proposals`: how a proposal or a linearizable read reaches the leader.
 //! * `reporter`, `step_down_hook`: what the rest of the program plugs in.
 //! * `reports`: what nodes tell each other about themselves and about their servers.
@@ -18,6 +19,7 @@ pub(super) mod core;
 
 pub(super) mod engine;
 pub(super) mod facts;
+pub(super) mod patience;
 pub(super) mod proposals;
 pub(super) mod reporter;
 pub(super) mod reports;

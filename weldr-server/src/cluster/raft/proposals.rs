@@ -27,7 +27,7 @@ use crate::{
 
 use super::core::{Core, Raft};
 
-/// How long a call waits for a leader with a majority.
+/// How long a call waits at most for a leader with a majority: see `patience`.
 pub(in crate::cluster) const QUORUM_PATIENCE: Duration = Duration::from_millis(2500);
 /// How long a leader that lost its majority waits for it with a proposal in flight, and then for another leader.
 const PROPOSAL_PATIENCE: Duration = Duration::from_millis(1200);
@@ -135,7 +135,7 @@ impl Core {
         record: Record,
     ) -> Result<(u64, ProposalResult), SubmitError> {
         let mut uncertain = false;
-        let mut deadline = Instant::now() + QUORUM_PATIENCE;
+        let mut deadline = Instant::now() + self.quorum_patience();
         loop {
             let attempt = match self.leader(deadline).await {
                 Ok(Leader::Here(raft)) => self.write(&raft, record.clone()).await,
@@ -263,7 +263,7 @@ impl Core {
     /// Waits until this node has applied every change that was acknowledged before the call, and returns the revision
     /// then.
     pub(in crate::cluster) async fn catch_up(&self) -> Result<Revision, SubmitError> {
-        let deadline = Instant::now() + QUORUM_PATIENCE;
+        let deadline = Instant::now() + self.quorum_patience();
         loop {
             if let Some(revision) = self.read_alone() {
                 return Ok(revision);
