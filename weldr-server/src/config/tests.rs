@@ -141,6 +141,28 @@ fn on_loopback_authentication_and_the_socket_are_a_choice() {
 }
 
 #[test]
+fn a_listener_may_have_another_address_on_a_node() {
+    let text = "listener_address = ['web=127.0.0.1:81', 'api=[::1]:82']";
+    let addresses = config(text).unwrap().listener_addresses;
+    assert_eq!(
+        addresses[&"web".parse().unwrap()],
+        ([127, 0, 0, 1], 81).into()
+    );
+    assert_eq!(addresses.len(), 2);
+    for refused in [
+        "127.0.0.1:81",
+        "=127.0.0.1:81",
+        "web=81",
+        "a b=127.0.0.1:81",
+    ] {
+        let text = format!("listener_address = ['{refused}']");
+        assert!(toml::from_str::<Options>(&text).is_err(), "{refused}");
+    }
+    let error = config("listener_address = ['default=127.0.0.1:81']").unwrap_err();
+    assert!(error.to_string().contains("listener_address"), "{error}");
+}
+
+#[test]
 fn help_shows_the_defaults_in_effect() {
     let defaults = Options::from(&Config::default());
     let help = Args::described(&defaults).render_long_help().to_string();

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     liveness::Tick,
     model::ListenerName,
-    snapshot::{BindState, ListenerView, Snapshot, Snapshots},
+    snapshot::{BindState, ListenerView, LiveListener, Snapshot, Snapshots},
 };
 
 use super::transport;
@@ -56,6 +56,8 @@ pub struct Binder {
 /// What became of a listener.
 #[derive(Debug)]
 struct Bound {
+    /// Which listener it is: another one may get the name of one that was removed.
+    live: Arc<LiveListener>,
     /// Where it was to listen.
     wanted: SocketAddr,
     state: State,
@@ -106,7 +108,8 @@ impl Binder {
         self.listeners.retain(|name, bound| {
             let view = snapshot.listeners.get(name);
             let wanted = view.and_then(|view| wanted(&self.addresses, view));
-            let stays = wanted == Some(bound.wanted);
+            let is_same = view.is_some_and(|view| Arc::ptr_eq(&view.live, &bound.live));
+            let stays = is_same && wanted == Some(bound.wanted);
             if let (State::Open(close), false) = (&bound.state, stays) {
                 tracing::info!(listener = %name, address = %bound.wanted, "listener closes");
                 close.cancel();
@@ -124,7 +127,12 @@ impl Binder {
                 None => FIRST_RETRY,
             };
             let state = self.open(view, wanted, after).await;
-            let bound = Bound { wanted, state };
+            let live = Arc::clone(&view.live);
+            let bound = Bound {
+                live,
+                wanted,
+                state,
+            };
             self.listeners.insert(view.name().clone(), bound);
         }
         let retries = self
@@ -212,7 +220,7 @@ mod tests {
         clock::dates,
         liveness::Tasks,
         model::{Listener, ListenerSpec, PoolName, PoolSettings, Revision},
-        snapshot::{Binding, ListenerViews, LiveListener, LivePool, PoolView, Pools, Publisher},
+        snapshot::{Binding, ListenerViews, LivePool, PoolView, Pools, Publisher},
     };
 
     fn view(name: &str, address: SocketAddr) -> ListenerView {

@@ -175,24 +175,23 @@ async fn serve(
     }
 }
 
-/// Waits for the next connection of `queue`, while the listener may have more.
+/// Waits for the next connection of `queue`, and while the listener may have no more, until it may.
 async fn next(
     served: &ServedListener,
     listener: &AsyncFd<net::TcpListener>,
     queue: &mut WaitingQueue,
 ) -> io::Result<Accepted> {
-    let context = &served.context;
-    while served.is_full() {
-        time::sleep(FULL_BACKOFF).await;
-    }
-    let take = |listener: &net::TcpListener| {
-        let accepted = take(context, listener);
-        if would_block(&accepted) {
-            queue.emptied();
+    loop {
+        let mut ready = listener.readable().await?;
+        while served.is_full() {
+            time::sleep(FULL_BACKOFF).await;
         }
-        accepted
-    };
-    listener.async_io(Interest::READABLE, take).await
+        let take = |listener: &AsyncFd<net::TcpListener>| take(&served.context, listener.get_ref());
+        match ready.try_io(take) {
+            Ok(accepted) => return accepted,
+            Err(_would_block) => queue.emptied(),
+        }
+    }
 }
 
 /// Accepts a waiting connection, and records whether descriptors are left: the kernel allocates one before it checks for a

@@ -142,8 +142,11 @@ impl ServedListener {
         self.current().policy.timeouts.client_idle
     }
 
-    /// Whether it has as many connections as it may have.
+    /// Whether it has as many connections as it may have. One that closes takes all that wait.
     pub(super) fn is_full(&self) -> bool {
+        if self.drain.get() != Drain::Serving {
+            return false;
+        }
         let current = self.current();
         let most = current.policy.connections;
         most > 0 && current.view.live.connections() >= most
