@@ -131,7 +131,14 @@ async fn a_removed_listener_finishes_requests_and_closes_idle_connections() {
     assert_eq!(response.text(), "hi");
     assert_eq!(response.fields.get("connection").as_deref(), Some("close"));
     busy.closed().await;
-    assert_eq!(live.connections(), 0);
+    wait::until(
+        "the connections to be counted as closed",
+        async || match live.connections() {
+            0 => Ok(()),
+            open => Err(open),
+        },
+    )
+    .await;
     node.shutdown().await;
 }
 
