@@ -7,7 +7,7 @@ mod configured_pool;
 mod descriptors;
 mod give_way;
 mod listeners;
-mod management_access;
+mod management_port;
 mod preference;
 mod rates;
 mod role_hook;
@@ -41,6 +41,7 @@ use addresses::{hold_addresses, holds_an_address, link, virtual_addresses};
 use configured_pool::{add_servers, own_addresses, warn_of_other_settings};
 use descriptors::{divide_descriptors, warn_of_descriptors};
 use listeners::open_listeners;
+use management_port::ManagementPort;
 use rates::measure_rates;
 use server_reports::reporter;
 use store::open_store;
@@ -120,13 +121,9 @@ impl Node {
         let workers = config.running_workers();
         let listeners = Listeners::bind(&config.listen, workers)?;
         let proxy_addresses = listeners.addresses().to_vec();
-        let management = management::bind(config.management).await?;
+        let management = ManagementPort::bind(&config).await?;
         let management_address = management.address();
-        let tls = management_access::load_certificates(&config).await?;
-        let health = match config.health_listen {
-            Some(address) => Some(management::bind(address).await?),
-            None => None,
-        };
+        let management_tls = management.tls();
         let tasks = Tasks::default();
         let Opened {
             handle,
@@ -134,11 +131,7 @@ impl Node {
             is_new,
         } = open_store(&config, &tasks, budget.cluster).await?;
         // After the data directory is locked: a socket that is still in it is of a process that has ended.
-        let management = management::Listeners {
-            tcp: management.with_tls(tls.clone()),
-            local: management_access::bind_socket(&config)?,
-            health,
-        };
+        let management = management.with_socket(&config)?;
         if !is_new {
             warn_of_other_settings(&config.pool, &handle);
         }
@@ -188,20 +181,15 @@ impl Node {
             tokio::spawn(stop.run_until_cancelled_owned(follow));
         }
         let parts = shared.management(&config, rates);
-        let options = management::ServeOptions {
-            rest: config.rest,
-            max_connections: budget.management,
-            authentication: config.management_authentication(),
-            hosts: management_access::names(&config),
-        };
-        management_access::log(&config, &management);
+        let options = management_port::options(&config, budget.management);
+        management_port::log(&config, &management);
         let stop = stop_control.clone();
         let serve = management::serve(management, parts, options, stop, monitor.readiness());
         let management = tokio::spawn(serve);
         Ok(Self {
             proxy_addresses,
             management_address,
-            management_tls: tls,
+            management_tls,
             snapshots,
             tasks,
             monitor,
@@ -239,26 +227,9 @@ impl Node {
 
     /// Reads the certificates of the management port again, if there are any. What cannot be used changes nothing.
     pub fn reload_certificates(&self) {
-        let Some(tls) = self.management_tls.clone() else {
-            return;
-        };
-        tokio::spawn(async move {
-            match threads::run("weldr-certificates", move || tls.reload()).await {
-                Ok(Ok(())) => {
-                    tracing::info!("the certificates of the management port were read again")
-                }
-                Ok(Err(error)) => {
-                    let error = &error as &dyn std::error::Error;
-                    tracing::error!(
-                        error,
-                        "the certificates of the management port stay as they are"
-                    );
-                }
-                Err(error) => {
-                    tracing::error!(%error, "the certificates of the management port are not read");
-                }
-            }
-        });
+        if let Some(tls) = self.management_tls.clone() {
+            tokio::spawn(management_port::reload(tls));
+        }
     }
 
     /// The threads and tasks that have to run until the node stops.

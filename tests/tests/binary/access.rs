@@ -59,9 +59,12 @@ async fn token(files: &Files, name: &str, args: &[&str]) -> String {
 async fn an_operator_sets_up_tokens_by_the_socket() {
     let files = Files::new();
     let node = Daemon::run(weldr(&files)).await;
-    let none = node.weldrctl(&["list"]).run().await;
-    assert_eq!(none.code(), DENIED, "{none:?}");
-    assert!(none.stderr.contains("a token is required"), "{none:?}");
+    let refused = node.weldrctl(&["list"]).run().await;
+    assert_eq!(refused.code(), DENIED, "{refused:?}");
+    assert!(
+        refused.stderr.contains("a token is required"),
+        "{refused:?}"
+    );
 
     let admin = token(&files, "boss", &["--role", "admin"]).await;
     let with = |file: &str, args: &[&str]| {

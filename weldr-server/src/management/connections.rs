@@ -274,7 +274,8 @@ mod tests {
     use super::*;
 
     fn ip(n: u8) -> Option<IpAddr> {
-        Some([10, 0, 0, n].into())
+        let ip = IpAddr::from([10, 0, 0, n]);
+        (!ip.is_unspecified()).then_some(ip)
     }
 
     fn is_cut(seat: &Seat) -> bool {

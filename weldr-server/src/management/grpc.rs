@@ -324,7 +324,6 @@ fn to_status<T>(caller: &Caller, result: Result<T, Error>) -> Result<T, Status> 
 }
 
 /// The caller that the gate has let through. No call is served without one.
-#[expect(clippy::result_large_err, reason = "the error of all methods")]
 fn caller_of<T>(request: &Request<T>) -> Result<ApiCaller, Status> {
     let caller = request.extensions().get::<Caller>().cloned();
     let caller = caller.ok_or_else(|| Status::internal("the caller was not authenticated"))?;

@@ -12,52 +12,57 @@ use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 use super::Error;
 use crate::model::{Invalid, Rejection};
 
+/// The word, the gRPC code and the HTTP status of an error.
+type Codes = (&'static str, Code, StatusCode);
+
+fn codes_of(rejection: &Rejection) -> Codes {
+    use StatusCode as Http;
+    match rejection {
+        Rejection::NoSuchPool { .. }
+        | Rejection::NoSuchServer { .. }
+        | Rejection::NoSuchListener { .. }
+        | Rejection::NoSuchRule { .. }
+        | Rejection::NoSuchRevision { .. }
+        | Rejection::NoSuchPrincipal { .. } => ("not_found", Code::NotFound, Http::NOT_FOUND),
+        Rejection::Exists { .. }
+        | Rejection::Present { .. }
+        | Rejection::PrincipalExists { .. } => {
+            ("already_exists", Code::AlreadyExists, Http::CONFLICT)
+        }
+        Rejection::MissingPool { .. }
+        | Rejection::InUse { .. }
+        | Rejection::WouldBeEmpty { .. }
+        | Rejection::AddressTaken { .. }
+        | Rejection::Permanent { .. } => (
+            "failed_precondition",
+            Code::FailedPrecondition,
+            Http::CONFLICT,
+        ),
+        Rejection::Changed { .. } => ("aborted", Code::Aborted, Http::CONFLICT),
+        Rejection::Invalid { .. } => ("invalid_argument", Code::InvalidArgument, Http::BAD_REQUEST),
+        Rejection::PoolFull { .. }
+        | Rejection::Full { .. }
+        | Rejection::TooManyPrincipals { .. } => (
+            "resource_exhausted",
+            Code::ResourceExhausted,
+            Http::INSUFFICIENT_STORAGE,
+        ),
+    }
+}
+
 impl Error {
     /// The word, the gRPC code and the HTTP status of each error.
-    fn codes(&self) -> (&'static str, Code, StatusCode) {
+    fn codes(&self) -> Codes {
         use StatusCode as Http;
         match self {
             Self::Invalid(_) | Self::Json(_) | Self::BrokenBody => {
                 ("invalid_argument", Code::InvalidArgument, Http::BAD_REQUEST)
             }
-            Self::Rejected(rejection) => match rejection {
-                Rejection::NoSuchPool { .. }
-                | Rejection::NoSuchServer { .. }
-                | Rejection::NoSuchListener { .. }
-                | Rejection::NoSuchRule { .. }
-                | Rejection::NoSuchRevision { .. }
-                | Rejection::NoSuchPrincipal { .. } => {
-                    ("not_found", Code::NotFound, Http::NOT_FOUND)
-                }
-                Rejection::Exists { .. }
-                | Rejection::Present { .. }
-                | Rejection::PrincipalExists { .. } => {
-                    ("already_exists", Code::AlreadyExists, Http::CONFLICT)
-                }
-                Rejection::MissingPool { .. }
-                | Rejection::InUse { .. }
-                | Rejection::WouldBeEmpty { .. }
-                | Rejection::AddressTaken { .. }
-                | Rejection::Permanent { .. } => (
-                    "failed_precondition",
-                    Code::FailedPrecondition,
-                    Http::CONFLICT,
-                ),
-                Rejection::Changed { .. } => ("aborted", Code::Aborted, Http::CONFLICT),
-                Rejection::Invalid { .. } => {
-                    ("invalid_argument", Code::InvalidArgument, Http::BAD_REQUEST)
-                }
-                Rejection::PoolFull { .. }
-                | Rejection::Full { .. }
-                | Rejection::TooManyPrincipals { .. } => (
-                    "resource_exhausted",
-                    Code::ResourceExhausted,
-                    Http::INSUFFICIENT_STORAGE,
-                ),
-            },
+            Self::Rejected(rejection) => codes_of(rejection),
             Self::NotDurable(_)
             | Self::NoQuorum { .. }
             | Self::ClusterUnavailable(_)
+            | Self::NoToken(_)
             | Self::Stopping => ("unavailable", Code::Unavailable, Http::SERVICE_UNAVAILABLE),
             Self::NoSuchNode(_) => ("not_found", Code::NotFound, Http::NOT_FOUND),
             Self::ClusterRefused(_) | Self::Outdated(_) => (
@@ -76,7 +81,7 @@ impl Error {
                 Code::DeadlineExceeded,
                 Http::REQUEST_TIMEOUT,
             ),
-            Self::TooManyStreams { .. } | Self::SlowReader { .. } => (
+            Self::TooManyStreams { .. } | Self::SlowReader { .. } | Self::TooManyAttempts => (
                 "resource_exhausted",
                 Code::ResourceExhausted,
                 Http::TOO_MANY_REQUESTS,
@@ -95,12 +100,6 @@ impl Error {
             Self::Unauthenticated(_) | Self::Revoked { .. } | Self::Expired { .. } => {
                 ("unauthenticated", Code::Unauthenticated, Http::UNAUTHORIZED)
             }
-            Self::TooManyAttempts => (
-                "resource_exhausted",
-                Code::ResourceExhausted,
-                Http::TOO_MANY_REQUESTS,
-            ),
-            Self::NoToken(_) => ("unavailable", Code::Unavailable, Http::SERVICE_UNAVAILABLE),
             Self::ForeignOrigin { .. }
             | Self::Proxied
             | Self::CrossSite

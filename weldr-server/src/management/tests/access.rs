@@ -186,14 +186,14 @@ async fn every_path_of_rest_has_its_required_role() {
 #[tokio::test]
 async fn a_refusal_says_what_is_missing() {
     let node = TestNode::with_authentication().await;
-    let none = ask(node.address, "GET", "/servers").await;
-    assert_eq!(none.refused(), (401, "unauthenticated".into(), vec![]));
-    assert_eq!(none.header("www-authenticate"), "Bearer realm=\"weldr\"");
+    let unknown = ask(node.address, "GET", "/servers").await;
+    assert_eq!(unknown.refused(), (401, "unauthenticated".into(), vec![]));
+    assert_eq!(unknown.header("www-authenticate"), "Bearer realm=\"weldr\"");
     let said = |response: &super::http::HttpResponse| {
         let message = &response.json()["error"]["message"];
         message.as_str().unwrap().to_owned()
     };
-    assert!(said(&none).contains("WELDR_TOKEN"), "{}", said(&none));
+    assert!(said(&unknown).contains("WELDR_TOKEN"), "{}", said(&unknown));
 
     let viewer = bearer(&token(&node, "ci", Role::Viewer, &[]).await);
     let fields = [("authorization", viewer.as_str())];
@@ -316,36 +316,14 @@ async fn a_token_is_created_listed_used_and_revoked() {
     let revoked = client.revoke_token(RevokeTokenRequest { name }).await;
     assert!(revoked.unwrap().into_inner().unconfirmed.is_empty());
     assert_eq!(rest(&node, "GET", "/servers", Some(&ci)).await, 401);
-    let ended = soon(async {
-        loop {
-            match watching.message().await {
-                Ok(Some(_)) => {}
-                Ok(None) => panic!("the stream ended without a reason"),
-                Err(status) => return status,
-            }
-        }
-    });
-    let ended = ended.await;
+    let ended = soon(end_of(&mut watching)).await;
     assert_eq!(ended.code(), Code::Unauthenticated);
     assert_eq!(
         ended.message(),
         "the stream has ended because token:ci was revoked"
     );
 
-    let bearer = super::access::bearer(&admin);
-    let fields = [("authorization", bearer.as_str())];
-    let history = send(node.address, "GET", "/history", &fields, "")
-        .await
-        .json();
-    let told: Vec<_> = history["events"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|event| {
-            let field = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
-            format!("{}: {}", field("from"), field("what"))
-        })
-        .collect();
+    let told = history(&node, &admin).await;
     assert_eq!(
         told[..3],
         [
@@ -354,6 +332,31 @@ async fn a_token_is_created_listed_used_and_revoked() {
             "token:boss: create token ci (operator)",
         ]
     );
+}
+
+/// The error with which a stream ends.
+async fn end_of<T>(stream: &mut tonic::Streaming<T>) -> Status {
+    loop {
+        match stream.message().await {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("the stream ended without a reason"),
+            Err(status) => return status,
+        }
+    }
+}
+
+/// The history, as `WHO: WHAT`.
+async fn history(node: &TestNode, token: &str) -> Vec<String> {
+    let bearer = bearer(token);
+    let fields = [("authorization", bearer.as_str())];
+    let history = send(node.address, "GET", "/history", &fields, "").await;
+    let history = history.json();
+    let events = history["events"].as_array().unwrap().iter();
+    let told = events.map(|event| {
+        let field = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
+        format!("{}: {}", field("from"), field("what"))
+    });
+    told.collect()
 }
 
 #[tokio::test]
@@ -366,15 +369,8 @@ async fn the_stream_of_a_token_that_expires_ends() {
         .await
         .unwrap()
         .into_inner();
-    let ended = soon(async {
-        loop {
-            match watching.message().await {
-                Ok(Some(_)) => {}
-                other => return other.unwrap_err(),
-            }
-        }
-    });
-    assert!(ended.await.message().contains("has expired"));
+    let ended = soon(end_of(&mut watching)).await;
+    assert!(ended.message().contains("has expired"));
 }
 
 #[tokio::test]

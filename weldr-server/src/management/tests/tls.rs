@@ -147,9 +147,9 @@ async fn a_client_certificate_has_the_role_of_its_subject() {
             }
         }
     }
-    let none = authority.channel(&node, None);
-    let mut none = ManagementClient::new(none);
-    let refused = soon(none.list_servers(ListServersRequest::default())).await;
+    let without = authority.channel(&node, None);
+    let mut without = ManagementClient::new(without);
+    let refused = soon(without.list_servers(ListServersRequest::default())).await;
     assert_eq!(refused.unwrap_err().code(), Code::Unauthenticated);
 
     // The role is that of the principal, from the next request on, also on a connection that is open.
