@@ -17,7 +17,7 @@ const PROTOS: [&str; 5] = [
 ];
 
 /// Messages that are JSON in requests and responses as they stand.
-const IN_JSON: [&str; 30] = [
+const IN_JSON: [&str; 35] = [
     "Conditions",
     "NamedValues",
     "Route",
@@ -48,6 +48,11 @@ const IN_JSON: [&str; 30] = [
     "ApplyResponse",
     "ListRulesResponse",
     "ListListenersResponse",
+    "ExplainRouteRequest",
+    "HeaderField",
+    "ExplainRouteResponse",
+    "ExplainedPool",
+    "RuleMismatch",
 ];
 
 /// Durations in those messages: a number of seconds, under a name that says so.

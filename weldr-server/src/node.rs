@@ -161,8 +161,7 @@ impl Node {
         open_listeners(
             &config,
             &workers,
-            &snapshots,
-            &tasks,
+            &shared,
             &proxy_addresses,
             &stop_control,
         );

@@ -31,8 +31,8 @@ pub(crate) use pool::{
     PoolSettingsArgs, ProtectionOptions,
 };
 pub(crate) use rule::{
-    ActionArgs, ConditionArgs, RuleAddArgs, RuleCommand, RuleListArgs, RuleMoveArgs, RulePart,
-    RulePlaceArgs, RuleSetArgs,
+    ActionArgs, ConditionArgs, ExplainArgs, RouteCommand, RuleAddArgs, RuleCommand, RuleListArgs,
+    RuleMoveArgs, RulePart, RulePlaceArgs, RuleSetArgs,
 };
 pub(crate) use server::{
     AddArgs, AdminArgs, AdminChoice, Condition, GetArgs, ListArgs, RemoveArgs, SetArgs,
@@ -204,6 +204,9 @@ pub(crate) enum Command {
     /// Add, list, change, move and remove rules: which requests go where
     #[command(subcommand)]
     Rule(RuleCommand),
+    /// Say what becomes of a request
+    #[command(subcommand)]
+    Route(RouteCommand),
     /// Print pools, listeners and rules as a file for apply, in YAML
     Export,
     /// Show what apply would change

@@ -16,22 +16,12 @@ use tonic::{
 use weldr_proto::v1::{
     AddServerRequest, AddServerResponse, ApplyRequest, ApplyResponse, BackupRequest,
     BackupResponse, CreateListenerRequest, CreateListenerResponse, CreatePoolRequest,
-    CreatePoolResponse, CreateRuleRequest, CreateRuleResponse, CreateTokenRequest,
-    CreateTokenResponse, DeleteListenerRequest, DeleteListenerResponse, DeletePoolRequest,
-    DeletePoolResponse, DeleteRuleRequest, DeleteRuleResponse, ExportRequest, ExportResponse,
+    CreatePoolResponse, CreateRuleRequest, CreateRuleResponse, CreateTokenRequest, CreateTokenResponse, DeleteListenerRequest, DeleteListenerResponse, DeletePoolRequest, DeletePoolResponse, DeleteRuleRequest, DeleteRuleResponse, ExplainRouteRequest, ExplainRouteResponse, ExportRequest, ExportResponse,
     GetClusterRequest, GetClusterResponse, GetHistoryRequest, GetHistoryResponse,
     GetListenerRequest, GetListenerResponse, GetPoolRequest, GetPoolResponse, GetServerRequest,
     GetServerResponse, GetStatsRequest, GetStatsResponse, ListHealthRequest, ListHealthResponse,
     ListListenersRequest, ListListenersResponse, ListPoolsRequest, ListPoolsResponse,
-    ListRulesRequest, ListRulesResponse, ListServersRequest, ListServersResponse,
-    ListTokensRequest, ListTokensResponse, MoveRuleRequest, MoveRuleResponse, RemoveNodeRequest,
-    RemoveNodeResponse, RemoveServerRequest, RemoveServerResponse, RestoreRequest, RestoreResponse,
-    RevokeTokenRequest, RevokeTokenResponse, RollbackRequest, RollbackResponse, StreamStatsRequest,
-    StreamStatsResponse, TransferLeadershipRequest, TransferLeadershipResponse,
-    UpdateListenerRequest, UpdateListenerResponse, UpdatePoolRequest, UpdatePoolResponse,
-    UpdateRuleRequest, UpdateRuleResponse, UpdateServerRequest, UpdateServerResponse,
-    WatchServersRequest, WatchServersResponse, WhoAmIRequest, WhoAmIResponse,
-    access_client::AccessClient, cluster_client::ClusterClient,
+    ListRulesRequest, ListRulesResponse, ListServersRequest, ListServersResponse, ListTokensRequest, ListTokensResponse, MoveRuleRequest, MoveRuleResponse, RemoveNodeRequest, RemoveNodeResponse, RemoveServerRequest, RemoveServerResponse, RestoreRequest, RestoreResponse, RevokeTokenRequest, RevokeTokenResponse, RollbackRequest, RollbackResponse, StreamStatsRequest, StreamStatsResponse, TransferLeadershipRequest, TransferLeadershipResponse, UpdateListenerRequest, UpdateListenerResponse, UpdatePoolRequest, UpdatePoolResponse, UpdateRuleRequest, UpdateRuleResponse, UpdateServerRequest, UpdateServerResponse, WatchServersRequest, WatchServersResponse, WhoAmIRequest, WhoAmIResponse, access_client::AccessClient, cluster_client::ClusterClient,
     management_client::ManagementClient, routing_client::RoutingClient,
 };
 
@@ -106,6 +96,7 @@ unary! {
     list_rules(ListRulesRequest) -> ListRulesResponse;
     apply(ApplyRequest) -> ApplyResponse;
     export(ExportRequest) -> ExportResponse;
+    explain_route(ExplainRouteRequest) -> ExplainRouteResponse;
     [ClusterClient]
     get_cluster(GetClusterRequest) -> GetClusterResponse;
     remove_node(RemoveNodeRequest) -> RemoveNodeResponse;

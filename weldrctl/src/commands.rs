@@ -23,6 +23,7 @@ mod list;
 mod listener;
 mod pool;
 mod remove;
+mod route;
 mod rule;
 mod set;
 mod stats;
@@ -86,6 +87,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, CtlError> {
         Command::Pool(command) => pool::run(&session, command).await,
         Command::Listener(command) => listener::run(&session, command).await,
         Command::Rule(command) => rule::run(&session, command).await,
+        Command::Route(command) => route::run(&session, command).await,
         Command::Export => configuration::export(&session).await,
         Command::Diff(args) => configuration::diff(&session, args).await,
         Command::Apply(args) => configuration::apply(&session, args).await,
@@ -118,7 +120,8 @@ fn validate(command: &Command) -> Result<(), CtlError> {
         Command::Pool(command) => pool::validate(command),
         Command::Listener(command) => listener::validate(command),
         Command::Rule(command) => rule::validate(command),
-        Command::Export
+        Command::Route(_)
+        | Command::Export
         | Command::Diff(_)
         | Command::Apply(_)
         | Command::Remove(_)

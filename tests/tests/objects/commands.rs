@@ -1,7 +1,12 @@
 //! The commands of `weldrctl`, as operators type them.
 
 use serde_json::Value;
-use weldr_tests::{daemon::Daemon, origin::ReservedPort, process::Finished};
+use weldr_tests::{
+    daemon::Daemon,
+    origin::{Origin, ReservedPort},
+    process::Finished,
+    raw,
+};
 
 const REFUSED: Option<i32> = Some(1);
 const USAGE: Option<i32> = Some(2);
@@ -38,8 +43,7 @@ async fn json(weldr: &Daemon, line: &str) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn listeners_pools_and_rules_are_added_listed_and_removed() {
     let weldr = Daemon::start().await;
-    let port = ReservedPort::new();
-    let address = port.address();
+    let address = ReservedPort::new().address();
     let added = done(&weldr, &format!("listener add web --address {address}")).await;
     assert!(
         added.starts_with("listener web added, revision 1"),
@@ -85,6 +89,34 @@ async fn listeners_pools_and_rules_are_added_listed_and_removed() {
     let servers = json(&weldr, "--pool api list").await;
     assert_eq!(servers["servers"].as_array().unwrap().len(), 2);
     assert_eq!(servers["servers"][0]["pool"], "api");
+    let explained = done(
+        &weldr,
+        "route explain 'http://api.example.com/v1/users?x=1' --listener web --method POST --header 'X-Beta: 1'",
+    )
+    .await;
+    for line in [
+        "listener web of node",
+        "rule 10: forward to pool api",
+        "  pool api: one of 10.0.0.7:8080, 10.0.0.8:8080",
+    ] {
+        assert!(explained.contains(line), "{line} in {explained}");
+    }
+    let explained = done(
+        &weldr,
+        "route explain http://x.example.org/ping --listener web",
+    )
+    .await;
+    for line in [
+        "rule 10 does not match: the host x.example.org is not api.example.com",
+        "rule 30 does not match: the path /ping is not /old/*",
+        "rule 40: respond with 200",
+    ] {
+        assert!(explained.contains(line), "{line} in {explained}");
+    }
+    let explained = json(&weldr, "route explain http://x.example.org/ --listener web").await;
+    assert!(explained["priority"].is_null(), "{explained}");
+    assert_eq!(explained["pools"][0]["pool"], "site");
+    assert_eq!(explained["mismatches"].as_array().unwrap().len(), 4);
     let history = done(&weldr, "history").await;
     for change in [
         "add listener web",
@@ -115,6 +147,48 @@ async fn listeners_pools_and_rules_are_added_listed_and_removed() {
             .len(),
         2
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_gets_the_rule_that_was_added_last() {
+    let (one, other) = (Origin::saying("one"), Origin::saying("other"));
+    let weldr = Daemon::start().await;
+    let address = ReservedPort::new().address();
+    for (name, origin) in [("one", &one), ("other", &other)] {
+        done(&weldr, &format!("pool add {name}")).await;
+        let server = origin.address();
+        done(&weldr, &format!("--pool {name} add {server} --wait")).await;
+    }
+    let added = done(
+        &weldr,
+        &format!("listener add web --address {address} --forward one"),
+    )
+    .await;
+    assert!(added.contains(&format!(": bound at {address}")), "{added}");
+    assert_eq!(raw::get(address, "/b").await.text(), "one");
+    done(
+        &weldr,
+        "rule add --listener web --path '/b*' --forward other",
+    )
+    .await;
+    assert_eq!(raw::get(address, "/b").await.text(), "other");
+    assert_eq!(raw::get(address, "/a").await.text(), "one");
+    done(
+        &weldr,
+        "rule add --listener web --priority 1 --path /b --respond 200 --body fixed",
+    )
+    .await;
+    assert_eq!(raw::get(address, "/b").await.text(), "fixed");
+    done(&weldr, "pool remove one --force").await;
+    assert_eq!(raw::get(address, "/a").await.status, 503);
+    done(&weldr, "rollback --to-revision 5").await;
+    assert_eq!(raw::get(address, "/b").await.text(), "one");
+    // Another listener at the address is not possible, and one that another process has says so.
+    let taken = format!("listener add taken --address {}", weldr.management());
+    let taken = run(&weldr, &taken).await;
+    assert!(taken.stdout.contains("in use at"), "{taken:?}");
+    assert!(taken.stderr.contains("it tries again"), "{taken:?}");
+    assert!(done(&weldr, "listener list").await.contains("in use"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

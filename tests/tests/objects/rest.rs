@@ -124,6 +124,22 @@ async fn a_configuration_is_read_and_put() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_route_is_explained() {
+    let node = TestNode::start_checking().await;
+    let rule = json!({"conditions": {"paths": ["/a/*"]}, "route": {"respond": {}}});
+    ask(&node, "POST", "/listeners/default/rules", &rule).await;
+    let asked = json!({"url": "http://x/a/b", "headers": [{"name": "X", "value": "y"}]});
+    let (status, told) = ask(&node, "POST", "/route", &asked).await;
+    assert_eq!((status, &told["priority"]), (200, &json!(10)), "{told}");
+    for (url, source) in [("x", ""), ("ftp://x/", ""), ("http://x/", "y")] {
+        let asked = json!({"url": url, "source": source});
+        let (status, refused) = ask(&node, "POST", "/route", &asked).await;
+        assert_eq!(status, 400, "{refused}");
+    }
+    node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_value_that_is_refused_is_named() {
     let node = TestNode::start_checking().await;
     for (method, path, body, field) in [

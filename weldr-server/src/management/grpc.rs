@@ -309,6 +309,13 @@ impl Routing for GrpcService {
     ) -> Result<Response<v1::ExportResponse>, Status> {
         respond!(request, caller => self.0.export(request).await)
     }
+
+    async fn explain_route(
+        &self,
+        request: Request<v1::ExplainRouteRequest>,
+    ) -> Result<Response<v1::ExplainRouteResponse>, Status> {
+        respond!(request, caller => self.0.explain_route(&request))
+    }
 }
 
 fn statuses<T: 'static>(responses: ResponseStream<T>) -> StatusStream<T> {

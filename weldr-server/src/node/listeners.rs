@@ -3,11 +3,13 @@
 use std::net::SocketAddr;
 
 use tokio_util::sync::CancellationToken;
+use weldr_proto::raft::v1::ListenerReport;
 
+use super::Shared;
 use crate::{
+    cluster::ListenerReporter,
     config::Config,
-    liveness::Tasks,
-    model::ListenerName,
+    model::{ListenerName, Timestamp},
     proxy::Workers,
     snapshot::{BindState, Snapshots},
 };
@@ -16,13 +18,12 @@ use crate::{
 pub(super) fn open_listeners(
     config: &Config,
     workers: &Workers,
-    snapshots: &Snapshots,
-    tasks: &Tasks,
+    shared: &Shared,
     proxy_addresses: &[SocketAddr],
     stop: &CancellationToken,
 ) {
     let default = ListenerName::default();
-    if let Some(view) = snapshots.current().listeners.get(&default) {
+    if let Some(view) = shared.snapshots.current().listeners.get(&default) {
         let state = if config.is_witness() {
             BindState::NotServed
         } else {
@@ -31,9 +32,33 @@ pub(super) fn open_listeners(
         let address = proxy_addresses.first().copied();
         view.live.set_binding(address, state, String::new());
     }
+    shared
+        .cluster
+        .report_listeners_with(listener_reporter(shared.snapshots.clone()));
     let addresses = config.listener_addresses.clone();
-    let binder = workers.binder(snapshots.clone(), addresses);
-    let tick = tasks.register("listeners");
+    let binder = workers.binder(shared.snapshots.clone(), addresses);
+    let tick = shared.tasks.register("listeners");
     let run = binder.run(stop.clone(), tick.clone());
     tokio::spawn(tick.watch(run));
+}
+
+/// Tells other nodes where this one listens.
+fn listener_reporter(snapshots: Snapshots) -> ListenerReporter {
+    ListenerReporter(Box::new(move || {
+        let snapshot = snapshots.current();
+        let listeners = snapshot.listeners.iter().map(|view| {
+            let binding = view.live.binding();
+            let address = binding.address.or(view.desired.spec.address);
+            ListenerReport {
+                name: view.name().to_string(),
+                address: address
+                    .map(|address| address.to_string())
+                    .unwrap_or_default(),
+                state: binding.state.as_str().to_owned(),
+                reason: binding.description,
+                since: Timestamp::from(binding.since).0,
+            }
+        });
+        listeners.collect()
+    }))
 }

@@ -26,6 +26,7 @@ impl TrackedListeners {
     /// Applies the listeners of `state`. Those that did not change are the same values as before. Returns whether any did.
     pub(super) fn follow(&mut self, state: &DesiredState) -> bool {
         let changes = self.views.changes();
+        self.views.set_removed(state.removed_listeners.clone());
         let desired = &state.listeners;
         let is_gone = |name: &&ListenerName| !desired.contains_key(*name);
         let names = self.views.iter().map(|view| view.name());

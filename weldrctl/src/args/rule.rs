@@ -94,6 +94,31 @@ pub(crate) struct RuleListArgs {
     pub(crate) listener: String,
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum RouteCommand {
+    /// Say which listener, rule and pool a request would get on one node, and why; nothing is sent
+    Explain(ExplainArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// URL of the request
+    #[arg(value_name = "URL")]
+    pub(crate) url: String,
+    /// Listener [default: the one on the port of the URL]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) listener: Option<String>,
+    /// Method
+    #[arg(long, value_name = "METHOD", default_value = "GET")]
+    pub(crate) method: String,
+    /// Header field: 'Name: value'; may be repeated
+    #[arg(long, value_name = "FIELD", value_parser = parse::whole_field)]
+    pub(crate) header: Vec<(String, String)>,
+    /// Address of the client [default: 127.0.0.1]
+    #[arg(long, value_name = "IP")]
+    pub(crate) source: Option<String>,
+}
+
 /// What `rule set --clear` drops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum RulePart {

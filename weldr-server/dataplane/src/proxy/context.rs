@@ -287,6 +287,12 @@ impl WorkerContext {
         snapshots.current().listeners.get(name).cloned()
     }
 
+    /// How long running requests of a listener may go on that was removed; `None` if it was not.
+    pub(super) fn drain_deadline(&self, name: &ListenerName) -> Option<Duration> {
+        let mut snapshots = self.snapshots.borrow_mut();
+        snapshots.current().listeners.drain_deadline(name)
+    }
+
     /// How a listener with `policy` treats clients.
     pub(super) fn client_policy(&self, policy: &ListenerPolicy) -> ClientPolicy {
         ClientPolicy::new(policy, &self.timeouts, &self.limits, &self.http)

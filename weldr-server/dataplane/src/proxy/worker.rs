@@ -230,7 +230,8 @@ fn watched(socket: TcpListener) -> io::Result<AsyncFd<TcpListener>> {
     AsyncFd::with_interest(socket, Interest::READABLE)
 }
 
-/// Serves a listener that was opened at run time until it is closed, and then its connections for at most `timeout`.
+/// Serves a listener that was opened at run time until it is closed, and then its connections for as long as its removal says,
+/// or for at most `timeout`.
 fn serve_listener(
     context: &Rc<WorkerContext>,
     open: OpenListener,
@@ -249,9 +250,12 @@ fn serve_listener(
         }
     };
     let newest: Arc<ListenerView> = context.listener_view(view.name()).unwrap_or(view);
-    let served = ServedListener::new(Rc::clone(context), newest, true);
+    let name = newest.name().clone();
+    let context = Rc::clone(context);
+    let served = ServedListener::new(Rc::clone(&context), newest, true);
     Some(async move {
         listener::accept(Rc::clone(&served), socket, close).await;
+        let timeout = context.drain_deadline(&name).unwrap_or(timeout);
         served.set_drain(Drain::Closing);
         if within(timeout, served.all_closed()).await.0.is_none() {
             let open = served.open();

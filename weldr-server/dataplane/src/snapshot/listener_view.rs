@@ -1,10 +1,10 @@
 //! The listeners as the data path sees them.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use rpds::RedBlackTreeMapSync;
 
-use crate::model::{Listener, ListenerName, ListenerSpec, Revision};
+use crate::model::{Listener, ListenerName, ListenerSpec, RemovedListener, Revision};
 
 use super::{LiveListener, routes::Router};
 
@@ -57,6 +57,8 @@ impl ListenerView {
 #[derive(Debug, Clone)]
 pub struct ListenerViews {
     by_name: RedBlackTreeMapSync<ListenerName, Arc<ListenerView>>,
+    /// Those that were removed last.
+    removed: RedBlackTreeMapSync<ListenerName, RemovedListener>,
     /// Counts the changes, so that a worker sees at once that there was none.
     changes: u64,
 }
@@ -74,6 +76,7 @@ impl ListenerViews {
         debug_assert_eq!(*default.name(), ListenerName::default());
         let mut views = Self {
             by_name: RedBlackTreeMapSync::new_sync(),
+            removed: RedBlackTreeMapSync::new_sync(),
             changes: 0,
         };
         views.put(default);
@@ -91,6 +94,17 @@ impl ListenerViews {
         if *name != ListenerName::default() && self.by_name.remove_mut(name) {
             self.changes += 1;
         }
+    }
+
+    /// Notes the listeners that were removed last.
+    pub fn set_removed(&mut self, removed: RedBlackTreeMapSync<ListenerName, RemovedListener>) {
+        self.removed = removed;
+    }
+
+    /// How long running requests of a listener may go on that was removed; `None`: it was not removed, or long ago.
+    pub fn drain_deadline(&self, name: &ListenerName) -> Option<Duration> {
+        let removed = self.removed.get(name)?;
+        Some(removed.drain_deadline)
     }
 
     /// The listener of that name.

@@ -162,6 +162,7 @@ pub(in crate::management) const REST: &[(&str, &[(Method, Required)])] = &[
         "/configuration",
         &[(Method::GET, Least(Viewer)), (Method::PUT, Least(Admin))],
     ),
+    ("/route", &[(Method::POST, Least(Viewer))]),
     ("/cluster", &[(Method::GET, Least(Viewer))]),
     ("/cluster/nodes/{name}", &[(Method::DELETE, Least(Admin))]),
     ("/history", &[(Method::GET, Least(Viewer))]),

@@ -6,6 +6,7 @@ mod change_words;
 mod changes;
 mod cluster;
 mod configuration;
+mod explain;
 mod listeners;
 mod logged_write;
 mod pool;

@@ -8,13 +8,13 @@ use weldr_proto::v1;
 
 use crate::management::{access::Caller, operations::Operations, router::MAX_CONFIGURATION_BYTES};
 
-use super::{RestResult, body, caller, in_json, of_revision, query};
+use super::{RestResult, body, caller, of_message, of_revision, query};
 
 /// `GET /configuration`.
 pub(super) async fn get(State(operations): State<Arc<Operations>>, uri: Uri) -> RestResult {
     let stale = query::only_stale(&uri)?;
     let result = operations.export(v1::ExportRequest { stale }).await;
-    let result = result.map_err(in_json)?;
+    let result = result.map_err(of_message)?;
     let body = Json(result.configuration.unwrap_or_default());
     Ok(of_revision(result.revision, body.into_response()))
 }
@@ -43,6 +43,6 @@ pub(super) async fn put(
         ..request
     };
     let applied = operations.apply(caller(known), request).await;
-    let result = applied.map_err(in_json)?;
+    let result = applied.map_err(of_message)?;
     Ok(of_revision(result.revision, Json(result).into_response()))
 }

@@ -16,7 +16,7 @@ use crate::{
     model::Invalid,
 };
 
-use super::{RestResult, body, caller, in_json, of_revision, query};
+use super::{RestResult, body, caller, of_message, of_revision, query};
 
 /// The name of an object in a path.
 pub(super) type Name = Result<Path<String>, PathRejection>;
@@ -33,7 +33,10 @@ pub(super) fn name(name: Name) -> Result<String, Error> {
 pub(super) async fn list(State(operations): State<Arc<Operations>>, uri: Uri) -> RestResult {
     let stale = query::only_stale(&uri)?;
     let request = v1::ListListenersRequest { stale };
-    let result = operations.list_listeners(request).await.map_err(in_json)?;
+    let result = operations
+        .list_listeners(request)
+        .await
+        .map_err(of_message)?;
     let body = Json(result.listeners);
     Ok(of_revision(result.revision, body.into_response()))
 }
@@ -49,7 +52,7 @@ pub(super) async fn add(
     query::none(&uri)?;
     let request: v1::CreateListenerRequest = body::message(&headers, body).await?;
     let created = operations.create_listener(caller(known), request).await;
-    let result = created.map_err(in_json)?;
+    let result = created.map_err(of_message)?;
     let listener = result.listener.unwrap_or_default();
     let location = [(header::LOCATION, format!("/listeners/{}", listener.name))];
     let response = (status_of(result.created), location, Json(listener)).into_response();
@@ -74,7 +77,7 @@ pub(super) async fn get(
     let name = name(path)?;
     let stale = query::only_stale(&uri)?;
     let request = v1::GetListenerRequest { name, stale };
-    let result = operations.get_listener(request).await.map_err(in_json)?;
+    let result = operations.get_listener(request).await.map_err(of_message)?;
     Ok(of_revision(result.revision, shown(result.listener)))
 }
 
@@ -92,7 +95,7 @@ pub(super) async fn update(
     let request: v1::UpdateListenerRequest = body::message(&headers, body).await?;
     let request = v1::UpdateListenerRequest { name, ..request };
     let updated = operations.update_listener(caller(known), request).await;
-    let result = updated.map_err(in_json)?;
+    let result = updated.map_err(of_message)?;
     Ok(of_revision(result.revision, shown(result.listener)))
 }
 
@@ -114,7 +117,7 @@ pub(super) async fn remove(
     };
     let request = query.finish().settle(Some(request))?;
     let deleted = operations.delete_listener(caller(known), request).await;
-    let result = deleted.map_err(in_json)?;
+    let result = deleted.map_err(of_message)?;
     Ok(of_revision(result.revision, removed(result.revision)))
 }
 

@@ -12,6 +12,7 @@ mod object;
 mod pool;
 mod pools;
 mod query;
+mod route;
 mod rules;
 mod servers;
 mod stats;
@@ -45,7 +46,7 @@ const REVISION: HeaderName = HeaderName::from_static("weldr-revision");
 type RestResult = Result<Response, Error>;
 
 /// The paths of REST besides `/`, in the order of [`handlers`].
-pub(super) const PATHS: [&str; 19] = [
+pub(super) const PATHS: [&str; 20] = [
     "/servers",
     "/servers/{ip}/{port}",
     "/pool",
@@ -57,6 +58,7 @@ pub(super) const PATHS: [&str; 19] = [
     "/listeners/{name}/rules",
     "/listeners/{name}/rules/{priority}",
     "/configuration",
+    "/route",
     "/cluster",
     "/cluster/nodes/{name}",
     "/history",
@@ -86,6 +88,7 @@ fn handlers() -> [MethodRouter<Arc<Operations>>; PATHS.len()] {
         routing::get(rules::list).post(rules::add),
         routing::patch(rules::update).delete(rules::remove),
         routing::get(configuration::get).put(configuration::put),
+        routing::post(route::explain),
         routing::get(cluster::get),
         routing::delete(cluster::remove_node),
         routing::get(history::get),
@@ -169,6 +172,7 @@ async fn links() -> Response {
             link("/listeners/{name}/rules", &["GET", "POST"], "which requests go where; POST adds a rule"),
             link("/listeners/{name}/rules/{priority}", &["PATCH", "DELETE"], "one rule; to_priority moves it"),
             link("/configuration", &["GET", "PUT"], "pools, listeners and rules as one document; PUT applies one"),
+            link("/route", &["POST"], "which rule and pool a request would get, and why"),
             link("/cluster", &["GET"], "the nodes of the cluster"),
             link("/cluster/nodes/{name}", &["DELETE"], "removes a node from the cluster"),
             link("/history", &["GET"], "the last changes: what, when and by whom"),
@@ -191,6 +195,20 @@ fn in_json(error: Error) -> Error {
     };
     let renamed = violations.into_iter().map(|invalid| {
         let key = json_key(&invalid.field);
+        invalid.named(key)
+    });
+    Error::Invalid(renamed.collect())
+}
+
+/// The error of a call whose messages are JSON as they stand: only durations have other names.
+fn of_message(error: Error) -> Error {
+    let Error::Invalid(violations) = error else {
+        return error;
+    };
+    let renamed = violations.into_iter().map(|invalid| {
+        let is_duration = invalid.field.ends_with("_timeout") || invalid.field == "drain_deadline";
+        let unit = if is_duration { "_seconds" } else { "" };
+        let key = format!("{}{unit}", invalid.field);
         invalid.named(key)
     });
     Error::Invalid(renamed.collect())

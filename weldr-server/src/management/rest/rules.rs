@@ -17,9 +17,9 @@ use crate::{
 };
 
 use super::{
-    RestResult, body, caller, in_json,
+    RestResult, body, caller,
     listeners::{Name, name, removed, status_of},
-    of_revision, query,
+    of_message, of_revision, query,
 };
 
 type Place = Result<Path<(String, String)>, PathRejection>;
@@ -45,7 +45,7 @@ pub(super) async fn list(
     let listener = name(path)?;
     let stale = query::only_stale(&uri)?;
     let request = v1::ListRulesRequest { listener, stale };
-    let result = operations.list_rules(request).await.map_err(in_json)?;
+    let result = operations.list_rules(request).await.map_err(of_message)?;
     let body = Json(result.rules);
     Ok(of_revision(result.revision, body.into_response()))
 }
@@ -68,7 +68,7 @@ pub(super) async fn add(
     };
     let path = format!("/listeners/{}/rules", request.listener);
     let created = operations.create_rule(caller(known), request).await;
-    let result = created.map_err(in_json)?;
+    let result = created.map_err(of_message)?;
     let rule = result.rule.unwrap_or_default();
     let location = [(header::LOCATION, format!("{path}/{}", rule.priority))];
     let response = (status_of(result.created), location, Json(rule)).into_response();
@@ -96,7 +96,7 @@ pub(super) async fn update(
             ..request
         };
         let moved = operations.move_rule(caller(known), request).await;
-        let moved = moved.map_err(in_json)?;
+        let moved = moved.map_err(of_message)?;
         (moved.revision, moved.rule)
     } else {
         let request: v1::UpdateRuleRequest = body::read(object)?;
@@ -106,7 +106,7 @@ pub(super) async fn update(
             ..request
         };
         let updated = operations.update_rule(caller(known), request).await;
-        let updated = updated.map_err(in_json)?;
+        let updated = updated.map_err(of_message)?;
         (updated.revision, updated.rule)
     };
     let (revision, rule) = result;
@@ -130,6 +130,6 @@ pub(super) async fn remove(
     };
     let request = query.finish().settle(Some(request))?;
     let deleted = operations.delete_rule(caller(known), request).await;
-    let result = deleted.map_err(in_json)?;
+    let result = deleted.map_err(of_message)?;
     Ok(of_revision(result.revision, removed(result.revision)))
 }
