@@ -134,7 +134,7 @@ async fn listeners_pools_and_rules_are_added_listed_and_removed() {
     assert_eq!(gone.code(), REFUSED, "{gone:?}");
     assert!(gone.stderr.contains("there is no pool api"), "{gone:?}");
     // All of it comes back.
-    done(&weldr, "rollback --to-revision 10").await;
+    done(&weldr, "rollback --to-revision 12").await;
     assert!(
         done(&weldr, "rule list --listener web")
             .await

@@ -193,6 +193,10 @@ impl DesiredState {
                 pool, force: false, ..
             } => {
                 self.pool(pool)?;
+                // Why the default one cannot be removed is said by the removal.
+                if *pool == PoolName::default() {
+                    return Ok(());
+                }
                 self.expect_unused(&[pool.clone()].into())
             }
             Command::AddListener { listener, spec } => {

@@ -144,6 +144,7 @@ fn the_first_state_has_the_listener_and_the_pool_that_always_exist() {
         expected: None,
     };
     for (command, object) in [
+        (remove_pool("default", false), "pool default"),
         (remove_pool("default", true), "pool default"),
         (forced(vec![remove_pool("default", true)]), "pool default"),
         (remove_listener, "listener default"),
