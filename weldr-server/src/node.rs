@@ -158,13 +158,7 @@ impl Node {
         };
         let proxy = proxy_parts(&config, management_address, &shared, told, &stop_proxy);
         let workers = Workers::start(listeners, &proxy)?;
-        open_listeners(
-            &config,
-            &workers,
-            &shared,
-            &proxy_addresses,
-            &stop_control,
-        );
+        open_listeners(&config, &workers, &shared, &proxy_addresses, &stop_control);
         log_listeners(&config, &proxy_addresses, &shared.budget);
         serving.send_replace(true);
         let link = link(&config, vip.as_ref());
