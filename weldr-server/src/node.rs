@@ -39,7 +39,7 @@ use crate::{
 };
 use addresses::{hold_addresses, holds_an_address, link, virtual_addresses};
 use configured_pool::{add_servers, own_addresses, warn_of_other_settings};
-use descriptors::{divide_descriptors, warn_of_descriptors};
+use descriptors::divide_descriptors;
 use listeners::open_listeners;
 use management_port::ManagementPort;
 use rates::measure_rates;
@@ -159,7 +159,6 @@ impl Node {
         let proxy = proxy_parts(&config, management_address, &shared, told, &stop_proxy);
         let workers = Workers::start(listeners, &proxy)?;
         open_listeners(&config, &workers, &shared, &proxy_addresses, &stop_control);
-        log_listeners(&config, &proxy_addresses, &shared.budget);
         serving.send_replace(true);
         let link = link(&config, vip.as_ref());
         let monitor = start_monitor(&shared, &workers, link, serving.clone()).await?;
@@ -367,13 +366,6 @@ async fn start_monitor(
     };
     let react = |readiness| give_way::follow(readiness, serving, cluster);
     Monitor::start(sources, react).map_err(StartError::Monitor)
-}
-
-fn log_listeners(config: &Config, addresses: &[SocketAddr], budget: &Budget) {
-    for address in addresses {
-        tracing::info!(%address, workers = config.workers, "proxy listening");
-    }
-    warn_of_descriptors(config, budget);
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What a route changes in messages on their way.
 
+use serde_json::{Value::Null, json};
 use weldr::model::{FieldChanges, ListenerSpec, MessageChanges, PathPrefixChange, Route};
 use weldr_tests::{
     data_plane::{DataPlane, json_log, route},
@@ -128,7 +129,6 @@ async fn the_access_log_names_listener_rule_and_pool() {
             line["pool"].clone(),
         )
     };
-    use serde_json::{Value::Null, json};
     assert_eq!(named("/web"), (json!("default"), json!(10), json!("web")));
     assert_eq!(named("/ping"), (json!("default"), json!(20), Null));
     assert_eq!(named("/none"), (json!("default"), Null, json!("default")));

@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use tokio_util::sync::CancellationToken;
 use weldr_proto::raft::v1::ListenerReport;
 
-use super::Shared;
+use super::{Shared, descriptors::warn_of_descriptors};
 use crate::{
+    budget::Budget,
     cluster::ListenerReporter,
     config::Config,
     model::{ListenerName, Timestamp},
@@ -32,6 +33,7 @@ pub(super) fn open_listeners(
         let address = proxy_addresses.first().copied();
         view.live.set_binding(address, state, String::new());
     }
+    log_listeners(config, proxy_addresses, &shared.budget);
     shared
         .cluster
         .report_listeners_with(listener_reporter(shared.snapshots.clone()));
@@ -61,4 +63,11 @@ fn listener_reporter(snapshots: Snapshots) -> ListenerReporter {
         });
         listeners.collect()
     }))
+}
+
+fn log_listeners(config: &Config, addresses: &[SocketAddr], budget: &Budget) {
+    for address in addresses {
+        tracing::info!(%address, workers = config.workers, "proxy listening");
+    }
+    warn_of_descriptors(config, budget);
 }

@@ -266,7 +266,8 @@ impl MessageChanges {
                 ("path_prefix.replacement", &change.replacement, true),
             ] {
                 let is_path = path.starts_with('/') && is_plain_path(path);
-                if !is_path && !(may_be_empty && path.is_empty()) {
+                let is_absent = may_be_empty && path.is_empty();
+                if !is_path && !is_absent {
                     let accepted = "a path that begins with `/`, without a query";
                     return Err(Invalid::new(field, path, accepted));
                 }

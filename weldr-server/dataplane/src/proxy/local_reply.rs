@@ -58,8 +58,8 @@ impl LocalReply {
     }
 
     /// The reply of a route that redirects to `location`, which is a valid value of a field.
-    pub(super) fn redirect(status: u16, location: Vec<u8>) -> Self {
-        let location = String::from_utf8_lossy(&location).into_owned();
+    pub(super) fn redirect(status: u16, location: &[u8]) -> Self {
+        let location = String::from_utf8_lossy(location).into_owned();
         Self {
             status,
             fields: vec![("Location", Cow::Owned(location))],

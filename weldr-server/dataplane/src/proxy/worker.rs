@@ -79,8 +79,8 @@ impl Workers {
         let alive_sender = Arc::new(alive_sender);
         let mut openers = Vec::new();
         let start = |(index, sockets): (usize, Vec<TcpListener>)| {
-            let (opener, opened) = mpsc::channel(MOST_WAITING);
-            openers.push(opener);
+            let (sender, opened) = mpsc::channel(MOST_WAITING);
+            openers.push(sender);
             let (parts, limits) = (parts.clone(), limits.clone());
             let alive_sender = Arc::clone(&alive_sender);
             let log = access_log.as_ref().map(AccessLogWriter::log);

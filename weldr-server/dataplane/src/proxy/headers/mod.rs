@@ -12,6 +12,7 @@ mod lines;
 mod refusal;
 mod request;
 mod response;
+mod target;
 mod trace;
 mod via;
 
@@ -21,7 +22,8 @@ pub(super) use forwarding::Peer;
 pub(super) use lines::ConnectionOptions;
 pub(super) use refusal::Refusal;
 pub(super) use request::{
-    Accepted, FieldSpans, ForwardingContext, ProxyRequest, Request, accept, path_and_query, write,
+    Accepted, FieldSpans, ForwardingContext, ProxyRequest, Request, accept, write,
 };
 pub(super) use response::{ClientFraming, ResponseRewrite, write_interim, write_response};
+pub(super) use target::path_and_query;
 pub(super) use trace::Ids;

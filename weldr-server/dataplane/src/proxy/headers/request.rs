@@ -7,10 +7,9 @@ use crate::{
         Field, Framing, FramingDefect, Known, RequestHead, Span, TargetForm, Version, elements,
         is_host, parse_decimal, request_framing,
     },
-    model::{MessageChanges, PathPrefixChange},
+    model::MessageChanges,
     policy::{DesyncMode, HttpPolicy},
     proxy::{message::RequestFacts, text::write_decimal},
-    snapshot::routes::PathReadings,
 };
 
 use super::{
@@ -18,6 +17,7 @@ use super::{
     forwarding::Peer,
     lines::{ConnectionOptions, copy_lines, write_field},
     refusal::Refusal,
+    target::{changed_path, path_and_query},
     trace::{Ids, is_request_id, is_traceparent},
     via::{refuse_loop, write_via},
 };
@@ -103,13 +103,13 @@ pub(in crate::proxy) struct Accepted {
 
 impl Accepted {
     /// Whether a body follows the head.
-    pub(in crate::proxy) fn has_body(&self) -> bool {
+    pub(in crate::proxy) fn has_body(self) -> bool {
         self.has_body
     }
 
     /// The request to the proxy itself, if its recipient is that: RFC 9110, section 7.6.2.
     pub(in crate::proxy) fn to_proxy(
-        &self,
+        self,
         head: &[u8],
         request: &RequestHead,
         fields: &[Field],
@@ -218,23 +218,6 @@ pub(in crate::proxy) fn write(
         keep_alive: keeps && objection != Some(FramingDefect::LengthAndCoding),
         upgrades,
         objection,
-    }
-}
-
-/// The path of a request and its query, without the `?`.
-pub(in crate::proxy) fn path_and_query<'h>(
-    head: &'h [u8],
-    request: &RequestHead,
-) -> (&'h [u8], &'h [u8]) {
-    let target = match request.form {
-        TargetForm::Absolute { path, .. } => path.of(head),
-        TargetForm::Origin | TargetForm::Asterisk | TargetForm::Authority => {
-            request.target.of(head)
-        }
-    };
-    match memchr::memchr(b'?', target) {
-        Some(end) => (&target[..end], &target[end + 1..]),
-        None => (target, b""),
     }
 }
 
@@ -526,27 +509,6 @@ impl Writer<'_> {
             _ => None,
         }
     }
-}
-
-/// `path` in normal form with another prefix; `None`: it does not begin with that of `change`, or it is uncertain whether.
-/// The path that results begins with one `/`: with two, it could be taken for a host.
-fn changed_path(path: &[u8], change: &PathPrefixChange) -> Option<Vec<u8>> {
-    let readings = PathReadings::of(path).ok()?;
-    let prefix = change.prefix.as_bytes();
-    let whole = prefix.strip_suffix(b"/").unwrap_or(prefix);
-    let rest = readings.normal().strip_prefix(whole)?;
-    if !rest.is_empty() && rest[0] != b'/' {
-        return None;
-    }
-    let replacement = change.replacement.as_bytes();
-    let replacement = replacement.strip_suffix(b"/").unwrap_or(replacement);
-    let begin = rest
-        .iter()
-        .position(|&byte| byte != b'/')
-        .unwrap_or(rest.len());
-    let ends_with_slash = rest.is_empty() && !replacement.is_empty();
-    let separator: &[u8] = if ends_with_slash { b"" } else { b"/" };
-    Some([replacement, separator, &rest[begin..]].concat())
 }
 
 #[cfg(test)]

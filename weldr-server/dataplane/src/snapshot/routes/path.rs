@@ -307,20 +307,17 @@ pub(super) fn normal_literal(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut at = 0;
     while let Some(&byte) = text.get(at) {
-        match encoded_byte(&text[at..]) {
-            Some(encoded) => {
-                if is_decoded(encoded) {
-                    out.push(encoded);
-                } else {
-                    out.extend(text[at..at + 3].iter().map(u8::to_ascii_uppercase));
-                }
-                at += 3;
-            }
-            None => {
-                out.push(byte);
-                at += 1;
-            }
+        let Some(encoded) = encoded_byte(&text[at..]) else {
+            out.push(byte);
+            at += 1;
+            continue;
+        };
+        if is_decoded(encoded) {
+            out.push(encoded);
+        } else {
+            out.extend(text[at..at + 3].iter().map(u8::to_ascii_uppercase));
         }
+        at += 3;
     }
     out
 }
@@ -445,7 +442,7 @@ mod tests {
         #[test]
         fn no_order_of_decoding_leads_elsewhere(path in "/[ab./;]{0,5}(%2f|%2e|%61|%3b|//|\\.\\./|;a)?[ab./;]{0,5}(%2f|%2e|//|/\\.\\.|;)?") {
             let Ok(readings) = PathReadings::of(path.as_bytes()) else { return Ok(()) };
-            let steps: [fn(&[u8]) -> Vec<u8>; 4] = [
+            let steps: [Step; 4] = [
                 fully_decoded,
                 merged,
                 |path| without_params(path),
@@ -461,6 +458,8 @@ mod tests {
             }
         }
     }
+
+    type Step = fn(&[u8]) -> Vec<u8>;
 
     fn fully_decoded(path: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();

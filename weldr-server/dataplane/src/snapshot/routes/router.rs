@@ -106,7 +106,7 @@ impl Router {
                     after.next();
                 }
                 (Some(old), Some(rule)) if old.priority() > rule.priority => {
-                    new.extend(after.next())
+                    new.extend(after.next());
                 }
                 (None, Some(_)) => new.extend(after.next()),
                 (Some(_), _) => gone.extend(before.next().cloned()),

@@ -4,6 +4,7 @@ use crate::{
 };
 
 use super::*;
+use crate::model::PathPrefixChange;
 
 /// What becomes of a request.
 #[derive(Debug)]
@@ -376,42 +377,6 @@ fn what_the_log_tells_is_marked_where_it_was_written() {
     let made = told("GET / HTTP/1.0\r\nX-Request-Id: a\r\nX-Request-Id: b\r\n\r\n");
     assert_eq!(made[..3], ["GET / HTTP/1.1", "", ""]);
     assert_eq!(made[3], format!("{:032x}", 10), "two are none");
-}
-
-#[test]
-fn a_path_gets_another_prefix() {
-    let changed = |path: &str, prefix: &str, replacement: &str| {
-        let change = PathPrefixChange {
-            prefix: prefix.into(),
-            replacement: replacement.into(),
-        };
-        let changed = changed_path(path.as_bytes(), &change)?;
-        Some(String::from_utf8(changed).unwrap())
-    };
-    for (path, prefix, replacement, expected) in [
-        ("/api/a", "/api", "", Some("/a")),
-        ("/api/a", "/api/", "", Some("/a")),
-        ("/api/a", "/api/", "/", Some("/a")),
-        ("/api/a", "/api", "/v1", Some("/v1/a")),
-        ("/api", "/api", "", Some("/")),
-        ("/api", "/api", "/v1", Some("/v1")),
-        ("/api/", "/api", "/v1", Some("/v1/")),
-        ("/api/", "/api", "", Some("/")),
-        ("/apix", "/api", "", None),
-        ("/b", "/api", "", None),
-        ("/a", "/", "/v1", Some("/v1/a")),
-        // The normal form decides, and is what the server gets.
-        ("/%61pi/%7ex", "/api", "", Some("/~x")),
-        ("/x/../api/y", "/api", "", Some("/y")),
-        ("/api//evil.example/x", "/api", "", Some("/evil.example/x")),
-        ("/api/%2e%2e/x", "/api", "", None),
-    ] {
-        assert_eq!(
-            changed(path, prefix, replacement).as_deref(),
-            expected,
-            "{path} {prefix}"
-        );
-    }
 }
 
 #[test]

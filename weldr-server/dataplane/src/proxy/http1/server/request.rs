@@ -216,7 +216,7 @@ fn decide<'l>(
         CompiledAction::Pools(shares) => context.pick_pool(shares),
         CompiledAction::Redirect { status, location } => {
             let location = redirect(location, asked, accepted, matched.prefix);
-            let reply = LocalReply::redirect(*status, location);
+            let reply = LocalReply::redirect(*status, &location);
             return Ok(Decided::Reply(reply, accepted.has_body()));
         }
         CompiledAction::Respond(response) => {

@@ -83,7 +83,8 @@ fn conditions(text: &str) -> Conditions {
                 "path" => conditions.paths = values,
                 "method" => conditions.methods = values,
                 _ => {
-                    conditions.sources = values.iter().map(|value| value.parse().unwrap()).collect()
+                    conditions.sources =
+                        values.iter().map(|value| value.parse().unwrap()).collect();
                 }
             },
         }
