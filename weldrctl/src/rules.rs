@@ -49,18 +49,15 @@ impl ConditionArgs {
 fn named(given: &[(String, Option<String>)]) -> Vec<NamedValues> {
     let mut all: Vec<NamedValues> = Vec::new();
     for (name, value) in given {
-        let known = all.iter_mut().find(|known| known.name == *name);
-        let entry = match known {
-            Some(entry) => entry,
-            None => {
-                let values = Vec::new();
-                let name = name.clone();
-                all.push(NamedValues { name, values });
-                let last = all.len() - 1;
-                &mut all[last]
-            }
-        };
-        entry.values.extend(value.clone());
+        let known = all.iter().position(|known| known.name == *name);
+        let at = known.unwrap_or_else(|| {
+            all.push(NamedValues {
+                name: name.clone(),
+                values: Vec::new(),
+            });
+            all.len() - 1
+        });
+        all[at].values.extend(value.clone());
     }
     for entry in &mut all {
         let alone =
@@ -253,17 +250,17 @@ mod tests {
             strip_prefix: Some("/a".to_owned()),
             ..ActionArgs::default()
         };
-        let changed = given.onto(route.clone());
-        assert_eq!(changed.redirect, route.redirect);
-        let changes = changed.changes.unwrap_or_default();
+        let stripped = given.onto(route.clone());
+        assert_eq!(stripped.redirect, route.redirect);
+        let changes = stripped.changes.unwrap_or_default();
         assert_eq!(changes.host, "h");
         assert_eq!(changes.path_prefix.unwrap_or_default().prefix, "/a");
         let given = ActionArgs {
             forward: vec![("p".to_owned(), 1)],
             ..ActionArgs::default()
         };
-        let changed = given.onto(route.clone());
-        assert_eq!(changed.redirect, None);
-        assert_eq!(changed.changes, route.changes);
+        let forwarded = given.onto(route.clone());
+        assert_eq!(forwarded.redirect, None);
+        assert_eq!(forwarded.changes, route.changes);
     }
 }

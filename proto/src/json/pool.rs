@@ -101,7 +101,7 @@ impl From<&v1::PoolSettings> for PoolSettings {
             outlier: settings.outlier.map(OutlierEjection::from),
             limit: settings.limit.map(RequestLimit::from),
             hash_key: settings.hash_key.clone(),
-            policy: settings.policy.clone(),
+            policy: settings.policy,
         }
     }
 }

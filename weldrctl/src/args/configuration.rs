@@ -17,6 +17,10 @@ pub(crate) struct DiffArgs {
 }
 
 #[derive(Debug, Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line"
+)]
 pub(crate) struct ApplyArgs {
     /// File, in YAML or JSON; - means standard input
     #[arg(short, long, value_name = "FILE")]

@@ -75,8 +75,8 @@ async fn set(session: &Session, args: RuleSetArgs) -> Result<Exit, CtlError> {
 /// Reads the rule and writes it with the changes, unless it has changed in between.
 async fn set_once(session: &Session, args: &RuleSetArgs) -> Result<(Rule, u64), CtlError> {
     let rules = rules(session, &args.listener).await?;
-    let present = rules.rules.into_iter();
-    let present = present.filter(|rule| rule.priority == args.priority).last();
+    let mut present = rules.rules.into_iter();
+    let present = present.find(|rule| rule.priority == args.priority);
     let Rule {
         conditions, route, ..
     } = present.unwrap_or_default();

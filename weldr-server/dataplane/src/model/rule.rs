@@ -40,10 +40,9 @@ impl RuleSpec {
         self.route.validate().map_err(within)?;
         let paths = &self.conditions.paths;
         let is_prefix = |path: &String| matches!(path.as_str().into(), PathPattern::Prefix(_));
+        let has_rest = !paths.is_empty() && paths.iter().all(is_prefix);
         match &self.route.action {
-            Action::Redirect(redirect)
-                if redirect.needs_rest() && !(!paths.is_empty() && paths.iter().all(is_prefix)) =>
-            {
+            Action::Redirect(redirect) if redirect.needs_rest() && !has_rest => {
                 let accepted =
                     "{rest} only in a rule whose paths all end with their one `*`, such as /old/*";
                 Err(Invalid::new("location", &redirect.location, accepted).within("route.redirect"))

@@ -64,6 +64,7 @@ fn add_server(n: u16) -> Command {
 }
 
 /// One command of each kind, in an order in which each changes something.
+#[expect(clippy::too_many_lines, reason = "it is a list")]
 fn one_of_each_kind() -> Vec<Command> {
     let listener = ListenerSpec {
         address: Some("0.0.0.0:80".parse().unwrap()),

@@ -101,100 +101,9 @@ fn expect(expected: Option<Revision>, state: &Arc<DesiredState>) -> Result<(), E
 
 /// A change of a configuration, in words.
 fn describe(change: &Command, state: &DesiredState) -> v1::ConfigurationChange {
-    let (kind, object, settings) = match change {
-        Command::AddPool { pool, .. } => (Kind::Added, format!("pool {pool}"), vec![]),
-        Command::UpdatePool { pool, patch, .. } => {
-            let present = state.pool(pool).map(|pool| pool.settings.clone());
-            let present = present.unwrap_or_default();
-            let settings = differences(&present, &patch.applied_to(&present));
-            (Kind::Changed, format!("pool {pool}"), settings)
-        }
-        Command::RemovePool { pool, .. } => (Kind::Removed, format!("pool {pool}"), vec![]),
-        Command::AddServer {
-            pool,
-            address,
-            spec,
-            ..
-        } => {
-            let settings = differences(&ServerSpec::default(), spec);
-            let object = format!("server {address} of pool {pool}");
-            (Kind::Added, object, settings)
-        }
-        Command::UpdateServer {
-            pool,
-            address,
-            patch,
-            ..
-        } => {
-            let present = state
-                .server(pool, *address)
-                .map(|server| server.spec.clone());
-            let present = present.unwrap_or_default();
-            let settings = differences(&present, &patch.clone().applied_to(&present));
-            let object = format!("server {address} of pool {pool}");
-            (Kind::Changed, object, settings)
-        }
-        Command::BeginRemoval { pool, address, .. } | Command::EndRemoval { pool, address, .. } => {
-            let object = format!("server {address} of pool {pool}");
-            (Kind::Removed, object, vec![])
-        }
-        Command::AddListener { listener, .. } => {
-            (Kind::Added, format!("listener {listener}"), vec![])
-        }
-        Command::UpdateListener {
-            listener, patch, ..
-        } => {
-            let present = state.listener(listener).map(|there| there.spec.clone());
-            let present = present.unwrap_or_default();
-            let settings = differences(&present, &patch.applied_to(&present));
-            (Kind::Changed, format!("listener {listener}"), settings)
-        }
-        Command::RemoveListener { listener, .. } => {
-            (Kind::Removed, format!("listener {listener}"), vec![])
-        }
-        Command::AddRule {
-            listener, priority, ..
-        } => {
-            let number = priority
-                .map(|priority| format!(" {priority}"))
-                .unwrap_or_default();
-            let object = format!("rule{number} of listener {listener}");
-            (Kind::Added, object, vec![])
-        }
-        Command::UpdateRule {
-            listener,
-            priority,
-            spec,
-            ..
-        } => {
-            let present = state.rule(listener, *priority);
-            let settings = present.map_or_else(|_| vec![], |rule| differences(&rule.spec, spec));
-            let object = format!("rule {priority} of listener {listener}");
-            (Kind::Changed, object, settings)
-        }
-        Command::RemoveRule {
-            listener, priority, ..
-        } => {
-            let object = format!("rule {priority} of listener {listener}");
-            (Kind::Removed, object, vec![])
-        }
-        Command::MoveRule {
-            listener, from, to, ..
-        } => {
-            let moved = Setting {
-                name: "priority".into(),
-                present: from.to_string(),
-                asked: to.to_string(),
-            };
-            let object = format!("rule {from} of listener {listener}");
-            (Kind::Changed, object, vec![moved])
-        }
-        // A configuration makes none.
-        Command::Apply { .. }
-        | Command::CreatePrincipal { .. }
-        | Command::RevokePrincipal { .. } => (Kind::Changed, "the state".to_owned(), vec![]),
-    };
-    let settings = settings.into_iter().map(|setting| v1::SettingChange {
+    let (kind, object) = object(change);
+    let settings = settings(change, state).into_iter();
+    let settings = settings.map(|setting| v1::SettingChange {
         name: setting.name.into_owned(),
         before: setting.present,
         after: setting.asked,
@@ -203,5 +112,78 @@ fn describe(change: &Command, state: &DesiredState) -> v1::ConfigurationChange {
         kind: kind.into(),
         object,
         settings: settings.collect(),
+    }
+}
+
+/// The kind of a change, and its object.
+fn object(change: &Command) -> (Kind, String) {
+    let server = |address, pool| format!("server {address} of pool {pool}");
+    let rule = |priority, listener| format!("rule {priority} of listener {listener}");
+    match change {
+        Command::AddPool { pool, .. } => (Kind::Added, format!("pool {pool}")),
+        Command::UpdatePool { pool, .. } => (Kind::Changed, format!("pool {pool}")),
+        Command::RemovePool { pool, .. } => (Kind::Removed, format!("pool {pool}")),
+        Command::AddServer { pool, address, .. } => (Kind::Added, server(address, pool)),
+        Command::UpdateServer { pool, address, .. } => (Kind::Changed, server(address, pool)),
+        Command::BeginRemoval { pool, address, .. } | Command::EndRemoval { pool, address, .. } => {
+            (Kind::Removed, server(address, pool))
+        }
+        Command::AddListener { listener, .. } => (Kind::Added, format!("listener {listener}")),
+        Command::UpdateListener { listener, .. } => (Kind::Changed, format!("listener {listener}")),
+        Command::RemoveListener { listener, .. } => (Kind::Removed, format!("listener {listener}")),
+        Command::AddRule {
+            listener,
+            priority: Some(priority),
+            ..
+        } => (Kind::Added, rule(priority, listener)),
+        Command::AddRule { listener, .. } => {
+            (Kind::Added, format!("a rule of listener {listener}"))
+        }
+        Command::UpdateRule {
+            listener, priority, ..
+        } => (Kind::Changed, rule(priority, listener)),
+        Command::RemoveRule {
+            listener, priority, ..
+        } => (Kind::Removed, rule(priority, listener)),
+        Command::MoveRule { listener, from, .. } => (Kind::Changed, rule(from, listener)),
+        // A configuration makes none.
+        Command::Apply { .. }
+        | Command::CreatePrincipal { .. }
+        | Command::RevokePrincipal { .. } => (Kind::Changed, "the state".to_owned()),
+    }
+}
+
+/// The settings that a change changes in `state`.
+fn settings(change: &Command, state: &DesiredState) -> Vec<Setting> {
+    match change {
+        Command::AddServer { spec, .. } => differences(&ServerSpec::default(), spec),
+        Command::UpdatePool { pool, patch, .. } => state.pool(pool).map_or_else(
+            |_| vec![],
+            |pool| differences(&pool.settings, &patch.applied_to(&pool.settings)),
+        ),
+        Command::UpdateServer {
+            pool,
+            address,
+            patch,
+            ..
+        } => state.server(pool, *address).map_or_else(
+            |_| vec![],
+            |server| differences(&server.spec, &patch.clone().applied_to(&server.spec)),
+        ),
+        Command::UpdateListener {
+            listener, patch, ..
+        } => state.listener(listener).map_or_else(
+            |_| vec![],
+            |there| differences(&there.spec, &patch.applied_to(&there.spec)),
+        ),
+        Command::UpdateRule {
+            listener,
+            priority,
+            spec,
+            ..
+        } => state
+            .rule(listener, *priority)
+            .map_or_else(|_| vec![], |rule| differences(&rule.spec, spec)),
+        _ => vec![],
     }
 }

@@ -95,16 +95,16 @@ impl DesiredState {
         if pools.is_empty() {
             return;
         }
-        let names = |route: &Route| route.pools().any(|pool| pools.contains(pool));
+        let is_affected = |route: &Route| route.pools().any(|pool| pools.contains(pool));
         let mut default_routes = BTreeMap::new();
         let mut rules = Vec::new();
         for (name, listener) in &self.listeners {
-            if names(&listener.spec.default_route) {
+            if is_affected(&listener.spec.default_route) {
                 default_routes.insert(name.clone(), without(&listener.spec.default_route, pools));
             }
-            let named = listener.rules.values();
-            let named = named.filter(|rule| names(&rule.spec.route));
-            rules.extend(named.map(|rule| (name.clone(), Rule::clone(rule))));
+            let affected = listener.rules.values();
+            let affected = affected.filter(|rule| is_affected(&rule.spec.route));
+            rules.extend(affected.map(|rule| (name.clone(), Rule::clone(rule))));
         }
         for (name, route) in default_routes {
             let patch = ListenerPatch {

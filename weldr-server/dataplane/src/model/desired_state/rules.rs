@@ -134,11 +134,11 @@ impl DesiredState {
         }
         self.take_rule(listener_name, from);
         let revision = self.revision.next();
-        let moves = in_the_way
+        let new_places = in_the_way
             .iter()
             .map(|rule| (Priority(rule.priority.0 + 1), rule))
             .chain([(to, &moved)]);
-        for (priority, rule) in moves {
+        for (priority, rule) in new_places {
             let rule = Rule {
                 priority,
                 revision,

@@ -254,6 +254,9 @@ fn a_rule_without_a_number_goes_last() {
     );
 }
 
+/// The places and paths of four rules.
+type Places = [(u32, &'static str); 4];
+
 #[test]
 fn a_rule_that_moves_keeps_its_id_and_the_order_of_the_others() {
     let mut state = after([add_listener("web", "0.0.0.0:80")]);
@@ -271,13 +274,13 @@ fn a_rule_that_moves_keeps_its_id_and_the_order_of_the_others() {
             .id
     };
     let ids = ["/a", "/b", "/c", "/d"].map(|path| id_of(&state, path));
-    let moves: [(u32, u32, &[(u32, &str)]); 4] = [
+    let moves: [(u32, u32, Places); 4] = [
         // In the way are 10 and 11.
-        (30, 10, &[(10, "/d"), (11, "/a"), (12, "/b"), (20, "/c")]),
+        (30, 10, [(10, "/d"), (11, "/a"), (12, "/b"), (20, "/c")]),
         // Within the row: the place that it leaves is filled.
-        (12, 10, &[(10, "/b"), (11, "/d"), (12, "/a"), (20, "/c")]),
-        (10, 11, &[(11, "/b"), (12, "/d"), (13, "/a"), (20, "/c")]),
-        (20, 1, &[(1, "/c"), (11, "/b"), (12, "/d"), (13, "/a")]),
+        (12, 10, [(10, "/b"), (11, "/d"), (12, "/a"), (20, "/c")]),
+        (10, 11, [(11, "/b"), (12, "/d"), (13, "/a"), (20, "/c")]),
+        (20, 1, [(1, "/c"), (11, "/b"), (12, "/d"), (13, "/a")]),
     ];
     for (from, to, expected) in moves {
         let (outcome, _) = applied(&mut state, move_rule(from, to));
