@@ -71,7 +71,7 @@ impl AddressCluster {
         Self::start_on(options, true).await
     }
 
-    async fn start_on(options: &[&str], faulty: bool) -> Option<Self> {
+    async fn start_on(options: &[&str], may_fail: bool) -> Option<Self> {
         let lan = Lan::new()?;
         let client = lan.host(1);
         let machines = vec![lan.host(2), lan.host(3), lan.host(4)];
@@ -82,8 +82,8 @@ impl AddressCluster {
         let files = TempDir::new().unwrap();
         std::fs::write(files.path().join("secret"), "open sesame, open sesame").unwrap();
         let faults = |name: &&str| MachineFaults::new(&files.path().join("faults").join(name));
-        let faulty = NAMES.iter().filter(|_| faulty);
-        let faults = faulty.map(faults).collect::<Option<_>>()?;
+        let names = NAMES.iter().filter(|_| may_fail);
+        let faults = names.map(faults).collect::<Option<_>>()?;
         let mut cluster = Self {
             files,
             faults,

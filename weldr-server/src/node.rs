@@ -30,7 +30,7 @@ use crate::{
     model::{AllowedServers, OwnAddresses},
     policy::{HttpPolicy, Limits, Pseudonym},
     proxy::{self, BindError, HandOver, Listeners, Workers},
-    readiness::{Monitor, Sources},
+    readiness::{Monitor, Readiness, Sources},
     reconcile::Reconciler,
     snapshot::Snapshots,
     stats::{ClientShard, Rates, Sharded},
@@ -163,15 +163,7 @@ impl Node {
         let link = link(&config, vip.as_ref());
         let monitor = start_monitor(&shared, &workers, link, serving.clone()).await?;
         handle.report_servers_with(reporter(snapshots.clone()));
-        start_optional_tasks(&config, &handle, &tasks, &stop_control);
-        if config.vip.is_some() {
-            let tick = tasks.register("preference for a holder of the virtual addresses");
-            let (preference, stop) = (config.preference, stop_control.clone());
-            let readiness = monitor.readiness();
-            let follow = preference::follow(preference, readiness, handle.clone(), tick.clone());
-            let follow = tick.watch(follow);
-            tokio::spawn(stop.run_until_cancelled_owned(follow));
-        }
+        start_optional_tasks(&config, &shared, monitor.readiness(), &stop_control);
         let parts = shared.management(&config, rates);
         let options = management_port::options(&config, budget.management);
         management_port::log(&config, &management);
@@ -323,14 +315,21 @@ fn proxy_parts(
 }
 
 /// Starts what only some nodes do, until the node stops: running a program for changes of the role, handing over
-/// as a witness that leads, and making backups.
+/// as a witness that leads, preferring a holder of virtual addresses, and making backups.
 fn start_optional_tasks(
     config: &Config,
-    cluster: &Handle,
-    tasks: &Tasks,
+    Shared { cluster, tasks, .. }: &Shared,
+    readiness: watch::Receiver<Readiness>,
     stop: &CancellationToken,
 ) {
     backup_schedule::start(config, cluster, tasks, stop);
+    if config.vip.is_some() {
+        let tick = tasks.register("preference for a holder of the virtual addresses");
+        let cluster = cluster.clone();
+        let follow = preference::follow(config.preference, readiness, cluster, tick.clone());
+        let follow = tick.watch(follow);
+        tokio::spawn(stop.clone().run_until_cancelled_owned(follow));
+    }
     if let Some(program) = config.on_role_change.clone() {
         let follow = role_hook::follow(program, cluster.leadership(), stop.clone());
         tokio::spawn(follow);

@@ -91,12 +91,12 @@ pub(super) struct Conflicts<'k> {
 }
 
 impl<'k> Conflicts<'k> {
-    /// Begins to listen; must be called inside a tokio runtime.
+    /// Begins to listen; must be called inside a tokio runtime. `None`, with a line in the log, if that is not possible.
     pub(super) fn listen(
         kernel: &'k Kernel,
         addresses: &'k VirtualAddresses,
         told: &'k watch::Sender<Vec<Option<Mac>>>,
-    ) -> io::Result<Self> {
+    ) -> Option<Self> {
         let VirtualAddresses {
             addresses,
             interface,
@@ -108,13 +108,20 @@ impl<'k> Conflicts<'k> {
             backend: KernelAddress::new(kernel, address, interface),
             conflict: None,
         });
-        Ok(Self {
+        let opened = open(AddressFamily::PACKET, eth::ARP).and_then(|arp| {
+            let icmpv6 = has_v6.then(|| open(AddressFamily::INET6, ipproto::ICMPV6));
+            Ok((arp, icmpv6.transpose()?))
+        });
+        let (arp, icmpv6) = opened
+            .inspect_err(|error| {
+                tracing::warn!(%error, "other machines that have a virtual address are not noticed");
+            })
+            .ok()?;
+        Some(Self {
             interface,
             watched: watched.collect(),
-            arp: open(AddressFamily::PACKET, eth::ARP)?,
-            icmpv6: has_v6
-                .then(|| open(AddressFamily::INET6, ipproto::ICMPV6))
-                .transpose()?,
+            arp,
+            icmpv6,
             told,
         })
     }

@@ -286,14 +286,11 @@ impl Work {
             let supervise = guard::supervise(guard, addresses, news, guarded, status, tick.clone());
             tick.watch(supervise)
         });
-        let watch_conflicts = kernel.and_then(|kernel| {
-            let listening = Conflicts::listen(kernel, &self.addresses, &self.conflicts);
-            let conflicts = listening.inspect_err(|error| {
-                tracing::warn!(%error, "other machines that have a virtual address are not noticed");
-            });
+        let conflicts =
+            kernel.and_then(|kernel| Conflicts::listen(kernel, &self.addresses, &self.conflicts));
+        let watch_conflicts = conflicts.map(|conflicts| {
             let tick = self.tasks.register("conflicts of the virtual addresses");
-            let watch = conflicts.ok()?.watch(sources(), self.statuses.subscribe(), tick.clone());
-            Some(tick.watch(watch))
+            tick.watch(conflicts.watch(sources(), self.statuses.subscribe(), tick.clone()))
         });
         let watch_link = self.watches_link().then(|| {
             let tick = self.tasks.register("interface of the virtual addresses");

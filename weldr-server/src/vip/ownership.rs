@@ -23,7 +23,7 @@ const FIRST_GAPS: [Duration; 6] = [
     Duration::from_millis(250),
     Duration::from_millis(400),
     Duration::from_millis(600),
-    Duration::from_millis(1000),
+    Duration::from_secs(1),
 ];
 /// The interval between later announcements, for switches and neighbours that forget the address.
 const LATER_GAP: Duration = Duration::from_secs(30);

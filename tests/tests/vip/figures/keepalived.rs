@@ -95,13 +95,15 @@ impl Keepalived {
         self.files.path().join(format!("{machine}.{name}"))
     }
 
-    /// Sends a signal to keepalived and its children, of which one holds the address.
+    /// Sends a signal to keepalived with its children, of which one holds the address, and to the proxy: with Weldr, both are one
+    /// process.
     fn signal(&self, machine: usize, signal: Signal) {
-        let daemon = self.daemons[machine].as_ref().unwrap();
-        let children = daemon.children();
-        daemon.signal(signal);
-        for child in children {
-            signal_child(child, signal);
+        for process in [&self.daemons[machine], &self.proxies[machine]] {
+            let process = process.as_ref().unwrap();
+            process.signal(signal);
+            for child in process.children() {
+                signal_child(child, signal);
+            }
         }
     }
 }
