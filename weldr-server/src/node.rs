@@ -166,7 +166,7 @@ impl Node {
         start_optional_tasks(&config, &shared, monitor.readiness(), &stop_control);
         let parts = shared.management(&config, rates);
         let options = management_port::options(&config, budget.management);
-        management_port::log(&config, &management);
+        management_port::log(&config, &management, &handle);
         let stop = stop_control.clone();
         let serve = management::serve(management, parts, options, stop, monitor.readiness());
         let management = tokio::spawn(serve);

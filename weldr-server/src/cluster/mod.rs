@@ -51,6 +51,7 @@ pub use raft::{
     step_down_hook::StepDownHook,
 };
 pub use storage::disk::DiskState;
+pub(crate) use storage::file_modes::warn_of_wide_file;
 
 #[cfg(test)]
 mod tests;

@@ -86,10 +86,21 @@ impl Config {
                 return Err(Invalid::new("management_host", name, accepted).into());
             }
         }
+        if self.demo && self.management_authentication() {
+            return Err(ConfigError::Contradiction(
+                "demo and authentication contradict each other: the commands that demo prints have no token, so use a loopback \
+                 address without management_auth",
+            ));
+        }
         let (cert, key) = (&self.management_tls_cert, &self.management_tls_key);
         if cert.is_some() != key.is_some() {
             return Err(ConfigError::Contradiction(
                 "management_tls_cert and management_tls_key belong together: one of them is missing",
+            ));
+        }
+        if self.demo && cert.is_some() {
+            return Err(ConfigError::Contradiction(
+                "demo and management_tls_cert contradict each other: the commands that demo prints are for plain HTTP",
             ));
         }
         if self.management_client_ca.is_some() && cert.is_none() {

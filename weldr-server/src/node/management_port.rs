@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::{
+    cluster,
     config::Config,
     management::{self, Listener, Listeners, LocalBindError, LocalListener, ServeOptions, Tls},
     threads,
@@ -86,6 +87,7 @@ async fn load(config: &Config) -> Result<Option<Tls>, StartError> {
         key: key.clone(),
         client_ca: config.management_client_ca.clone(),
     };
+    cluster::warn_of_wide_file(&files.key);
     let load = || Tls::load(files);
     Ok(Some(threads::run("weldr-certificates", load).await??))
 }
@@ -122,7 +124,7 @@ fn names(config: &Config) -> Vec<String> {
 }
 
 /// Says where the management API listens and who may call it.
-pub(super) fn log(config: &Config, listeners: &Listeners) {
+pub(super) fn log(config: &Config, listeners: &Listeners, cluster: &cluster::Handle) {
     let address = listeners.tcp.address();
     let socket = listeners
         .local
@@ -133,6 +135,12 @@ pub(super) fn log(config: &Config, listeners: &Listeners) {
     tracing::info!(%address, socket, rest = config.rest, tls, authentication, "management listening");
     if let Some(health) = &listeners.health {
         tracing::info!(address = %health.address(), "health listening");
+    }
+    if authentication && listeners.local.is_none() && cluster.current().principals.is_empty() {
+        tracing::warn!(
+            "nobody can call the management API of this node: it knows no token yet, and has no Unix socket by which one can be \
+             created; name one with --management-socket"
+        );
     }
     if !authentication {
         tracing::info!(

@@ -32,7 +32,7 @@ pub(in crate::cluster) fn warn_of_wide_directory(path: &Path) {
 }
 
 /// Logs a warning if others than its owner may use the file at `path`.
-pub(in crate::cluster) fn warn_of_wide_file(path: &Path) {
+pub(crate) fn warn_of_wide_file(path: &Path) {
     if let Some(wide) = wide(path) {
         tell(&wide);
     }

@@ -83,3 +83,53 @@ fn a_record_that_was_not_validated_is_applied_as_it_was() {
     );
     assert_eq!(replica.state.revision, revision(0));
 }
+
+/// A principal is in the snapshot, and a rollback to before its revocation does not bring it back.
+#[test]
+fn principals_are_in_snapshots_and_do_not_come_back() {
+    let create = r#"{"change":{"command":{"create_principal":{"name":"ci","role":"operator","pools":["default"],"credential":{"token":{"id":"00000001","sha256":"DIGEST","expires":null}},"at":1}},"at":1,"from":"unix:root"}}"#;
+    let create = create.replace("DIGEST", &"0f".repeat(32));
+    let revoke =
+        r#"{"change":{"command":{"revoke_principal":{"name":"ci"}},"at":2,"from":"token:boss"}}"#;
+    let rollback = r#"{"rollback":{"to":1,"at":3,"from":"token:boss"}}"#;
+    let mut replica = replica::Replica::default();
+    let mut apply = |id, proposal: &str| {
+        let record = Record {
+            version: 3,
+            proposal: proposal.to_owned().into(),
+            id,
+            validated: true,
+        };
+        replica.apply(&record).unwrap();
+        replica.clone()
+    };
+    let created = apply(1, &create);
+    assert_eq!(created.state.principals.len(), 1);
+    let image = replica::encode(&created).unwrap();
+    assert_eq!(replica::decode(&image).unwrap(), created);
+    let revoked = apply(2, revoke);
+    assert!(revoked.state.principals.is_empty());
+    let back = apply(3, rollback);
+    assert!(back.state.principals.is_empty());
+    assert_eq!(
+        back.state.revision,
+        revision(2),
+        "there is nothing else to bring back"
+    );
+
+    // As a version that knew no principals wrote it.
+    let mut image: Value = serde_json::from_slice(&replica::encode(&back).unwrap()).unwrap();
+    assert!(
+        image
+            .as_object_mut()
+            .unwrap()
+            .remove("principals")
+            .is_some()
+    );
+    let old = serde_json::to_vec(&image).unwrap();
+    assert_eq!(replica::decode(&old).unwrap(), back);
+    image["principals"] = serde_json::json!({"ci": created.state.principals.values().next()});
+    image["revision"] = 0.into();
+    let damaged = replica::decode(&serde_json::to_vec(&image).unwrap());
+    assert!(damaged.is_err(), "it is older than its principal");
+}
