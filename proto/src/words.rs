@@ -6,8 +6,8 @@
 //! send, is `unknown`.
 
 use crate::v1::{
-    AdminState, Balancing, DiskState, GuardState, HealthReason, HealthState, LinkState, NodeRole,
-    ReadinessStatus, Role, UnreadyCode, server_change::Kind,
+    AdminState, Balancing, DiskState, GuardState, HealthReason, HealthState, InviteState,
+    LinkState, NodeRole, ReadinessStatus, Role, UnreadyCode, server_change::Kind,
 };
 
 const UNKNOWN: &str = "unknown";
@@ -97,6 +97,14 @@ pub fn link_state(value: i32) -> String {
     word(
         LinkState::try_from(value).map(|state| state.as_str_name()),
         "LINK_STATE_",
+    )
+}
+
+/// The word for an [`InviteState`].
+pub fn invite_state(value: i32) -> String {
+    word(
+        InviteState::try_from(value).map(|state| state.as_str_name()),
+        "INVITE_STATE_",
     )
 }
 

@@ -38,6 +38,8 @@ pub struct TestCluster {
     pinned: bool,
     /// Whether nodes reach each other without a relay.
     direct: bool,
+    /// The program of another version, and the nodes that run it.
+    previous: Option<(PathBuf, Vec<usize>)>,
 }
 
 /// A node of a [`TestCluster`].
@@ -107,25 +109,57 @@ impl TestCluster {
             extra,
             pinned: false,
             direct,
+            previous: None,
         };
         for index in 0..size {
-            let name = char::from(b'a' + index).to_string();
-            cluster.nodes.push(ClusterNode {
-                data_dir: cluster.files.path().join(&name),
-                name,
-                // Each has an address of its own, so that the relays can tell who comes.
-                ip: IpAddr::V4(Ipv4Addr::new(127, 0, 0, 11 + index)),
-                relay: Relay::start().await,
-                managed: None,
-                clustered: None,
-                running: None,
-            });
+            cluster.add_node(index).await;
         }
-        for index in 0..usize::from(size) {
-            cluster.run(index).await;
-        }
-        cluster.has_voters(size.into()).await;
+        cluster.run_all().await;
         cluster
+    }
+
+    /// Three nodes of another version, whose program is `previous`.
+    pub async fn start_previous(previous: PathBuf) -> Self {
+        let files = TempDir::with_prefix("weldr-cluster-").expect("a temporary directory");
+        std::fs::write(files.path().join("secret"), "open sesame, open sesame").expect("a file");
+        let mut cluster = Self::begin(0, files, &[], false).await;
+        cluster.previous = Some((previous, vec![0, 1, 2]));
+        for index in 0..3 {
+            cluster.add_node(index).await;
+        }
+        cluster.run_all().await;
+        cluster
+    }
+
+    async fn run_all(&mut self) {
+        for index in 0..self.nodes.len() {
+            self.run(index).await;
+        }
+        if !self.nodes.is_empty() {
+            self.has_voters(self.nodes.len()).await;
+        }
+    }
+
+    /// From now on, a node has this version and these arguments beside its others.
+    pub fn upgrade(&mut self, index: usize, extra: &[&str]) {
+        if let Some((_, nodes)) = &mut self.previous {
+            nodes.retain(|node| *node != index);
+        }
+        self.extra = extra.iter().map(ToString::to_string).collect();
+    }
+
+    async fn add_node(&mut self, index: u8) {
+        let name = char::from(b'a' + index).to_string();
+        self.nodes.push(ClusterNode {
+            data_dir: self.files.path().join(&name),
+            name,
+            // Each has an address of its own, so that the relays can tell who comes.
+            ip: IpAddr::V4(Ipv4Addr::new(127, 0, 0, 11 + index)),
+            relay: Relay::start().await,
+            managed: None,
+            clustered: None,
+            running: None,
+        });
     }
 
     /// The arguments that make a node of the cluster, joining it by the first other one.
@@ -135,7 +169,15 @@ impl TestCluster {
         let management = management.unwrap_or_else(|| (node.ip, 0).into());
         let cluster = node.clustered.filter(|_| self.direct);
         let cluster = cluster.unwrap_or_else(|| (node.ip, 0).into());
-        let mut program = Program::new("weldr")
+        let is_previous = self
+            .previous
+            .as_ref()
+            .filter(|(_, nodes)| nodes.contains(&index));
+        let program = match is_previous {
+            Some((path, _)) => Program::at("weldr", path),
+            None => Program::new("weldr"),
+        };
+        let mut program = program
             .args([
                 "--listen",
                 "127.0.0.1:0",
@@ -209,6 +251,35 @@ impl TestCluster {
             .args(["--join", &self.address(at).to_string()])
             .arg("--cluster-secret-file")
             .arg(self.file("secret"))
+    }
+
+    /// A node without the secret, which asks to join at those that run.
+    pub fn guest(&self, name: &str, options: &[&str]) -> Program {
+        let mut program = Program::weldr()
+            .args(["--node-name", name, "--cluster", "127.0.0.1:0"])
+            .args(options);
+        for index in self.running_nodes() {
+            program = program.args(["--join", &self.address(index).to_string()]);
+        }
+        program
+    }
+
+    /// The id of a node, as the others know it.
+    pub async fn id(&self, index: usize) -> u64 {
+        let status = self
+            .status(self.running_nodes()[0])
+            .await
+            .expect("a status");
+        let node = status
+            .nodes
+            .iter()
+            .find(|node| node.name == self.nodes[index].name);
+        u64::from_str_radix(&node.expect("a member").id, 16).expect("an id")
+    }
+
+    /// The data directory of a node.
+    pub fn data_dir(&self, index: usize) -> &std::path::Path {
+        &self.nodes[index].data_dir
     }
 
     /// The leader, if a running node knows one now.

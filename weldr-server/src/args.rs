@@ -12,7 +12,7 @@ use clap::{
 };
 
 pub use options::Options;
-pub use values::{CheckType, ListenerAddress, LogFormat, Span, Switch};
+pub use values::{CheckType, ListenerAddress, LogFormat, Secret, Span, Switch};
 
 /// The command line of weldr.
 #[derive(Debug, Parser)]

@@ -23,7 +23,7 @@ use std::{
 use ipnet::IpNet;
 
 use crate::{
-    args::{LogFormat, Switch},
+    args::{LogFormat, Secret, Switch},
     model::{Failover, Invalid, ListenerName, PoolSettings},
     policy::{AccessLogOptions, HttpPolicy, Limits, Timeouts},
 };
@@ -151,6 +151,10 @@ impl Default for Backups {
 }
 
 /// The connections of a node to other nodes.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an option of its own"
+)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cluster {
     /// The address on which the node accepts connections.
@@ -165,10 +169,16 @@ pub struct Cluster {
     pub recover: bool,
     /// Whether it votes and stores the log, and serves nothing.
     pub witness: bool,
+    /// The token of an invite.
+    pub join_token: Option<Secret>,
+    /// The file that contains it.
+    pub join_token_file: Option<PathBuf>,
     /// The file that contains the shared secret.
     pub secret_file: Option<PathBuf>,
     /// The files with a certificate of the operators' authority.
     pub tls: Option<ClusterTls>,
+    /// Whether it talks to members of version 0.1.0.
+    pub accept_previous: bool,
 }
 
 /// The PEM files of mutual TLS between nodes.

@@ -185,6 +185,7 @@ async fn serve(
                 );
                 node.reopen_logs();
                 node.reload_certificates();
+                node.reload_cluster_files();
                 reloads.begin();
             }
             Order::ReopenLogs => {

@@ -216,6 +216,12 @@ impl Node {
         }
     }
 
+    /// Reads the secret of the cluster and the certificate for other nodes again, if they are in files. Logs what comes of it.
+    pub fn reload_cluster_files(&self) {
+        let cluster = self.cluster.clone();
+        tokio::spawn(async move { cluster.reload_files().await });
+    }
+
     /// The threads and tasks that have to run until the node stops.
     pub fn tasks(&self) -> &Tasks {
         &self.tasks

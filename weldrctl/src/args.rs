@@ -18,7 +18,7 @@ mod stats;
 mod token;
 
 pub(crate) use check::{CheckOptions, CheckType};
-pub(crate) use cluster::{ClusterCommand, HistoryArgs, RollbackArgs};
+pub(crate) use cluster::{ClusterCommand, HistoryArgs, InviteArgs, RollbackArgs};
 pub(crate) use configuration::{ApplyArgs, DiffArgs};
 pub(crate) use context::ContextCommand;
 pub(crate) use listener::{

@@ -15,19 +15,21 @@ use tonic::{
 };
 use weldr_proto::v1::{
     AddServerRequest, AddServerResponse, ApplyRequest, ApplyResponse, BackupRequest,
-    BackupResponse, CreateListenerRequest, CreateListenerResponse, CreatePoolRequest,
-    CreatePoolResponse, CreateRuleRequest, CreateRuleResponse, CreateTokenRequest,
-    CreateTokenResponse, DeleteListenerRequest, DeleteListenerResponse, DeletePoolRequest,
-    DeletePoolResponse, DeleteRuleRequest, DeleteRuleResponse, ExplainRouteRequest,
-    ExplainRouteResponse, ExportRequest, ExportResponse, GetClusterRequest, GetClusterResponse,
-    GetHistoryRequest, GetHistoryResponse, GetListenerRequest, GetListenerResponse, GetPoolRequest,
-    GetPoolResponse, GetServerRequest, GetServerResponse, GetStatsRequest, GetStatsResponse,
-    ListHealthRequest, ListHealthResponse, ListListenersRequest, ListListenersResponse,
+    BackupResponse, CreateInviteRequest, CreateInviteResponse, CreateListenerRequest,
+    CreateListenerResponse, CreatePoolRequest, CreatePoolResponse, CreateRuleRequest,
+    CreateRuleResponse, CreateTokenRequest, CreateTokenResponse, DeleteListenerRequest,
+    DeleteListenerResponse, DeletePoolRequest, DeletePoolResponse, DeleteRuleRequest,
+    DeleteRuleResponse, ExplainRouteRequest, ExplainRouteResponse, ExportRequest, ExportResponse,
+    GetClusterRequest, GetClusterResponse, GetHistoryRequest, GetHistoryResponse,
+    GetListenerRequest, GetListenerResponse, GetPoolRequest, GetPoolResponse, GetServerRequest,
+    GetServerResponse, GetStatsRequest, GetStatsResponse, ListHealthRequest, ListHealthResponse,
+    ListInvitesRequest, ListInvitesResponse, ListListenersRequest, ListListenersResponse,
     ListPoolsRequest, ListPoolsResponse, ListRulesRequest, ListRulesResponse, ListServersRequest,
     ListServersResponse, ListTokensRequest, ListTokensResponse, MoveRuleRequest, MoveRuleResponse,
     RemoveNodeRequest, RemoveNodeResponse, RemoveServerRequest, RemoveServerResponse,
-    RestoreRequest, RestoreResponse, RevokeTokenRequest, RevokeTokenResponse, RollbackRequest,
-    RollbackResponse, StreamStatsRequest, StreamStatsResponse, TransferLeadershipRequest,
+    RestoreRequest, RestoreResponse, RevokeInviteRequest, RevokeInviteResponse, RevokeTokenRequest,
+    RevokeTokenResponse, RollbackRequest, RollbackResponse, RotateNodeKeyRequest,
+    RotateNodeKeyResponse, StreamStatsRequest, StreamStatsResponse, TransferLeadershipRequest,
     TransferLeadershipResponse, UpdateListenerRequest, UpdateListenerResponse, UpdatePoolRequest,
     UpdatePoolResponse, UpdateRuleRequest, UpdateRuleResponse, UpdateServerRequest,
     UpdateServerResponse, WatchServersRequest, WatchServersResponse, WhoAmIRequest, WhoAmIResponse,
@@ -111,6 +113,10 @@ unary! {
     get_cluster(GetClusterRequest) -> GetClusterResponse;
     remove_node(RemoveNodeRequest) -> RemoveNodeResponse;
     transfer_leadership(TransferLeadershipRequest) -> TransferLeadershipResponse;
+    create_invite(CreateInviteRequest) -> CreateInviteResponse;
+    list_invites(ListInvitesRequest) -> ListInvitesResponse;
+    revoke_invite(RevokeInviteRequest) -> RevokeInviteResponse;
+    rotate_node_key(RotateNodeKeyRequest) -> RotateNodeKeyResponse;
     list_health(ListHealthRequest) -> ListHealthResponse;
     get_history(GetHistoryRequest) -> GetHistoryResponse;
     rollback(RollbackRequest) -> RollbackResponse;

@@ -19,6 +19,7 @@ mod configuration;
 mod context;
 mod get;
 mod history;
+mod invites;
 mod list;
 mod listener;
 mod pool;

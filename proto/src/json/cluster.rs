@@ -38,6 +38,31 @@ impl From<&v1::GetClusterResponse> for Cluster {
     }
 }
 
+/// An invite: it lets one node join.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs, reason = "the .proto files describe the fields")]
+pub struct Invite {
+    pub id: String,
+    pub state: String,
+    pub lifetime_seconds: Option<Seconds>,
+    pub left_seconds: Option<Seconds>,
+    pub from: String,
+    pub used_by: Option<String>,
+}
+
+impl From<&v1::Invite> for Invite {
+    fn from(invite: &v1::Invite) -> Self {
+        Self {
+            id: invite.id.clone(),
+            state: words::invite_state(invite.state),
+            lifetime_seconds: invite.lifetime.map(Seconds),
+            left_seconds: invite.left.map(Seconds),
+            from: invite.from.clone(),
+            used_by: set(&invite.used_by),
+        }
+    }
+}
+
 /// Which of the voters respond.
 #[derive(Debug, Clone, Serialize)]
 #[allow(missing_docs, reason = "the .proto files describe the fields")]

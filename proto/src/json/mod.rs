@@ -23,8 +23,8 @@ mod stats;
 
 pub use access::{CreatedToken, Principal, Principals, RevokedToken, WhoAmI};
 pub use cluster::{
-    Backups, Cluster, Disk, HealthOnNodes, History, HistoryEvent, Node, NodeHealth, Readiness,
-    ServerHealth, UnreadyReason, VirtualAddress, Voters,
+    Backups, Cluster, Disk, HealthOnNodes, History, HistoryEvent, Invite, Node, NodeHealth,
+    Readiness, ServerHealth, UnreadyReason, VirtualAddress, Voters,
 };
 pub use pool::{Pool, PoolCounts, PoolSettings};
 pub use server::{Health, HealthCheck, Server};

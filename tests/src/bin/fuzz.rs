@@ -12,7 +12,8 @@ use std::{
 
 use clap::Parser;
 use weldr_tests::{
-    fuzz::{readers, requests, responses},
+    cluster::TestCluster,
+    fuzz::{cluster::Fuzzer, readers, requests, responses},
     node::TestNode,
     say,
 };
@@ -37,6 +38,8 @@ async fn main() -> ExitCode {
     let echo = requests::Echo::new();
     let player = responses::Player::new();
     let (before_echo, before_player) = (node(echo.address()).await, node(player.address()).await);
+    let cluster = TestCluster::start(1).await;
+    let mut fuzzer = Fuzzer::join(&cluster).await;
     let mut wrong = 0;
     let mut turns = 0;
     while Instant::now() < deadline {
@@ -46,6 +49,7 @@ async fn main() -> ExitCode {
             requests::run(before_echo.proxy(), &echo, seed, 50)
                 .await
                 .map(drop),
+            fuzzer.run(seed, 200).await.map(drop),
             responses::run(before_player.proxy(), &player, seed, 50)
                 .await
                 .map(drop),

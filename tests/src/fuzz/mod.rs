@@ -3,6 +3,7 @@
 //! [`mutate`] changes, [`readers`] tries the pure readers of the proxy, [`requests`] and [`responses`] try a running
 //! one over sockets. Each says what it found as bytes that show it again.
 
+pub mod cluster;
 pub mod mutate;
 pub mod readers;
 pub mod requests;

@@ -22,9 +22,9 @@ const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 100));
 const SERVER: &str = "10.0.0.21:8000";
 
 /// The headings whose commands a test runs.
-const FOLLOWED: [&str; 12] = [
+const FOLLOWED: [&str; 13] = [
     "Trying it on one machine",
-    "Certificates and configuration",
+    "Configuration",
     "Start",
     "Use",
     "Checking a cluster",
@@ -35,6 +35,7 @@ const FOLLOWED: [&str; 12] = [
     "Upgrades and restarts",
     "Backups",
     "Two machines and a witness",
+    "Keys, secrets and certificates",
 ];
 
 #[test]

@@ -3,11 +3,11 @@
 use super::*;
 
 #[tokio::test]
-async fn three_machines_with_tls_serve_through_the_virtual_address() {
+async fn three_machines_serve_through_the_virtual_address_and_change_a_key() {
     let Some(mut guide) = Guide::open() else {
         return;
     };
-    guide.follow("Certificates and configuration").await;
+    guide.follow("Configuration").await;
     guide.follow("Start").await;
     assert_eq!(guide.holders(), ["a"]);
     let printed = guide.follow("Use").await;
@@ -15,6 +15,8 @@ async fn three_machines_with_tls_serve_through_the_virtual_address() {
     guide.serves().await;
     let found = guide.follow("Checking a cluster").await;
     assert!(!found.contains("problem"), "{found}");
+    let rotated = guide.follow("Keys, secrets and certificates").await;
+    assert!(rotated.contains("b has a new key"), "{rotated}");
     let plain = "curl -s -m 5 --http2-prior-knowledge http://10.0.0.2:8688/ || echo refused";
     assert!(
         guide.run("a", plain).await.contains("refused"),
@@ -123,7 +125,7 @@ async fn two_machines_and_a_witness_go_on_when_one_of_the_two_is_lost() {
     let Some(mut guide) = Guide::open() else {
         return;
     };
-    guide.follow("Certificates and configuration").await;
+    guide.follow("Configuration").await;
     guide.follow("Two machines and a witness").await;
     guide.follow("Start").await;
     guide.follow("Use").await;

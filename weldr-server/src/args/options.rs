@@ -10,7 +10,9 @@ use std::{net::SocketAddr, path::PathBuf};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::values::{CheckType, ListenerAddress, LogFormat, Span, Switch, address, network, whole};
+use super::values::{
+    CheckType, ListenerAddress, LogFormat, Secret, Span, Switch, address, network, whole,
+};
 use crate::{
     model::{Balancing, Failover, OnLostQuorum},
     policy::{AccessLogFormat, DesyncMode, ForwardedHeaders},
@@ -167,6 +169,16 @@ options! {
     #[arg(require_equals = true, help_heading = CLUSTER)]
     witness: bool,
 
+    /// Token of an invite, with which this node joins once (see --join-token-file; on the command line, every user of this
+    /// machine can read it)
+    #[arg(value_name = "TOKEN", hide_env_values = true, help_heading = CLUSTER)]
+    join_token: Secret,
+
+    /// File that contains the token of an invite; it, or the variable `WELDR_JOIN_TOKEN`, keeps the token out of the list of
+    /// processes
+    #[arg(value_name = "FILE", help_heading = CLUSTER)]
+    join_token_file: PathBuf,
+
     /// File with the secret of the cluster, by which nodes join without an invite; while it is replaced, the new one is in
     /// the first line and the old one in the second
     #[arg(value_name = "FILE", help_heading = CLUSTER)]
@@ -183,6 +195,10 @@ options! {
     /// Certificate authority that signs the certificates of all nodes (PEM)
     #[arg(value_name = "FILE", help_heading = CLUSTER)]
     cluster_ca: PathBuf,
+
+    /// Talk to members of version 0.1.0, which prove the secret by a header that can be replayed; only during an upgrade
+    #[arg(require_equals = true, help_heading = CLUSTER)]
+    cluster_accept_previous_protocol: bool,
 
     /// How soon a lost leader is replaced; all nodes should have the same value
     #[arg(value_name = "PROFILE", help_heading = CLUSTER)]

@@ -103,7 +103,7 @@ pub enum OpenError {
         source: io::Error,
     },
     /// The secret, the certificate, its key or the certificate authority cannot be read.
-    #[error("cannot read {}, which --cluster-secret-file or --cluster-cert, --cluster-key and --cluster-ca name", .path.display())]
+    #[error("cannot read {}, which --cluster-secret-file, --join-token-file, --cluster-cert, --cluster-key or --cluster-ca names", .path.display())]
     ClusterFile {
         /// The file.
         path: PathBuf,
@@ -161,6 +161,18 @@ pub enum OpenError {
          an invite (`weldrctl cluster invite` at a member prints the whole command)"
     )]
     NothingToJoinWith,
+    /// The token is no token.
+    #[error(
+        "the token of the invite (--join-token-file, WELDR_JOIN_TOKEN or --join-token) is not complete: it begins with weldr-join-1, \
+         as `weldrctl cluster invite` prints it"
+    )]
+    BadToken,
+    /// The members of the cluster are known by certificates.
+    #[error(
+        "the invite is of a cluster whose nodes have certificates of an authority: give this node one too, with --cluster-cert, \
+         --cluster-key and --cluster-ca"
+    )]
+    InviteWithoutKeys,
     /// The node has no data and was not told what to do.
     #[error(
         "this node belongs to no cluster: --join ADDR joins the one of the node at ADDR, also after this node lost its \

@@ -12,7 +12,9 @@ use tokio::{
     time::{self, Instant},
 };
 use tonic::{Code, Status as RpcStatus};
-use weldr_proto::raft::v1::{Backups, ChangeRequest, Readiness, ServerReport, change_request};
+use weldr_proto::raft::v1::{
+    Backups, ChangeRequest, Readiness, RotateKeyRequest, ServerReport, change_request,
+};
 
 use crate::model::{Applied, Command, DesiredState, Revision, Timestamp};
 
@@ -24,8 +26,9 @@ use super::{
         member_history::MemberEvent,
         proposal::{Proposal, ProposalResult, Record},
     },
+    membership::invites::{InviteStatus, Invited},
     raft::{
-        core::{Core, NodeMembership},
+        core::{Core, NodeMembership, member_named},
         proposals::{Leader, QUORUM_PATIENCE, was_not_sent},
         reporter::{DrainReport, HolderClaim, ListenerReporter, Reporter},
         sightings::OtherCluster,
@@ -39,6 +42,8 @@ use super::{
 const LONGEST_PROPOSAL: Duration = Duration::from_secs(10);
 /// The time limit of a cluster change, without the time that the step-down hook takes.
 const LONGEST_CHANGE: Duration = Duration::from_secs(7);
+/// The time limit of a rotation of a key.
+const LONGEST_ROTATION: Duration = Duration::from_secs(20);
 /// The pause before a change is sent again to a leader that could not be reached.
 const LEADER_LOOK: Duration = Duration::from_millis(50);
 /// What is said of a change without an answer.
@@ -350,6 +355,51 @@ impl Handle {
         self.change(ChangeRequest { change, force }).await
     }
 
+    /// Invites one node to join within `lifetime`.
+    pub async fn invite(&self, lifetime: Duration, from: &str) -> Result<Invited, ChangeError> {
+        let from = from.to_owned();
+        let invited = self.on_engine(LONGEST_PROPOSAL, async move |core| {
+            core.invite(lifetime, from).await
+        });
+        let unanswered = || ChangeError::Unavailable(UNANSWERED.to_owned());
+        invited.await?.unwrap_or_else(|| Err(unanswered()))
+    }
+
+    /// The last invites, the newest last.
+    pub fn invites(&self) -> Vec<InviteStatus> {
+        let core = self.core.upgrade();
+        core.map_or_else(Vec::new, |core| core.invites())
+    }
+
+    /// Ends the open invite with this id.
+    pub async fn revoke_invite(&self, id: String) -> Result<(), ChangeError> {
+        let revoked = self.on_engine(LONGEST_PROPOSAL, async move |core| {
+            core.revoke_invite(&id).await
+        });
+        changed(revoked.await.map(in_time))
+    }
+
+    /// Replaces the key of the node with this name. Returns the fingerprint of the new one.
+    pub async fn rotate_key(&self, name: String) -> Result<String, ChangeError> {
+        let rotated = self.on_engine(LONGEST_ROTATION, async move |core| {
+            rotate_key(&core, &name)
+                .await
+                .map_err(|status| refused(&status))
+        });
+        let unanswered = || ChangeError::Unavailable(UNANSWERED.to_owned());
+        rotated.await?.unwrap_or_else(|| Err(unanswered()))
+    }
+
+    /// Reads the secret and the certificate for other nodes again, if they are in files. Logs what comes of it.
+    pub async fn reload_files(&self) {
+        let reload = self.on_engine(LONGEST_PROPOSAL, async |core| {
+            // An error means that the runtime ends.
+            let _ = tokio::task::spawn_blocking(move || core.reload_files()).await;
+        });
+        // A node that stops has no use for them.
+        let _ = reload.await;
+    }
+
     /// Marks this node as not eligible to lead, for the rest of its life: it is about to stop, or has no data path. It
     /// keeps a leadership that it has until [`step_down`](Self::step_down).
     pub fn leave(&self) {
@@ -387,6 +437,20 @@ impl Handle {
         });
         changed(work.await.map(in_time))
     }
+}
+
+/// Has a node replace its key.
+async fn rotate_key(core: &Core, name: &str) -> Result<String, RpcStatus> {
+    let metrics = core.metrics();
+    let metrics = metrics.ok_or_else(|| RpcStatus::unavailable("the node is not ready"))?;
+    let id = member_named(&metrics, name)?;
+    if id == core.local_id() {
+        return core.rotate_key().await.map(|key| key.to_string());
+    }
+    let member = metrics.membership_config.get_node(&id).cloned();
+    let mut client = core.client(id, &member.unwrap_or_default())?;
+    let response = client.rotate_key(RotateKeyRequest {}).await?;
+    Ok(response.into_inner().key)
 }
 
 /// Sends a change of the cluster to the leader, whichever node that is.

@@ -15,12 +15,14 @@
 //! * `leadership`: the lease and the hand-over.
 //! * `service`: the calls that other nodes make to this one.
 //! * `handle`: the interface for the rest of the program.
+//! * `introduction`: how a node presents itself to the others.
 //! * `running` and `open`: start a node, on a runtime of its own, and stop it.
 //!
 //! A room or file uses only those above it in this list. `tests/layering` checks that no two import each other.
 
 mod error;
 mod handle;
+mod introduction;
 mod leadership;
 mod log;
 mod membership;
@@ -36,13 +38,16 @@ pub use error::{ChangeError, Damage, OpenError, ProposeError, RecoveryError, Sto
 pub use handle::Handle;
 pub use log::{
     backup::{Backup, NoBackup},
+    fingerprint::Fingerprint,
     history::{Event, What},
+    invites::{Invite, InviteEnd},
     member_history::{MemberChange, MemberEvent},
     types::Member,
 };
+pub use membership::invites::{InviteStatus, Invited};
 pub use network::death_notice::tell_of_death;
 pub use open::{Log, Opened, open};
-pub use options::{NetworkOptions, StoreOptions, TlsFiles};
+pub use options::{JoinToken, NetworkOptions, StoreOptions, TlsFiles};
 pub use raft::{
     core::NodeMembership,
     reporter::{DrainReport, HolderClaim, ListenerReporter, Reporter},

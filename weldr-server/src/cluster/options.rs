@@ -42,16 +42,38 @@ pub struct NetworkOptions {
     pub found: Option<Duration>,
     /// The maximum number of connections of other nodes, and of strangers.
     pub max_connections: usize,
+    /// The token of an invite, or the file that contains it.
+    pub join_token: Option<JoinToken>,
     /// The file with the shared secret.
     pub secret_file: Option<PathBuf>,
-    /// The files for mutual TLS; `None`: connections are not encrypted.
+    /// Whether to talk to members of version 0.1.0, which have no key in the membership, in their way. It can be replayed.
+    pub accept_previous: bool,
+    /// The files with a certificate of the operators' authority; `None`: the node makes a key of its own.
     pub tls: Option<TlsFiles>,
+}
+
+/// The token of an invite.
+#[derive(Clone, PartialEq, Eq)]
+pub enum JoinToken {
+    /// Its text.
+    Text(String),
+    /// A file that contains it.
+    File(PathBuf),
+}
+
+impl std::fmt::Debug for JoinToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Text(_) => f.write_str("Text"),
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+        }
+    }
 }
 
 /// The TLS files of a node, in PEM format.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// The certificate of this node. It must name the address at which others reach the node.
+    /// The certificate of this node. It must be valid for the name of the node, or for the address at which others reach it.
     pub cert: PathBuf,
     /// The key of the certificate.
     pub key: PathBuf,

@@ -1,7 +1,7 @@
 //! A running node: starts its parts in order, and stops them.
 
 use std::{
-    net::{IpAddr, SocketAddr, TcpListener},
+    net::{SocketAddr, TcpListener},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64},
@@ -25,6 +25,7 @@ use crate::model::PoolSettings;
 
 use super::{
     error::{OpenError, RecoveryError},
+    introduction,
     leadership::{candidacy, lease},
     log::{
         convert,
@@ -39,13 +40,10 @@ use super::{
     network::{
         authentication::Authentication,
         connections::Connections,
-        credentials::{Credentials, new_key},
         founding::{self, Called},
         incoming::incoming,
-        lease_exchange::LeaseExchange,
         peers::{LONGEST_MESSAGE, Peers},
-        roster::Roster,
-        secret::Secret,
+        sizes::{BySize, LONGEST_OF_STRANGERS},
     },
     options::{NetworkOptions, StoreOptions},
     raft::{
@@ -53,14 +51,13 @@ use super::{
         core::{Core, OfCore, Role},
         engine,
         facts::StartFacts,
-        settings::Timing,
+        invite_ages::InviteAges,
         sightings::Sightings,
         voting_rights::VotingRights,
     },
     service::RaftService,
     storage::{
         disk::Disk,
-        file_modes::warn_of_wide_file,
         log_store::LogStore,
         node_files::{NodeFile, NodeFiles},
         persistent_state::{Identity, PersistentState, StorageChange},
@@ -116,11 +113,13 @@ impl RunningNode {
             }) => (persistent, Some(store)),
             None => (PersistentState::new(Identity::random()), None),
         };
-        warn_of_wide_files(options.network.as_ref());
+        introduction::warn_of_wide_files(options.network.as_ref());
+        introduction::warn_of_previous(options.network.as_ref());
         let network = options.network.as_ref().map(listen).transpose()?;
         let files = NodeFiles::new(options.data_dir.as_deref());
-        let credentials = credentials(&persistent.identity, options.network.as_ref(), &files)?;
-        let peers = peers(&persistent, &options, &credentials, &files)?;
+        let credentials =
+            introduction::credentials(&persistent.identity, options.network.as_ref(), &files)?;
+        let peers = introduction::peers(&persistent, &options, &credentials, &files)?;
         let member = Member {
             name: options.name.clone(),
             keys: match network {
@@ -134,7 +133,7 @@ impl RunningNode {
         };
         let peers = if options.recover {
             recover(&mut persistent, store.as_mut(), &peers, &member).await?;
-            self::peers(&persistent, &options, &credentials, &files)?
+            introduction::peers(&persistent, &options, &credentials, &files)?
         } else {
             peers
         };
@@ -189,6 +188,10 @@ impl RunningNode {
             sightings: Sightings::default(),
             sightings_of_members: Sightings::default(),
             removed: AtomicBool::new(false),
+            invite_ages: InviteAges::default(),
+            rotating: tokio::sync::Mutex::default(),
+            files: files.clone(),
+            network: options.network.clone(),
             role: Mutex::new(Role {
                 state: openraft::ServerState::Learner,
                 since: Instant::now(),
@@ -205,9 +208,8 @@ impl RunningNode {
             in_flight: TaskTracker::new(),
             stop: CancellationToken::new(),
         });
-        let engine = OfCore(Arc::downgrade(&core));
-        core.peers.roster().follow(engine);
-        let mut running = Self {
+        core.peers.roster().follow(OfCore(Arc::downgrade(&core)));
+        let running = Self {
             core,
             tasks: TaskTracker::new(),
             is_new: false,
@@ -219,10 +221,7 @@ impl RunningNode {
             running.settle(identity, joined, &options.initial).await
         };
         match begun.await {
-            Ok(is_new) => {
-                running.is_new = is_new;
-                Ok(running)
-            }
+            Ok(is_new) => Ok(Self { is_new, ..running }),
             Err(error) => {
                 running.core.stop.cancel();
                 running.stop().await;
@@ -248,15 +247,22 @@ impl RunningNode {
         let listener = tokio::net::TcpListener::from_std(network.listener).map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
         let core = &self.core;
-        let service = RaftServer::new(RaftService(Arc::clone(core)))
-            .max_decoding_message_size(LONGEST_MESSAGE)
-            .max_encoding_message_size(LONGEST_MESSAGE);
-        let authentication = Authentication(core.peers.clone());
+        let service = Arc::new(RaftService(Arc::clone(core)));
+        let up_to = |longest: usize| {
+            let service = RaftServer::from_arc(Arc::clone(&service))
+                .max_decoding_message_size(longest)
+                .max_encoding_message_size(LONGEST_MESSAGE);
+            InterceptedService::new(service, Authentication(core.peers.clone()))
+        };
+        let service = BySize {
+            of_strangers: up_to(LONGEST_OF_STRANGERS),
+            of_members: up_to(LONGEST_MESSAGE),
+        };
         let router = Server::builder()
             .max_concurrent_streams(MOST_CALLS)
             .http2_keepalive_interval(Some(Duration::from_secs(5)))
             .http2_keepalive_timeout(Some(Duration::from_secs(5)))
-            .add_service(InterceptedService::new(service, authentication));
+            .add_service(service);
         let stop = core.stop.clone();
         let cluster = core.peers.cluster().map(tracing::field::display);
         info!(%address, cluster, "cluster listening");
@@ -416,82 +422,6 @@ fn listen(options: &NetworkOptions) -> Result<PeerListener, OpenError> {
     Ok(PeerListener { listener, address })
 }
 
-/// Warns of a secret and of a key that others than their owner may read.
-fn warn_of_wide_files(options: Option<&NetworkOptions>) {
-    let secret = options.and_then(|options| options.secret_file.as_ref());
-    let key = options.and_then(|options| options.tls.as_ref().map(|tls| &tls.key));
-    for path in secret.into_iter().chain(key) {
-        warn_of_wide_file(path);
-    }
-}
-
-/// What this node shows of itself: the operators' certificate, or its own key, which is made at the first start.
-fn credentials(
-    identity: &Identity,
-    options: Option<&NetworkOptions>,
-    files: &NodeFiles,
-) -> Result<Credentials, OpenError> {
-    if let Some(files) = options.and_then(|options| options.tls.as_ref()) {
-        return Credentials::of_files(files);
-    }
-    let stored = match options {
-        Some(_) => files.read(NodeFile::Key)?,
-        // Nobody calls it, so its data directory needs no key.
-        None => None,
-    };
-    let key = match stored {
-        Some(stored) => String::from_utf8_lossy(&stored).into_owned(),
-        None => {
-            let key = new_key()?;
-            if options.is_some() {
-                files.write(NodeFile::Key, key.as_bytes())?;
-            }
-            key
-        }
-    };
-    Credentials::of_key(&key, identity.node)
-}
-
-fn peers(
-    persistent: &PersistentState,
-    options: &StoreOptions,
-    credentials: &Credentials,
-    files: &NodeFiles,
-) -> Result<Peers, OpenError> {
-    let exchange = LeaseExchange::new(Timing::from(options.failover).lease);
-    let options = options.network.as_ref();
-    let secret = options.and_then(|options| options.secret_file.as_deref());
-    let secret = secret.map(Secret::of_file).transpose()?;
-    let from = options.map(|options| options.listen.ip());
-    let from = from.filter(|from: &IpAddr| !from.is_unspecified());
-    let Identity { node, cluster, .. } = persistent.identity;
-    let members = known_members(persistent, files)?;
-    Ok(Peers::new(
-        node,
-        cluster,
-        credentials.clone(),
-        secret,
-        from,
-        exchange,
-        Roster::new(members),
-    ))
-}
-
-/// The members in the log, or, if it has none yet, those that this node was told when it joined.
-fn known_members(
-    persistent: &PersistentState,
-    files: &NodeFiles,
-) -> Result<StoredMembership, OpenError> {
-    let in_log = recovery::membership(persistent);
-    if in_log.nodes().next().is_some() || persistent.identity.cluster.is_none() {
-        return Ok(in_log);
-    }
-    let told = files.read(NodeFile::Members)?.unwrap_or_default();
-    // A file that is damaged is as good as none: the log brings the members too.
-    let told = v1::StoredMembership::decode(&*told).unwrap_or_default();
-    Ok(convert::from_stored_membership(told).unwrap_or_default())
-}
-
 /// Makes this node the only one of a new cluster, unless the majority of its cluster responds.
 async fn recover(
     persistent: &mut PersistentState,
@@ -558,13 +488,15 @@ async fn found_or_join(
     let join = network.map(|(_, options)| &options.join[..]);
     let join = join.unwrap_or_default();
     identity.founder = join.is_empty();
+    let token = network.and_then(|(_, options)| options.join_token.as_ref());
     let cluster = if identity.founder {
         if let Some((listener, options)) = network {
             may_found(peers, &listener.listener, options).await?;
         }
         Uuid::new_v4()
     } else {
-        let Joined { cluster, members } = join::join(peers, member, join).await?;
+        let token = token.map(introduction::read_token).transpose()?;
+        let Joined { cluster, members } = join::join(peers, member, token.as_ref(), join).await?;
         let image = convert::stored_membership(&members).encode_to_vec();
         files.write(NodeFile::Members, &image)?;
         peers.roster().learn(members);

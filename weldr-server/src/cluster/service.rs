@@ -11,6 +11,7 @@ use super::{
     membership::admission::Voucher,
     network::{
         authentication::{Caller, CallerRole, NO_SECRET},
+        bounds::{OutOfBounds, Sender},
         peers::PROOF,
         secret::{Claim, Side},
     },
@@ -32,6 +33,17 @@ impl RaftService {
 }
 
 impl RaftService {
+    /// Which member sent `request`, and its message.
+    fn of_sender<T>(&self, request: Request<T>) -> Result<(Sender, T), Status> {
+        let id = Caller::of(&request)?.member()?;
+        let sender = Sender {
+            id,
+            own_term: self.0.current_term(),
+            votes: self.0.peers.roster().votes(id),
+        };
+        Ok((sender, request.into_inner()))
+    }
+
     /// Refuses for as long as this node may have promised another leader not to vote.
     fn may_vote(&self, transfer: bool) -> Result<(), Status> {
         if self.0.voting_rights.refuse_vote(Instant::now(), transfer) {
@@ -49,10 +61,8 @@ impl RaftService {
             cluster: self.0.peers.cluster(),
             ..caller.claim
         };
-        let proof = self
-            .0
-            .peers
-            .proof(Side::Answerer, claim, caller.connection.peer());
+        let peer = caller.connection.peer();
+        let proof = peer.and_then(|peer| self.0.peers.proof(Side::Answerer, claim, peer));
         if let Some(proof) = proof.and_then(|proof| proof.parse().ok()) {
             response.metadata_mut().insert(PROOF, proof);
         }
@@ -64,6 +74,12 @@ impl RaftService {
 fn of_member<T>(request: Request<T>) -> Result<T, Status> {
     Caller::of(&request)?.member()?;
     Ok(request.into_inner())
+}
+
+/// The refusal of a message that no honest member sends.
+fn refused(out_of_bounds: OutOfBounds) -> Status {
+    tracing::warn!(reason = %out_of_bounds, "a message of a member is refused");
+    Status::invalid_argument(out_of_bounds.to_string())
 }
 
 fn malformed(error: convert::Malformed) -> Status {
@@ -80,7 +96,8 @@ impl raft_server::Raft for RaftService {
         &self,
         request: Request<v1::AppendRequest>,
     ) -> Result<Response<v1::AppendResponse>, Status> {
-        let mut request = of_member(request)?;
+        let (sender, mut request) = self.of_sender(request)?;
+        sender.may_append(&request).map_err(refused)?;
         let token_digest = std::mem::take(&mut request.token_digest);
         let request = convert::from_append(request).map_err(malformed)?;
         let leader = request.vote.leader_id;
@@ -99,7 +116,9 @@ impl raft_server::Raft for RaftService {
         &self,
         request: Request<v1::VoteRequest>,
     ) -> Result<Response<v1::VoteResponse>, Status> {
-        let request = convert::from_ask_vote(of_member(request)?).map_err(malformed)?;
+        let (sender, request) = self.of_sender(request)?;
+        sender.may_ask(&request).map_err(refused)?;
+        let request = convert::from_ask_vote(request).map_err(malformed)?;
         self.may_vote(request.leadership_transfer)?;
         let voted = self.raft()?.vote(request).await.map_err(failed)?;
         Ok(Response::new(convert::voted(&voted)))
@@ -109,7 +128,9 @@ impl raft_server::Raft for RaftService {
         &self,
         request: Request<v1::VoteRequest>,
     ) -> Result<Response<v1::VoteResponse>, Status> {
-        let request = convert::from_ask_vote(of_member(request)?).map_err(malformed)?;
+        let (sender, request) = self.of_sender(request)?;
+        sender.may_ask(&request).map_err(refused)?;
+        let request = convert::from_ask_vote(request).map_err(malformed)?;
         self.may_vote(false)?;
         let voted = self.raft()?.pre_vote(request).await.map_err(failed)?;
         Ok(Response::new(convert::voted(&voted)))
@@ -119,7 +140,8 @@ impl raft_server::Raft for RaftService {
         &self,
         request: Request<Streaming<v1::SnapshotPart>>,
     ) -> Result<Response<v1::SnapshotResponse>, Status> {
-        let (head, snapshot) = receive(of_member(request)?).await?;
+        let (sender, parts) = self.of_sender(request)?;
+        let (head, snapshot) = receive(sender, parts).await?;
         let vote = head
             .vote
             .ok_or_else(|| Status::invalid_argument("there is no vote"))?;
@@ -135,7 +157,9 @@ impl raft_server::Raft for RaftService {
         &self,
         request: Request<v1::TransferLeaderRequest>,
     ) -> Result<Response<v1::TransferLeaderResponse>, Status> {
-        let request = convert::from_transfer(of_member(request)?).map_err(malformed)?;
+        let (sender, request) = self.of_sender(request)?;
+        sender.may_transfer(&request).map_err(refused)?;
+        let request = convert::from_transfer(request).map_err(malformed)?;
         if self.0.has_stopped() || self.0.is_leaving() {
             return Ok(Response::new(v1::TransferLeaderResponse {
                 accepted: false,
@@ -188,8 +212,10 @@ impl raft_server::Raft for RaftService {
     ) -> Result<Response<v1::AcquaintResponse>, Status> {
         let caller = Caller::of(&request)?;
         if caller.role == CallerRole::HasSecret && caller.claim.cluster == self.0.peers.cluster() {
-            let key = caller.connection.peer().key;
-            self.0.peers.roster().acquaint(caller.claim.sender, key);
+            if let Some(peer) = caller.connection.peer() {
+                let roster = self.0.peers.roster();
+                roster.acquaint(caller.claim.sender, peer.key);
+            }
         } else {
             caller.member()?;
         }
@@ -235,6 +261,15 @@ impl raft_server::Raft for RaftService {
         Ok(Response::new(v1::ChangeResponse {}))
     }
 
+    async fn rotate_key(
+        &self,
+        request: Request<v1::RotateKeyRequest>,
+    ) -> Result<Response<v1::RotateKeyResponse>, Status> {
+        of_member(request)?;
+        let key = self.0.rotate_key().await?.to_string();
+        Ok(Response::new(v1::RotateKeyResponse { key }))
+    }
+
     async fn report(
         &self,
         request: Request<v1::ReportRequest>,
@@ -246,14 +281,21 @@ impl raft_server::Raft for RaftService {
 
 /// Receives all parts of a snapshot.
 async fn receive(
+    sender: Sender,
     mut parts: Streaming<v1::SnapshotPart>,
 ) -> Result<(v1::SnapshotHead, RaftSnapshot), Status> {
     let mut head = None;
     let mut state = BytesMut::new();
     while let Some(part) = parts.message().await? {
         match part.part {
-            Some(Part::Head(first)) => head = Some(first),
-            Some(Part::State(more)) if state.len() + more.len() <= LONGEST_STATE => {
+            Some(Part::Head(first)) if head.is_none() => {
+                sender.may_install(&first).map_err(refused)?;
+                head = Some(first);
+            }
+            // A state before its head is refused before it takes memory.
+            Some(Part::State(more))
+                if head.is_some() && state.len() + more.len() <= LONGEST_STATE =>
+            {
                 state.extend_from_slice(&more);
             }
             _ => return Err(Status::invalid_argument("this is not a part of a snapshot")),

@@ -29,10 +29,13 @@ impl From<&Config> for Options {
             recover_from_lost_majority: cluster.map(|cluster| cluster.recover),
             witness: cluster.map(|cluster| cluster.witness),
             found_cluster: cluster.map(|cluster| cluster.found),
+            // Not the token: what is printed of the configuration shows no secrets.
+            join_token_file: cluster.and_then(|cluster| cluster.join_token_file.clone()),
             cluster_secret_file: cluster.and_then(|cluster| cluster.secret_file.clone()),
             cluster_cert: tls.map(|tls| tls.cert.clone()),
             cluster_key: tls.map(|tls| tls.key.clone()),
             cluster_ca: tls.map(|tls| tls.ca.clone()),
+            cluster_accept_previous_protocol: cluster.map(|cluster| cluster.accept_previous),
             check_type: Some(http.map_or(CheckType::Tcp, |_| CheckType::Http)),
             check_path: http.map(|http| http.path.clone()),
             check_expect: http.map(|http| http.expected_status.to_string()),

@@ -59,6 +59,7 @@ fn cluster(options: &Options) -> Result<Option<Cluster>, ConfigError> {
             || options.witness == Some(true)
             || options.cluster_advertise.is_some()
             || options.cluster_secret_file.is_some()
+            || options.join_token_file.is_some()
             || tls.is_some();
         if others {
             return Err(ConfigError::Contradiction(
@@ -75,13 +76,27 @@ fn cluster(options: &Options) -> Result<Option<Cluster>, ConfigError> {
              for every other one",
         ));
     }
+    if options.join_token.is_some() && options.join_token_file.is_some() {
+        return Err(ConfigError::Contradiction(
+            "join_token and join_token_file contradict each other: give one of them",
+        ));
+    }
+    let accept_previous = options.cluster_accept_previous_protocol.unwrap_or(false);
+    if accept_previous && options.cluster_secret_file.is_none() {
+        return Err(ConfigError::Contradiction(
+            "cluster_accept_previous_protocol needs cluster_secret_file: members of version 0.1.0 prove the secret",
+        ));
+    }
     Ok(Some(Cluster {
+        accept_previous,
         found,
         recover: options.recover_from_lost_majority.unwrap_or(false),
         witness: options.witness.unwrap_or(false),
         listen,
         advertise: options.cluster_advertise,
         join: options.join.clone().unwrap_or_default(),
+        join_token: options.join_token.clone(),
+        join_token_file: options.join_token_file.clone(),
         secret_file: options.cluster_secret_file.clone(),
         tls,
     }))

@@ -126,6 +126,35 @@ impl Cluster for GrpcService {
         respond!(request, caller => self.0.remove_node(caller, request).await)
     }
 
+    async fn create_invite(
+        &self,
+        request: Request<v1::CreateInviteRequest>,
+    ) -> Result<Response<v1::CreateInviteResponse>, Status> {
+        respond!(request, caller => self.0.create_invite(caller, request).await)
+    }
+
+    async fn list_invites(
+        &self,
+        request: Request<v1::ListInvitesRequest>,
+    ) -> Result<Response<v1::ListInvitesResponse>, Status> {
+        let caller = caller_of(&request)?.caller;
+        to_status(&caller, self.0.list_invites().await).map(Response::new)
+    }
+
+    async fn revoke_invite(
+        &self,
+        request: Request<v1::RevokeInviteRequest>,
+    ) -> Result<Response<v1::RevokeInviteResponse>, Status> {
+        respond!(request, caller => self.0.revoke_invite(caller, request).await)
+    }
+
+    async fn rotate_node_key(
+        &self,
+        request: Request<v1::RotateNodeKeyRequest>,
+    ) -> Result<Response<v1::RotateNodeKeyResponse>, Status> {
+        respond!(request, caller => self.0.rotate_node_key(caller, request).await)
+    }
+
     async fn transfer_leadership(
         &self,
         request: Request<v1::TransferLeadershipRequest>,

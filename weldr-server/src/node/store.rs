@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::StartError;
 use crate::{
-    cluster::{self, NetworkOptions, Opened, StoreOptions, TlsFiles},
+    cluster::{self, JoinToken, NetworkOptions, Opened, StoreOptions, TlsFiles},
     config::{Config, Storage},
     liveness::Tasks,
     threads,
@@ -29,7 +29,13 @@ pub(super) async fn open_store(
         join: cluster.join.clone(),
         found: cluster.found.then_some(FOUNDING_WAIT),
         max_connections,
+        join_token: match (&cluster.join_token, &cluster.join_token_file) {
+            (Some(token), _) => Some(JoinToken::Text(token.expose().to_owned())),
+            (None, Some(path)) => Some(JoinToken::File(path.clone())),
+            (None, None) => None,
+        },
         secret_file: cluster.secret_file.clone(),
+        accept_previous: cluster.accept_previous,
         tls: cluster.tls.as_ref().map(|tls| TlsFiles {
             cert: tls.cert.clone(),
             key: tls.key.clone(),

@@ -1,6 +1,6 @@
 //! The commands about the cluster and about its history.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
 
@@ -21,12 +21,43 @@ pub(crate) enum ClusterCommand {
     Check,
     /// Remove a node; it can only join again as a new one, without its data
     Remove(RemoveNodeArgs),
+    /// Let one more node join: print the command that starts it
+    ///
+    /// The command has a token in it, which is valid once. The token is given to the node by a variable or a file, because every
+    /// user of a machine can read the command lines of its processes.
+    Invite(InviteArgs),
+    /// List the last invites
+    Invites,
+    /// End an invite that was not used
+    RevokeInvite(RevokeInviteArgs),
+    /// Replace the key by which the other nodes know a node
+    ///
+    /// All nodes have to respond. Connections of clients are not touched.
+    RotateKey(NodeArgs),
     /// Make a node the leader
     Transfer(NodeArgs),
     /// Write the servers and the settings of the pool to a file
     Backup(FileArgs),
     /// Replace the servers and settings of the pool by those in a backup, by a new change
     Restore(FileArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InviteArgs {
+    /// How long the invite is valid, from 1s to 30days
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = super::parse::duration)]
+    pub(crate) expires: Duration,
+
+    /// Print only the token
+    #[arg(long)]
+    pub(crate) token_only: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RevokeInviteArgs {
+    /// Id of the invite, as shown by cluster invites
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
 }
 
 #[derive(Debug, Args)]

@@ -92,6 +92,10 @@ impl Finding {
 
 /// All that is wrong, the gravest first.
 pub(crate) fn check(observed: &Observed) -> Vec<Finding> {
+    // The others do not respond to a node that was removed, so it knows nothing about them.
+    if let Some(removed) = nodes::removed(observed) {
+        return removed;
+    }
     let mut findings = quorum::findings(observed);
     findings.extend(nodes::findings(observed));
     findings.extend(differences::findings(observed));

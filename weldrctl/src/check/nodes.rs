@@ -28,6 +28,18 @@ pub(super) fn findings(observed: &Observed) -> Vec<Finding> {
     observed.cluster.nodes.iter().flat_map(of_node).collect()
 }
 
+/// What is wrong with the node that was asked, if it was removed from the cluster.
+pub(super) fn removed(observed: &Observed) -> Option<Vec<Finding>> {
+    let mut nodes = observed.cluster.nodes.iter();
+    let asked = nodes.find(|node| node.name == observed.cluster.answered_by)?;
+    let mut reasons = asked.readiness.iter().flat_map(|told| &told.reasons);
+    if !reasons.any(|reason| reason.code() == UnreadyCode::Removed) {
+        return None;
+    }
+    let findings = readiness(asked).into_iter();
+    Some(findings.map(|finding| finding.at(asked)).collect())
+}
+
 fn silent(node: &Node) -> Finding {
     let Node { name, address, .. } = node;
     let last = node.last_contact.and_then(|last| last.try_into().ok());

@@ -22,13 +22,18 @@ pub(super) async fn run(session: &Session, command: ClusterCommand) -> Result<Ex
         ClusterCommand::Status => status(session).await,
         ClusterCommand::Check => super::check::run(session).await,
         ClusterCommand::Remove(args) => {
+            let name = args.name.clone();
             let request = RemoveNodeRequest {
                 name: args.name,
                 force: args.force,
             };
             session.client.remove_node(request).await?;
-            status(session).await.map(done)
+            removed(session, &name).await
         }
+        ClusterCommand::Invite(args) => super::invites::invite(session, args).await,
+        ClusterCommand::Invites => super::invites::list(session).await,
+        ClusterCommand::RevokeInvite(args) => super::invites::revoke(session, args.id).await,
+        ClusterCommand::RotateKey(args) => super::invites::rotate_key(session, args.name).await,
         ClusterCommand::Transfer(args) => {
             let request = TransferLeadershipRequest { name: args.name };
             session.client.transfer_leadership(request).await?;
@@ -103,6 +108,23 @@ async fn status(session: &Session) -> Result<Exit, CtlError> {
     } else {
         Exit::Done
     })
+}
+
+/// The status after node `name` was removed. That node itself knows nothing any more: the others do not respond to it.
+async fn removed(session: &Session, name: &str) -> Result<Exit, CtlError> {
+    let response = session.client.get_cluster(GetClusterRequest {}).await?;
+    if response.answered_by != name {
+        return status(session).await.map(done);
+    }
+    let output = &session.output;
+    if output.is_json() {
+        output.document(&json::Cluster::from(&response))?;
+    } else {
+        output.text(&format!(
+            "{name} was removed, which is the node that was asked: stop it, and ask another one for the status\n"
+        ))?;
+    }
+    Ok(Exit::Done)
 }
 
 /// The exit code of a change that was made, whatever else is wrong with the cluster.

@@ -18,6 +18,9 @@
 //! | `cluster status`, `cluster remove`, `cluster transfer` | one [`Cluster`] |
 //! | `cluster check` | one [`Report`](super::findings::Report) |
 //! | `list --all-nodes` | one [`HealthOnNodes`] |
+//! | `cluster invite`, `cluster rotate-key` | what was made |
+//! | `cluster invites` | the last invites |
+//! | `cluster revoke-invite` | one [`Made`] |
 //! | `history` | one [`History`] |
 //! | `rollback`, `cluster restore`, and what removes a pool, a listener or a rule | one [`Made`] |
 //! | `token create` | one [`CreatedToken`] |

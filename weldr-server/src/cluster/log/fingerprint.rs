@@ -5,7 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 use ring::digest::{SHA256, digest};
 
-/// SHA-256 of a public key (the SubjectPublicKeyInfo of a certificate). It is no secret.
+/// SHA-256 of a public key (the `SubjectPublicKeyInfo` of a certificate). It is no secret.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint([u8; 32]);
 

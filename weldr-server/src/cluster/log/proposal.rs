@@ -1,13 +1,13 @@
 //! Proposals, their form in the log, and their results.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Applied, Command, PoolSettings, Rejection, Revision, Timestamp};
 
-use super::backup::Backup;
+use super::{backup::Backup, invites::InviteEnd};
 
 /// The newest version of records that this version of Weldr knows. A node stops applying the log at a record of a later
 /// version, or at one of this version that cannot be parsed.
@@ -55,6 +55,14 @@ pub(in crate::cluster) enum Proposal {
         at: Timestamp,
         from: String,
     },
+    /// Lets one node join that knows the secret with this SHA-256. Changes no revision.
+    Invite {
+        digest: String,
+        lifetime: Duration,
+        from: String,
+    },
+    /// Ends an invite, if it is open.
+    EndInvite { digest: String, end: InviteEnd },
 }
 
 /// Why this version of Weldr cannot apply a record.

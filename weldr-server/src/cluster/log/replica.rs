@@ -14,6 +14,7 @@ use crate::{
 
 use super::{
     history::{Draft, History, What},
+    invites::Invites,
     member_history::MemberHistory,
     proposal::{Proposal, ProposalResult, Record, UnknownRecord},
 };
@@ -31,6 +32,8 @@ pub(in crate::cluster) struct Replica {
     pub(in crate::cluster) history: History,
     /// Changes of the membership.
     pub(in crate::cluster) members: MemberHistory,
+    /// Which nodes may join.
+    pub(in crate::cluster) invites: Invites,
     /// The last results with the ids of their records, the newest last.
     results: VecDeque<(u64, ProposalResult)>,
 }
@@ -42,6 +45,7 @@ impl Default for Replica {
             state: DesiredState::new(PoolSettings::default()),
             history: History::default(),
             members: MemberHistory::default(),
+            invites: Invites::default(),
             results: VecDeque::new(),
         }
     }
@@ -98,6 +102,18 @@ impl Replica {
                     of: backup.revision,
                 };
                 self.bring_back(backup.target(&self.state), validated, at, from, what)
+            }
+            Proposal::Invite {
+                digest,
+                lifetime,
+                from,
+            } => {
+                self.invites.add(digest, lifetime, from);
+                ProposalResult::Nothing
+            }
+            Proposal::EndInvite { digest, end } => {
+                self.invites.end(&digest, end);
+                ProposalResult::Nothing
             }
         }
     }
@@ -158,6 +174,9 @@ struct Image {
     /// Missing in snapshots of earlier versions.
     #[serde(default)]
     members: MemberHistory,
+    /// Missing in snapshots of earlier versions.
+    #[serde(default)]
+    invites: Invites,
     #[serde(rename = "answers")]
     results: VecDeque<(u64, ProposalResult)>,
 }
@@ -213,6 +232,7 @@ pub(in crate::cluster) fn encode(replica: &Replica) -> Result<Vec<u8>, serde_jso
         last_id: state.last_id,
         history: replica.history.clone(),
         members: replica.members.clone(),
+        invites: replica.invites.clone(),
         results: replica.results.clone(),
     })
 }
@@ -255,6 +275,7 @@ pub(in crate::cluster) fn decode(image: &[u8]) -> Result<Replica, Damage> {
         state,
         history: image.history,
         members: image.members,
+        invites: image.invites,
         results: image.results,
     })
 }

@@ -34,6 +34,8 @@ use super::removal::{self, Voter};
 
 /// The largest number of nodes in a cluster.
 const MOST_NODES: usize = 7;
+/// The largest number of nodes that join at the same time. So nodes that join and do nothing leave room for others.
+const MOST_LEARNERS: usize = 3;
 /// The pause before a change of the membership is tried again.
 const BUSY_PAUSE: Duration = Duration::from_millis(50);
 
@@ -78,7 +80,12 @@ impl Core {
         may_join(&metrics, id, &joining)?;
         let present = metrics.membership_config.get_node(&id);
         match present {
-            None => self.may_be_new(id)?,
+            None => {
+                self.may_be_new(id, &metrics)?;
+                if !request.invite.is_empty() {
+                    self.redeem(&request.invite, id, &joining.name).await?;
+                }
+            }
             Some(present) => may_change(present, &joining, voucher, id)?,
         }
         if present != Some(&joining) {
@@ -111,7 +118,9 @@ impl Core {
                  --cluster-ca"
             }));
         }
-        if id != caller.claim.sender || !caller.connection.peer().is(joining) {
+        let peer = caller.connection.peer();
+        let is_on_channel = peer.is_some_and(|peer| peer.is(joining));
+        if id != caller.claim.sender || !is_on_channel {
             return Err(Status::permission_denied(
                 "a node joins only as itself: its certificate has another key, or another name and address, than its request",
             ));
@@ -120,7 +129,14 @@ impl Core {
     }
 
     /// Whether a node with this id can be a new one.
-    fn may_be_new(&self, id: u64) -> Result<(), Status> {
+    fn may_be_new(&self, id: u64, metrics: &Metrics) -> Result<(), Status> {
+        let learners = metrics.membership_config.membership().learner_ids();
+        if learners.count() >= MOST_LEARNERS {
+            return Err(Status::unavailable(format!(
+                "{MOST_LEARNERS} nodes are joining already: one that does not respond is removed after some time, or with \
+                 `weldrctl cluster remove`"
+            )));
+        }
         if self.machine.member_history().is_removed(id) {
             return Err(Status::permission_denied(
                 "it was removed from this cluster: remove its data directory to let it join as a new node",

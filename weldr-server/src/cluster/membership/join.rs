@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use bytes::Bytes;
 use tokio::time::{self, Instant};
 use tonic::{Code, Status};
 use tracing::warn;
@@ -17,6 +18,8 @@ use crate::cluster::{
     },
     network::{channel::Expected, dial::DialError, peers::Peers},
 };
+
+use super::token::Token;
 
 /// How long a node asks for admission.
 const JOIN_PATIENCE: Duration = Duration::from_mins(1);
@@ -37,17 +40,23 @@ pub(in crate::cluster) struct Joined {
 pub(in crate::cluster) async fn join(
     peers: &Peers,
     me: &Member,
+    token: Option<&Token>,
     addresses: &[SocketAddr],
 ) -> Result<Joined, OpenError> {
-    if !peers.has_secret() {
-        return Err(OpenError::NothingToJoinWith);
+    let by_authority = peers.credentials().authority.is_some();
+    match token {
+        None if !peers.has_secret() => return Err(OpenError::NothingToJoinWith),
+        Some(token) if token.keys.is_empty() && !by_authority => {
+            return Err(OpenError::InviteWithoutKeys);
+        }
+        _ => {}
     }
     let deadline = Instant::now() + JOIN_PATIENCE;
     let mut told = false;
     loop {
         let mut last = Status::unavailable("nobody was asked");
         for address in addresses {
-            match ask(peers, me, *address).await {
+            match ask(peers, me, token, *address).await {
                 Ok(joined) => return Ok(joined),
                 Err(status) if is_final(&status) => {
                     return Err(OpenError::JoinRefused(status.message().to_owned()));
@@ -78,20 +87,30 @@ fn is_final(status: &Status) -> bool {
     )
 }
 
-async fn ask(peers: &Peers, me: &Member, address: SocketAddr) -> Result<Joined, Status> {
+async fn ask(
+    peers: &Peers,
+    me: &Member,
+    token: Option<&Token>,
+    address: SocketAddr,
+) -> Result<Joined, Status> {
     let dial_error = |error: DialError| Status::unavailable(error.to_string());
-    let introduced = peers.introduce(0, address, Expected::Anyone).await;
+    let expected = match token {
+        Some(token) if !token.keys.is_empty() => Expected::OneOf(token.keys.clone()),
+        _ => Expected::Anyone,
+    };
+    let introduced = peers.introduce(0, address, expected).await;
     let mut introduction = introduced.map_err(dial_error)?;
     let request = v1::JoinRequest {
         member: Some(convert::member(peers.local_id(), me)),
         record_version: RECORD_VERSION,
-        ..v1::JoinRequest::default()
+        invite: token.map_or_else(Bytes::new, |token| Bytes::copy_from_slice(&token.secret)),
     };
     let response = time::timeout(JOIN_TIMEOUT, introduction.client.join(request)).await;
     let response = response.map_err(|_| Status::unavailable("no answer in time"))??;
     let cluster = Uuid::parse_str(&response.get_ref().cluster)
         .map_err(|_| Status::internal("the response has no cluster id"))?;
-    if !peers.is_proven(&introduction, Some(cluster), response.metadata()) {
+    // With a token, the channel is to a member already.
+    if token.is_none() && !peers.is_proven(&introduction, Some(cluster), response.metadata()) {
         return Err(Status::permission_denied(format!(
             "the node at {address} does not prove that it has the secret"
         )));

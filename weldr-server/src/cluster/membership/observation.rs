@@ -47,7 +47,9 @@ pub(in crate::cluster) async fn observe(core: Arc<Core>, tick: Tick) {
 
 async fn look(core: &Core, contacts: &mut Contacts) {
     let membership = core.membership();
-    let others: BTreeMap<u64, Member> = membership
+    // A node that has just joined knows the others before it has the log.
+    let known = core.peers.roster().current();
+    let others: BTreeMap<u64, Member> = known
         .nodes()
         .filter(|(id, _)| **id != core.local_id())
         .map(|(id, member)| (*id, member.clone()))
@@ -59,7 +61,8 @@ async fn look(core: &Core, contacts: &mut Contacts) {
             // Its address may be that of a node of another cluster now.
             identify(core, &member.address).await;
         }
-        if says_that_this_node_was_removed(core, &report) {
+        let votes = core.peers.roster().votes(*id);
+        if votes && says_that_this_node_was_removed(core, &report) {
             note_removal(core);
         }
         (*id, member, report)
@@ -78,7 +81,10 @@ async fn look(core: &Core, contacts: &mut Contacts) {
     for (id, member, report) in &reports {
         let news = contacts.note(*id, report.is_ok(), Instant::now());
         tell(member, news);
-        if let Ok(report) = report {
+        // One that has only joined is not believed: it may be anybody with an invite.
+        if let Ok(report) = report
+            && core.peers.roster().votes(*id)
+        {
             learn(core, &membership, report);
         }
     }
@@ -112,7 +118,7 @@ fn tell(member: &Member, news: Option<ContactNews>) {
     }
 }
 
-/// Learns from the report of another member that this node was removed, or that there is another cluster.
+/// Learns from the report of another voter that this node was removed, or that there is another cluster.
 fn learn(core: &Core, own: &StoredMembership, report: &ReportResponse) {
     if let Some(facts) = &report.other_cluster {
         // Not noted as a sighting of this node, or the two would keep telling it to each other.

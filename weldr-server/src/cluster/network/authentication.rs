@@ -8,6 +8,7 @@ use super::{
     channel::ChannelPeer,
     connections::PeerConnection,
     peers::{CLUSTER, Peers, SENDER, TARGET},
+    previous::PreviousSecret,
     secret::{Claim, Side},
 };
 
@@ -52,7 +53,7 @@ impl Authentication {
     fn judge(
         &self,
         headers: &HeaderMap,
-        peer: &ChannelPeer,
+        peer: Option<&ChannelPeer>,
     ) -> Result<(CallerRole, Claim), &'static str> {
         let peers = &self.0;
         let claim = claim(headers).ok_or(NO_CLAIM)?;
@@ -62,6 +63,9 @@ impl Authentication {
             target,
         } = claim;
         let is_here = cluster.is_some() && cluster == peers.cluster();
+        let Some(peer) = peer.filter(|peer| !peer.is_previous) else {
+            return self.judge_previous(headers, peer, claim);
+        };
         if is_here
             && target == peers.local_id()
             && let Some(id) = peers.roster().holder(peer, sender)
@@ -84,6 +88,34 @@ impl Authentication {
     }
 }
 
+impl Authentication {
+    /// The same of a caller of version 0.1.0. Only a member without a key may be one.
+    fn judge_previous(
+        &self,
+        headers: &HeaderMap,
+        peer: Option<&ChannelPeer>,
+        claim: Claim,
+    ) -> Result<(CallerRole, Claim), &'static str> {
+        let peers = &self.0;
+        let is_certified = peer.is_some_and(|peer| peer.is_certified);
+        let needs_certificate = peers.credentials().authority.is_some();
+        let proves = |secret: &PreviousSecret| secret.is_proven_by(headers, claim);
+        if !peers.previous().is_some_and(proves) || is_certified != needs_certificate {
+            return Err(NO_SECRET);
+        }
+        if claim.cluster.is_none() || claim.cluster != peers.cluster() {
+            return Err(OTHER_CLUSTER);
+        }
+        if claim.target != peers.local_id() {
+            return Err(OTHER_NODE);
+        }
+        if !peers.roster().lacks_key(claim.sender) {
+            return Err(NO_MEMBER);
+        }
+        Ok((CallerRole::Member(claim.sender), claim))
+    }
+}
+
 /// What the headers of a call say.
 fn claim(headers: &HeaderMap) -> Option<Claim> {
     let text = |key| headers.get(key).and_then(|value| value.to_str().ok());
@@ -100,9 +132,9 @@ fn claim(headers: &HeaderMap) -> Option<Claim> {
 pub(in crate::cluster) fn cluster_of(
     peers: &Peers,
     headers: &HeaderMap,
-    peer: &ChannelPeer,
+    peer: Option<&ChannelPeer>,
 ) -> Option<Uuid> {
-    let claim = claim(headers)?;
+    let (claim, peer) = (claim(headers)?, peer?);
     let is_believed = !peers.has_secret() || peers.has_proof(headers, Side::Caller, claim, peer);
     claim.cluster.filter(|_| is_believed)
 }

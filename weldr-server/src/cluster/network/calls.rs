@@ -40,7 +40,8 @@ impl RaftNetworkFactory<Types> for Network {
 
     async fn new_client(&mut self, target: u64, node: &Member) -> PeerConnection {
         PeerConnection {
-            client: self.0.client(target, node),
+            apart: None,
+            member: node.clone(),
             target,
             peers: self.0.clone(),
         }
@@ -48,7 +49,8 @@ impl RaftNetworkFactory<Types> for Network {
 
     async fn new_snapshot_client(&mut self, target: u64, node: &Member) -> PeerConnection {
         PeerConnection {
-            client: self.0.client_apart(target, node),
+            apart: Some(self.0.client_apart(target, node)),
+            member: node.clone(),
             target,
             peers: self.0.clone(),
         }
@@ -58,8 +60,10 @@ impl RaftNetworkFactory<Types> for Network {
 /// The engine's client of one node.
 #[derive(Debug)]
 pub(in crate::cluster) struct PeerConnection {
-    client: Result<PeerClient, DialError>,
+    /// A connection of its own, if it has one.
+    apart: Option<Result<PeerClient, DialError>>,
     target: u64,
+    member: Member,
     peers: Peers,
 }
 
@@ -67,9 +71,14 @@ type TransferLeaderResponse = openraft::raft::TransferLeaderResponse<Types>;
 
 impl PeerConnection {
     fn client(&self) -> Result<PeerClient, Unreachable<Types>> {
-        match &self.client {
-            Ok(client) => Ok(client.clone()),
-            Err(dial_error) => Err(Unreachable::from_string(dial_error)),
+        match &self.apart {
+            Some(Ok(client)) => Ok(client.clone()),
+            Some(Err(dial_error)) => Err(Unreachable::from_string(dial_error)),
+            // Not kept: after a rotation of this node's key it is another connection.
+            None => {
+                let client = self.peers.client(self.target, &self.member);
+                client.map_err(Unreachable::from_string)
+            }
         }
     }
 }

@@ -29,11 +29,30 @@ use super::credentials::{Credentials, fingerprint};
 
 /// The protocol of nodes of this version (ALPN).
 const PROTOCOL: &[u8] = b"weldr-node/2";
+/// That of nodes of version 0.1.0, with certificates of the operators.
+const PREVIOUS_PROTOCOL: &[u8] = b"h2";
 /// The label of the channel binding `tls-exporter` (RFC 9266).
 const BINDING: &[u8] = b"EXPORTER-Channel-Binding";
 
 /// What only the two ends of a channel know, and what differs from channel to channel.
 pub(in crate::cluster) type Binding = [u8; 32];
+
+/// What is spoken on a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::cluster) enum Protocol {
+    Current,
+    /// That of version 0.1.0.
+    Previous,
+}
+
+impl Protocol {
+    fn name(self) -> &'static [u8] {
+        match self {
+            Self::Current => PROTOCOL,
+            Self::Previous => PREVIOUS_PROTOCOL,
+        }
+    }
+}
 
 /// Whom a caller accepts.
 #[derive(Debug, Clone)]
@@ -54,6 +73,8 @@ pub(in crate::cluster) struct ChannelPeer {
     certificate: CertificateDer<'static>,
     /// Whether the certificate is one of the operators' authority.
     pub(in crate::cluster) is_certified: bool,
+    /// Whether the peer speaks the protocol of version 0.1.0.
+    pub(in crate::cluster) is_previous: bool,
 }
 
 impl ChannelPeer {
@@ -67,21 +88,20 @@ impl ChannelPeer {
             .export_keying_material(Binding::default(), BINDING, None)
             .ok()?;
         let is_certified = credentials.authority.as_ref().is_some_and(|roots| {
-            let verifier = WebPkiClientVerifier::builder_with_provider(
-                Arc::clone(roots),
-                Arc::clone(&credentials.provider),
-            );
-            let verified = verifier.build().map(|verifier| {
-                let verified = verifier.verify_client_cert(certificate, others, UnixTime::now());
-                verified.is_ok()
-            });
-            verified.unwrap_or(false)
+            let (roots, provider) = (Arc::clone(roots), Arc::clone(&credentials.provider));
+            let builder = WebPkiClientVerifier::builder_with_provider(roots, provider);
+            let now = UnixTime::now();
+            builder.build().is_ok_and(|verifier| {
+                let chain = verifier.verify_client_cert(certificate, others, now);
+                chain.is_ok()
+            })
         });
         Some(Self {
             key: fingerprint(certificate).ok()?,
             binding,
             certificate: certificate.clone().into_owned(),
             is_certified,
+            is_previous: connection.alpn_protocol() != Some(PROTOCOL),
         })
     }
 
@@ -110,6 +130,7 @@ fn names(certificate: &CertificateDer<'_>, member: &Member) -> bool {
 pub(in crate::cluster) fn client_config(
     credentials: &Credentials,
     expected: Expected,
+    protocol: Protocol,
 ) -> Result<ClientConfig, rustls::Error> {
     let verifier = ServerVerifier {
         expected,
@@ -121,7 +142,7 @@ pub(in crate::cluster) fn client_config(
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_client_cert_resolver(Arc::new(Shown(Arc::clone(&credentials.certified))));
-    config.alpn_protocols = vec![PROTOCOL.to_vec()];
+    config.alpn_protocols = vec![protocol.name().to_vec()];
     // Every channel has a handshake of its own.
     config.resumption = Resumption::disabled();
     Ok(config)
@@ -130,13 +151,15 @@ pub(in crate::cluster) fn client_config(
 /// How this node is called.
 pub(in crate::cluster) fn server_config(
     credentials: &Credentials,
+    protocols: &[Protocol],
 ) -> Result<ServerConfig, rustls::Error> {
     let verifier = ClientVerifier(Arc::clone(&credentials.provider));
     let mut config = ServerConfig::builder_with_provider(Arc::clone(&credentials.provider))
         .with_protocol_versions(&[&TLS13])?
         .with_client_cert_verifier(Arc::new(verifier))
         .with_cert_resolver(Arc::new(Shown(Arc::clone(&credentials.certified))));
-    config.alpn_protocols = vec![PROTOCOL.to_vec()];
+    let names = protocols.iter().map(|protocol| protocol.name().to_vec());
+    config.alpn_protocols = names.collect();
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok(config)

@@ -27,7 +27,7 @@ use tokio::{
     time,
 };
 use tokio_rustls::server::TlsStream;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{either::Either, sync::CancellationToken};
 use tonic::transport::server::Connected;
 
 use super::channel::ChannelPeer;
@@ -217,7 +217,7 @@ impl Drop for Seat {
 #[derive(Debug, Clone)]
 pub(in crate::cluster) struct PeerConnection {
     seat: Arc<Seat>,
-    peer: Arc<ChannelPeer>,
+    peer: Option<Arc<ChannelPeer>>,
 }
 
 impl PeerConnection {
@@ -231,9 +231,9 @@ impl PeerConnection {
         self.seat.peer
     }
 
-    /// Who is on the other side.
-    pub(in crate::cluster) fn peer(&self) -> &ChannelPeer {
-        &self.peer
+    /// Who is on the other side; `None` without TLS.
+    pub(in crate::cluster) fn peer(&self) -> Option<&ChannelPeer> {
+        self.peer.as_deref()
     }
 
     /// Notes that a call on the connection has proven who it is from. Returns whether the connection may stay.
@@ -242,16 +242,25 @@ impl PeerConnection {
     }
 }
 
-/// A channel from another node.
+/// A channel from another node; without TLS only from one of version 0.1.0.
 pub(in crate::cluster) struct SecureStream {
-    stream: TlsStream<PeerStream>,
-    peer: Arc<ChannelPeer>,
+    stream: Either<TlsStream<PeerStream>, PeerStream>,
+    peer: Option<Arc<ChannelPeer>>,
 }
 
 impl SecureStream {
     pub(super) fn new(stream: TlsStream<PeerStream>, peer: ChannelPeer) -> Self {
-        let peer = Arc::new(peer);
-        Self { stream, peer }
+        Self {
+            stream: Either::Left(stream),
+            peer: Some(Arc::new(peer)),
+        }
+    }
+
+    pub(super) fn plain(stream: PeerStream) -> Self {
+        Self {
+            stream: Either::Right(stream),
+            peer: None,
+        }
     }
 }
 
@@ -259,9 +268,13 @@ impl Connected for SecureStream {
     type ConnectInfo = PeerConnection;
 
     fn connect_info(&self) -> PeerConnection {
+        let connection = match &self.stream {
+            Either::Left(stream) => stream.get_ref().0,
+            Either::Right(stream) => stream,
+        };
         PeerConnection {
-            seat: Arc::clone(&self.stream.get_ref().0.seat),
-            peer: Arc::clone(&self.peer),
+            seat: Arc::clone(&connection.seat),
+            peer: self.peer.clone(),
         }
     }
 }

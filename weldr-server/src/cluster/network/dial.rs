@@ -17,7 +17,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use tonic::Status;
 
 use super::{
-    channel::{ChannelPeer, Expected, client_config},
+    channel::{ChannelPeer, Expected, Protocol, client_config},
     credentials::Credentials,
 };
 
@@ -58,16 +58,12 @@ pub(in crate::cluster) enum DialError {
 pub(in crate::cluster) async fn dial(
     credentials: &Credentials,
     expected: Expected,
+    protocol: Protocol,
     from: Option<IpAddr>,
     address: SocketAddr,
 ) -> Result<Dialled, DialError> {
-    let config = client_config(credentials, expected).map_err(DialError::Credentials)?;
-    let connected = time::timeout(CONNECT_TIMEOUT, connect(from, address)).await;
-    let stream = match connected {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return Err(DialError::Connect(address, error)),
-        Err(_) => return Err(DialError::Timeout(address)),
-    };
+    let config = client_config(credentials, expected, protocol).map_err(DialError::Credentials)?;
+    let stream = dial_plain(from, address).await?;
     // No server name is sent: the address is only where the node is.
     let name = ServerName::from(address.ip());
     let handshake = TlsConnector::from(Arc::new(config)).connect(name, stream);
@@ -79,6 +75,18 @@ pub(in crate::cluster) async fn dial(
     };
     let peer = ChannelPeer::of(stream.get_ref().1, credentials).ok_or(DialError::Ended)?;
     Ok(Dialled { stream, peer })
+}
+
+/// Opens a connection without TLS.
+pub(in crate::cluster) async fn dial_plain(
+    from: Option<IpAddr>,
+    address: SocketAddr,
+) -> Result<TcpStream, DialError> {
+    match time::timeout(CONNECT_TIMEOUT, connect(from, address)).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) => Err(DialError::Connect(address, error)),
+        Err(_) => Err(DialError::Timeout(address)),
+    }
 }
 
 async fn connect(from: Option<IpAddr>, address: SocketAddr) -> io::Result<TcpStream> {

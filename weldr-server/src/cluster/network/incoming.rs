@@ -20,7 +20,7 @@ use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
 use super::{
-    channel::{ChannelPeer, server_config},
+    channel::{ChannelPeer, Protocol, server_config},
     connections::{Connections, PeerStream, Seat, SecureStream},
     death_notice::{DeathNotice, FIRST_BYTE, receive},
     peers::Peers,
@@ -155,6 +155,9 @@ async fn sorted(
             None
         }
         [HANDSHAKE] => secured(PeerStream::new(stream, seat, since), &peers).await,
+        _ if peers.previous().is_some() => {
+            Some(SecureStream::plain(PeerStream::new(stream, seat, since)))
+        }
         _ => {
             let from = stream.peer_addr().ok()?.ip();
             peers.refusals().tell(Some(from), None, NO_TLS);
@@ -166,7 +169,12 @@ async fn sorted(
 /// The channel on a connection, when the handshake is over.
 async fn secured(stream: PeerStream, peers: &Peers) -> Option<SecureStream> {
     let credentials = peers.credentials();
-    let config = server_config(&credentials);
+    let both = [Protocol::Current, Protocol::Previous];
+    let protocols = match peers.previous() {
+        Some(_) => &both[..],
+        None => &both[..1],
+    };
+    let config = server_config(&credentials, protocols);
     let config =
         config.map_err(|error| warn!(%error, "the credentials of this node cannot be used"));
     let handshake = TlsAcceptor::from(Arc::new(config.ok()?)).accept(stream);

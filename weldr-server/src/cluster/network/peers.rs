@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak},
     task::{Context, Poll},
     time::Duration,
 };
@@ -13,6 +13,7 @@ use http::{HeaderMap, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
+use tokio_util::either::Either;
 use tonic::{
     Request, Status,
     metadata::{Ascii, MetadataMap, MetadataValue},
@@ -22,15 +23,16 @@ use tonic::{
 use uuid::Uuid;
 use weldr_proto::raft::v1::{AcquaintRequest, raft_client::RaftClient};
 
-use crate::cluster::log::types::Member;
 #[cfg(test)]
 use crate::cluster::log::types::StoredMembership;
+use crate::cluster::log::{fingerprint::Fingerprint, types::Member};
 
 use super::{
-    channel::{ChannelPeer, Expected},
+    channel::{ChannelPeer, Expected, Protocol},
     credentials::Credentials,
-    dial::{DialError, Dialled, dial},
+    dial::{DialError, Dialled, dial, dial_plain},
     lease_exchange::LeaseExchange,
+    previous::{self, PreviousSecret},
     refusals::Refusals,
     roster::Roster,
     secret::{Claim, Secret, Side},
@@ -61,13 +63,33 @@ struct Inner {
     me: u64,
     cluster: OnceLock<Uuid>,
     credentials: RwLock<Arc<Credentials>>,
+    /// The credentials that this node is about to use, when all members know them.
+    next: Mutex<Option<Credentials>>,
     secret: RwLock<Option<Secret>>,
+    /// The secret for members of version 0.1.0, if they are talked to.
+    previous: Option<PreviousSecret>,
     /// The local address of outgoing connections.
     from: Option<IpAddr>,
-    channels: Mutex<HashMap<(u64, SocketAddr), Channel>>,
+    clients: Mutex<HashMap<(u64, SocketAddr), PeerClient>>,
     exchange: LeaseExchange,
     roster: Roster,
     refusals: Refusals,
+}
+
+/// What the clients of other nodes are made of.
+#[derive(Debug)]
+pub(in crate::cluster) struct PeersSetup {
+    /// The id of this node.
+    pub(in crate::cluster) me: u64,
+    pub(in crate::cluster) cluster: Option<Uuid>,
+    pub(in crate::cluster) credentials: Credentials,
+    pub(in crate::cluster) secret: Option<Secret>,
+    /// The secret for members of version 0.1.0, if they are talked to.
+    pub(in crate::cluster) previous: Option<PreviousSecret>,
+    /// The local address of outgoing connections.
+    pub(in crate::cluster) from: Option<IpAddr>,
+    pub(in crate::cluster) exchange: LeaseExchange,
+    pub(in crate::cluster) roster: Roster,
 }
 
 /// A client of a node whose key this one does not know, on a connection of its own.
@@ -79,22 +101,26 @@ pub(in crate::cluster) struct Introduction {
 }
 
 impl Peers {
-    pub(in crate::cluster) fn new(
-        me: u64,
-        cluster: Option<Uuid>,
-        credentials: Credentials,
-        secret: Option<Secret>,
-        from: Option<IpAddr>,
-        exchange: LeaseExchange,
-        roster: Roster,
-    ) -> Self {
+    pub(in crate::cluster) fn new(setup: PeersSetup) -> Self {
+        let PeersSetup {
+            me,
+            cluster,
+            credentials,
+            secret,
+            previous,
+            from,
+            exchange,
+            roster,
+        } = setup;
         Self(Arc::new(Inner {
             me,
             cluster: cluster.map_or_else(OnceLock::new, OnceLock::from),
             credentials: RwLock::new(Arc::new(credentials)),
+            next: Mutex::default(),
             secret: RwLock::new(secret),
+            previous,
             from,
-            channels: Mutex::default(),
+            clients: Mutex::default(),
             exchange,
             roster,
             refusals: Refusals::default(),
@@ -106,9 +132,16 @@ impl Peers {
     pub(super) fn alone() -> Self {
         let key = super::credentials::new_key().unwrap();
         let credentials = Credentials::of_key(&key, 1).unwrap();
-        let exchange = LeaseExchange::new(Duration::ZERO);
-        let roster = Roster::new(StoredMembership::default());
-        Self::new(1, None, credentials, None, None, exchange, roster)
+        Self::new(PeersSetup {
+            me: 1,
+            cluster: None,
+            credentials,
+            secret: None,
+            previous: None,
+            from: None,
+            exchange: LeaseExchange::new(Duration::ZERO),
+            roster: Roster::new(StoredMembership::default()),
+        })
     }
 
     pub(in crate::cluster) fn local_id(&self) -> u64 {
@@ -123,6 +156,52 @@ impl Peers {
     pub(in crate::cluster) fn set_cluster(&self, cluster: Uuid) {
         // It cannot be set to another cluster already: a node joins once.
         let _ = self.0.cluster.set(cluster);
+        self.clients().clear();
+    }
+
+    /// The keys by which the other members know this node: two while the key is replaced, and none if they know its name.
+    pub(in crate::cluster) fn member_keys(&self) -> Vec<Fingerprint> {
+        let mut keys = self.credentials().member_keys();
+        keys.extend(self.next().as_ref().map(|next| next.fingerprint));
+        keys
+    }
+
+    /// Adds a key to those by which this node is known.
+    pub(in crate::cluster) fn prepare_key(&self, next: Credentials) {
+        *self.next() = Some(next);
+    }
+
+    pub(in crate::cluster) fn forget_next_key(&self) {
+        *self.next() = None;
+    }
+
+    /// Uses the key that was prepared, on new connections. Calls that run go on.
+    pub(in crate::cluster) fn use_next_key(&self) {
+        let next = self.next().take();
+        if let Some(next) = next {
+            self.set_credentials(next);
+        }
+    }
+
+    /// Uses other credentials on new connections, and gives up those that are open for new calls.
+    pub(in crate::cluster) fn set_credentials(&self, credentials: Credentials) {
+        let current = self.0.credentials.write();
+        *current.unwrap_or_else(PoisonError::into_inner) = Arc::new(credentials);
+        self.clients().clear();
+    }
+
+    pub(in crate::cluster) fn set_secret(&self, secret: Secret) {
+        let current = self.0.secret.write();
+        *current.unwrap_or_else(PoisonError::into_inner) = Some(secret);
+    }
+
+    fn next(&self) -> MutexGuard<'_, Option<Credentials>> {
+        self.0.next.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn clients(&self) -> MutexGuard<'_, HashMap<(u64, SocketAddr), PeerClient>> {
+        let clients = self.0.clients.lock();
+        clients.unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(in crate::cluster) fn credentials(&self) -> Arc<Credentials> {
@@ -137,6 +216,11 @@ impl Peers {
     fn secret(&self) -> Option<Secret> {
         let secret = self.0.secret.read();
         secret.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The secret for members of version 0.1.0, if they are talked to.
+    pub(in crate::cluster) fn previous(&self) -> Option<&PreviousSecret> {
+        self.0.previous.as_ref()
     }
 
     /// What nodes tell each other beside the heartbeats.
@@ -161,15 +245,12 @@ impl Peers {
         member: &Member,
     ) -> Result<PeerClient, DialError> {
         let address = parsed(&member.address)?;
-        let mut channels = self
-            .0
-            .channels
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let channel = channels
-            .entry((target, address))
-            .or_insert_with(|| self.channel(target, address, member));
-        Ok(self.over(channel.clone(), self.claim(target), None))
+        let mut clients = self.clients();
+        let client = clients.entry((target, address)).or_insert_with(|| {
+            let channel = self.channel(target, address, member);
+            self.over(channel, self.claim(target), None)
+        });
+        Ok(client.clone())
     }
 
     /// [`client`](Self::client) with a connection of its own, so that large messages do not delay others.
@@ -190,7 +271,8 @@ impl Peers {
         address: SocketAddr,
         expected: Expected,
     ) -> Result<Introduction, DialError> {
-        let dialled = dial(&self.credentials(), expected, self.0.from, address).await?;
+        let current = Protocol::Current;
+        let dialled = dial(&self.credentials(), expected, current, self.0.from, address).await?;
         let Dialled { stream, peer } = dialled;
         let claim = self.claim(target);
         let proof = self.proof(Side::Caller, claim, &peer);
@@ -248,7 +330,8 @@ impl Peers {
     }
 
     fn over(&self, channel: Channel, claim: Claim, proof: Option<String>) -> PeerClient {
-        let metadata = CallMetadata::new(claim, proof);
+        let previous = self.previous().map(|secret| secret.proof(claim));
+        let metadata = CallMetadata::new(claim, proof, previous);
         RaftClient::with_interceptor(channel, metadata)
             .max_decoding_message_size(LONGEST_MESSAGE)
             .max_encoding_message_size(LONGEST_MESSAGE)
@@ -264,8 +347,47 @@ impl Peers {
         endpoint().connect_with_connector_lazy(connector)
     }
 
-    /// Connects to a member, which has to have its key.
+    /// Connects to a member, which has to have its key. To one that is of version 0.1.0 in its way, if that is allowed.
     async fn connect(
+        &self,
+        target: u64,
+        address: SocketAddr,
+        told: &Member,
+    ) -> Result<Link, DialError> {
+        let connected = self.connect_current(target, address, told).await;
+        let is_old = self.previous().is_some() && self.0.roster.lacks_key(target);
+        match connected {
+            Ok(stream) => Ok(Link::Left(stream)),
+            Err(DialError::Tls(..) | DialError::Timeout(_) | DialError::NotAcquainted(_))
+                if is_old =>
+            {
+                self.connect_previous(told, address).await
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn connect_previous(
+        &self,
+        member: &Member,
+        address: SocketAddr,
+    ) -> Result<Link, DialError> {
+        let credentials = self.credentials();
+        if credentials.authority.is_none() {
+            return dial_plain(self.0.from, address).await.map(Link::Right);
+        }
+        let expected = Expected::Member(member.clone());
+        let dialled = dial(
+            &credentials,
+            expected,
+            Protocol::Previous,
+            self.0.from,
+            address,
+        );
+        Ok(Link::Left(dialled.await?.stream))
+    }
+
+    async fn connect_current(
         &self,
         target: u64,
         address: SocketAddr,
@@ -280,7 +402,8 @@ impl Peers {
             self.acquaint(target, &expected, address).await?;
         }
         let expected = Expected::Member(member());
-        let dialled = dial(&credentials, expected, self.0.from, address).await?;
+        let current = Protocol::Current;
+        let dialled = dial(&credentials, expected, current, self.0.from, address).await?;
         Ok(dialled.stream)
     }
 
@@ -318,6 +441,9 @@ fn parsed(address: &str) -> Result<SocketAddr, DialError> {
     parsed.map_err(|_| DialError::Address(address.to_owned()))
 }
 
+/// A connection to a member; without TLS only to one of version 0.1.0.
+type Link = Either<TlsStream<TcpStream>, TcpStream>;
+
 /// The connection is made by the connector, so the URI names nothing.
 fn endpoint() -> Endpoint {
     Endpoint::from_static("http://node")
@@ -337,7 +463,7 @@ struct MemberConnector {
 }
 
 impl tower::Service<Uri> for MemberConnector {
-    type Response = TokioIo<TlsStream<TcpStream>>;
+    type Response = TokioIo<Link>;
     type Error = DialError;
     type Future = BoxFuture<'static, Result<Self::Response, DialError>>;
 
@@ -383,16 +509,19 @@ pub(in crate::cluster) struct CallMetadata {
     sender: MetadataValue<Ascii>,
     target: MetadataValue<Ascii>,
     proof: Option<MetadataValue<Ascii>>,
+    /// For a member of version 0.1.0.
+    previous: Option<MetadataValue<Ascii>>,
 }
 
 impl CallMetadata {
-    fn new(claim: Claim, proof: Option<String>) -> Self {
+    fn new(claim: Claim, proof: Option<String>, previous: Option<String>) -> Self {
         let cluster = claim.cluster;
         Self {
             cluster: cluster.and_then(|cluster| cluster.to_string().parse().ok()),
             sender: claim.sender.into(),
             target: claim.target.into(),
             proof: proof.and_then(|proof| proof.parse().ok()),
+            previous: previous.and_then(|proof| proof.parse().ok()),
         }
     }
 }
@@ -407,6 +536,9 @@ impl Interceptor for CallMetadata {
         metadata.insert(TARGET, self.target.clone());
         if let Some(proof) = &self.proof {
             metadata.insert(PROOF, proof.clone());
+        }
+        if let Some(proof) = &self.previous {
+            metadata.insert(previous::PROOF, proof.clone());
         }
         Ok(request)
     }

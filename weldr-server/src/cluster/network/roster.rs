@@ -91,6 +91,11 @@ impl Roster {
         ids.find(is)
     }
 
+    /// Whether the member with this id votes.
+    pub(in crate::cluster) fn votes(&self, id: u64) -> bool {
+        self.current().voter_ids().any(|voter| voter == id)
+    }
+
     /// Notes the key of a member that has proven the secret, if the membership has none.
     pub(in crate::cluster) fn acquaint(&self, id: u64, key: Fingerprint) {
         let current = self.current();

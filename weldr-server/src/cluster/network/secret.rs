@@ -13,7 +13,7 @@ use super::channel::Binding;
 /// try secrets without asking anybody.
 pub(in crate::cluster) const SHORTEST_SECRET: usize = 16;
 
-/// The shared secret, as a key. While it is rotated there are two: proofs are made with the first, and either is accepted.
+/// The shared secret, as a key. While it is rotated there are two: proofs are made with both, and either is accepted.
 #[derive(Debug, Clone)]
 pub(in crate::cluster) struct Secret {
     new: hmac::Key,
@@ -74,9 +74,15 @@ impl Secret {
         }
     }
 
-    /// A proof of the secret that is valid for `claim` on the channel with this binding only.
+    /// A proof of the secret that is valid for `claim` on the channel with this binding only. While there are two secrets, both
+    /// proofs with a comma between them, because the other side may have only one of the two.
     pub(in crate::cluster) fn proof(&self, side: Side, claim: Claim, channel: &Binding) -> String {
-        to_hex(hmac::sign(&self.new, &proven(side, claim, channel)).as_ref())
+        let proven = proven(side, claim, channel);
+        let proofs: Vec<_> = self
+            .keys()
+            .map(|key| to_hex(hmac::sign(key, &proven).as_ref()))
+            .collect();
+        proofs.join(",")
     }
 
     /// Whether `proof` is valid. Takes the same time for a wrong proof as for a right one.
@@ -87,12 +93,17 @@ impl Secret {
         claim: Claim,
         channel: &Binding,
     ) -> bool {
-        let Some(tag) = from_hex(proof) else {
-            return false;
-        };
         let proven = proven(side, claim, channel);
-        let mut keys = std::iter::once(&self.new).chain(&self.old);
-        keys.any(|key| hmac::verify(key, &proven, &tag).is_ok())
+        let is_valid = |tag: &[u8]| {
+            let mut keys = self.keys();
+            keys.any(|key| hmac::verify(key, &proven, tag).is_ok())
+        };
+        let mut tags = proof.split(',').take(2).filter_map(from_hex);
+        tags.any(|tag| is_valid(&tag))
+    }
+
+    fn keys(&self) -> impl Iterator<Item = &hmac::Key> {
+        std::iter::once(&self.new).chain(&self.old)
     }
 }
 
@@ -196,8 +207,10 @@ mod tests {
             let proof = of.proof(Side::Caller, claim, &HERE);
             by.is_proven_by(&proof, Side::Caller, claim, &HERE)
         };
-        assert!(accepts(&both, &old) && accepts(&both, &new) && accepts(&new, &both));
-        assert!(!accepts(&old, &both) && !accepts(&old, &new));
+        for (by, of) in [(&both, &old), (&both, &new), (&new, &both), (&old, &both)] {
+            assert!(accepts(by, of));
+        }
+        assert!(!accepts(&old, &new) && !accepts(&new, &old));
     }
 
     #[test]

@@ -24,7 +24,8 @@ use crate::{
             peers::{PeerClient, Peers},
             roster::EngineMembership,
         },
-        storage::{log_store::LogStore, state_machine::StateMachine},
+        options::NetworkOptions,
+        storage::{log_store::LogStore, node_files::NodeFiles, state_machine::StateMachine},
     },
     liveness::Tasks,
 };
@@ -32,6 +33,7 @@ use crate::{
 use super::{
     contacts::LastContacts,
     facts::StartFacts,
+    invite_ages::InviteAges,
     reporter::{DrainReport, HolderClaim, ListenerReporter, Reporter},
     settings::Timing,
     sightings::Sightings,
@@ -42,6 +44,7 @@ use super::{
 /// The shared state of a node. All of its users run on the engine's runtime.
 #[derive(Debug)]
 pub(in crate::cluster) struct Core {
+    /// This node as it was at the start.
     pub(in crate::cluster) member: Member,
     /// Whether this node serves nothing, and leads only while no other node can.
     pub(in crate::cluster) witness: bool,
@@ -80,6 +83,14 @@ pub(in crate::cluster) struct Core {
     pub(in crate::cluster) sightings_of_members: Sightings,
     /// Whether other nodes say that this one was removed. It never becomes a member again.
     pub(in crate::cluster) removed: AtomicBool,
+    /// How old the open invites are.
+    pub(in crate::cluster) invite_ages: InviteAges,
+    /// Locked while the key of this node is replaced.
+    pub(in crate::cluster) rotating: tokio::sync::Mutex<()>,
+    /// The files beside the database.
+    pub(in crate::cluster) files: NodeFiles,
+    /// How this node connects to others; `None` without others.
+    pub(in crate::cluster) network: Option<NetworkOptions>,
     pub(in crate::cluster) role: Mutex<Role>,
     /// Gives this node's view of the servers.
     pub(in crate::cluster) reporter: Mutex<Option<Reporter>>,
@@ -142,6 +153,12 @@ impl Core {
         let raft = self.raft()?;
         let metrics = raft.metrics().borrow_watched().clone();
         Some(metrics)
+    }
+
+    /// The term that the engine is in; 0 while it does not run.
+    pub(in crate::cluster) fn current_term(&self) -> u64 {
+        let raft = self.raft.borrow().clone();
+        raft.map_or(0, |raft| raft.metrics().borrow_watched().current_term)
     }
 
     /// All members except this node.

@@ -3,6 +3,7 @@
 //! In reading order:
 //!
 //! * `voting_rights`: whether this node may vote and stand for election, after a start.
+//! * `invite_ages`: how long ago each invite was made. Pure.
 //! * `contacts`, `facts`: what is reported of members and of how this node was started.
 //! * `core`: the state that all tasks of a node share.
 //! * `sightings`: other clusters with the same secret.
@@ -19,6 +20,7 @@ pub(super) mod core;
 
 pub(super) mod engine;
 pub(super) mod facts;
+pub(super) mod invite_ages;
 pub(super) mod patience;
 pub(super) mod proposals;
 pub(super) mod reporter;

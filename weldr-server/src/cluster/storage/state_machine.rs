@@ -19,6 +19,7 @@ use crate::{
     cluster::{
         error::Stopped,
         log::{
+            invites::Invites,
             member_history::MemberHistory,
             proposal::{ProposalResult, Record, UnknownRecord},
             replica::{self, Replica},
@@ -90,6 +91,11 @@ impl StateMachine {
     /// The members as of the last applied entry.
     pub(in crate::cluster) fn membership(&self) -> StoredMembership {
         self.applied().membership.clone()
+    }
+
+    /// Which invites there are.
+    pub(in crate::cluster) fn invites(&self) -> Invites {
+        self.applied().replica.invites.clone()
     }
 
     /// The last changes of the membership.

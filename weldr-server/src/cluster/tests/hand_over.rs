@@ -43,8 +43,10 @@ impl Three {
                 listen: SocketAddr::from(([127, 0, 0, 1], 0)),
                 advertise: None,
                 join: join.clone(),
+                join_token: None,
                 found: Some(Duration::ZERO),
                 max_connections: 256,
+                accept_previous: false,
                 secret_file: Some(secret.clone()),
                 tls: None,
             };

@@ -1,4 +1,7 @@
-//! A hostile peer: opens many connections, says little or nothing, and reads nothing.
+//! A hostile peer: opens many connections, says little or nothing, and reads nothing. [`peer`] speaks the protocol between
+//! nodes, with keys and claims of its choice.
+
+pub mod peer;
 
 use std::net::SocketAddr;
 
