@@ -108,16 +108,16 @@ fn change(bytes: &mut Vec<u8>, random: &mut fastrand::Rng) {
     }
 }
 
-fn at(index: u64) -> Option<v1::LogId> {
-    Some(v1::LogId { term: 1, index })
+fn at(index: u64) -> v1::LogId {
+    v1::LogId { term: 1, index }
 }
 
-fn vote(committed: bool) -> Option<v1::Vote> {
-    Some(v1::Vote {
+fn vote(committed: bool) -> v1::Vote {
+    v1::Vote {
         term: 2,
         node: ID,
         committed,
-    })
+    }
 }
 
 /// A proposal.
@@ -134,12 +134,12 @@ fn record() -> v1::Record {
 fn of_leaders(membership: Option<v1::StoredMembership>) -> [(&'static str, Vec<u8>); 3] {
     let members = membership.clone().and_then(|stored| stored.membership);
     let entry = |index, payload| v1::Entry {
-        log_id: at(index),
+        log_id: Some(at(index)),
         payload: Some(payload),
     };
     let append = v1::AppendRequest {
-        vote: vote(true),
-        previous: at(1),
+        vote: Some(vote(true)),
+        previous: Some(at(1)),
         entries: vec![
             entry(2, v1::entry::Payload::Record(record())),
             entry(
@@ -147,13 +147,13 @@ fn of_leaders(membership: Option<v1::StoredMembership>) -> [(&'static str, Vec<u
                 v1::entry::Payload::Membership(members.unwrap_or_default()),
             ),
         ],
-        committed: at(3),
+        committed: Some(at(3)),
         token_digest: Bytes::from_static(&[7; 32]),
     };
     let head = v1::SnapshotHead {
-        vote: vote(true),
+        vote: Some(vote(true)),
         meta: Some(v1::SnapshotMeta {
-            last: at(9),
+            last: Some(at(9)),
             membership,
         }),
     };
@@ -161,9 +161,9 @@ fn of_leaders(membership: Option<v1::StoredMembership>) -> [(&'static str, Vec<u
         part: Some(v1::snapshot_part::Part::Head(head)),
     };
     let transfer = v1::TransferLeaderRequest {
-        vote: vote(true),
+        vote: Some(vote(true)),
         to: ID,
-        last: at(9),
+        last: Some(at(9)),
     };
     [
         ("/weldr.raft.v1.Raft/Append", append.encode_to_vec()),
@@ -181,8 +181,8 @@ fn corpus(
     membership: Option<v1::StoredMembership>,
 ) -> Vec<(&'static str, Vec<u8>)> {
     let ask = v1::VoteRequest {
-        vote: vote(false),
-        last: at(9),
+        vote: Some(vote(false)),
+        last: Some(at(9)),
         leadership_transfer: true,
     };
     let join = v1::JoinRequest {

@@ -104,12 +104,12 @@ async fn an_invite_that_has_ended_lets_nobody_in_and_says_why() {
     // A token of another cluster names keys that nobody here has, so its secret is told to nobody.
     let other = TestCluster::start(1).await;
     let foreign = token(&other, 0, "1h").await;
-    let lost = cluster
+    let astray = cluster
         .guest("guest", &[])
         .env("WELDR_JOIN_TOKEN", &foreign)
         .start();
-    lost.logs("its key is not the one that is expected").await;
-    lost.kill().await;
+    astray.logs("its key is not the one that is expected").await;
+    astray.kill().await;
     assert_eq!(cluster.status(0).await.unwrap().nodes.len(), 1);
 }
 

@@ -17,7 +17,7 @@ const ACCEPT: &str = "--cluster-accept-previous-protocol";
 fn previous() -> Option<PathBuf> {
     let previous = env::var_os(PREVIOUS).map(PathBuf::from);
     if previous.is_none() {
-        eprintln!("skipped: {PREVIOUS} names no program of the last release");
+        println!("skipped: {PREVIOUS} names no program of the last release");
     }
     previous
 }
@@ -117,7 +117,7 @@ async fn figures_of_writes() {
             join_all(writers).await;
             let together = 400.0 / begun.elapsed().as_secs_f64();
             let at = |part: usize| Duration::as_micros(&latencies[latencies.len() * part / 100]);
-            eprintln!(
+            println!(
                 "round {round}, {}: one writer {alone:.0}/s, median {} us, p95 {} us; eight writers {together:.0}/s",
                 if is_previous { "before" } else { "after" },
                 at(50),
