@@ -184,7 +184,11 @@ impl Operations {
         let mut all_there = true;
         for node in status.nodes {
             let Some(report) = node.report else { continue };
-            all_there &= report.witness || report.revision >= since.0;
+            // A witness opens no listener.
+            if report.witness {
+                continue;
+            }
+            all_there &= report.revision >= since.0;
             for listener in report.listeners {
                 let reports = on_nodes.entry(listener.name.clone()).or_default();
                 reports.push(on_node(&node.name, listener));
