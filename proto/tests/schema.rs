@@ -235,7 +235,11 @@ fn the_schema_has_the_keys_that_are_written() {
         PathPrefixChange,
         FieldChanges
     );
-    assert_eq!(schema["$defs"].as_object().unwrap().len(), 18);
+    let outlier = weldr_proto::json::OutlierEjection::default();
+    check("OutlierEjection", serde_json::to_value(outlier).unwrap());
+    let limit = weldr_proto::json::RequestLimit::default();
+    check("RequestLimit", serde_json::to_value(limit).unwrap());
+    assert_eq!(schema["$defs"].as_object().unwrap().len(), 20);
 }
 
 #[test]

@@ -259,6 +259,7 @@ blue
   deregister after  off
   strict responses  false
   check             -
+  policy            as the node
   servers           2 healthy, 1 unhealthy, 0 initial, 0 draining, 0 unused
   revision          3
 "

@@ -84,7 +84,8 @@ async fn every_setting_of_a_server_can_be_given_and_changed() {
         "ip": "127.0.0.1", "port": 80, "weight": 3, "admin_state": "drain", "pool": "default",
         "check": {"type": "http", "path": "/health", "expected_status": "200-299,401",
                   "host": "example.org", "interval_seconds": 0.5, "timeout_seconds": 1,
-                  "healthy_threshold": 1, "unhealthy_threshold": 5, "port": 9000},
+                  "healthy_threshold": 1, "unhealthy_threshold": 5, "port": 9000,
+                  "method": "OPTIONS", "body": "ready", "grace_seconds": 60, "begins_healthy": true},
     });
     let server = send(node.address, "POST", "/servers", &[], body.to_string())
         .await
@@ -114,6 +115,7 @@ async fn every_setting_of_a_server_can_be_given_and_changed() {
         "type": "http", "path": "/up", "expected_status": "204", "host": "",
         "interval_seconds": null, "timeout_seconds": null,
         "healthy_threshold": null, "unhealthy_threshold": null, "port": null,
+        "method": "GET", "body": "", "grace_seconds": null, "begins_healthy": null,
     });
     assert_eq!(server["check_override"], given);
     assert_eq!(server["check"], server["effective_check"]);
@@ -170,6 +172,7 @@ async fn the_pool_is_shown_and_changed() {
         "type": "tcp", "path": null, "expected_status": null, "host": null,
         "interval_seconds": 5, "timeout_seconds": 2,
         "healthy_threshold": 2, "unhealthy_threshold": 3, "port": 0,
+        "method": null, "body": null, "grace_seconds": 0, "begins_healthy": false,
     });
     let policy = json!({
         "connect_timeout_seconds": null, "server_selection_timeout_seconds": null,
@@ -177,8 +180,15 @@ async fn the_pool_is_shown_and_changed() {
         "server_idle_timeout_seconds": null, "tunnel_idle_timeout_seconds": null,
         "retries": null, "max_server_connections": null, "max_server_idle_connections": null,
     });
+    let outlier =
+        json!({"failures": 0, "time_seconds": 30, "longest_seconds": 300, "share_percent": 10});
+    let limit = json!({"requests": 0, "queue": 1000, "queue_timeout_seconds": 10});
     let expected = json!({
         "name": "default",
+        "slow_start_seconds": 0,
+        "outlier": outlier,
+        "limit": limit,
+        "hash_key": "client",
         "policy": policy,
         "check": check,
         "balancing": "round_robin",
@@ -187,6 +197,10 @@ async fn the_pool_is_shown_and_changed() {
         "deregister_after_seconds": 0,
         "strict_responses": false,
         "settings": {
+            "slow_start_seconds": 0,
+            "outlier": outlier,
+            "limit": limit,
+            "hash_key": "client",
             "policy": policy,
             "check": check,
             "balancing": "round_robin",
@@ -202,7 +216,8 @@ async fn the_pool_is_shown_and_changed() {
     assert_eq!(pool, expected);
 
     let patch = r#"{"check":{"interval_seconds":1},"balancing":"least_requests","fail_open":false,
-        "drain_deadline_seconds":0.5,"deregister_after_seconds":60,"strict_responses":true}"#;
+        "drain_deadline_seconds":0.5,"deregister_after_seconds":60,"strict_responses":true,"slow_start_seconds":30,
+        "outlier":{"failures":5},"limit":{"requests":100,"queue":0},"hash_key":"cookie:SID"}"#;
     let response = send(node.address, "PATCH", "/pool", &[], patch).await;
     assert_eq!(response.status, 200);
     let changed = response.json();
@@ -212,6 +227,12 @@ async fn the_pool_is_shown_and_changed() {
         "what is not named stays"
     );
     assert_eq!(changed["balancing"], "least_requests");
+    assert_eq!(changed["slow_start_seconds"], 30);
+    assert_eq!(changed["outlier"]["failures"], 5);
+    assert_eq!(changed["outlier"]["time_seconds"], 30);
+    assert_eq!(changed["limit"]["requests"], 100);
+    assert_eq!(changed["limit"]["queue"], 0);
+    assert_eq!(changed["hash_key"], "cookie:SID");
     assert_eq!(changed["fail_open"], false);
     assert_eq!(changed["drain_deadline_seconds"], 0.5);
     assert_eq!(changed["deregister_after_seconds"], 60);

@@ -160,7 +160,7 @@ async fn bad_input_is_named_field_by_field() {
         "an error fits its header"
     );
     let settings = v1::PoolSettings {
-        balancing: 4,
+        balancing: 5,
         drain_deadline: Some(ProtoDuration {
             seconds: i64::MAX,
             nanos: 0,

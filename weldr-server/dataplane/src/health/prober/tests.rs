@@ -594,7 +594,7 @@ async fn flips_are_logged_and_nothing_else() {
     };
     for part in [
         "WARN",
-        "server=7 pool=default address=127.0.0.1:80 from=\"initial\" to=\"unhealthy\"",
+        "pool=default server=7 address=127.0.0.1:80 from=\"initial\" to=\"unhealthy\"",
         "reason=\"timeout\"",
         "description=\"no response within 2s (3 checks failed in a row)\"",
     ] {
