@@ -84,7 +84,8 @@ impl TestNode {
     }
 
     async fn run(config: Config, beacon: Option<Origin>) -> Self {
-        let node = wait::bounded("the node to start", Node::start(config)).await;
+        // In a box: all that a node is made of is in its future.
+        let node = wait::bounded("the node to start", Box::pin(Node::start(config))).await;
         let node = node.unwrap_or_else(|error| panic!("the node does not start: {error:?}"));
         let client = connect(node.management_address());
         Self {

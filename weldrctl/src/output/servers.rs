@@ -212,7 +212,8 @@ pub(crate) fn check(check: Option<&HealthCheck>) -> String {
     if let Some(fall) = check.unhealthy_threshold {
         parts.push(format!("unhealthy after {fall}"));
     }
-    if let Some(grace) = check.grace.filter(|grace| *grace != Default::default()) {
+    let none = prost_types::Duration::default();
+    if let Some(grace) = check.grace.filter(|grace| *grace != none) {
         parts.push(format!("grace {}", figures::setting(grace)));
     }
     if check.begins_healthy() {

@@ -108,7 +108,7 @@ fn mix(value: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::{cmp::Ordering, collections::BTreeMap};
 
     use proptest::prelude::*;
 
@@ -190,13 +190,12 @@ mod tests {
             after.add(server(changed), weight);
             for key in 0..500 {
                 let (was, is) = (chosen(&before, key), chosen(&after, key));
-                if weight > old {
-                    prop_assert!(was == is || is == Some(server(changed)));
-                } else if weight < old {
-                    prop_assert!(was == is || was == Some(server(changed)));
-                } else {
-                    prop_assert_eq!(was, is);
-                }
+                let moves = match weight.cmp(&old) {
+                    Ordering::Greater => is == Some(server(changed)),
+                    Ordering::Less => was == Some(server(changed)),
+                    Ordering::Equal => false,
+                };
+                prop_assert!(was == is || moves);
             }
             let anew = {
                 let mut weights = weights.clone();

@@ -16,6 +16,10 @@ use super::{
 /// `expected`: the command is refused if its object has changed after this revision.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most commands are about servers, so a box would only be one more allocation"
+)]
 pub enum Command {
     /// Adds a server, or keeps one that is being removed.
     AddServer {

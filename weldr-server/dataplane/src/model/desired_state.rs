@@ -275,6 +275,30 @@ impl DesiredState {
                 expected,
             } => self.update_pool(&pool, &patch, expected),
             Command::RemovePool { pool, expected, .. } => self.remove_pool(&pool, expected),
+            Command::CreatePrincipal {
+                name,
+                role,
+                pools,
+                credential,
+                at,
+            } => {
+                let principal = Principal {
+                    role,
+                    pools,
+                    credential,
+                    created_at: at,
+                    revision: self.revision.next(),
+                };
+                self.create_principal(name, principal)
+            }
+            Command::RevokePrincipal { name } => self.revoke_principal(name),
+            routing => self.change_routing(routing),
+        }
+    }
+
+    /// Makes one change of a listener or a rule.
+    fn change_routing(&mut self, command: Command) -> Result<Outcome, Rejection> {
+        match command {
             Command::AddListener { listener, spec } => self.add_listener(&listener, *spec),
             Command::UpdateListener {
                 listener,
@@ -309,25 +333,8 @@ impl DesiredState {
                 to,
                 expected,
             } => self.move_rule(&listener, from, to, expected),
-            Command::CreatePrincipal {
-                name,
-                role,
-                pools,
-                credential,
-                at,
-            } => {
-                let principal = Principal {
-                    role,
-                    pools,
-                    credential,
-                    created_at: at,
-                    revision: self.revision.next(),
-                };
-                self.create_principal(name, principal)
-            }
-            Command::RevokePrincipal { name } => self.revoke_principal(name),
-            // A change of many changes is no part of another: `Command::validate` refuses it.
-            Command::Apply { .. } => Ok(Outcome::Unchanged),
+            // A change of many changes is no part of another: `Command::validate` refuses it. All others are made by `change`.
+            _ => Ok(Outcome::Unchanged),
         }
     }
 }

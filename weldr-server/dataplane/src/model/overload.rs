@@ -263,78 +263,39 @@ mod tests {
     }
 
     #[test]
-    fn each_setting_has_a_range() {
-        let ejection = OutlierEjection::default();
-        let limit = RequestLimit::default();
-        assert_eq!(ejection.validate(), Ok(()));
-        assert_eq!(limit.validate(), Ok(()));
-        for (refused, field) in [
+    fn each_setting_of_an_ejection_has_a_range() {
+        type Change = fn(&mut OutlierEjection);
+        let changes: [(Change, &str); 5] = [
+            (|ejection| ejection.failures = 1001, "failures"),
+            (|ejection| ejection.time = Duration::ZERO, "time"),
+            (|ejection| ejection.longest = Duration::MAX, "longest"),
+            (|ejection| ejection.share_percent = 0, "share_percent"),
+            (|ejection| ejection.share_percent = 101, "share_percent"),
+        ];
+        assert_eq!(OutlierEjection::default().validate(), Ok(()));
+        for (change, field) in changes {
+            let mut ejection = OutlierEjection::default();
+            change(&mut ejection);
+            assert_eq!(ejection.validate().unwrap_err().field, field);
+        }
+    }
+
+    #[test]
+    fn each_setting_of_a_limit_has_a_range() {
+        type Change = fn(&mut RequestLimit);
+        let changes: [(Change, &str); 3] = [
+            (|limit| limit.requests = 1_000_001, "requests"),
+            (|limit| limit.queue = 1_000_001, "queue"),
             (
-                OutlierEjection {
-                    failures: 1001,
-                    ..ejection
-                }
-                .validate(),
-                "failures",
-            ),
-            (
-                OutlierEjection {
-                    time: Duration::ZERO,
-                    ..ejection
-                }
-                .validate(),
-                "time",
-            ),
-            (
-                OutlierEjection {
-                    longest: Duration::MAX,
-                    ..ejection
-                }
-                .validate(),
-                "longest",
-            ),
-            (
-                OutlierEjection {
-                    share_percent: 0,
-                    ..ejection
-                }
-                .validate(),
-                "share_percent",
-            ),
-            (
-                OutlierEjection {
-                    share_percent: 101,
-                    ..ejection
-                }
-                .validate(),
-                "share_percent",
-            ),
-            (
-                RequestLimit {
-                    requests: 1_000_001,
-                    ..limit
-                }
-                .validate(),
-                "requests",
-            ),
-            (
-                RequestLimit {
-                    queue: 1_000_001,
-                    ..limit
-                }
-                .validate(),
-                "queue",
-            ),
-            (
-                RequestLimit {
-                    queue_timeout: Duration::ZERO,
-                    ..limit
-                }
-                .validate(),
+                |limit| limit.queue_timeout = Duration::ZERO,
                 "queue_timeout",
             ),
-        ] {
-            assert_eq!(refused.unwrap_err().field, field);
+        ];
+        assert_eq!(RequestLimit::default().validate(), Ok(()));
+        for (change, field) in changes {
+            let mut limit = RequestLimit::default();
+            change(&mut limit);
+            assert_eq!(limit.validate().unwrap_err().field, field);
         }
     }
 }

@@ -100,7 +100,9 @@ struct Waiting<'a> {
 impl<'a> Waiting<'a> {
     fn begin(servers: &'a [Rc<Upstream>], for_connections: bool) -> Self {
         if for_connections {
-            servers.iter().for_each(|server| server.waits());
+            for server in servers {
+                server.waits();
+            }
         }
         Self {
             servers,

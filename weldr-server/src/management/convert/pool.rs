@@ -333,6 +333,16 @@ mod tests {
                 },
                 "settings.deregister_after",
             ),
+        ] {
+            assert_eq!(convert(given), Err(vec![field.to_owned()]));
+        }
+    }
+
+    #[test]
+    fn each_violation_about_servers_under_load_is_named_by_its_path() {
+        type Given = v1::PoolSettings;
+        let none = Given::default;
+        for (given, field) in [
             (
                 Given {
                     slow_start: seconds(3_601),

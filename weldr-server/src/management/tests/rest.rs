@@ -214,7 +214,11 @@ async fn the_pool_is_shown_and_changed() {
         "counts": {"initial": 0, "healthy": 0, "unhealthy": 0, "draining": 0, "unused": 0},
     });
     assert_eq!(pool, expected);
+}
 
+#[tokio::test]
+async fn the_settings_that_a_patch_names_are_changed() {
+    let node = TestNode::start().await;
     let patch = r#"{"check":{"interval_seconds":1},"balancing":"least_requests","fail_open":false,
         "drain_deadline_seconds":0.5,"deregister_after_seconds":60,"strict_responses":true,"slow_start_seconds":30,
         "outlier":{"failures":5},"limit":{"requests":100,"queue":0},"hash_key":"cookie:SID"}"#;
