@@ -27,7 +27,7 @@ pub(crate) struct ListenerAddArgs {
     /// Name: letters, digits, -, _ and .
     #[arg(value_name = "NAME")]
     pub(crate) name: String,
-    /// Address, as ip:port or [ip]:port; 0.0.0.0 and [::] mean all of a node
+    /// Address with its port, for example 10.0.0.1:80; 0.0.0.0 and :: stand for all addresses of a node
     #[arg(long, value_name = "ADDR", value_parser = parse::address)]
     pub(crate) address: SocketAddr,
     #[command(flatten)]
@@ -41,7 +41,7 @@ pub(crate) struct ListenerSetArgs {
     /// Name
     #[arg(value_name = "NAME")]
     pub(crate) name: String,
-    /// Address, as ip:port or [ip]:port
+    /// Address with its port, for example 10.0.0.1:80
     #[arg(long, value_name = "ADDR", value_parser = parse::address)]
     pub(crate) address: Option<SocketAddr>,
     /// Use the node's option again, for example client-idle-timeout; may be repeated
