@@ -18,10 +18,7 @@ use crate::{
     buffer::Buffers,
     http1::{Field, HeadLimits},
     liveness::Tasks,
-    model::{
-        Balancing, HashKey, ListenerName, ListenerPolicy, PoolName, PoolPolicy, PoolSettings,
-        ServerId,
-    },
+    model::{Balancing, HashKey, ListenerName, ListenerPolicy, PoolName, PoolSettings, ServerId},
     policy::{AccessLogOptions, HttpPolicy, Limits, Timeouts},
     snapshot::{
         ListenerView, PoolView, Snapshot, Snapshots, Unavailable, WorkerReader,
@@ -308,14 +305,14 @@ impl WorkerContext {
     }
 
     fn attempt_policy(&self, settings: &PoolSettings) -> Rc<AttemptPolicy> {
-        if settings.policy == PoolPolicy::default() && !settings.strict_responses {
-            return Rc::clone(&self.attempts);
-        }
         let (timeouts, limits) = (&self.timeouts, &self.limits);
         let (retries, workers) = (self.http.retries, self.workers);
-        Rc::new(AttemptPolicy::new(
-            settings, timeouts, limits, retries, workers,
-        ))
+        let policy = AttemptPolicy::new(settings, timeouts, limits, retries, workers);
+        // Most pools set nothing: their servers share one.
+        if policy == *self.attempts {
+            return Rc::clone(&self.attempts);
+        }
+        Rc::new(policy)
     }
 
     /// Chooses a server of `pool`, which is that of the newest snapshot.
