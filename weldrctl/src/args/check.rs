@@ -10,7 +10,7 @@ use super::parse;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 #[command(next_help_heading = "Health check (options that are not given keep their value)")]
 pub(crate) struct CheckOptions {
-    /// http or tcp [default: http if a path, codes, a host, a method or a body is given]
+    /// http or tcp [default: http if an option of HTTP is given]
     #[arg(long, value_name = "TYPE", value_enum, hide_possible_values = true)]
     pub(crate) check_type: Option<CheckType>,
     /// Path that an HTTP check requests
@@ -22,13 +22,13 @@ pub(crate) struct CheckOptions {
     /// Method of an HTTP check: GET, HEAD or OPTIONS
     #[arg(long, value_name = "METHOD")]
     pub(crate) check_method: Option<String>,
-    /// Text that the response to an HTTP check must contain
+    /// Text that the response to an HTTP check contains
     #[arg(long, value_name = "TEXT")]
     pub(crate) check_body: Option<String>,
     /// Host field of an HTTP check
     #[arg(long, value_name = "HOST")]
     pub(crate) check_host: Option<String>,
-    /// Port to which the check connects; 0 means the port of the server
+    /// Port of the check; 0 means the port of the server
     #[arg(long, value_name = "PORT")]
     pub(crate) check_port: Option<u16>,
     /// Time between two checks, from 100ms to 1h
@@ -43,10 +43,10 @@ pub(crate) struct CheckOptions {
     /// Failed checks in a row until a server is unhealthy, 1 to 100
     #[arg(long, value_name = "N")]
     pub(crate) unhealthy_threshold: Option<u32>,
-    /// Time in which failed checks do not make a new server unhealthy
+    /// Time for a new server in which failed checks do not count
     #[arg(long, value_name = "TIME", value_parser = parse::duration)]
     pub(crate) check_grace: Option<Duration>,
-    /// Whether a new server receives requests before its first check has ended
+    /// Whether new servers get requests before their first check
     #[arg(long, value_name = "BOOL", hide_possible_values = true)]
     pub(crate) check_begins_healthy: Option<bool>,
 }

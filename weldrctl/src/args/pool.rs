@@ -47,7 +47,7 @@ pub(crate) struct PoolSetArgs {
     pub(crate) name: Option<String>,
     #[command(flatten)]
     pub(crate) settings: PoolSettingsArgs,
-    /// Use the node's option again, for example connect-timeout; may be repeated
+    /// Setting that follows the node's option again
     #[arg(long, value_name = "SETTING", value_delimiter = ',')]
     pub(crate) unset: Vec<String>,
     #[command(flatten)]
@@ -71,7 +71,7 @@ pub(crate) struct PoolRemoveArgs {
 /// The settings of a pool, except for its check.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub(crate) struct PoolSettingsArgs {
-    /// Algorithm: round-robin, weighted-round-robin, least-requests or consistent-hash
+    /// round-robin, weighted-round-robin, least-requests, consistent-hash
     #[arg(long, value_name = "NAME", value_enum, hide_possible_values = true)]
     pub(crate) balancing: Option<BalancingChoice>,
     /// If no server is healthy: true uses all ready ones, false gives 503
@@ -101,7 +101,7 @@ pub(crate) struct PoolPolicyArgs {
     /// Time limit for a connection to a server
     #[arg(long, value_name = "TIME", value_parser = parse::duration)]
     pub(crate) connect_timeout: Option<Duration>,
-    /// How long a request may try servers that accept no connection
+    /// How long a request may look for a server to connect to
     #[arg(long, value_name = "TIME", value_parser = parse::duration)]
     pub(crate) server_selection_timeout: Option<Duration>,
     /// From the end of a request to the head of its response
@@ -116,7 +116,7 @@ pub(crate) struct PoolPolicyArgs {
     /// How long a tunnel may be idle
     #[arg(long, value_name = "TIME", value_parser = parse::duration)]
     pub(crate) tunnel_idle_timeout: Option<Duration>,
-    /// How often a request that failed may be sent again, 0 to 10
+    /// How often a failed request may be sent again, 0 to 10
     #[arg(long, value_name = "N")]
     pub(crate) retries: Option<u64>,
     /// Connections of a node to one server
@@ -131,13 +131,13 @@ pub(crate) struct PoolPolicyArgs {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 #[command(next_help_heading = "Servers under load")]
 pub(crate) struct ProtectionOptions {
-    /// Time in which a server that has become healthy gets fewer requests, up to 1h; 0 or off means none
+    /// Time in which a new healthy server gets fewer requests
     #[arg(long, value_name = "TIME", value_parser = parse::duration_or_off)]
     pub(crate) slow_start: Option<Duration>,
-    /// With consistent-hash, what decides: client, path, header:NAME or cookie:NAME
+    /// For consistent-hash: client, path, header:NAME, cookie:NAME
     #[arg(long, value_name = "KEY")]
     pub(crate) hash_key: Option<String>,
-    /// Failed requests in a row until a server is ejected; 0 means never
+    /// Failed requests in a row that eject a server; 0: never
     #[arg(long, value_name = "N")]
     pub(crate) eject_after: Option<u32>,
     /// Time of the first ejection; each next one lasts longer
@@ -146,13 +146,13 @@ pub(crate) struct ProtectionOptions {
     /// Longest ejection
     #[arg(long, value_name = "TIME", value_parser = parse::positive)]
     pub(crate) eject_longest: Option<Duration>,
-    /// Largest share of the servers that is ejected at once, in percent
+    /// Largest share of servers ejected at once, in percent
     #[arg(long, value_name = "PERCENT")]
     pub(crate) eject_share: Option<u32>,
-    /// Requests that run on one server through one node; 0 means no limit
+    /// Requests on one server through one node; 0: no limit
     #[arg(long, value_name = "N")]
     pub(crate) max_requests: Option<u32>,
-    /// Requests of one node that wait for a server when all are at the limit
+    /// Requests that wait when all servers are at the limit
     #[arg(long, value_name = "N")]
     pub(crate) max_queue: Option<u32>,
     /// Time that a request waits for a server

@@ -11,7 +11,7 @@ const ADDRESSES: &str = "Servers, as ip:port or for IPv6 [ip]:port";
 /// The condition that any change can have.
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub(crate) struct Condition {
-    /// Refuse the change if its object changed after this revision
+    /// Refuse if the object changed after this revision
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) expected_revision: Option<u64>,
 }
