@@ -29,9 +29,6 @@ use crate::readiness::{Readiness, Status};
 /// The maximum size of the request of a gRPC call, in bytes. Useful requests are about a thousand times smaller.
 const LONGEST_GRPC_REQUEST: usize = 1 << 20;
 
-/// The maximum size of a configuration to apply, in bytes, over gRPC and REST.
-pub(super) const MAX_CONFIGURATION_BYTES: usize = 16 << 20;
-
 /// The maximum size of a backup, in bytes: enough for a hundred thousand servers with checks of their own.
 const MAX_BACKUP_BYTES: usize = 48 << 20;
 
@@ -115,7 +112,7 @@ fn grpc_services<H: Health>(operations: Arc<Operations>, health: HealthServer<H>
     };
     let routes = Routes::new(management.max_decoding_message_size(LONGEST_GRPC_REQUEST))
         .add_service(access.max_decoding_message_size(LONGEST_GRPC_REQUEST))
-        .add_service(routing.max_decoding_message_size(MAX_CONFIGURATION_BYTES))
+        .add_service(routing.max_decoding_message_size(Operations::MAX_CONFIGURATION_BYTES))
         .add_service(cluster.max_decoding_message_size(MAX_BACKUP_BYTES))
         .add_service(health.max_decoding_message_size(LONGEST_GRPC_REQUEST));
     let routes = match (reflection().build_v1(), reflection().build_v1alpha()) {

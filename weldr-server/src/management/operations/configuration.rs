@@ -18,6 +18,9 @@ use super::{ApiCaller, Operations};
 const ATTEMPTS: usize = 5;
 
 impl Operations {
+    /// The maximum size of a configuration to apply, in bytes, over gRPC and REST.
+    pub(in crate::management) const MAX_CONFIGURATION_BYTES: usize = 16 << 20;
+
     pub(in crate::management) async fn export(
         &self,
         request: v1::ExportRequest,

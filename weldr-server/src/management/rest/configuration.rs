@@ -6,7 +6,7 @@ use axum::{Extension, Json, body::Body, extract::State, response::IntoResponse a
 use http::{HeaderMap, Uri};
 use weldr_proto::v1;
 
-use crate::management::{access::Caller, operations::Operations, router::MAX_CONFIGURATION_BYTES};
+use crate::management::{access::Caller, operations::Operations};
 
 use super::{RestResult, body, caller, of_message, of_revision, query};
 
@@ -37,7 +37,8 @@ pub(super) async fn put(
         expected_revision: query::expected_revision(&mut query),
     };
     let request = query.finish().settle(Some(request))?;
-    let configuration = body::message_of(&headers, body, MAX_CONFIGURATION_BYTES).await?;
+    let configuration =
+        body::message_of(&headers, body, Operations::MAX_CONFIGURATION_BYTES).await?;
     let request = v1::ApplyRequest {
         configuration: Some(configuration),
         ..request
