@@ -349,3 +349,23 @@ async fn policies_are_set_and_left_to_the_node_again() {
     assert!(policy["desync_mode"].is_null() && policy["access_log"].is_null());
     assert!(!policy["trusted_proxies"].is_null());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_address_is_reported_as_it_is_after_the_change() {
+    let weldr = Daemon::start().await;
+    let occupied = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let in_use = occupied.local_addr().unwrap();
+    let ports = [(); 3].map(|()| ReservedPort::new());
+    let [first, second, third] = ports.each_ref().map(ReservedPort::address);
+    drop(ports);
+    done(&weldr, &format!("listener add web --address {first}")).await;
+    for (address, state) in [
+        (second, "bound at"),
+        (in_use, "in use at"),
+        (third, "bound at"),
+    ] {
+        let set = done(&weldr, &format!("listener set web --address {address}")).await;
+        let line = format!("{state} {address}");
+        assert!(set.contains(&line), "{line} in {set}");
+    }
+}

@@ -193,10 +193,19 @@ async fn a_connection_is_kept_after_a_response_of_a_route() {
     assert_eq!(response.text(), "pong");
     assert_eq!(response.fields.get("connection").as_deref(), Some("close"));
     client.closed().await;
+    for last in ["HTTP/1.1\r\nHost: a\r\nConnection: close", "HTTP/1.0"] {
+        let mut client = weldr_tests::raw::Client::connect(node.address()).await;
+        // Nothing after a client's last request is a request: RFC 9112, section 9.6.
+        let requests = format!("GET /ping {last}\r\n\r\nGET /ping HTTP/1.1\r\nHost: a\r\n\r\n");
+        let response = client.exchange("GET", requests).await;
+        assert_eq!(response.text(), "pong", "{last}");
+        assert_eq!(response.fields.get("connection").as_deref(), Some("close"));
+        client.closed().await;
+    }
     let rules = node.view("default");
     let first = rules.router.rules().next().unwrap();
-    assert_eq!(first.live.statuses(), [0, 4, 0, 0, 0]);
-    assert_eq!(node.live("default").statuses(), [0, 5, 0, 0, 0]);
+    assert_eq!(first.live.statuses(), [0, 6, 0, 0, 0]);
+    assert_eq!(node.live("default").statuses(), [0, 7, 0, 0, 0]);
     node.shutdown().await;
 }
 

@@ -49,6 +49,8 @@ fn listener_reporter(snapshots: Snapshots) -> ListenerReporter {
     ListenerReporter(Box::new(move || {
         let snapshot = snapshots.current();
         let listeners = snapshot.listeners.iter().map(|view| {
+            // Read before the binding, which may only be newer.
+            let followed = view.live.followed();
             let binding = view.live.binding();
             let address = binding.address.or(view.desired.spec.address);
             ListenerReport {
@@ -59,6 +61,7 @@ fn listener_reporter(snapshots: Snapshots) -> ListenerReporter {
                 state: binding.state.as_str().to_owned(),
                 reason: binding.description,
                 since: Timestamp::from(binding.since).0,
+                revision: followed.0,
             }
         });
         listeners.collect()

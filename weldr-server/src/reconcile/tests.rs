@@ -324,6 +324,28 @@ async fn servers_are_checked_by_the_settings_of_their_own_pool() {
 }
 
 #[tokio::test]
+async fn a_server_that_is_healthy_from_the_start_has_become_so_when_it_was_added() {
+    let (mut bench, web) = (Bench::start(), web());
+    let mut patch = PoolPatch::default();
+    patch.check.begins_healthy = Some(true);
+    bench.apply(Command::UpdatePool {
+        pool: web.clone(),
+        patch,
+        expected: None,
+    });
+    let healthy_for = |snapshot: &Snapshot, pool: &PoolName| {
+        let now = std::time::Instant::now();
+        server(snapshot, pool, 1).live.healthy_for(now)
+    };
+    assert!(healthy_for(&bench.add(&web, 1), &web) < Duration::MAX);
+    let default = PoolName::default();
+    assert_eq!(
+        healthy_for(&bench.add(&default, 1), &default),
+        Duration::MAX
+    );
+}
+
+#[tokio::test]
 async fn the_servers_of_a_pool_that_is_gone_are_gone() {
     let (mut bench, default, web) = (Bench::start(), PoolName::default(), web());
     bench.add(&default, 1);

@@ -79,6 +79,9 @@ impl Tracked {
             let begins_healthy = check.begins_healthy && desired.wants_checks();
             Health::unchecked(dates::now(), begins_healthy)
         };
+        if observed.state == HealthState::Healthy || !desired.wants_checks() {
+            live.became_healthy();
+        }
         let health = Health::of(desired, &observed);
         let view = Arc::new(ServerView {
             desired: Arc::clone(desired),

@@ -135,6 +135,9 @@ impl Binder {
             };
             self.listeners.insert(view.name().clone(), bound);
         }
+        for view in snapshot.listeners.iter() {
+            view.live.set_followed(view.desired.spec_revision);
+        }
         let retries = self
             .listeners
             .values()

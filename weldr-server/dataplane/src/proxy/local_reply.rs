@@ -137,7 +137,7 @@ fn sentence(error: &ProxyError) -> String {
         ProxyError::Refused(refusal) => with_causes(refusal),
         ProxyError::NoServer(unavailable) => unavailable.to_string(),
         ProxyError::ServerFull { .. } | ProxyError::ServersFull { .. } => {
-            "the servers have as many connections as they may have".to_owned()
+            "the servers have as many requests or connections as they may have".to_owned()
         }
         ProxyError::Connect { .. } => "no connection to a server".to_owned(),
         ProxyError::ConnectTimeout { .. } => "connecting to a server took too long".to_owned(),

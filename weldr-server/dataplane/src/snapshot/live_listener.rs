@@ -1,12 +1,19 @@
 //! What a listener accumulates while it lives.
 
-use std::{net::SocketAddr, sync::Arc, time::SystemTime};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::SystemTime,
+};
 
 use arc_swap::ArcSwap;
 
 use crate::{
     clock::dates,
-    model::ListenerName,
+    model::{ListenerName, Revision},
     stats::{RequestShard, Sharded, StatusTotals},
 };
 
@@ -20,6 +27,8 @@ pub struct LiveListener {
     /// What each worker counts of it.
     pub shards: Sharded<RequestShard>,
     binding: ArcSwap<Binding>,
+    /// The revision of its settings that `binding` is about.
+    followed: AtomicU64,
 }
 
 /// Whether this node listens for a listener, and since when.
@@ -82,6 +91,7 @@ impl LiveListener {
             name,
             shards: Sharded::new(workers),
             binding: ArcSwap::from_pointee(binding),
+            followed: AtomicU64::new(0),
         })
     }
 
@@ -116,6 +126,16 @@ impl LiveListener {
             description,
         }));
         is_news
+    }
+
+    /// Notes that [`binding`](Self::binding) is about the settings of `revision`.
+    pub fn set_followed(&self, revision: Revision) {
+        self.followed.store(revision.0, Relaxed);
+    }
+
+    /// The revision of its settings that [`binding`](Self::binding) is about.
+    pub fn followed(&self) -> Revision {
+        Revision(self.followed.load(Relaxed))
     }
 
     /// How many connections of clients are open, over all workers.

@@ -180,6 +180,7 @@ impl Operations {
         let Ok(status) = self.context.cluster.status().await else {
             return (OnNodes::new(), true);
         };
+        let state = self.context.cluster.current();
         let mut on_nodes = OnNodes::new();
         let mut all_there = true;
         for node in status.nodes {
@@ -190,20 +191,29 @@ impl Operations {
             }
             all_there &= report.revision >= since.0;
             for listener in report.listeners {
+                let name = listener.name.parse::<ListenerName>().ok();
+                let known = name.and_then(|name| state.listeners.get(&name));
+                let is_current =
+                    known.is_none_or(|known| listener.revision >= known.spec_revision.0);
                 let reports = on_nodes.entry(listener.name.clone()).or_default();
-                reports.push(on_node(&node.name, listener));
+                reports.push(on_node(&node.name, listener, is_current));
             }
         }
         (on_nodes, all_there)
     }
 }
 
-fn on_node(node: &str, report: ListenerReport) -> v1::ListenerOnNode {
+/// What a node says of a listener. `is_current`: of its present settings; until then the node has yet to follow them.
+fn on_node(node: &str, report: ListenerReport, is_current: bool) -> v1::ListenerOnNode {
     let since = Timestamp(report.since);
     v1::ListenerOnNode {
         node: node.to_owned(),
         address: report.address,
-        state: form::bind_state::parse(&report.state).unwrap_or_default(),
+        state: if is_current {
+            form::bind_state::parse(&report.state).unwrap_or_default()
+        } else {
+            v1::BindState::Pending.into()
+        },
         reason: report.reason,
         since: (report.since > 0).then(|| std::time::SystemTime::from(since).into()),
     }

@@ -107,6 +107,19 @@ impl Accepted {
         self.has_body
     }
 
+    /// Whether the client's connection ends with this request.
+    pub(in crate::proxy) fn ends_connection(
+        self,
+        head: &[u8],
+        request: &RequestHead,
+        fields: &[Field],
+    ) -> bool {
+        let options = ConnectionOptions::of(head, fields);
+        // RFC 9112, section 6.1: the connection must be closed after a request with both.
+        options.end_connection(request.version)
+            || self.objection == Some(FramingDefect::LengthAndCoding)
+    }
+
     /// The request to the proxy itself, if its recipient is that: RFC 9110, section 7.6.2.
     pub(in crate::proxy) fn to_proxy(
         self,

@@ -122,7 +122,8 @@ enum Decided<'l> {
     Forward(Request, Destination<'l>),
     /// It is for the proxy itself.
     ToProxy(ProxyRequest),
-    /// Weldr responds as the route says, and closes the connection if the flag is set: the request has a body.
+    /// Weldr responds as the route says, and closes the connection if the flag is set: the request has a body, or is the
+    /// client's last.
     Reply(LocalReply, bool),
 }
 
@@ -211,17 +212,18 @@ fn decide<'l>(
     if !listener.view.router.is_plain() {
         *matched = route(&listener.view.router, asked, accepted)?;
     }
+    let closes = || accepted.has_body() || accepted.ends_connection(head, request, fields);
     let pool = match &matched.route.action {
         CompiledAction::Pool(pool) => pool,
         CompiledAction::Pools(shares) => context.pick_pool(shares),
         CompiledAction::Redirect { status, location } => {
             let location = redirect(location, asked, accepted, matched.prefix);
             let reply = LocalReply::redirect(*status, &location);
-            return Ok(Decided::Reply(reply, accepted.has_body()));
+            return Ok(Decided::Reply(reply, closes()));
         }
         CompiledAction::Respond(response) => {
             let reply = LocalReply::fixed(response);
-            return Ok(Decided::Reply(reply, accepted.has_body()));
+            return Ok(Decided::Reply(reply, closes()));
         }
     };
     let changes = matched.route.changes.as_deref();
