@@ -4,7 +4,10 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{
+            AtomicU64,
+            Ordering::{Acquire, Release},
+        },
     },
     time::SystemTime,
 };
@@ -130,12 +133,12 @@ impl LiveListener {
 
     /// Notes that [`binding`](Self::binding) is about the settings of `revision`.
     pub fn set_followed(&self, revision: Revision) {
-        self.followed.store(revision.0, Relaxed);
+        self.followed.store(revision.0, Release);
     }
 
     /// The revision of its settings that [`binding`](Self::binding) is about.
     pub fn followed(&self) -> Revision {
-        Revision(self.followed.load(Relaxed))
+        Revision(self.followed.load(Acquire))
     }
 
     /// How many connections of clients are open, over all workers.

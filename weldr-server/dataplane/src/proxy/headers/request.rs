@@ -107,17 +107,14 @@ impl Accepted {
         self.has_body
     }
 
-    /// Whether the client's connection ends with this request.
+    /// Whether the client's connection ends with this request, which has these options.
     pub(in crate::proxy) fn ends_connection(
         self,
-        head: &[u8],
-        request: &RequestHead,
-        fields: &[Field],
+        options: &ConnectionOptions,
+        version: Version,
     ) -> bool {
-        let options = ConnectionOptions::of(head, fields);
         // RFC 9112, section 6.1: the connection must be closed after a request with both.
-        options.end_connection(request.version)
-            || self.objection == Some(FramingDefect::LengthAndCoding)
+        options.end_connection(version) || self.objection == Some(FramingDefect::LengthAndCoding)
     }
 
     /// The request to the proxy itself, if its recipient is that: RFC 9110, section 7.6.2.
@@ -222,13 +219,11 @@ pub(in crate::proxy) fn write(
         spans.referer = value_of(&out, b"referer");
         spans.request_id = value_of(&out, b"x-request-id");
     }
-    let keeps = !options.end_connection(request.version);
     Request {
         head: out,
         spans,
         framing,
-        // RFC 9112, section 6.1: the connection must be closed after a request with both.
-        keep_alive: keeps && objection != Some(FramingDefect::LengthAndCoding),
+        keep_alive: !accepted.ends_connection(&options, request.version),
         upgrades,
         objection,
     }

@@ -10,8 +10,8 @@ use crate::{
         error::ProxyError,
         forward::{self, Destination},
         headers::{
-            Accepted, ClientAddress, ForwardingContext, ProxyRequest, Refusal, Request, accept,
-            change_fields, write,
+            Accepted, ClientAddress, ConnectionOptions, ForwardingContext, ProxyRequest, Refusal,
+            Request, accept, change_fields, write,
         },
         http1::response_context::ResponseContext,
         local_reply::LocalReply,
@@ -212,7 +212,10 @@ fn decide<'l>(
     if !listener.view.router.is_plain() {
         *matched = route(&listener.view.router, asked, accepted)?;
     }
-    let closes = || accepted.has_body() || accepted.ends_connection(head, request, fields);
+    let closes = || {
+        let options = ConnectionOptions::of(head, fields);
+        accepted.has_body() || accepted.ends_connection(&options, request.version)
+    };
     let pool = match &matched.route.action {
         CompiledAction::Pool(pool) => pool,
         CompiledAction::Pools(shares) => context.pick_pool(shares),
