@@ -39,6 +39,12 @@ pub const MANAGEMENT_PORT: u16 = 8687;
 pub struct Config {
     /// The addresses on which to accept requests.
     pub listen: Vec<SocketAddr>,
+    /// The addresses on which to accept requests by HTTPS.
+    pub listen_https: Vec<SocketAddr>,
+    /// The certificate for HTTPS (PEM).
+    pub tls_cert: Option<PathBuf>,
+    /// The private key of the certificate for HTTPS (PEM).
+    pub tls_key: Option<PathBuf>,
     /// The addresses that listeners have on this node instead of their own; none of them is the default listener, which has
     /// those of `listen`.
     pub listener_addresses: BTreeMap<ListenerName, SocketAddr>,
@@ -196,6 +202,9 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: vec![(Ipv4Addr::UNSPECIFIED, 8080).into()],
+            listen_https: Vec::new(),
+            tls_cert: None,
+            tls_key: None,
             listener_addresses: BTreeMap::new(),
             management: (Ipv4Addr::LOCALHOST, MANAGEMENT_PORT).into(),
             management_auth: None,

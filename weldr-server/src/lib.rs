@@ -19,5 +19,5 @@ pub mod vip;
 
 // The rooms of the data plane, so that a path says the room and not in which crate it is.
 pub use weldr_dataplane::{
-    balancer, clock, health, liveness, model, output, policy, proxy, snapshot, stats, warnings,
+    balancer, clock, health, liveness, model, output, policy, proxy, snapshot, stats, tls, warnings,
 };

@@ -6,6 +6,7 @@ mod client_drain;
 mod configured_pool;
 mod descriptors;
 mod give_way;
+mod https;
 mod listeners;
 mod management_port;
 mod preference;
@@ -35,11 +36,13 @@ use crate::{
     snapshot::Snapshots,
     stats::{ClientShard, Rates, Sharded},
     threads::{self, ThreadError},
+    tls::TicketSecrets,
     vip::{self, Vip},
 };
 use addresses::{hold_addresses, holds_an_address, link, virtual_addresses};
 use configured_pool::{add_servers, own_addresses, warn_of_other_settings};
 use descriptors::divide_descriptors;
+use https::{Https, HttpsError};
 use listeners::open_listeners;
 use management_port::ManagementPort;
 use rates::measure_rates;
@@ -55,6 +58,7 @@ pub struct Node {
     proxy_addresses: Vec<SocketAddr>,
     management_address: SocketAddr,
     management_tls: Option<management::Tls>,
+    https: Option<Https>,
     snapshots: Snapshots,
     tasks: Tasks,
     monitor: Monitor,
@@ -81,6 +85,9 @@ pub enum StartError {
     /// A proxy address cannot be bound.
     #[error(transparent)]
     Listen(#[from] BindError),
+    /// The certificate for HTTPS cannot be used.
+    #[error("the certificate for HTTPS cannot be used")]
+    Https(#[from] HttpsError),
     /// The management address cannot be bound.
     #[error(transparent)]
     Management(#[from] management::ManagementBindError),
@@ -119,7 +126,10 @@ impl Node {
         config.validate()?;
         let budget = divide_descriptors(&config);
         let workers = config.running_workers();
-        let listeners = Listeners::bind(&config.listen, workers)?;
+        let listeners = Listeners::bind(&config.listen, &config.listen_https, workers)?;
+        let tickets = TicketSecrets::default();
+        tickets.set_local();
+        let https = Https::load(&config, &tickets).await?;
         let proxy_addresses = listeners.addresses().to_vec();
         let management = ManagementPort::bind(&config).await?;
         let management_address = management.address();
@@ -137,8 +147,14 @@ impl Node {
         }
         let own = own_addresses(&config, &proxy_addresses, management_address)?;
         let limits = (&config.limits).into();
-        let (reconciler, snapshots) =
-            Reconciler::start(&handle, workers, own.clone(), limits, &tasks);
+        let (reconciler, snapshots) = Reconciler::start(
+            &handle,
+            workers,
+            own.clone(),
+            limits,
+            https.as_ref().map(|https| Arc::clone(&https.tls)),
+            &tasks,
+        );
         let (stop_proxy, stop_control) = (CancellationToken::new(), CancellationToken::new());
         let reconciler = tokio::spawn(reconciler.run(stop_control.clone()));
         add_servers(&handle, &config.servers).await?;
@@ -164,6 +180,13 @@ impl Node {
         let monitor = start_monitor(&shared, &workers, link, serving.clone()).await?;
         handle.report_servers_with(reporter(snapshots.clone()));
         start_optional_tasks(&config, &shared, monitor.readiness(), &stop_control);
+        if let Some(https) = https.clone() {
+            tokio::spawn(
+                stop_control
+                    .clone()
+                    .run_until_cancelled_owned(https.watch()),
+            );
+        }
         let parts = shared.management(&config, rates);
         let options = management_port::options(&config, budget.management);
         management_port::log(&config, &management, &handle);
@@ -174,6 +197,7 @@ impl Node {
             proxy_addresses,
             management_address,
             management_tls,
+            https,
             snapshots,
             tasks,
             monitor,
@@ -209,8 +233,12 @@ impl Node {
         self.workers.reopen_access_log();
     }
 
-    /// Reads the certificates of the management port again, if there are any. What cannot be used changes nothing.
+    /// Reads the certificates of HTTPS and of the management port again, if they are in files. What cannot be used changes
+    /// nothing.
     pub fn reload_certificates(&self) {
+        if let Some(https) = self.https.clone() {
+            tokio::spawn(async move { https.reload().await });
+        }
         if let Some(tls) = self.management_tls.clone() {
             tokio::spawn(management_port::reload(tls));
         }

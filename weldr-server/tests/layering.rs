@@ -40,15 +40,19 @@ const ROOMS: &[(&str, Option<&[&str]>)] = &[
     ("config", Some(&["args", "model", "policy"])),
     ("http1", Some(&["buffer", "policy"])),
     ("policy", Some(&["model"])),
+    ("tls", Some(&["model"])),
     // Layer 2.
     ("stats", Some(&["balancer", "liveness", "model"])),
-    ("snapshot", Some(&["balancer", "clock", "model", "stats"])),
+    (
+        "snapshot",
+        Some(&["balancer", "clock", "model", "stats", "tls"]),
+    ),
     // Layer 3, data. The proxy would run unchanged from a static file.
     (
         "proxy",
         Some(&[
             "balancer", "buffer", "clock", "http1", "liveness", "model", "output", "policy",
-            "snapshot", "stats", "warnings",
+            "snapshot", "stats", "tls", "warnings",
         ]),
     ),
     (
@@ -93,7 +97,7 @@ const ROOMS: &[(&str, Option<&[&str]>)] = &[
     (
         "reconcile",
         Some(&[
-            "clock", "cluster", "health", "liveness", "model", "snapshot",
+            "clock", "cluster", "health", "liveness", "model", "snapshot", "tls",
         ]),
     ),
     // Layer 6. The demonstration is a user of the node's management API.

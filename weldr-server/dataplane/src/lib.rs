@@ -14,4 +14,5 @@ pub mod policy;
 pub mod proxy;
 pub mod snapshot;
 pub mod stats;
+pub mod tls;
 pub mod warnings;

@@ -52,6 +52,18 @@ options! {
     #[arg(value_name = "ADDR", value_delimiter = ',', value_parser = address)]
     listen: Vec<SocketAddr>,
 
+    /// Address on which to accept requests by HTTPS; may be repeated; needs a certificate [default: none]
+    #[arg(value_name = "ADDR", value_delimiter = ',', value_parser = address)]
+    listen_https: Vec<SocketAddr>,
+
+    /// Certificate for HTTPS, with those of intermediate authorities (PEM); the file is read again when it changes
+    #[arg(value_name = "FILE")]
+    tls_cert: PathBuf,
+
+    /// Private key of the certificate for HTTPS (PEM); the file is read again when it changes
+    #[arg(value_name = "FILE")]
+    tls_key: PathBuf,
+
     /// Address on this node of a listener that was added at run time, instead of its own, for example web=127.0.0.1:8081; may be
     /// repeated
     #[arg(value_name = "NAME=ADDR", value_delimiter = ',')]

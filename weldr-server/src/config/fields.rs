@@ -63,6 +63,9 @@ macro_rules! fields {
 
 fields! {
     listen => listen;
+    listen_https => listen_https;
+    tls_cert => tls_cert;
+    tls_key => tls_key;
     listener_address => listener_addresses;
     management => management;
     management_auth => management_auth;

@@ -10,7 +10,8 @@ use crate::model::{ListenerRole, OwnAddresses};
 impl Config {
     /// Where the node will listen. An address with port 0 is none yet.
     pub fn own_addresses(&self) -> OwnAddresses {
-        self.own_addresses_with(&self.listen, self.management)
+        let listen = [self.listen.as_slice(), &self.listen_https].concat();
+        self.own_addresses_with(&listen, self.management)
     }
 
     /// Where the node listens, once its sockets are bound to `listen` and `management`.

@@ -1,12 +1,18 @@
 //! From options to a configuration.
 
-use std::{net::SocketAddr, path::Path};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+};
 
 use super::{Cluster, ClusterTls, Config, ConfigError, Storage, VirtualAddresses, file};
 use crate::{
     args::{CheckType, Options},
     model::{CheckKind, HttpCheck, Invalid, server_address},
 };
+
+/// The port of the demonstration for HTTPS.
+const HTTPS_PORT: u16 = 8443;
 
 impl Config {
     /// Makes a configuration of the options from the command line and the environment, and of the file at `path`,
@@ -28,6 +34,10 @@ impl Config {
         config.vip = VirtualAddresses::from_options(options)?;
         if config.is_witness() && options.listen.is_none() {
             config.listen.clear();
+        }
+        let chooses_addresses = options.listen.is_some() || options.listen_https.is_some();
+        if config.demo && !chooses_addresses {
+            config.listen_https = vec![(Ipv4Addr::UNSPECIFIED, HTTPS_PORT).into()];
         }
         config.validate()?;
         Ok(config)

@@ -22,7 +22,7 @@ impl Config {
         self.validate_cluster()?;
         self.validate_pool()?;
         if let Some(vip) = &self.vip {
-            vip.validate(&self.listen)?;
+            vip.validate(&[self.listen.as_slice(), &self.listen_https].concat())?;
         } else if self.preference != HolderPreference::default() {
             return Err(ConfigError::Contradiction(
                 "vip_priority or vip_preempt_delay is given, but vip is not: give the address to hold, for example --vip \
@@ -41,6 +41,8 @@ impl Config {
              options"
         } else if !self.listen.is_empty() {
             "witness and listen contradict each other: a witness accepts no requests, so remove one of the two options"
+        } else if !self.listen_https.is_empty() {
+            "witness and listen_https contradict each other: a witness accepts no requests, so remove one of the two options"
         } else if self.demo {
             "witness and demo contradict each other: a witness accepts no requests, so remove one of the two options"
         } else {
@@ -53,11 +55,19 @@ impl Config {
         if self.listen.is_empty() && !self.is_witness() {
             return Err(Invalid::new("listen", "", "at least one address").into());
         }
-        for (index, address) in self.listen.iter().enumerate() {
-            if address.port() != 0 && self.listen[..index].contains(address) {
-                return Err(Invalid::new("listen", address, "each address once").into());
+        let plain = self.listen.iter().map(|address| ("listen", address));
+        let secured = self
+            .listen_https
+            .iter()
+            .map(|address| ("listen_https", address));
+        let mut seen = Vec::new();
+        for (option, address) in plain.chain(secured) {
+            if address.port() != 0 && seen.contains(&address) {
+                return Err(Invalid::new(option, address, "each address once").into());
             }
+            seen.push(address);
         }
+        self.validate_https()?;
         if let Some(address) = self.listener_addresses.get(&ListenerName::default()) {
             let value = format!("default={address}");
             let accepted =
@@ -75,6 +85,28 @@ impl Config {
                 .map_err(|invalid| invalid.named("server"))?;
         }
         self.validate_management()
+    }
+
+    /// HTTPS needs a certificate with its key; the demonstration makes its own.
+    fn validate_https(&self) -> Result<(), ConfigError> {
+        if self.tls_cert.is_some() != self.tls_key.is_some() {
+            return Err(ConfigError::Contradiction(
+                "tls_cert and tls_key belong together: one of them is missing",
+            ));
+        }
+        let has_certificate = self.tls_cert.is_some() || self.demo;
+        if !self.listen_https.is_empty() && !has_certificate {
+            return Err(ConfigError::Contradiction(
+                "listen_https needs a certificate: give tls_cert and tls_key",
+            ));
+        }
+        if self.tls_cert.is_some() && self.listen_https.is_empty() {
+            return Err(ConfigError::Contradiction(
+                "tls_cert is given, but listen_https is not: give the address for HTTPS, for example --listen-https \
+                 0.0.0.0:8443",
+            ));
+        }
+        Ok(())
     }
 
     /// What is reachable from the network needs TLS and authentication.

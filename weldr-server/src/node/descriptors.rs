@@ -17,7 +17,9 @@ fn demand(config: &Config) -> Demand {
     Demand {
         max_connections: config.limits.connections,
         workers: config.running_workers(),
-        listen_addresses: config.listen.len() + config.listener_addresses.len(),
+        listen_addresses: config.listen.len()
+            + config.listen_https.len()
+            + config.listener_addresses.len(),
         has_cluster: config.cluster.is_some(),
     }
 }

@@ -22,6 +22,7 @@ use crate::{
     liveness::{Tasks, Tick},
     model::{DesiredState, OwnAddresses, PoolName, Revision, ServerId},
     snapshot::{LiveServer, Pools, Publisher, Snapshot, Snapshots},
+    tls::ServerTls,
 };
 
 use follow_up::FollowUps;
@@ -69,29 +70,32 @@ impl Reconciler {
     ///
     /// Servers at one of the `own` addresses of this node are neither checked nor chosen. Each node has addresses of its
     /// own, so they may be servers of other nodes. Checks accept responses whose head is within `limits`, which are those of
-    /// the data path.
+    /// the data path. `https`: how the addresses for HTTPS perform handshakes, which this node has besides its listeners.
     pub fn start(
         cluster: &Handle,
         workers: usize,
         own: OwnAddresses,
         limits: HeadLimits,
+        https: Option<Arc<ServerTls>>,
         tasks: &Tasks,
     ) -> (Self, Snapshots) {
-        Self::follow(cluster.watch(), cluster, workers, own, limits, tasks)
+        let listeners = TrackedListeners::new(workers, https);
+        let states = cluster.watch();
+        Self::follow(states, cluster, listeners, own, limits, tasks)
     }
 
     /// [`Self::start`] with other states than those of the cluster.
     fn follow(
         states: watch::Receiver<Arc<DesiredState>>,
         cluster: &Handle,
-        workers: usize,
+        listeners: TrackedListeners,
         own: OwnAddresses,
         limits: HeadLimits,
         tasks: &Tasks,
     ) -> (Self, Snapshots) {
+        let workers = listeners.workers();
         let mut default = TrackedPool::new(PoolName::default(), workers);
         let pools = Pools::new(default.view());
-        let listeners = TrackedListeners::new(workers);
         let nothing = Snapshot {
             version: 0,
             revision: Revision::default(),

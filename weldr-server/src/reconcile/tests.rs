@@ -40,7 +40,8 @@ impl Node {
     fn start() -> Self {
         let Opened { handle, log, .. } = cluster::open(StoreOptions::default()).unwrap();
         let own = OwnAddresses::default();
-        let (reconciler, snapshots) = Reconciler::start(&handle, 1, own, LIMITS, &Tasks::default());
+        let (reconciler, snapshots) =
+            Reconciler::start(&handle, 1, own, LIMITS, None, &Tasks::default());
         let stop = CancellationToken::new();
         tokio::spawn(reconciler.run(stop.clone()));
         Self {
@@ -166,7 +167,14 @@ impl Bench {
             .insert_mut(web(), Pool::new(PoolSettings::default()));
         let (states, receiver) = watch::channel(Arc::new(state.clone()));
         let (own, tasks) = (OwnAddresses::default(), Tasks::default());
-        let (reconciler, snapshots) = Reconciler::follow(receiver, &handle, 1, own, LIMITS, &tasks);
+        let (reconciler, snapshots) = Reconciler::follow(
+            receiver,
+            &handle,
+            TrackedListeners::new(1, None),
+            own,
+            LIMITS,
+            &tasks,
+        );
         Self {
             reconciler,
             snapshots,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::{
     model::{DesiredState, ListenerName},
     snapshot::{ListenerView, ListenerViews, LiveListener},
+    tls::ServerTls,
 };
 
 /// The listeners, as they were followed last.
@@ -16,11 +17,17 @@ pub(super) struct TrackedListeners {
 
 impl TrackedListeners {
     /// The default listener, as it is before the first state is followed.
-    pub(super) fn new(workers: usize) -> Self {
+    /// `https`: how its addresses for HTTPS perform handshakes.
+    pub(super) fn new(workers: usize, https: Option<Arc<ServerTls>>) -> Self {
         Self {
             workers,
-            views: ListenerViews::default_listener(workers),
+            views: ListenerViews::default_listener(workers, https),
         }
+    }
+
+    /// How many workers serve them.
+    pub(super) fn workers(&self) -> usize {
+        self.workers
     }
 
     /// Applies the listeners of `state`. Those that did not change are the same values as before. Returns whether any did.
@@ -72,7 +79,7 @@ mod tests {
             Arc::new(Listener::new(spec, Revision(revision)))
         };
         state.listeners.insert_mut(web.clone(), listener(1));
-        let mut tracked = TrackedListeners::new(1);
+        let mut tracked = TrackedListeners::new(1, None);
         assert!(tracked.follow(&state));
         let first = tracked.views().clone();
         assert!(!tracked.follow(&state));

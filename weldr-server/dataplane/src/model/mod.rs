@@ -30,6 +30,7 @@ mod rule;
 mod server;
 mod server_address;
 mod target;
+mod tls_policy;
 mod validation;
 mod virtual_address;
 
@@ -67,6 +68,7 @@ pub use rule::{Priority, Rule, RuleSpec};
 pub use server::{AdminState, Removal, Server, ServerPatch, ServerSpec, Weight};
 pub use server_address::{parse_server_address, server_address};
 pub use target::{Target, TargetRule};
+pub use tls_policy::TlsPolicy;
 pub use validation::LONGEST_DRAIN;
 pub use virtual_address::{OnLostQuorum, VirtualAddress};
 

@@ -2,12 +2,15 @@
 
 use std::{
     cell::RefCell,
+    error::Error,
     io,
     net::IpAddr,
     time::{Duration, Instant},
 };
 
-use crate::warnings::Repeats;
+use crate::{stats::HandshakeFailure, warnings::Repeats};
+
+use super::failure_log::with_causes;
 
 /// How often a worker logs the same warning.
 const PERIOD: Duration = Duration::from_secs(10);
@@ -21,6 +24,8 @@ enum AcceptWarning {
     Error(Option<i32>),
     /// Connections of a client that is at its connection limit.
     Refused(IpAddr),
+    /// TLS handshakes that failed for the same reason.
+    Handshake(HandshakeFailure),
 }
 
 /// Logs at `warn`, repeated warnings summarised.
@@ -54,6 +59,17 @@ impl AcceptLog {
         }
     }
 
+    /// Logs that a TLS handshake failed, unless one failed for the same reason just now. Clients that go away are no news.
+    pub(super) fn handshake_failed(&self, reason: HandshakeFailure, error: &dyn Error) {
+        if reason == HandshakeFailure::Closed {
+            tracing::debug!(error = %with_causes(error), "TLS handshake failed");
+        } else if let Some(suppressed) = self.occurred(&AcceptWarning::Handshake(reason)) {
+            let suppressed = (suppressed > 0).then_some(suppressed);
+            let (reason, error) = (reason.name(), with_causes(error));
+            tracing::warn!(reason, %error, suppressed, "TLS handshake failed");
+        }
+    }
+
     fn occurred(&self, key: &AcceptWarning) -> Option<u64> {
         self.0.borrow_mut().occurred(key, Instant::now())
     }
@@ -74,6 +90,10 @@ impl AcceptLog {
                 }
                 AcceptWarning::Refused(client) => {
                     tracing::warn!(%client, suppressed, "more connections refused");
+                }
+                AcceptWarning::Handshake(reason) => {
+                    let reason = reason.name();
+                    tracing::warn!(reason, suppressed, "more TLS handshakes failed");
                 }
             }
         }

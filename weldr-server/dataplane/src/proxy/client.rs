@@ -1,6 +1,6 @@
 //! A client connection, whatever it is doing.
 
-use std::{future::poll_fn, io, rc::Rc, task::Poll};
+use std::{future::poll_fn, io, net::SocketAddr, rc::Rc, task::Poll};
 
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -11,7 +11,7 @@ use super::{
     deadline::Deadline,
     headers::Peer,
     served_listener::{ListenerContext, ServedListener},
-    transport::{Cork, Transport},
+    transport::{Cork, SecuredFacts, Transport},
 };
 use crate::buffer::Buffer;
 
@@ -29,17 +29,33 @@ pub(super) struct Client {
     pub(super) deadline: Deadline,
 }
 
+/// The other end of a client's connection, as the log shows it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ClientEnd<'c> {
+    pub(super) address: SocketAddr,
+    /// What the TLS handshake agreed on, if there was one.
+    pub(super) tls: Option<&'c SecuredFacts>,
+}
+
 impl Client {
     /// Follows the newest snapshot: changes of the listener take effect with the next request.
     pub(super) fn follow_listener(&mut self) {
         if let Some(newer) = self.served.newer(&self.listener) {
-            self.peer = Peer::new(self.peer.address, &newer.policy.http);
+            self.peer = Peer::new(self.peer.address, self.peer.scheme, &newer.policy.http);
             self.listener = newer;
         }
     }
 
+    /// The other end of the connection, for the log.
+    pub(super) fn end(&self) -> ClientEnd<'_> {
+        ClientEnd {
+            address: self.peer.address,
+            tls: self.transport.secured_facts(),
+        }
+    }
+
     /// Whether the client has sent something after its last request, as far as this thread has been told.
-    pub(super) fn has_sent_more(&self) -> bool {
+    pub(super) fn has_sent_more(&mut self) -> bool {
         !self.buffer.is_empty() || matches!(self.transport.read(&mut [0]), Ok(1..))
     }
 

@@ -28,6 +28,7 @@ use crate::{
 };
 
 use super::{
+    accept::HandshakeTurns,
     accept_log::AcceptLog,
     access_log::{AccessLog, AccessLogEnd},
     admission::{Admission, ClientLimit},
@@ -118,6 +119,7 @@ pub(super) struct WorkerContext {
     pub(super) access_log: Option<AccessLog>,
     pub(super) retries: RefCell<retry::Budget>,
     pub(super) admission: Admission,
+    pub(super) handshakes: HandshakeTurns,
     pub(super) server_limit: Arc<ServerLimit>,
     addresses: Arc<AddressTables>,
     pub(super) failures: FailureLog,
@@ -167,6 +169,7 @@ impl WorkerContext {
             fields: RefCell::default(),
             access_log: access_log.map(AccessLog::from),
             retries: RefCell::new(retry::Budget::new()),
+            handshakes: HandshakeTurns::default(),
             admission: Admission::new(shared.clients, index, deadlines),
             server_limit: shared.servers,
             addresses: shared.addresses,

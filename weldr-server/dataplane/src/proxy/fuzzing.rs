@@ -13,8 +13,8 @@ use crate::{
 
 use super::{
     headers::{
-        ClientFraming, ConnectionOptions, ForwardingContext, Ids, Peer, ResponseRewrite, accept,
-        write, write_interim, write_response,
+        ClientFraming, ConnectionOptions, ForwardingContext, Ids, Peer, ResponseRewrite, Scheme,
+        accept, write, write_interim, write_response,
     },
     message::RequestFacts,
     trailers::Trailers,
@@ -63,7 +63,7 @@ pub fn rewrite_request(bytes: &[u8], piece: usize, policy: &HttpPolicy) -> Rewri
     };
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 80));
     let context = ForwardingContext {
-        peer: &Peer::new(address, policy),
+        peer: &Peer::new(address, Scheme::Http, policy),
         local: Some(address),
         policy,
         facts: RequestFacts::of(&head, &request, &fields),

@@ -4,6 +4,7 @@ use std::{
     io,
     net::{self, SocketAddr},
     rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 
@@ -33,14 +34,42 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 /// How often a listener at its limit of connections looks whether it may accept another.
 const FULL_BACKOFF: Duration = Duration::from_millis(20);
 
+/// A listener, as its clients on one socket see it.
+struct Entrance {
+    served: Rc<ServedListener>,
+    security: Security,
+}
+
+impl std::ops::Deref for Entrance {
+    type Target = ServedListener;
+
+    fn deref(&self) -> &ServedListener {
+        &self.served
+    }
+}
+
 /// A connection and the address of its client.
 type Accepted = (net::TcpStream, SocketAddr);
 
 /// Bound sockets, one set for each worker.
 #[derive(Debug)]
 pub struct Listeners {
-    pub(super) workers: Vec<Vec<net::TcpListener>>,
+    pub(super) workers: Vec<Vec<ListeningSocket>>,
     addresses: Vec<SocketAddr>,
+}
+
+/// A listening socket, and what is spoken on its connections.
+#[derive(Debug)]
+pub(super) struct ListeningSocket {
+    pub(super) socket: net::TcpListener,
+    pub(super) security: Security,
+}
+
+/// Whether connections are inside TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Security {
+    Plain,
+    Tls,
 }
 
 /// Why an address cannot be listened on.
@@ -64,25 +93,33 @@ fn hint(error: &io::Error) -> &'static str {
 }
 
 impl Listeners {
-    /// Binds each of `addresses` for each of `workers` workers. Port 0 takes a free port.
-    pub fn bind(addresses: &[SocketAddr], workers: usize) -> Result<Self, BindError> {
+    /// Binds each address for each of `workers` workers: those of `plain` for HTTP, those of `secured` for HTTPS. Port 0 takes
+    /// a free port.
+    pub fn bind(
+        plain: &[SocketAddr],
+        secured: &[SocketAddr],
+        workers: usize,
+    ) -> Result<Self, BindError> {
         let mut listeners = Self {
             workers: Vec::new(),
             addresses: Vec::new(),
         };
         listeners.workers.resize_with(workers, Vec::new);
-        for &address in addresses {
+        let plain = plain.iter().map(|&address| (address, Security::Plain));
+        let secured = secured.iter().map(|&address| (address, Security::Tls));
+        for (address, security) in plain.chain(secured) {
             let bound = |source| BindError { address, source };
             let actual = transport::reserve(address).map_err(bound)?;
             listeners.addresses.push(actual);
             for sockets in &mut listeners.workers {
-                sockets.push(transport::bind(actual, true).map_err(bound)?);
+                let socket = transport::bind(actual, true).map_err(bound)?;
+                sockets.push(ListeningSocket { socket, security });
             }
         }
         Ok(listeners)
     }
 
-    /// The addresses, with the ports that the system chose.
+    /// The addresses, with the ports that the system chose: first those for HTTP, then those for HTTPS.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
@@ -92,8 +129,10 @@ impl Listeners {
 pub(super) async fn accept(
     served: Rc<ServedListener>,
     listener: AsyncFd<net::TcpListener>,
+    security: Security,
     close: CancellationToken,
 ) {
+    let served = Entrance { served, security };
     let context = &served.context;
     let mut hand_over = context.hand_over.clone();
     let mut is_open = true;
@@ -121,7 +160,7 @@ pub(super) async fn accept(
 
 /// Accepts and serves further connections that already wait, without other work in between.
 async fn on_accept_others(
-    served: &Rc<ServedListener>,
+    served: &Entrance,
     listener: &AsyncFd<net::TcpListener>,
     queue: &mut WaitingQueue,
 ) {
@@ -139,11 +178,7 @@ async fn on_accept_others(
     }
 }
 
-async fn on_accept(
-    served: &Rc<ServedListener>,
-    accepted: io::Result<Accepted>,
-    queue: &mut WaitingQueue,
-) {
+async fn on_accept(served: &Entrance, accepted: io::Result<Accepted>, queue: &mut WaitingQueue) {
     match accepted {
         Ok((stream, client)) => serve(served, stream, client, queue).await,
         Err(error) => on_accept_error(&served.context, &error).await,
@@ -152,7 +187,7 @@ async fn on_accept(
 
 /// Serves a new connection, once there is room for it. If its client is at its connection limit, the connection is closed at once.
 async fn serve(
-    served: &Rc<ServedListener>,
+    served: &Entrance,
     stream: net::TcpStream,
     client: SocketAddr,
     queue: &mut WaitingQueue,
@@ -169,9 +204,19 @@ async fn serve(
             Some(admitted)
         }
     };
-    if let Some(slot) = ClientSlot::acquire(served, address, queue).await {
+    if let Some(slot) = ClientSlot::acquire(&served.served, address, queue).await {
         let transport = Transport::accepted(stream);
-        spawn_local(ClientConnection::new(transport, client, slot));
+        match (served.security, &served.current().view.tls) {
+            (Security::Plain, _) => {
+                spawn_local(ClientConnection::new(transport, client, slot));
+            }
+            (Security::Tls, Some(tls)) => {
+                let tls = Arc::clone(tls);
+                spawn_local(ClientConnection::secured(transport, client, slot, tls));
+            }
+            // A listener that is for TLS has what it needs for it, or is not opened.
+            (Security::Tls, None) => {}
+        }
     }
 }
 
@@ -218,7 +263,7 @@ fn allow_new_connections(listener: &net::TcpListener, allow: bool) {
 /// Closing a socket resets the connections in its queue. So new SYNs are dropped, and the queue is emptied first. A client
 /// that connects meanwhile repeats its SYN, and finds the port closed.
 async fn accept_the_rest(
-    served: &Rc<ServedListener>,
+    served: &Entrance,
     listener: &AsyncFd<net::TcpListener>,
     queue: &mut WaitingQueue,
 ) {

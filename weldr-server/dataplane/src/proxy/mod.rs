@@ -15,6 +15,7 @@
 //! configured. Nothing here may block, and nothing here knows the management API or how the desired state
 //! is kept.
 
+mod accept;
 mod accept_log;
 mod access_log;
 mod admission;

@@ -2,7 +2,6 @@
 //! path through the code can forget to count.
 
 use std::{
-    net::SocketAddr,
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -16,6 +15,7 @@ use crate::{
 
 use super::{
     access_log::{LogEntry, Times},
+    client::ClientEnd,
     context::WorkerContext,
     error::ProxyError,
     failure_log::with_causes,
@@ -162,7 +162,13 @@ impl<'w> RequestTally<'w> {
 
     /// Writes the access log line, when there is an access log. `head` is the request head as it was sent to a server, or
     /// the part of it that was received; `spans` are the fields of it that the log shows.
-    pub(super) fn log(&self, peer: SocketAddr, version: Version, head: &[u8], spans: &FieldSpans) {
+    pub(super) fn log(
+        &self,
+        client: ClientEnd<'_>,
+        version: Version,
+        head: &[u8],
+        spans: &FieldSpans,
+    ) {
         let Some(log) = &self.context.access_log else {
             return;
         };
@@ -174,8 +180,9 @@ impl<'w> RequestTally<'w> {
         log.write(&LogEntry {
             time,
             date,
-            client: log_fields.client.unwrap_or(peer.into()),
-            peer,
+            client: log_fields.client.unwrap_or(client.address.into()),
+            peer: client.address,
+            tls: client.tls,
             request_line: spans.request_line.of(head),
             version,
             user_agent: spans.user_agent.of(head),
@@ -196,8 +203,8 @@ impl<'w> RequestTally<'w> {
     }
 
     /// Writes the access log line of a request of which only the request line is known.
-    pub(super) fn log_line(&self, peer: SocketAddr, version: Version, line: &[u8]) {
-        self.log(peer, version, line, &FieldSpans::of_line(line));
+    pub(super) fn log_line(&self, client: ClientEnd<'_>, version: Version, line: &[u8]) {
+        self.log(client, version, line, &FieldSpans::of_line(line));
     }
 
     /// Durations are computed for the access log only.

@@ -130,7 +130,7 @@ impl Upstream {
     /// that was in use just now, and within less time when the server is known to close connections soon.
     pub(super) fn checkout(&self, replay: Replay) -> Option<Connection> {
         let mut idle = self.idle.borrow_mut();
-        while let Some(newest) = idle.last() {
+        while let Some(newest) = idle.last_mut() {
             if replay == Replay::Never && newest.since.elapsed() > self.fresh() {
                 return None;
             }
@@ -284,7 +284,7 @@ impl Upstream {
     /// Closes the unused connections that the server has closed, or that were unused for too long.
     pub(super) fn sweep(&self) {
         let longest = self.policy.borrow().server_idle;
-        self.idle.borrow_mut().retain(|idle| {
+        self.idle.borrow_mut().retain_mut(|idle| {
             if idle.since.elapsed() >= longest {
                 return false;
             }

@@ -31,7 +31,7 @@ use super::{
     binder::{Binder, MOST_WAITING, OpenListener},
     context::{SharedLimits, WorkerContext, WorkerParts},
     drain::Drain,
-    listener::{self, Listeners},
+    listener::{self, Listeners, ListeningSocket, Security},
     served_listener::ServedListener,
 };
 
@@ -78,7 +78,7 @@ impl Workers {
         let (alive_sender, alive) = watch::channel(());
         let alive_sender = Arc::new(alive_sender);
         let mut openers = Vec::new();
-        let start = |(index, sockets): (usize, Vec<TcpListener>)| {
+        let start = |(index, sockets): (usize, Vec<ListeningSocket>)| {
             let (sender, opened) = mpsc::channel(MOST_WAITING);
             openers.push(sender);
             let (parts, limits) = (parts.clone(), limits.clone());
@@ -165,7 +165,7 @@ impl Workers {
 /// The listening sockets of a worker.
 struct Sockets {
     /// Those of the default listener.
-    first: Vec<TcpListener>,
+    first: Vec<ListeningSocket>,
     /// Those that are opened at run time.
     opened: mpsc::Receiver<OpenListener>,
 }
@@ -183,9 +183,10 @@ async fn run(
     let Sockets { first, mut opened } = sockets;
     if let Some(view) = context.listener_view(&ListenerName::default()) {
         let served = ServedListener::new(Rc::clone(&context), view, false);
-        for socket in first {
+        for ListeningSocket { socket, security } in first {
             let listener = watched(socket)?;
-            let accept = listener::accept(Rc::clone(&served), listener, CancellationToken::new());
+            let never = CancellationToken::new();
+            let accept = listener::accept(Rc::clone(&served), listener, security, never);
             acceptors.spawn_local(tick.watch(accept));
         }
     }
@@ -251,10 +252,15 @@ fn serve_listener(
     };
     let newest: Arc<ListenerView> = context.listener_view(view.name()).unwrap_or(view);
     let name = newest.name().clone();
+    let security = if newest.tls.is_some() {
+        Security::Tls
+    } else {
+        Security::Plain
+    };
     let context = Rc::clone(context);
     let served = ServedListener::new(Rc::clone(&context), newest, true);
     Some(async move {
-        listener::accept(Rc::clone(&served), socket, close).await;
+        listener::accept(Rc::clone(&served), socket, security, close).await;
         let timeout = context.drain_deadline(&name).unwrap_or(timeout);
         served.set_drain(Drain::Closing);
         if within(timeout, served.all_closed()).await.0.is_none() {

@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use rpds::RedBlackTreeMapSync;
 
-use crate::model::{Listener, ListenerName, ListenerSpec, RemovedListener, Revision};
+use crate::{
+    model::{Listener, ListenerName, ListenerSpec, RemovedListener, Revision},
+    tls::ServerTls,
+};
 
 use super::{LiveListener, routes::Router};
 
@@ -17,6 +20,8 @@ pub struct ListenerView {
     pub router: Router,
     /// What it accumulates.
     pub live: Arc<LiveListener>,
+    /// How it performs TLS handshakes; `None`: no address of it is for TLS.
+    pub tls: Option<Arc<ServerTls>>,
 }
 
 impl ListenerView {
@@ -26,7 +31,14 @@ impl ListenerView {
             router: Router::new(&desired, live.workers()),
             desired,
             live,
+            tls: None,
         }
+    }
+
+    /// The same, with TLS.
+    #[must_use]
+    pub fn with_tls(self, tls: Option<Arc<ServerTls>>) -> Self {
+        Self { tls, ..self }
     }
 
     /// The same listener, of which operators want something else. What did not change is shared.
@@ -41,6 +53,7 @@ impl ListenerView {
             desired,
             router,
             live: Arc::clone(&self.live),
+            tls: self.tls.clone(),
         }
     }
 
@@ -64,11 +77,12 @@ pub struct ListenerViews {
 }
 
 impl ListenerViews {
-    /// The default listener alone, as it is before the first change, for `workers` workers.
-    pub fn default_listener(workers: usize) -> Self {
+    /// The default listener alone, as it is before the first change, for `workers` workers. `https`: how its addresses for
+    /// HTTPS perform handshakes.
+    pub fn default_listener(workers: usize, https: Option<Arc<ServerTls>>) -> Self {
         let live = LiveListener::new(ListenerName::default(), workers);
         let desired = Listener::new(ListenerSpec::default(), Revision::default());
-        Self::new(ListenerView::new(live, Arc::new(desired)))
+        Self::new(ListenerView::new(live, Arc::new(desired)).with_tls(https))
     }
 
     /// This default listener alone.
@@ -135,7 +149,7 @@ mod tests {
 
     #[test]
     fn a_change_is_counted_and_shares_the_rest() {
-        let before = ListenerViews::default_listener(1);
+        let before = ListenerViews::default_listener(1, None);
         let mut after = before.clone();
         after.put(view("web"));
         assert!(after.changes() > before.changes());

@@ -6,6 +6,7 @@
 
 mod counter;
 mod failures;
+mod handshakes;
 mod histogram;
 mod rates;
 mod shard;
@@ -13,6 +14,7 @@ mod totals;
 
 pub use counter::{Counter, Gauge};
 pub use failures::{FailureReason, FailureTotals, Failures};
+pub use handshakes::{HandshakeFailure, Handshakes};
 pub use histogram::{Histogram, Latency};
 pub use rates::{RateMeter, Rates};
 pub use shard::{ClientShard, RequestShard, ServerShard, Sharded, Statuses};

@@ -254,7 +254,7 @@ fn snapshot(
         revision: state.revision,
         removals: 0,
         pools: Pools::new(pool),
-        listeners: ListenerViews::default_listener(1),
+        listeners: ListenerViews::default_listener(1, None),
     }
 }
 

@@ -11,6 +11,7 @@ use crate::proxy::{
     clock::HttpDate,
     headers::ClientAddress,
     text::{write_address, write_decimal, write_ip, write_padded},
+    transport::SecuredFacts,
 };
 
 /// The data of an access log line.
@@ -23,6 +24,8 @@ pub(in crate::proxy) struct LogEntry<'a> {
     pub(in crate::proxy) client: ClientAddress,
     /// The other end of the connection.
     pub(in crate::proxy) peer: SocketAddr,
+    /// What its TLS handshake agreed on, if there was one.
+    pub(in crate::proxy) tls: Option<&'a SecuredFacts>,
     /// As sent to a server, or as received if it was sent to no server.
     pub(in crate::proxy) request_line: &'a [u8],
     pub(in crate::proxy) version: Version,
@@ -72,7 +75,9 @@ impl LogEntry<'_> {
         write_client(out, self.client);
         out.extend_from_slice(b"\",\"peer\":\"");
         write_address(out, self.peer);
-        out.extend_from_slice(b"\",\"method\":");
+        out.push(b'"');
+        self.write_tls(out);
+        out.extend_from_slice(b",\"method\":");
         write_json_string(out, method);
         out.extend_from_slice(b",\"target\":");
         write_json_string(out, target);
@@ -114,6 +119,26 @@ impl LogEntry<'_> {
         out.extend_from_slice(b",\"referer\":");
         write_json_string(out, self.referer);
         out.extend_from_slice(b"}\n");
+    }
+
+    /// Of a connection in plain HTTP there is nothing to say.
+    fn write_tls(&self, out: &mut Vec<u8>) {
+        let Some(tls) = self.tls else {
+            return;
+        };
+        out.extend_from_slice(b",\"tls\":{\"version\":\"");
+        out.extend_from_slice(tls.version_text().as_bytes());
+        out.extend_from_slice(b"\",\"suite\":\"");
+        tls.write_suite(out);
+        out.extend_from_slice(b"\",\"server_name\":");
+        match &tls.server_name {
+            Some(name) => write_json_string(out, name.as_bytes()),
+            None => out.extend_from_slice(b"null"),
+        }
+        let resumed: &[u8] = if tls.is_resumed { b"true" } else { b"false" };
+        out.extend_from_slice(b",\"resumed\":");
+        out.extend_from_slice(resumed);
+        out.push(b'}');
     }
 
     /// The names need no escape: see [`ListenerName`](crate::model::ListenerName).
@@ -298,6 +323,7 @@ mod tests {
             date: *b"Sun, 06 Nov 1994 08:49:37 GMT",
             client: SocketAddr::from(([192, 0, 2, 7], 5000)).into(),
             peer: ([192, 0, 2, 9], 6000).into(),
+            tls: None,
             request_line: b"GET /a\"b HTTP/1.1",
             version: Version::Http10,
             user_agent: b"curl \xff\n",
@@ -320,6 +346,29 @@ mod tests {
             termination: "complete",
             error: b"",
         }
+    }
+
+    #[test]
+    fn a_connection_inside_tls_says_what_was_agreed_on() {
+        let facts = SecuredFacts {
+            version: rustls::ProtocolVersion::TLSv1_3,
+            suite: rustls::CipherSuite::TLS13_AES_128_GCM_SHA256,
+            is_resumed: true,
+            server_name: Some("shop.example.com".into()),
+            certificate: None,
+        };
+        let mut out = Vec::new();
+        let entry = LogEntry {
+            tls: Some(&facts),
+            ..entry()
+        };
+        entry.write_json(&mut out);
+        let json: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        let expected = serde_json::json!({
+            "version": "TLSv1.3", "suite": "TLS_AES_128_GCM_SHA256",
+            "server_name": "shop.example.com", "resumed": true
+        });
+        assert_eq!(json["tls"], expected);
     }
 
     #[test]

@@ -45,6 +45,8 @@ pub(super) struct Flow {
     cork: Cork,
     /// Data that was read into a pipe and not decoded yet.
     filled: Option<Pipe>,
+    /// Whether the side to which it is written takes a pipe.
+    takes_pipes: bool,
     out: Out,
     pace: Pace,
     /// Bytes of the body that were decoded.
@@ -84,6 +86,7 @@ impl Flow {
             ended: false,
             cork: Cork::Off,
             filled: None,
+            takes_pipes: false,
             out: Out::default(),
             taken: 0,
             uncounted: 0,
@@ -156,6 +159,7 @@ impl Flow {
         head: &[u8],
         source: &mut Buffer,
     ) -> Poll<Result<Moved, Stuck>> {
+        self.takes_pipes = to.can_splice();
         loop {
             let waits = self.out.is_free() && !self.ended;
             let starved = waits && !self.take(source)?;
@@ -182,7 +186,8 @@ impl Flow {
         pipes: &Rc<Pipes>,
     ) -> Poll<io::Result<usize>> {
         let run = self.decoder.run();
-        if self.pace.suits_pipe(run) && source.is_empty() {
+        let can_splice = self.takes_pipes && from.can_splice();
+        if can_splice && self.pace.suits_pipe(run) && source.is_empty() {
             buffers.take_back(source);
             if let Some((pipe, moved)) = ready!(poll_fill_pipe(cx, from, run, pipes))? {
                 self.pace.filled_pipe(moved);

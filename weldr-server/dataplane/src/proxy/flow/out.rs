@@ -2,13 +2,10 @@
 
 use std::{
     borrow::Cow,
-    io::{self, IoSlice},
-    mem::MaybeUninit,
+    io,
     ops::Range,
     task::{Context, Poll, ready},
 };
-
-use tokio::io::ReadBuf;
 
 use super::super::transport::{Cork, Pipe, Transport};
 use crate::buffer::Buffer;
@@ -112,7 +109,7 @@ impl Out {
             source.at(self.data.clone()),
             &self.suffix[self.suffix_written..],
         ];
-        let written = ready!(poll_write_parts(cx, to, parts, cork))?;
+        let written = ready!(to.poll_write_parts(cx, &parts, cork))?;
         self.advance(written, parts.map(<[u8]>::len));
         Poll::Ready(Ok(written))
     }
@@ -133,7 +130,7 @@ impl Out {
         ];
         let lengths = before.map(<[u8]>::len);
         if lengths != [0; 4] {
-            let written = ready!(poll_write_parts(cx, to, before, Cork::UntilMore))?;
+            let written = ready!(to.poll_write_parts(cx, &before, Cork::UntilMore))?;
             self.advance(written, lengths);
             return Poll::Ready(Ok(written));
         }
@@ -165,28 +162,4 @@ impl Out {
             self.data = 0..0;
         }
     }
-}
-
-/// Parts with up to this many bytes together are copied into one: a vectored write costs the kernel more than the copy.
-const SHORT: usize = 2048;
-
-fn poll_write_parts(
-    cx: &mut Context<'_>,
-    to: &mut Transport,
-    parts: [&[u8]; 4],
-    cork: Cork,
-) -> Poll<io::Result<usize>> {
-    let length: usize = parts.iter().map(|part| part.len()).sum();
-    if let Some(only) = parts.iter().find(|part| part.len() == length) {
-        return to.poll_write(cx, only, cork);
-    }
-    if length > SHORT {
-        return to.poll_write_parts(cx, &parts.map(IoSlice::new), cork);
-    }
-    let mut one = [MaybeUninit::uninit(); SHORT];
-    let mut one = ReadBuf::uninit(&mut one);
-    for part in parts {
-        one.put_slice(part);
-    }
-    to.poll_write(cx, one.filled(), cork)
 }

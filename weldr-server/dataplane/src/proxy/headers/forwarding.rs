@@ -29,6 +29,32 @@ pub(in crate::proxy) struct Peer {
     treatment: Treatment,
     /// Whether it is in a network of trusted proxies.
     is_trusted: bool,
+    pub(in crate::proxy) scheme: Scheme,
+}
+
+/// How a client reached its listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::proxy) enum Scheme {
+    Http,
+    Https,
+}
+
+impl Scheme {
+    /// Its name in a URI.
+    pub(in crate::proxy) fn name(self) -> &'static [u8] {
+        match self {
+            Self::Http => b"http",
+            Self::Https => b"https",
+        }
+    }
+
+    /// The port that a URI without one means.
+    pub(in crate::proxy) fn default_port(self) -> &'static [u8] {
+        match self {
+            Self::Http => b"80",
+            Self::Https => b"443",
+        }
+    }
 }
 
 /// How the fields of [`Known::is_of_proxies`] are handled, in which a peer tells who the client is.
@@ -43,7 +69,7 @@ enum Treatment {
 }
 
 impl Peer {
-    pub(in crate::proxy) fn new(address: SocketAddr, policy: &HttpPolicy) -> Self {
+    pub(in crate::proxy) fn new(address: SocketAddr, scheme: Scheme, policy: &HttpPolicy) -> Self {
         let ip = address.ip().to_canonical();
         let quotes: (&[u8], &[u8]) = match ip {
             IpAddr::V4(_) => (b"", b""),
@@ -69,6 +95,7 @@ impl Peer {
             forwarded_for,
             treatment,
             is_trusted: trusted,
+            scheme,
         }
     }
 
@@ -121,12 +148,16 @@ impl Peer {
             write_field(out, b"X-Forwarded-Host", host);
         }
         if !has(Known::XForwardedProto) {
-            out.extend_from_slice(b"X-Forwarded-Proto: http\r\n");
+            out.extend_from_slice(match self.scheme {
+                Scheme::Http => b"X-Forwarded-Proto: http\r\n".as_slice(),
+                Scheme::Https => b"X-Forwarded-Proto: https\r\n",
+            });
         }
-        let (before_host, after_host): (&[u8], &[u8]) = if is_token(host) {
-            (b";host=", b";proto=http\r\n")
-        } else {
-            (b";host=\"", b"\";proto=http\r\n")
+        let (before_host, after_host): (&[u8], &[u8]) = match (is_token(host), self.scheme) {
+            (true, Scheme::Http) => (b";host=", b";proto=http\r\n"),
+            (true, Scheme::Https) => (b";host=", b";proto=https\r\n"),
+            (false, Scheme::Http) => (b";host=\"", b"\";proto=http\r\n"),
+            (false, Scheme::Https) => (b";host=\"", b"\";proto=https\r\n"),
         };
         let element = [&self.forwarded_for, before_host, host, after_host];
         write_list(

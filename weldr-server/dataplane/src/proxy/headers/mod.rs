@@ -18,7 +18,7 @@ mod via;
 
 pub(super) use changes::change_fields;
 pub(super) use client::ClientAddress;
-pub(super) use forwarding::Peer;
+pub(super) use forwarding::{Peer, Scheme};
 pub(super) use lines::ConnectionOptions;
 pub(super) use refusal::Refusal;
 pub(super) use request::{

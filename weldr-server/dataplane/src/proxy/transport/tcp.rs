@@ -22,9 +22,15 @@ use rustix::{
     net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg},
 };
 use socket2::SockRef;
-use tokio::{io::Interest, net::TcpStream};
+use tokio::{
+    io::{Interest, ReadBuf},
+    net::TcpStream,
+};
 
 use super::{cork::Cork, errors::would_block, pipe::Pipe};
+
+/// Parts with up to this many bytes together are copied into one: a vectored write costs the kernel more than the copy.
+const SHORT: usize = 2048;
 
 /// A connected socket that does not block.
 #[derive(Debug)]
@@ -67,6 +73,13 @@ impl TcpTransport {
         })
     }
 
+    /// The same by what the kernel knows, which may be more than the runtime has told.
+    pub(super) fn read_from_kernel(&self, space: &mut [u8]) -> io::Result<usize> {
+        let socket = self.socket()?;
+        let (_, read) = retry_on_intr(|| recv(&*socket, &mut *space, RecvFlags::empty()))?;
+        Ok(read)
+    }
+
     /// Writes as much of `bytes` as the kernel takes at once.
     pub(super) fn write(&self, bytes: &[u8], cork: Cork) -> io::Result<usize> {
         self.moved(Interest::WRITABLE, bytes.len(), |socket| {
@@ -100,10 +113,23 @@ impl TcpTransport {
     pub(super) fn poll_write_parts(
         &mut self,
         cx: &mut Context<'_>,
-        parts: &[IoSlice<'_>],
+        parts: &[&[u8]; 4],
         cork: Cork,
     ) -> Poll<io::Result<usize>> {
-        self.poll_until_taken(cx, |socket| socket.write_parts(parts, cork))
+        let length: usize = parts.iter().map(|part| part.len()).sum();
+        if let Some(only) = parts.iter().find(|part| part.len() == length) {
+            return self.poll_write(cx, only, cork);
+        }
+        if length > SHORT {
+            let parts = parts.map(IoSlice::new);
+            return self.poll_until_taken(cx, |socket| socket.write_parts(&parts, cork));
+        }
+        let mut one = [MaybeUninit::uninit(); SHORT];
+        let mut one = ReadBuf::uninit(&mut one);
+        for part in parts {
+            one.put_slice(part);
+        }
+        self.poll_write(cx, one.filled(), cork)
     }
 
     /// Moves at most `most` bytes that came into `pipe`, which must be empty. Returns like [`read`](Self::read).
@@ -130,15 +156,21 @@ impl TcpTransport {
         })
     }
 
+    /// Ready when something may be written.
+    pub(super) fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Watched(stream) => stream.poll_write_ready(cx),
+            Self::Unwatched(_) | Self::Lost => Poll::Ready(Ok(())),
+        }
+    }
+
     fn poll_until_taken(
         &mut self,
         cx: &mut Context<'_>,
         mut write: impl FnMut(&Self) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         loop {
-            if let Self::Watched(stream) = self {
-                ready!(stream.poll_write_ready(cx))?;
-            }
+            ready!(self.poll_writable(cx))?;
             let written = write(self);
             if !would_block(&written) {
                 return Poll::Ready(written);
@@ -300,7 +332,7 @@ mod tests {
     #[tokio::test]
     async fn bytes_that_waited_for_the_end_come_with_it() {
         let (mut socket, mut other) = pair();
-        let parts = [IoSlice::new(b"the "), IoSlice::new(b"last")];
+        let parts: [&[u8]; 4] = [b"the ", b"", b"last", b""];
         let written = poll_fn(|cx| socket.poll_write_parts(cx, &parts, Cork::UntilFinish)).await;
         assert_eq!(written.unwrap(), 8);
         socket.finish().unwrap();

@@ -5,6 +5,7 @@ use crate::{
 
 use super::*;
 use crate::model::PathPrefixChange;
+use crate::proxy::headers::Scheme;
 
 /// What becomes of a request.
 #[derive(Debug)]
@@ -49,7 +50,7 @@ fn prepared_with(head: &str, policy: &HttpPolicy) -> Result<Prepared, Refusal> {
     let mut fields = Vec::new();
     let request = parse_request(head.as_bytes(), limits, &mut fields).map_err(Refusal::Head)?;
     let address = ([192, 0, 2, 7], 5000).into();
-    let peer = Peer::new(address, policy);
+    let peer = Peer::new(address, Scheme::Http, policy);
     let context = ForwardingContext {
         peer: &peer,
         local: Some(([192, 0, 2, 1], 80).into()),
@@ -390,7 +391,7 @@ fn a_route_changes_the_head_for_the_server() {
     let mut fields = Vec::new();
     let request = parse_request(head.as_bytes(), limits, &mut fields).unwrap();
     let context = ForwardingContext {
-        peer: &Peer::new(([192, 0, 2, 7], 5000).into(), &policy),
+        peer: &Peer::new(([192, 0, 2, 7], 5000).into(), Scheme::Http, &policy),
         local: None,
         policy: &policy,
         facts: RequestFacts::default(),

@@ -46,7 +46,7 @@ impl HalfClosed {
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        client: &Transport,
+        client: &mut Transport,
         response: ResponseState,
     ) -> Result<(), ProxyError> {
         if response == ResponseState::Moved {

@@ -310,7 +310,7 @@ impl<'a> Exchange<'a> {
                 (true, true) => ResponseState::Moved,
                 (true, false) => ResponseState::Still,
             };
-            return half_closed.poll(cx, &self.client.transport, response);
+            return half_closed.poll(cx, &mut self.client.transport, response);
         }
         if self.client.half_closed || !self.may_watch() {
             return Ok(());
@@ -331,7 +331,7 @@ impl<'a> Exchange<'a> {
                 let mut half_closed = HalfClosed::new(&self.context.deadlines);
                 // Not polled before; this poll registers the task.
                 let state = ResponseState::Moved;
-                half_closed.poll(cx, &self.client.transport, state)?;
+                half_closed.poll(cx, &mut self.client.transport, state)?;
                 self.half_closed = Some(half_closed);
                 Ok(())
             }

@@ -7,10 +7,14 @@ use std::{
     mem,
     net::SocketAddr,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
-use crate::proxy::{client::ClientSlot, transport::Transport};
+use crate::{
+    proxy::{accept::secure, client::ClientSlot, transport::Transport},
+    tls::ServerTls,
+};
 
 use super::{idle::IdleClient, requests::serve};
 
@@ -19,7 +23,8 @@ pub(in crate::proxy) struct ClientConnection(ConnectionState);
 
 enum ConnectionState {
     Idle(IdleClient),
-    Serves(Pin<Box<dyn Future<Output = Option<IdleClient>>>>),
+    /// It is in a handshake, or serves requests.
+    Works(Pin<Box<dyn Future<Output = Option<IdleClient>>>>),
     Over,
 }
 
@@ -40,6 +45,27 @@ impl ClientConnection {
             entry: None,
         }))
     }
+
+    /// Starts with the handshake of a connection from which nothing was read.
+    pub(in crate::proxy) fn secured(
+        transport: Transport,
+        address: SocketAddr,
+        slot: ClientSlot,
+        tls: Arc<ServerTls>,
+    ) -> Self {
+        Self(ConnectionState::Works(Box::pin(async move {
+            let deadline = slot.listener.context.deadlines.register();
+            let transport = secure(transport, &slot.listener, &tls, &deadline).await?;
+            deadline.arm(slot.listener.client_idle());
+            Some(IdleClient {
+                transport,
+                address,
+                deadline,
+                slot,
+                entry: None,
+            })
+        })))
+    }
 }
 
 impl Future for ClientConnection {
@@ -48,7 +74,7 @@ impl Future for ClientConnection {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let next = match &mut self.0 {
-                ConnectionState::Serves(serving) => match ready!(serving.as_mut().poll(cx)) {
+                ConnectionState::Works(working) => match ready!(working.as_mut().poll(cx)) {
                     Some(idle) => ConnectionState::Idle(idle),
                     None => ConnectionState::Over,
                 },
@@ -56,7 +82,7 @@ impl Future for ClientConnection {
                     let came = ready!(idle.poll(cx));
                     match (mem::replace(&mut self.0, ConnectionState::Over), came) {
                         (ConnectionState::Idle(idle), Some(buffer)) => {
-                            ConnectionState::Serves(Box::pin(serve(idle, buffer)))
+                            ConnectionState::Works(Box::pin(serve(idle, buffer)))
                         }
                         _ => ConnectionState::Over,
                     }

@@ -58,7 +58,7 @@ pub(super) async fn serve(
             let parts = (&*request, destination, matched);
             let after = forward(context, client, to, parts, &mut tally).await;
             let head = std::mem::take(&mut request.head);
-            tally.log(client.peer.address, to.version, &head, &request.spans);
+            tally.log(client.end(), to.version, &head, &request.spans);
             context.buffers.take_head_back(head);
             return after;
         }
@@ -73,7 +73,7 @@ pub(super) async fn serve(
         }
         Err(refusal) => fail(context, client, to, &mut tally, &refusal.into(), true).await,
     };
-    tally.log_line(client.peer.address, to.version, &line);
+    tally.log_line(client.end(), to.version, &line);
     after
 }
 
@@ -88,7 +88,7 @@ pub(super) async fn refuse(
     let mut tally = RequestTally::begin(context, &listener);
     let to = ResponseContext::default();
     let after = fail(context, client, to, &mut tally, &error, true).await;
-    tally.log_line(client.peer.address, to.version, &line);
+    tally.log_line(client.end(), to.version, &line);
     after
 }
 

@@ -5,7 +5,10 @@ use std::{future::poll_fn, pin::pin, rc::Rc, task::Poll};
 use crate::{
     buffer::Buffer,
     proxy::{
-        client::Client, context::WorkerContext, headers::Peer, served_listener::ServedListener,
+        client::Client,
+        context::WorkerContext,
+        headers::{Peer, Scheme},
+        served_listener::ServedListener,
     },
 };
 
@@ -29,10 +32,14 @@ pub(super) async fn serve(idle: IdleClient, buffer: Buffer) -> Option<IdleClient
     } = idle;
     let served = Rc::clone(&slot.listener);
     let (context, listener) = (&served.context, served.current());
+    let scheme = match transport.secured_facts() {
+        None => Scheme::Http,
+        Some(_) => Scheme::Https,
+    };
     let mut client = Client {
         transport,
         buffer,
-        peer: Peer::new(address, &listener.policy.http),
+        peer: Peer::new(address, scheme, &listener.policy.http),
         served: Rc::clone(&served),
         listener,
         half_closed: false,

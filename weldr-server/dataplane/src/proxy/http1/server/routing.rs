@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::{
     http1::{Field, RequestHead},
-    proxy::headers::{Accepted, ForwardingContext, Refusal, path_and_query},
+    proxy::headers::{Accepted, ForwardingContext, Refusal, Scheme, path_and_query},
     snapshot::routes::{
         Location, LocationParts, Matched, PathReadings, RequestFields, RoutedRequest, Router,
         normal_host,
@@ -69,24 +69,26 @@ pub(super) fn redirect(
     prefix: usize,
 ) -> Vec<u8> {
     let authority = accepted.host.of(asked.head);
+    let scheme = asked.forwarding.peer.scheme;
     let (raw, query) = path_and_query(asked.head, asked.request);
     let readings = PathReadings::of(raw);
     let path = readings.as_ref().map_or(raw, |readings| readings.normal());
     location.of(&LocationParts {
-        scheme: b"http",
+        scheme: scheme.name(),
         host: &normal_host(&authority).unwrap_or_default(),
-        port: port_of(&authority),
+        port: port_of(&authority, scheme),
         path,
         query,
         rest: path.get(prefix..).unwrap_or_default(),
     })
 }
 
-fn port_of(authority: &[u8]) -> &[u8] {
+fn port_of(authority: &[u8], scheme: Scheme) -> &[u8] {
     let behind_ip = authority.iter().position(|&byte| byte == b']').unwrap_or(0);
     let rest = &authority[behind_ip..];
     let port = memchr::memchr(b':', rest).map(|colon| &rest[colon + 1..]);
-    port.filter(|port| !port.is_empty()).unwrap_or(b"80")
+    port.filter(|port| !port.is_empty())
+        .unwrap_or(scheme.default_port())
 }
 
 #[cfg(test)]
@@ -103,7 +105,7 @@ mod tests {
             ("[::1]:82", "82"),
         ] {
             assert_eq!(
-                port_of(authority.as_bytes()),
+                port_of(authority.as_bytes(), Scheme::Http),
                 port.as_bytes(),
                 "{authority}"
             );

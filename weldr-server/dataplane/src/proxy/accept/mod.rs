@@ -1,0 +1,231 @@
+//! What comes between accepting a connection and its first request: the TLS handshake.
+//!
+//! A connection whose client has sent less than a whole record costs its socket and what was sent. The handshake has one
+//! deadline, from its begin to its end.
+
+mod error;
+mod first_bytes;
+mod turns;
+
+use std::{future::poll_fn, io, sync::Arc, task::Poll};
+
+use rustls::ProtocolVersion;
+
+use crate::tls::{Established, Handshake, HandshakeError, Progress, ServerTls, server_name};
+
+use super::{
+    deadline::Deadline,
+    served_listener::ServedListener,
+    transport::{Cork, SecuredFacts, Transport, would_block},
+};
+use error::AcceptError;
+use first_bytes::{FirstBytes, MOST};
+
+pub(super) use turns::HandshakeTurns;
+
+/// Bytes that are read at a time: a handshake has few.
+const READ: usize = 4096;
+
+/// The response to a request in plain HTTP: it was sent to the wrong port, or with the wrong scheme.
+const PLAIN_HTTP: &str = "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\
+    Content-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\nContent-Length: 78\r\n\r\n\
+    400 Bad Request: this port speaks HTTPS: use https:// instead of http:// here\n";
+
+/// Performs the handshake with a client from which nothing was read. Returns the connection inside TLS; `None`: it failed, which
+/// is counted and logged.
+pub(super) async fn secure(
+    transport: Transport,
+    listener: &ServedListener,
+    tls: &ServerTls,
+    deadline: &Deadline,
+) -> Option<Transport> {
+    let context = &listener.context;
+    let mut opening = Opening {
+        transport,
+        listener,
+        deadline,
+        incoming: Vec::new(),
+        outgoing: Vec::new(),
+    };
+    deadline.arm(listener.current().policy.timeouts.client_header);
+    let handshakes = &context.counters().handshakes;
+    match opening.run(tls).await {
+        Ok((established, name)) => {
+            let counter = if established.facts.is_resumed {
+                &handshakes.resumed
+            } else {
+                &handshakes.full
+            };
+            counter.add(1);
+            Some(opening.secured(*established, name))
+        }
+        Err(error) => {
+            let reason = error.reason();
+            handshakes.failed(reason);
+            context.accept_log.handshake_failed(reason, &error);
+            opening.refuse(&error).await;
+            None
+        }
+    }
+}
+
+/// A connection before its first request.
+struct Opening<'l> {
+    transport: Transport,
+    listener: &'l ServedListener,
+    deadline: &'l Deadline,
+    /// What was received and not used.
+    incoming: Vec<u8>,
+    /// What must be sent.
+    outgoing: Vec<u8>,
+}
+
+impl Opening<'_> {
+    async fn run(
+        &mut self,
+        tls: &ServerTls,
+    ) -> Result<(Box<Established>, Option<String>), AcceptError> {
+        self.first_record().await?;
+        let name = server_name(&self.incoming);
+        let turns = &self.listener.context.handshakes;
+        let _running = self.within(turns.begin()).await?;
+        let mut handshake = Handshake::server(Arc::clone(&tls.config))?;
+        loop {
+            let progress = {
+                let _turn = self.within(turns.next()).await?;
+                handshake.advance(&mut self.incoming, &mut self.outgoing)?
+            };
+            match progress {
+                Progress::Complete(established) => {
+                    // Tickets may travel with the first response. A client that has sent no request may wait for them, and
+                    // one of TLS 1.2 waits for the end of the handshake.
+                    let has_request = !established.received.is_empty();
+                    if !has_request || established.facts.version == ProtocolVersion::TLSv1_2 {
+                        self.flush().await?;
+                    }
+                    return Ok((established, name));
+                }
+                Progress::NeedsMore(next) => {
+                    handshake = next;
+                    self.flush().await?;
+                    self.read().await?;
+                    if self.incoming.len() > 4 * MOST {
+                        return Err(HandshakeError::TooLong.into());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits for the first record, and makes sure that it is one.
+    async fn first_record(&mut self) -> Result<(), AcceptError> {
+        loop {
+            match FirstBytes::of(&self.incoming) {
+                FirstBytes::NeedsMore => self.read().await?,
+                FirstBytes::Tls => return Ok(()),
+                FirstBytes::PlainHttp => return Err(AcceptError::PlainHttp),
+                FirstBytes::Other => return Err(AcceptError::NotTls),
+            }
+        }
+    }
+
+    async fn within<T>(&self, future: impl Future<Output = T>) -> Result<T, AcceptError> {
+        let waited = self.deadline.within(Box::pin(future)).await;
+        waited.map_err(|_| AcceptError::Timeout)
+    }
+
+    /// Reads what has come, once something has.
+    async fn read(&mut self) -> Result<(), AcceptError> {
+        poll_fn(|cx| {
+            loop {
+                if self.is_reset() {
+                    return Poll::Ready(Err(AcceptError::Reset));
+                }
+                if self.transport.poll_readable(cx).is_pending() {
+                    let expired = self.deadline.poll(cx);
+                    return expired.map(|_| Err(AcceptError::Timeout));
+                }
+                let mut space = [0; READ];
+                match self.transport.read(&mut space) {
+                    Ok(0) => return Poll::Ready(Err(AcceptError::Closed)),
+                    Ok(read) => {
+                        self.incoming.extend_from_slice(&space[..read]);
+                        return Poll::Ready(Ok(()));
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        self.transport.watch().map_err(AcceptError::Io)?;
+                    }
+                    Err(error) => return Poll::Ready(Err(AcceptError::Io(error))),
+                }
+            }
+        })
+        .await
+    }
+
+    /// Sends what must be sent.
+    async fn flush(&mut self) -> Result<(), AcceptError> {
+        let mut sent = 0;
+        poll_fn(|cx| {
+            while sent < self.outgoing.len() {
+                let rest = &self.outgoing[sent..];
+                match self.transport.poll_write(cx, rest, Cork::Off) {
+                    Poll::Ready(Ok(more)) if more > 0 => sent += more,
+                    Poll::Ready(Ok(_)) => return Poll::Ready(Err(AcceptError::Closed)),
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(AcceptError::Io(error))),
+                    Poll::Pending => {
+                        let expired = self.deadline.poll(cx);
+                        return expired.map(|_| Err(AcceptError::Timeout));
+                    }
+                }
+            }
+            Poll::Ready(Ok(()))
+        })
+        .await?;
+        self.outgoing.clear();
+        Ok(())
+    }
+
+    /// Whether the listener, or the address of the connection, leaves this machine now. Whoever changes that wakes all tasks.
+    fn is_reset(&self) -> bool {
+        let context = &self.listener.context;
+        self.listener.resets()
+            || (context.resets() && context.is_to_virtual_address(&self.transport))
+    }
+
+    fn secured(self, established: Established, name: Option<String>) -> Transport {
+        let facts = SecuredFacts {
+            version: established.facts.version,
+            suite: established.facts.suite,
+            is_resumed: established.facts.is_resumed,
+            server_name: name.map(Into::into),
+            certificate: established.facts.peer.first().cloned(),
+        };
+        self.transport
+            .secured(established, facts, &self.incoming, self.outgoing)
+    }
+
+    /// Tells the client why the connection ends: with the alert that rustls has written, or in the words of plain HTTP. What the
+    /// socket does not take at once is dropped.
+    async fn refuse(&mut self, error: &AcceptError) {
+        match error {
+            AcceptError::PlainHttp => self.outgoing = PLAIN_HTTP.as_bytes().to_vec(),
+            AcceptError::Reset => {
+                if let Err(error) = self.transport.reset_on_close() {
+                    tracing::debug!(%error, "a connection cannot be reset");
+                }
+                return;
+            }
+            _ => {}
+        }
+        if self.outgoing.is_empty()
+            || would_block(&self.transport.write(&self.outgoing, Cork::UntilFinish))
+        {
+            return;
+        }
+        if self.transport.finish().is_ok() {
+            // Unread bytes would reset the connection, and what was written would be lost.
+            self.incoming.clear();
+            while self.incoming.len() < MOST && self.read().await.is_ok() {}
+        }
+    }
+}

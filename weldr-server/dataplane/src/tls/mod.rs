@@ -1,0 +1,25 @@
+//! TLS, apart from the sockets: handshakes by rustls, records by ourselves, and which certificate a client sees.
+//!
+//! Reading order: [`provider`] and [`policy`] say what is offered, [`certificates`] choose by name, [`server`] and [`client`]
+//! are the configurations of a listener and of a pool, [`handshake`] drives one handshake, and [`record`] protects what
+//! comes behind it.
+
+mod certificates;
+mod handshake;
+mod hello;
+mod key;
+mod policy;
+mod provider;
+pub(crate) mod record;
+mod server;
+#[cfg(test)]
+pub(crate) mod test_peer;
+mod tickets;
+
+pub use certificates::{CertificateTable, ServerCertificate};
+pub use key::{KeyError, certified_key};
+pub use server::{ClientCertificates, ServerTls, ServerTlsError, ServerTlsOptions};
+pub use tickets::{TicketSecret, TicketSecrets};
+
+pub(crate) use handshake::{Established, Handshake, HandshakeError, Progress};
+pub(crate) use hello::server_name;

@@ -1,0 +1,144 @@
+//! The configuration of a listener's handshakes.
+
+use std::sync::Arc;
+
+use ring::digest::{SHA256, digest};
+use rustls::{
+    RootCertStore, ServerConfig,
+    crypto::CryptoProvider,
+    pki_types::CertificateDer,
+    server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier},
+};
+
+use super::{
+    certificates::{CertificateTable, Resolver},
+    policy,
+    provider::provider,
+    tickets::TicketSecrets,
+};
+use crate::model::TlsPolicy;
+
+/// The protocol that we speak inside TLS, as ALPN names it (RFC 7301).
+const HTTP_1_1: &[u8] = b"http/1.1";
+
+/// What a listener demands of its clients' certificates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ClientCertificates {
+    /// None is asked for.
+    #[default]
+    Off,
+    /// One that is shown must be valid.
+    Optional,
+    /// One must be shown.
+    Required,
+}
+
+/// How a listener performs handshakes.
+#[derive(Debug, Clone, Default)]
+pub struct ServerTlsOptions {
+    /// Versions and ciphers.
+    pub policy: TlsPolicy,
+    /// Whether a client must name a server that a certificate is for.
+    pub strict_sni: bool,
+    /// Whether sessions are resumed.
+    pub resumption: bool,
+    /// What is demanded of clients.
+    pub client_certificates: ClientCertificates,
+    /// The authorities whose certificates clients may show, as DER.
+    pub client_authorities: Vec<CertificateDer<'static>>,
+}
+
+/// Why a listener cannot perform handshakes.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerTlsError {
+    /// The versions or the ciphers do not fit each other.
+    #[error("the TLS policy cannot be used")]
+    Policy(#[source] rustls::Error),
+    /// An authority is not a certificate.
+    #[error("an authority of client certificates cannot be read")]
+    Authority(#[source] rustls::Error),
+    /// Clients cannot be verified.
+    #[error("client certificates cannot be verified")]
+    Verifier(#[source] VerifierBuilderError),
+}
+
+/// How a listener performs handshakes, ready for use by every worker.
+#[derive(Debug)]
+pub struct ServerTls {
+    pub(crate) config: Arc<ServerConfig>,
+    resolver: Arc<Resolver>,
+}
+
+impl ServerTls {
+    /// What `options` say, with the certificates of `table`, and tickets made with `secrets`.
+    ///
+    /// # Errors
+    /// When an authority of client certificates is not a certificate.
+    pub fn new(
+        options: &ServerTlsOptions,
+        table: CertificateTable,
+        secrets: &TicketSecrets,
+    ) -> Result<Arc<Self>, ServerTlsError> {
+        let provider = Arc::new(CryptoProvider {
+            cipher_suites: policy::suites(options.policy),
+            ..(*provider()).clone()
+        });
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(policy::versions(options.policy))
+            .map_err(ServerTlsError::Policy)?;
+        let builder = if options.client_certificates == ClientCertificates::Off {
+            builder.with_no_client_auth()
+        } else {
+            builder.with_client_cert_verifier(verifier(options, provider)?)
+        };
+        let resolver = Resolver::new(table, options.strict_sni);
+        let mut config = builder.with_cert_resolver(Arc::clone(&resolver) as _);
+        config.alpn_protocols = vec![HTTP_1_1.to_vec()];
+        // Sessions are in the tickets: a table of them would be of one node.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        if options.resumption {
+            config.ticketer = secrets.bound_to(&binding(options));
+        } else {
+            config.send_tls13_tickets = 0;
+        }
+        // Records are protected by `record`, which needs the keys.
+        config.enable_secret_extraction = true;
+        Ok(Arc::new(Self {
+            config: Arc::new(config),
+            resolver,
+        }))
+    }
+
+    /// Replaces the certificates: the next handshake uses them.
+    pub fn set_certificates(&self, table: CertificateTable) {
+        self.resolver.set(table);
+    }
+}
+
+fn verifier(
+    options: &ServerTlsOptions,
+    provider: Arc<CryptoProvider>,
+) -> Result<Arc<dyn rustls::server::danger::ClientCertVerifier>, ServerTlsError> {
+    let mut roots = RootCertStore::empty();
+    for authority in &options.client_authorities {
+        roots
+            .add(authority.clone())
+            .map_err(ServerTlsError::Authority)?;
+    }
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    let builder = if options.client_certificates == ClientCertificates::Optional {
+        builder.allow_unauthenticated()
+    } else {
+        builder
+    };
+    builder.build().map_err(ServerTlsError::Verifier)
+}
+
+/// What tickets are bound to: what is demanded of a client.
+fn binding(options: &ServerTlsOptions) -> Vec<u8> {
+    let mut binding = format!("{:?}", options.client_certificates).into_bytes();
+    for authority in &options.client_authorities {
+        binding.extend_from_slice(digest(&SHA256, authority).as_ref());
+    }
+    binding
+}

@@ -1,0 +1,227 @@
+//! The certificate of `--listen-https`: read from its files, and read again when they change.
+
+use std::{
+    fs, io,
+    net::{Ipv4Addr, Ipv6Addr},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use rcgen::{CertificateParams, KeyPair, SanType};
+use rustls::pki_types::{
+    CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem, pem::PemObject as _,
+};
+use tokio::time;
+
+use crate::{
+    config::Config,
+    threads::{self, ThreadError},
+    tls::{
+        CertificateTable, KeyError, ServerCertificate, ServerTls, ServerTlsError, ServerTlsOptions,
+        TicketSecrets, certified_key,
+    },
+};
+
+/// How often it is looked whether the files have changed.
+const LOOK: Duration = Duration::from_secs(1);
+/// Most bytes of a file: a chain of ten certificates has a third of it.
+const MOST_BYTES: u64 = 64 * 1024;
+
+/// The certificate for HTTPS cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpsError {
+    /// A file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// A file has not what it must have.
+    #[error("{} is not accepted: {expected} in PEM is expected", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is expected in it.
+        expected: &'static str,
+        /// The cause.
+        source: pem::Error,
+    },
+    /// The certificate and the key cannot be used together.
+    #[error("{} and {} cannot be used together", cert.display(), key.display())]
+    Key {
+        /// The file of the certificate.
+        cert: PathBuf,
+        /// The file of the key.
+        key: PathBuf,
+        /// The cause.
+        source: KeyError,
+    },
+    /// The demonstration cannot make a certificate.
+    #[error("no certificate can be made for the demonstration")]
+    Demo(#[source] rcgen::Error),
+    /// Its certificate cannot be used.
+    #[error("the certificate of the demonstration cannot be used")]
+    DemoKey(#[source] KeyError),
+    /// The handshakes cannot be configured.
+    #[error(transparent)]
+    Tls(#[from] ServerTlsError),
+    /// There is no thread for reading.
+    #[error(transparent)]
+    Thread(#[from] ThreadError),
+}
+
+/// The files of the certificate.
+#[derive(Debug, Clone)]
+struct Files {
+    cert: PathBuf,
+    key: PathBuf,
+}
+
+/// The certificate for HTTPS, while the node runs. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Https {
+    pub(super) tls: Arc<ServerTls>,
+    files: Option<Files>,
+}
+
+impl Https {
+    /// What `config` says; `None`: the node does not listen for HTTPS.
+    pub(super) async fn load(
+        config: &Config,
+        tickets: &TicketSecrets,
+    ) -> Result<Option<Self>, HttpsError> {
+        if config.listen_https.is_empty() {
+            return Ok(None);
+        }
+        let files = match (&config.tls_cert, &config.tls_key) {
+            (Some(cert), Some(key)) => Some(Files {
+                cert: cert.clone(),
+                key: key.clone(),
+            }),
+            _ => None,
+        };
+        let certificate = match &files {
+            Some(files) => read(files.clone()).await?,
+            None => of_demonstration()?,
+        };
+        let options = ServerTlsOptions {
+            resumption: true,
+            ..ServerTlsOptions::default()
+        };
+        let tls = ServerTls::new(&options, CertificateTable::new([&certificate]), tickets)?;
+        Ok(Some(Self { tls, files }))
+    }
+
+    /// Reads the files again. What cannot be used changes nothing, and is logged.
+    pub(super) async fn reload(&self) {
+        let Some(files) = &self.files else {
+            return;
+        };
+        let cert = files.cert.display();
+        match read(files.clone()).await {
+            Ok(certificate) => {
+                self.tls
+                    .set_certificates(CertificateTable::new([&certificate]));
+                tracing::info!(%cert, "the certificate for HTTPS was read again: new connections get it");
+            }
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(
+                    %cert,
+                    error,
+                    "the certificate for HTTPS is not read again; the one in use stays"
+                );
+            }
+        }
+    }
+
+    /// Reads the files again whenever they change. Does not end.
+    pub(super) async fn watch(self) {
+        let Some(files) = self.files.clone() else {
+            return;
+        };
+        let mut seen = stamps(&files).await;
+        loop {
+            time::sleep(LOOK).await;
+            let now = stamps(&files).await;
+            if now != seen {
+                seen = now;
+                self.reload().await;
+            }
+        }
+    }
+}
+
+/// When the files changed last, and how long they are; `None` for one that cannot be looked at.
+async fn stamps(files: &Files) -> [Option<(SystemTime, u64)>; 2] {
+    let stamp = async |path: &Path| {
+        let metadata = tokio::fs::metadata(path).await.ok()?;
+        Some((metadata.modified().ok()?, metadata.len()))
+    };
+    [stamp(&files.cert).await, stamp(&files.key).await]
+}
+
+async fn read(files: Files) -> Result<ServerCertificate, HttpsError> {
+    threads::run("weldr-https", move || read_blocking(&files)).await?
+}
+
+fn read_blocking(files: &Files) -> Result<ServerCertificate, HttpsError> {
+    let malformed = |path: &Path, expected| {
+        let path = path.to_owned();
+        move |source| HttpsError::Malformed {
+            path,
+            expected,
+            source,
+        }
+    };
+    let text = contents(&files.cert)?;
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+    let chain = chain.and_then(|chain: Vec<CertificateDer<'static>>| {
+        (!chain.is_empty())
+            .then_some(chain)
+            .ok_or(pem::Error::NoItemsFound)
+    });
+    let chain = chain.map_err(malformed(&files.cert, "a certificate"))?;
+    let key = PrivateKeyDer::from_pem_slice(&contents(&files.key)?);
+    let key = key.map_err(malformed(&files.key, "a private key without a passphrase"))?;
+    let key = certified_key(chain, key).map_err(|source| HttpsError::Key {
+        cert: files.cert.clone(),
+        key: files.key.clone(),
+        source,
+    })?;
+    Ok(ServerCertificate {
+        names: Vec::new(),
+        key,
+    })
+}
+
+fn contents(path: &Path) -> Result<Vec<u8>, HttpsError> {
+    use std::io::Read as _;
+    let mut contents = Vec::new();
+    let read =
+        fs::File::open(path).and_then(|file| file.take(MOST_BYTES).read_to_end(&mut contents));
+    read.map_err(|source| HttpsError::Unreadable {
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok(contents)
+}
+
+/// A certificate that nobody vouches for, for `localhost`.
+fn of_demonstration() -> Result<ServerCertificate, HttpsError> {
+    let mut params = CertificateParams::new(["localhost".to_owned()]).map_err(HttpsError::Demo)?;
+    let addresses = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+    let addresses = addresses.map(SanType::IpAddress);
+    params.subject_alt_names.extend(addresses);
+    let key = KeyPair::generate().map_err(HttpsError::Demo)?;
+    let certificate = params.self_signed(&key).map_err(HttpsError::Demo)?;
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let chain = vec![certificate.der().clone()];
+    Ok(ServerCertificate {
+        names: Vec::new(),
+        key: certified_key(chain, key).map_err(HttpsError::DemoKey)?,
+    })
+}
