@@ -26,6 +26,7 @@ const ROOMS: &[(&str, Option<&[&str]>)] = &[
     ("budget", Some(&[])),
     ("buffer", Some(&[])),
     ("clock", Some(&[])),
+    ("durable", Some(&[])),
     ("liveness", Some(&[])),
     ("model", Some(&[])),
     ("output", Some(&[])),
@@ -41,6 +42,7 @@ const ROOMS: &[(&str, Option<&[&str]>)] = &[
     ("http1", Some(&["buffer", "policy"])),
     ("policy", Some(&["model"])),
     ("tls", Some(&["model"])),
+    ("secrets", Some(&["durable", "model"])),
     // Layer 2.
     ("stats", Some(&["balancer", "liveness", "model"])),
     (
@@ -64,7 +66,9 @@ const ROOMS: &[(&str, Option<&[&str]>)] = &[
     // Layer 3, control.
     (
         "cluster",
-        Some(&["liveness", "model", "priority", "warnings", PROTO]),
+        Some(&[
+            "durable", "liveness", "model", "priority", "secrets", "warnings", PROTO,
+        ]),
     ),
     (
         "vip",

@@ -16,10 +16,11 @@ use tokio::time;
 
 use crate::{
     config::Config,
+    model::ListenerTls,
     threads::{self, ThreadError},
     tls::{
-        CertificateTable, KeyError, ServerCertificate, ServerTls, ServerTlsError, ServerTlsOptions,
-        TicketSecrets, certified_key,
+        CertificateTable, KeyError, ServerCertificate, ServerTls, ServerTlsError, TicketSecrets,
+        certified_key,
     },
 };
 
@@ -107,11 +108,8 @@ impl Https {
             Some(files) => read(files.clone()).await?,
             None => of_demonstration()?,
         };
-        let options = ServerTlsOptions {
-            resumption: true,
-            ..ServerTlsOptions::default()
-        };
-        let tls = ServerTls::new(&options, CertificateTable::new([&certificate]), tickets)?;
+        let table = CertificateTable::new([&certificate]);
+        let tls = ServerTls::new(&ListenerTls::default(), table, tickets)?;
         Ok(Some(Self { tls, files }))
     }
 

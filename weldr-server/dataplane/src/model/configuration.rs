@@ -3,9 +3,10 @@
 use std::{collections::BTreeMap, net::SocketAddr};
 
 use super::{
-    Command, DesiredState, LONGEST_DRAIN, Listener, ListenerName, ListenerPatch, ListenerPolicy,
-    ListenerSpec, Policy, PolicyPatch, Pool, PoolName, PoolPatch, PoolSettings, Priority, Route,
-    RuleSpec, Server, ServerPatch, ServerSpec, Timestamp,
+    CertificateName, Command, DesiredState, LONGEST_DRAIN, Listener, ListenerName, ListenerPatch,
+    ListenerPolicy, ListenerProtocol, ListenerSpec, ListenerTls, ListenerTlsPatch, Policy,
+    PolicyPatch, Pool, PoolName, PoolPatch, PoolSettings, Priority, Route, RuleSpec, Server,
+    ServerPatch, ServerSpec, Timestamp,
 };
 
 /// Pools with their servers, and listeners with their rules.
@@ -35,6 +36,12 @@ pub struct ListenerConfiguration {
     pub default_route: Option<Route>,
     /// The values of its policy that are named.
     pub policy: ListenerPolicy,
+    /// What clients speak to it.
+    pub protocol: Option<ListenerProtocol>,
+    /// Its certificates.
+    pub certificates: Option<Vec<CertificateName>>,
+    /// The settings of TLS that are named.
+    pub tls: ListenerTlsPatch,
     /// Its rules.
     pub rules: BTreeMap<Priority, RuleSpec>,
 }
@@ -192,6 +199,9 @@ fn listener_changes(
                 address: wanted.address,
                 default_route: wanted.default_route.clone().unwrap_or_default(),
                 policy: wanted.policy.clone(),
+                protocol: wanted.protocol.unwrap_or_default(),
+                certificates: wanted.certificates.clone().unwrap_or_default(),
+                tls: wanted.tls.applied_to(&ListenerTls::default()),
             }),
         });
         return;
@@ -208,14 +218,22 @@ fn listener_changes(
     } else {
         Vec::new()
     };
-    let patch = ListenerPatch {
+    let mut patch = ListenerPatch {
         address: wanted.address,
         default_route,
         policy: PolicyPatch {
             set: wanted.policy.clone(),
             unset,
         },
+        protocol: wanted.protocol,
+        certificates: wanted.certificates.clone(),
+        tls: wanted.tls.clone(),
     };
+    if prune {
+        patch.protocol.get_or_insert_default();
+        patch.certificates.get_or_insert_default();
+        patch.tls = wanted.tls.applied_to(&ListenerTls::default()).into();
+    }
     if patch.applied_to(&present.spec) != present.spec {
         changes.push(Command::UpdateListener {
             listener: name.clone(),

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     str::FromStr,
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -145,13 +146,46 @@ object_name!(
 const DEFAULT: &str = "default";
 
 fn object_name(field: &str, name: &str) -> Result<String, Invalid> {
-    if name.is_empty() {
-        return Ok(DEFAULT.to_owned());
-    }
+    let name = if name.is_empty() { DEFAULT } else { name };
+    is_name(field, name).map(|()| name.to_owned())
+}
+
+fn is_name(field: &str, name: &str) -> Result<(), Invalid> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if name.len() <= 64 && name.chars().all(allowed) {
-        return Ok(name.to_owned());
+    if (1..=64).contains(&name.len()) && name.chars().all(allowed) {
+        return Ok(());
     }
     let accepted = "a name of at most 64 letters, digits, `-`, `_` or `.`";
     Err(Invalid::new(field, name, accepted))
+}
+
+/// The name of a certificate. There is none that always exists.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CertificateName(Arc<str>);
+
+impl CertificateName {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Accepts a name that was only read.
+    pub(super) fn validate(&self) -> Result<(), Invalid> {
+        is_name("certificate", &self.0)
+    }
+}
+
+impl fmt::Display for CertificateName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for CertificateName {
+    type Err = Invalid;
+
+    fn from_str(name: &str) -> Result<Self, Invalid> {
+        is_name("certificate", name).map(|()| Self(name.into()))
+    }
 }

@@ -23,7 +23,7 @@ impl Invalid {
         Self {
             field: field.into(),
             value: beginning(value.to_string()),
-            accepted: accepted.into(),
+            accepted: without_key(accepted.into()),
         }
     }
 
@@ -42,7 +42,23 @@ impl Invalid {
     }
 }
 
+/// With what a private key in PEM begins, whatever kind it has.
+const PRIVATE_KEY: &str = "PRIVATE KEY-----";
+
+/// What is accepted, unless it repeats a value that is a private key, as messages of parsers do.
+fn without_key(accepted: String) -> String {
+    // Some sentences say with what a key begins, and end with it.
+    match accepted.split_once(PRIVATE_KEY) {
+        Some((_, rest)) if !rest.is_empty() => "another value".to_owned(),
+        _ => accepted,
+    }
+}
+
 fn beginning(mut value: String) -> String {
+    // A private key in the wrong field would otherwise be repeated in the response and in the log.
+    if value.contains(PRIVATE_KEY) {
+        return "(hidden)".to_owned();
+    }
     if let Some((end, _)) = value.char_indices().nth(LONGEST_VALUE) {
         value.truncate(end);
         value.push('…');
@@ -69,4 +85,23 @@ pub fn in_range(
             humantime::format_duration(longest)
         ),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_private_key_in_the_wrong_field_is_not_repeated() {
+        let key = "-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----\n";
+        let message = format!("invalid type: string {key:?}, expected a boolean");
+        for invalid in [
+            Invalid::new("name", key, "a name"),
+            Invalid::new("force", "", message),
+        ] {
+            assert!(!invalid.to_string().contains("MIIE"), "{invalid}");
+        }
+        let begins = "a private key, which begins with -----BEGIN PRIVATE KEY-----";
+        assert_eq!(Invalid::new("key", "", begins).accepted, begins);
+    }
 }

@@ -6,7 +6,8 @@ use rpds::RedBlackTreeMapSync;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Action, Invalid, ListenerPolicy, PolicyPatch, Priority, Revision, Route, Rule, listener_address,
+    Action, CertificateName, Invalid, ListenerPolicy, ListenerProtocol, ListenerTls,
+    ListenerTlsPatch, PolicyPatch, Priority, Revision, Route, Rule, listener_address,
 };
 
 /// An address that clients connect to, with its rules.
@@ -50,6 +51,16 @@ pub struct ListenerSpec {
     /// How it treats clients and their requests.
     #[serde(default)]
     pub policy: ListenerPolicy,
+    /// What clients speak to it.
+    #[serde(default)]
+    pub protocol: ListenerProtocol,
+    /// Its certificates. Of several that have the name that a client asks for, the first ones are preferred, and the first of all
+    /// is that of clients without a name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<CertificateName>,
+    /// How it speaks TLS.
+    #[serde(default)]
+    pub tls: ListenerTls,
 }
 
 impl ListenerSpec {
@@ -63,7 +74,8 @@ impl ListenerSpec {
         }
         validate_default(&self.default_route)?;
         let within = |invalid: Invalid| invalid.within("policy");
-        self.policy.validate().map_err(within)
+        self.policy.validate().map_err(within)?;
+        self.validate_tls()
     }
 }
 
@@ -93,6 +105,16 @@ pub struct ListenerPatch {
     /// How it treats clients and their requests.
     #[serde(default)]
     pub policy: PolicyPatch<ListenerPolicy>,
+    /// What clients speak to it. Without TLS it has neither certificates nor settings of TLS any more, unless these are set as
+    /// well; the listener `default` keeps them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<ListenerProtocol>,
+    /// Its certificates, all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificates: Option<Vec<CertificateName>>,
+    /// How it speaks TLS.
+    #[serde(default, skip_serializing_if = "ListenerTlsPatch::is_empty")]
+    pub tls: ListenerTlsPatch,
 }
 
 impl ListenerPatch {
@@ -100,10 +122,20 @@ impl ListenerPatch {
     #[must_use]
     pub fn applied_to(&self, spec: &ListenerSpec) -> ListenerSpec {
         let route = self.default_route.as_ref();
+        let address = self.address.or(spec.address);
+        let is_plain = self.protocol == Some(ListenerProtocol::Http) && address.is_some();
+        let (certificates, tls) = if is_plain {
+            (Vec::new(), ListenerTls::default())
+        } else {
+            (spec.certificates.clone(), spec.tls.clone())
+        };
         ListenerSpec {
-            address: self.address.or(spec.address),
+            address,
             default_route: route.unwrap_or(&spec.default_route).clone(),
             policy: self.policy.applied_to(&spec.policy),
+            protocol: self.protocol.unwrap_or(spec.protocol),
+            certificates: self.certificates.clone().unwrap_or(certificates),
+            tls: self.tls.applied_to(&tls),
         }
     }
 }

@@ -6,6 +6,7 @@ mod command;
 mod conditions;
 mod configuration;
 mod coverage;
+mod der;
 mod desired_state;
 mod differences;
 mod failover;
@@ -16,21 +17,23 @@ mod invalid;
 mod listener;
 mod listener_address;
 mod listener_policy;
+mod listener_tls;
 mod node_name;
 mod overload;
 mod own_addresses;
 mod policy_patch;
 mod pool;
 mod pool_policy;
+mod pool_tls;
 mod principal;
 mod recent_changes;
 mod rejection;
 mod route;
 mod rule;
+mod sealed;
 mod server;
 mod server_address;
 mod target;
-mod tls_policy;
 mod validation;
 mod virtual_address;
 
@@ -39,6 +42,7 @@ pub use command::{Applied, Command, Outcome};
 pub use conditions::{Conditions, NamedValues, PathPattern};
 pub use configuration::{Configuration, ListenerConfiguration, PoolConfiguration, changes};
 pub use coverage::{Coverage, covers};
+pub use der::{CaBundle, Der};
 pub use desired_state::{DesiredState, Touched};
 pub use differences::{Setting, differences};
 pub use failover::Failover;
@@ -46,17 +50,21 @@ pub use health::{Health, HealthState, Reason};
 pub use health_check::{
     CheckKind, CheckMethod, CheckOverride, ExpectedStatus, HealthCheck, HttpCheck,
 };
-pub use ids::{ListenerName, PoolName, Revision, RuleId, ServerId, Timestamp};
+pub use ids::{CertificateName, ListenerName, PoolName, Revision, RuleId, ServerId, Timestamp};
 pub use invalid::{Invalid, in_range};
 pub use listener::{Listener, ListenerPatch, ListenerSpec, RemovedListener};
 pub use listener_address::{listener_address, parse_listener_address};
 pub use listener_policy::{DesyncMode, ForwardedHeaders, ListenerPolicy};
+pub use listener_tls::{
+    ClientAuth, ListenerProtocol, ListenerTls, ListenerTlsPatch, TlsPolicy, TlsPolicyContents,
+};
 pub use node_name::node_name;
 pub use overload::{HashKey, OutlierEjection, OutlierPatch, RequestLimit, RequestLimitPatch};
 pub use own_addresses::{ListenerRole, OwnAddresses, OwnListener};
 pub use policy_patch::{Policy, PolicyPatch};
 pub use pool::{Balancing, Pool, PoolPatch, PoolSettings};
 pub use pool_policy::PoolPolicy;
+pub use pool_tls::{PoolProtocol, PoolTls, PoolTlsPatch};
 pub use principal::{Credential, Principal, PrincipalName, Principals, Role};
 pub use recent_changes::RecentChanges;
 pub use rejection::Rejection;
@@ -65,10 +73,10 @@ pub use route::{
     WeightedPool,
 };
 pub use rule::{Priority, Rule, RuleSpec};
+pub use sealed::{Sealed, SealingKeyId};
 pub use server::{AdminState, Removal, Server, ServerPatch, ServerSpec, Weight};
 pub use server_address::{parse_server_address, server_address};
 pub use target::{Target, TargetRule};
-pub use tls_policy::TlsPolicy;
 pub use validation::LONGEST_DRAIN;
 pub use virtual_address::{OnLostQuorum, VirtualAddress};
 

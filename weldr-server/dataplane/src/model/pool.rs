@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     HashKey, HealthCheck, Invalid, LONGEST_DRAIN, OutlierEjection, OutlierPatch, Policy,
-    PolicyPatch, PoolPolicy, RecentChanges, RequestLimit, RequestLimitPatch, Revision, Server,
-    in_range,
+    PolicyPatch, PoolPolicy, PoolProtocol, PoolTls, PoolTlsPatch, RecentChanges, RequestLimit,
+    RequestLimitPatch, Revision, Server, in_range,
 };
 
 /// A named set of servers with one policy.
@@ -75,6 +75,12 @@ pub struct PoolSettings {
     /// What decides which server gets a request, if `balancing` is [`Balancing::ConsistentHash`].
     #[serde(default)]
     pub hash_key: HashKey,
+    /// What is spoken to its servers.
+    #[serde(default)]
+    pub protocol: PoolProtocol,
+    /// How TLS is spoken to its servers.
+    #[serde(default)]
+    pub tls: PoolTls,
 }
 
 impl Default for PoolSettings {
@@ -91,6 +97,8 @@ impl Default for PoolSettings {
             outlier: OutlierEjection::default(),
             limit: RequestLimit::default(),
             hash_key: HashKey::default(),
+            protocol: PoolProtocol::default(),
+            tls: PoolTls::default(),
         }
     }
 }
@@ -125,6 +133,8 @@ impl PoolSettings {
         self.outlier.validate().map_err(within)?;
         let within = |invalid: Invalid| invalid.within("limit");
         self.limit.validate().map_err(within)?;
+        let within = |invalid: Invalid| invalid.within("tls");
+        self.tls.validate().map_err(within)?;
         let within = |invalid: Invalid| invalid.within("policy");
         self.policy.validate().map_err(within)
     }
@@ -163,6 +173,12 @@ pub struct PoolPatch {
     /// What decides which server gets a request under consistent hashing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hash_key: Option<HashKey>,
+    /// What is spoken to its servers. Without TLS it has no settings of TLS any more, unless these are set as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<PoolProtocol>,
+    /// How TLS is spoken to its servers.
+    #[serde(default, skip_serializing_if = "PoolTlsPatch::is_empty")]
+    pub tls: PoolTlsPatch,
     /// How requests are sent to its servers.
     #[serde(default)]
     pub policy: PolicyPatch<PoolPolicy>,
@@ -184,6 +200,8 @@ impl PoolPatch {
             outlier,
             limit,
             hash_key,
+            protocol,
+            tls,
         } = settings.clone();
         let set = policy.set_fields();
         let unset = PoolPolicy::FIELDS.iter();
@@ -199,6 +217,8 @@ impl PoolPatch {
             outlier: outlier.into(),
             limit: limit.into(),
             hash_key: Some(hash_key),
+            protocol: Some(protocol),
+            tls: tls.into(),
             policy: PolicyPatch {
                 unset: unset.map(|field| (*field).to_owned()).collect(),
                 set: policy,
@@ -209,6 +229,12 @@ impl PoolPatch {
     /// `settings` with these changes.
     #[must_use]
     pub fn applied_to(&self, settings: &PoolSettings) -> PoolSettings {
+        let is_plain = self.protocol == Some(PoolProtocol::Http1);
+        let tls = if is_plain {
+            &PoolTls::default()
+        } else {
+            &settings.tls
+        };
         PoolSettings {
             check: self.check.resolve(&settings.check),
             balancing: self.balancing.unwrap_or(settings.balancing),
@@ -224,6 +250,8 @@ impl PoolPatch {
                 .hash_key
                 .clone()
                 .unwrap_or_else(|| settings.hash_key.clone()),
+            protocol: self.protocol.unwrap_or(settings.protocol),
+            tls: self.tls.applied_to(tls),
         }
     }
 }

@@ -9,7 +9,8 @@ use std::{net::SocketAddr, time::Duration};
 use super::{
     CheckOverride, Command, HealthCheck, Invalid, ListenerName, ListenerPatch, ListenerSpec,
     PoolName, PoolPatch, PoolSettings, Priority, Role, RuleSpec, ServerSpec, Target, Weight,
-    in_range, listener::validate_default, listener_address, server_address,
+    in_range, listener::validate_default, listener_address, listener_tls::certificate_names,
+    server_address,
 };
 
 /// The longest deadline of a removal, which is also the longest of a pool.
@@ -49,7 +50,7 @@ impl Command {
             }
             Self::RevokePrincipal { name } => name.validate(),
             Self::AddPool { settings, .. } => settings
-                .validate()
+                .validate_whole()
                 .map_err(|invalid| invalid.within("settings")),
             Self::AddListener { listener, spec } => listener_spec(listener, spec),
             Self::UpdateListener {
@@ -126,7 +127,11 @@ impl ListenerPatch {
             .map_or(Ok(()), validate_default)?;
         let within = |invalid: Invalid| invalid.within("policy");
         self.policy.validate_names()?;
-        self.policy.set.validate().map_err(within)
+        self.policy.set.validate().map_err(within)?;
+        // Whether protocol, certificates and settings fit together is decided by all of them, when the patch is applied.
+        self.certificates
+            .as_deref()
+            .map_or(Ok(()), certificate_names)
     }
 }
 
@@ -138,7 +143,7 @@ impl Target {
     pub fn validate(&self) -> Result<(), Invalid> {
         for settings in self.settings.values().flatten() {
             settings
-                .validate()
+                .validate_whole()
                 .map_err(|invalid| invalid.within("settings"))?;
         }
         for ((_, address), spec) in &self.servers {

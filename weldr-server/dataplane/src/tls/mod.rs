@@ -5,6 +5,7 @@
 //! comes behind it.
 
 mod certificates;
+mod client;
 mod handshake;
 mod hello;
 mod key;
@@ -17,8 +18,9 @@ pub(crate) mod test_peer;
 mod tickets;
 
 pub use certificates::{CertificateTable, ServerCertificate};
+pub use client::{ClientTls, ClientTlsError};
 pub use key::{KeyError, certified_key};
-pub use server::{ClientCertificates, ServerTls, ServerTlsError, ServerTlsOptions};
+pub use server::{ServerTls, ServerTlsError};
 pub use tickets::{TicketSecret, TicketSecrets};
 
 pub(crate) use handshake::{Established, Handshake, HandshakeError, Progress};

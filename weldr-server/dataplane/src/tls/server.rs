@@ -16,37 +16,10 @@ use super::{
     provider::provider,
     tickets::TicketSecrets,
 };
-use crate::model::TlsPolicy;
+use crate::model::{ClientAuth, ListenerTls};
 
 /// The protocol that we speak inside TLS, as ALPN names it (RFC 7301).
 const HTTP_1_1: &[u8] = b"http/1.1";
-
-/// What a listener demands of its clients' certificates.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum ClientCertificates {
-    /// None is asked for.
-    #[default]
-    Off,
-    /// One that is shown must be valid.
-    Optional,
-    /// One must be shown.
-    Required,
-}
-
-/// How a listener performs handshakes.
-#[derive(Debug, Clone, Default)]
-pub struct ServerTlsOptions {
-    /// Versions and ciphers.
-    pub policy: TlsPolicy,
-    /// Whether a client must name a server that a certificate is for.
-    pub strict_sni: bool,
-    /// Whether sessions are resumed.
-    pub resumption: bool,
-    /// What is demanded of clients.
-    pub client_certificates: ClientCertificates,
-    /// The authorities whose certificates clients may show, as DER.
-    pub client_authorities: Vec<CertificateDer<'static>>,
-}
 
 /// Why a listener cannot perform handshakes.
 #[derive(Debug, thiserror::Error)]
@@ -70,34 +43,34 @@ pub struct ServerTls {
 }
 
 impl ServerTls {
-    /// What `options` say, with the certificates of `table`, and tickets made with `secrets`.
+    /// What `settings` say, with the certificates of `table`, and tickets made with `secrets`.
     ///
     /// # Errors
     /// When an authority of client certificates is not a certificate.
     pub fn new(
-        options: &ServerTlsOptions,
+        settings: &ListenerTls,
         table: CertificateTable,
         secrets: &TicketSecrets,
     ) -> Result<Arc<Self>, ServerTlsError> {
         let provider = Arc::new(CryptoProvider {
-            cipher_suites: policy::suites(options.policy),
+            cipher_suites: policy::suites(settings.policy),
             ..(*provider()).clone()
         });
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-            .with_protocol_versions(policy::versions(options.policy))
+            .with_protocol_versions(policy::versions(settings.policy))
             .map_err(ServerTlsError::Policy)?;
-        let builder = if options.client_certificates == ClientCertificates::Off {
+        let builder = if settings.client_auth == ClientAuth::Off {
             builder.with_no_client_auth()
         } else {
-            builder.with_client_cert_verifier(verifier(options, provider)?)
+            builder.with_client_cert_verifier(verifier(settings, provider)?)
         };
-        let resolver = Resolver::new(table, options.strict_sni);
+        let resolver = Resolver::new(table, settings.strict_sni);
         let mut config = builder.with_cert_resolver(Arc::clone(&resolver) as _);
         config.alpn_protocols = vec![HTTP_1_1.to_vec()];
         // Sessions are in the tickets: a table of them would be of one node.
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        if options.resumption {
-            config.ticketer = secrets.bound_to(&binding(options));
+        if settings.session_resumption {
+            config.ticketer = secrets.bound_to(&binding(settings));
         } else {
             config.send_tls13_tickets = 0;
         }
@@ -116,17 +89,17 @@ impl ServerTls {
 }
 
 fn verifier(
-    options: &ServerTlsOptions,
+    settings: &ListenerTls,
     provider: Arc<CryptoProvider>,
 ) -> Result<Arc<dyn rustls::server::danger::ClientCertVerifier>, ServerTlsError> {
     let mut roots = RootCertStore::empty();
-    for authority in &options.client_authorities {
+    for authority in settings.client_ca.certificates() {
         roots
-            .add(authority.clone())
+            .add(CertificateDer::from(authority.bytes()))
             .map_err(ServerTlsError::Authority)?;
     }
     let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-    let builder = if options.client_certificates == ClientCertificates::Optional {
+    let builder = if settings.client_auth == ClientAuth::Optional {
         builder.allow_unauthenticated()
     } else {
         builder
@@ -135,10 +108,10 @@ fn verifier(
 }
 
 /// What tickets are bound to: what is demanded of a client.
-fn binding(options: &ServerTlsOptions) -> Vec<u8> {
-    let mut binding = format!("{:?}", options.client_certificates).into_bytes();
-    for authority in &options.client_authorities {
-        binding.extend_from_slice(digest(&SHA256, authority).as_ref());
+fn binding(settings: &ListenerTls) -> Vec<u8> {
+    let mut binding = format!("{:?}", settings.client_auth).into_bytes();
+    for authority in settings.client_ca.certificates() {
+        binding.extend_from_slice(digest(&SHA256, authority.bytes()).as_ref());
     }
     binding
 }

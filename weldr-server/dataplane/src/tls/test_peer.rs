@@ -13,9 +13,11 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName},
 };
 
+use crate::model::ListenerTls;
+
 use super::{
     CertificateTable, Established, Handshake, Progress, ServerCertificate, ServerTls,
-    ServerTlsOptions, TicketSecrets, certified_key, provider::provider,
+    TicketSecrets, certified_key, provider::provider,
 };
 
 /// The name in the certificates.
@@ -48,12 +50,8 @@ impl SelfSigned {
 
 /// A listener's TLS with that certificate.
 pub(crate) fn server_tls(certificate: &SelfSigned, tickets: &TicketSecrets) -> Arc<ServerTls> {
-    let options = ServerTlsOptions {
-        resumption: true,
-        ..ServerTlsOptions::default()
-    };
     let table = CertificateTable::new([&certificate.for_server(&[NAME])]);
-    ServerTls::new(&options, table, tickets).unwrap()
+    ServerTls::new(&ListenerTls::default(), table, tickets).unwrap()
 }
 
 /// The configuration of a client that trusts `certificate`, and offers `suites` only, unless there are none.

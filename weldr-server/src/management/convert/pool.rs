@@ -49,6 +49,7 @@ pub(in crate::management) fn pool_patch(
             set: pool_policy(given.policy.unwrap_or_default(), &mut found),
             unset: Vec::new(),
         },
+        ..PoolPatch::default()
     };
     if found.is_empty() {
         found = out_of_range(&patch);

@@ -46,6 +46,7 @@ impl Operations {
             address: Some(address),
             default_route: route.unwrap_or_default(),
             policy,
+            ..ListenerSpec::default()
         });
         let command = Command::AddListener {
             listener: name.clone(),
@@ -81,6 +82,7 @@ impl Operations {
                 set,
                 unset: request.unset,
             },
+            ..ListenerPatch::default()
         });
         let name = violations.settle(name)?;
         let command = Command::UpdateListener {

@@ -105,6 +105,7 @@ fn any_configuration() -> impl Strategy<Value = Configuration> {
             ..ListenerPolicy::default()
         },
         rules,
+        ..ListenerConfiguration::default()
     });
     let names = names().prop_map(|name| name.parse().unwrap());
     let listeners = btree_map(names, listeners, 0..4);

@@ -48,6 +48,7 @@ impl DesiredState {
         if spec == present.spec {
             return Ok(Outcome::Unchanged);
         }
+        spec.validate_tls()?;
         let listener = Listener {
             spec,
             spec_revision: self.revision.next(),

@@ -54,6 +54,7 @@ impl DesiredState {
         if settings == pool.settings {
             return Ok(Outcome::Unchanged);
         }
+        settings.validate_protocol()?;
         self.set_settings(name, settings);
         Ok(Outcome::Changed)
     }
