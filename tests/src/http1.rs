@@ -184,6 +184,11 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         &self.stream
     }
 
+    /// The stream. What was read ahead is lost.
+    pub fn into_inner(self) -> R {
+        self.stream
+    }
+
     /// The stream, to write to.
     pub fn get_mut(&mut self) -> &mut R {
         &mut self.stream

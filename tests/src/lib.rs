@@ -59,6 +59,7 @@ pub mod site;
 pub mod small_disk;
 pub mod soak;
 pub mod stalled;
+pub mod tls;
 pub mod wait;
 
 mod terminal;

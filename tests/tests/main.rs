@@ -14,4 +14,5 @@ mod http;
 mod objects;
 mod proxy;
 mod routing;
+mod tls;
 mod vip;

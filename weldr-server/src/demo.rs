@@ -1,6 +1,11 @@
 //! `weldr --demo`: three servers in this process, which are added through the management API.
 
-use std::{convert::Infallible, error::Error, future, net::Ipv4Addr};
+use std::{
+    convert::Infallible,
+    error::Error,
+    future,
+    net::{Ipv4Addr, SocketAddr},
+};
 
 use bytes::Bytes;
 use http::{Request, Response, header::CONTENT_TYPE};
@@ -42,29 +47,36 @@ pub async fn run(node: &Node) -> Result<Demo, Box<dyn Error + Send + Sync>> {
 
 fn print_what_to_try(node: &Node, servers: &[String]) {
     let management = node.management_address();
-    let proxy = node
-        .proxy_addresses()
-        .first()
-        .map_or_else(String::new, |address| {
-            let host = if address.ip().is_unspecified() {
-                "localhost".to_owned()
-            } else {
-                address.ip().to_string()
-            };
-            format!("{host}:{}", address.port())
-        });
+    let proxy = node.proxy_addresses().first().map(reached_at);
+    let proxy = proxy.unwrap_or_default();
+    let https = node.https_addresses().first().map(reached_at);
+    let (also, try_https) = https.map_or_else(Default::default, |https| {
+        let also = format!(" and https://{https} (with a certificate that nobody vouches for)");
+        (also, format!("  curl --insecure https://{https}\n"))
+    });
     let first = servers.first().map_or("", String::as_str);
     let servers = servers.join(", ");
     let removed = first.replace(':', "/");
     telemetry::print_aside(format!(
-        "weldr proxies http://{proxy} to three servers: {servers}\n\
+        "weldr proxies http://{proxy}{also} to three servers: {servers}\n\
          The management API is at http://{management}. Nothing is stored on disk. Ctrl-C stops weldr.\n\
          \n\
          Try:\n  \
-           curl http://{proxy}\n  \
+           curl http://{proxy}\n\
+         {try_https}  \
            curl http://{management}/servers\n  \
            curl -X DELETE http://{management}/servers/{removed}\n"
     ));
+}
+
+/// The address as a client of this machine writes it.
+fn reached_at(address: &SocketAddr) -> String {
+    let host = if address.ip().is_unspecified() {
+        "localhost".to_owned()
+    } else {
+        address.ip().to_string()
+    };
+    format!("{host}:{}", address.port())
 }
 
 async fn serve(name: &'static str, listener: TcpListener) {

@@ -56,6 +56,8 @@ const LAST_CALLS: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Node {
     proxy_addresses: Vec<SocketAddr>,
+    /// How many of them are for HTTP.
+    plain_addresses: usize,
     management_address: SocketAddr,
     management_tls: Option<management::Tls>,
     https: Option<Https>,
@@ -195,6 +197,7 @@ impl Node {
         let management = tokio::spawn(serve);
         Ok(Self {
             proxy_addresses,
+            plain_addresses: config.listen.len(),
             management_address,
             management_tls,
             https,
@@ -213,9 +216,14 @@ impl Node {
         })
     }
 
-    /// The addresses that it proxies on.
+    /// The addresses that it proxies on: first those for HTTP, then those for HTTPS.
     pub fn proxy_addresses(&self) -> &[SocketAddr] {
         &self.proxy_addresses
+    }
+
+    /// Those for HTTPS.
+    pub fn https_addresses(&self) -> &[SocketAddr] {
+        &self.proxy_addresses[self.plain_addresses..]
     }
 
     /// The address of the management API.

@@ -69,8 +69,13 @@ fn listener_reporter(snapshots: Snapshots) -> ListenerReporter {
 }
 
 fn log_listeners(config: &Config, addresses: &[SocketAddr], budget: &Budget) {
-    for address in addresses {
-        tracing::info!(%address, workers = config.workers, "proxy listening");
+    let workers = config.workers;
+    for (index, address) in addresses.iter().enumerate() {
+        if index < config.listen.len() {
+            tracing::info!(%address, workers, "proxy listening");
+        } else {
+            tracing::info!(%address, workers, "proxy listening for HTTPS");
+        }
     }
     warn_of_descriptors(config, budget);
 }

@@ -1,0 +1,3 @@
+//! HTTPS to clients and to servers, with real processes and real clients.
+
+mod https;
