@@ -281,10 +281,12 @@ impl WorkerContext {
         self.snapshots.borrow_mut().current().listeners.changes()
     }
 
-    /// The listener of that name in the newest snapshot.
-    pub(super) fn listener_view(&self, name: &ListenerName) -> Option<Arc<ListenerView>> {
+    /// The listener of that name in the newest snapshot, and how many changes of listeners there were by the same
+    /// snapshot: another one may be published between two calls.
+    pub(super) fn listener_view(&self, name: &ListenerName) -> (Option<Arc<ListenerView>>, u64) {
         let mut snapshots = self.snapshots.borrow_mut();
-        snapshots.current().listeners.get(name).cloned()
+        let listeners = &snapshots.current().listeners;
+        (listeners.get(name).cloned(), listeners.changes())
     }
 
     /// How long running requests of a listener may go on that was removed; `None` if it was not.

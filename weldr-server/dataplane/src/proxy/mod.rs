@@ -48,6 +48,8 @@ mod select;
 mod served_listener;
 mod server_limit;
 mod tally;
+#[cfg(test)]
+mod tests;
 mod text;
 mod trailers;
 mod transport;
