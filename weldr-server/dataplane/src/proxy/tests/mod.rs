@@ -1,6 +1,7 @@
 //! Tests of the parts that need a worker: its context without its thread.
 
 mod listeners;
+mod queue;
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
