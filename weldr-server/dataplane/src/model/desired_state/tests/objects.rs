@@ -351,10 +351,41 @@ fn a_pool_in_use_is_removed_only_by_force() {
 fn an_apply_leaves_no_used_pool_without_a_server() {
     let mut state = routed();
     let refused = refused(&state, batch(vec![remove_from("api", 1)]));
-    let told = "pool api would be left without a server, and is named by rule 10 of listener web: keep a server, or force the change";
+    let told = "pool api would be left without a server for requests, and is named by rule 10 of listener web: keep one that is \
+                ready and has a weight, or force the change";
     assert_eq!(refused.to_string(), told);
     let replaced = batch(vec![remove_from("api", 1), add_to("api", 2)]);
     assert_eq!(applied(&mut state, replaced).0, Outcome::Changed);
+    // A server that gets no requests is none.
+    let set = |patch: ServerPatch| Command::UpdateServer {
+        pool: pool("api"),
+        address: address(2),
+        patch,
+        expected: None,
+        at: Timestamp(1),
+    };
+    for patch in [
+        ServerPatch {
+            weight: Weight::new(0).ok(),
+            ..ServerPatch::default()
+        },
+        ServerPatch {
+            admin: Some(AdminState::Maintenance),
+            ..ServerPatch::default()
+        },
+        ServerPatch {
+            admin: Some(AdminState::Drain),
+            ..ServerPatch::default()
+        },
+    ] {
+        let refused = self::refused(&state, batch(vec![set(patch.clone())]));
+        assert!(
+            matches!(refused, Rejection::WouldBeEmpty { .. }),
+            "{refused}"
+        );
+        let mut forced_state = state.clone();
+        forced_state.apply(forced(vec![set(patch)])).unwrap();
+    }
     // What has none before may have none after.
     let empty = batch(vec![
         add_pool("new"),
