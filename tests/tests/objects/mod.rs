@@ -3,6 +3,7 @@
 mod atomic;
 mod commands;
 mod configuration;
+mod explained;
 mod rest;
 
 use std::net::SocketAddr;

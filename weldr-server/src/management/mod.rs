@@ -29,6 +29,8 @@ mod tls;
 
 use std::{net::SocketAddr, sync::Arc, time::SystemTime};
 
+use ipnet::IpNet;
+
 pub use listener::{
     Listener, LocalBindError, LocalListener, ManagementBindError, bind, bind_local,
 };
@@ -60,6 +62,8 @@ pub struct ManagementContext {
     pub own: OwnAddresses,
     /// Where servers may be, as far as this node is concerned.
     pub allowed: AllowedServers,
+    /// The proxies that listeners of this node trust which do not say.
+    pub trusted_proxies: Arc<[IpNet]>,
     /// Shows that the API goes on.
     pub tick: Tick,
 }
