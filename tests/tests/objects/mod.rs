@@ -4,6 +4,7 @@ mod atomic;
 mod commands;
 mod configuration;
 mod explained;
+mod refusals;
 mod rest;
 
 use std::net::SocketAddr;
