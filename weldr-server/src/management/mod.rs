@@ -40,7 +40,7 @@ pub use tls::{Tls, TlsError, TlsFiles};
 use crate::{
     cluster,
     liveness::Tick,
-    model::{AllowedServers, Invalid, OwnAddresses},
+    model::{AllowedServers, Invalid, ListenerName, OwnAddresses},
     snapshot::Snapshots,
     stats::{ClientShard, Rates, Sharded},
 };
@@ -75,6 +75,16 @@ impl ManagementContext {
         let own = self.own.with_listeners_of(&self.cluster.current());
         own.check(address)?;
         self.allowed.check(address)
+    }
+
+    /// Accepts `address` for a listener, as far as this node is concerned. Other nodes say when they open it.
+    fn accepts_listener(&self, name: &ListenerName, address: SocketAddr) -> Result<(), Invalid> {
+        let state = self.cluster.current();
+        let present = state.listeners.get(name);
+        if present.is_some_and(|present| present.spec.address == Some(address)) {
+            return Ok(());
+        }
+        self.own.check_listener(name, address, Some(&state))
     }
 }
 

@@ -56,10 +56,15 @@ fn is_open(node: &ListenerOnNode) -> bool {
 }
 
 fn on_nodes(listener: &Listener) -> String {
-    let nodes = listener
-        .nodes
-        .iter()
-        .map(|node| format!("{} {}", node.node, state(node)));
+    let nodes = listener.nodes.iter().map(|node| {
+        let is_other = !listener.address.is_empty() && node.address != listener.address;
+        let there = if is_other && !node.address.is_empty() {
+            format!(" at {}", node.address)
+        } else {
+            String::new()
+        };
+        format!("{} {}{there}", node.node, state(node))
+    });
     let nodes: Vec<String> = nodes.collect();
     if nodes.is_empty() {
         return figures::NONE.to_owned();

@@ -42,6 +42,7 @@ impl Operations {
         let policy = convert::listener_policy(request.policy.unwrap_or_default(), &mut violations);
         let (name, (address, route)) = violations.settle(name.zip(address.zip(route)))?;
         let name: ListenerName = name;
+        self.context.accepts_listener(&name, address)?;
         let spec = Box::new(ListenerSpec {
             address: Some(address),
             default_route: route.unwrap_or_default(),
@@ -85,6 +86,9 @@ impl Operations {
             ..ListenerPatch::default()
         });
         let name = violations.settle(name)?;
+        if let Some(address) = patch.address {
+            self.context.accepts_listener(&name, address)?;
+        }
         let command = Command::UpdateListener {
             listener: name.clone(),
             patch,
