@@ -247,11 +247,29 @@ fn a_rule_without_a_number_goes_last() {
     state
         .apply(add_rule(Some(last), "/d", &[("default", 1)]))
         .unwrap();
-    let refused = refused(&state, add_rule(None, "/e", &[("default", 1)]));
-    assert!(
-        refused.to_string().contains("the last rule has 1000000"),
-        "{refused}"
+    let ids = |state: &DesiredState| -> Vec<RuleId> {
+        let listener = state.listener(&web()).unwrap();
+        listener.rules.values().map(|rule| rule.id).collect()
+    };
+    let before = ids(&state);
+    // Those at the end make room.
+    for path in ["/e", "/f"] {
+        let (outcome, _) = applied(&mut state, add_rule(None, path, &[("default", 1)]));
+        assert_eq!(outcome, Outcome::Created);
+    }
+    let expected = [
+        (7, "/c"),
+        (10, "/a"),
+        (20, "/b"),
+        (last - 2, "/d"),
+        (last - 1, "/e"),
+        (last, "/f"),
+    ];
+    assert_eq!(
+        paths(&state),
+        expected.map(|(priority, path)| (priority, path.to_owned()))
     );
+    assert_eq!(ids(&state)[..4], before);
 }
 
 /// The places and paths of four rules.
