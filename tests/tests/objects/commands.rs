@@ -218,6 +218,14 @@ async fn a_rule_is_changed_moved_and_said_to_be_covered() {
             .await
             .contains("never decides: rule 30 covers it")
     );
+    let never = run(
+        &weldr,
+        "rule add --priority 50 --path '/v1/*' --host v1 --forward default --replace-prefix /v2=/",
+    )
+    .await;
+    let told = "rule 50 never changes a path: no path that it matches begins with /v2";
+    assert!(never.stderr.contains(told), "{never:?}");
+    done(&weldr, "rule remove --priority 50").await;
     done(&weldr, "rule move --priority 40 --to 30").await;
     let moved = json(&weldr, "rule list").await;
     let rules = moved["rules"].as_array().unwrap();

@@ -138,9 +138,11 @@ pub(crate) fn listener(listener: &Listener, paint: Paint) -> String {
 /// One line for each rule.
 pub(crate) fn rules(rules: &[Rule], paint: Paint) -> String {
     let rows = rules.iter().map(|rule| {
-        let note = rule
+        let covered = rule
             .covered_by
             .map(|earlier| format!("never decides: rule {earlier} covers it"));
+        let never = "no path that it matches has the prefix to change".to_owned();
+        let note = covered.or(rule.prefix_never_applies.then_some(never));
         let tint = note.is_some().then_some(Tint::Bad);
         vec![
             rule.priority.to_string().into(),

@@ -66,9 +66,9 @@ impl Operations {
                     attempts += 1;
                 }
                 Err(error) => return Err(error),
-                Ok((_, snapshot)) => {
+                Ok((applied, _)) => {
                     return Ok(v1::ApplyResponse {
-                        revision: snapshot.revision.0,
+                        revision: applied.revision.0,
                         changes: told,
                     });
                 }

@@ -54,9 +54,9 @@ impl Operations {
             spec,
         };
         let (applied, _) = self.write(caller, command).await?;
-        let (revision, listener) = self.opened(&name, applied.revision).await?;
+        let listener = self.opened(&name, applied.revision).await?;
         Ok(v1::CreateListenerResponse {
-            revision,
+            revision: applied.revision.0,
             listener: Some(listener),
             created: applied.outcome == Outcome::Created,
         })
@@ -95,9 +95,9 @@ impl Operations {
             expected: convert::expected_revision(request.expected_revision),
         };
         let (applied, _) = self.write(caller, command).await?;
-        let (revision, listener) = self.opened(&name, applied.revision).await?;
+        let listener = self.opened(&name, applied.revision).await?;
         Ok(v1::UpdateListenerResponse {
-            revision,
+            revision: applied.revision.0,
             listener: Some(listener),
         })
     }
@@ -118,9 +118,9 @@ impl Operations {
             drain_deadline: deadline.unwrap_or(DRAIN_DEADLINE),
             expected: convert::expected_revision(request.expected_revision),
         };
-        let (_, snapshot) = self.write(caller, command).await?;
+        let (applied, _) = self.write(caller, command).await?;
         Ok(v1::DeleteListenerResponse {
-            revision: snapshot.revision.0,
+            revision: applied.revision.0,
         })
     }
 
@@ -161,11 +161,7 @@ impl Operations {
     }
 
     /// A listener after a change, when each node that responds has opened it or failed to, or after [`OPENING_TIMEOUT`].
-    async fn opened(
-        &self,
-        name: &ListenerName,
-        since: Revision,
-    ) -> Result<(u64, v1::Listener), Error> {
+    async fn opened(&self, name: &ListenerName, since: Revision) -> Result<v1::Listener, Error> {
         let deadline = time::Instant::now() + OPENING_TIMEOUT;
         loop {
             let (on_nodes, all_there) = self.on_nodes(since).await;
@@ -175,7 +171,7 @@ impl Operations {
                 all_there && !known.iter().any(|node| node.state == i32::from(pending));
             if is_settled || time::Instant::now() >= deadline {
                 let state = self.context.cluster.current();
-                return Ok((state.revision.0, shown(&state, name, on_nodes)?));
+                return shown(&state, name, on_nodes);
             }
             time::sleep(LOOK).await;
         }
