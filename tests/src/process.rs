@@ -357,8 +357,11 @@ impl Process {
 
     /// The processes that it has started and that run.
     pub fn children(&self) -> Vec<u32> {
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.id())).expect("its threads");
         let mut children = Vec::new();
+        // It may have ended.
+        let Ok(tasks) = fs::read_dir(format!("/proc/{}/task", self.id())) else {
+            return children;
+        };
         for task in tasks.flatten() {
             let started = fs::read_to_string(task.path().join("children")).unwrap_or_default();
             children.extend(started.split_whitespace().flat_map(str::parse::<u32>));

@@ -321,6 +321,7 @@ impl Shared {
             started_at: dates::now(),
             own: self.own.clone(),
             allowed: AllowedServers::new(config.allow_servers.clone()),
+            trusted_proxies: config.http.trusted_proxies.clone().into(),
             tick: self.tasks.register("management"),
         }
     }

@@ -47,7 +47,7 @@ const ROOMS: &[(&str, Option<&[&str]>)] = &[
     ("stats", Some(&["balancer", "liveness", "model"])),
     (
         "snapshot",
-        Some(&["balancer", "clock", "model", "stats", "tls"]),
+        Some(&["balancer", "clock", "http1", "model", "stats", "tls"]),
     ),
     // Layer 3, data. The proxy would run unchanged from a static file.
     (

@@ -218,7 +218,7 @@ pub(crate) enum Command {
     Cluster(ClusterCommand),
     /// Show the last changes: revision, time, what was changed, and by whom
     History(HistoryArgs),
-    /// Restore the servers and pool settings of an earlier revision, by a new change
+    /// Restore the pools, servers, listeners and rules of an earlier revision, by a new change
     Rollback(RollbackArgs),
     /// Show, create or revoke tokens and other principals
     #[command(subcommand)]

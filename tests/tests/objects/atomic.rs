@@ -29,7 +29,7 @@ fn round(number: u16) -> Configuration {
         ..PoolConfiguration::default()
     });
     let rules = (1..=RULES).map(|priority| RuleConfiguration {
-        priority,
+        priority: Some(priority),
         conditions: Some(Conditions {
             hosts: vec![format!("h{priority}-{number}.example.com")],
             ..Conditions::default()

@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 use weldr_tests::{
-    daemon::Daemon,
+    daemon::{Daemon, QUICK_CHECKS},
     origin::{Origin, ReservedPort},
-    process::Finished,
+    process::{Finished, Program},
     raw,
 };
 
@@ -183,9 +183,15 @@ async fn a_request_gets_the_rule_that_was_added_last() {
     assert_eq!(raw::get(address, "/a").await.status, 503);
     done(&weldr, "rollback --to-revision 5").await;
     assert_eq!(raw::get(address, "/b").await.text(), "one");
-    // Another listener at the address is not possible, and one that another process has says so.
-    let taken = format!("listener add taken --address {}", weldr.management());
-    let taken = run(&weldr, &taken).await;
+    // Another listener at an address of this node is not possible, and one at that of another process says so.
+    for own in [weldr.management(), weldr.proxy(), address] {
+        let refused = run(&weldr, &format!("listener add taken --address {own}")).await;
+        assert_eq!(refused.code(), REFUSED, "{refused:?}");
+        assert!(refused.stderr.contains(&own.to_string()), "{refused:?}");
+    }
+    let occupied = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let taken = occupied.local_addr().unwrap();
+    let taken = run(&weldr, &format!("listener add taken --address {taken}")).await;
     assert!(taken.stdout.contains("in use at"), "{taken:?}");
     assert!(taken.stderr.contains("it tries again"), "{taken:?}");
     assert!(done(&weldr, "listener list").await.contains("in use"));
@@ -212,6 +218,14 @@ async fn a_rule_is_changed_moved_and_said_to_be_covered() {
             .await
             .contains("never decides: rule 30 covers it")
     );
+    let never = run(
+        &weldr,
+        "rule add --priority 50 --path '/v1/*' --host v1 --forward default --replace-prefix /v2=/",
+    )
+    .await;
+    let told = "rule 50 never changes a path: no path that it matches begins with /v2";
+    assert!(never.stderr.contains(told), "{never:?}");
+    done(&weldr, "rule remove --priority 50").await;
     done(&weldr, "rule move --priority 40 --to 30").await;
     let moved = json(&weldr, "rule list").await;
     let rules = moved["rules"].as_array().unwrap();
@@ -235,6 +249,25 @@ async fn a_rule_is_changed_moved_and_said_to_be_covered() {
     assert_eq!(set["conditions"]["query"][0]["values"][0], "v");
     assert_eq!(set["route"]["redirect"]["status"], 302);
     assert!(set["route"]["changes"].is_null() && set["route"]["respond"].is_null());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_address_of_a_listener_on_this_node_is_shown() {
+    let ports = [(); 2].map(|()| ReservedPort::new());
+    let [everywhere, here] = ports.each_ref().map(ReservedPort::address);
+    drop(ports);
+    let program = Program::weldr()
+        .args(QUICK_CHECKS)
+        .args(["--listener-address", &format!("web={here}")]);
+    let weldr = Daemon::run(program).await;
+    done(&weldr, &format!("listener add web --address {everywhere}")).await;
+    let listed = done(&weldr, "listener list").await;
+    assert!(listed.contains(&format!("bound at {here}")), "{listed}");
+    // An address that is reserved for another listener on this node.
+    let refused = run(&weldr, &format!("listener add api --address {here}")).await;
+    assert_eq!(refused.code(), REFUSED, "{refused:?}");
+    let told = "that of listener web on this node (--listener-address)";
+    assert!(refused.stderr.contains(told), "{refused:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,6 +3,8 @@
 mod atomic;
 mod commands;
 mod configuration;
+mod explained;
+mod refusals;
 mod rest;
 
 use std::net::SocketAddr;

@@ -1,5 +1,8 @@
 //! The same over REST.
 
+use std::collections::BTreeSet;
+
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use weldr_tests::node::TestNode;
 
@@ -136,6 +139,26 @@ async fn a_route_is_explained() {
         let (status, refused) = ask(&node, "POST", "/route", &asked).await;
         assert_eq!(status, 400, "{refused}");
     }
+    node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_at_the_same_time_have_revisions_of_their_own() {
+    const WRITES: usize = 16;
+    let node = TestNode::start_checking().await;
+    let writes = (0..WRITES).map(|number| {
+        let path = format!("/{number}");
+        let rule = json!({"conditions": {"paths": [path]}, "route": {"respond": {}}});
+        let body = rule.to_string();
+        let node = &node;
+        async move {
+            let added = node.rest("POST", "/listeners/default/rules", &body).await;
+            assert_eq!(added.status, 201);
+            added.fields.get("weldr-revision").unwrap()
+        }
+    });
+    let revisions: BTreeSet<String> = join_all(writes).await.into_iter().collect();
+    assert_eq!(revisions.len(), WRITES, "{revisions:?}");
     node.shutdown().await;
 }
 

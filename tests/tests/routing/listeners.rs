@@ -85,6 +85,39 @@ async fn an_address_that_is_in_use_is_bound_when_it_is_free() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_listener_serves_at_its_address_until_it_has_the_next() {
+    let occupied = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let (first, next) = (free_port(), occupied.local_addr().unwrap());
+    let mut node = DataPlane::start();
+    let rules = [("", "respond 200 web")];
+    node.listener("web", Some(first), &rules);
+    node.publish();
+    node.bound("web").await;
+    node.listener("web", Some(next), &rules);
+    node.publish();
+    node.binding("web", BindState::InUse).await;
+    let request = "GET / HTTP/1.1\nHost: a";
+    assert_eq!(told(&ask(first, request).await), "200 web");
+    drop(occupied);
+    assert_eq!(node.bound("web").await, next);
+    assert_eq!(told(&ask(next, request).await), "200 web");
+    refused(first).await;
+    // Every address of the machine includes the one that it has.
+    let all: SocketAddr = ([0, 0, 0, 0], next.port()).into();
+    node.listener("web", Some(all), &rules);
+    node.publish();
+    wait::until("the listener to be at all addresses", async || {
+        match node.live("web").binding() {
+            binding if binding.address == Some(all) && binding.state == BindState::Bound => Ok(()),
+            binding => Err(format!("{binding:?}")),
+        }
+    })
+    .await;
+    assert_eq!(told(&ask(next, request).await), "200 web");
+    node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_address_moves_from_one_listener_to_another() {
     let address = free_port();
     let mut node = DataPlane::start();

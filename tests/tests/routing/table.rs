@@ -21,7 +21,7 @@ const RULES: [(&str, &str); 11] = [
     ("host=none.example", "forward none"),
 ];
 
-const TABLE: [(&str, &str); 32] = [
+const TABLE: [(&str, &str); 36] = [
     (
         "GET /v1/a?b HTTP/1.1\nHost: api.example.com",
         "200 api /v1/a?b",
@@ -85,11 +85,18 @@ const TABLE: [(&str, &str); 32] = [
     ("GET /\\admin HTTP/1.1\nHost: a", "400"),
     ("GET /%c0%af/admin HTTP/1.1\nHost: a", "400"),
     ("GET /../admin HTTP/1.1\nHost: a", "400"),
+    ("GET /%2561dmin HTTP/1.1\nHost: a", "400"),
+    ("GET /%25%36%31dmin HTTP/1.1\nHost: a", "400"),
+    ("GET /%252561dmin HTTP/1.1\nHost: a", "400"),
     ("GET / HTTP/1.1\nHost: %61pi.example.com", "400"),
     // As `//` and `%2F` mean no harm elsewhere.
     (
         "GET /images//a%20b HTTP/1.1\nHost: a",
         "200 site /images//a%20b",
+    ),
+    (
+        "GET /images/%2561 HTTP/1.1\nHost: a",
+        "200 site /images/%2561",
     ),
 ];
 

@@ -25,6 +25,7 @@ impl Config {
     /// Makes a configuration of `options`, with defaults for those that are not given.
     pub fn from_options(options: &Options) -> Result<Self, ConfigError> {
         let mut config = Self::default();
+        each_listener_once(options)?;
         config.set_fields(options);
         config.servers = canonical(config.servers);
         config.rest = !options.no_rest.unwrap_or(!config.rest);
@@ -42,6 +43,26 @@ impl Config {
         config.validate()?;
         Ok(config)
     }
+}
+
+/// Of two addresses of a listener, one would have no effect.
+fn each_listener_once(options: &Options) -> Result<(), Invalid> {
+    let given = options.listener_address.iter().flatten();
+    let given: Vec<_> = given.collect();
+    for (index, address) in given.iter().enumerate() {
+        if given[..index]
+            .iter()
+            .any(|earlier| earlier.name == address.name)
+        {
+            let value = String::from((*address).clone());
+            return Err(Invalid::new(
+                "listener_address",
+                value,
+                "each listener once",
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn cluster(options: &Options) -> Result<Option<Cluster>, ConfigError> {

@@ -166,6 +166,35 @@ fn a_listener_may_have_another_address_on_a_node() {
 }
 
 #[test]
+fn an_address_of_a_listener_is_given_once_and_is_of_no_other() {
+    for (text, told) in [
+        (
+            "listener_address = ['web=127.0.0.1:81', 'web=127.0.0.1:82']",
+            "each listener once",
+        ),
+        (
+            "listener_address = ['a=127.0.0.1:81', 'b=127.0.0.1:81']",
+            "that of listener a",
+        ),
+        (
+            "listen = ['127.0.0.1:81']\nlistener_address = ['web=127.0.0.1:81']",
+            "listener default",
+        ),
+        (
+            "management = '127.0.0.1:81'\nlistener_address = ['web=127.0.0.1:81']",
+            "management API",
+        ),
+    ] {
+        let error = config(text).unwrap_err();
+        let ConfigError::Invalid(invalid) = error else {
+            panic!("{error:?}")
+        };
+        assert_eq!(invalid.field, "listener_address");
+        assert!(invalid.accepted.contains(told), "{invalid}");
+    }
+}
+
+#[test]
 fn help_shows_the_defaults_in_effect() {
     let defaults = Options::from(&Config::default());
     let help = Args::described(&defaults).render_long_help().to_string();

@@ -78,6 +78,7 @@ impl Config {
             server_address(address).map_err(|invalid| invalid.named("server"))?;
         }
         let own = self.own_addresses();
+        own.check_listener_addresses()?;
         let allowed = AllowedServers::new(self.allow_servers.clone());
         for &address in &self.servers {
             own.check(address)

@@ -29,6 +29,8 @@ mod tls;
 
 use std::{net::SocketAddr, sync::Arc, time::SystemTime};
 
+use ipnet::IpNet;
+
 pub use listener::{
     Listener, LocalBindError, LocalListener, ManagementBindError, bind, bind_local,
 };
@@ -38,7 +40,7 @@ pub use tls::{Tls, TlsError, TlsFiles};
 use crate::{
     cluster,
     liveness::Tick,
-    model::{AllowedServers, Invalid, OwnAddresses},
+    model::{AllowedServers, Invalid, ListenerName, OwnAddresses},
     snapshot::Snapshots,
     stats::{ClientShard, Rates, Sharded},
 };
@@ -60,6 +62,8 @@ pub struct ManagementContext {
     pub own: OwnAddresses,
     /// Where servers may be, as far as this node is concerned.
     pub allowed: AllowedServers,
+    /// The proxies that listeners of this node trust which do not say.
+    pub trusted_proxies: Arc<[IpNet]>,
     /// Shows that the API goes on.
     pub tick: Tick,
 }
@@ -71,6 +75,16 @@ impl ManagementContext {
         let own = self.own.with_listeners_of(&self.cluster.current());
         own.check(address)?;
         self.allowed.check(address)
+    }
+
+    /// Accepts `address` for a listener, as far as this node is concerned. Other nodes say when they open it.
+    fn accepts_listener(&self, name: &ListenerName, address: SocketAddr) -> Result<(), Invalid> {
+        let state = self.cluster.current();
+        let present = state.listeners.get(name);
+        if present.is_some_and(|present| present.spec.address == Some(address)) {
+            return Ok(());
+        }
+        self.own.check_listener(name, address, Some(&state))
     }
 }
 

@@ -187,7 +187,7 @@ listeners:
         assert_eq!(parse(&json).unwrap(), from_yaml);
         let yaml = serde_saphyr::to_string(&value).unwrap();
         assert_eq!(parse(&yaml).unwrap(), from_yaml, "{yaml}");
-        assert_eq!(from_yaml.listeners[0].rules[1].priority, 20);
+        assert_eq!(from_yaml.listeners[0].rules[1].priority, Some(20));
         let check = from_yaml.pools[0].settings.clone().unwrap().check.unwrap();
         assert_eq!(check.interval.unwrap().nanos, 500_000_000);
     }

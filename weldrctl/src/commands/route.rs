@@ -40,8 +40,8 @@ pub(super) async fn run(session: &Session, command: RouteCommand) -> Result<Exit
 /// control characters.
 fn words(response: &ExplainRouteResponse) -> String {
     let mut lines = vec![format!(
-        "listener {} of node {}, revision {}",
-        response.listener, response.node, response.revision
+        "listener {} of node {}, revision {}, client {}",
+        response.listener, response.node, response.revision, response.client
     )];
     for mismatch in &response.mismatches {
         lines.push(format!(
@@ -61,6 +61,15 @@ fn words(response: &ExplainRouteResponse) -> String {
     for pool in &response.pools {
         let servers = if pool.servers.is_empty() {
             pool.unavailable.clone()
+        } else if !pool.chosen.is_empty() {
+            let others = pool.servers.iter().filter(|server| **server != pool.chosen);
+            let others: Vec<&str> = others.map(String::as_str).collect();
+            let otherwise = if others.is_empty() {
+                String::new()
+            } else {
+                format!("; if it is full or fails, one of {}", others.join(", "))
+            };
+            format!("{}, by {}{otherwise}", pool.chosen, pool.hash_key)
         } else {
             format!("one of {}", pool.servers.join(", "))
         };
@@ -72,4 +81,40 @@ fn words(response: &ExplainRouteResponse) -> String {
         text.push('\n');
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use weldr_proto::v1::ExplainedPool;
+
+    use super::*;
+
+    #[test]
+    fn the_server_that_a_hash_chooses_is_named_first() {
+        let text = |chosen: &str, servers: &[&str]| {
+            let pool = ExplainedPool {
+                pool: "web".to_owned(),
+                servers: servers.iter().map(|server| (*server).to_owned()).collect(),
+                chosen: chosen.to_owned(),
+                hash_key: "header:x-user".to_owned(),
+                ..ExplainedPool::default()
+            };
+            words(&ExplainRouteResponse {
+                pools: vec![pool],
+                ..ExplainRouteResponse::default()
+            })
+        };
+        for (chosen, servers, line) in [
+            ("", &["a", "b"] as &[&str], "pool web: one of a, b\n"),
+            ("a", &["a"], "pool web: a, by header:x-user\n"),
+            (
+                "b",
+                &["a", "b", "c"],
+                "pool web: b, by header:x-user; if it is full or fails, one of a, c\n",
+            ),
+        ] {
+            let told = text(chosen, servers);
+            assert!(told.ends_with(line), "{told}");
+        }
+    }
 }

@@ -167,5 +167,13 @@ fn written(
             "rule {priority} never decides: rule {earlier} comes before it and matches every request that it matches"
         ));
     }
+    if rule.prefix_never_applies {
+        let changes = rule.route.as_ref().and_then(|route| route.changes.as_ref());
+        let prefix = changes.and_then(|changes| changes.path_prefix.as_ref());
+        output::complain(&format!(
+            "rule {priority} never changes a path: no path that it matches begins with {}",
+            prefix.map_or("", |change| &change.prefix)
+        ));
+    }
     Ok(Exit::Done)
 }

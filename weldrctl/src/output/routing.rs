@@ -56,10 +56,15 @@ fn is_open(node: &ListenerOnNode) -> bool {
 }
 
 fn on_nodes(listener: &Listener) -> String {
-    let nodes = listener
-        .nodes
-        .iter()
-        .map(|node| format!("{} {}", node.node, state(node)));
+    let nodes = listener.nodes.iter().map(|node| {
+        let is_other = !listener.address.is_empty() && node.address != listener.address;
+        let there = if is_other && !node.address.is_empty() {
+            format!(" at {}", node.address)
+        } else {
+            String::new()
+        };
+        format!("{} {}{there}", node.node, state(node))
+    });
     let nodes: Vec<String> = nodes.collect();
     if nodes.is_empty() {
         return figures::NONE.to_owned();
@@ -133,9 +138,11 @@ pub(crate) fn listener(listener: &Listener, paint: Paint) -> String {
 /// One line for each rule.
 pub(crate) fn rules(rules: &[Rule], paint: Paint) -> String {
     let rows = rules.iter().map(|rule| {
-        let note = rule
+        let covered = rule
             .covered_by
             .map(|earlier| format!("never decides: rule {earlier} covers it"));
+        let never = "no path that it matches has the prefix to change".to_owned();
+        let note = covered.or(rule.prefix_never_applies.then_some(never));
         let tint = note.is_some().then_some(Tint::Bad);
         vec![
             rule.priority.to_string().into(),

@@ -5,7 +5,7 @@
 use std::fs;
 
 use tempfile::TempDir;
-use weldr_tests::process::installed;
+use weldr_tests::process::{installed, kill_if_running};
 
 use super::*;
 
@@ -103,6 +103,17 @@ impl Keepalived {
             process.signal(signal);
             for child in process.children() {
                 signal_child(child, signal);
+            }
+        }
+    }
+}
+
+/// A process that ends leaves its children behind: the servers that the shells started.
+impl Drop for Keepalived {
+    fn drop(&mut self) {
+        for proxy in self.proxies.iter().flatten() {
+            for server in proxy.children() {
+                kill_if_running(server);
             }
         }
     }

@@ -7,11 +7,13 @@
 //!
 //! In reading order: `grammar` (the classes of bytes), `head` (lines and fields), `known` (names of fields), `strictness`,
 //! `request` and `response` (their heads), `mend` (bringing responses into correct form), `framing` (how long a body is),
-//! `chunked`, `extension` and `body` (decoding bodies).
+//! `chunked`, `extension` and `body` (decoding bodies), `forwarded` and `forwarded_client` (the client that a proxy names).
 
 mod body;
 mod chunked;
 mod extension;
+mod forwarded;
+mod forwarded_client;
 mod framing;
 mod grammar;
 mod head;
@@ -23,10 +25,10 @@ mod strictness;
 
 pub(crate) use body::{BodyBegin, Decoder, Step};
 pub(crate) use chunked::ChunkDefect;
+pub(crate) use forwarded::is_forwarded;
+pub(crate) use forwarded_client::{ClientAddress, forwarded_client};
 pub(crate) use framing::{Framing, FramingDefect, ResponseFraming, request_framing};
-pub(crate) use grammar::{
-    elements, is_field_value, is_host, is_target, is_token, parse_decimal, token_length,
-};
+pub(crate) use grammar::{elements, is_field_value, is_host, is_target, is_token, parse_decimal};
 pub use head::HeadLimits;
 pub(crate) use head::{Field, HeadDefect, Span, end_of_head, first_line, parse_fields};
 pub(crate) use known::Known;

@@ -123,6 +123,15 @@ fn few(field: &str, count: usize) -> Result<(), Invalid> {
     Err(Invalid::new(field, format!("{count} values"), accepted))
 }
 
+/// Refuses a value of more than `longest` bytes. What else is wrong with it says less.
+pub(super) fn not_too_long(field: &str, value: &str, longest: usize) -> Result<(), Invalid> {
+    if value.len() <= longest {
+        return Ok(());
+    }
+    let accepted = format!("at most {longest} bytes; this has {}", value.len());
+    Err(Invalid::new(field, value, accepted))
+}
+
 fn each(
     field: &str,
     values: &[String],
@@ -130,8 +139,10 @@ fn each(
     accepted: &str,
 ) -> Result<(), Invalid> {
     few(field, values.len())?;
-    let is_bad = |value: &&String| value.len() > Conditions::LONGEST_VALUE || !accepts(value);
-    match values.iter().find(is_bad) {
+    for value in values {
+        not_too_long(field, value, Conditions::LONGEST_VALUE)?;
+    }
+    match values.iter().find(|value| !accepts(value)) {
         Some(value) => Err(Invalid::new(field, value, accepted)),
         None => Ok(()),
     }
@@ -145,7 +156,8 @@ fn named(
 ) -> Result<(), Invalid> {
     few(field, all.len())?;
     for NamedValues { name, values } in all {
-        if name.len() > Conditions::LONGEST_VALUE || !accepts_name(name) {
+        not_too_long(&format!("{field}.name"), name, Conditions::LONGEST_VALUE)?;
+        if !accepts_name(name) {
             return Err(Invalid::new(format!("{field}.name"), name, accepted));
         }
         let accepted = "visible characters and spaces";

@@ -58,10 +58,11 @@ fn path_covers(earlier: &str, later: &str) -> bool {
     if earlier == later {
         return true;
     }
-    match (PathPattern::from(earlier), PathPattern::from(later)) {
-        (PathPattern::Prefix(prefix), later) => literal_beginning(later).starts_with(prefix),
-        (PathPattern::Glob(glob), PathPattern::Exact(path)) => glob_matches(glob, path),
-        (PathPattern::Exact(_) | PathPattern::Glob(_), _) => false,
+    match PathPattern::from(earlier) {
+        PathPattern::Prefix(prefix) => literal_beginning(later.into()).starts_with(prefix),
+        // A wildcard may stand for a part of what is encoded in the text of the other pattern.
+        PathPattern::Glob(glob) => !later.contains('%') && glob_covers(glob, later),
+        PathPattern::Exact(_) => false,
     }
 }
 
@@ -73,10 +74,11 @@ fn literal_beginning(pattern: PathPattern<'_>) -> &str {
     }
 }
 
-/// Whether a glob matches a whole text: `*` stands for any number of characters, `?` for one. Takes time in proportion to
-/// the product of their lengths at most.
-pub(super) fn glob_matches(glob: &str, text: &str) -> bool {
-    let (glob, text) = (glob.as_bytes(), text.as_bytes());
+/// Whether a glob certainly matches each text that another one matches: `*` stands for any number of characters, `?` for
+/// one. The other one is read as a text in which a `*` of the first takes anything, and a `?` of it anything but `*`. Takes
+/// time in proportion to the product of their lengths at most.
+fn glob_covers(glob: &str, other: &str) -> bool {
+    let (glob, text) = (glob.as_bytes(), other.as_bytes());
     let (mut at_glob, mut at_text) = (0, 0);
     // Where to go on when a later part does not match: after the last `*`, which then takes one more character.
     let mut retry = None;
@@ -86,7 +88,7 @@ pub(super) fn glob_matches(glob: &str, text: &str) -> bool {
                 retry = Some((at_glob + 1, at_text));
                 at_glob += 1;
             }
-            Some(c) if *c == b'?' || *c == text[at_text] => {
+            Some(c) if *c == text[at_text] || (*c == b'?' && text[at_text] != b'*') => {
                 at_glob += 1;
                 at_text += 1;
             }
@@ -114,7 +116,7 @@ fn named_cover(
             .filter(|later| same_name(&earlier.name, &later.name));
         let covers = |later: &NamedValues| {
             each_is_covered(&earlier.values, &later.values, |earlier, later| {
-                earlier == later
+                glob_covers(earlier, later)
             })
         };
         of_name.any(covers)

@@ -19,6 +19,17 @@ pub enum ListenerRole {
     Cluster,
 }
 
+impl ListenerRole {
+    /// Whose address it is, as a phrase with the option that sets it.
+    fn described(self) -> &'static str {
+        match self {
+            Self::Proxy => "that of listener default on this node (--listen)",
+            Self::Management => "that of the management API or the health endpoints of this node",
+            Self::Cluster => "that for other nodes of the cluster (--cluster)",
+        }
+    }
+}
+
 /// An address that this node listens on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OwnListener {
@@ -131,6 +142,70 @@ impl OwnAddresses {
         Err(Invalid::new("address", server, accepted))
     }
 
+    /// Accepts `address` for the listener `name` if nothing else of this node listens on exactly that address, by its
+    /// options and the `others` that are listeners: of two sockets at one address, one could not be bound. Addresses that
+    /// include each other are left to the system.
+    ///
+    /// # Errors
+    /// Names what listens there.
+    pub fn check_listener(
+        &self,
+        name: &ListenerName,
+        address: SocketAddr,
+        others: Option<&DesiredState>,
+    ) -> Result<(), Invalid> {
+        let here = self.listener_addresses.get(name).copied();
+        let here = here.unwrap_or(address);
+        let refused = |what: String| {
+            let accepted =
+                format!("an address that nothing else of this node listens on: {here} is {what}");
+            Err(Invalid::new("address", address, accepted))
+        };
+        if let Some(listener) = self.listeners.iter().find(|own| own.address == here) {
+            return refused(listener.role.described().to_owned());
+        }
+        let is_other = |other: &ListenerName| other != name;
+        let mut overrides = self.listener_addresses.iter();
+        if let Some((other, _)) = overrides.find(|(other, at)| is_other(other) && **at == here) {
+            return refused(format!(
+                "that of listener {other} on this node (--listener-address)"
+            ));
+        }
+        let of_others = others.into_iter().flat_map(|state| &state.listeners);
+        let of_others = of_others.filter(|(other, _)| is_other(other));
+        let mut elsewhere =
+            of_others.filter(|(other, _)| !self.listener_addresses.contains_key(*other));
+        match elsewhere.find(|(_, other)| other.spec.address == Some(here)) {
+            Some((other, _)) => refused(format!("that of listener {other}")),
+            None => Ok(()),
+        }
+    }
+
+    /// Accepts the addresses that listeners have on this node instead of their own if nothing else of this node listens
+    /// there.
+    ///
+    /// # Errors
+    /// Names the listener, its address, and what listens there.
+    pub fn check_listener_addresses(&self) -> Result<(), Invalid> {
+        for (index, (name, address)) in self.listener_addresses.iter().enumerate() {
+            if address.port() == 0 {
+                continue;
+            }
+            let own = self.listeners.iter().find(|own| own.address == *address);
+            let mut earlier = self.listener_addresses.iter().take(index);
+            let taken = match (own, earlier.find(|(_, at)| *at == address)) {
+                (Some(own), _) => own.role.described().to_owned(),
+                (None, Some((other, _))) => format!("that of listener {other}"),
+                (None, None) => continue,
+            };
+            let value = format!("{name}={address}");
+            let accepted =
+                format!("an address that nothing else of this node listens on: this is {taken}");
+            return Err(Invalid::new("listener_address", value, accepted));
+        }
+        Ok(())
+    }
+
     /// Whether this machine has `ip`.
     fn has(&self, ip: IpAddr) -> bool {
         ip.is_loopback()
@@ -213,6 +288,57 @@ mod tests {
         let own = own.with_listeners_of(&state);
         let is_own = |port| own.reached_by(([127, 0, 0, 1], port).into()).is_some();
         assert_eq!([81, 82, 83].map(is_own), [true, false, true]);
+    }
+
+    #[test]
+    fn a_listener_has_an_address_of_its_own_on_this_node() {
+        use crate::model::{Listener, ListenerSpec, PoolSettings, Revision};
+        let name = |text: &str| text.parse::<ListenerName>().unwrap();
+        let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let mut state = DesiredState::new(PoolSettings::default());
+        for (listener, port) in [("web", 81), ("api", 82)] {
+            let spec = ListenerSpec {
+                address: Some(local(port)),
+                ..ListenerSpec::default()
+            };
+            let listener_with = Listener::new(spec, Revision(1));
+            state
+                .listeners
+                .insert_mut(name(listener), listener_with.into());
+        }
+        let here = [(name("api"), local(83)), (name("later"), local(84))];
+        let own = OwnAddresses::new(machine)
+            .with(ListenerRole::Proxy, local(80))
+            .with(ListenerRole::Management, local(87))
+            .with_listener_addresses(here.into());
+        for (listener, port, told) in [
+            ("new", 80, "listener default"),
+            ("new", 87, "management API"),
+            ("new", 81, "listener web"),
+            ("new", 83, "listener api on this node"),
+            ("new", 84, "listener later on this node"),
+        ] {
+            let refused = own.check_listener(&name(listener), local(port), Some(&state));
+            let refused = refused.unwrap_err();
+            assert_eq!(refused.field, "address");
+            assert!(refused.accepted.contains(told), "{refused}");
+        }
+        // The address of `api` is another one on this node, and `later` listens on its own whatever it is elsewhere.
+        for (listener, port) in [("new", 82), ("new", 85), ("web", 81), ("later", 80)] {
+            let checked = own.check_listener(&name(listener), local(port), Some(&state));
+            assert_eq!(checked, Ok(()), "{listener} {port}");
+        }
+        let all = SocketAddr::from(([0, 0, 0, 0], 80));
+        assert_eq!(own.check_listener(&name("new"), all, Some(&state)), Ok(()));
+        assert_eq!(own.check_listener_addresses(), Ok(()));
+        for (listener, port, told) in [("a", 80, "listener default"), ("b", 83, "listener api")] {
+            let mut here = own.listener_addresses.clone();
+            here.insert(name(listener), local(port));
+            let own = own.clone().with_listener_addresses(here);
+            let refused = own.check_listener_addresses().unwrap_err();
+            assert_eq!(refused.field, "listener_address");
+            assert!(refused.accepted.contains(told), "{refused}");
+        }
     }
 
     #[test]

@@ -76,8 +76,12 @@ pub enum Rejection {
         /// The routes, as phrases.
         by: Vec<String>,
     },
-    /// A pool that routes name would have no server left.
-    #[error("pool {pool} would be left without a server, and is named by {}: keep a server, or force the change", .by.join(", "))]
+    /// A pool that routes name would have no server left that may get requests.
+    #[error(
+        "pool {pool} would be left without a server for requests, and is named by {}: keep one that is ready and has a weight, \
+         or force the change",
+        .by.join(", ")
+    )]
     WouldBeEmpty {
         /// The pool.
         pool: PoolName,

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Invalid, PoolName};
+use super::{
+    Invalid, PoolName,
+    conditions::{is_authority, is_token, not_too_long},
+};
 
 /// An action, with the changes of the messages.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -211,10 +214,8 @@ impl Redirect {
         }
         let refused = |accepted: String| Err(Invalid::new("location", &self.location, accepted));
         let is_uri = |text: &str| text.chars().all(|c| c.is_ascii_graphic());
-        if self.location.is_empty()
-            || self.location.len() > Route::LONGEST_VALUE
-            || !is_uri(&self.location)
-        {
+        not_too_long("location", &self.location, Route::LONGEST_VALUE)?;
+        if self.location.is_empty() || !is_uri(&self.location) {
             return refused("a URL without spaces, such as https://{host}{path}".to_owned());
         }
         let mut rest = self.location.as_str();
@@ -244,6 +245,7 @@ impl FixedResponse {
                 "a status from 200 to 599",
             ));
         }
+        not_too_long("content_type", &self.content_type, Route::LONGEST_VALUE)?;
         if !is_field_value(&self.content_type) {
             let accepted = "a media type such as text/plain";
             return Err(Invalid::new("content_type", &self.content_type, accepted));
@@ -265,6 +267,7 @@ impl MessageChanges {
                 ("path_prefix.prefix", &change.prefix, false),
                 ("path_prefix.replacement", &change.replacement, true),
             ] {
+                not_too_long(field, path, Route::LONGEST_VALUE)?;
                 let is_path = path.starts_with('/') && is_plain_path(path);
                 let is_absent = may_be_empty && path.is_empty();
                 if !is_path && !is_absent {
@@ -274,7 +277,7 @@ impl MessageChanges {
             }
         }
         if let Some(host) = &self.host
-            && !super::conditions::is_authority(host)
+            && !is_authority(host)
         {
             return Err(Invalid::new("host", host, "a host, with or without a port"));
         }
@@ -301,6 +304,9 @@ impl FieldChanges {
         "expect",
     ];
 
+    /// The longest name of a field, in bytes.
+    const LONGEST_NAME: usize = 256;
+
     fn validate(&self) -> Result<(), Invalid> {
         let count = self.remove.len() + self.set.len();
         if count > Route::MOST_VALUES {
@@ -316,11 +322,15 @@ impl FieldChanges {
             let is_reserved = Self::RESERVED
                 .iter()
                 .any(|reserved| name.eq_ignore_ascii_case(reserved));
-            if is_reserved || !super::conditions::is_token(name) || name.len() > 256 {
+            not_too_long(change, name, Self::LONGEST_NAME)?;
+            if is_reserved || !is_token(name) {
                 let accepted =
                     "the name of a field that does not frame the message or name its host";
                 return Err(Invalid::new(change, name, accepted));
             }
+        }
+        for (name, value) in &self.set {
+            not_too_long(&format!("set.{name}"), value, Route::LONGEST_VALUE)?;
         }
         let refused = self.set.iter().find(|(_, value)| !is_field_value(value));
         if let Some((name, value)) = refused {
@@ -333,15 +343,11 @@ impl FieldChanges {
 
 /// What a field may hold without breaking a message (RFC 9110, section 5.5).
 fn is_field_value(text: &str) -> bool {
-    text.len() <= Route::LONGEST_VALUE
-        && text.trim() == text
-        && text.chars().all(|c| c.is_ascii_graphic() || c == ' ')
+    text.trim() == text && text.chars().all(|c| c.is_ascii_graphic() || c == ' ')
 }
 
 fn is_plain_path(path: &str) -> bool {
-    path.len() <= Route::LONGEST_VALUE
-        && path
-            .chars()
-            .all(|c| c.is_ascii_graphic() && !matches!(c, '?' | '#' | '\\'))
+    path.chars()
+        .all(|c| c.is_ascii_graphic() && !matches!(c, '?' | '#' | '\\'))
         && !path.split('/').any(|segment| matches!(segment, "." | ".."))
 }

@@ -52,6 +52,35 @@ impl RuleSpec {
     }
 }
 
+impl RuleSpec {
+    /// Whether the route changes a prefix of the path that certainly no path has which the conditions accept.
+    pub fn prefix_never_applies(&self) -> bool {
+        let Some(change) = &self.route.changes.path_prefix else {
+            return false;
+        };
+        let prefix = change.prefix.strip_suffix('/').unwrap_or(&change.prefix);
+        let paths = &self.conditions.paths;
+        let never = |path: &String| !may_have(path.as_str().into(), prefix);
+        !paths.is_empty() && paths.iter().all(never)
+    }
+}
+
+/// Whether a path that `pattern` matches may begin with the segments of `prefix`.
+fn may_have(pattern: PathPattern<'_>, prefix: &str) -> bool {
+    let has = |path: &str| {
+        let rest = path.strip_prefix(prefix);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    match pattern {
+        PathPattern::Exact(path) => has(path),
+        PathPattern::Prefix(begin) => has(begin) || prefix.starts_with(begin),
+        PathPattern::Glob(glob) => {
+            let begin = glob.split(['*', '?']).next().unwrap_or_default();
+            has(begin) || prefix.starts_with(begin)
+        }
+    }
+}
+
 /// The place of a rule: those with lower numbers are tried first, and no two rules of a listener have the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -93,5 +122,56 @@ impl FromStr for Priority {
         let priority = text.parse().map(Self).map_err(|_| Self::refused(text))?;
         priority.validate()?;
         Ok(priority)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::PathPrefixChange;
+
+    fn never_applies(paths: &[&str], prefix: &str) -> bool {
+        let mut spec = RuleSpec {
+            conditions: Conditions::default(),
+            route: Route::default(),
+        };
+        spec.conditions.paths = paths.iter().map(|path| (*path).to_owned()).collect();
+        spec.route.changes.path_prefix = Some(PathPrefixChange {
+            prefix: prefix.to_owned(),
+            replacement: String::new(),
+        });
+        spec.prefix_never_applies()
+    }
+
+    #[test]
+    fn a_prefix_that_no_path_has_never_applies() {
+        for (paths, prefix) in [
+            (&["/v1/*"] as &[&str], "/v2"),
+            (&["/v1"], "/v1/a"),
+            (&["/v10", "/v1x/*"], "/v1"),
+            (&["/v1?*"], "/v2/"),
+        ] {
+            assert!(never_applies(paths, prefix), "{paths:?} {prefix}");
+        }
+        for (paths, prefix) in [
+            (&[] as &[&str], "/v2"),
+            (&["/v1/*"], "/v1"),
+            (&["/v1/*"], "/v1/"),
+            (&["/v1/*"], "/v1/a/b"),
+            (&["/v1*"], "/v1"),
+            (&["/v*"], "/v1"),
+            (&["/v1"], "/v1"),
+            (&["/x", "/v1/a"], "/v1"),
+            (&["*.jpg"], "/img"),
+            (&["/v?/*"], "/v1"),
+            (&["/a"], "/"),
+        ] {
+            assert!(!never_applies(paths, prefix), "{paths:?} {prefix}");
+        }
+        let unchanged = RuleSpec {
+            conditions: Conditions::default(),
+            route: Route::default(),
+        };
+        assert!(!unchanged.prefix_never_applies());
     }
 }

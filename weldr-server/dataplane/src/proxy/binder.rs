@@ -2,8 +2,8 @@
 //! sockets are bound at the start.
 //!
 //! The sockets of a listener are bound here, once for each worker, and handed to the workers. An address that cannot be
-//! bound is tried again until it can. What became of it is an observation of this node: see
-//! [`LiveListener::binding`](crate::snapshot::LiveListener::binding).
+//! bound is tried again until it can; a listener whose address changes keeps its sockets until then. What became of it is an
+//! observation of this node: see [`LiveListener::binding`](crate::snapshot::LiveListener::binding).
 
 use std::{
     collections::BTreeMap,
@@ -31,6 +31,10 @@ use super::transport;
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 /// The longest time between two attempts.
 const LONGEST_RETRY: Duration = Duration::from_secs(5);
+/// For how long an address that this node has given up may be in use: the workers take the connections that wait first.
+const RELEASE: Duration = Duration::from_secs(1);
+/// The time between two attempts to bind such an address.
+const RELEASE_RETRY: Duration = Duration::from_millis(20);
 /// Listeners that a worker may still have to open.
 pub(super) const MOST_WAITING: usize = 64;
 
@@ -51,6 +55,8 @@ pub struct Binder {
     addresses: BTreeMap<ListenerName, SocketAddr>,
     workers: Vec<mpsc::Sender<OpenListener>>,
     listeners: BTreeMap<ListenerName, Bound>,
+    /// The addresses that were given up last, and when.
+    released: Vec<(SocketAddr, Instant)>,
 }
 
 /// What became of a listener.
@@ -58,15 +64,38 @@ pub struct Binder {
 struct Bound {
     /// Which listener it is: another one may get the name of one that was removed.
     live: Arc<LiveListener>,
-    /// Where it was to listen.
+    /// Where it is to listen.
     wanted: SocketAddr,
-    state: State,
+    /// Its sockets, which may still be at an earlier address.
+    open: Option<OpenSockets>,
+    /// The next attempt to bind `wanted`; `None` when it is bound.
+    next: Option<Attempt>,
 }
 
+/// The sockets of a listener at one address.
 #[derive(Debug)]
-enum State {
-    Open(CancellationToken),
-    Failed { retry: Instant, after: Duration },
+struct OpenSockets {
+    wanted: SocketAddr,
+    /// The same, with the port that the system chose.
+    address: SocketAddr,
+    close: CancellationToken,
+}
+
+/// An attempt to bind an address.
+#[derive(Debug, Clone, Copy)]
+struct Attempt {
+    at: Instant,
+    /// The time until the one after it, if it fails.
+    pause: Duration,
+}
+
+impl Attempt {
+    fn first() -> Self {
+        Self {
+            at: Instant::now(),
+            pause: FIRST_RETRY,
+        }
+    }
 }
 
 impl Binder {
@@ -80,6 +109,7 @@ impl Binder {
             addresses,
             workers,
             listeners: BTreeMap::new(),
+            released: Vec::new(),
         }
     }
 
@@ -105,69 +135,103 @@ impl Binder {
 
     /// Opens and closes what `snapshot` says. Returns when the next attempt is due.
     async fn follow(&mut self, snapshot: &Snapshot) -> Option<Instant> {
-        self.listeners.retain(|name, bound| {
-            let view = snapshot.listeners.get(name);
-            let wanted = view.and_then(|view| wanted(&self.addresses, view));
-            let is_same = view.is_some_and(|view| Arc::ptr_eq(&view.live, &bound.live));
-            let stays = is_same && wanted == Some(bound.wanted);
-            if let (State::Open(close), false) = (&bound.state, stays) {
-                tracing::info!(listener = %name, address = %bound.wanted, "listener closes");
-                close.cancel();
-            }
-            stays
-        });
+        self.close_removed(snapshot);
+        self.note_wanted(snapshot);
         for view in snapshot.listeners.iter() {
-            let Some(wanted) = wanted(&self.addresses, view) else {
-                continue;
-            };
-            let after = match self.listeners.get(view.name()).map(|bound| &bound.state) {
-                Some(State::Open(_)) => continue,
-                Some(State::Failed { retry, .. }) if *retry > Instant::now() => continue,
-                Some(State::Failed { after, .. }) => (*after * 2).min(LONGEST_RETRY),
-                None => FIRST_RETRY,
-            };
-            let state = self.open(view, wanted, after).await;
-            let live = Arc::clone(&view.live);
-            let bound = Bound {
-                live,
-                wanted,
-                state,
-            };
-            self.listeners.insert(view.name().clone(), bound);
+            let bound = self.listeners.get(view.name());
+            let next = bound.and_then(|bound| Some((bound.wanted, bound.next?)));
+            if let Some((wanted, attempt)) = next
+                && attempt.at <= Instant::now()
+            {
+                self.open(view, wanted, attempt.pause).await;
+            }
         }
         for view in snapshot.listeners.iter() {
             view.live.set_followed(view.desired.spec_revision);
         }
-        let retries = self
-            .listeners
-            .values()
-            .filter_map(|bound| match bound.state {
-                State::Failed { retry, .. } => Some(retry),
-                State::Open(_) => None,
-            });
-        retries.min()
+        let attempts = self.listeners.values().filter_map(|bound| bound.next);
+        attempts.map(|attempt| attempt.at).min()
     }
 
-    async fn open(&self, view: &Arc<ListenerView>, wanted: SocketAddr, after: Duration) -> State {
-        let retry = Instant::now() + after;
-        let failed = State::Failed { retry, after };
-        if self.workers.is_empty() {
-            view.live
-                .set_binding(Some(wanted), BindState::NotServed, String::new());
-            return failed;
+    /// Closes the listeners that `snapshot` does not have.
+    fn close_removed(&mut self, snapshot: &Snapshot) {
+        let Self {
+            listeners,
+            released,
+            ..
+        } = self;
+        listeners.retain(|name, bound| {
+            let view = snapshot.listeners.get(name);
+            let stays = view.is_some_and(|view| Arc::ptr_eq(&view.live, &bound.live));
+            if !stays {
+                close(name, bound, released);
+            }
+            stays
+        });
+    }
+
+    /// Notes where the listeners of `snapshot` are to listen.
+    fn note_wanted(&mut self, snapshot: &Snapshot) {
+        for view in snapshot.listeners.iter() {
+            let Some(wanted) = wanted(&self.addresses, view) else {
+                continue;
+            };
+            let bound = self.listeners.entry(view.name().clone());
+            let bound = bound.or_insert_with(|| Bound {
+                live: Arc::clone(&view.live),
+                wanted,
+                open: None,
+                next: Some(Attempt::first()),
+            });
+            if bound.wanted == wanted {
+                continue;
+            }
+            bound.wanted = wanted;
+            bound.next = match &bound.open {
+                // The change was undone before the other address could be bound.
+                Some(open) if open.wanted == wanted => {
+                    let address = Some(open.address);
+                    view.live
+                        .set_binding(address, BindState::Bound, String::new());
+                    None
+                }
+                _ => Some(Attempt::first()),
+            };
         }
+    }
+
+    /// Closes the sockets of listeners that leave `address`, or one that takes its connections: until then, it cannot be
+    /// bound.
+    fn make_way(&mut self, address: SocketAddr) {
+        let Self {
+            listeners,
+            released,
+            ..
+        } = self;
+        for (name, bound) in listeners {
+            let is_in_the_way = bound
+                .open
+                .as_ref()
+                .is_some_and(|open| open.wanted != bound.wanted && overlap(open.address, address));
+            if is_in_the_way {
+                close(name, bound, released);
+            }
+        }
+    }
+
+    /// Binds `wanted` for a listener, whose sockets at another address are closed when that has succeeded.
+    async fn open(&mut self, view: &Arc<ListenerView>, wanted: SocketAddr, pause: Duration) {
+        let name = view.name();
+        if self.workers.is_empty() {
+            let state = BindState::NotServed;
+            view.live.set_binding(Some(wanted), state, String::new());
+            self.set_next(name, None);
+            return;
+        }
+        self.make_way(wanted);
         let (address, sockets) = match bind(wanted, self.workers.len()) {
             Ok(bound) => bound,
-            Err(error) => {
-                let (state, description) = (bind_state(&error), error.to_string());
-                if view.live.set_binding(Some(wanted), state, description) {
-                    tracing::warn!(
-                        listener = %view.name(), address = %wanted, %error,
-                        "listener cannot listen; it is tried again"
-                    );
-                }
-                return failed;
-            }
+            Err(error) => return self.failed(view, wanted, pause, &error),
         };
         let close = CancellationToken::new();
         for (worker, socket) in self.workers.iter().zip(sockets) {
@@ -181,9 +245,84 @@ impl Binder {
         }
         view.live
             .set_binding(Some(address), BindState::Bound, String::new());
-        tracing::info!(listener = %view.name(), %address, "listener listens");
-        State::Open(close)
+        tracing::info!(listener = %name, %address, "listener listens");
+        if let Some(bound) = self.listeners.get_mut(name) {
+            self::close(name, bound, &mut self.released);
+            bound.open = Some(OpenSockets {
+                wanted,
+                address,
+                close,
+            });
+            bound.next = None;
+        }
     }
+
+    /// Says that `wanted` cannot be bound, and plans the next attempt.
+    fn failed(
+        &mut self,
+        view: &ListenerView,
+        wanted: SocketAddr,
+        pause: Duration,
+        error: &io::Error,
+    ) {
+        let state = bind_state(error);
+        if state == BindState::InUse && self.was_released(wanted) {
+            let state = BindState::Pending;
+            view.live.set_binding(Some(wanted), state, String::new());
+            let at = Instant::now() + RELEASE_RETRY;
+            self.set_next(view.name(), Some(Attempt { at, pause }));
+            return;
+        }
+        let bound = self.listeners.get(view.name());
+        let still = bound.and_then(|bound| Some(bound.open.as_ref()?.address));
+        let description = match still {
+            Some(still) => format!("{error}; until it can, it still listens on {still}"),
+            None => error.to_string(),
+        };
+        if view.live.set_binding(Some(wanted), state, description) {
+            let still = still.map(tracing::field::display);
+            tracing::warn!(
+                listener = %view.name(), address = %wanted, still, %error,
+                "listener cannot listen; it is tried again"
+            );
+        }
+        let next = Attempt {
+            at: Instant::now() + pause,
+            pause: (pause * 2).min(LONGEST_RETRY),
+        };
+        self.set_next(view.name(), Some(next));
+    }
+
+    fn set_next(&mut self, name: &ListenerName, next: Option<Attempt>) {
+        if let Some(bound) = self.listeners.get_mut(name) {
+            bound.next = next;
+        }
+    }
+
+    /// Whether this node has given `address` up so lately that its sockets may still be open.
+    fn was_released(&mut self, address: SocketAddr) -> bool {
+        self.released.retain(|(_, at)| at.elapsed() < RELEASE);
+        let mut released = self.released.iter();
+        released.any(|(released, _)| overlap(*released, address))
+    }
+}
+
+/// Closes the sockets of a listener, if it has any.
+fn close(name: &ListenerName, bound: &mut Bound, released: &mut Vec<(SocketAddr, Instant)>) {
+    if let Some(OpenSockets { address, close, .. }) = bound.open.take() {
+        tracing::info!(listener = %name, %address, "listener closes");
+        close.cancel();
+        released.retain(|(_, at)| at.elapsed() < RELEASE);
+        released.push((address, Instant::now()));
+    }
+}
+
+/// Whether sockets at both addresses exclude each other.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let (a, b) = (one.ip(), other.ip());
+    let is_same =
+        a == b || ((a.is_unspecified() || b.is_unspecified()) && a.is_ipv4() == b.is_ipv4());
+    is_same && one.port() == other.port()
 }
 
 /// Where this node is to listen for a listener; `None` for the default one.
@@ -290,6 +429,155 @@ mod tests {
         open.close.cancelled().await;
         stop.cancel();
         running.await.unwrap();
+    }
+
+    /// A binder with one worker, which a test plays.
+    struct Setup {
+        listeners: ListenerViews,
+        publisher: Publisher,
+        opened: mpsc::Receiver<OpenListener>,
+        version: u64,
+    }
+
+    impl Setup {
+        fn new() -> Self {
+            let listeners = ListenerViews::default_listener(1, None);
+            let (publisher, snapshots) = Publisher::new(snapshot(0, &listeners), 1);
+            let (worker, opened) = mpsc::channel(4);
+            let binder = Binder::new(snapshots, BTreeMap::new(), vec![worker]);
+            let tick = Tasks::default().register("binder");
+            // Ends with its publisher.
+            tokio::spawn(binder.run(CancellationToken::new(), tick));
+            Self {
+                listeners,
+                publisher,
+                opened,
+                version: 0,
+            }
+        }
+
+        /// Sets the addresses of listeners.
+        fn set(&mut self, all: &[(&str, SocketAddr)]) {
+            for (name, address) in all {
+                let spec = ListenerSpec {
+                    address: Some(*address),
+                    ..ListenerSpec::default()
+                };
+                let view = match self.listeners.get(&name.parse().unwrap()) {
+                    Some(known) => {
+                        known.changed_to(Arc::new(Listener::new(spec, Revision(self.version))))
+                    }
+                    None => view(name, *address),
+                };
+                self.listeners.put(view);
+            }
+            self.publish();
+        }
+
+        fn publish(&mut self) {
+            self.version += 1;
+            let snapshot = snapshot(self.version, &self.listeners);
+            self.publisher.publish(snapshot);
+        }
+
+        fn live(&self, name: &str) -> Arc<LiveListener> {
+            Arc::clone(&self.listeners.get(&name.parse().unwrap()).unwrap().live)
+        }
+
+        async fn opened(&mut self) -> OpenListener {
+            let opened = time::timeout(Duration::from_secs(20), self.opened.recv());
+            opened.await.unwrap().unwrap()
+        }
+    }
+
+    fn free() -> SocketAddr {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        listener.local_addr().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_listener_keeps_its_address_until_it_has_the_next() {
+        let mut setup = Setup::new();
+        let occupied = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let (first, next) = (free(), occupied.local_addr().unwrap());
+        setup.set(&[("web", first)]);
+        let open = setup.opened().await;
+        setup.set(&[("web", next)]);
+        let live = setup.live("web");
+        let binding = until(&live, BindState::InUse).await;
+        assert_eq!(binding.address, Some(next));
+        let told = format!("still listens on {first}");
+        assert!(binding.description.contains(&told), "{binding:?}");
+        assert!(!open.close.is_cancelled());
+        // Changed back, and once more.
+        setup.set(&[("web", first)]);
+        let binding = until(&live, BindState::Bound).await;
+        assert_eq!(binding.address, Some(first));
+        setup.set(&[("web", next)]);
+        until(&live, BindState::InUse).await;
+        drop(occupied);
+        let moved = setup.opened().await;
+        assert_eq!(moved.socket.local_addr().unwrap(), next);
+        open.close.cancelled().await;
+        assert!(!moved.close.is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn listeners_can_change_places() {
+        let mut setup = Setup::new();
+        let (one, other) = (free(), free());
+        setup.set(&[("a", one), ("b", other)]);
+        let (a, b) = (setup.opened().await, setup.opened().await);
+        setup.set(&[("a", other), ("b", one)]);
+        for socket in [a, b] {
+            socket.close.cancelled().await;
+        }
+        let (a, b) = (setup.opened().await, setup.opened().await);
+        let at = |open: &OpenListener| open.socket.local_addr().unwrap();
+        let mut both = [
+            (a.view.name().to_string(), at(&a)),
+            (b.view.name().to_string(), at(&b)),
+        ];
+        both.sort();
+        assert_eq!(both, [("a".to_owned(), other), ("b".to_owned(), one)]);
+    }
+
+    #[tokio::test]
+    async fn an_address_that_was_given_up_just_now_is_not_said_to_be_in_use() {
+        let mut setup = Setup::new();
+        let address = free();
+        setup.set(&[("web", address)]);
+        let open = setup.opened().await;
+        setup.listeners.take(&"web".parse().unwrap());
+        setup.set(&[("api", address)]);
+        let live = setup.live("api");
+        open.close.cancelled().await;
+        // The worker still takes what waits in the queue of its socket.
+        let tried = async {
+            while live.binding().address.is_none() {
+                time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        time::timeout(Duration::from_secs(20), tried).await.unwrap();
+        assert_eq!(live.binding().state, BindState::Pending);
+        drop(open);
+        until(&live, BindState::Bound).await;
+    }
+
+    #[test]
+    fn all_addresses_of_a_family_overlap_with_each() {
+        for (one, other, overlaps) in [
+            ("127.0.0.1:80", "127.0.0.1:80", true),
+            ("0.0.0.0:80", "127.0.0.1:80", true),
+            ("127.0.0.1:80", "0.0.0.0:80", true),
+            ("[::]:80", "[::1]:80", true),
+            ("[::]:80", "127.0.0.1:80", false),
+            ("0.0.0.0:80", "127.0.0.1:81", false),
+            ("127.0.0.2:80", "127.0.0.1:80", false),
+        ] {
+            let found = overlap(one.parse().unwrap(), other.parse().unwrap());
+            assert_eq!(found, overlaps, "{one} {other}");
+        }
     }
 
     #[test]

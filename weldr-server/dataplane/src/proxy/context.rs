@@ -32,6 +32,7 @@ use super::{
     accept_log::AcceptLog,
     access_log::{AccessLog, AccessLogEnd},
     admission::{Admission, ClientLimit},
+    arrival_order::ArrivalOrder,
     attempt_policy::AttemptPolicy,
     batching::WriteBatching,
     client_addresses::{AddressTables, ClientAddresses},
@@ -137,6 +138,8 @@ pub(super) struct WorkerContext {
     upstreams: RefCell<FxHashMap<ServerId, Rc<Upstream>>>,
     /// Told when a connection to a server becomes unused for which requests of this worker wait.
     pub(super) released: Rc<Notify>,
+    /// The requests that wait for servers, by their pools.
+    waiting: RefCell<FxHashMap<PoolName, Rc<ArrivalOrder>>>,
 }
 
 impl WorkerContext {
@@ -186,6 +189,7 @@ impl WorkerContext {
             selector: Selector::new(index, fastrand::Rng::new()),
             upstreams: RefCell::default(),
             released: Rc::default(),
+            waiting: RefCell::default(),
         }
     }
 
@@ -281,10 +285,12 @@ impl WorkerContext {
         self.snapshots.borrow_mut().current().listeners.changes()
     }
 
-    /// The listener of that name in the newest snapshot.
-    pub(super) fn listener_view(&self, name: &ListenerName) -> Option<Arc<ListenerView>> {
+    /// The listener of that name in the newest snapshot, and how many changes of listeners there were by the same
+    /// snapshot: another one may be published between two calls.
+    pub(super) fn listener_view(&self, name: &ListenerName) -> (Option<Arc<ListenerView>>, u64) {
         let mut snapshots = self.snapshots.borrow_mut();
-        snapshots.current().listeners.get(name).cloned()
+        let listeners = &snapshots.current().listeners;
+        (listeners.get(name).cloned(), listeners.changes())
     }
 
     /// How long running requests of a listener may go on that was removed; `None` if it was not.
@@ -332,6 +338,12 @@ impl WorkerContext {
             upstream.set_security(&pool.security);
         }
         Ok(Rc::clone(upstream))
+    }
+
+    /// The requests of this worker that wait for servers of `pool`.
+    pub(super) fn waiting_for(&self, pool: &PoolName) -> Rc<ArrivalOrder> {
+        let mut waiting = self.waiting.borrow_mut();
+        Rc::clone(waiting.entry(pool.clone()).or_default())
     }
 
     /// Whether new requests may go to `upstream`, by the newest snapshot.
@@ -387,6 +399,8 @@ impl WorkerContext {
         for upstream in self.upstreams.borrow().values() {
             upstream.sweep();
         }
+        let mut waiting = self.waiting.borrow_mut();
+        waiting.retain(|_, order| !order.is_empty());
         self.buffers.trim();
         self.pipes.trim();
         self.failures.summarise();

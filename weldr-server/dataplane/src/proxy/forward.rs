@@ -1,6 +1,6 @@
 //! A request on its way to a server: which servers are tried, on which connections, until one responds or none is left.
 //!
-//! The protocols of both sides write the request and read the response: see [`Attempt`].
+//! The protocols of both sides write the request and read the response: see [`Attempt`](super::attempt::Attempt).
 
 use std::{
     io,
@@ -11,42 +11,20 @@ use std::{
 
 use tokio::time;
 
-use crate::snapshot::routes::PoolRef;
+use crate::snapshot::{ConnectionSlot, routes::PoolRef};
 
 use super::{
+    attempt::Attempt,
     context::WorkerContext,
     deadline::{Deadline, Reached},
     error::ProxyError,
     full_servers::FullServers,
-    retry::{AttemptProgress, Next, Replay, Retries},
+    retry::{AttemptProgress, Next, Retries},
     select::Tried,
     tally::{AttemptTally, RequestTally},
     transport::{Transport, is_out_of_descriptors},
     upstream::{Connection, Upstream},
 };
-
-/// A request that can be sent to one server after another, with what the client sees of the response.
-pub(super) trait Attempt {
-    /// The deadline of the client's connection or stream.
-    fn deadline(&self) -> &Deadline;
-
-    /// Whether the request can be repeated when a server may already have it.
-    fn replay(&self) -> Replay;
-
-    /// Whether the client has seen a part of a response, so that it cannot get another.
-    fn has_responded(&self) -> bool;
-
-    /// Prepares the request for being sent again from its beginning.
-    fn begin_again(&mut self);
-
-    /// Sends the request on `connection` and passes the response on to the client.
-    async fn exchange(
-        &mut self,
-        connection: Connection,
-        attempt: &mut AttemptTally<'_>,
-        request: &mut RequestTally<'_>,
-    ) -> Result<(), ProxyError>;
-}
 
 /// Where a request goes.
 #[derive(Debug, Clone, Copy)]
@@ -70,7 +48,8 @@ pub(super) async fn forward(
     let mut upstream = context.choose(pool, &tried)?;
     let mut retries = Retries::new(upstream.policy().retries, attempt.replay());
     loop {
-        let outcome = try_server(context, attempt, &upstream, &mut retries, tally).await;
+        let on = (&upstream, &mut full);
+        let outcome = try_server(context, attempt, on, &mut retries, tally).await;
         let Err(error) = outcome else {
             return Ok(());
         };
@@ -101,7 +80,7 @@ pub(super) async fn forward(
             let found = if full.is_empty() {
                 None
             } else {
-                Box::pin(full.wait(context, pool, attempt.deadline(), &tried)).await
+                Box::pin(full.wait(context, pool, attempt, &tried)).await?
             };
             // The last failure tells the client more than the failed choice does.
             let Some(found) = found else {
@@ -131,11 +110,11 @@ fn is_selection_over(upstream: &Upstream, attempt: &impl Attempt, begun: Duratio
 }
 
 /// Tries one server. A reused connection that the server closed in the meantime is not an attempt of its own: a new
-/// one is opened.
+/// one is opened. A request that has not waited does not overtake those of this worker that wait for the server.
 async fn try_server(
     context: &Rc<WorkerContext>,
     request: &mut impl Attempt,
-    upstream: &Rc<Upstream>,
+    (upstream, full): (&Rc<Upstream>, &mut FullServers),
     retries: &mut Retries,
     tally: &mut RequestTally<'_>,
 ) -> Result<(), ProxyError> {
@@ -147,7 +126,8 @@ async fn try_server(
     };
     tally.attempted(upstream, begun);
     let mut attempt = AttemptTally::begin(context, upstream, begun);
-    if !attempt.takes_slot() {
+    let overtakes = upstream.has_waiting() && !full.has_place();
+    if overtakes || !attempt.takes_slot() {
         attempt.passed_over();
         let server = upstream.address;
         return Err(ProxyError::ServerFull { server });
@@ -156,18 +136,13 @@ async fn try_server(
     // After one connection was found closed by a request on it, no other unused one is taken: they may be closed too.
     let mut raced = false;
     loop {
-        let unused = if raced {
-            None
+        let replay = (!raced).then(|| retries.replay());
+        let outcome = if let Some(unused) = replay.and_then(|replay| upstream.checkout(replay)) {
+            full.leave();
+            Ok(unused)
         } else {
-            upstream.checkout(retries.replay())
-        };
-        let outcome = if let Some(connection) = unused {
-            Ok(connection)
-        } else {
-            let since = Instant::now();
-            let connected = connect(context, request.deadline(), upstream).await;
-            tally.connected(since.elapsed());
-            connected
+            let on = (&**upstream, &mut *full);
+            new_connection(context, request.deadline(), on, tally).await
         };
         let reused = matches!(&outcome, Ok(connection) if connection.reused);
         let outcome = match outcome {
@@ -207,13 +182,29 @@ async fn try_server(
     }
 }
 
+/// A new connection for a request. With the room for it, the request gives up its place among those that wait.
+async fn new_connection(
+    context: &WorkerContext,
+    deadline: &Deadline,
+    (upstream, full): (&Upstream, &mut FullServers),
+    tally: &mut RequestTally<'_>,
+) -> Result<Connection, ProxyError> {
+    let server = upstream.address;
+    let slot = upstream.slot().ok_or(ProxyError::ServerFull { server })?;
+    full.leave();
+    let since = Instant::now();
+    let connected = connect(context, deadline, upstream, slot).await;
+    tally.connected(since.elapsed());
+    connected
+}
+
 async fn connect(
     context: &WorkerContext,
     deadline: &Deadline,
     upstream: &Upstream,
+    slot: ConnectionSlot,
 ) -> Result<Connection, ProxyError> {
     let server = upstream.address;
-    let slot = upstream.slot().ok_or(ProxyError::ServerFull { server })?;
     let limit = upstream.policy().connect;
     deadline.arm(limit);
     let permit = if let Some(permit) = context.server_limit.try_acquire() {

@@ -2,8 +2,9 @@
 //! connections, within what `admission` (`idle_clients` yield to new ones) and `client_addresses` allow. `binder` opens and
 //! closes listeners at run time, and a `served_listener` is one as a worker serves it, with its `client_policy`. A `client`
 //! connection is served by `http1`: requests are read and changed by `headers`, and `forward` tries servers for them:
-//! `select` chooses one, `upstream` has a connection to it within the `server_limit`, `full_servers` waits for room, and
-//! `retry` says what may be sent again, as the `attempt_policy` of the pool allows. Before that, `http1::server` finds the
+//! `select` chooses one, `upstream` has a connection to it within the `server_limit`, `full_servers` waits for room in the
+//! `arrival_order`, and `retry` says what may be sent again, as the `attempt_policy` of the pool allows. An `attempt` is what
+//! the protocols have in common for that. Before that, `http1::server` finds the
 //! route by the rules of the listener.
 //! Bodies are a `flow` from one `transport` to the other through lent buffers, or, where they are long, through lent pipes;
 //! heads are written in batches (`batching`). A request ends in an `outcome`; a failure is an `error`, and becomes a
@@ -19,6 +20,8 @@ mod accept;
 mod accept_log;
 mod access_log;
 mod admission;
+mod arrival_order;
+mod attempt;
 mod attempt_policy;
 mod batching;
 mod binder;
@@ -48,6 +51,8 @@ mod select;
 mod served_listener;
 mod server_limit;
 mod tally;
+#[cfg(test)]
+mod tests;
 mod text;
 mod trailers;
 mod transport;

@@ -40,14 +40,14 @@ pub(super) struct ListenerContext {
 }
 
 impl ListenerContext {
-    /// A listener as the worker of `context` serves it; it is that of the newest snapshot.
-    fn new(context: &WorkerContext, view: Arc<ListenerView>) -> Rc<Self> {
+    /// A listener as the worker of `context` serves it, from a snapshot after so many `changes`.
+    fn new(context: &WorkerContext, view: Arc<ListenerView>, changes: u64) -> Rc<Self> {
         let policy = context.client_policy(&view.desired.spec.policy);
         let limit = policy.connections_per_client;
         Rc::new(Self {
             counters: Arc::clone(view.live.shards.of(context.index())),
             addresses: context.client_addresses(view.name(), limit),
-            changes: Cell::new(context.listener_changes()),
+            changes: Cell::new(changes),
             policy,
             view,
         })
@@ -60,13 +60,14 @@ impl ListenerContext {
 }
 
 impl ServedListener {
-    /// A listener that is served from now on.
+    /// A listener that is served from now on. `view` is that of a snapshot after so many `changes` of listeners: a later
+    /// snapshot is followed with the next request.
     pub(super) fn new(
         context: Rc<WorkerContext>,
-        view: Arc<ListenerView>,
+        (view, changes): (Arc<ListenerView>, u64),
         is_removable: bool,
     ) -> Rc<Self> {
-        let first = ListenerContext::new(&context, view);
+        let first = ListenerContext::new(&context, view, changes);
         Rc::new(Self {
             context,
             current: RefCell::new(first),
@@ -85,25 +86,25 @@ impl ServedListener {
 
     /// The listener as the newest snapshot has it; `None`: that is what `known` is, which it nearly always is.
     pub(super) fn newer(&self, known: &Rc<ListenerContext>) -> Option<Rc<ListenerContext>> {
-        let changes = self.context.listener_changes();
-        if known.changes.get() == changes {
+        if known.changes.get() == self.context.listener_changes() {
             return None;
         }
-        self.renew(known, changes)
+        self.renew(known)
     }
 
     #[cold]
-    fn renew(&self, known: &Rc<ListenerContext>, changes: u64) -> Option<Rc<ListenerContext>> {
+    fn renew(&self, known: &Rc<ListenerContext>) -> Option<Rc<ListenerContext>> {
         let present = Rc::clone(&self.current.borrow());
+        let (newest, changes) = self.context.listener_view(present.name());
         if present.changes.get() != changes {
-            match self.context.listener_view(present.name()) {
+            match newest {
                 // Another listener may have got the name, while the connections of this one drain.
                 Some(newest)
                     if Arc::ptr_eq(&newest.live, &present.view.live)
                         && !Arc::ptr_eq(&newest, &present.view) =>
                 {
-                    self.current
-                        .replace(ListenerContext::new(&self.context, newest));
+                    let newest = ListenerContext::new(&self.context, newest, changes);
+                    self.current.replace(newest);
                 }
                 // It did not change, or its connections are the last ones.
                 Some(_) | None => present.changes.set(changes),

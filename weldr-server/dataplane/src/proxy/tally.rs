@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    http1::Version,
+    http1::{ClientAddress, Version},
     model::PoolName,
     snapshot::{RequestSlot, routes::CompiledRule},
     stats::{ClientShard, ServerShard},
@@ -19,7 +19,7 @@ use super::{
     context::WorkerContext,
     error::ProxyError,
     failure_log::with_causes,
-    headers::{ClientAddress, FieldSpans},
+    headers::FieldSpans,
     served_listener::ListenerContext,
     upstream::Upstream,
 };

@@ -41,7 +41,7 @@ pub(super) struct Upstream {
     idle: RefCell<Vec<IdleConnection>>,
     live: Arc<LiveServer>,
     worker: usize,
-    /// Requests of this worker that wait until the server has room.
+    /// Requests of this worker that wait until the server has room, for a request or for a connection.
     waiting: Cell<usize>,
     /// Told when a connection becomes unused while requests of this worker wait.
     released: Rc<Notify>,
@@ -266,16 +266,26 @@ impl Upstream {
         self.live.has_room(self.most_connections()) || !self.idle.borrow().is_empty()
     }
 
-    /// Counts a request of this worker that waits for room, until [`Self::waits_no_more`].
-    pub(super) fn waits(&self) {
+    /// Counts a request of this worker that waits for room, until [`Self::waits_no_more`]. `for_connection`: other workers
+    /// learn of it, and give unused connections up.
+    pub(super) fn waits(&self, for_connection: bool) {
         self.waiting.set(self.waiting.get() + 1);
-        self.live.waits();
+        if for_connection {
+            self.live.waits();
+        }
     }
 
     /// Counts the end of a request's wait.
-    pub(super) fn waits_no_more(&self) {
+    pub(super) fn waits_no_more(&self, for_connection: bool) {
         self.waiting.set(self.waiting.get() - 1);
-        self.live.waits_no_more();
+        if for_connection {
+            self.live.waits_no_more();
+        }
+    }
+
+    /// Whether requests of this worker wait for room.
+    pub(super) fn has_waiting(&self) -> bool {
+        self.waiting.get() > 0
     }
 
     /// Demands a connection of another worker, unless this worker has one: its own requests then use it in turn.

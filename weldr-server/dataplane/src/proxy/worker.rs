@@ -181,8 +181,8 @@ async fn run(
     let context = Rc::new(WorkerContext::new(index, &parts, limits, access_log));
     let mut acceptors = JoinSet::new();
     let Sockets { first, mut opened } = sockets;
-    if let Some(view) = context.listener_view(&ListenerName::default()) {
-        let served = ServedListener::new(Rc::clone(&context), view, false);
+    if let (Some(view), changes) = context.listener_view(&ListenerName::default()) {
+        let served = ServedListener::new(Rc::clone(&context), (view, changes), false);
         for ListeningSocket { socket, security } in first {
             let listener = watched(socket)?;
             let never = CancellationToken::new();
@@ -250,7 +250,8 @@ fn serve_listener(
             return None;
         }
     };
-    let newest: Arc<ListenerView> = context.listener_view(view.name()).unwrap_or(view);
+    let (newest, changes) = context.listener_view(view.name());
+    let newest: Arc<ListenerView> = newest.unwrap_or(view);
     let name = newest.name().clone();
     let security = if newest.tls.is_some() {
         Security::Tls
@@ -258,7 +259,7 @@ fn serve_listener(
         Security::Plain
     };
     let context = Rc::clone(context);
-    let served = ServedListener::new(Rc::clone(&context), newest, true);
+    let served = ServedListener::new(Rc::clone(&context), (newest, changes), true);
     Some(async move {
         listener::accept(Rc::clone(&served), socket, security, close).await;
         let timeout = context.drain_deadline(&name).unwrap_or(timeout);

@@ -109,10 +109,19 @@ fn listener(
         policy,
         ..ListenerConfiguration::default()
     };
-    for rule in given.rules {
+    for (index, rule) in given.rules.into_iter().enumerate() {
         let mut found = Violations::default();
-        let path = format!("rules.{}", rule.priority);
-        let priority = Priority(rule.priority);
+        let Some(number) = rule.priority else {
+            let accepted = format!(
+                "a number from 1 to {}, which every rule of a configuration needs",
+                Priority::LAST
+            );
+            found.add(Invalid::new("priority", "", accepted));
+            violations.add_within(&format!("rules[{index}]"), found);
+            continue;
+        };
+        let path = format!("rules.{number}");
+        let priority = Priority(number);
         found.take(priority.validate());
         let conditions = rule.conditions.unwrap_or_default();
         if let Some(spec) = rule_spec(conditions, rule.route.unwrap_or_default(), &mut found)
@@ -138,7 +147,7 @@ pub(in crate::management) fn export(state: &DesiredState) -> v1::Configuration {
     });
     let listeners = state.listeners.iter().map(|(name, listener)| {
         let rules = listener.rules.values().map(|rule| v1::RuleConfiguration {
-            priority: rule.priority.0,
+            priority: Some(rule.priority.0),
             conditions: Some(proto_conditions(&rule.spec.conditions)),
             route: Some(proto_route(&rule.spec.route)),
         });

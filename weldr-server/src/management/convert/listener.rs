@@ -138,5 +138,6 @@ pub(in crate::management) fn rule(rule: &Rule, covered_by: Option<u32>) -> v1::R
         id: rule.id.0,
         revision: rule.revision.0,
         covered_by,
+        prefix_never_applies: rule.spec.prefix_never_applies(),
     }
 }

@@ -38,7 +38,7 @@ impl Operations {
         request: v1::ApplyRequest,
     ) -> Result<v1::ApplyResponse, Error> {
         let configuration = convert::configuration(request.configuration.unwrap_or_default())?;
-        self.accept_servers(&configuration)?;
+        self.accept_addresses(&configuration)?;
         let expected = convert::expected_revision(request.expected_revision);
         let mut attempts = 1;
         loop {
@@ -66,9 +66,9 @@ impl Operations {
                     attempts += 1;
                 }
                 Err(error) => return Err(error),
-                Ok((_, snapshot)) => {
+                Ok((applied, _)) => {
                     return Ok(v1::ApplyResponse {
-                        revision: snapshot.revision.0,
+                        revision: applied.revision.0,
                         changes: told,
                     });
                 }
@@ -76,13 +76,27 @@ impl Operations {
         }
     }
 
-    /// Refuses servers that this node does not accept in any call.
-    fn accept_servers(&self, configuration: &Configuration) -> Result<(), Error> {
+    /// Refuses servers that this node does not accept in any call, and listeners that it could not open because of its own
+    /// options.
+    fn accept_addresses(&self, configuration: &Configuration) -> Result<(), Error> {
+        let state = self.context.cluster.current();
         let mut violations = convert::Violations::default();
         for (name, pool) in &configuration.pools {
             for address in pool.servers.keys() {
                 let accepted = self.context.accepts(*address);
                 let path = format!("pools.{name}.servers");
+                violations.take(accepted.map_err(|invalid| invalid.within(&path)));
+            }
+        }
+        for (name, listener) in &configuration.listeners {
+            let present = state.listeners.get(name);
+            let present = present.and_then(|present| present.spec.address);
+            if let Some(address) = listener.address
+                && present != Some(address)
+            {
+                // Several listeners may change places.
+                let accepted = self.context.own.check_listener(name, address, None);
+                let path = format!("listeners.{name}");
                 violations.take(accepted.map_err(|invalid| invalid.within(&path)));
             }
         }

@@ -2,24 +2,36 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use http::Uri;
+use http::{HeaderName, HeaderValue, Method};
 use weldr_proto::v1;
 
 use crate::{
     management::{convert::Violations, error::Error},
-    model::{AdminState, HealthState, Invalid, ListenerName, Rejection},
+    model::{AdminState, Balancing, HealthState, Invalid, ListenerName, Rejection},
     snapshot::{
         ListenerView, PoolView, Snapshot,
-        routes::{Explanation, PathReadings, RoutedRequest, explain, normal_host},
+        routes::{
+            Explanation, PathReadings, RoutedRequest, client_of, explain, hash_of, normal_host,
+        },
     },
 };
 
-use super::Operations;
+use super::{Operations, explained_url::ExplainedUrl};
 
-const URL: &str = "a URL such as http://host/path?query";
-
-/// The most bytes of a URL and of all fields together.
+/// The most bytes of all fields together.
 const MOST_BYTES: usize = 64 * 1024;
+/// The longest method that is forwarded, in bytes.
+const LONGEST_METHOD: usize = 64;
+
+/// The fields of a request.
+type Fields = Vec<(String, String)>;
+
+/// What of a request decides which server of a pool gets it.
+struct Asked<'a> {
+    path: &'a str,
+    fields: &'a Fields,
+    client: IpAddr,
+}
 
 impl Operations {
     pub(in crate::management) fn explain_route(
@@ -27,52 +39,54 @@ impl Operations {
         request: &v1::ExplainRouteRequest,
     ) -> Result<v1::ExplainRouteResponse, Error> {
         let mut violations = Violations::default();
-        let url = violations.take(url(&request.url));
+        let url = violations.take(ExplainedUrl::read(&request.url));
+        let method = violations.take(method(&request.method));
         let source = violations.take(source(&request.source));
         let fields = violations.take(fields(&request.headers));
         let listener = match request.listener.as_str() {
             "" => Some(None),
             name => violations.take(name.parse::<ListenerName>().map(Some)),
         };
-        let (((url, source), fields), listener) =
-            violations.settle(url.zip(source).zip(fields).zip(listener))?;
+        let asked = url.zip(method).zip(source.zip(fields)).zip(listener);
+        let (((url, method), (source, fields)), listener) = violations.settle(asked)?;
         let snapshot = self.snapshot();
         let view = match &listener {
             Some(name) => named(&snapshot, name)?,
-            None => at_port(&snapshot, url.port_u16().unwrap_or(80))?,
+            None => at_port(&snapshot, url.port)?,
         };
-        let authority = url.authority().map_or("", http::uri::Authority::as_str);
-        let method = match request.method.as_str() {
-            "" => "GET",
-            method => method,
-        };
+        let policy = &view.desired.spec.policy;
+        let of_node = &self.context.trusted_proxies[..];
+        let trusted = policy.trusted_proxies.as_deref().unwrap_or(of_node);
+        let client = client_of(&fields, source, trusted);
         let routed = RoutedRequest {
             method: method.as_bytes(),
-            host: normal_host(authority.as_bytes()),
-            path: PathReadings::of(url.path().as_bytes()),
-            query: url.query().unwrap_or_default().as_bytes(),
-            source,
+            host: normal_host(url.authority.as_bytes()),
+            path: PathReadings::of(url.path.as_bytes()),
+            query: url.query.as_bytes(),
+            source: client,
             fields: &fields,
         };
         let explanation = explain(&view.router, &routed);
-        Ok(response(
-            self.context.cluster.name(),
-            &snapshot,
-            view,
-            explanation,
-        ))
+        let asked = Asked {
+            path: url.path,
+            fields: &fields,
+            client,
+        };
+        let node = self.context.cluster.name();
+        Ok(response(node, &snapshot, view, (explanation, &asked)))
     }
 }
 
-fn url(text: &str) -> Result<Uri, Invalid> {
-    let refused = || Invalid::new("url", text, URL);
-    if text.len() > MOST_BYTES {
-        return Err(refused());
-    }
-    let url: Uri = text.parse().map_err(|_| refused())?;
-    match (url.scheme_str(), url.authority()) {
-        (Some("http" | "https"), Some(_)) => Ok(url),
-        _ => Err(refused()),
+fn method(text: &str) -> Result<&str, Invalid> {
+    match text {
+        "" => Ok("GET"),
+        text if text.len() <= LONGEST_METHOD && Method::from_bytes(text.as_bytes()).is_ok() => {
+            Ok(text)
+        }
+        text => {
+            let accepted = format!("a method such as GET, of at most {LONGEST_METHOD} bytes");
+            Err(Invalid::new("method", text, accepted))
+        }
     }
 }
 
@@ -84,7 +98,7 @@ fn source(text: &str) -> Result<IpAddr, Invalid> {
         .map_err(|_| Invalid::new("source", text, "an IPv4 or IPv6 address"))
 }
 
-fn fields(given: &[v1::HeaderField]) -> Result<Vec<(String, String)>, Invalid> {
+fn fields(given: &[v1::HeaderField]) -> Result<Fields, Invalid> {
     let bytes = given
         .iter()
         .map(|field| field.name.len() + field.value.len());
@@ -92,6 +106,16 @@ fn fields(given: &[v1::HeaderField]) -> Result<Vec<(String, String)>, Invalid> {
     if bytes > MOST_BYTES {
         let accepted = format!("fields of at most {MOST_BYTES} bytes together");
         return Err(Invalid::new("headers", format!("{bytes} bytes"), accepted));
+    }
+    for field in given {
+        if HeaderName::from_bytes(field.name.as_bytes()).is_err() {
+            let accepted = "the name of a header field, such as X-Beta";
+            return Err(Invalid::new("headers.name", &field.name, accepted));
+        }
+        if HeaderValue::from_str(&field.value).is_err() {
+            let accepted = "a value without control characters";
+            return Err(Invalid::new("headers.value", &field.value, accepted));
+        }
     }
     let pairs = given
         .iter()
@@ -125,7 +149,7 @@ fn response(
     node: &str,
     snapshot: &Snapshot,
     view: &ListenerView,
-    explanation: Explanation,
+    (explanation, asked): (Explanation, &Asked<'_>),
 ) -> v1::ExplainRouteResponse {
     let pools = explanation.pools.into_iter().map(|(name, share)| {
         let pool = name.parse().ok().and_then(|name| snapshot.pools.get(&name));
@@ -135,11 +159,16 @@ fn response(
             Some(_) if servers.is_empty() => "no server can get requests: 503",
             Some(_) => "",
         };
+        let (chosen, hash_key) = pool
+            .and_then(|pool| chosen_by_hash(pool, asked))
+            .unwrap_or_default();
         v1::ExplainedPool {
             pool: name,
             share,
             servers,
             unavailable: unavailable.to_owned(),
+            chosen,
+            hash_key,
         }
     });
     let mismatches = explanation.mismatches.into_iter();
@@ -159,7 +188,19 @@ fn response(
             })
             .collect(),
         refused: explanation.refused.unwrap_or_default(),
+        client: asked.client.to_string(),
     }
+}
+
+/// The server that gets the request, and by what it is chosen; `None` if the pool does not balance by a hash.
+fn chosen_by_hash(pool: &PoolView, asked: &Asked<'_>) -> Option<(String, String)> {
+    if pool.settings.balancing != Balancing::ConsistentHash {
+        return None;
+    }
+    let key = &pool.settings.hash_key;
+    let hash = hash_of(key, asked.fields, asked.path.as_bytes(), || asked.client);
+    let chosen = pool.candidates().ok()?.by_hash(hash).next()?;
+    Some((chosen.server.desired.address.to_string(), key.to_string()))
 }
 
 /// The addresses of the servers that may get a request now.

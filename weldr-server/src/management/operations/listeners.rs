@@ -42,6 +42,7 @@ impl Operations {
         let policy = convert::listener_policy(request.policy.unwrap_or_default(), &mut violations);
         let (name, (address, route)) = violations.settle(name.zip(address.zip(route)))?;
         let name: ListenerName = name;
+        self.context.accepts_listener(&name, address)?;
         let spec = Box::new(ListenerSpec {
             address: Some(address),
             default_route: route.unwrap_or_default(),
@@ -53,9 +54,9 @@ impl Operations {
             spec,
         };
         let (applied, _) = self.write(caller, command).await?;
-        let (revision, listener) = self.opened(&name, applied.revision).await?;
+        let listener = self.opened(&name, applied.revision).await?;
         Ok(v1::CreateListenerResponse {
-            revision,
+            revision: applied.revision.0,
             listener: Some(listener),
             created: applied.outcome == Outcome::Created,
         })
@@ -85,15 +86,18 @@ impl Operations {
             ..ListenerPatch::default()
         });
         let name = violations.settle(name)?;
+        if let Some(address) = patch.address {
+            self.context.accepts_listener(&name, address)?;
+        }
         let command = Command::UpdateListener {
             listener: name.clone(),
             patch,
             expected: convert::expected_revision(request.expected_revision),
         };
         let (applied, _) = self.write(caller, command).await?;
-        let (revision, listener) = self.opened(&name, applied.revision).await?;
+        let listener = self.opened(&name, applied.revision).await?;
         Ok(v1::UpdateListenerResponse {
-            revision,
+            revision: applied.revision.0,
             listener: Some(listener),
         })
     }
@@ -114,9 +118,9 @@ impl Operations {
             drain_deadline: deadline.unwrap_or(DRAIN_DEADLINE),
             expected: convert::expected_revision(request.expected_revision),
         };
-        let (_, snapshot) = self.write(caller, command).await?;
+        let (applied, _) = self.write(caller, command).await?;
         Ok(v1::DeleteListenerResponse {
-            revision: snapshot.revision.0,
+            revision: applied.revision.0,
         })
     }
 
@@ -157,11 +161,7 @@ impl Operations {
     }
 
     /// A listener after a change, when each node that responds has opened it or failed to, or after [`OPENING_TIMEOUT`].
-    async fn opened(
-        &self,
-        name: &ListenerName,
-        since: Revision,
-    ) -> Result<(u64, v1::Listener), Error> {
+    async fn opened(&self, name: &ListenerName, since: Revision) -> Result<v1::Listener, Error> {
         let deadline = time::Instant::now() + OPENING_TIMEOUT;
         loop {
             let (on_nodes, all_there) = self.on_nodes(since).await;
@@ -171,7 +171,7 @@ impl Operations {
                 all_there && !known.iter().any(|node| node.state == i32::from(pending));
             if is_settled || time::Instant::now() >= deadline {
                 let state = self.context.cluster.current();
-                return Ok((state.revision.0, shown(&state, name, on_nodes)?));
+                return shown(&state, name, on_nodes);
             }
             time::sleep(LOOK).await;
         }

@@ -7,6 +7,7 @@ mod changes;
 mod cluster;
 mod configuration;
 mod explain;
+mod explained_url;
 mod invites;
 mod listeners;
 mod logged_write;

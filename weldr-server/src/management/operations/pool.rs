@@ -42,10 +42,10 @@ impl Operations {
             patch,
             expected: convert::expected_revision(request.expected_revision),
         };
-        let (_, snapshot) = self.write(caller, command).await?;
+        let (applied, snapshot) = self.write(caller, command).await?;
         let pool = snapshot.pools.get(&pool).ok_or(Error::Overtaken)?;
         Ok(v1::UpdatePoolResponse {
-            revision: snapshot.revision.0,
+            revision: applied.revision.0,
             pool: Some(convert::pool(pool)),
         })
     }

@@ -29,7 +29,7 @@ impl Operations {
         let (applied, snapshot) = self.write(caller, command).await?;
         let view = snapshot.pools.get(&pool).ok_or(Error::Overtaken)?;
         Ok(v1::CreatePoolResponse {
-            revision: snapshot.revision.0,
+            revision: applied.revision.0,
             pool: Some(convert::pool(view)),
             created: applied.outcome == Outcome::Created,
         })
@@ -46,9 +46,9 @@ impl Operations {
             force: request.force,
             expected: convert::expected_revision(request.expected_revision),
         };
-        let (_, snapshot) = self.write(caller, command).await?;
+        let (applied, _) = self.write(caller, command).await?;
         Ok(v1::DeletePoolResponse {
-            revision: snapshot.revision.0,
+            revision: applied.revision.0,
         })
     }
 

@@ -8,8 +8,8 @@ use crate::{
         error::Error,
     },
     model::{
-        Command, Coverage, DesiredState, Listener, ListenerName, Outcome, Priority, Revision, Rule,
-        RuleSpec, covers,
+        Command, Coverage, DesiredState, Listener, ListenerName, Outcome, Priority, Rule, RuleSpec,
+        covers,
     },
 };
 
@@ -46,7 +46,7 @@ impl Operations {
         };
         let added = added.ok_or(Error::Overtaken)?;
         Ok(v1::CreateRuleResponse {
-            revision: state.revision.0,
+            revision: applied.revision.0,
             rule: Some(shown(state.listener(&listener)?, added)),
             created: applied.outcome == Outcome::Created,
         })
@@ -80,11 +80,10 @@ impl Operations {
             spec: Box::new(violations.settle(spec)?),
             expected,
         };
-        self.write(caller, command).await?;
-        let (revision, rule) = self.rule(&listener, priority)?;
+        let (applied, _) = self.write(caller, command).await?;
         Ok(v1::UpdateRuleResponse {
-            revision: revision.0,
-            rule: Some(rule),
+            revision: applied.revision.0,
+            rule: Some(self.rule(&listener, priority)?),
         })
     }
 
@@ -98,9 +97,9 @@ impl Operations {
             priority: Priority(request.priority),
             expected: convert::expected_revision(request.expected_revision),
         };
-        let (_, snapshot) = self.write(caller, command).await?;
+        let (applied, _) = self.write(caller, command).await?;
         Ok(v1::DeleteRuleResponse {
-            revision: snapshot.revision.0,
+            revision: applied.revision.0,
         })
     }
 
@@ -117,11 +116,10 @@ impl Operations {
             to,
             expected: convert::expected_revision(request.expected_revision),
         };
-        self.write(caller, command).await?;
-        let (revision, rule) = self.rule(&listener, to)?;
+        let (applied, _) = self.write(caller, command).await?;
         Ok(v1::MoveRuleResponse {
-            revision: revision.0,
-            rule: Some(rule),
+            revision: applied.revision.0,
+            rule: Some(self.rule(&listener, to)?),
         })
     }
 
@@ -144,11 +142,11 @@ impl Operations {
     }
 
     /// A rule that was just written, unless another call has removed it since.
-    fn rule(&self, name: &ListenerName, priority: Priority) -> Result<(Revision, v1::Rule), Error> {
+    fn rule(&self, name: &ListenerName, priority: Priority) -> Result<v1::Rule, Error> {
         let state: &DesiredState = &self.context.cluster.current();
         let listener = state.listeners.get(name).ok_or(Error::Overtaken)?;
         let rule = listener.rules.get(&priority).ok_or(Error::Overtaken)?;
-        Ok((state.revision, shown(listener, rule)))
+        Ok(shown(listener, rule))
     }
 }
 

@@ -56,7 +56,7 @@ impl Operations {
         };
         let (applied, snapshot) = self.write(caller, command).await?;
         Ok(v1::AddServerResponse {
-            revision: snapshot.revision.0,
+            revision: applied.revision.0,
             server: Some(shown(&snapshot, &pool, address)?),
             created: applied.outcome == Outcome::Created,
         })
@@ -87,9 +87,9 @@ impl Operations {
             expected: convert::expected_revision(request.expected_revision),
             at: Timestamp::now(),
         };
-        let (_, snapshot) = self.write(caller, command).await?;
+        let (applied, snapshot) = self.write(caller, command).await?;
         Ok(v1::UpdateServerResponse {
-            revision: snapshot.revision.0,
+            revision: applied.revision.0,
             server: Some(shown(&snapshot, &pool, address)?),
         })
     }

@@ -4,10 +4,12 @@ use axum::body::Body;
 use http::{HeaderMap, header};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
 use crate::{management::error::Error, model::Invalid};
+
+use super::json;
 
 /// The maximum size of a body, in bytes, unless the call says another one.
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -16,7 +18,7 @@ const MAX_BODY_BYTES: usize = 64 * 1024;
 const MAX_READ_BYTES: usize = 2 * 1024 * 1024;
 
 /// The message in a body, as JSON.
-pub(super) async fn message<T: DeserializeOwned>(
+pub(super) async fn message<T: DeserializeOwned + Serialize>(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<T, Error> {
@@ -24,43 +26,28 @@ pub(super) async fn message<T: DeserializeOwned>(
 }
 
 /// The message in a body of at most `limit` bytes.
-pub(super) async fn message_of<T: DeserializeOwned>(
+pub(super) async fn message_of<T: DeserializeOwned + Serialize>(
     headers: &HeaderMap,
     body: Body,
     limit: usize,
 ) -> Result<T, Error> {
     let bytes = bounded(headers, body, limit).await?;
-    let mut json = serde_json::Deserializer::from_slice(&bytes);
-    let message = serde_path_to_error::deserialize(&mut json).map_err(refused)?;
-    json.end().map_err(Error::Json)?;
-    Ok(message)
+    Ok(json::message(&json::value(&bytes)?)?)
 }
 
 /// The message that is an object.
-pub(super) fn read<T: DeserializeOwned>(object: Value) -> Result<T, Error> {
-    serde_path_to_error::deserialize(object).map_err(refused)
-}
-
-/// A document that is JSON but not the message is refused with the field.
-fn refused(error: serde_path_to_error::Error<serde_json::Error>) -> Error {
-    let path = error.path().to_string();
-    let error = error.into_inner();
-    if !error.is_data() {
-        return Error::Json(error);
-    }
-    let field = if path == "." { "body".to_owned() } else { path };
-    // Where in the text it is says less than the field.
-    let text = error.to_string();
-    let accepted = text.split(" at line ").next().unwrap_or_default();
-    Invalid::new(field, "", accepted).into()
+pub(super) fn read<T: DeserializeOwned + Serialize>(
+    object: Map<String, Value>,
+) -> Result<T, Error> {
+    Ok(json::message(&Value::Object(object))?)
 }
 
 /// The JSON object in a body. The content type is ignored, because `curl -d` says that it is a form.
 pub(super) async fn object(headers: &HeaderMap, body: Body) -> Result<Map<String, Value>, Error> {
     let bytes = bounded(headers, body, MAX_BODY_BYTES).await?;
-    match serde_json::from_slice(&bytes).map_err(Error::Json)? {
+    match json::value(&bytes)? {
         Value::Object(map) => Ok(map),
-        other => Err(Invalid::new("body", kind(&other), "a JSON object").into()),
+        other => Err(Invalid::new("body", json::kind(&other), "a JSON object").into()),
     }
 }
 
@@ -88,16 +75,4 @@ async fn bounded(headers: &HeaderMap, mut body: Body, limit: usize) -> Result<Ve
         return Err(too_large());
     }
     Ok(bytes)
-}
-
-/// The type of a value, for an error.
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "true or false",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "an array",
-        Value::Object(_) => "an object",
-    }
 }

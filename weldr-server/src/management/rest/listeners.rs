@@ -16,7 +16,7 @@ use crate::{
     model::Invalid,
 };
 
-use super::{RestResult, body, caller, of_message, of_revision, query};
+use super::{RestResult, body, caller, expect_as_in_path, of_message, of_revision, query};
 
 /// The name of an object in a path.
 pub(super) type Name = Result<Path<String>, PathRejection>;
@@ -93,6 +93,7 @@ pub(super) async fn update(
     query::none(&uri)?;
     let name = name(path)?;
     let request: v1::UpdateListenerRequest = body::message(&headers, body).await?;
+    expect_as_in_path("name", &request.name, &name)?;
     let request = v1::UpdateListenerRequest { name, ..request };
     let updated = operations.update_listener(caller(known), request).await;
     let result = updated.map_err(of_message)?;

@@ -7,6 +7,7 @@ mod body;
 mod cluster;
 mod configuration;
 mod history;
+mod json;
 mod listeners;
 mod object;
 mod pool;
@@ -36,6 +37,8 @@ use super::{
     error::Error,
     operations::{ApiCaller, Operations, WRITE_TIMEOUT},
 };
+
+use crate::model::Invalid;
 
 /// The time limit for a request, including its body.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
@@ -186,6 +189,15 @@ async fn links() -> Response {
         ],
     }))
     .into_response()
+}
+
+/// Refuses a body that names another object than the path, in which nothing is an empty text.
+fn expect_as_in_path(field: &str, in_body: &str, in_path: &str) -> Result<(), Error> {
+    if in_body.is_empty() || in_body == in_path {
+        return Ok(());
+    }
+    let accepted = format!("{in_path}, as in the path, or no such key");
+    Err(Invalid::new(field, in_body, accepted).into())
 }
 
 /// The error of a call, with the names that the fields have in JSON.

@@ -4,10 +4,13 @@
 use std::time::Duration;
 
 use prost_types::Duration as ProtoDuration;
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use weldr_proto::v1;
 
 use crate::{management::convert::Violations, model::Invalid};
+
+use super::json::{self, shown};
 
 /// An object from which keys are taken one after the other.
 #[derive(Debug)]
@@ -87,20 +90,19 @@ impl Object {
     }
 
     /// A value that is a message of the proto, or a part of one.
-    pub(super) fn message<T: serde::de::DeserializeOwned>(
+    pub(super) fn message<T: DeserializeOwned + Serialize>(
         &mut self,
         key: &'static str,
     ) -> Option<T> {
         self.known.push(key);
         let value = self.left.remove(key)?;
-        let message = serde_path_to_error::deserialize(&value).map_err(|error| {
-            let path = error.path().to_string();
-            let field = if path == "." {
-                key.to_owned()
-            } else {
-                format!("{key}.{path}")
-            };
-            Invalid::new(field, "", error.into_inner().to_string())
+        let message = json::message(&value).map_err(|invalid| match invalid.field.as_str() {
+            "body" => invalid.named(key),
+            path if path.starts_with('[') => {
+                let field = format!("{key}{path}");
+                invalid.named(field)
+            }
+            _ => invalid.within(key),
         });
         self.violations.take(message)
     }
@@ -227,11 +229,4 @@ impl Object {
         self.violations.add_within(key, object.finish());
         Some(found)
     }
-}
-
-/// A value as an error shows it: a string without its quotes.
-fn shown(value: &Value) -> String {
-    value
-        .as_str()
-        .map_or_else(|| value.to_string(), str::to_owned)
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::{Extension, Json, body::Body, extract::State, response::IntoResponse as _};
 use http::{HeaderMap, Uri, header};
+use serde_json::Value;
 use weldr_proto::{json, v1};
 
 use crate::{
@@ -12,7 +13,8 @@ use crate::{
 };
 
 use super::{
-    RestResult, body, caller, in_json,
+    RestResult, body, caller, expect_as_in_path, in_json,
+    json::shown,
     listeners::{Name, name, removed, status_of},
     of_revision, pool, query,
 };
@@ -36,11 +38,14 @@ pub(super) async fn add(
 ) -> RestResult {
     query::none(&uri)?;
     let mut object = body::object(&headers, body).await?;
-    let name = object.remove("name");
-    let Some(serde_json::Value::String(name)) = name else {
-        return Err(Invalid::new("name", "", "the name of the pool, as a string").into());
+    let name = match object.remove("name") {
+        Some(Value::String(name)) => name,
+        other => {
+            let found = other.as_ref().map(shown).unwrap_or_default();
+            return Err(Invalid::new("name", found, "the name of the pool, as a string").into());
+        }
     };
-    let settings: json::PoolSettings = body::read(serde_json::Value::Object(object))?;
+    let settings: json::PoolSettings = body::read(object)?;
     let settings = v1::PoolSettings::try_from(settings)
         .map_err(|accepted| Invalid::new("settings", "", accepted))?;
     let request = v1::CreatePoolRequest {
@@ -79,10 +84,10 @@ pub(super) async fn update(
     body: Body,
 ) -> RestResult {
     query::none(&uri)?;
-    let request = v1::UpdatePoolRequest {
-        pool: name(path)?,
-        ..pool::changes(body::object(&headers, body).await?)?
-    };
+    let pool = name(path)?;
+    let changes = pool::changes(body::object(&headers, body).await?)?;
+    expect_as_in_path("pool", &changes.pool, &pool)?;
+    let request = v1::UpdatePoolRequest { pool, ..changes };
     let updated = operations.update_pool(caller(known), request).await;
     let result = updated.map_err(in_json)?;
     Ok(of_revision(result.revision, pool::shown(result.pool)))

@@ -22,10 +22,13 @@ pub(super) fn query(uri: &Uri) -> Result<Object, Error> {
     };
     let Pairs(pairs) =
         Pairs::<Vec<(String, String)>>::try_from_uri(uri).map_err(|_| unreadable())?;
-    let map: Map<String, Value> = pairs
-        .into_iter()
-        .map(|(key, value)| (key, Value::String(value)))
-        .collect();
+    let mut map = Map::new();
+    for (key, value) in pairs {
+        if map.contains_key(&key) {
+            return Err(Invalid::new(key, value, "each key once").into());
+        }
+        map.insert(key, Value::String(value));
+    }
     Ok(Object::new(map))
 }
 

@@ -17,7 +17,7 @@ use crate::{
 };
 
 use super::{
-    RestResult, body, caller,
+    RestResult, body, caller, expect_as_in_path,
     listeners::{Name, name, removed, status_of},
     of_message, of_revision, query,
 };
@@ -34,6 +34,16 @@ fn place(place: Place) -> Result<(String, u32), Error> {
         Ok(number) => Ok((listener, number)),
         Err(_) => Err(Invalid::new("priority", priority, "a whole number").into()),
     }
+}
+
+/// Refuses a body that names another rule than the path; 0 is no number of a rule.
+fn expect_place(in_body: (&str, u32), in_path: (&str, u32)) -> Result<(), Error> {
+    expect_as_in_path("listener", in_body.0, in_path.0)?;
+    let priority = match in_body.1 {
+        0 => String::new(),
+        number => number.to_string(),
+    };
+    expect_as_in_path("priority", &priority, &in_path.1.to_string())
 }
 
 /// `GET /listeners/{name}/rules`: an array, in the order in which the rules are tried.
@@ -62,6 +72,7 @@ pub(super) async fn add(
     query::none(&uri)?;
     let listener = name(path)?;
     let request: v1::CreateRuleRequest = body::message(&headers, body).await?;
+    expect_as_in_path("listener", &request.listener, &listener)?;
     let request = v1::CreateRuleRequest {
         listener,
         ..request
@@ -87,9 +98,10 @@ pub(super) async fn update(
 ) -> RestResult {
     query::none(&uri)?;
     let (listener, priority) = place(path)?;
-    let object: serde_json::Value = body::message(&headers, body).await?;
-    let result = if object.get("to_priority").is_some() {
+    let object = body::object(&headers, body).await?;
+    let result = if object.contains_key("to_priority") {
         let request: v1::MoveRuleRequest = body::read(object)?;
+        expect_place((&request.listener, request.priority), (&listener, priority))?;
         let request = v1::MoveRuleRequest {
             listener,
             priority,
@@ -100,6 +112,7 @@ pub(super) async fn update(
         (moved.revision, moved.rule)
     } else {
         let request: v1::UpdateRuleRequest = body::read(object)?;
+        expect_place((&request.listener, request.priority), (&listener, priority))?;
         let request = v1::UpdateRuleRequest {
             listener,
             priority,

@@ -23,7 +23,7 @@ use crate::{
 };
 
 use super::{
-    RestResult, body, caller, in_json,
+    RestResult, body, caller, expect_as_in_path, in_json,
     listeners::{Name, name},
     object::Object,
     of_revision, query,
@@ -129,7 +129,11 @@ pub(super) async fn add_to(
     query::none(&uri)?;
     let pool = name(path)?;
     let mut object = body::object(&headers, body).await?;
-    object.insert("pool".to_owned(), Value::String(pool));
+    if let Some(Value::String(in_body)) = object.get("pool") {
+        expect_as_in_path("pool", in_body, &pool)?;
+    }
+    // What is not a text is refused below.
+    object.entry("pool").or_insert(Value::String(pool));
     add_object(&operations, known, object).await
 }
 

@@ -116,6 +116,7 @@ impl TestNode {
             started_at: dates::now(),
             own: OwnAddresses::default(),
             allowed: AllowedServers::default(),
+            trusted_proxies: Arc::default(),
             tick: Tick::unwatched(),
         };
         let tcp = bind(([127, 0, 0, 1], 0).into()).await.unwrap();

@@ -120,5 +120,6 @@ fn there_are_at_most_a_hundred_values_of_a_kilobyte() {
         refused(&paths(101, 1)),
         ("paths".to_owned(), "at most 100 values".to_owned())
     );
-    assert_eq!(refused(&paths(1, 1024)).0, "paths");
+    let too_long = "at most 1024 bytes; this has 1025".to_owned();
+    assert_eq!(refused(&paths(1, 1024)), ("paths".to_owned(), too_long));
 }

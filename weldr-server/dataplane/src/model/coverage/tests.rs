@@ -53,7 +53,23 @@ fn a_rule_is_covered_only_when_that_is_certain() {
         ((none, &["/a/*"], none), (none, &["/a"], none), false),
         ((none, &["/a*b"], none), (none, &["/axb"], none), true),
         ((none, &["/a*b"], none), (none, &["/axc"], none), false),
-        ((none, &["/a*b"], none), (none, &["/ax*b"], none), false),
+        ((none, &["/a*b"], none), (none, &["/ax*b"], none), true),
+        (
+            (none, &["/a*b"], none),
+            (none, &["/a?b", "/a*b*b"], none),
+            true,
+        ),
+        (
+            (none, &["*.jpg"], none),
+            (none, &["/img/*.jpg"], none),
+            true,
+        ),
+        ((none, &["/*/x"], none), (none, &["/a/b/x"], none), true),
+        ((none, &["/a*b"], none), (none, &["/a*"], none), false),
+        ((none, &["/a?b"], none), (none, &["/a*b"], none), false),
+        ((none, &["/a?*"], none), (none, &["/a*"], none), false),
+        // The path of the other one is `/(b`.
+        ((none, &["/*8b"], none), (none, &["/%28b"], none), false),
         ((none, &["/a"], none), (none, &["/a*"], none), false),
         ((none, none, &["GET", "HEAD"]), (none, none, &["GET"]), true),
         ((none, none, &["GET"]), (none, none, &["get"]), false),
@@ -72,6 +88,8 @@ fn fields_and_networks_cover_those_that_are_narrower() {
     assert!(!covers(&header("X-A", &["1"]), &header("x-a", &[])));
     assert!(covers(&header("X-A", &["1", "2"]), &header("x-a", &["2"])));
     assert!(!covers(&header("X-A", &["1"]), &header("x-b", &["1"])));
+    assert!(covers(&header("X-A", &["1*"]), &header("x-a", &["1?2"])));
+    assert!(!covers(&header("X-A", &["1?"]), &header("x-a", &["1*"])));
     assert!(!covers(&header("X-A", &["1"]), &Conditions::default()));
     let from = |network: &str| Conditions {
         sources: vec![network.parse().unwrap()],
@@ -95,7 +113,7 @@ fn a_glob_matches_as_it_says() {
         ("a*b*c", "axbxbx", false),
         ("**a", "ba", true),
     ] {
-        assert_eq!(glob_matches(glob, text), matches, "{glob} {text}");
+        assert_eq!(glob_covers(glob, text), matches, "{glob} {text}");
     }
 }
 
@@ -116,7 +134,7 @@ fn matches(conditions: &Conditions, request: &Request) -> bool {
             .is_some_and(|before| before.len() > 1 && before.ends_with('.')),
         None => *pattern == request.host,
     };
-    let path = |pattern: &String| glob_matches(pattern, &request.path);
+    let path = |pattern: &String| glob_covers(pattern, &request.path);
     let method = |method: &String| *method == request.method;
     (conditions.hosts.is_empty() || conditions.hosts.iter().any(host))
         && (conditions.paths.is_empty() || conditions.paths.iter().any(path))

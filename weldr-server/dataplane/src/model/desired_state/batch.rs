@@ -45,16 +45,17 @@ impl DesiredState {
         removed.cloned().collect()
     }
 
-    /// Refuses to leave a pool without a server that had one `before` and that a route names.
+    /// Refuses to leave a pool without a server for requests that had one `before` and that a route names. One of weight 0,
+    /// or that is drained or in maintenance, is none.
     fn expect_servers(&self, before: &Self) -> Result<(), Rejection> {
-        let staying = |state: &Self, name: &PoolName| {
+        let serves = |state: &Self, name: &PoolName| {
             let pool = state.pools.get(name)?;
             let mut servers = pool.servers.values();
-            Some(servers.any(|server| server.removal.is_none()))
+            Some(servers.any(|server| server.wants_requests()))
         };
         let touched: BTreeSet<_> = self.touched.servers.iter().map(|(pool, _)| pool).collect();
         for pool in touched {
-            if staying(before, pool) != Some(true) || staying(self, pool) != Some(false) {
+            if serves(before, pool) != Some(true) || serves(self, pool) != Some(false) {
                 continue;
             }
             let by = self.users_of(pool);

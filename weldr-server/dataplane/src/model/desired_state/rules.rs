@@ -37,9 +37,12 @@ impl DesiredState {
             None if listener.rules.values().any(|rule| rule.spec == spec) => {
                 return Ok(Outcome::Unchanged);
             }
-            None => after_last(listener)?,
+            None => after_last(listener),
         };
         self.expect_room_for_rule(listener_name, listener)?;
+        if listener.rules.contains_key(&priority) {
+            self.make_room_at_the_end(listener_name);
+        }
         let rule = Rule {
             id: RuleId(self.new_id()),
             priority,
@@ -72,6 +75,31 @@ impl DesiredState {
             });
         }
         Ok(())
+    }
+
+    /// Moves the last rules to the numbers before theirs, down to the last number that was free, so that the last number is
+    /// free. There are fewer rules than numbers.
+    fn make_room_at_the_end(&mut self, name: &ListenerName) {
+        let Some(listener) = self.listeners.get(name) else {
+            return;
+        };
+        let mut moved = Vec::new();
+        let mut at = Priority::LAST;
+        while let Some(rule) = listener.rules.get(&at) {
+            moved.push(Arc::clone(rule));
+            at = Priority(at.0 - 1);
+        }
+        let revision = self.revision.next();
+        self.take_rule(name, Priority::LAST);
+        for rule in moved {
+            let priority = Priority(rule.priority.0 - 1);
+            let rule = Rule {
+                priority,
+                revision,
+                ..Rule::clone(&rule)
+            };
+            self.put_rule(name, rule);
+        }
     }
 
     pub(super) fn update_rule(
@@ -183,15 +211,8 @@ impl DesiredState {
     }
 }
 
-/// The place of a rule that is added without a number.
-fn after_last(listener: &Listener) -> Result<Priority, Invalid> {
+/// The place of a rule that is added without a number. A rule that has the last number has to make room.
+fn after_last(listener: &Listener) -> Priority {
     let last = listener.rules.last().map_or(0, |(last, _)| last.0);
-    if last >= Priority::LAST.0 {
-        let accepted = format!(
-            "a number, because the last rule has {}, after which there is none",
-            Priority::LAST
-        );
-        return Err(Invalid::new("priority", "", accepted));
-    }
-    Ok(Priority((last + Priority::STEP).min(Priority::LAST.0)))
+    Priority((last + Priority::STEP).min(Priority::LAST.0))
 }

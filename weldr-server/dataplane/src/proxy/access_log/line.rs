@@ -6,10 +6,9 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use crate::http1::Version;
+use crate::http1::{ClientAddress, Version};
 use crate::proxy::{
     clock::HttpDate,
-    headers::ClientAddress,
     text::{write_address, write_decimal, write_ip, write_padded},
     transport::SecuredFacts,
 };

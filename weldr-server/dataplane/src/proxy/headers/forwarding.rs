@@ -3,16 +3,12 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::{
-    http1::{Field, Known, is_token},
+    http1::{ClientAddress, Field, Known, forwarded_client, is_forwarded, is_token},
     policy::{ForwardedHeaders, HttpPolicy},
     proxy::text::write_ip,
 };
 
-use super::{
-    client::{ClientAddress, forwarded_client},
-    forwarded::is_forwarded,
-    lines::{write_field, write_list},
-};
+use super::lines::{write_field, write_list};
 
 /// `255.255.255.255`
 const LONGEST_IPV4: usize = 15;
@@ -109,7 +105,12 @@ impl Peer {
         if !self.is_trusted {
             return None;
         }
-        forwarded_client(head, fields, &policy.trusted_proxies)
+        let values = |known| {
+            let lines = fields.iter().filter(move |field| field.known == known);
+            lines.map(|field| field.value.of(head))
+        };
+        let (x_forwarded_for, forwarded) = (values(Known::XForwardedFor), values(Known::Forwarded));
+        forwarded_client(x_forwarded_for, forwarded, &policy.trusted_proxies)
     }
 
     /// Whether the line of a field is not copied: the field is written anew, or dropped.

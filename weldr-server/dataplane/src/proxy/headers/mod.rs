@@ -5,8 +5,6 @@
 //! of fields stay.
 
 mod changes;
-mod client;
-mod forwarded;
 mod forwarding;
 mod lines;
 mod refusal;
@@ -17,7 +15,6 @@ mod trace;
 mod via;
 
 pub(super) use changes::change_fields;
-pub(super) use client::ClientAddress;
 pub(super) use forwarding::{Peer, Scheme};
 pub(super) use lines::ConnectionOptions;
 pub(super) use refusal::Refusal;

@@ -7,6 +7,7 @@
 mod cork;
 mod errors;
 mod listening;
+mod peer_side;
 mod pipe;
 mod tcp;
 mod tls;
@@ -28,6 +29,7 @@ pub(super) use cork::Cork;
 pub(super) use errors::{is_out_of_descriptors, would_block};
 pub(super) use listening::{accept_new_connections, refuse_new_connections, take_connection};
 pub(super) use listening::{bind, reserve};
+pub(super) use peer_side::PeerSide;
 pub(super) use pipe::{Pipe, Pipes, most_pipes};
 pub(super) use tls::SecuredFacts;
 pub(super) use wire::Wire;
@@ -177,6 +179,11 @@ impl Transport {
             Self::Tcp(tcp) => tcp.is_idle_in_kernel(),
             Self::Tls(tls) => tls.is_idle_in_kernel(),
         }
+    }
+
+    /// What has become of the peer's side, as far as the kernel knows. Nothing is read.
+    pub(super) fn peer_side(&self) -> PeerSide {
+        self.tcp().peer_side()
     }
 
     /// Ends this side of the connection. The peer may go on sending.

@@ -27,7 +27,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{cork::Cork, errors::would_block, pipe::Pipe};
+use super::{cork::Cork, errors::would_block, peer_side::PeerSide, pipe::Pipe};
 
 /// Parts with up to this many bytes together are copied into one: a vectored write costs the kernel more than the copy.
 const SHORT: usize = 2048;
@@ -217,6 +217,15 @@ impl TcpTransport {
     pub(super) fn is_idle_in_kernel(&self) -> bool {
         let socket = self.socket();
         would_block(&socket.and_then(|socket| socket.peek(&mut [MaybeUninit::uninit()])))
+    }
+
+    /// What has become of the peer's side, as far as the kernel knows.
+    pub(super) fn peer_side(&self) -> PeerSide {
+        match self {
+            Self::Unwatched(stream) => PeerSide::of(stream.as_fd()),
+            Self::Watched(stream) => PeerSide::of(stream.as_fd()),
+            Self::Lost => PeerSide::Broken,
+        }
     }
 
     #[cfg(test)]

@@ -91,13 +91,21 @@ impl HostPattern {
             Self::Below(name) => {
                 let above = host.strip_suffix(&**name);
                 above.is_some_and(|above| above.len() > 1 && above.ends_with(b"."))
+                    && !has_empty_label(host)
             }
         }
     }
 }
 
-/// The first `most` of the names above `host`, from the shortest: `c` and `b.c` for `a.b.c`.
+/// Whether a label of `host`, other than the last one, is empty. Such a host is no name, so it is below none.
+fn has_empty_label(host: &[u8]) -> bool {
+    host.starts_with(b".") || memchr::memmem::find(host, b"..").is_some()
+}
+
+/// The first `most` of the names above `host`, from the shortest: `c` and `b.c` for `a.b.c`. A host with an empty label is below
+/// none.
 pub(super) fn names_above(host: &[u8], most: usize) -> impl Iterator<Item = &[u8]> {
+    let most = if has_empty_label(host) { 0 } else { most };
     // From the right, because a client may send thousands of labels.
     let mut dots = memchr::memrchr_iter(b'.', host);
     let names = std::iter::from_fn(move || dots.next())
@@ -139,6 +147,9 @@ mod tests {
             ("*.Example.com", "a.b.example.com", true),
             ("*.example.com", "example.com", false),
             ("*.example.com", ".example.com", false),
+            ("*.example.com", "..example.com", false),
+            ("*.example.com", "a..example.com", false),
+            ("*.example.com", ".a.example.com", false),
             ("*.example.com", "badexample.com", false),
             ("::1", "[::1]", true),
             ("[0:0::1]", "[::1]", true),
@@ -155,7 +166,9 @@ mod tests {
         };
         assert_eq!(names("a.b.c", 9), [&b"c"[..], b"b.c"]);
         assert_eq!(names("a.b.c", 1), [&b"c"[..]]);
-        assert_eq!(names(".c", 9), Vec::<&[u8]>::new());
+        for no_name in [".c", "..b.c", "a..b.c", ".a.b.c"] {
+            assert_eq!(names(no_name, 9), Vec::<&[u8]>::new(), "{no_name}");
+        }
         assert_eq!(names("c", 9), Vec::<&[u8]>::new());
     }
 }

@@ -2,10 +2,13 @@
 //!
 //! In reading order: `host` and `path` bring what a client sent into normal form; `request` is a request as conditions see
 //! it; `glob` and `matcher` are the conditions of one rule; `route` is an action, and `location` that of a redirect;
-//! `router` finds the first rule of a listener that matches, and `explain` says why earlier ones do not.
+//! `router` finds the first rule of a listener that matches, and `explain` says why earlier ones do not. `client` and
+//! `hashing` say who the client is, and by what consistent hashing chooses.
 
+mod client;
 mod explain;
 mod glob;
+mod hashing;
 mod host;
 mod location;
 mod matcher;
@@ -14,7 +17,9 @@ mod request;
 mod route;
 mod router;
 
+pub use client::client_of;
 pub use explain::{Explanation, Mismatch, explain};
+pub use hashing::hash_of;
 pub use host::{HostDefect, normal_host};
 pub use location::{Location, LocationParts};
 pub use matcher::{Difference, Uncertain};

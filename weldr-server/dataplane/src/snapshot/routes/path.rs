@@ -5,8 +5,8 @@
 //! in which servers are known to read a path counts.
 //!
 //! A path that no reading makes certain has a [`PathDefect`]. Of the remaining, some have a second reading: for servers
-//! that decode `%2F`, merge `//`, drop `;` parameters, or end the path at an encoded `?` or `#`. A condition must hold for
-//! both or for neither.
+//! that decode `%2F`, merge `//`, drop `;` parameters, end the path at an encoded `?` or `#`, or decode twice. A condition
+//! must hold for both or for neither.
 
 use std::borrow::Cow;
 
@@ -25,7 +25,7 @@ pub enum PathDefect {
     /// Some servers take it for `/`.
     #[error("it has a backslash, encoded or not")]
     Backslash,
-    /// Some servers decode twice.
+    /// Some servers decode twice, and then read a delimiter, a dot, or bytes that are not UTF-8.
     #[error("it is encoded twice")]
     DoubleEncoding,
     /// Some servers decode before they remove dot segments, and some after.
@@ -36,7 +36,8 @@ pub enum PathDefect {
     AboveRoot,
     /// Servers do these steps in different orders.
     #[error(
-        "it has more than one of: dot segments, `//`, `;`, an encoded `/`, `?` or `#`; servers read them in different orders"
+        "it has more than one of: dot segments, `//`, `;`, an encoded `/`, `;`, `?` or `#`, something encoded twice; servers \
+         read them in different orders"
     )]
     Mixed,
 }
@@ -113,6 +114,7 @@ fn is_normal(path: &[u8]) -> bool {
 fn lenient(Decoded { bytes, encoded }: &Decoded) -> Result<Option<Vec<u8>>, PathDefect> {
     let has_params = bytes.contains(&b';');
     let has_empty = has_empty_segments(bytes);
+    let decoded_twice = decoded_twice(bytes)?;
     let kinds = [
         dot_segments(bytes) > 0,
         has_params,
@@ -120,6 +122,7 @@ fn lenient(Decoded { bytes, encoded }: &Decoded) -> Result<Option<Vec<u8>>, Path
         encoded.semicolon,
         encoded.slash,
         encoded.end,
+        decoded_twice.is_some(),
     ];
     if kinds.into_iter().filter(|&has| has).count() > 1 {
         return Err(PathDefect::Mixed);
@@ -132,6 +135,8 @@ fn lenient(Decoded { bytes, encoded }: &Decoded) -> Result<Option<Vec<u8>>, Path
         with_slashes(bytes)
     } else if encoded.end {
         until_encoded_end(bytes)
+    } else if let Some(decoded_twice) = decoded_twice {
+        decoded_twice
     } else {
         return Ok(None);
     };
@@ -179,7 +184,6 @@ fn decode(path: &[u8]) -> Result<Decoded, PathDefect> {
             b';' => decoded.encoded.semicolon = true,
             b'?' | b'#' => decoded.encoded.end = true,
             b'\\' => return Err(PathDefect::Backslash),
-            b'%' if is_encoded_again(&path[at + 3..]) => return Err(PathDefect::DoubleEncoding),
             0..b' ' | 0x7f => return Err(PathDefect::ControlCharacter),
             _ => {}
         }
@@ -212,11 +216,54 @@ fn encoded_byte(text: &[u8]) -> Option<u8> {
     u8::try_from(digit(*high)? * 16 + digit(*low)?).ok()
 }
 
-/// Whether what follows an encoded `%` makes it, decoded again, a character that changes the path.
-fn is_encoded_again(rest: &[u8]) -> bool {
-    let [high, low, ..] = rest else { return false };
-    let again = encoded_byte(&[b'%', *high, *low]);
-    again.is_some_and(|byte| matches!(byte, b'/' | b'\\' | b'.' | b'%' | b';' | 0..b' ' | 0x7f))
+/// What a server reads that decodes `path`, which is in normal form, once more; `None`: the same.
+///
+/// In normal form, all digits and letters are decoded, so `%25%36%31` is `%2561`, as it is for such a server.
+fn decoded_twice(path: &[u8]) -> Result<Option<Vec<u8>>, PathDefect> {
+    const PERCENT: &[u8] = b"%25";
+    if memchr::memmem::find(path, PERCENT).is_none() {
+        return Ok(None);
+    }
+    let mut out = Vec::with_capacity(path.len());
+    let mut is_other = false;
+    let mut at = 0;
+    while let Some(&byte) = path.get(at) {
+        let digits = path[at..].strip_prefix(PERCENT);
+        let again = digits.and_then(|digits| Some([b'%', *digits.first()?, *digits.get(1)?]));
+        let Some((again, encoded)) = again.and_then(|again| Some((again, encoded_byte(&again)?)))
+        else {
+            out.push(byte);
+            at += 1;
+            continue;
+        };
+        if matches!(encoded, b'.' | 0..b' ' | 0x7f)
+            || (encoded.is_ascii_graphic() && !is_decoded(encoded))
+        {
+            return Err(PathDefect::DoubleEncoding);
+        }
+        if is_decoded(encoded) {
+            out.push(encoded);
+        } else {
+            out.extend(again.iter().map(u8::to_ascii_uppercase));
+        }
+        is_other = true;
+        at += PERCENT.len() + 2;
+    }
+    if std::str::from_utf8(&fully_decoded(&out)).is_err() {
+        return Err(PathDefect::DoubleEncoding);
+    }
+    Ok(is_other.then_some(out))
+}
+
+fn fully_decoded(path: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(path.len());
+    let mut at = 0;
+    while let Some(&byte) = path.get(at) {
+        let encoded = encoded_byte(&path[at..]);
+        out.push(encoded.unwrap_or(byte));
+        at += if encoded.is_some() { 3 } else { 1 };
+    }
+    out
 }
 
 fn is_dot_segment(segment: &[u8]) -> bool {
@@ -348,7 +395,9 @@ mod tests {
             ("/a%28b%29", "/a(b)"),
             ("/a%20b%c3%a9", "/a%20b%C3%A9"),
             ("/100%25", "/100%25"),
-            ("/100%25ab", "/100%25ab"),
+            ("/100%25/x", "/100%25/x"),
+            ("/100%25g", "/100%25g"),
+            ("/100%25%20b", "/100%25%20b"),
             ("/a/./b", "/a/b"),
             ("/a/../b", "/b"),
             ("/a/b/..", "/a/"),
@@ -372,6 +421,11 @@ mod tests {
             ("/admin%3bx", "/admin%3Bx", "/admin"),
             ("/admin%3fx", "/admin%3Fx", "/admin"),
             ("/wiki/C%23", "/wiki/C%23", "/wiki/C"),
+            ("/%2561dmin", "/%2561dmin", "/admin"),
+            ("/%25%36%31dmin", "/%2561dmin", "/admin"),
+            ("/%25%361dmin", "/%2561dmin", "/admin"),
+            ("/100%252d%25", "/100%252d%25", "/100-%25"),
+            ("/caf%25c3%25a9", "/caf%25c3%25a9", "/caf%C3%A9"),
         ] {
             let expected = Ok((normal.to_owned(), Some(lenient.to_owned())));
             assert_eq!(read(path), expected, "{path}");
@@ -401,6 +455,17 @@ mod tests {
             ("/a%0d%0ax", ControlCharacter),
             ("/a%7f", ControlCharacter),
             ("/%252fadmin", DoubleEncoding),
+            ("/%25%32%66admin", DoubleEncoding),
+            ("/%253fadmin", DoubleEncoding),
+            ("/admin%2523", DoubleEncoding),
+            ("/admin%2500", DoubleEncoding),
+            ("/%252561", DoubleEncoding),
+            ("/%25c0%25afadmin", DoubleEncoding),
+            ("/100%25ab", DoubleEncoding),
+            ("/%2561//b", Mixed),
+            ("/%2561;b", Mixed),
+            ("/%2561%2fb", Mixed),
+            ("/x/../%2561dmin", Mixed),
             ("/a%3b;", Mixed),
             ("/%252e%252e/admin", DoubleEncoding),
             ("/%255c", DoubleEncoding),
@@ -438,15 +503,19 @@ mod tests {
             }
         }
 
-        /// The readings of servers that do any of the steps in any order, once each, are those of the conditions.
+        /// The readings of servers that do any of the steps in any order, once each and decoding twice, are those of the
+        /// conditions.
         #[test]
-        fn no_order_of_decoding_leads_elsewhere(path in "/[ab./;]{0,5}(%2f|%2e|%61|%3b|//|\\.\\./|;a)?[ab./;]{0,5}(%2f|%2e|//|/\\.\\.|;)?") {
+        fn no_order_of_decoding_leads_elsewhere(
+            path in "/[ab./;]{0,5}(%2f|%2e|%61|%3b|//|\\.\\./|;a|%2561|%25%36%31|%252f|%25)?[ab./;]{0,5}(%2f|%2e|//|/\\.\\.|;|%2562)?"
+        ) {
             let Ok(readings) = PathReadings::of(path.as_bytes()) else { return Ok(()) };
-            let steps: [Step; 4] = [
+            let steps: [Step; 5] = [
                 fully_decoded,
                 merged,
                 |path| without_params(path),
                 |path| without_dots(path).unwrap_or_else(|_| b"above the root".to_vec()),
+                fully_decoded,
             ];
             for order in orders() {
                 // That dot segments are removed in the end is sure.
@@ -461,23 +530,12 @@ mod tests {
 
     type Step = fn(&[u8]) -> Vec<u8>;
 
-    fn fully_decoded(path: &[u8]) -> Vec<u8> {
-        let mut out = Vec::new();
-        let mut at = 0;
-        while at < path.len() {
-            let encoded = encoded_byte(&path[at..]);
-            out.push(encoded.unwrap_or(path[at]));
-            at += if encoded.is_some() { 3 } else { 1 };
-        }
-        out
-    }
-
-    /// Each selection of the four steps, in each order.
+    /// Each selection of the five steps, in each order.
     fn orders() -> Vec<Vec<usize>> {
         let mut all = vec![vec![]];
         let mut begun = 0;
         while begun < all.len() {
-            for step in 0..4 {
+            for step in 0..5 {
                 if !all[begun].contains(&step) {
                     let mut longer = all[begun].clone();
                     longer.push(step);

@@ -247,11 +247,29 @@ fn a_rule_without_a_number_goes_last() {
     state
         .apply(add_rule(Some(last), "/d", &[("default", 1)]))
         .unwrap();
-    let refused = refused(&state, add_rule(None, "/e", &[("default", 1)]));
-    assert!(
-        refused.to_string().contains("the last rule has 1000000"),
-        "{refused}"
+    let ids = |state: &DesiredState| -> Vec<RuleId> {
+        let listener = state.listener(&web()).unwrap();
+        listener.rules.values().map(|rule| rule.id).collect()
+    };
+    let before = ids(&state);
+    // Those at the end make room.
+    for path in ["/e", "/f"] {
+        let (outcome, _) = applied(&mut state, add_rule(None, path, &[("default", 1)]));
+        assert_eq!(outcome, Outcome::Created);
+    }
+    let expected = [
+        (7, "/c"),
+        (10, "/a"),
+        (20, "/b"),
+        (last - 2, "/d"),
+        (last - 1, "/e"),
+        (last, "/f"),
+    ];
+    assert_eq!(
+        paths(&state),
+        expected.map(|(priority, path)| (priority, path.to_owned()))
     );
+    assert_eq!(ids(&state)[..4], before);
 }
 
 /// The places and paths of four rules.
@@ -351,10 +369,41 @@ fn a_pool_in_use_is_removed_only_by_force() {
 fn an_apply_leaves_no_used_pool_without_a_server() {
     let mut state = routed();
     let refused = refused(&state, batch(vec![remove_from("api", 1)]));
-    let told = "pool api would be left without a server, and is named by rule 10 of listener web: keep a server, or force the change";
+    let told = "pool api would be left without a server for requests, and is named by rule 10 of listener web: keep one that is \
+                ready and has a weight, or force the change";
     assert_eq!(refused.to_string(), told);
     let replaced = batch(vec![remove_from("api", 1), add_to("api", 2)]);
     assert_eq!(applied(&mut state, replaced).0, Outcome::Changed);
+    // A server that gets no requests is none.
+    let set = |patch: ServerPatch| Command::UpdateServer {
+        pool: pool("api"),
+        address: address(2),
+        patch,
+        expected: None,
+        at: Timestamp(1),
+    };
+    for patch in [
+        ServerPatch {
+            weight: Weight::new(0).ok(),
+            ..ServerPatch::default()
+        },
+        ServerPatch {
+            admin: Some(AdminState::Maintenance),
+            ..ServerPatch::default()
+        },
+        ServerPatch {
+            admin: Some(AdminState::Drain),
+            ..ServerPatch::default()
+        },
+    ] {
+        let refused = self::refused(&state, batch(vec![set(patch.clone())]));
+        assert!(
+            matches!(refused, Rejection::WouldBeEmpty { .. }),
+            "{refused}"
+        );
+        let mut forced_state = state.clone();
+        forced_state.apply(forced(vec![set(patch)])).unwrap();
+    }
     // What has none before may have none after.
     let empty = batch(vec![
         add_pool("new"),

@@ -5,7 +5,6 @@
 //! however slow the other side is.
 
 mod client_wait;
-mod half_closed;
 mod head;
 mod response;
 
@@ -26,13 +25,15 @@ use crate::proxy::{
     error::{ProxyError, ResponseDefect},
     flow::{Flow, Moved, Stuck, poll_fill},
     headers::{Refusal, Request},
-    http1::response_context::ResponseContext,
+    http1::{
+        client_watch::{ClientWatch, ResponseState},
+        response_context::ResponseContext,
+    },
     retry::AttemptProgress,
     upstream::Connection,
 };
 
 use client_wait::ClientWait;
-use half_closed::{HalfClosed, ResponseState};
 pub(super) use response::{Behind, Response};
 
 /// How long after the last progress the exchange begins to watch whether the client is still there. Watching costs a
@@ -58,7 +59,7 @@ pub(super) struct Exchange<'a> {
     waits: Option<Waits>,
     pace: ClientWait,
     watch: Watch,
-    half_closed: Option<HalfClosed>,
+    client_watch: &'a mut ClientWatch,
 }
 
 /// What the exchange waits for.
@@ -96,6 +97,7 @@ pub(super) struct ExchangeParts<'a> {
     pub(super) response: &'a mut Response,
     pub(super) policy: &'a AttemptPolicy,
     pub(super) changes: Option<&'a FieldChanges>,
+    pub(super) client_watch: &'a mut ClientWatch,
 }
 
 impl<'a> Exchange<'a> {
@@ -110,6 +112,7 @@ impl<'a> Exchange<'a> {
             response,
             policy,
             changes,
+            client_watch,
         } = parts;
         Self {
             context,
@@ -126,7 +129,7 @@ impl<'a> Exchange<'a> {
             waits: None,
             pace: ClientWait::default(),
             watch: Watch::Off,
-            half_closed: None,
+            client_watch,
         }
     }
 
@@ -302,18 +305,26 @@ impl<'a> Exchange<'a> {
 
     /// Checks that the client is still there, and reads what it sends ahead, as far as there is room.
     fn poll_client(&mut self, cx: &mut Context<'_>, moved: bool) -> Result<(), ProxyError> {
-        if let Some(half_closed) = &mut self.half_closed {
+        if self.client_watch.has_seen_end() {
             let response = match (self.response.is_here(), moved) {
                 (false, _) => ResponseState::Awaited {
-                    can_be_probed: self.to.version == Version::Http11,
+                    // Nothing may come between the parts of another interim response.
+                    can_be_probed: self.to.version == Version::Http11
+                        && !self.response.is_within_interim(),
                 },
                 (true, true) => ResponseState::Moved,
                 (true, false) => ResponseState::Still,
             };
-            return half_closed.poll(cx, &mut self.client.transport, response);
+            return self
+                .client_watch
+                .poll(cx, &mut self.client.transport, response);
         }
-        if self.client.half_closed || !self.may_watch() {
+        if !self.may_watch() {
             return Ok(());
+        }
+        // An earlier attempt or an earlier request may have read the end.
+        if self.client.half_closed {
+            return self.saw_end(cx);
         }
         let buffer = &mut self.client.buffer;
         if !buffer.is_bare() && buffer.is_full() {
@@ -328,15 +339,19 @@ impl<'a> Exchange<'a> {
             Poll::Pending | Poll::Ready(Ok(1..)) => Ok(()),
             Poll::Ready(Ok(0)) => {
                 self.client.half_closed = true;
-                let mut half_closed = HalfClosed::new(&self.context.deadlines);
-                // Not polled before; this poll registers the task.
-                let state = ResponseState::Moved;
-                half_closed.poll(cx, &mut self.client.transport, state)?;
-                self.half_closed = Some(half_closed);
-                Ok(())
+                self.saw_end(cx)
             }
             Poll::Ready(Err(_)) => Err(ProxyError::ClientGone),
         }
+    }
+
+    /// Begins to watch a client that has ended its side.
+    fn saw_end(&mut self, cx: &mut Context<'_>) -> Result<(), ProxyError> {
+        self.client_watch.saw_end(&self.context.deadlines);
+        // Not polled before; this poll registers the task.
+        let state = ResponseState::Moved;
+        self.client_watch
+            .poll(cx, &mut self.client.transport, state)
     }
 
     /// Whether bytes that the client sends now are no longer a part of the request.

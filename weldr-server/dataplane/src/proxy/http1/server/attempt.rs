@@ -1,19 +1,24 @@
 //! A request of an HTTP/1.1 client on connections to servers that speak HTTP/1.1.
 
-use std::{future::poll_fn, rc::Rc, task::Poll};
+use std::{
+    future::poll_fn,
+    rc::Rc,
+    task::{Context, Poll},
+};
 
 use crate::{
-    http1::{Decoder, Framing},
+    http1::{Decoder, Framing, Version},
     model::FieldChanges,
     proxy::{
+        attempt::Attempt,
         client::Client,
         context::WorkerContext,
         deadline::Deadline,
         error::ProxyError,
         flow::Flow,
-        forward::Attempt,
         headers::Request,
         http1::{
+            client_watch::{ClientWatch, ResponseState},
             exchange::{Behind, Exchange, ExchangeParts, Response},
             response_context::ResponseContext,
             tunnel,
@@ -38,6 +43,7 @@ pub(super) struct Http1Attempt<'a> {
     changes: Option<&'a FieldChanges>,
     upload: Flow,
     response: Response,
+    client_watch: ClientWatch,
 }
 
 impl<'a> Http1Attempt<'a> {
@@ -58,6 +64,7 @@ impl<'a> Http1Attempt<'a> {
             changes,
             upload,
             response: Response::new(context.buffers.head()),
+            client_watch: ClientWatch::default(),
         }
     }
 
@@ -122,7 +129,19 @@ impl Attempt for Http1Attempt<'_> {
         if !self.upload.is_unsent() {
             self.upload.rewind();
         }
+        self.client_watch.begin_again();
         self.response = Response::new(std::mem::take(&mut self.response.head));
+    }
+
+    fn poll_client(&mut self, cx: &mut Context<'_>) -> Poll<ProxyError> {
+        let awaited = ResponseState::Awaited {
+            can_be_probed: self.to.version == Version::Http11,
+        };
+        let (deadlines, client) = (&self.context.deadlines, &mut self.client.transport);
+        let watched = self
+            .client_watch
+            .poll_unread(cx, deadlines, client, awaited);
+        watched.map_or_else(Poll::Ready, |()| Poll::Pending)
     }
 
     async fn exchange(
@@ -144,6 +163,7 @@ impl Attempt for Http1Attempt<'_> {
             response: &mut self.response,
             policy: &policy,
             changes: self.changes,
+            client_watch: &mut self.client_watch,
         });
         let outcome = poll_fn(|cx| {
             let polled = exchange.poll(cx);
@@ -164,7 +184,6 @@ impl Attempt for Http1Attempt<'_> {
             polled
         })
         .await;
-        drop(exchange);
         outcome?;
         if self.response.behind == Behind::Tunnel {
             let idle = policy.tunnel_idle;

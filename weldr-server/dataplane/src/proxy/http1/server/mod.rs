@@ -7,7 +7,6 @@ mod after;
 mod attempt;
 mod closing;
 mod connection;
-mod hashing;
 mod head;
 mod idle;
 mod reply;

@@ -3,15 +3,15 @@
 use std::{io, rc::Rc};
 
 use crate::{
-    http1::{Version, first_line, parse_request},
+    http1::{ClientAddress, Version, first_line, parse_request},
     proxy::{
         client::Client,
         context::WorkerContext,
         error::ProxyError,
         forward::{self, Destination},
         headers::{
-            Accepted, ClientAddress, ConnectionOptions, ForwardingContext, ProxyRequest, Refusal,
-            Request, accept, change_fields, write,
+            Accepted, ConnectionOptions, ForwardingContext, ProxyRequest, Refusal, Request, accept,
+            change_fields, path_and_query, write,
         },
         http1::response_context::ResponseContext,
         local_reply::LocalReply,
@@ -20,13 +20,12 @@ use crate::{
         served_listener::ListenerContext,
         tally::RequestTally,
     },
-    snapshot::routes::{CompiledAction, Matched},
+    snapshot::routes::{CompiledAction, Matched, hash_of},
 };
 
 use super::{
     after::{After, after},
     attempt::Http1Attempt,
-    hashing::hash_of,
     reply::write_reply,
     routing::{Asked, redirect, route},
 };
@@ -232,7 +231,10 @@ fn decide<'l>(
     let changes = matched.route.changes.as_deref();
     let out = context.buffers.head();
     let request = write(head, request, fields, forwarding, (accepted, changes), out);
-    let key = context.hash_key(pool).map(|key| hash_of(&key, asked));
+    let key = context.hash_key(pool).map(|key| {
+        let (path, _) = path_and_query(head, asked.request);
+        hash_of(&key, asked, path, || asked.source())
+    });
     Ok(Decided::Forward(request, Destination { pool, key }))
 }
 

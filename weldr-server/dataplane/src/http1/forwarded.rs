@@ -1,13 +1,13 @@
 //! The grammar of `Forwarded`: RFC 7239, section 4. Pure.
 
-use crate::http1::token_length;
+use super::grammar::token_length;
 
 /// The parameters that RFC 7239 defines; none may be in an element twice. Extensions are ignored.
 const PARAMETERS: [&[u8]; 4] = [b"for", b"by", b"host", b"proto"];
 
 /// Whether `value`, of one field line, is a list of elements. White space around `;` is accepted, because some
 /// proxies write it and it has only one meaning.
-pub(super) fn is_forwarded(value: &[u8]) -> bool {
+pub(crate) fn is_forwarded(value: &[u8]) -> bool {
     each_for(value, |_| {}).is_some()
 }
 

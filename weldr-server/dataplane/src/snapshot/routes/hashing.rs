@@ -2,15 +2,18 @@
 
 use std::net::IpAddr;
 
-use crate::{
-    balancer::hash_key, model::HashKey, proxy::headers::path_and_query,
-    snapshot::routes::RequestFields as _,
-};
+use crate::{balancer::hash_key, model::HashKey};
 
-use super::routing::Asked;
+use super::RequestFields;
 
-/// The hash of what `key` names in a request, or of the client's address where the request has no such thing.
-pub(super) fn hash_of(key: &HashKey, asked: &Asked<'_>) -> u64 {
+/// The hash of what `key` names in a request with these fields and this path, as it came and without the query; or of the
+/// address of its client, `source`, where the request has no such thing.
+pub fn hash_of(
+    key: &HashKey,
+    fields: &dyn RequestFields,
+    path: &[u8],
+    source: impl FnOnce() -> IpAddr,
+) -> u64 {
     let mut found = None;
     let mut take = |value: Option<&[u8]>| {
         found = value.map(hash_key);
@@ -18,18 +21,18 @@ pub(super) fn hash_of(key: &HashKey, asked: &Asked<'_>) -> u64 {
     };
     match key {
         HashKey::Client => false,
-        HashKey::Header(name) => asked.any(name, &mut |value| take(Some(value))),
-        HashKey::Cookie(name) => asked.any("cookie", &mut |cookies| take(cookie(cookies, name))),
-        HashKey::Path => take(Some(path_and_query(asked.head, asked.request).0)),
+        HashKey::Header(name) => fields.any(name, &mut |value| take(Some(value))),
+        HashKey::Cookie(name) => fields.any("cookie", &mut |cookies| take(cookie(cookies, name))),
+        HashKey::Path => take(Some(path)),
     };
-    found.unwrap_or_else(|| match asked.source().to_canonical() {
+    found.unwrap_or_else(|| match source().to_canonical() {
         IpAddr::V4(ip) => hash_key(&ip.octets()),
         IpAddr::V6(ip) => hash_key(&ip.octets()),
     })
 }
 
 /// The value of the first cookie of that name in a Cookie field (RFC 6265, section 4.2.1).
-pub(super) fn cookie<'c>(cookies: &'c [u8], name: &str) -> Option<&'c [u8]> {
+fn cookie<'c>(cookies: &'c [u8], name: &str) -> Option<&'c [u8]> {
     cookies.split(|&byte| byte == b';').find_map(|pair| {
         let pair = pair.trim_ascii();
         let value = pair.strip_prefix(name.as_bytes())?;

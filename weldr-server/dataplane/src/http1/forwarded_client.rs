@@ -5,13 +5,12 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::IpNet;
 
 use super::forwarded::each_for;
-use crate::http1::{Field, Known};
 
 /// The address of a client as a proxy names it. Most proxies name no port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::proxy) struct ClientAddress {
-    pub(in crate::proxy) ip: IpAddr,
-    pub(in crate::proxy) port: Option<u16>,
+pub(crate) struct ClientAddress {
+    pub(crate) ip: IpAddr,
+    pub(crate) port: Option<u16>,
 }
 
 impl From<SocketAddr> for ClientAddress {
@@ -23,22 +22,19 @@ impl From<SocketAddr> for ClientAddress {
     }
 }
 
-/// The client of a request that a trusted proxy sent: the last address in X-Forwarded-For that is not of a trusted
-/// proxy. Addresses before it come from an untrusted peer. `None` when no field names the client.
+/// The client of a request that a trusted proxy sent, by the values of its fields X-Forwarded-For and Forwarded: the last
+/// address in X-Forwarded-For that is not of a trusted proxy. Addresses before it come from an untrusted peer. `None` when no
+/// field names the client.
 ///
 /// Forwarded is used only if there is no X-Forwarded-For: a proxy that writes only X-Forwarded-For forwards a Forwarded
 /// field that its client wrote.
-pub(super) fn forwarded_client(
-    head: &[u8],
-    fields: &[Field],
+pub(crate) fn forwarded_client<'v>(
+    x_forwarded_for: impl DoubleEndedIterator<Item = &'v [u8]> + Clone,
+    forwarded: impl Iterator<Item = &'v [u8]>,
     trusted: &[IpNet],
 ) -> Option<ClientAddress> {
-    let values = |known| {
-        let lines = fields.iter().filter(move |field| field.known == known);
-        lines.map(|field| field.value.of(head))
-    };
-    if values(Known::XForwardedFor).next().is_some() {
-        let nodes = values(Known::XForwardedFor)
+    if x_forwarded_for.clone().next().is_some() {
+        let nodes = x_forwarded_for
             .rev()
             .flat_map(|value| value.rsplit(|&byte| byte == b','))
             .map(<[u8]>::trim_ascii)
@@ -46,7 +42,7 @@ pub(super) fn forwarded_client(
         return last_untrusted(nodes.map(parse_node), trusted);
     }
     let mut nodes = Vec::new();
-    for value in values(Known::Forwarded) {
+    for value in forwarded {
         each_for(value, |node| nodes.push(node.and_then(parse_node)))?;
     }
     last_untrusted(nodes.into_iter().rev(), trusted)
@@ -93,18 +89,17 @@ fn parse_node(node: &[u8]) -> Option<ClientAddress> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http1::{HeadLimits, parse_fields};
 
     fn client(lines: &str) -> Option<String> {
-        let head = format!("{lines}\r\n");
-        let limits = HeadLimits {
-            bytes: 1024,
-            fields: 20,
+        let values = |wanted| {
+            let fields = lines.lines().map(|line| line.split_once(": ").unwrap());
+            let values = fields.filter_map(move |(name, value)| (name == wanted).then_some(value));
+            values.map(str::as_bytes).collect::<Vec<_>>()
         };
-        let mut fields = Vec::new();
-        parse_fields(head.as_bytes(), 0, limits, &mut fields).unwrap();
+        let (x_forwarded_for, forwarded) = (values("X-Forwarded-For"), values("Forwarded"));
         let trusted = ["10.0.0.0/8", "fd00::/8"].map(|network| network.parse().unwrap());
-        let client = forwarded_client(head.as_bytes(), &fields, &trusted)?;
+        let (x_forwarded_for, forwarded) = (x_forwarded_for.into_iter(), forwarded.into_iter());
+        let client = forwarded_client(x_forwarded_for, forwarded, &trusted)?;
         Some(match client.port {
             Some(port) => SocketAddr::new(client.ip, port).to_string(),
             None => client.ip.to_string(),
