@@ -14,6 +14,7 @@ mod rates;
 mod role_hook;
 mod server_reports;
 mod store;
+mod ticket_rotation;
 mod witness;
 
 use std::{future, io, net::SocketAddr, sync::Arc, time::Duration};
@@ -173,6 +174,7 @@ impl Node {
             clients,
             own,
             budget,
+            tickets,
         };
         let proxy = proxy_parts(&config, management_address, &shared, told, &stop_proxy);
         let workers = Workers::start(listeners, &proxy)?;
@@ -309,6 +311,7 @@ struct Shared {
     clients: Arc<Sharded<ClientShard>>,
     own: OwnAddresses,
     budget: Budget,
+    tickets: TicketSecrets,
 }
 
 impl Shared {
@@ -358,14 +361,16 @@ fn proxy_parts(
 }
 
 /// Starts what only some nodes do, until the node stops: running a program for changes of the role, handing over
-/// as a witness that leads, preferring a holder of virtual addresses, and making backups.
+/// as a witness that leads, preferring a holder of virtual addresses, making backups, and rotating the secrets of session tickets.
 fn start_optional_tasks(
     config: &Config,
-    Shared { cluster, tasks, .. }: &Shared,
+    shared: &Shared,
     readiness: watch::Receiver<Readiness>,
     stop: &CancellationToken,
 ) {
+    let Shared { cluster, tasks, .. } = shared;
     backup_schedule::start(config, cluster, tasks, stop);
+    ticket_rotation::start(config, cluster, shared.tickets.clone(), tasks, stop);
     if config.vip.is_some() {
         let tick = tasks.register("preference for a holder of the virtual addresses");
         let cluster = cluster.clone();

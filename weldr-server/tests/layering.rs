@@ -83,6 +83,10 @@ const ROOMS: &[(&str, Option<&[&str]>)] = &[
         "backups",
         Some(&["clock", "cluster", "liveness", "model", "warnings"]),
     ),
+    (
+        "tickets",
+        Some(&["cluster", "liveness", "model", "secrets", "tls", "warnings"]),
+    ),
     // Layer 5.
     (
         "management",

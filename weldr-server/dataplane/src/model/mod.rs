@@ -34,6 +34,7 @@ mod sealed;
 mod server;
 mod server_address;
 mod target;
+mod ticket_epochs;
 mod validation;
 mod virtual_address;
 
@@ -77,6 +78,7 @@ pub use sealed::{Sealed, SealingKeyId};
 pub use server::{AdminState, Removal, Server, ServerPatch, ServerSpec, Weight};
 pub use server_address::{parse_server_address, server_address};
 pub use target::{Target, TargetRule};
+pub use ticket_epochs::{TicketEpoch, TicketEpochs, wants_tickets};
 pub use validation::LONGEST_DRAIN;
 pub use virtual_address::{OnLostQuorum, VirtualAddress};
 
