@@ -33,7 +33,7 @@ use crate::{
     policy::{HttpPolicy, Limits, Pseudonym},
     proxy::{self, BindError, HandOver, Listeners, Workers},
     readiness::{Monitor, Readiness, Sources},
-    reconcile::Reconciler,
+    reconcile::{Reconciler, TlsInputs},
     snapshot::Snapshots,
     stats::{ClientShard, Rates, Sharded},
     threads::{self, ThreadError},
@@ -61,7 +61,7 @@ pub struct Node {
     plain_addresses: usize,
     management_address: SocketAddr,
     management_tls: Option<management::Tls>,
-    https: Option<Https>,
+    https: Https,
     snapshots: Snapshots,
     tasks: Tasks,
     monitor: Monitor,
@@ -132,7 +132,7 @@ impl Node {
         let listeners = Listeners::bind(&config.listen, &config.listen_https, workers)?;
         let tickets = TicketSecrets::default();
         tickets.set_local();
-        let https = Https::load(&config, &tickets).await?;
+        let https = Https::load(&config).await?;
         let proxy_addresses = listeners.addresses().to_vec();
         let management = ManagementPort::bind(&config).await?;
         let management_address = management.address();
@@ -155,7 +155,11 @@ impl Node {
             workers,
             own.clone(),
             limits,
-            https.as_ref().map(|https| Arc::clone(&https.tls)),
+            TlsInputs {
+                secrets: handle.secrets(),
+                tickets: tickets.clone(),
+                own: https.certificate(),
+            },
             &tasks,
         );
         let (stop_proxy, stop_control) = (CancellationToken::new(), CancellationToken::new());
@@ -184,13 +188,8 @@ impl Node {
         let monitor = start_monitor(&shared, &workers, link, serving.clone()).await?;
         handle.report_servers_with(reporter(snapshots.clone()));
         start_optional_tasks(&config, &shared, monitor.readiness(), &stop_control);
-        if let Some(https) = https.clone() {
-            tokio::spawn(
-                stop_control
-                    .clone()
-                    .run_until_cancelled_owned(https.watch()),
-            );
-        }
+        let watch = https.clone().watch();
+        tokio::spawn(stop_control.clone().run_until_cancelled_owned(watch));
         let parts = shared.management(&config, rates);
         let options = management_port::options(&config, budget.management);
         management_port::log(&config, &management, &handle);
@@ -246,9 +245,8 @@ impl Node {
     /// Reads the certificates of HTTPS and of the management port again, if they are in files. What cannot be used changes
     /// nothing.
     pub fn reload_certificates(&self) {
-        if let Some(https) = self.https.clone() {
-            tokio::spawn(async move { https.reload().await });
-        }
+        let https = self.https.clone();
+        tokio::spawn(async move { https.reload().await });
         if let Some(tls) = self.management_tls.clone() {
             tokio::spawn(management_port::reload(tls));
         }

@@ -12,16 +12,12 @@ use rcgen::{CertificateParams, KeyPair, SanType};
 use rustls::pki_types::{
     CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem, pem::PemObject as _,
 };
-use tokio::time;
+use tokio::{sync::watch, time};
 
 use crate::{
     config::Config,
-    model::ListenerTls,
     threads::{self, ThreadError},
-    tls::{
-        CertificateTable, KeyError, ServerCertificate, ServerTls, ServerTlsError, TicketSecrets,
-        certified_key,
-    },
+    tls::{KeyError, ServerCertificate, certified_key},
 };
 
 /// How often it is looked whether the files have changed.
@@ -66,9 +62,6 @@ pub enum HttpsError {
     /// Its certificate cannot be used.
     #[error("the certificate of the demonstration cannot be used")]
     DemoKey(#[source] KeyError),
-    /// The handshakes cannot be configured.
-    #[error(transparent)]
-    Tls(#[from] ServerTlsError),
     /// There is no thread for reading.
     #[error(transparent)]
     Thread(#[from] ThreadError),
@@ -84,18 +77,18 @@ struct Files {
 /// The certificate for HTTPS, while the node runs. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct Https {
-    pub(super) tls: Arc<ServerTls>,
+    certificate: watch::Sender<Option<Arc<ServerCertificate>>>,
     files: Option<Files>,
 }
 
 impl Https {
-    /// What `config` says; `None`: the node does not listen for HTTPS.
-    pub(super) async fn load(
-        config: &Config,
-        tickets: &TicketSecrets,
-    ) -> Result<Option<Self>, HttpsError> {
+    /// What `config` says.
+    pub(super) async fn load(config: &Config) -> Result<Self, HttpsError> {
         if config.listen_https.is_empty() {
-            return Ok(None);
+            return Ok(Self {
+                certificate: watch::Sender::new(None),
+                files: None,
+            });
         }
         let files = match (&config.tls_cert, &config.tls_key) {
             (Some(cert), Some(key)) => Some(Files {
@@ -108,9 +101,13 @@ impl Https {
             Some(files) => read(files.clone()).await?,
             None => of_demonstration()?,
         };
-        let table = CertificateTable::new([&certificate]);
-        let tls = ServerTls::new(&ListenerTls::default(), table, tickets)?;
-        Ok(Some(Self { tls, files }))
+        let certificate = watch::Sender::new(Some(Arc::new(certificate)));
+        Ok(Self { certificate, files })
+    }
+
+    /// The certificate, as it was read last; `None`: the node does not listen for HTTPS.
+    pub(super) fn certificate(&self) -> watch::Receiver<Option<Arc<ServerCertificate>>> {
+        self.certificate.subscribe()
     }
 
     /// Reads the files again. What cannot be used changes nothing, and is logged.
@@ -121,8 +118,7 @@ impl Https {
         let cert = files.cert.display();
         match read(files.clone()).await {
             Ok(certificate) => {
-                self.tls
-                    .set_certificates(CertificateTable::new([&certificate]));
+                self.certificate.send_replace(Some(Arc::new(certificate)));
                 tracing::info!(%cert, "the certificate for HTTPS was read again: new connections get it");
             }
             Err(error) => {

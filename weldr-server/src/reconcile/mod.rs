@@ -3,6 +3,7 @@
 
 mod follow_up;
 mod local_votes;
+mod opened;
 mod removal_controller;
 mod tls;
 mod tracked;
@@ -23,12 +24,12 @@ use crate::{
     liveness::{Tasks, Tick},
     model::{DesiredState, OwnAddresses, PoolName, Revision, ServerId},
     snapshot::{LiveServer, Pools, Publisher, Snapshot, Snapshots},
-    tls::ServerTls,
 };
 
 use follow_up::FollowUps;
 use local_votes::LocalVotes;
 use removal_controller::RemovalController;
+pub use tls::TlsInputs;
 use tls::TlsMaterial;
 use tracked::Checks;
 use tracked_listeners::TrackedListeners;
@@ -73,30 +74,28 @@ impl Reconciler {
     ///
     /// Servers at one of the `own` addresses of this node are neither checked nor chosen. Each node has addresses of its
     /// own, so they may be servers of other nodes. Checks accept responses whose head is within `limits`, which are those of
-    /// the data path. `https`: how the addresses for HTTPS perform handshakes, which this node has besides its listeners.
+    /// the data path. `tls`: what TLS needs of this node.
     pub fn start(
         cluster: &Handle,
         workers: usize,
         own: OwnAddresses,
         limits: HeadLimits,
-        https: Option<Arc<ServerTls>>,
+        tls: TlsInputs,
         tasks: &Tasks,
     ) -> (Self, Snapshots) {
-        let listeners = TrackedListeners::new(workers, https);
         let states = cluster.watch();
-        Self::follow(states, cluster, listeners, own, limits, tasks)
+        Self::follow(states, cluster, workers, (own, limits, tls), tasks)
     }
 
     /// [`Self::start`] with other states than those of the cluster.
     fn follow(
         states: watch::Receiver<Arc<DesiredState>>,
         cluster: &Handle,
-        listeners: TrackedListeners,
-        own: OwnAddresses,
-        limits: HeadLimits,
+        workers: usize,
+        (own, limits, tls): (OwnAddresses, HeadLimits, TlsInputs),
         tasks: &Tasks,
     ) -> (Self, Snapshots) {
-        let workers = listeners.workers();
+        let listeners = TrackedListeners::new(workers);
         let mut default = TrackedPool::new(PoolName::default(), workers);
         let pools = Pools::new(default.view());
         let nothing = Snapshot {
@@ -128,7 +127,7 @@ impl Reconciler {
                 observer,
                 tick: tasks.register_silent("health checks"),
             },
-            tls: TlsMaterial::default(),
+            tls: TlsMaterial::new(tls),
             tracked: BTreeMap::from([(PoolName::default(), default)]),
             servers: HashMap::new(),
             changed: BTreeSet::new(),
@@ -155,6 +154,7 @@ impl Reconciler {
             let tick = removal_controller.tick.clone();
             tokio::spawn(tick.watch(removal_controller.run(ended)));
         }
+        let (mut arrivals, mut own) = (self.tls.arrivals(), self.tls.own_changes());
         loop {
             self.tick.tick();
             tokio::select! {
@@ -163,6 +163,11 @@ impl Reconciler {
                     Ok(()) => self.follow_state(),
                     Err(_) => return,
                 },
+                Ok(()) = arrivals.changed() => {
+                    self.tls.retry();
+                    self.follow_state();
+                }
+                Ok(()) = own.changed() => self.follow_state(),
                 _ = self.observations.recv_many(&mut observed, MOST_IN_SNAPSHOT) => {
                     self.take_in(observed.drain(..));
                 }
@@ -188,7 +193,7 @@ impl Reconciler {
             let Some(pool) = self.tracked.get_mut(name) else {
                 continue;
             };
-            let followed = pool.follow(desired, state.revision, &self.checks, &self.tls);
+            let followed = pool.follow(desired, &state, &self.checks, &mut self.tls);
             let Some(changes) = followed else {
                 continue;
             };
@@ -203,7 +208,8 @@ impl Reconciler {
 
     /// Applies the listeners of `state`. A server at the address of one is this node itself.
     fn follow_listeners(&mut self, state: &DesiredState) {
-        if !self.listeners.follow(state) {
+        self.tls.follow(state);
+        if !self.listeners.follow(state, &mut self.tls) {
             return;
         }
         self.checks.own = self.own.with_listeners_of(state);

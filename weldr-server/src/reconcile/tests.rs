@@ -40,8 +40,14 @@ impl Node {
     fn start() -> Self {
         let Opened { handle, log, .. } = cluster::open(StoreOptions::default()).unwrap();
         let own = OwnAddresses::default();
-        let (reconciler, snapshots) =
-            Reconciler::start(&handle, 1, own, LIMITS, None, &Tasks::default());
+        let (reconciler, snapshots) = Reconciler::start(
+            &handle,
+            1,
+            own,
+            LIMITS,
+            TlsInputs::without_certificates(),
+            &Tasks::default(),
+        );
         let stop = CancellationToken::new();
         tokio::spawn(reconciler.run(stop.clone()));
         Self {
@@ -170,9 +176,8 @@ impl Bench {
         let (reconciler, snapshots) = Reconciler::follow(
             receiver,
             &handle,
-            TrackedListeners::new(1, None),
-            own,
-            LIMITS,
+            1,
+            (own, LIMITS, TlsInputs::without_certificates()),
             &tasks,
         );
         Self {

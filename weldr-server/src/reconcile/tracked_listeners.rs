@@ -8,6 +8,8 @@ use crate::{
     tls::ServerTls,
 };
 
+use super::tls::TlsMaterial;
+
 /// The listeners, as they were followed last.
 #[derive(Debug)]
 pub(super) struct TrackedListeners {
@@ -17,21 +19,15 @@ pub(super) struct TrackedListeners {
 
 impl TrackedListeners {
     /// The default listener, as it is before the first state is followed.
-    /// `https`: how its addresses for HTTPS perform handshakes.
-    pub(super) fn new(workers: usize, https: Option<Arc<ServerTls>>) -> Self {
+    pub(super) fn new(workers: usize) -> Self {
         Self {
             workers,
-            views: ListenerViews::default_listener(workers, https),
+            views: ListenerViews::default_listener(workers),
         }
     }
 
-    /// How many workers serve them.
-    pub(super) fn workers(&self) -> usize {
-        self.workers
-    }
-
     /// Applies the listeners of `state`. Those that did not change are the same values as before. Returns whether any did.
-    pub(super) fn follow(&mut self, state: &DesiredState) -> bool {
+    pub(super) fn follow(&mut self, state: &DesiredState, tls: &mut TlsMaterial) -> bool {
         let changes = self.views.changes();
         self.views.set_removed(state.removed_listeners.clone());
         let desired = &state.listeners;
@@ -42,15 +38,21 @@ impl TrackedListeners {
             self.views.take(&name);
         }
         for (name, desired) in desired {
+            let secured = tls.of_listener(state, name, &desired.spec);
             let view = match self.views.get(name) {
-                Some(view) if Arc::ptr_eq(&view.desired, desired) => continue,
+                Some(view) if Arc::ptr_eq(&view.desired, desired) => {
+                    if is_same(&view.tls, &secured) {
+                        continue;
+                    }
+                    view.changed_to(Arc::clone(desired))
+                }
                 Some(view) => view.changed_to(Arc::clone(desired)),
                 None => {
                     let live = LiveListener::new(name.clone(), self.workers);
                     ListenerView::new(live, Arc::clone(desired))
                 }
             };
-            self.views.put(view);
+            self.views.put(view.with_tls(secured));
         }
         self.views.changes() != changes
     }
@@ -58,6 +60,14 @@ impl TrackedListeners {
     /// The listeners for the next snapshot.
     pub(super) fn views(&self) -> &ListenerViews {
         &self.views
+    }
+}
+
+fn is_same(one: &Option<Arc<ServerTls>>, other: &Option<Arc<ServerTls>>) -> bool {
+    match (one, other) {
+        (None, None) => true,
+        (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+        _ => false,
     }
 }
 
@@ -79,13 +89,14 @@ mod tests {
             Arc::new(Listener::new(spec, Revision(revision)))
         };
         state.listeners.insert_mut(web.clone(), listener(1));
-        let mut tracked = TrackedListeners::new(1, None);
-        assert!(tracked.follow(&state));
+        let mut tracked = TrackedListeners::new(1);
+        let mut tls = TlsMaterial::without_certificates();
+        assert!(tracked.follow(&state, &mut tls));
         let first = tracked.views().clone();
-        assert!(!tracked.follow(&state));
+        assert!(!tracked.follow(&state, &mut tls));
         assert_eq!(tracked.views().changes(), first.changes());
         state.listeners.insert_mut(web.clone(), listener(2));
-        assert!(tracked.follow(&state));
+        assert!(tracked.follow(&state, &mut tls));
         let view =
             |views: &ListenerViews, name: &ListenerName| Arc::clone(views.get(name).unwrap());
         let default = ListenerName::default();
@@ -96,7 +107,7 @@ mod tests {
         let (before, after) = (view(&first, &web), view(tracked.views(), &web));
         assert!(!Arc::ptr_eq(&before, &after) && Arc::ptr_eq(&before.live, &after.live));
         state.listeners.remove_mut(&web);
-        assert!(tracked.follow(&state));
+        assert!(tracked.follow(&state, &mut tls));
         assert!(tracked.views().get(&web).is_none());
     }
 }

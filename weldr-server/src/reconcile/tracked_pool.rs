@@ -7,8 +7,9 @@ use std::{
 };
 
 use crate::{
-    model::{Health, Pool, PoolName, PoolSettings, Revision, ServerId},
+    model::{DesiredState, Health, Pool, PoolName, PoolSettings, Revision, ServerId},
     snapshot::{LivePool, LiveServer, PoolView},
+    tls::ServerCertificate,
 };
 
 use super::{
@@ -26,6 +27,8 @@ pub(super) struct TrackedPool {
     touched: BTreeSet<SocketAddr>,
     /// The state that was followed last; `None` for a new pool.
     followed: Option<Followed>,
+    /// The certificate that is shown to the servers.
+    certificate: Option<Arc<ServerCertificate>>,
 }
 
 /// The revisions of the last changes of a pool, and that of the whole state.
@@ -53,6 +56,7 @@ impl TrackedPool {
             servers: BTreeMap::new(),
             touched: BTreeSet::new(),
             followed: None,
+            certificate: None,
         }
     }
 
@@ -60,22 +64,23 @@ impl TrackedPool {
     pub(super) fn follow(
         &mut self,
         desired: &Pool,
-        state: Revision,
+        state: &DesiredState,
         checks: &Checks,
-        tls: &TlsMaterial,
+        tls: &mut TlsMaterial,
     ) -> Option<ServerChanges> {
         let now = Followed {
             settings: desired.settings_revision,
             servers: desired.servers_revision,
-            state,
+            state: state.revision,
         };
         let before = self.followed.replace(now);
-        if before
-            .is_some_and(|before| before.settings == now.settings && before.servers == now.servers)
-        {
+        let changes_security = self.set_security(desired, state, tls);
+        let is_same =
+            |before: Followed| before.settings == now.settings && before.servers == now.servers;
+        if before.is_some_and(is_same) && !changes_security {
             return None;
         }
-        let affects_all = self.set_settings(desired, tls);
+        let affects_all = self.set_settings(desired) || changes_security;
         let recent = before.and_then(|before| desired.recent.since(before.state));
         let changed: BTreeSet<SocketAddr> = match recent {
             Some(changed) if !affects_all => changed.collect(),
@@ -91,19 +96,38 @@ impl TrackedPool {
         Some(result)
     }
 
-    /// Returns whether a setting changed that affects every server.
-    fn set_settings(&mut self, desired: &Pool, tls: &TlsMaterial) -> bool {
-        let (before, after) = (&self.view.settings, &desired.settings);
-        let changes_tls = before.protocol != after.protocol || before.tls != after.tls;
-        if changes_tls {
-            self.view.set_security(tls.security_of(after));
-        }
+    /// Follows how the pool speaks to its servers: by its settings, and by the certificate that it shows them. Returns whether
+    /// that changed.
+    fn set_security(
+        &mut self,
+        desired: &Pool,
+        state: &DesiredState,
+        tls: &mut TlsMaterial,
+    ) -> bool {
+        let settings = &desired.settings;
+        let certificate = settings.tls.client_certificate.as_ref();
+        let certificate = certificate.and_then(|name| tls.client_certificate(state, name));
         let before = &self.view.settings;
+        let has_same_certificate = match (&certificate, &self.certificate) {
+            (None, None) => true,
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        };
+        let is_same = before.protocol == settings.protocol && before.tls == settings.tls;
+        if is_same && has_same_certificate {
+            return false;
+        }
+        self.certificate = certificate;
+        self.view.set_security(tls.of_pool(state, settings))
+    }
+
+    /// Returns whether a setting changed that affects every server.
+    fn set_settings(&mut self, desired: &Pool) -> bool {
+        let (before, after) = (&self.view.settings, &desired.settings);
         let affects_all = before.check != after.check
             || before.deregister_after != after.deregister_after
             || before.strict_responses != after.strict_responses
-            || before.outlier != after.outlier
-            || changes_tls;
+            || before.outlier != after.outlier;
         self.view
             .set_settings(after.clone(), desired.settings_revision);
         affects_all

@@ -403,7 +403,7 @@ mod tests {
     async fn a_listener_is_opened_retried_and_closed() {
         let occupied = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let address = occupied.local_addr().unwrap();
-        let mut listeners = ListenerViews::default_listener(1, None);
+        let mut listeners = ListenerViews::default_listener(1);
         let (publisher, snapshots) = Publisher::new(snapshot(0, &listeners), 1);
         let (worker, mut opened) = mpsc::channel(4);
         let binder = Binder::new(snapshots, BTreeMap::new(), vec![worker]);
@@ -441,7 +441,7 @@ mod tests {
 
     impl Setup {
         fn new() -> Self {
-            let listeners = ListenerViews::default_listener(1, None);
+            let listeners = ListenerViews::default_listener(1);
             let (publisher, snapshots) = Publisher::new(snapshot(0, &listeners), 1);
             let (worker, opened) = mpsc::channel(4);
             let binder = Binder::new(snapshots, BTreeMap::new(), vec![worker]);

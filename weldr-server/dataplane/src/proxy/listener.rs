@@ -15,6 +15,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use crate::{model::ListenerProtocol, snapshot::ListenerView, stats::HandshakeFailure};
+
 use super::{
     admission::WaitingQueue,
     client::ClientSlot,
@@ -70,6 +72,8 @@ pub(super) struct ListeningSocket {
 pub(super) enum Security {
     Plain,
     Tls,
+    /// As the listener says, from connection to connection.
+    OfListener,
 }
 
 /// Why an address cannot be listened on.
@@ -89,6 +93,16 @@ fn hint(error: &io::Error) -> &'static str {
         io::ErrorKind::AddrNotAvailable => ": this machine has no such address",
         io::ErrorKind::PermissionDenied => ": ports below 1024 need a privilege",
         _ => "",
+    }
+}
+
+impl Security {
+    fn is_tls(self, view: &ListenerView) -> bool {
+        match self {
+            Self::Plain => false,
+            Self::Tls => true,
+            Self::OfListener => view.desired.spec.protocol == ListenerProtocol::Https,
+        }
     }
 }
 
@@ -206,16 +220,18 @@ async fn serve(
     };
     if let Some(slot) = ClientSlot::acquire(&served.served, address, queue).await {
         let transport = Transport::accepted(stream);
-        match (served.security, &served.current().view.tls) {
-            (Security::Plain, _) => {
-                spawn_local(ClientConnection::new(transport, client, slot));
-            }
-            (Security::Tls, Some(tls)) => {
-                let tls = Arc::clone(tls);
-                spawn_local(ClientConnection::secured(transport, client, slot, tls));
-            }
-            // A listener that is for TLS has what it needs for it, or is not opened.
-            (Security::Tls, None) => {}
+        let current = served.current();
+        if !served.security.is_tls(&current.view) {
+            spawn_local(ClientConnection::new(transport, client, slot));
+        } else if let Some(tls) = &current.view.tls {
+            let tls = Arc::clone(tls);
+            spawn_local(ClientConnection::secured(transport, client, slot, tls));
+        } else {
+            // Its settings cannot be used on this node, which was logged. Nothing is served in plain instead.
+            context
+                .counters()
+                .handshakes
+                .failed(HandshakeFailure::NoCertificate);
         }
     }
 }

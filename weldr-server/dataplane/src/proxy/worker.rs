@@ -253,15 +253,10 @@ fn serve_listener(
     let (newest, changes) = context.listener_view(view.name());
     let newest: Arc<ListenerView> = newest.unwrap_or(view);
     let name = newest.name().clone();
-    let security = if newest.tls.is_some() {
-        Security::Tls
-    } else {
-        Security::Plain
-    };
     let context = Rc::clone(context);
     let served = ServedListener::new(Rc::clone(&context), (newest, changes), true);
     Some(async move {
-        listener::accept(Rc::clone(&served), socket, security, close).await;
+        listener::accept(Rc::clone(&served), socket, Security::OfListener, close).await;
         let timeout = context.drain_deadline(&name).unwrap_or(timeout);
         served.set_drain(Drain::Closing);
         if within(timeout, served.all_closed()).await.0.is_none() {

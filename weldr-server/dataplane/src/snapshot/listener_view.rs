@@ -77,12 +77,11 @@ pub struct ListenerViews {
 }
 
 impl ListenerViews {
-    /// The default listener alone, as it is before the first change, for `workers` workers. `https`: how its addresses for
-    /// HTTPS perform handshakes.
-    pub fn default_listener(workers: usize, https: Option<Arc<ServerTls>>) -> Self {
+    /// The default listener alone, as it is before the first change, for `workers` workers.
+    pub fn default_listener(workers: usize) -> Self {
         let live = LiveListener::new(ListenerName::default(), workers);
         let desired = Listener::new(ListenerSpec::default(), Revision::default());
-        Self::new(ListenerView::new(live, Arc::new(desired)).with_tls(https))
+        Self::new(ListenerView::new(live, Arc::new(desired)))
     }
 
     /// This default listener alone.
@@ -149,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_change_is_counted_and_shares_the_rest() {
-        let before = ListenerViews::default_listener(1, None);
+        let before = ListenerViews::default_listener(1);
         let mut after = before.clone();
         after.put(view("web"));
         assert!(after.changes() > before.changes());

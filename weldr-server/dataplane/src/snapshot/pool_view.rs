@@ -200,12 +200,14 @@ impl PoolView {
         self.changes += 1;
     }
 
-    /// Has the pool speak to its servers in another way.
-    pub fn set_security(&mut self, security: PoolSecurity) {
-        if security != self.security {
+    /// Has the pool speak to its servers in another way. Returns whether it did not before.
+    pub fn set_security(&mut self, security: PoolSecurity) -> bool {
+        let is_other = security != self.security;
+        if is_other {
             self.security = security;
             self.changes += 1;
         }
+        is_other
     }
 
     /// Adds a server, or replaces the one at its address.

@@ -167,7 +167,7 @@ mod tests {
             revision: Revision(version),
             removals: 0,
             pools: Pools::new(default_pool()),
-            listeners: ListenerViews::default_listener(1, None),
+            listeners: ListenerViews::default_listener(1),
         }
     }
 

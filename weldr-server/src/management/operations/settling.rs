@@ -95,7 +95,7 @@ mod tests {
             revision: Revision(version),
             removals: 0,
             pools: Pools::new(pool),
-            listeners: ListenerViews::default_listener(1, None),
+            listeners: ListenerViews::default_listener(1),
         }
     }
 

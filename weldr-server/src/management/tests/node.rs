@@ -255,7 +255,7 @@ fn snapshot(
         revision: state.revision,
         removals: 0,
         pools: Pools::new(pool),
-        listeners: ListenerViews::default_listener(1, None),
+        listeners: ListenerViews::default_listener(1),
     }
 }
 
