@@ -27,6 +27,7 @@ mod recent_changes;
 mod rejection;
 mod route;
 mod rule;
+mod sealed;
 mod server;
 mod server_address;
 mod target;
@@ -64,6 +65,7 @@ pub use route::{
     WeightedPool,
 };
 pub use rule::{Priority, Rule, RuleSpec};
+pub use sealed::{Sealed, SealingKeyId};
 pub use server::{AdminState, Removal, Server, ServerPatch, ServerSpec, Weight};
 pub use server_address::{parse_server_address, server_address};
 pub use target::{Target, TargetRule};
