@@ -26,6 +26,7 @@ const ROOMS: &[(&str, Option<&[&str]>)] = &[
     ("budget", Some(&[])),
     ("buffer", Some(&[])),
     ("clock", Some(&[])),
+    ("durable", Some(&[])),
     ("liveness", Some(&[])),
     ("model", Some(&[])),
     ("output", Some(&[])),
@@ -40,6 +41,7 @@ const ROOMS: &[(&str, Option<&[&str]>)] = &[
     ("config", Some(&["args", "model", "policy"])),
     ("http1", Some(&["buffer", "policy"])),
     ("policy", Some(&["model"])),
+    ("secrets", Some(&["durable", "model"])),
     // Layer 2.
     ("stats", Some(&["balancer", "liveness", "model"])),
     ("snapshot", Some(&["balancer", "clock", "model", "stats"])),
@@ -60,7 +62,9 @@ const ROOMS: &[(&str, Option<&[&str]>)] = &[
     // Layer 3, control.
     (
         "cluster",
-        Some(&["liveness", "model", "priority", "warnings", PROTO]),
+        Some(&[
+            "durable", "liveness", "model", "priority", "secrets", "warnings", PROTO,
+        ]),
     ),
     (
         "vip",

@@ -8,10 +8,12 @@ use std::{
 
 use tracing::warn;
 
+use crate::durable;
+
 /// The mode of a data directory.
 pub(in crate::cluster) const DIRECTORY_MODE: u32 = 0o700;
 /// The mode of a file in it.
-pub(in crate::cluster) const FILE_MODE: u32 = 0o600;
+pub(in crate::cluster) const FILE_MODE: u32 = durable::FILE_MODE;
 
 /// A file or directory that others than its owner may use.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,15 +1,11 @@
 //! Small files of a node beside its database: its key, and the members that it was told when it joined.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    fs, io,
     path::{Path, PathBuf},
 };
 
-use crate::cluster::error::OpenError;
-
-use super::file_modes::FILE_MODE;
+use crate::{cluster::error::OpenError, durable};
 
 /// The files of a node; without a directory, nothing is kept.
 #[derive(Debug, Clone, Default)]
@@ -59,28 +55,12 @@ impl NodeFiles {
         let Some(path) = self.path(file) else {
             return Ok(());
         };
-        replace(&path, content).map_err(|source| OpenError::NodeFile { path, source })
+        durable::replace(&path, content).map_err(|source| OpenError::NodeFile { path, source })
     }
 
     fn path(&self, file: NodeFile) -> Option<PathBuf> {
         Some(self.0.as_ref()?.join(file.name()))
     }
-}
-
-fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let unfinished = path.with_added_extension("new");
-    match fs::remove_file(&unfinished) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut options = OpenOptions::new();
-    let options = options.create_new(true).write(true).mode(FILE_MODE);
-    let mut written = options.open(&unfinished)?;
-    written.write_all(content)?;
-    written.sync_all()?;
-    fs::rename(&unfinished, path)?;
-    let directory = path.parent().unwrap_or(Path::new("."));
-    File::open(directory)?.sync_all()
 }
 
 #[cfg(test)]
