@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Credential, ListenerName, ListenerPatch, ListenerSpec, PoolName, PoolPatch, PoolSettings,
-    PrincipalName, Priority, Revision, Role, RuleSpec, ServerId, ServerPatch, ServerSpec,
+    PrincipalName, Priority, Revision, Role, RuleSpec, Sealed, ServerId, ServerPatch, ServerSpec,
     Timestamp,
 };
 
@@ -192,6 +192,13 @@ pub enum Command {
         /// Its name.
         name: PrincipalName,
     },
+    /// Begins the next epoch of TLS session tickets. Changes nothing if that was done in the meantime.
+    RotateTickets {
+        /// The epoch before; 0: there was none.
+        after: u64,
+        /// The secret of the next epoch, sealed for it.
+        secret: Sealed,
+    },
 }
 
 impl Command {
@@ -217,7 +224,8 @@ impl Command {
             | Self::MoveRule { .. }
             | Self::Apply { .. }
             | Self::CreatePrincipal { .. }
-            | Self::RevokePrincipal { .. } => None,
+            | Self::RevokePrincipal { .. }
+            | Self::RotateTickets { .. } => None,
         }
     }
 }

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr};
 
 use super::{
     ListenerName, ListenerSpec, PoolName, PoolSettings, Priority, RuleId, RuleSpec, ServerSpec,
+    TicketSecrets,
 };
 
 /// The objects to restore, and what they were. Those that it does not name stay as they are.
@@ -17,6 +18,8 @@ pub struct Target {
     pub listeners: BTreeMap<ListenerName, Option<ListenerSpec>>,
     /// The rules by their places; `None`: there was none.
     pub rules: BTreeMap<(ListenerName, Priority), Option<TargetRule>>,
+    /// The secrets of TLS session tickets, for a state that has none; empty in an earlier revision.
+    pub ticket_secrets: TicketSecrets,
 }
 
 /// A rule to restore.

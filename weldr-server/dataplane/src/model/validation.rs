@@ -73,7 +73,8 @@ impl Command {
             Self::BeginRemoval { deadline: None, .. }
             | Self::EndRemoval { .. }
             | Self::RemovePool { .. }
-            | Self::RemoveRule { .. } => Ok(()),
+            | Self::RemoveRule { .. }
+            | Self::RotateTickets { .. } => Ok(()),
         }
     }
 }

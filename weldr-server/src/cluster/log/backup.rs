@@ -1,4 +1,4 @@
-//! The backup file: pools, servers, listeners and rules as readable JSON. Pure.
+//! The backup file: pools, servers, listeners and rules as readable JSON, and secrets as they are sealed. Pure.
 
 use std::net::SocketAddr;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{
     DesiredState, ListenerName, ListenerSpec, PoolName, PoolSettings, Priority, Revision, RuleSpec,
-    ServerSpec, Target, TargetRule,
+    ServerSpec, Target, TargetRule, TicketSecrets,
 };
 
 /// The version of the file format. Format 1 had one pool, and no listeners.
@@ -22,6 +22,10 @@ pub struct Backup {
     /// `None` in format 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     listeners: Option<Vec<ListenerBackup>>,
+    /// Sealed with keys that are not in the backup. A version that does not know them loses nothing but resumed sessions, so
+    /// that they need no new format.
+    #[serde(default, skip_serializing_if = "TicketSecrets::is_empty")]
+    ticket_secrets: TicketSecrets,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -100,6 +104,7 @@ impl Backup {
             revision: state.revision,
             pools: pools.collect(),
             listeners: Some(listeners.collect()),
+            ticket_secrets: TicketSecrets::clone(&state.ticket_secrets),
         }
     }
 
@@ -134,7 +139,10 @@ impl Backup {
     /// The objects to restore so that `state` becomes the state of the backup. One of format 1 says nothing about pools
     /// that it does not name, nor about listeners.
     pub(in crate::cluster) fn target(&self, state: &DesiredState) -> Target {
-        let mut target = Target::default();
+        let mut target = Target {
+            ticket_secrets: self.ticket_secrets.clone(),
+            ..Target::default()
+        };
         for (name, pool) in &state.pools {
             let addresses = pool.servers.keys();
             let gone = addresses.map(|address| ((name.clone(), *address), None));

@@ -49,6 +49,11 @@ pub enum What {
         /// The revision.
         to: Revision,
     },
+    /// The next epoch of TLS session tickets, without the secret: it is gone for good when it is rotated out.
+    RotateTickets {
+        /// The number of the epoch.
+        epoch: u64,
+    },
     /// A restore of a backup.
     Restore {
         /// The revision of the backup.
@@ -81,11 +86,14 @@ enum Before {
 }
 
 impl What {
-    /// A command as the history has it: the changes of an `Apply` are as large as their sender likes.
+    /// A command as the history has it: without secrets, and the changes of an `Apply` are as large as their sender likes.
     pub(in crate::cluster) fn of_command(command: &Command) -> Self {
         match command {
             Command::Apply { changes, .. } => Self::Apply {
                 changes: changes.len(),
+            },
+            Command::RotateTickets { after, .. } => Self::RotateTickets {
+                epoch: after.saturating_add(1),
             },
             command => Self::Command(command.clone()),
         }

@@ -8,7 +8,8 @@ use crate::{
     cluster::error::Damage,
     model::{
         Applied, DesiredState, Listener, ListenerName, ListenerSpec, Pool, PoolName, PoolSettings,
-        Principals, Rejection, RemovedListener, Revision, Rule, Server, Target, Timestamp,
+        Principals, Rejection, RemovedListener, Revision, Rule, Server, Target, TicketSecrets,
+        Timestamp,
     },
 };
 
@@ -170,6 +171,9 @@ struct Image {
     removed_listeners: Vec<(ListenerName, RemovedListener)>,
     #[serde(default)]
     last_id: u64,
+    /// Missing in snapshots of earlier versions.
+    #[serde(default)]
+    ticket_secrets: Arc<TicketSecrets>,
     history: History,
     /// Missing in snapshots of earlier versions.
     #[serde(default)]
@@ -230,6 +234,7 @@ pub(in crate::cluster) fn encode(replica: &Replica) -> Result<Vec<u8>, serde_jso
             .map(|(name, removed)| (name.clone(), *removed))
             .collect(),
         last_id: state.last_id,
+        ticket_secrets: Arc::clone(&state.ticket_secrets),
         history: replica.history.clone(),
         members: replica.members.clone(),
         invites: replica.invites.clone(),
@@ -246,6 +251,7 @@ pub(in crate::cluster) fn decode(image: &[u8]) -> Result<Replica, Damage> {
     let mut state = DesiredState::new(PoolSettings::default());
     state.revision = image.revision;
     state.last_id = image.last_id;
+    state.ticket_secrets = image.ticket_secrets;
     state.pools.remove_mut(&PoolName::default());
     state.principals = image.principals;
     for (name, principal) in state.principals.iter() {

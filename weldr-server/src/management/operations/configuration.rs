@@ -152,7 +152,8 @@ fn object(change: &Command) -> (Kind, String) {
         // A configuration makes none.
         Command::Apply { .. }
         | Command::CreatePrincipal { .. }
-        | Command::RevokePrincipal { .. } => (Kind::Changed, "the state".to_owned()),
+        | Command::RevokePrincipal { .. }
+        | Command::RotateTickets { .. } => (Kind::Changed, "the state".to_owned()),
     }
 }
 

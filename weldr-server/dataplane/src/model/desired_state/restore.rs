@@ -40,6 +40,7 @@ impl DesiredState {
             settings,
             listeners,
             rules,
+            ticket_secrets,
         } = target;
         let mut removed_pools = BTreeSet::new();
         for (pool, settings) in settings {
@@ -78,6 +79,7 @@ impl DesiredState {
             let outcome = after.remove_pool(pool, None)?;
             after.count(outcome);
         }
+        after.bring_back_tickets(ticket_secrets);
         after.expect_unused(&removed_pools)?;
         after.expect_consistent()?;
         let outcome = if after.revision == self.revision {

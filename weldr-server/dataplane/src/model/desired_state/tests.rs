@@ -7,6 +7,7 @@
 mod objects;
 mod principals;
 mod properties;
+mod tickets;
 
 use std::time::Duration;
 
