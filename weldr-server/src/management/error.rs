@@ -257,6 +257,9 @@ impl fmt::Display for RejectionText<'_> {
             Rejection::NoSuchServer { .. }
             | Rejection::NoSuchListener { .. }
             | Rejection::NoSuchRule { .. }
+            | Rejection::NoSuchCertificate { .. }
+            | Rejection::MissingCertificate { .. }
+            | Rejection::CertificateInUse { .. }
             | Rejection::Present { .. }
             | Rejection::MissingPool { .. }
             | Rejection::InUse { .. }

@@ -5,8 +5,9 @@ use std::{collections::VecDeque, net::SocketAddr, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Applied, Command, DesiredState, ListenerName, ListenerSpec, Outcome, PoolName, PoolSettings,
-    Priority, Rejection, Revision, Rule, Server, Target, TargetRule, Timestamp, Touched,
+    Applied, Certificate, CertificateName, Command, DesiredState, ListenerName, ListenerSpec,
+    Outcome, PoolName, PoolSettings, Priority, Rejection, Revision, Rule, Server, Target,
+    TargetRule, Timestamp, Touched,
 };
 
 /// The number of changes that are kept.
@@ -44,6 +45,13 @@ pub enum What {
         /// How many.
         changes: usize,
     },
+    /// A certificate was added or replaced.
+    Certificate {
+        /// Its name.
+        certificate: CertificateName,
+        /// Whether it was added.
+        added: bool,
+    },
     /// A rollback to an earlier revision.
     Rollback {
         /// The revision.
@@ -78,14 +86,27 @@ enum Before {
         priority: Priority,
         rule: Option<Arc<Rule>>,
     },
+    Certificate {
+        name: CertificateName,
+        certificate: Option<Arc<Certificate>>,
+    },
 }
 
 impl What {
-    /// A command as the history has it: the changes of an `Apply` are as large as their sender likes.
+    /// A command as the history has it: the changes of an `Apply` are as large as their sender likes, and the chain and the
+    /// sealed key of a certificate are in the state, and before the next change of it.
     pub(in crate::cluster) fn of_command(command: &Command) -> Self {
         match command {
             Command::Apply { changes, .. } => Self::Apply {
                 changes: changes.len(),
+            },
+            Command::AddCertificate { certificate, .. } => Self::Certificate {
+                certificate: certificate.clone(),
+                added: true,
+            },
+            Command::UpdateCertificate { certificate, .. } => Self::Certificate {
+                certificate: certificate.clone(),
+                added: false,
             },
             command => Self::Command(command.clone()),
         }
@@ -108,6 +129,7 @@ impl Draft {
             servers,
             listeners,
             rules,
+            certificates,
         } = touched;
         let servers = servers.into_iter().map(|(pool, address)| Before::Server {
             server: before.server(&pool, address).ok().cloned(),
@@ -130,11 +152,16 @@ impl Draft {
             listener,
             priority,
         });
+        let certificates = certificates.into_iter().map(|name| Before::Certificate {
+            certificate: before.certificate(&name).ok().cloned(),
+            name,
+        });
         Self(
             servers
                 .chain(settings)
                 .chain(listeners)
                 .chain(rules)
+                .chain(certificates)
                 .collect(),
         )
     }
@@ -232,6 +259,10 @@ impl Before {
                     spec: rule.spec.clone(),
                 });
                 target.rules.insert((listener, priority), rule);
+            }
+            Self::Certificate { name, certificate } => {
+                let spec = certificate.map(|certificate| Arc::clone(&certificate.spec));
+                target.certificates.insert(name, spec);
             }
         }
     }

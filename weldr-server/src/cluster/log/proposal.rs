@@ -11,7 +11,7 @@ use super::{backup::Backup, invites::InviteEnd};
 
 /// The newest version of records that this version of Weldr knows. A node stops applying the log at a record of a later
 /// version, or at one of this version that cannot be parsed.
-pub(in crate::cluster) const RECORD_VERSION: u32 = 3;
+pub(in crate::cluster) const RECORD_VERSION: u32 = 4;
 
 /// A proposal as it is in the log: not decoded, so that a node can store and forward a proposal that it does not know.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -1,11 +1,12 @@
 //! Brings objects back to what they were: in an earlier revision, or in a backup.
 
-use std::{collections::BTreeSet, net::SocketAddr};
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
 
 use super::DesiredState;
 use crate::model::{
-    Applied, Command, Listener, ListenerName, ListenerSpec, Outcome, Pool, PoolName, PoolSettings,
-    Priority, Rejection, Rule, RuleId, ServerPatch, ServerSpec, Target, TargetRule, Timestamp,
+    Applied, CertificateName, CertificateSpec, Command, Listener, ListenerName, ListenerSpec,
+    Outcome, Pool, PoolName, PoolSettings, Priority, Rejection, Rule, RuleId, ServerPatch,
+    ServerSpec, Target, TargetRule, Timestamp,
 };
 
 /// How long the connections of a listener may go on that is removed by a rollback or a restore.
@@ -39,8 +40,16 @@ impl DesiredState {
             servers,
             settings,
             listeners,
+            certificates,
             rules,
         } = target;
+        let mut removed_certificates = Vec::new();
+        for (name, spec) in certificates {
+            match spec {
+                Some(spec) => after.bring_back_certificate(&name, spec)?,
+                None => removed_certificates.push(name),
+            }
+        }
         let mut removed_pools = BTreeSet::new();
         for (pool, settings) in settings {
             match settings {
@@ -78,6 +87,12 @@ impl DesiredState {
             let outcome = after.remove_pool(pool, None)?;
             after.count(outcome);
         }
+        for name in removed_certificates {
+            if after.certificates.contains_key(&name) {
+                let outcome = after.remove_certificate(&name, None)?;
+                after.count(outcome);
+            }
+        }
         after.expect_unused(&removed_pools)?;
         after.expect_consistent()?;
         let outcome = if after.revision == self.revision {
@@ -90,6 +105,24 @@ impl DesiredState {
             revision: self.revision,
             outcome,
         })
+    }
+
+    /// The same certificate stays as it is: its key may have been sealed anew since, because the other key was replaced.
+    fn bring_back_certificate(
+        &mut self,
+        name: &CertificateName,
+        spec: Arc<CertificateSpec>,
+    ) -> Result<(), Rejection> {
+        let outcome = match self.certificates.get(name) {
+            Some(present) if present.spec.is_same(&spec) => Outcome::Unchanged,
+            Some(_) => {
+                self.put_certificate(name, spec);
+                Outcome::Changed
+            }
+            None => self.add_certificate(name, CertificateSpec::clone(&spec))?,
+        };
+        self.count(outcome);
+        Ok(())
     }
 
     fn bring_back_pool(
