@@ -38,6 +38,7 @@ const ROOMS: &[(&str, Option<&[&str]>)] = &[
     ("telemetry", Some(&["output"])),
     ("args", Some(&["model", "policy"])),
     ("balancer", Some(&["model"])),
+    ("certificates", Some(&["model"])),
     ("config", Some(&["args", "model", "policy"])),
     ("http1", Some(&["buffer", "policy"])),
     ("policy", Some(&["model"])),
@@ -87,6 +88,7 @@ const ROOMS: &[(&str, Option<&[&str]>)] = &[
     (
         "management",
         Some(&[
+            "certificates",
             "clock",
             "cluster",
             "liveness",
