@@ -94,6 +94,7 @@ const ROOMS: &[(&str, Option<&[&str]>)] = &[
             "liveness",
             "model",
             "readiness",
+            "secrets",
             "snapshot",
             "stats",
             "warnings",

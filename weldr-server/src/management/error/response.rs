@@ -66,6 +66,7 @@ impl Error {
             | Self::NoQuorum { .. }
             | Self::ClusterUnavailable(_)
             | Self::NoToken(_)
+            | Self::Secrets(_)
             | Self::Stopping => ("unavailable", Code::Unavailable, Http::SERVICE_UNAVAILABLE),
             Self::NoSuchNode(_) => ("not_found", Code::NotFound, Http::NOT_FOUND),
             Self::ClusterRefused(_) | Self::Outdated(_) => (

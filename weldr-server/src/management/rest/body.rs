@@ -11,6 +11,8 @@ use crate::{management::error::Error, model::Invalid};
 
 /// The maximum size of a body, in bytes, unless the call says another one.
 const MAX_BODY_BYTES: usize = 64 * 1024;
+/// The maximum size of a body that may have certificates of authorities, in bytes.
+pub(super) const MAX_WITH_AUTHORITIES: usize = 1024 * 1024;
 /// How much of a longer body is read nevertheless, in bytes: a client whose connection is closed while it sends often
 /// does not read the response.
 const MAX_READ_BYTES: usize = 2 * 1024 * 1024;
@@ -57,7 +59,16 @@ fn refused(error: serde_path_to_error::Error<serde_json::Error>) -> Error {
 
 /// The JSON object in a body. The content type is ignored, because `curl -d` says that it is a form.
 pub(super) async fn object(headers: &HeaderMap, body: Body) -> Result<Map<String, Value>, Error> {
-    let bytes = bounded(headers, body, MAX_BODY_BYTES).await?;
+    object_of(headers, body, MAX_BODY_BYTES).await
+}
+
+/// The JSON object in a body of at most `limit` bytes.
+pub(super) async fn object_of(
+    headers: &HeaderMap,
+    body: Body,
+    limit: usize,
+) -> Result<Map<String, Value>, Error> {
+    let bytes = bounded(headers, body, limit).await?;
     match serde_json::from_slice(&bytes).map_err(Error::Json)? {
         Value::Object(map) => Ok(map),
         other => Err(Invalid::new("body", kind(&other), "a JSON object").into()),

@@ -35,7 +35,7 @@ pub(super) async fn add(
     body: Body,
 ) -> RestResult {
     query::none(&uri)?;
-    let mut object = body::object(&headers, body).await?;
+    let mut object = body::object_of(&headers, body, body::MAX_WITH_AUTHORITIES).await?;
     let name = object.remove("name");
     let Some(serde_json::Value::String(name)) = name else {
         return Err(Invalid::new("name", "", "the name of the pool, as a string").into());
@@ -79,9 +79,10 @@ pub(super) async fn update(
     body: Body,
 ) -> RestResult {
     query::none(&uri)?;
+    let object = body::object_of(&headers, body, body::MAX_WITH_AUTHORITIES).await?;
     let request = v1::UpdatePoolRequest {
         pool: name(path)?,
-        ..pool::changes(body::object(&headers, body).await?)?
+        ..pool::changes(object)?
     };
     let updated = operations.update_pool(caller(known), request).await;
     let result = updated.map_err(in_json)?;
