@@ -150,6 +150,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
     with_json(tonic_prost_build::configure())
         .bytes(".weldr.raft.v1")
+        .skip_debug([".weldr.raft.v1.SealingKey"])
         .btree_map(".weldr.v1")
         .compile_fds(descriptors)?;
     Ok(())

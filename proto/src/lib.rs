@@ -33,6 +33,15 @@ pub mod raft {
     pub mod v1 {
         tonic::include_proto!("weldr.raft.v1");
     }
+
+    /// Without the key.
+    impl std::fmt::Debug for v1::SealingKey {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.debug_struct("SealingKey")
+                .field("generation", &self.generation)
+                .finish_non_exhaustive()
+        }
+    }
 }
 
 /// The compiled descriptors of every package, for gRPC server reflection.

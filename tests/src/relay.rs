@@ -6,7 +6,7 @@
 use std::{
     collections::HashMap,
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -29,12 +29,51 @@ enum Trouble {
 
 type Troubles = HashMap<IpAddr, Trouble>;
 
+/// What has passed a relay.
+#[derive(Debug, Clone, Default)]
+pub struct Recording(Arc<Mutex<Vec<Vec<u8>>>>);
+
+impl Recording {
+    /// The bytes of each connection and direction.
+    pub fn bytes(&self) -> Vec<Vec<u8>> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// A place for the bytes of one direction of a connection.
+    fn begin(&self) -> Track {
+        let mut tracks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tracks.push(Vec::new());
+        Track {
+            recording: self.clone(),
+            place: tracks.len() - 1,
+        }
+    }
+}
+
+/// Where the bytes of one direction of a connection are recorded.
+struct Track {
+    recording: Recording,
+    place: usize,
+}
+
+impl Track {
+    fn add(&self, bytes: &[u8]) {
+        let tracks = self.recording.0.lock();
+        let mut tracks = tracks.unwrap_or_else(PoisonError::into_inner);
+        tracks[self.place].extend_from_slice(bytes);
+    }
+}
+
 /// A relay in front of one address.
 #[derive(Debug)]
 pub struct Relay {
     address: SocketAddr,
     target: watch::Sender<Option<SocketAddr>>,
     troubles: Arc<watch::Sender<Troubles>>,
+    recording: Arc<OnceLock<Recording>>,
     accepting: JoinHandle<()>,
 }
 
@@ -45,13 +84,26 @@ impl Relay {
         let address = listener.local_addr().expect("an address");
         let target = watch::Sender::new(None);
         let troubles = Arc::new(watch::Sender::new(Troubles::new()));
-        let accepting = tokio::spawn(accept(listener, target.subscribe(), Arc::clone(&troubles)));
+        let recording = Arc::default();
+        let accepting = accept(
+            listener,
+            target.subscribe(),
+            Arc::clone(&troubles),
+            Arc::clone(&recording),
+        );
+        let accepting = tokio::spawn(accepting);
         Self {
             address,
             target,
             troubles,
+            recording,
             accepting,
         }
+    }
+
+    /// Records what passes on connections that are made from now on.
+    pub fn record(&self) -> Recording {
+        self.recording.get_or_init(Recording::default).clone()
     }
 
     /// Where it listens.
@@ -96,13 +148,16 @@ async fn accept(
     listener: TcpListener,
     mut target: watch::Receiver<Option<SocketAddr>>,
     troubles: Arc<watch::Sender<Troubles>>,
+    recording: Arc<OnceLock<Recording>>,
 ) {
     while let Ok((stream, peer)) = listener.accept().await {
         let known = target.wait_for(Option::is_some).await;
         let Some(target) = known.ok().and_then(|target| *target) else {
             return;
         };
-        tokio::spawn(relay(stream, target, peer.ip(), troubles.subscribe()));
+        let recording = recording.get().cloned();
+        let troubles = troubles.subscribe();
+        tokio::spawn(relay(stream, target, peer.ip(), troubles, recording));
     }
 }
 
@@ -111,6 +166,7 @@ async fn relay(
     target: SocketAddr,
     from: IpAddr,
     mut troubles: watch::Receiver<Troubles>,
+    recording: Option<Recording>,
 ) {
     if !passes(from, &mut troubles).await {
         return;
@@ -121,9 +177,10 @@ async fn relay(
     };
     let (client_in, client_out) = client.into_split();
     let (server_in, server_out) = server.into_split();
+    let track = || recording.as_ref().map(Recording::begin);
     tokio::select! {
-        () = pump(client_in, server_out, from, troubles.clone()) => {}
-        () = pump(server_in, client_out, from, troubles) => {}
+        () = pump(client_in, server_out, from, troubles.clone(), track()) => {}
+        () = pump(server_in, client_out, from, troubles, track()) => {}
     }
 }
 
@@ -132,11 +189,15 @@ async fn pump(
     mut to: impl AsyncWrite + Unpin,
     ip: IpAddr,
     mut troubles: watch::Receiver<Troubles>,
+    track: Option<Track>,
 ) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(read @ 1..) = from.read(&mut buffer).await {
         if !passes(ip, &mut troubles).await {
             return;
+        }
+        if let Some(track) = &track {
+            track.add(&buffer[..read]);
         }
         if to.write_all(&buffer[..read]).await.is_err() {
             return;

@@ -18,6 +18,7 @@ pub mod secrets;
 pub mod shutdown;
 pub mod telemetry;
 pub mod threads;
+pub mod tickets;
 pub mod vip;
 
 // The rooms of the data plane, so that a path says the room and not in which crate it is.

@@ -14,6 +14,7 @@ mod rates;
 mod role_hook;
 mod server_reports;
 mod store;
+mod ticket_rotation;
 mod witness;
 
 use std::{future, io, net::SocketAddr, sync::Arc, time::Duration};
@@ -349,7 +350,7 @@ fn proxy_parts(
 }
 
 /// Starts what only some nodes do, until the node stops: running a program for changes of the role, handing over
-/// as a witness that leads, preferring a holder of virtual addresses, and making backups.
+/// as a witness that leads, preferring a holder of virtual addresses, making backups, and rotating the secrets of session tickets.
 fn start_optional_tasks(
     config: &Config,
     Shared { cluster, tasks, .. }: &Shared,
@@ -357,6 +358,7 @@ fn start_optional_tasks(
     stop: &CancellationToken,
 ) {
     backup_schedule::start(config, cluster, tasks, stop);
+    ticket_rotation::start(cluster, tasks, stop);
     if config.vip.is_some() {
         let tick = tasks.register("preference for a holder of the virtual addresses");
         let cluster = cluster.clone();

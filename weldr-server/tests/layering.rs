@@ -84,6 +84,10 @@ const ROOMS: &[(&str, Option<&[&str]>)] = &[
         "backups",
         Some(&["clock", "cluster", "liveness", "model", "warnings"]),
     ),
+    (
+        "tickets",
+        Some(&["cluster", "liveness", "model", "secrets", "warnings"]),
+    ),
     // Layer 5.
     (
         "management",

@@ -10,6 +10,7 @@ mod invites;
 mod operators;
 mod pool;
 mod rotation;
+mod secrets;
 mod security;
 mod upgrade;
 mod witness;

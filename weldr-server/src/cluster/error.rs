@@ -10,7 +10,7 @@ use std::{
 
 use uuid::Uuid;
 
-use crate::model::Rejection;
+use crate::{model::Rejection, secrets::KeyFileError};
 
 /// Why the cluster part of a node cannot start. Each message is one sentence for an operator: what failed, where, and
 /// what to do.
@@ -155,6 +155,9 @@ pub enum OpenError {
         #[source]
         source: io::Error,
     },
+    /// The file of the sealing keys cannot be used.
+    #[error(transparent)]
+    SealingKeys(#[from] KeyFileError),
     /// The node was told to join, and cannot prove that it may.
     #[error(
         "this node has nothing with which it could join: give it the cluster's secret (--cluster-secret-file), or the token of \

@@ -16,7 +16,10 @@ use weldr_proto::raft::v1::{
     Backups, ChangeRequest, Readiness, RotateKeyRequest, ServerReport, change_request,
 };
 
-use crate::model::{Applied, Command, DesiredState, Revision, Timestamp};
+use crate::{
+    model::{Applied, Command, DesiredState, Revision, Timestamp},
+    secrets::Secrets,
+};
 
 use super::{
     error::{ChangeError, ProposeError, Stopped},
@@ -35,6 +38,7 @@ use super::{
         status::{self, ClusterStatus},
         step_down_hook::StepDownHook,
     },
+    sealing::{holders::Members, search},
     storage::disk::{Disk, DiskState},
 };
 
@@ -61,6 +65,7 @@ pub struct Handle {
     lease: watch::Receiver<Option<std::time::Instant>>,
     last_words: watch::Receiver<Option<Arc<str>>>,
     led_last: watch::Receiver<bool>,
+    secrets: Secrets,
 }
 
 impl Handle {
@@ -70,6 +75,10 @@ impl Handle {
     }
 
     pub(super) fn new(core: &Arc<Core>, runtime: runtime::Handle) -> Self {
+        core.secrets.held_by(Box::new(Members {
+            core: Arc::downgrade(core),
+            runtime: runtime.clone(),
+        }));
         Self {
             core: Arc::downgrade(core),
             runtime,
@@ -79,6 +88,7 @@ impl Handle {
             lease: core.lease.subscribe(),
             last_words: core.last_words.subscribe(),
             led_last: core.led_last.subscribe(),
+            secrets: core.secrets.clone(),
         }
     }
 
@@ -171,6 +181,11 @@ impl Handle {
         let worked = self.runtime.spawn(tracker.track_future(work)).await;
         // An error means that the runtime ended before the work did.
         worked.or(Ok(None))
+    }
+
+    /// Seals and opens the secrets of the desired state.
+    pub fn secrets(&self) -> Secrets {
+        self.secrets.clone()
     }
 
     /// The current state and every later one. Several states in quick succession may wake the receiver once.
@@ -390,9 +405,11 @@ impl Handle {
         rotated.await?.unwrap_or_else(|| Err(unanswered()))
     }
 
-    /// Reads the secret and the certificate for other nodes again, if they are in files. Logs what comes of it.
+    /// Reads the sealing keys, and the secret and the certificate for other nodes if they are in files, again. Logs what comes of
+    /// it.
     pub async fn reload_files(&self) {
         let reload = self.on_engine(LONGEST_PROPOSAL, async |core| {
+            search::reload(&core).await;
             // An error means that the runtime ends.
             let _ = tokio::task::spawn_blocking(move || core.reload_files()).await;
         });

@@ -13,6 +13,7 @@
 //! * `raft`: the consensus engine, proposals, reads and reports.
 //! * `membership`: joining and leaving.
 //! * `leadership`: the lease and the hand-over.
+//! * `sealing`: the members share the keys of secrets.
 //! * `service`: the calls that other nodes make to this one.
 //! * `handle`: the interface for the rest of the program.
 //! * `introduction`: how a node presents itself to the others.
@@ -31,6 +32,7 @@ mod open;
 mod options;
 mod raft;
 mod running;
+mod sealing;
 mod service;
 mod storage;
 

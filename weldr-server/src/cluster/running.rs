@@ -21,7 +21,7 @@ use tracing::{error, info, warn};
 use uuid::Uuid;
 use weldr_proto::raft::v1::{self, raft_server::RaftServer};
 
-use crate::model::PoolSettings;
+use crate::{model::PoolSettings, secrets::Secrets};
 
 use super::{
     error::{OpenError, RecoveryError},
@@ -52,9 +52,11 @@ use super::{
         engine,
         facts::StartFacts,
         invite_ages::InviteAges,
+        key_copies::KeyCopies,
         sightings::Sightings,
         voting_rights::VotingRights,
     },
+    sealing::search,
     service::RaftService,
     storage::{
         disk::Disk,
@@ -159,6 +161,7 @@ impl RunningNode {
         log: LogStore,
         files: &NodeFiles,
     ) -> Result<Self, OpenError> {
+        let secrets = Secrets::load(options.data_dir.as_deref())?;
         let bound = network.as_ref().zip(options.network.as_ref());
         let was_member = log.persistent().identity.cluster.is_some();
         let identity = found_or_join(&log, &peers, &member, bound, files).await?;
@@ -190,6 +193,8 @@ impl RunningNode {
             removed: AtomicBool::new(false),
             invite_ages: InviteAges::default(),
             rotating: tokio::sync::Mutex::default(),
+            secrets,
+            key_copies: KeyCopies::default(),
             files: files.clone(),
             network: options.network.clone(),
             role: Mutex::new(Role {
@@ -214,13 +219,7 @@ impl RunningNode {
             tasks: TaskTracker::new(),
             is_new: false,
         };
-        let begun = async {
-            running.core.start_engine().await?;
-            running.serve(network, options.network.as_ref())?;
-            running.spawn_tasks();
-            running.settle(identity, joined, &options.initial).await
-        };
-        match begun.await {
+        match running.launch(network, options, identity, joined).await {
             Ok(is_new) => Ok(Self { is_new, ..running }),
             Err(error) => {
                 running.core.stop.cancel();
@@ -228,6 +227,20 @@ impl RunningNode {
                 Err(error)
             }
         }
+    }
+
+    /// Starts the engine and all tasks, and waits until there is a state to serve. Returns whether the cluster is new.
+    async fn launch(
+        &self,
+        network: Option<PeerListener>,
+        options: &StoreOptions,
+        identity: Identity,
+        joined: bool,
+    ) -> Result<bool, OpenError> {
+        self.core.start_engine().await?;
+        self.serve(network, options.network.as_ref())?;
+        self.spawn_tasks();
+        self.settle(identity, joined, &options.initial).await
     }
 
     /// Starts to serve other nodes.
@@ -313,6 +326,11 @@ impl RunningNode {
             let promote = background::promote(Arc::clone(core), tick.clone());
             self.tasks.spawn(tick.watch(promote));
         }
+        let tick = core
+            .tasks
+            .register_slow("search of sealing keys", search::LONGEST_ROUND);
+        let search = search::search(Arc::clone(core), tick.clone());
+        self.tasks.spawn(tick.watch(search));
         self.tasks.spawn(background::announce(Arc::clone(core)));
     }
 

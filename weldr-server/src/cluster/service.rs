@@ -270,6 +270,25 @@ impl raft_server::Raft for RaftService {
         Ok(Response::new(v1::RotateKeyResponse { key }))
     }
 
+    async fn sealing_keys(
+        &self,
+        request: Request<v1::SealingKeysRequest>,
+    ) -> Result<Response<v1::SealingKeysResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let known = request.into_inner().known;
+        self.0.sealing_keys_for(&caller, &known).map(Response::new)
+    }
+
+    async fn keep_sealing_key(
+        &self,
+        request: Request<v1::KeepSealingKeyRequest>,
+    ) -> Result<Response<v1::KeepSealingKeyResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let id = request.into_inner().id;
+        let kept = self.0.keep_sealing_key_of(&caller, &id).await?;
+        Ok(Response::new(v1::KeepSealingKeyResponse { kept }))
+    }
+
     async fn report(
         &self,
         request: Request<v1::ReportRequest>,

@@ -40,8 +40,8 @@ pub struct Secrets(Arc<Inner>);
 
 struct Inner {
     ring: RwLock<KeyRing>,
-    /// Locked while the file is read and written, which waits for the disk.
-    file: Mutex<KeyFile>,
+    /// Locked while the file is read and written, so that at most one thread waits for the disk.
+    file: Arc<tokio::sync::Mutex<KeyFile>>,
     /// Locked while a key is made, so that a node makes one at a time.
     making: tokio::sync::Mutex<()>,
     /// `None` for a node that is not part of a cluster yet.
@@ -72,7 +72,7 @@ impl Secrets {
         }
         Ok(Self(Arc::new(Inner {
             ring: RwLock::new(ring),
-            file: Mutex::new(file),
+            file: Arc::new(tokio::sync::Mutex::new(file)),
             making: tokio::sync::Mutex::default(),
             holders: OnceLock::new(),
             searches: Mutex::default(),
@@ -215,8 +215,11 @@ impl Secrets {
         keys: Vec<SealingKey>,
     ) -> Result<Vec<SealingKeyId>, SecretsError> {
         let secrets = self.clone();
-        // On a thread for work that blocks. Dropping the future leaves it running, and the keys are kept then.
-        let kept = task::spawn_blocking(move || secrets.keep_blocking(keys));
+        let kept = async {
+            let file = Arc::clone(&self.0.file).lock_owned().await;
+            // Dropping the future leaves this running, and the keys are kept then.
+            task::spawn_blocking(move || secrets.keep_blocking(&file, keys)).await
+        };
         match time::timeout(DISK_PATIENCE, kept).await {
             Ok(Ok(kept)) => kept,
             // The runtime ends.
@@ -225,8 +228,11 @@ impl Secrets {
         }
     }
 
-    fn keep_blocking(&self, keys: Vec<SealingKey>) -> Result<Vec<SealingKeyId>, SecretsError> {
-        let file = self.0.file.lock().unwrap_or_else(PoisonError::into_inner);
+    fn keep_blocking(
+        &self,
+        file: &KeyFile,
+        keys: Vec<SealingKey>,
+    ) -> Result<Vec<SealingKeyId>, SecretsError> {
         let in_file = file.read()?;
         let is_in_file = |id| in_file.iter().any(|key| key.id() == id);
         let mut after = KeyRing::default();
@@ -248,7 +254,9 @@ impl Secrets {
         *self.0.ring.write().unwrap_or_else(PoisonError::into_inner) = after;
         if !new.is_empty() {
             let mut searches = self.searches();
-            new.iter().for_each(|id| searches.end(*id));
+            for id in &new {
+                searches.end(*id);
+            }
             drop(searches);
             self.0.arrivals.send_modify(|arrivals| *arrivals += 1);
         }
@@ -268,7 +276,9 @@ impl Secrets {
         // One may have come in the moment in which its search began.
         let (there, missing) = due.into_iter().partition(|id| self.has(*id));
         let there: Vec<SealingKeyId> = there;
-        there.iter().for_each(|id| self.searches().end(*id));
+        for id in there {
+            self.searches().end(id);
+        }
         missing
     }
 

@@ -144,19 +144,20 @@ mod tests {
     const SECRET: &[u8] = b"a private key";
     const PURPOSE: &str = "certificate/shop";
 
-    fn is_damaged(opened: Result<Zeroizing<Vec<u8>>, SecretsError>) -> bool {
+    fn is_damaged(opened: &Result<Zeroizing<Vec<u8>>, SecretsError>) -> bool {
         matches!(opened, Err(SecretsError::Damaged { .. }))
     }
 
     #[test]
     fn what_was_sealed_opens_with_the_key_for_its_purpose() {
         let key = SealingKey::random(1).unwrap();
-        for secret in [SECRET, b"", &[7; Sealed::LONGEST_SECRET]] {
+        let longest = vec![7; Sealed::LONGEST_SECRET];
+        for secret in [SECRET, b"", &longest] {
             let sealed = key.seal(PURPOSE, secret).unwrap();
             assert_eq!(sealed.key(), key.id());
             assert_eq!(*key.open(PURPOSE, &sealed).unwrap(), secret);
         }
-        let refused = key.seal(PURPOSE, &[7; Sealed::LONGEST_SECRET + 1]);
+        let refused = key.seal(PURPOSE, &vec![7; Sealed::LONGEST_SECRET + 1]);
         assert!(matches!(refused, Err(SecretsError::TooLong { .. })));
     }
 
@@ -186,11 +187,11 @@ mod tests {
             let mut bytes = sealed.bytes().to_vec();
             bytes[bit / 8] ^= 1 << (bit % 8);
             let changed = Sealed::new(sealed.key(), bytes).unwrap();
-            assert!(is_damaged(key.open(PURPOSE, &changed)), "bit {bit}");
+            assert!(is_damaged(&key.open(PURPOSE, &changed)), "bit {bit}");
         }
         let cut = &sealed.bytes()[..sealed.bytes().len() - 1];
         let cut = Sealed::new(sealed.key(), cut).unwrap();
-        assert!(is_damaged(key.open(PURPOSE, &cut)));
+        assert!(is_damaged(&key.open(PURPOSE, &cut)));
     }
 
     #[test]
@@ -199,10 +200,10 @@ mod tests {
         let (key, other) = (key.unwrap(), other.unwrap());
         let sealed = key.seal(PURPOSE, SECRET).unwrap();
         for purpose in ["certificate/blog", "certificate/sho", "", "tickets/1"] {
-            assert!(is_damaged(key.open(purpose, &sealed)), "{purpose}");
+            assert!(is_damaged(&key.open(purpose, &sealed)), "{purpose}");
         }
         assert_ne!(key.id(), other.id());
-        assert!(is_damaged(other.open(PURPOSE, &sealed)));
+        assert!(is_damaged(&other.open(PURPOSE, &sealed)));
     }
 
     #[test]

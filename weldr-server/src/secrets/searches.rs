@@ -32,23 +32,16 @@ impl Searches {
     /// Notes that a key is needed, now. Returns whether the others are to be asked because of that.
     pub(super) fn begin(&mut self, id: SealingKeyId, now: Instant) -> bool {
         let has_room = self.0.len() < MOST_SEARCHES;
+        let was_given_up = |search: &Search| search.attempts >= MOST_ATTEMPTS && search.next <= now;
         let fresh = Search {
             attempts: 0,
             next: now,
         };
-        match self.0.get_mut(&id) {
-            // It was given up, and is needed again.
-            Some(search) if search.attempts >= MOST_ATTEMPTS && search.next <= now => {
-                *search = fresh;
-                true
-            }
-            Some(_) => false,
-            None if has_room => {
-                self.0.insert(id, fresh);
-                true
-            }
-            None => false,
+        let begins = self.0.get(&id).map_or(has_room, was_given_up);
+        if begins {
+            self.0.insert(id, fresh);
         }
+        begins
     }
 
     /// The keys to ask for now.

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     CertificateName, CertificateSpec, Credential, ListenerName, ListenerPatch, ListenerSpec,
-    PoolName, PoolPatch, PoolSettings, PrincipalName, Priority, Revision, Role, RuleSpec, ServerId,
-    ServerPatch, ServerSpec, Timestamp,
+    PoolName, PoolPatch, PoolSettings, PrincipalName, Priority, Revision, Role, RuleSpec, Sealed,
+    ServerId, ServerPatch, ServerSpec, Timestamp,
 };
 
 /// One change of the desired state. It contains everything that is needed to apply it: the time was read before it was
@@ -215,6 +215,13 @@ pub enum Command {
         /// Its name.
         name: PrincipalName,
     },
+    /// Begins the next epoch of TLS session tickets. Changes nothing if that was done in the meantime.
+    RotateTickets {
+        /// The epoch before; 0: there was none.
+        after: u64,
+        /// The secret of the next epoch, sealed for it.
+        secret: Sealed,
+    },
 }
 
 impl Command {
@@ -243,7 +250,8 @@ impl Command {
             | Self::RemoveCertificate { .. }
             | Self::Apply { .. }
             | Self::CreatePrincipal { .. }
-            | Self::RevokePrincipal { .. } => None,
+            | Self::RevokePrincipal { .. }
+            | Self::RotateTickets { .. } => None,
         }
     }
 }

@@ -8,6 +8,7 @@ mod principals;
 mod restore;
 mod rules;
 mod servers;
+mod tickets;
 mod touched;
 
 use std::{net::SocketAddr, sync::Arc};
@@ -19,7 +20,7 @@ pub use touched::Touched;
 use super::{
     Applied, Certificate, CertificateName, Command, Listener, ListenerName, ListenerSpec, Outcome,
     Pool, PoolName, PoolSettings, Principal, Principals, Priority, Rejection, RemovedListener,
-    Revision, Rule, Server,
+    Revision, Rule, Server, TicketSecrets,
 };
 
 /// All pools and listeners, at one revision. Cloning it is cheap: versions share what they have in common.
@@ -37,6 +38,8 @@ pub struct DesiredState {
     pub principals: Principals,
     /// The listeners that were removed last and have not come back.
     pub removed_listeners: RedBlackTreeMapSync<ListenerName, RemovedListener>,
+    /// The secrets of TLS session tickets. A rollback leaves them alone, so that it brings back none that was rotated out.
+    pub ticket_secrets: Arc<TicketSecrets>,
     /// The last id of an object, if it is beyond `revision`: one change may add several.
     pub last_id: u64,
     touched: Touched,
@@ -68,6 +71,7 @@ impl DesiredState {
             certificates: RedBlackTreeMapSync::new_sync(),
             principals: Principals::default(),
             removed_listeners: RedBlackTreeMapSync::new_sync(),
+            ticket_secrets: Arc::default(),
             last_id: 0,
             touched: Touched::default(),
         }
@@ -329,6 +333,7 @@ impl DesiredState {
                 self.create_principal(name, principal)
             }
             Command::RevokePrincipal { name } => self.revoke_principal(name),
+            Command::RotateTickets { after, secret } => Ok(self.rotate_tickets(after, secret)),
             routing => self.change_routing(routing),
         }
     }

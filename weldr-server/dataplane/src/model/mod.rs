@@ -35,6 +35,7 @@ mod sealed;
 mod server;
 mod server_address;
 mod target;
+mod ticket_secrets;
 mod validation;
 mod virtual_address;
 
@@ -79,6 +80,7 @@ pub use sealed::{Sealed, SealingKeyId};
 pub use server::{AdminState, Removal, Server, ServerPatch, ServerSpec, Weight};
 pub use server_address::{parse_server_address, server_address};
 pub use target::{Target, TargetRule};
+pub use ticket_secrets::{TicketSecret, TicketSecrets, wants_tickets};
 pub use validation::LONGEST_DRAIN;
 pub use virtual_address::{OnLostQuorum, VirtualAddress};
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use super::{
     CertificateName, CertificateSpec, ListenerName, ListenerSpec, PoolName, PoolSettings, Priority,
-    RuleId, RuleSpec, ServerSpec,
+    RuleId, RuleSpec, ServerSpec, TicketSecrets,
 };
 
 /// The objects to restore, and what they were. Those that it does not name stay as they are.
@@ -20,6 +20,8 @@ pub struct Target {
     pub certificates: BTreeMap<CertificateName, Option<Arc<CertificateSpec>>>,
     /// The rules by their places; `None`: there was none.
     pub rules: BTreeMap<(ListenerName, Priority), Option<TargetRule>>,
+    /// The secrets of TLS session tickets, for a state that has none; empty in an earlier revision.
+    pub ticket_secrets: TicketSecrets,
 }
 
 /// A rule to restore.

@@ -82,7 +82,8 @@ impl Command {
             | Self::EndRemoval { .. }
             | Self::RemovePool { .. }
             | Self::RemoveRule { .. }
-            | Self::RemoveCertificate { .. } => Ok(()),
+            | Self::RemoveCertificate { .. }
+            | Self::RotateTickets { .. } => Ok(()),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The backup file: pools, servers, listeners, rules and certificates as readable JSON. Private keys are in it as they are in the
-//! state, sealed with a key that is elsewhere. Pure.
+//! The backup file: pools, servers, listeners, rules and certificates as readable JSON, and secrets as they are sealed, with keys
+//! that are elsewhere. Pure.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{
     CertificateName, CertificateSpec, DesiredState, ListenerName, ListenerSpec, PoolName,
-    PoolSettings, Priority, Revision, RuleSpec, ServerSpec, Target, TargetRule,
+    PoolSettings, Priority, Revision, RuleSpec, ServerSpec, Target, TargetRule, TicketSecrets,
 };
 
 /// The version of the file format. Format 1 had one pool, and no listeners; format 2 had no certificates.
@@ -26,6 +26,10 @@ pub struct Backup {
     /// `None` in formats 1 and 2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     certificates: Option<Vec<CertificateBackup>>,
+    /// Sealed with keys that are not in the backup. A version that does not know them loses nothing but resumed sessions, so
+    /// that they need no new format.
+    #[serde(default, skip_serializing_if = "TicketSecrets::is_empty")]
+    ticket_secrets: TicketSecrets,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -117,6 +121,7 @@ impl Backup {
             pools: pools.collect(),
             listeners: Some(listeners.collect()),
             certificates: Some(certificates.collect()),
+            ticket_secrets: TicketSecrets::clone(&state.ticket_secrets),
         }
     }
 
@@ -151,7 +156,10 @@ impl Backup {
     /// The objects to restore so that `state` becomes the state of the backup. One of format 1 says nothing about pools
     /// that it does not name, nor about listeners, and one of format 2 nothing about certificates.
     pub(in crate::cluster) fn target(&self, state: &DesiredState) -> Target {
-        let mut target = Target::default();
+        let mut target = Target {
+            ticket_secrets: self.ticket_secrets.clone(),
+            ..Target::default()
+        };
         for (name, pool) in &state.pools {
             let addresses = pool.servers.keys();
             let gone = addresses.map(|address| ((name.clone(), *address), None));

@@ -57,6 +57,11 @@ pub enum What {
         /// The revision.
         to: Revision,
     },
+    /// The next epoch of TLS session tickets, without the secret: it is gone for good when it is rotated out.
+    RotateTickets {
+        /// The number of the epoch.
+        epoch: u64,
+    },
     /// A restore of a backup.
     Restore {
         /// The revision of the backup.
@@ -93,8 +98,8 @@ enum Before {
 }
 
 impl What {
-    /// A command as the history has it: the changes of an `Apply` are as large as their sender likes, and the chain and the
-    /// sealed key of a certificate are in the state, and before the next change of it.
+    /// A command as the history has it: the changes of an `Apply` are as large as their sender likes, and chains and sealed
+    /// secrets are in the state, and before the next change of it.
     pub(in crate::cluster) fn of_command(command: &Command) -> Self {
         match command {
             Command::Apply { changes, .. } => Self::Apply {
@@ -107,6 +112,9 @@ impl What {
             Command::UpdateCertificate { certificate, .. } => Self::Certificate {
                 certificate: certificate.clone(),
                 added: false,
+            },
+            Command::RotateTickets { after, .. } => Self::RotateTickets {
+                epoch: after.saturating_add(1),
             },
             command => Self::Command(command.clone()),
         }

@@ -9,7 +9,7 @@ use crate::{
     model::{
         Applied, Certificate, CertificateName, DesiredState, Listener, ListenerName, ListenerSpec,
         Pool, PoolName, PoolSettings, Principals, Rejection, RemovedListener, Revision, Rule,
-        Server, Target, Timestamp,
+        Server, Target, TicketSecrets, Timestamp,
     },
 };
 
@@ -174,6 +174,9 @@ struct Image {
     /// Missing in snapshots of versions that had no certificates.
     #[serde(default)]
     certificates: Vec<(CertificateName, Arc<Certificate>)>,
+    /// Missing in snapshots of earlier versions.
+    #[serde(default)]
+    ticket_secrets: Arc<TicketSecrets>,
     history: History,
     /// Missing in snapshots of earlier versions.
     #[serde(default)]
@@ -239,6 +242,7 @@ pub(in crate::cluster) fn encode(replica: &Replica) -> Result<Vec<u8>, serde_jso
             .iter()
             .map(|(name, certificate)| (name.clone(), Arc::clone(certificate)))
             .collect(),
+        ticket_secrets: Arc::clone(&state.ticket_secrets),
         history: replica.history.clone(),
         members: replica.members.clone(),
         invites: replica.invites.clone(),
@@ -255,6 +259,7 @@ pub(in crate::cluster) fn decode(image: &[u8]) -> Result<Replica, Damage> {
     let mut state = DesiredState::new(PoolSettings::default());
     state.revision = image.revision;
     state.last_id = image.last_id;
+    state.ticket_secrets = image.ticket_secrets;
     state.pools.remove_mut(&PoolName::default());
     state.principals = image.principals;
     for (name, principal) in state.principals.iter() {

@@ -23,6 +23,8 @@ use crate::{
         raft::core::Core,
     },
     liveness::Tick,
+    model::SealingKeyId,
+    secrets::MOST_KEYS,
 };
 
 use super::contacts::{ContactNews, Contacts};
@@ -55,6 +57,7 @@ async fn look(core: &Core, contacts: &mut Contacts) {
         .map(|(id, member)| (*id, member.clone()))
         .collect();
     contacts.retain(|id| others.contains_key(&id));
+    core.key_copies.retain(|id| others.contains_key(&id));
     let reports = others.iter().map(async |(id, member)| {
         let report = core.report_of(*id, member, false).await;
         if is_refused(&report) {
@@ -86,6 +89,7 @@ async fn look(core: &Core, contacts: &mut Contacts) {
             && core.peers.roster().votes(*id)
         {
             learn(core, &membership, report);
+            learn_keys(core, *id, report);
         }
     }
     if history.is_removed(core.local_id()) {
@@ -131,6 +135,16 @@ fn learn(core: &Core, own: &StoredMembership, report: &ReportResponse) {
     if lacks(core.local_id(), own, report) {
         note_removal(core);
     }
+}
+
+/// Notes which sealing keys a voter has, and fetches those that this node lacks, before it meets what they seal.
+fn learn_keys(core: &Core, id: u64, report: &ReportResponse) {
+    let keys = report.sealing_keys.iter().take(MOST_KEYS);
+    let keys: BTreeSet<SealingKeyId> = keys.filter_map(|key| key.parse().ok()).collect();
+    for key in &keys {
+        core.secrets.need(*key);
+    }
+    core.key_copies.replace(id, keys);
 }
 
 /// Whether a later membership than this node's own lacks this node. The membership of a node that joins may be the later

@@ -28,12 +28,14 @@ use crate::{
         storage::{log_store::LogStore, node_files::NodeFiles, state_machine::StateMachine},
     },
     liveness::Tasks,
+    secrets::Secrets,
 };
 
 use super::{
     contacts::LastContacts,
     facts::StartFacts,
     invite_ages::InviteAges,
+    key_copies::KeyCopies,
     reporter::{DrainReport, HolderClaim, ListenerReporter, Reporter},
     settings::Timing,
     sightings::Sightings,
@@ -87,6 +89,10 @@ pub(in crate::cluster) struct Core {
     pub(in crate::cluster) invite_ages: InviteAges,
     /// Locked while the key of this node is replaced.
     pub(in crate::cluster) rotating: tokio::sync::Mutex<()>,
+    /// Seals and opens the secrets of the desired state.
+    pub(in crate::cluster) secrets: Secrets,
+    /// Which other nodes have its keys.
+    pub(in crate::cluster) key_copies: KeyCopies,
     /// The files beside the database.
     pub(in crate::cluster) files: NodeFiles,
     /// How this node connects to others; `None` without others.

@@ -4,6 +4,7 @@
 //!
 //! * `voting_rights`: whether this node may vote and stand for election, after a start.
 //! * `invite_ages`: how long ago each invite was made. Pure.
+//! * `key_copies`: which other nodes have which sealing keys.
 //! * `contacts`, `facts`: what is reported of members and of how this node was started.
 //! * `core`: the state that all tasks of a node share.
 //! * `sightings`: other clusters with the same secret.
@@ -21,6 +22,7 @@ pub(super) mod core;
 pub(super) mod engine;
 pub(super) mod facts;
 pub(super) mod invite_ages;
+pub(super) mod key_copies;
 pub(super) mod patience;
 pub(super) mod proposals;
 pub(super) mod reporter;

@@ -172,6 +172,7 @@ impl Core {
             report.vip_settled = claim.settled;
         }
         self.report_operation(&mut report);
+        report.sealing_keys = self.secrets.ids().iter().map(ToString::to_string).collect();
         report.membership = Some(convert::stored_membership(&self.machine.membership()));
         report.other_cluster = self.sightings.current(Instant::now());
         report.term = self.stored_term();

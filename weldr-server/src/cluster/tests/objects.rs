@@ -136,6 +136,10 @@ fn about_certificates() -> Vec<Command> {
     ]
 }
 
+fn secret_of_tickets() -> Sealed {
+    Sealed::new("0123456789abcdef".parse().unwrap(), [9; 60]).unwrap()
+}
+
 /// One command of each kind, in an order in which each changes something.
 #[expect(clippy::too_many_lines, reason = "it is a list")]
 fn one_of_each_kind() -> Vec<Command> {
@@ -204,6 +208,10 @@ fn one_of_each_kind() -> Vec<Command> {
             expected: None,
             force: false,
         },
+        Command::RotateTickets {
+            after: 0,
+            secret: secret_of_tickets(),
+        },
         Command::RemovePool {
             pool: api(),
             force: true,
@@ -245,10 +253,12 @@ fn proposed(replica: &mut replica::Replica, proposal: &Proposal) -> ProposalResu
     replica.apply(&Record::of(proposal)).unwrap()
 }
 
-/// What operators want of all objects, without ids and revisions.
+/// What operators want of all objects, without ids and revisions, and without secrets that no rollback brings back.
 fn wanted(state: &DesiredState) -> Value {
     let mut file: Value = serde_json::from_slice(&Backup::of(state).to_file().unwrap()).unwrap();
-    file.as_object_mut().unwrap().remove("revision");
+    let fields = file.as_object_mut().unwrap();
+    fields.remove("revision");
+    fields.remove("ticket_secrets");
     file
 }
 
@@ -458,6 +468,57 @@ fn the_history_of_an_apply_says_how_many_changes_it_has() {
         matches!(what, crate::cluster::What::Apply { changes: 4 }),
         "{what:?}"
     );
+}
+
+/// What was rotated out is gone: the history does not keep it, and a rollback does not bring it back.
+#[test]
+fn the_history_has_no_secret_of_tickets() {
+    let mut replica = replicas().remove(12);
+    let (before, secret) = (replica.state.ticket_secrets.clone(), secret_of_tickets());
+    assert_eq!(before.newest().unwrap().secret, secret);
+    let history = serde_json::to_string(&replica.history).unwrap();
+    assert!(history.contains("rotate_tickets"), "{history}");
+    assert!(!history.contains(&secret.key().to_string()), "{history}");
+    let rollback = Proposal::Rollback {
+        to: revision(11),
+        at: Timestamp(100),
+        from: "test".to_owned(),
+    };
+    proposed(&mut replica, &rollback);
+    assert_eq!(replica.state.ticket_secrets, before);
+}
+
+#[test]
+fn a_snapshot_and_a_backup_have_the_secrets_of_tickets_as_they_are_sealed() {
+    let there = replicas().remove(12);
+    let image = replica::encode(&there).unwrap();
+    let decoded = replica::decode(&image).unwrap();
+    assert_eq!(decoded.state.ticket_secrets, there.state.ticket_secrets);
+    // As a version that knew none wrote it.
+    let mut image: Value = serde_json::from_slice(&image).unwrap();
+    assert!(
+        image
+            .as_object_mut()
+            .unwrap()
+            .remove("ticket_secrets")
+            .is_some()
+    );
+    let old = replica::decode(&serde_json::to_vec(&image).unwrap()).unwrap();
+    assert!(old.state.ticket_secrets.is_empty());
+
+    let file = Backup::of(&there.state).to_file().unwrap();
+    let mut new = replica::Replica::default();
+    let restore = Proposal::Restore {
+        backup: Backup::parse(&file).unwrap(),
+        at: Timestamp(100),
+        from: "test".to_owned(),
+    };
+    proposed(&mut new, &restore);
+    assert_eq!(new.state.ticket_secrets, there.state.ticket_secrets);
+    // A state without secrets has the file that it had before there were any.
+    let without = Backup::of(&DesiredState::new(PoolSettings::default()));
+    let without = String::from_utf8(without.to_file().unwrap()).unwrap();
+    assert!(!without.contains("ticket"), "{without}");
 }
 
 /// A large history is cut by what it holds, so that a few large changes do not fill the memory.

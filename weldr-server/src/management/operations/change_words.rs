@@ -17,6 +17,7 @@ pub(super) fn what(what: &What) -> String {
             format!("{verb} certificate {certificate}")
         }
         What::Rollback { to } => format!("roll back to revision {to}"),
+        What::RotateTickets { epoch } => tickets(*epoch),
         What::Restore { of } => format!("restore a backup of revision {of}"),
     }
 }
@@ -77,7 +78,12 @@ pub(super) fn command(command: &Command) -> String {
         Command::Apply { changes, .. } => applied(changes.len()),
         Command::CreatePrincipal { name, role, .. } => format!("create token {name} ({role})"),
         Command::RevokePrincipal { name } => format!("revoke token {name}"),
+        Command::RotateTickets { after, .. } => tickets(after.saturating_add(1)),
     }
+}
+
+fn tickets(epoch: u64) -> String {
+    format!("rotate the secret of session tickets (epoch {epoch})")
 }
 
 fn applied(changes: usize) -> String {

@@ -155,7 +155,8 @@ fn object(change: &Command) -> (Kind, String) {
         | Command::RemoveCertificate { .. }
         | Command::Apply { .. }
         | Command::CreatePrincipal { .. }
-        | Command::RevokePrincipal { .. } => (Kind::Changed, "the state".to_owned()),
+        | Command::RevokePrincipal { .. }
+        | Command::RotateTickets { .. } => (Kind::Changed, "the state".to_owned()),
     }
 }
 

@@ -49,6 +49,7 @@ impl LoggedWrite {
             Command::Apply { .. } => ("apply", None, None),
             Command::CreatePrincipal { .. } => ("create_token", None, None),
             Command::RevokePrincipal { .. } => ("revoke_token", None, None),
+            Command::RotateTickets { .. } => ("rotate_tickets", None, None),
         };
         Self {
             call,

@@ -22,7 +22,7 @@ fn key(generation: u32, byte: u8) -> SealingKey {
     SealingKey::new(generation, &[byte; 32]).unwrap()
 }
 
-fn is_unknown(opened: Result<Zeroizing<Vec<u8>>, SecretsError>) -> bool {
+fn is_unknown(opened: &Result<Zeroizing<Vec<u8>>, SecretsError>) -> bool {
     matches!(opened, Err(SecretsError::UnknownKey { .. }))
 }
 
@@ -79,7 +79,7 @@ async fn a_missing_key_is_searched_and_its_arrival_is_told() {
     let sealed = one.seal(PURPOSE, SECRET).await.unwrap();
     let mut arrivals = other.arrivals();
     assert!(other.due().is_empty());
-    assert!(is_unknown(other.open(PURPOSE, &sealed)));
+    assert!(is_unknown(&other.open(PURPOSE, &sealed)));
     assert_eq!(other.due(), [sealed.key()]);
     // The search begins at once.
     time::timeout(DISK_PATIENCE, other.search_begins(Duration::MAX))
@@ -109,7 +109,7 @@ async fn a_copy_that_is_appended_while_the_node_runs_is_used_and_stays() {
     let path = |directory: &TempDir| directory.path().join("sealing.keys");
     let both = [path(&new), path(&old)].map(|path| fs::read_to_string(path).unwrap());
     fs::write(path(&new), both.concat()).unwrap();
-    assert!(is_unknown(secrets.open(PURPOSE, &sealed)));
+    assert!(is_unknown(&secrets.open(PURPOSE, &sealed)));
     // Another key comes before anybody looks into the file.
     secrets.keep(vec![key(1, 9)]).await.unwrap();
     for secrets in [secrets, on_disk(&new)] {

@@ -42,6 +42,7 @@ impl DesiredState {
             listeners,
             certificates,
             rules,
+            ticket_secrets,
         } = target;
         let mut removed_certificates = Vec::new();
         for (name, spec) in certificates {
@@ -93,6 +94,7 @@ impl DesiredState {
                 after.count(outcome);
             }
         }
+        after.bring_back_tickets(ticket_secrets);
         after.expect_unused(&removed_pools)?;
         after.expect_consistent()?;
         let outcome = if after.revision == self.revision {

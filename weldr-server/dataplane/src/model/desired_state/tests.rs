@@ -8,6 +8,7 @@ mod certificates;
 mod objects;
 mod principals;
 mod properties;
+mod tickets;
 
 use std::time::Duration;
 

@@ -8,7 +8,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::*;
 use crate::model::{
     Balancing, CheckKind, Credential, HashKey, HttpCheck, OutlierPatch, PrincipalName,
-    RequestLimitPatch, Role,
+    RequestLimitPatch, Role, Sealed,
 };
 
 fn pools() -> impl Strategy<Value = PoolName> {
@@ -218,6 +218,10 @@ fn commands() -> impl Strategy<Value = Command> {
             }
         ),
         1 => names().prop_map(|name| Command::RevokePrincipal { name }),
+        1 => (0u64..3, any::<u8>()).prop_map(|(after, byte)| Command::RotateTickets {
+            after,
+            secret: Sealed::new("0123456789abcdef".parse().unwrap(), [byte; 60]).unwrap(),
+        }),
     ]
 }
 
@@ -267,7 +271,10 @@ proptest! {
             };
             if changed {
                 prop_assert_eq!(state.revision, before.revision.next());
-                prop_assert_ne!((&state.pools, &state.principals), (&before.pools, &before.principals));
+                let parts = |state: &DesiredState| {
+                    (state.pools.clone(), Arc::clone(&state.principals), Arc::clone(&state.ticket_secrets))
+                };
+                prop_assert_ne!(parts(&state), parts(&before));
             } else {
                 prop_assert_eq!(&state, &before);
             }
