@@ -4,6 +4,7 @@
 mod follow_up;
 mod local_votes;
 mod removal_controller;
+mod tls;
 mod tracked;
 mod tracked_listeners;
 mod tracked_pool;
@@ -28,6 +29,7 @@ use crate::{
 use follow_up::FollowUps;
 use local_votes::LocalVotes;
 use removal_controller::RemovalController;
+use tls::TlsMaterial;
 use tracked::Checks;
 use tracked_listeners::TrackedListeners;
 use tracked_pool::TrackedPool;
@@ -49,6 +51,7 @@ pub struct Reconciler {
     /// Where this node listens, besides its listeners.
     own: OwnAddresses,
     checks: Checks,
+    tls: TlsMaterial,
     tracked: BTreeMap<PoolName, TrackedPool>,
     /// The servers of all pools. An address says less, because it may be in several pools.
     servers: HashMap<ServerId, Arc<LiveServer>>,
@@ -125,6 +128,7 @@ impl Reconciler {
                 observer,
                 tick: tasks.register_silent("health checks"),
             },
+            tls: TlsMaterial::default(),
             tracked: BTreeMap::from([(PoolName::default(), default)]),
             servers: HashMap::new(),
             changed: BTreeSet::new(),
@@ -184,7 +188,8 @@ impl Reconciler {
             let Some(pool) = self.tracked.get_mut(name) else {
                 continue;
             };
-            let Some(changes) = pool.follow(desired, state.revision, &self.checks) else {
+            let followed = pool.follow(desired, state.revision, &self.checks, &self.tls);
+            let Some(changes) = followed else {
                 continue;
             };
             self.forget_servers(changes.removed);

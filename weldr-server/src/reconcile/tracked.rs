@@ -9,7 +9,7 @@ use crate::{
     health::{Check, HeadLimits, Observation, Prober},
     liveness::Tick,
     model::{Health, HealthCheck, HealthState, OwnAddresses, PoolSettings, Server, ServerId},
-    snapshot::{LivePool, LiveServer, ServerView},
+    snapshot::{LivePool, LiveServer, PoolSecurity, PoolView, ServerView},
 };
 
 use super::follow_up::{FollowUp, FollowUps, RunningFollowUp};
@@ -25,6 +25,23 @@ pub(super) struct Tracked {
     /// Whether this node itself listens on its address. Then it is neither checked nor chosen.
     is_own: bool,
     running: Option<RunningFollowUp>,
+}
+
+/// What a pool wants of its servers.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PoolTerms<'p> {
+    pub(super) settings: &'p PoolSettings,
+    /// How it speaks to them.
+    pub(super) security: &'p PoolSecurity,
+}
+
+impl<'p> From<&'p PoolView> for PoolTerms<'p> {
+    fn from(view: &'p PoolView) -> Self {
+        Self {
+            settings: &view.settings,
+            security: &view.security,
+        }
+    }
 }
 
 /// What the checks of all servers share.
@@ -58,13 +75,13 @@ impl Tracked {
     pub(super) fn start(
         pool: Arc<LivePool>,
         desired: &Arc<Server>,
-        settings: &PoolSettings,
+        terms: PoolTerms<'_>,
         checks: &Checks,
     ) -> Self {
         let is_own = checks.is_own(desired.address);
         let (live, failures) = LiveServer::new(pool, desired.id, desired.address);
-        let check = desired.spec.check.resolve(&settings.check);
-        let to_make = to_make(desired, settings, &check).filter(|_| !is_own);
+        let check = desired.spec.check.resolve(&terms.settings.check);
+        let to_make = to_make(desired, terms, &check).filter(|_| !is_own);
         let prober = Prober::start(
             Arc::clone(&live),
             checks.limits,
@@ -108,19 +125,15 @@ impl Tracked {
     }
 
     /// Applies a change of the desired state or of the pool's settings.
-    pub(super) fn follow(&mut self, desired: &Arc<Server>, settings: &PoolSettings) {
-        let check = desired.spec.check.resolve(&settings.check);
-        let to_make = to_make(desired, settings, &check).filter(|_| !self.is_own);
+    pub(super) fn follow(&mut self, desired: &Arc<Server>, terms: PoolTerms<'_>) {
+        let check = desired.spec.check.resolve(&terms.settings.check);
+        let to_make = to_make(desired, terms, &check).filter(|_| !self.is_own);
         self.prober.set_check(to_make);
         self.show(Arc::clone(desired), check);
     }
 
     /// Looks again whether this node itself listens on its address. Returns whether that is another answer.
-    pub(super) fn follow_own_addresses(
-        &mut self,
-        settings: &PoolSettings,
-        checks: &Checks,
-    ) -> bool {
+    pub(super) fn follow_own_addresses(&mut self, terms: PoolTerms<'_>, checks: &Checks) -> bool {
         let desired = Arc::clone(&self.view.desired);
         let was_own = self.is_own;
         if checks.own.reached_by(desired.address).is_some() == was_own {
@@ -133,7 +146,7 @@ impl Tracked {
             Health::initial(dates::now())
         };
         self.observe(observed);
-        self.follow(&desired, settings);
+        self.follow(&desired, terms);
         true
     }
 
@@ -188,10 +201,11 @@ impl Tracked {
 }
 
 /// The check that is made of a server; `None` while none is wanted.
-fn to_make(desired: &Server, settings: &PoolSettings, check: &HealthCheck) -> Option<Check> {
+fn to_make(desired: &Server, terms: PoolTerms<'_>, check: &HealthCheck) -> Option<Check> {
     desired.wants_checks().then(|| Check {
         health: check.clone(),
-        strict_responses: settings.strict_responses,
-        outlier: settings.outlier,
+        strict_responses: terms.settings.strict_responses,
+        outlier: terms.settings.outlier,
+        security: terms.security.clone(),
     })
 }

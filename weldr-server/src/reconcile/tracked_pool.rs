@@ -13,6 +13,7 @@ use crate::{
 
 use super::{
     follow_up::FollowUps,
+    tls::TlsMaterial,
     tracked::{Checks, Tracked},
 };
 
@@ -61,6 +62,7 @@ impl TrackedPool {
         desired: &Pool,
         state: Revision,
         checks: &Checks,
+        tls: &TlsMaterial,
     ) -> Option<ServerChanges> {
         let now = Followed {
             settings: desired.settings_revision,
@@ -73,7 +75,7 @@ impl TrackedPool {
         {
             return None;
         }
-        let affects_all = self.set_settings(desired);
+        let affects_all = self.set_settings(desired, tls);
         let recent = before.and_then(|before| desired.recent.since(before.state));
         let changed: BTreeSet<SocketAddr> = match recent {
             Some(changed) if !affects_all => changed.collect(),
@@ -90,12 +92,18 @@ impl TrackedPool {
     }
 
     /// Returns whether a setting changed that affects every server.
-    fn set_settings(&mut self, desired: &Pool) -> bool {
+    fn set_settings(&mut self, desired: &Pool, tls: &TlsMaterial) -> bool {
         let (before, after) = (&self.view.settings, &desired.settings);
+        let changes_tls = before.protocol != after.protocol || before.tls != after.tls;
+        if changes_tls {
+            self.view.set_security(tls.security_of(after));
+        }
+        let before = &self.view.settings;
         let affects_all = before.check != after.check
             || before.deregister_after != after.deregister_after
             || before.strict_responses != after.strict_responses
-            || before.outlier != after.outlier;
+            || before.outlier != after.outlier
+            || changes_tls;
         self.view
             .set_settings(after.clone(), desired.settings_revision);
         affects_all
@@ -119,10 +127,10 @@ impl TrackedPool {
         }
         let Some(desired) = desired else { return };
         if let Some(tracked) = self.servers.get_mut(&address) {
-            tracked.follow(desired, &pool.settings);
+            tracked.follow(desired, (&self.view).into());
         } else {
             let live = Arc::clone(&self.view.live);
-            let tracked = Tracked::start(live, desired, &pool.settings, checks);
+            let tracked = Tracked::start(live, desired, (&self.view).into(), checks);
             changes.added.push(Arc::clone(&tracked.view().live));
             self.servers.insert(address, tracked);
         }
@@ -133,7 +141,7 @@ impl TrackedPool {
     pub(super) fn follow_own_addresses(&mut self, checks: &Checks) -> bool {
         let mut changed = false;
         for (address, tracked) in &mut self.servers {
-            if tracked.follow_own_addresses(&self.view.settings, checks) {
+            if tracked.follow_own_addresses((&self.view).into(), checks) {
                 self.touched.insert(*address);
                 changed = true;
             }

@@ -51,6 +51,7 @@ impl Failure {
             Reason::ConnectionClosed => "connection reset",
             Reason::Unreachable => "unreachable for requests",
             Reason::Timeout => "a request's connect timed out",
+            Reason::TlsFailed => "the TLS handshake of a request failed",
             other => other.as_str(),
         };
         Self::new(reason, detail)
@@ -89,6 +90,22 @@ impl Failure {
     pub(super) fn unsendable() -> Self {
         let detail = "the check's path or host cannot be sent in a request";
         Self::new(Reason::InvalidResponse, detail)
+    }
+
+    /// The TLS handshake with the server failed.
+    pub(super) fn of_tls(error: &io::Error) -> Self {
+        let of_handshake = error
+            .get_ref()
+            .and_then(|cause| cause.downcast_ref::<rustls::Error>());
+        match of_handshake {
+            Some(cause) => Self::new(Reason::TlsFailed, format!("TLS: {cause}")),
+            None => Self::from_io(error),
+        }
+    }
+
+    /// This node cannot speak TLS to the pool, as `why` says.
+    pub(super) fn unusable_tls(why: &str) -> Self {
+        Self::new(Reason::TlsFailed, why.to_owned())
     }
 
     /// The failure for an I/O error of connecting, reading or writing.

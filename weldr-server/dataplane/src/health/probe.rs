@@ -5,13 +5,17 @@
 
 use std::net::SocketAddr;
 
-use tokio::{io::AsyncWriteExt as _, net::TcpStream};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
 use super::{Failure, response::Response};
 use crate::{
     clock::within,
     http1::{ResponseRules, is_field_value, is_target},
     model::{CheckKind, HealthCheck, HttpCheck},
+    snapshot::PoolSecurity,
 };
 
 const USER_AGENT: &str = concat!("weldr-health-check/", env!("CARGO_PKG_VERSION"));
@@ -22,12 +26,14 @@ pub(super) async fn probe(
     address: SocketAddr,
     check: &HealthCheck,
     rules: ResponseRules,
+    security: &PoolSecurity,
 ) -> Result<(), Failure> {
     let mut target = address;
     if let Some(port) = check.port {
         target.set_port(port);
     }
-    let (result, running) = within(check.timeout, attempt(target, &check.kind, rules)).await;
+    let (result, running) =
+        within(check.timeout, attempt(target, &check.kind, rules, security)).await;
     let result = result.unwrap_or_else(|| Err(Failure::timeout(check.timeout)));
     if running.was_interrupted() {
         result.map_err(Failure::of_an_interrupted_check)
@@ -40,11 +46,12 @@ async fn attempt(
     target: SocketAddr,
     kind: &CheckKind,
     rules: ResponseRules,
+    security: &PoolSecurity,
 ) -> Result<(), Failure> {
     let stream = TcpStream::connect(target)
         .await
         .map_err(|error| Failure::from_io(&error))?;
-    examine(stream, target, kind, rules).await
+    examine(stream, target, kind, rules, security).await
 }
 
 /// The check of a server that accepted.
@@ -53,19 +60,28 @@ async fn examine(
     target: SocketAddr,
     kind: &CheckKind,
     rules: ResponseRules,
+    security: &PoolSecurity,
 ) -> Result<(), Failure> {
     if stream.local_addr().is_ok_and(|local| local == target) {
         return Err(Failure::self_connected());
     }
     match kind {
         CheckKind::Tcp => Ok(()),
-        CheckKind::Http(http) => ask(stream, target, http, rules).await,
+        CheckKind::Http(http) => match security {
+            PoolSecurity::Plain => ask(stream, target, http, rules).await,
+            PoolSecurity::Tls(tls) => {
+                let stream = tls.check(stream, target.ip()).await;
+                let stream = stream.map_err(|error| Failure::of_tls(&error))?;
+                ask(stream, target, http, rules).await
+            }
+            PoolSecurity::Unusable(why) => Err(Failure::unusable_tls(why)),
+        },
     }
 }
 
 /// Sends the request, reads the head of the final response and what is wanted of its body, and drops the connection.
 async fn ask(
-    mut stream: TcpStream,
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
     target: SocketAddr,
     check: &HttpCheck,
     rules: ResponseRules,

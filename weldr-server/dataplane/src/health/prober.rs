@@ -25,7 +25,7 @@ use crate::{
     http1::{HeadLimits, ResponseRules},
     liveness::Tick,
     model::{Health, HealthCheck, HealthState, OutlierEjection, ServerId},
-    snapshot::{LiveServer, RequestFailure},
+    snapshot::{LiveServer, PoolSecurity, RequestFailure},
 };
 
 /// Checks that run at once, over all servers of this process: a thousand servers that are added together
@@ -57,6 +57,8 @@ pub struct Check {
     pub strict_responses: bool,
     /// When failures of requests eject the server.
     pub outlier: OutlierEjection,
+    /// How the server is spoken to.
+    pub security: PoolSecurity,
 }
 
 /// The current instruction for the task.
@@ -102,7 +104,7 @@ impl Prober {
                     limits,
                     strictness: check.strict_responses.into(),
                 };
-                probe(address, &check.health, rules).await
+                probe(address, &check.health, rules, &check.security).await
             }
         };
         Self::start_with(probe, &SLOTS, server, check, failures, observations)

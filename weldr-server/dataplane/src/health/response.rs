@@ -2,7 +2,7 @@
 
 use std::io;
 
-use tokio::{io::AsyncReadExt as _, net::TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use super::Failure;
 use crate::{
@@ -48,7 +48,7 @@ impl Response {
     /// Reads the head of the final response. What has come of the body shows what clients would get.
     pub(super) async fn read_head(
         &mut self,
-        stream: &mut TcpStream,
+        stream: &mut (impl AsyncRead + Unpin),
         rules: ResponseRules,
     ) -> Result<FinalHead, Failure> {
         loop {
@@ -90,7 +90,7 @@ impl Response {
     /// Reads the body until it contains `text`, or its end or the longest part that is searched has come.
     pub(super) async fn search_body(
         &mut self,
-        stream: &mut TcpStream,
+        stream: &mut (impl AsyncRead + Unpin),
         rules: ResponseRules,
         framing: ResponseFraming,
         text: &[u8],
@@ -114,7 +114,7 @@ impl Response {
         }
     }
 
-    async fn read(&mut self, stream: &mut TcpStream) -> Result<usize, Failure> {
+    async fn read(&mut self, stream: &mut (impl AsyncRead + Unpin)) -> Result<usize, Failure> {
         let read = stream.read_buf(&mut self.buffer).await;
         read.map_err(|error| Failure::from_io(&error))
     }

@@ -150,6 +150,8 @@ pub enum Reason {
     Ejected,
     /// The body of the response does not contain what the check expects.
     ResponseBodyMismatch,
+    /// The TLS handshake with it fails, for example because its certificate is not accepted.
+    TlsFailed,
 }
 
 impl Reason {
@@ -171,6 +173,7 @@ impl Reason {
             Self::OwnAddress => "own_address",
             Self::Ejected => "ejected",
             Self::ResponseBodyMismatch => "response_body_mismatch",
+            Self::TlsFailed => "tls_failed",
         }
     }
 }

@@ -326,9 +326,10 @@ impl WorkerContext {
             let (live, policy) = (&chosen.server.live, Rc::clone(&self.attempts));
             Upstream::new(live, self.index, policy, &self.released)
         });
-        if upstream.followed.get() != Some(pool.settings_revision) {
-            upstream.followed.set(Some(pool.settings_revision));
+        if upstream.followed.get() != Some(pool.changes) {
+            upstream.followed.set(Some(pool.changes));
             upstream.set_policy(self.attempt_policy(&pool.settings));
+            upstream.set_security(&pool.security);
         }
         Ok(Rc::clone(upstream))
     }

@@ -7,6 +7,7 @@ use crate::{
     model::Reason,
     snapshot::Unavailable,
     stats::FailureReason,
+    tls::{HandshakeError, HandshakeErrorKind},
 };
 
 use super::{headers::Refusal, retry::AttemptProgress, transport::is_out_of_descriptors};
@@ -218,6 +219,7 @@ impl ProxyError {
                 io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
                     Some(Reason::Unreachable)
                 }
+                _ if HandshakeError::of(source).is_some() => Some(Reason::TlsFailed),
                 _ => None,
             },
             Self::ConnectTimeout { .. } => Some(Reason::Timeout),
@@ -301,6 +303,13 @@ fn response_error_type(defect: ResponseDefect) -> FailureReason {
 }
 
 fn connect_error_type(error: &io::Error) -> FailureReason {
+    if let Some(handshake) = HandshakeError::of(error) {
+        return match handshake.kind() {
+            HandshakeErrorKind::Certificate => FailureReason::TlsCertificateError,
+            HandshakeErrorKind::Alert => FailureReason::TlsAlertReceived,
+            HandshakeErrorKind::Protocol => FailureReason::TlsProtocolError,
+        };
+    }
     match error.kind() {
         io::ErrorKind::ConnectionRefused => FailureReason::ConnectionRefused,
         io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {

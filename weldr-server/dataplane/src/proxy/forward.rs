@@ -228,7 +228,7 @@ async fn connect(
             Err(Reached::Cut) => return Err(removed(server)),
         }
     };
-    match deadline.within(open(context, server, limit)).await {
+    match deadline.within(open(context, upstream, limit)).await {
         Ok(Ok(transport)) => Ok(upstream.opened(transport, slot, permit)),
         Ok(Err(source)) => Err(ProxyError::Connect { server, source }),
         Err(Reached::Expired) => Err(ProxyError::ConnectTimeout { server }),
@@ -236,18 +236,18 @@ async fn connect(
     }
 }
 
-/// Opens a connection to `server`. While the process has no descriptor left, idle connections are closed, and the attempt
+/// Opens a connection to `upstream`, secured as its pool wants it. While the process has no descriptor left, idle connections are closed, and the attempt
 /// is repeated for most of `limit`, the time that connecting may take.
 async fn open(
     context: &WorkerContext,
-    server: SocketAddr,
+    upstream: &Upstream,
     limit: Duration,
 ) -> io::Result<Transport> {
     /// The time that an idle connection needs to be closed, also by another worker.
     const RELIEF: Duration = Duration::from_millis(50);
     let mut last_attempt = None;
     loop {
-        match Transport::connect(server).await {
+        match Transport::connect(upstream.address).await {
             Err(error) if is_out_of_descriptors(&error) => {
                 let now = Instant::now();
                 let patience = limit.mul_f32(0.75);
@@ -257,7 +257,8 @@ async fn open(
                 context.free_for_server();
                 Box::pin(time::sleep(RELIEF)).await;
             }
-            result => return result,
+            Ok(transport) => return upstream.secure(transport).await,
+            Err(error) => return Err(error),
         }
     }
 }

@@ -6,6 +6,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    io,
     net::SocketAddr,
     rc::Rc,
     sync::Arc,
@@ -16,9 +17,10 @@ use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 use crate::{
     buffer::Buffer,
-    model::{Reason, Revision, ServerId},
-    snapshot::{ConnectionSlot, LiveServer, RequestSlot},
+    model::{Reason, ServerId},
+    snapshot::{ConnectionSlot, LiveServer, PoolSecurity, RequestSlot},
     stats::{RequestShard, ServerShard},
+    tls::ToServer,
 };
 
 use super::{attempt_policy::AttemptPolicy, retry::Replay, transport::Transport};
@@ -45,10 +47,22 @@ pub(super) struct Upstream {
     released: Rc<Notify>,
     /// The policy of its pool, from the snapshot with which the server was last chosen.
     policy: RefCell<Rc<AttemptPolicy>>,
-    /// The revision of the pool's settings from which that is.
-    pub(super) followed: Cell<Option<Revision>>,
+    /// The changes of the pool up to which that is.
+    pub(super) followed: Cell<Option<u64>>,
+    /// How connections to it are secured.
+    security: RefCell<UpstreamSecurity>,
+    /// Counts the changes of that: a connection of an earlier time is not used again.
+    generation: Cell<u32>,
     /// When a connection was last found closed, and an upper bound of its idle time.
     closes_after: Cell<Option<(Instant, Duration)>>,
+}
+
+/// How connections to a server are secured.
+#[derive(Default)]
+struct UpstreamSecurity {
+    of_pool: PoolSecurity,
+    /// What handshakes need; `None`: there are none.
+    to_server: Option<ToServer>,
 }
 
 /// A connection without a request. No bytes of it are unread, so it has no buffer.
@@ -56,6 +70,7 @@ struct IdleConnection {
     transport: Transport,
     count: ConnectionCount,
     since: Instant,
+    generation: u32,
 }
 
 /// A connection to a server.
@@ -66,6 +81,7 @@ pub(super) struct Connection {
     /// Whether it has carried a request before.
     pub(super) reused: bool,
     count: ConnectionCount,
+    generation: u32,
 }
 
 /// Counts the connection for as long as it is open.
@@ -94,6 +110,8 @@ impl Upstream {
             released: Rc::clone(released),
             policy: RefCell::new(policy),
             followed: Cell::new(None),
+            security: RefCell::default(),
+            generation: Cell::new(0),
             closes_after: Cell::new(None),
         })
     }
@@ -111,6 +129,39 @@ impl Upstream {
     /// Sets the policy of its pool.
     pub(super) fn set_policy(&self, policy: Rc<AttemptPolicy>) {
         self.policy.replace(policy);
+    }
+
+    /// Sets how connections to it are secured. Those that are secured otherwise are closed when they are unused.
+    pub(super) fn set_security(&self, security: &PoolSecurity) {
+        if self.security.borrow().of_pool == *security {
+            return;
+        }
+        let to_server = match security {
+            PoolSecurity::Tls(tls) => Some(tls.to_server(self.address.ip())),
+            PoolSecurity::Plain | PoolSecurity::Unusable(_) => None,
+        };
+        let of_pool = security.clone();
+        self.security
+            .replace(UpstreamSecurity { of_pool, to_server });
+        self.generation.set(self.generation.get().wrapping_add(1));
+        self.close_idle();
+    }
+
+    /// `transport`, on which nothing has passed, secured as the pool wants it.
+    pub(super) async fn secure(&self, transport: Transport) -> io::Result<Transport> {
+        let to_server = match &*self.security.borrow() {
+            UpstreamSecurity {
+                to_server: Some(to_server),
+                ..
+            } => to_server.clone(),
+            UpstreamSecurity {
+                of_pool: PoolSecurity::Unusable(why),
+                ..
+            } => return Err(io::Error::new(io::ErrorKind::InvalidInput, why.to_string())),
+            _ => return Ok(transport),
+        };
+        let ToServer { config, name } = to_server;
+        Box::pin(transport.secured_to_server(config, name)).await
     }
 
     fn most_connections(&self) -> usize {
@@ -139,6 +190,7 @@ impl Upstream {
                 transport,
                 count,
                 since,
+                generation,
             } = idle.pop()?;
             if fit {
                 return Some(Connection {
@@ -146,6 +198,7 @@ impl Upstream {
                     buffer: Buffer::default(),
                     reused: true,
                     count,
+                    generation,
                 });
             }
             self.was_closed(since);
@@ -252,6 +305,7 @@ impl Upstream {
             buffer: Buffer::default(),
             reused: false,
             count: ConnectionCount::new(&self.counters, slot, permit),
+            generation: self.generation.get(),
         }
     }
 
@@ -261,11 +315,14 @@ impl Upstream {
             return;
         }
         let mut idle = self.idle.borrow_mut();
-        if idle.len() < self.policy.borrow().idle_connections && connection.buffer.is_bare() {
+        let has_room = idle.len() < self.policy.borrow().idle_connections;
+        let is_current = connection.generation == self.generation.get();
+        if has_room && is_current && connection.buffer.is_bare() {
             idle.push(IdleConnection {
                 transport: connection.transport,
                 count: connection.count,
                 since: Instant::now(),
+                generation: connection.generation,
             });
         }
     }

@@ -23,7 +23,7 @@ pub use live_listener::{BindState, Binding, LiveListener};
 pub use live_pool::{EjectedServer, LivePool, PoolShard, QueuePlace};
 pub use live_rule::LiveRule;
 pub use live_server::{ConnectionSlot, LiveServer, RequestFailure, RequestSlot};
-pub use pool_view::{PoolView, ServerView, Servers, Unavailable};
+pub use pool_view::{PoolSecurity, PoolView, ServerView, Servers, Unavailable};
 pub use pools::Pools;
 pub use publisher::{Publisher, Snapshots, WorkerReader};
 

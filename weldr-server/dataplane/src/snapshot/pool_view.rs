@@ -11,6 +11,7 @@ use rpds::RedBlackTreeMapSync;
 use crate::{
     clock::dates,
     model::{Health, HealthCheck, HealthState, PoolName, PoolSettings, Reason, Revision, Server},
+    tls::ClientTls,
 };
 
 use super::{Candidates, LivePool, LiveServer};
@@ -54,6 +55,32 @@ impl ServerView {
     }
 }
 
+/// How a pool speaks to its servers.
+#[derive(Debug, Clone, Default)]
+pub enum PoolSecurity {
+    /// In plain HTTP.
+    #[default]
+    Plain,
+    /// Inside TLS.
+    Tls(Arc<ClientTls>),
+    /// Inside TLS, which this node cannot speak to it: no connection is opened. The text says why.
+    Unusable(Arc<str>),
+}
+
+/// By identity: of two that are not the same value, one may have another certificate.
+impl PartialEq for PoolSecurity {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Plain, Self::Plain) => true,
+            (Self::Tls(one), Self::Tls(other)) => Arc::ptr_eq(one, other),
+            (Self::Unusable(one), Self::Unusable(other)) => one == other,
+            (Self::Plain | Self::Tls(_) | Self::Unusable(_), _) => false,
+        }
+    }
+}
+
+impl Eq for PoolSecurity {}
+
 /// A pool at one moment.
 ///
 /// Versions share what they have in common: a change of one server among ten thousand costs a path in each
@@ -66,6 +93,10 @@ pub struct PoolView {
     pub settings: PoolSettings,
     /// The revision of the last change of the policy.
     pub settings_revision: Revision,
+    /// How it speaks to its servers.
+    pub security: PoolSecurity,
+    /// Counts the changes of the policy and of how it speaks, so that a worker sees at once that there was none.
+    pub changes: u64,
     /// All its servers.
     pub servers: Servers,
     /// Those that are healthy and wanted.
@@ -138,6 +169,8 @@ impl PoolView {
         let mut pool = Self {
             live,
             settings_revision,
+            security: PoolSecurity::default(),
+            changes: 0,
             servers: Servers::none(),
             leaving: Servers::none(),
             healthy: Candidates::new(settings.balancing),
@@ -164,6 +197,15 @@ impl PoolView {
         }
         self.settings = settings;
         self.settings_revision = revision;
+        self.changes += 1;
+    }
+
+    /// Has the pool speak to its servers in another way.
+    pub fn set_security(&mut self, security: PoolSecurity) {
+        if security != self.security {
+            self.security = security;
+            self.changes += 1;
+        }
     }
 
     /// Adds a server, or replaces the one at its address.

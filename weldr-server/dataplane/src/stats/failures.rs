@@ -26,11 +26,14 @@ pub enum FailureReason {
     HttpResponseTimeout,
     HttpUpgradeFailed,
     ProxyLoopDetected,
+    TlsProtocolError,
+    TlsCertificateError,
+    TlsAlertReceived,
 }
 
 impl FailureReason {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 21] = [
         Self::ClientClosed,
         Self::ClientTimeout,
         Self::HttpRequestError,
@@ -49,6 +52,9 @@ impl FailureReason {
         Self::HttpResponseTimeout,
         Self::HttpUpgradeFailed,
         Self::ProxyLoopDetected,
+        Self::TlsProtocolError,
+        Self::TlsCertificateError,
+        Self::TlsAlertReceived,
     ];
 
     /// The name in the access log and in the statistics.
@@ -81,6 +87,9 @@ impl FailureReason {
             Self::HttpResponseTimeout => "http_response_timeout",
             Self::HttpUpgradeFailed => "http_upgrade_failed",
             Self::ProxyLoopDetected => "proxy_loop_detected",
+            Self::TlsProtocolError => "tls_protocol_error",
+            Self::TlsCertificateError => "tls_certificate_error",
+            Self::TlsAlertReceived => "tls_alert_received",
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The configuration of a pool's handshakes with its servers.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{io, net::IpAddr, sync::Arc};
 
 use rustls::{
     ClientConfig, DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme,
@@ -14,11 +14,14 @@ use rustls::{
     sign::CertifiedKey,
 };
 
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
 use super::provider::provider;
 use crate::model::PoolTls;
 
-/// How many sessions of servers are kept for resumption, in each pool.
-const SESSIONS: usize = 1024;
+/// How many sessions of a server are kept for resumption; each has one name.
+const SESSIONS: usize = 2;
 
 /// Why a pool cannot perform handshakes with its servers.
 #[derive(Debug, thiserror::Error)]
@@ -79,7 +82,7 @@ impl ClientTls {
             Some(key) => builder.with_client_cert_resolver(Arc::new(OneCertificate(key))),
         };
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        config.resumption = Resumption::in_memory_sessions(SESSIONS);
+        config.resumption = Resumption::disabled();
         // Records are protected by `record`, which needs the keys.
         config.enable_secret_extraction = true;
         let name = settings.server_name.clone().map(server_name).transpose()?;
@@ -89,16 +92,39 @@ impl ClientTls {
         }))
     }
 
-    /// The configuration of rustls.
-    pub(crate) fn config(&self) -> &Arc<ClientConfig> {
-        &self.config
+    /// The handshake of a check with the server at `address`, on `stream`.
+    pub(crate) async fn check(
+        &self,
+        stream: TcpStream,
+        address: IpAddr,
+    ) -> io::Result<TlsStream<TcpStream>> {
+        let connector = TlsConnector::from(Arc::clone(&self.config));
+        connector.connect(self.name_of(address), stream).await
     }
 
-    /// The name that the certificate of the server at `address` must have.
-    pub(crate) fn name_of(&self, address: IpAddr) -> ServerName<'static> {
+    /// What handshakes with the server at `address` need. Its sessions are kept apart from those of other servers, which may not
+    /// resume them although they have the same name.
+    pub(crate) fn to_server(&self, address: IpAddr) -> ToServer {
+        let mut config = (*self.config).clone();
+        config.resumption = Resumption::in_memory_sessions(SESSIONS);
+        ToServer {
+            config: Arc::new(config),
+            name: self.name_of(address),
+        }
+    }
+
+    fn name_of(&self, address: IpAddr) -> ServerName<'static> {
         let of_address = || ServerName::IpAddress(address.to_canonical().into());
         self.name.clone().unwrap_or_else(of_address)
     }
+}
+
+/// What handshakes with one server need.
+#[derive(Debug, Clone)]
+pub(crate) struct ToServer {
+    pub(crate) config: Arc<ClientConfig>,
+    /// The name that its certificate must have.
+    pub(crate) name: ServerName<'static>,
 }
 
 fn server_name(name: String) -> Result<ServerName<'static>, ClientTlsError> {

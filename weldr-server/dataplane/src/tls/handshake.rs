@@ -1,6 +1,6 @@
 //! A handshake, driven from bytes to bytes: what was received goes in, and what must be sent comes out.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use rustls::{
     CipherSuite, ClientConfig, CommonState, HandshakeKind, ProtocolVersion, ServerConfig,
@@ -57,6 +57,32 @@ pub(crate) enum HandshakeError {
     Keys(#[source] RecordError),
     #[error("more bytes came within the TLS handshake than it needs")]
     TooLong,
+}
+
+/// What kind of error ended a handshake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HandshakeErrorKind {
+    /// The certificate of the peer is not accepted.
+    Certificate,
+    /// The peer ended it with an alert.
+    Alert,
+    /// The peer broke the protocol, or has nothing in common with us.
+    Protocol,
+}
+
+impl HandshakeError {
+    /// The handshake error that is the cause of `error`, if one is.
+    pub(crate) fn of(error: &io::Error) -> Option<&Self> {
+        error.get_ref()?.downcast_ref()
+    }
+
+    pub(crate) fn kind(&self) -> HandshakeErrorKind {
+        match self {
+            Self::Tls(rustls::Error::InvalidCertificate(_)) => HandshakeErrorKind::Certificate,
+            Self::Tls(rustls::Error::AlertReceived(_)) => HandshakeErrorKind::Alert,
+            Self::Tls(_) | Self::Keys(_) | Self::TooLong => HandshakeErrorKind::Protocol,
+        }
+    }
 }
 
 /// What a step left to do.

@@ -23,5 +23,6 @@ pub use key::{KeyError, certified_key};
 pub use server::{ServerTls, ServerTlsError};
 pub use tickets::{TicketSecret, TicketSecrets};
 
-pub(crate) use handshake::{Established, Handshake, HandshakeError, Progress};
+pub(crate) use client::ToServer;
+pub(crate) use handshake::{Established, Handshake, HandshakeError, HandshakeErrorKind, Progress};
 pub(crate) use hello::server_name;

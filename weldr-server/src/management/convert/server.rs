@@ -99,6 +99,7 @@ fn proto_reason(reason: Reason) -> v1::HealthReason {
         Reason::OwnAddress => v1::HealthReason::OwnAddress,
         Reason::Ejected => v1::HealthReason::Ejected,
         Reason::ResponseBodyMismatch => v1::HealthReason::ResponseBodyMismatch,
+        Reason::TlsFailed => v1::HealthReason::TlsFailed,
     }
 }
 

@@ -108,7 +108,7 @@ async fn read_head(stream: &mut TcpStream) -> String {
 /// What an HTTP check makes of `response`.
 async fn check_of(response: &'static [u8]) -> Result<(), Failure> {
     let (address, _server) = responding_with(response).await;
-    probe(address, &http(), LENIENT).await
+    probe(address, &http(), LENIENT, &PoolSecurity::Plain).await
 }
 
 /// What a check that expects `ready` in the body makes of `response`.
@@ -118,7 +118,7 @@ async fn body_check_of(response: &'static [u8]) -> Result<(), Failure> {
         body: Some("ready".to_owned()),
         ..HttpCheck::default()
     });
-    probe(address, &check, LENIENT).await
+    probe(address, &check, LENIENT, &PoolSecurity::Plain).await
 }
 
 #[tokio::test]
@@ -158,7 +158,9 @@ async fn a_body_without_an_end_is_searched_up_to_a_limit() {
         body: Some("ready".to_owned()),
         ..HttpCheck::default()
     });
-    let refused = probe(address, &check, LENIENT).await.unwrap_err();
+    let refused = probe(address, &check, LENIENT, &PoolSecurity::Plain)
+        .await
+        .unwrap_err();
     assert_eq!(refused.reason, Reason::ResponseBodyMismatch);
 }
 
@@ -176,7 +178,10 @@ async fn the_method_of_a_check_is_sent_and_head_has_no_body() {
             method,
             ..HttpCheck::default()
         });
-        assert_eq!(probe(address, &check, LENIENT).await, Ok(()));
+        assert_eq!(
+            probe(address, &check, LENIENT, &PoolSecurity::Plain).await,
+            Ok(())
+        );
         let head = server.await.unwrap();
         assert!(head.starts_with(method.as_str()), "{head}");
     }
@@ -194,7 +199,7 @@ async fn a_server_that_refuses_the_connection_fails() {
     let (address, _socket) = refusing();
     for check in [tcp(), http()] {
         assert_eq!(
-            probe(address, &check, LENIENT).await,
+            probe(address, &check, LENIENT, &PoolSecurity::Plain).await,
             failed(Reason::ConnectionRefused, "connection refused")
         );
     }
@@ -205,7 +210,11 @@ async fn a_server_that_accepts_passes_a_tcp_check() {
     for host in ["127.0.0.1:0", "[::1]:0"] {
         let listener = TcpListener::bind(host).await.unwrap();
         let address = listener.local_addr().unwrap();
-        assert_eq!(probe(address, &tcp(), LENIENT).await, Ok(()), "{host}");
+        assert_eq!(
+            probe(address, &tcp(), LENIENT, &PoolSecurity::Plain).await,
+            Ok(()),
+            "{host}"
+        );
     }
 }
 
@@ -217,7 +226,10 @@ async fn the_port_of_the_check_is_the_one_that_is_checked() {
         port: Some(address.port()),
         ..http()
     };
-    assert_eq!(probe(traffic, &check, LENIENT).await, Ok(()));
+    assert_eq!(
+        probe(traffic, &check, LENIENT, &PoolSecurity::Plain).await,
+        Ok(())
+    );
 }
 
 #[tokio::test]
@@ -229,7 +241,10 @@ async fn the_request_is_what_the_check_says() {
         host: Some("shop.example".into()),
         ..HttpCheck::default()
     });
-    assert_eq!(probe(address, &check, LENIENT).await, Ok(()));
+    assert_eq!(
+        probe(address, &check, LENIENT, &PoolSecurity::Plain).await,
+        Ok(())
+    );
     let head = server.await.unwrap();
     assert!(
         head.starts_with("GET /health?full=1 HTTP/1.1\r\n"),
@@ -247,7 +262,10 @@ async fn the_request_is_what_the_check_says() {
 #[tokio::test]
 async fn without_a_host_it_asks_for_the_address() {
     let (address, server) = responding_with(b"HTTP/1.0 200 OK\r\n\r\n").await;
-    assert_eq!(probe(address, &http(), LENIENT).await, Ok(()));
+    assert_eq!(
+        probe(address, &http(), LENIENT, &PoolSecurity::Plain).await,
+        Ok(())
+    );
     let head = server.await.unwrap();
     assert!(head.contains(&format!("\r\nHost: {address}\r\n")), "{head}");
 }
@@ -273,7 +291,10 @@ async fn the_status_decides() {
         expected_status: "200,404".parse().unwrap(),
         ..HttpCheck::default()
     });
-    assert_eq!(probe(address, &check, LENIENT).await, Ok(()));
+    assert_eq!(
+        probe(address, &check, LENIENT, &PoolSecurity::Plain).await,
+        Ok(())
+    );
 }
 
 #[tokio::test]
@@ -353,7 +374,10 @@ async fn a_check_judges_as_the_traffic_does() {
     ] {
         assert_eq!(check_of(response).await, Ok(()), "{response:?}");
         let (address, _server) = responding_with(response).await;
-        let reason = probe(address, &http(), STRICT).await.unwrap_err().reason;
+        let reason = probe(address, &http(), STRICT, &PoolSecurity::Plain)
+            .await
+            .unwrap_err()
+            .reason;
         assert_eq!(reason, Reason::InvalidResponse, "{response:?}");
     }
 }
@@ -386,7 +410,10 @@ async fn a_server_that_sends_before_the_request_fails() {
         let _ = stream.read(&mut [0; 1024]).await;
         let _ = stream.read(&mut [0; 1024]).await;
     });
-    let reason = probe(address, &http(), LENIENT).await.unwrap_err().reason;
+    let reason = probe(address, &http(), LENIENT, &PoolSecurity::Plain)
+        .await
+        .unwrap_err()
+        .reason;
     assert_eq!(reason, Reason::InvalidResponse);
 }
 
@@ -403,7 +430,11 @@ async fn a_server_that_closes_before_the_response_fails() {
             read_head(&mut stream).await;
             stream.write_all(part).await.unwrap();
         });
-        assert_eq!(probe(address, &http(), LENIENT).await, closed, "{part:?}");
+        assert_eq!(
+            probe(address, &http(), LENIENT, &PoolSecurity::Plain).await,
+            closed,
+            "{part:?}"
+        );
     }
 }
 
@@ -412,7 +443,10 @@ async fn a_server_that_closes_at_once_fails() {
     // The request meets a closed connection: an end or a reset, whichever the system reports first.
     let (address, connection) = accepting().await;
     tokio::spawn(async move { drop(connection.await) });
-    let reason = probe(address, &http(), LENIENT).await.unwrap_err().reason;
+    let reason = probe(address, &http(), LENIENT, &PoolSecurity::Plain)
+        .await
+        .unwrap_err()
+        .reason;
     assert_eq!(reason, Reason::ConnectionClosed);
 }
 
@@ -425,7 +459,7 @@ async fn a_server_that_resets_fails() {
         stream.set_zero_linger().unwrap();
     });
     assert_eq!(
-        probe(address, &http(), LENIENT).await,
+        probe(address, &http(), LENIENT, &PoolSecurity::Plain).await,
         failed(Reason::ConnectionClosed, "connection reset")
     );
 }
@@ -438,7 +472,7 @@ async fn a_silent_server_times_out() {
         ..http()
     };
     assert_eq!(
-        probe(address, &check, LENIENT).await,
+        probe(address, &check, LENIENT, &PoolSecurity::Plain).await,
         failed(Reason::Timeout, "no response within 50ms")
     );
 }
@@ -457,7 +491,10 @@ async fn a_server_that_sends_single_bytes_times_out() {
         timeout: SHORT,
         ..http()
     };
-    let reason = probe(address, &check, LENIENT).await.unwrap_err().reason;
+    let reason = probe(address, &check, LENIENT, &PoolSecurity::Plain)
+        .await
+        .unwrap_err()
+        .reason;
     assert_eq!(reason, Reason::Timeout);
 }
 
@@ -478,7 +515,10 @@ async fn a_head_without_an_end_is_cut() {
             "more than 32 interim responses",
         ),
     ] {
-        assert_eq!(probe(address, &http(), LENIENT).await, invalid(why));
+        assert_eq!(
+            probe(address, &http(), LENIENT, &PoolSecurity::Plain).await,
+            invalid(why)
+        );
     }
 }
 
@@ -486,7 +526,10 @@ async fn a_head_without_an_end_is_cut() {
 async fn a_body_without_an_end_is_not_read() {
     let head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
     let address = endless(head, b"3\r\nabc\r\n").await;
-    assert_eq!(probe(address, &http(), LENIENT).await, Ok(()));
+    assert_eq!(
+        probe(address, &http(), LENIENT, &PoolSecurity::Plain).await,
+        Ok(())
+    );
 }
 
 #[tokio::test]
@@ -497,7 +540,7 @@ async fn a_check_that_cannot_be_sent_fails() {
         ..HttpCheck::default()
     });
     assert_eq!(
-        probe(address, &check, LENIENT).await,
+        probe(address, &check, LENIENT, &PoolSecurity::Plain).await,
         Err(Failure::unsendable())
     );
 }
@@ -510,7 +553,14 @@ async fn a_probe_that_connects_to_itself_is_refused() {
     let address = socket.local_addr().unwrap();
     let stream = socket.connect(address).await.unwrap();
     assert_eq!(
-        examine(stream, address, &CheckKind::Tcp, LENIENT).await,
+        examine(
+            stream,
+            address,
+            &CheckKind::Tcp,
+            LENIENT,
+            &PoolSecurity::Plain
+        )
+        .await,
         failed(Reason::ConnectionRefused, "connection refused")
     );
 }

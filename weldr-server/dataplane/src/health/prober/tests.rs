@@ -41,6 +41,7 @@ fn every(interval: Duration) -> Check {
         },
         strict_responses: false,
         outlier: OutlierEjection::default(),
+        security: PoolSecurity::Plain,
     }
 }
 
@@ -642,7 +643,13 @@ fn a_task_is_small() {
                 limits: LIMITS,
                 strictness: check.strict_responses.into(),
             };
-            probe(([127, 0, 0, 1], 80).into(), &check.health, rules).await
+            probe(
+                ([127, 0, 0, 1], 80).into(),
+                &check.health,
+                rules,
+                &PoolSecurity::Plain,
+            )
+            .await
         },
         slots: &SLOTS,
         is_blind: false,

@@ -24,6 +24,15 @@ pub(super) enum AcceptError {
 }
 
 impl AcceptError {
+    /// The error of reading or writing.
+    pub(super) fn of_io(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            Self::Closed
+        } else {
+            Self::Io(error)
+        }
+    }
+
     /// Under which reason it is counted.
     pub(super) fn reason(&self) -> HandshakeFailure {
         match self {

@@ -7,7 +7,11 @@ mod error;
 mod first_bytes;
 mod turns;
 
-use std::{future::poll_fn, io, sync::Arc, task::Poll};
+use std::{
+    future::poll_fn,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use rustls::ProtocolVersion;
 
@@ -16,15 +20,12 @@ use crate::tls::{Established, Handshake, HandshakeError, Progress, ServerTls, se
 use super::{
     deadline::Deadline,
     served_listener::ServedListener,
-    transport::{Cork, SecuredFacts, Transport, would_block},
+    transport::{Cork, Transport, Wire, would_block},
 };
 use error::AcceptError;
 use first_bytes::{FirstBytes, MOST};
 
 pub(super) use turns::HandshakeTurns;
-
-/// Bytes that are read at a time: a handshake has few.
-const READ: usize = 4096;
 
 /// The response to a request in plain HTTP: it was sent to the wrong port, or with the wrong scheme.
 const PLAIN_HTTP: &str = "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\
@@ -41,11 +42,9 @@ pub(super) async fn secure(
 ) -> Option<Transport> {
     let context = &listener.context;
     let mut opening = Opening {
-        transport,
+        wire: Wire::new(transport),
         listener,
         deadline,
-        incoming: Vec::new(),
-        outgoing: Vec::new(),
     };
     deadline.arm(listener.current().policy.timeouts.client_header);
     let handshakes = &context.counters().handshakes;
@@ -57,7 +56,7 @@ pub(super) async fn secure(
                 &handshakes.full
             };
             counter.add(1);
-            Some(opening.secured(*established, name))
+            Some(opening.wire.secured(*established, name.map(Into::into)))
         }
         Err(error) => {
             let reason = error.reason();
@@ -71,13 +70,9 @@ pub(super) async fn secure(
 
 /// A connection before its first request.
 struct Opening<'l> {
-    transport: Transport,
+    wire: Wire,
     listener: &'l ServedListener,
     deadline: &'l Deadline,
-    /// What was received and not used.
-    incoming: Vec<u8>,
-    /// What must be sent.
-    outgoing: Vec<u8>,
 }
 
 impl Opening<'_> {
@@ -86,14 +81,14 @@ impl Opening<'_> {
         tls: &ServerTls,
     ) -> Result<(Box<Established>, Option<String>), AcceptError> {
         self.first_record().await?;
-        let name = server_name(&self.incoming);
+        let name = server_name(&self.wire.incoming);
         let turns = &self.listener.context.handshakes;
         let _running = self.within(turns.begin()).await?;
         let mut handshake = Handshake::server(Arc::clone(&tls.config))?;
         loop {
             let progress = {
                 let _turn = self.within(turns.next()).await?;
-                handshake.advance(&mut self.incoming, &mut self.outgoing)?
+                handshake.advance(&mut self.wire.incoming, &mut self.wire.outgoing)?
             };
             match progress {
                 Progress::Complete(established) => {
@@ -109,7 +104,7 @@ impl Opening<'_> {
                     handshake = next;
                     self.flush().await?;
                     self.read().await?;
-                    if self.incoming.len() > 4 * MOST {
+                    if self.wire.incoming.len() > 4 * MOST {
                         return Err(HandshakeError::TooLong.into());
                     }
                 }
@@ -120,7 +115,7 @@ impl Opening<'_> {
     /// Waits for the first record, and makes sure that it is one.
     async fn first_record(&mut self) -> Result<(), AcceptError> {
         loop {
-            match FirstBytes::of(&self.incoming) {
+            match FirstBytes::of(&self.wire.incoming) {
                 FirstBytes::NeedsMore => self.read().await?,
                 FirstBytes::Tls => return Ok(()),
                 FirstBytes::PlainHttp => return Err(AcceptError::PlainHttp),
@@ -137,26 +132,12 @@ impl Opening<'_> {
     /// Reads what has come, once something has.
     async fn read(&mut self) -> Result<(), AcceptError> {
         poll_fn(|cx| {
-            loop {
-                if self.is_reset() {
-                    return Poll::Ready(Err(AcceptError::Reset));
-                }
-                if self.transport.poll_readable(cx).is_pending() {
-                    let expired = self.deadline.poll(cx);
-                    return expired.map(|_| Err(AcceptError::Timeout));
-                }
-                let mut space = [0; READ];
-                match self.transport.read(&mut space) {
-                    Ok(0) => return Poll::Ready(Err(AcceptError::Closed)),
-                    Ok(read) => {
-                        self.incoming.extend_from_slice(&space[..read]);
-                        return Poll::Ready(Ok(()));
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        self.transport.watch().map_err(AcceptError::Io)?;
-                    }
-                    Err(error) => return Poll::Ready(Err(AcceptError::Io(error))),
-                }
+            if self.is_reset() {
+                return Poll::Ready(Err(AcceptError::Reset));
+            }
+            match self.wire.poll_read(cx) {
+                Poll::Ready(read) => Poll::Ready(read.map_err(AcceptError::of_io)),
+                Poll::Pending => self.poll_deadline(cx),
             }
         })
         .await
@@ -164,68 +145,52 @@ impl Opening<'_> {
 
     /// Sends what must be sent.
     async fn flush(&mut self) -> Result<(), AcceptError> {
-        let mut sent = 0;
-        poll_fn(|cx| {
-            while sent < self.outgoing.len() {
-                let rest = &self.outgoing[sent..];
-                match self.transport.poll_write(cx, rest, Cork::Off) {
-                    Poll::Ready(Ok(more)) if more > 0 => sent += more,
-                    Poll::Ready(Ok(_)) => return Poll::Ready(Err(AcceptError::Closed)),
-                    Poll::Ready(Err(error)) => return Poll::Ready(Err(AcceptError::Io(error))),
-                    Poll::Pending => {
-                        let expired = self.deadline.poll(cx);
-                        return expired.map(|_| Err(AcceptError::Timeout));
-                    }
-                }
-            }
-            Poll::Ready(Ok(()))
+        poll_fn(|cx| match self.wire.poll_flush(cx) {
+            Poll::Ready(sent) => Poll::Ready(sent.map_err(AcceptError::of_io)),
+            Poll::Pending => self.poll_deadline(cx),
         })
-        .await?;
-        self.outgoing.clear();
-        Ok(())
+        .await
+    }
+
+    fn poll_deadline(&self, cx: &Context<'_>) -> Poll<Result<(), AcceptError>> {
+        let expired = self.deadline.poll(cx);
+        expired.map(|_| Err(AcceptError::Timeout))
     }
 
     /// Whether the listener, or the address of the connection, leaves this machine now. Whoever changes that wakes all tasks.
     fn is_reset(&self) -> bool {
         let context = &self.listener.context;
         self.listener.resets()
-            || (context.resets() && context.is_to_virtual_address(&self.transport))
-    }
-
-    fn secured(self, established: Established, name: Option<String>) -> Transport {
-        let facts = SecuredFacts {
-            version: established.facts.version,
-            suite: established.facts.suite,
-            is_resumed: established.facts.is_resumed,
-            server_name: name.map(Into::into),
-            certificate: established.facts.peer.first().cloned(),
-        };
-        self.transport
-            .secured(established, facts, &self.incoming, self.outgoing)
+            || (context.resets() && context.is_to_virtual_address(&self.wire.transport))
     }
 
     /// Tells the client why the connection ends: with the alert that rustls has written, or in the words of plain HTTP. What the
     /// socket does not take at once is dropped.
     async fn refuse(&mut self, error: &AcceptError) {
         match error {
-            AcceptError::PlainHttp => self.outgoing = PLAIN_HTTP.as_bytes().to_vec(),
+            AcceptError::PlainHttp => self.wire.outgoing = PLAIN_HTTP.as_bytes().to_vec(),
             AcceptError::Reset => {
-                if let Err(error) = self.transport.reset_on_close() {
+                if let Err(error) = self.wire.transport.reset_on_close() {
                     tracing::debug!(%error, "a connection cannot be reset");
                 }
                 return;
             }
             _ => {}
         }
-        if self.outgoing.is_empty()
-            || would_block(&self.transport.write(&self.outgoing, Cork::UntilFinish))
+        if self.wire.outgoing.is_empty()
+            || would_block(
+                &self
+                    .wire
+                    .transport
+                    .write(&self.wire.outgoing, Cork::UntilFinish),
+            )
         {
             return;
         }
-        if self.transport.finish().is_ok() {
+        if self.wire.transport.finish().is_ok() {
             // Unread bytes would reset the connection, and what was written would be lost.
-            self.incoming.clear();
-            while self.incoming.len() < MOST && self.read().await.is_ok() {}
+            self.wire.incoming.clear();
+            while self.wire.incoming.len() < MOST && self.read().await.is_ok() {}
         }
     }
 }

@@ -10,6 +10,8 @@ mod listening;
 mod pipe;
 mod tcp;
 mod tls;
+mod to_server;
+mod wire;
 
 use std::{
     io,
@@ -28,6 +30,7 @@ pub(super) use listening::{accept_new_connections, refuse_new_connections, take_
 pub(super) use listening::{bind, reserve};
 pub(super) use pipe::{Pipe, Pipes, most_pipes};
 pub(super) use tls::SecuredFacts;
+pub(super) use wire::Wire;
 
 /// A connection to a client or to a server.
 #[derive(Debug)]
@@ -51,7 +54,7 @@ impl Transport {
 
     /// This connection inside TLS, once the handshake on it is complete. `incoming`: what came behind the handshake;
     /// `outgoing`: what is not sent of it. A connection that is inside TLS already stays as it is.
-    pub(super) fn secured(
+    fn secured(
         self,
         established: Established,
         facts: SecuredFacts,

@@ -123,6 +123,7 @@ impl Rest {
     }
 }
 
+// No method is inlined: the code of a plain connection stays as short as without TLS.
 impl TlsTransport {
     /// The connection on `tcp` whose handshake is complete. `incoming`: what came behind it; `outgoing`: what is not yet sent
     /// of it.
@@ -156,6 +157,7 @@ impl TlsTransport {
     }
 
     /// Ready when something may be readable.
+    #[inline(never)]
     pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.holds_bytes() {
             return Poll::Ready(Ok(()));
@@ -170,6 +172,7 @@ impl TlsTransport {
 
     /// Reads into `space`, which must not be empty. 0: the peer has said that it sends no more. A connection that ends
     /// without that is an error: whoever cut it may not be the peer.
+    #[inline(never)]
     pub(super) fn read(&mut self, space: &mut [u8]) -> io::Result<usize> {
         self.read_by(space, TcpTransport::read)
     }
@@ -291,6 +294,7 @@ impl TlsTransport {
     }
 
     /// Writes `bytes`, or keeps what the kernel does not take for the next write.
+    #[inline(never)]
     pub(super) fn write(&mut self, bytes: &[u8], cork: Cork) -> io::Result<usize> {
         let written = self.write_parts(&[bytes], cork);
         if would_block(&written) && self.taken == bytes.len() {
@@ -301,6 +305,7 @@ impl TlsTransport {
 
     /// Writes as much of `parts`, in a row, as is taken; pending until the kernel has all of that. The next call must begin
     /// with the same bytes.
+    #[inline(never)]
     pub(super) fn poll_write_parts(
         &mut self,
         cx: &mut Context<'_>,
@@ -365,11 +370,13 @@ impl TlsTransport {
     }
 
     /// Has the runtime report when the connection is readable or writable.
+    #[inline(never)]
     pub(super) fn watch(&mut self) -> io::Result<()> {
         self.tcp.watch()
     }
 
     /// Whether nothing has come that a reader would see. Tickets and new keys are taken in: they are for TLS itself.
+    #[inline(never)]
     pub(super) fn is_idle_in_kernel(&mut self) -> bool {
         if self.holds_bytes() {
             return false;
@@ -382,6 +389,7 @@ impl TlsTransport {
 
     /// Ends this side: first inside TLS, then of the socket. A socket that takes nothing more keeps the peer from seeing the
     /// former, so that what it has may look cut.
+    #[inline(never)]
     pub(super) fn finish(&mut self) -> io::Result<()> {
         let mut record = [0; 64];
         if let Ok(length) = self.session.close_notify(&mut record) {

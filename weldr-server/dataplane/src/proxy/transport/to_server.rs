@@ -1,0 +1,48 @@
+//! The handshake with a server.
+
+use std::{future::poll_fn, io, sync::Arc};
+
+use rustls::{ClientConfig, pki_types::ServerName};
+
+use super::{Transport, wire::Wire};
+use crate::tls::{Handshake, HandshakeError, Progress};
+
+/// Most bytes that a server may send within a handshake and that are not used yet.
+const MOST: usize = 64 * 1024;
+
+impl Transport {
+    /// This connection inside TLS, with the server of that name. Both must be given a deadline by the caller.
+    ///
+    /// An error of the handshake is an [`io::Error`] whose cause is a [`HandshakeError`].
+    pub(in crate::proxy) async fn secured_to_server(
+        self,
+        config: Arc<ClientConfig>,
+        name: ServerName<'static>,
+    ) -> io::Result<Self> {
+        let mut wire = Wire::new(self);
+        let mut handshake = Handshake::client(config, name).map_err(failed)?;
+        loop {
+            match handshake.advance(&mut wire.incoming, &mut wire.outgoing) {
+                Ok(Progress::NeedsMore(next)) => handshake = next,
+                // The end of the handshake is sent with the request.
+                Ok(Progress::Complete(established)) => {
+                    return Ok(wire.secured(*established, None));
+                }
+                Err(error) => {
+                    // The alert is a courtesy: the server may be gone.
+                    let _ = poll_fn(|cx| wire.poll_flush(cx)).await;
+                    return Err(failed(error));
+                }
+            }
+            if wire.incoming.len() > MOST {
+                return Err(failed(HandshakeError::TooLong));
+            }
+            poll_fn(|cx| wire.poll_flush(cx)).await?;
+            poll_fn(|cx| wire.poll_read(cx)).await?;
+        }
+    }
+}
+
+fn failed(error: HandshakeError) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
