@@ -60,7 +60,7 @@ impl DataPlane {
     /// When there is no port or thread.
     pub fn start_with(change: impl FnOnce(&mut WorkerParts, &mut Addresses)) -> Self {
         let pools = Pools::new(pool("default", PoolSettings::default(), &[]));
-        let listeners = ListenerViews::default_listener(WORKERS);
+        let listeners = ListenerViews::default_listener(WORKERS, None);
         let first = Snapshot {
             version: 0,
             revision: Revision(0),
@@ -73,7 +73,8 @@ impl DataPlane {
         let mut parts = worker_parts(&snapshots, &stop);
         let mut addresses = Addresses::new();
         change(&mut parts, &mut addresses);
-        let sockets = Listeners::bind(&[([127, 0, 0, 1], 0).into()], WORKERS).expect("a free port");
+        let sockets =
+            Listeners::bind(&[([127, 0, 0, 1], 0).into()], &[], WORKERS).expect("a free port");
         let address = sockets.addresses()[0];
         let workers = Workers::start(sockets, &parts).expect("threads");
         let binder = workers.binder(snapshots.clone(), addresses);
