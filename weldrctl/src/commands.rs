@@ -86,7 +86,8 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, CtlError> {
         Command::List(args) if args.all_nodes => all_nodes::run(&session).await,
         Command::List(_) => list::run(&session).await,
         Command::Get(args) => get::run(&session, args).await,
-        Command::Pool(command) => pool::run(&session, command).await,
+        // Its options make the largest future.
+        Command::Pool(command) => Box::pin(pool::run(&session, command)).await,
         Command::Listener(command) => listener::run(&session, command).await,
         Command::Rule(command) => rule::run(&session, command).await,
         Command::Certificate(command) => certificate::run(&session, command).await,

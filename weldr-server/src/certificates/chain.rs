@@ -40,14 +40,12 @@ pub(super) fn read(text: &str) -> Result<Vec<Vec<u8>>, Invalid> {
 pub(super) fn parse(chain: &[Vec<u8>]) -> Result<Vec<X509Certificate<'_>>, Invalid> {
     let mut parsed = Vec::with_capacity(chain.len());
     for (index, der) in chain.iter().enumerate() {
-        match x509_parser::parse_x509_certificate(der) {
-            Ok(([], certificate)) => parsed.push(certificate),
-            _ => {
-                let value = format!("number {} is no certificate", index + 1);
-                let accepted = "certificates of X.509, in PEM";
-                return Err(Invalid::new(CERTIFICATE, value, accepted));
-            }
-        }
+        let Ok(([], certificate)) = x509_parser::parse_x509_certificate(der) else {
+            let value = format!("number {} is no certificate", index + 1);
+            let accepted = "certificates of X.509, in PEM";
+            return Err(Invalid::new(CERTIFICATE, value, accepted));
+        };
+        parsed.push(certificate);
     }
     // The kind decides before the key is compared: of a kind that is not supported no key can be read.
     key_type(&parsed[0])?;

@@ -8,7 +8,7 @@ use rustls::{
     sign::SigningKey,
 };
 use x509_parser::{prelude::FromDer as _, x509::SubjectPublicKeyInfo};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use super::{
     PRIVATE_KEY,
@@ -61,7 +61,7 @@ pub(super) fn read(text: &str) -> Result<Key, Invalid> {
     }
     let mut keys = PrivateKeyDer::pem_slice_iter(text.as_bytes());
     let (first, second) = (keys.next(), keys.next());
-    let Some(Ok(key)) = first else {
+    let Some(Ok(mut key)) = first else {
         return refused("damaged PEM", "a private key in PEM, with its whole text");
     };
     if second.is_some() {
@@ -71,7 +71,8 @@ pub(super) fn read(text: &str) -> Result<Key, Invalid> {
         );
     }
     let signing = any_supported_type(&key);
-    let der = Zeroizing::new(into_bytes(key));
+    let der = Zeroizing::new(key.secret_der().to_vec());
+    key.zeroize();
     match signing.ok().and_then(|key| public_bits(&key)) {
         Some(public) => Ok(Key { der, public }),
         None => refused(
@@ -79,10 +80,6 @@ pub(super) fn read(text: &str) -> Result<Key, Invalid> {
             "RSA with 2048 to 4096 bits, ECDSA on P-256 or P-384, or Ed25519",
         ),
     }
-}
-
-fn into_bytes(key: PrivateKeyDer<'_>) -> Vec<u8> {
-    key.secret_der().to_vec()
 }
 
 fn public_bits(key: &Arc<dyn SigningKey>) -> Option<Vec<u8>> {

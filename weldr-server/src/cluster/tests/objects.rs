@@ -70,9 +70,9 @@ fn shop() -> CertificateName {
 }
 
 /// A certificate whose chain is made of this byte.
-fn certificate(chain: u8) -> Box<CertificateSpec> {
+fn certificate(chain: u8) -> CertificateSpec {
     let sealed = Sealed::new(SealingKeyId::of_digest(&[7; 32]), [chain; 40]);
-    Box::new(CertificateSpec {
+    CertificateSpec {
         chain: vec![Der::new([chain; 10])],
         key: sealed.unwrap(),
         names: vec!["shop.example".to_owned()],
@@ -81,7 +81,7 @@ fn certificate(chain: u8) -> Box<CertificateSpec> {
         key_type: KeyType::Rsa(2048),
         fingerprint: format!("{chain:064x}"),
         source: CertificateSource::Uploaded,
-    })
+    }
 }
 
 /// The pool `default` with this certificate for its servers.
@@ -106,7 +106,7 @@ fn about_certificates() -> Vec<Command> {
     vec![
         Command::AddCertificate {
             certificate: shop(),
-            spec: certificate(1),
+            spec: Box::new(certificate(1)),
         },
         Command::AddListener {
             listener: secure.clone(),
@@ -120,7 +120,7 @@ fn about_certificates() -> Vec<Command> {
         client_certificate(Some(shop())),
         Command::UpdateCertificate {
             certificate: shop(),
-            spec: certificate(2),
+            spec: Box::new(certificate(2)),
             expected: None,
         },
         client_certificate(None),

@@ -114,7 +114,7 @@ fn listener(
         certificates: given
             .certificates
             .and_then(|given| violations.take(certificate_names(&given.names))),
-        tls: listener_tls(given.tls.unwrap_or_default(), violations),
+        tls: listener_tls(&given.tls.unwrap_or_default(), violations),
         ..ListenerConfiguration::default()
     };
     for rule in given.rules {

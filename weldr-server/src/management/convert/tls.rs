@@ -49,7 +49,7 @@ pub(super) fn proto_certificate_names(names: &[CertificateName]) -> Vec<String> 
 
 /// The settings of TLS that `given` sets.
 pub(in crate::management) fn listener_tls(
-    given: v1::ListenerTls,
+    given: &v1::ListenerTls,
     violations: &mut Violations,
 ) -> ListenerTlsPatch {
     let mut found = Violations::default();

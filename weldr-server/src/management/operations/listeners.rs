@@ -42,7 +42,7 @@ impl Operations {
         let policy = convert::listener_policy(request.policy.unwrap_or_default(), &mut violations);
         let protocol = violations.take(convert::listener_protocol(request.protocol));
         let certificates = violations.take(convert::certificate_names(&request.certificates));
-        let tls = convert::listener_tls(request.tls.unwrap_or_default(), &mut violations);
+        let tls = convert::listener_tls(&request.tls.unwrap_or_default(), &mut violations);
         let (name, (address, route)) = violations.settle(name.zip(address.zip(route)))?;
         let name: ListenerName = name;
         let spec = Box::new(ListenerSpec {
@@ -84,7 +84,7 @@ impl Operations {
         let certificates = request.certificates;
         let certificates = certificates.map(|given| convert::certificate_names(&given.names));
         let certificates = violations.take(certificates.transpose());
-        let tls = convert::listener_tls(request.tls.unwrap_or_default(), &mut violations);
+        let tls = convert::listener_tls(&request.tls.unwrap_or_default(), &mut violations);
         let patch = Box::new(ListenerPatch {
             address,
             default_route: route.flatten(),

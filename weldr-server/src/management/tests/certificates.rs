@@ -78,14 +78,14 @@ fn secure(certificates: &[&str]) -> CreateListenerRequest {
     }
 }
 
-fn named(certificates: &[&str]) -> Option<CertificateNames> {
-    Some(CertificateNames {
+fn named(certificates: &[&str]) -> CertificateNames {
+    CertificateNames {
         names: certificates.iter().map(|&name| name.to_owned()).collect(),
-    })
+    }
 }
 
 #[tokio::test]
-async fn a_certificate_is_added_used_replaced_and_removed() {
+async fn a_certificate_is_added_once_and_stays_while_it_is_used() {
     let node = TestNode::start().await;
     let mut client = certificates(&node);
     let mut routing = RoutingClient::new(node.channel());
@@ -117,14 +117,28 @@ async fn a_certificate_is_added_used_replaced_and_removed() {
         name: "shop".to_owned(),
         ..DeleteCertificateRequest::default()
     };
-    let refused = client.delete_certificate(delete.clone()).await.unwrap_err();
+    let refused = client.delete_certificate(delete).await.unwrap_err();
     assert_eq!(refused.code(), Code::FailedPrecondition);
     assert!(
         refused.message().contains("listener secure"),
         "{}",
         refused.message()
     );
+}
 
+#[tokio::test]
+async fn a_certificate_in_use_is_replaced_and_then_removed() {
+    let node = TestNode::start().await;
+    let mut client = certificates(&node);
+    let mut routing = RoutingClient::new(node.channel());
+    let (first, second) = (Pair::new("shop.example"), Pair::new("shop.example"));
+    let made = client.create_certificate(first.create("shop")).await;
+    let shop = made.unwrap().into_inner().certificate.unwrap();
+    routing.create_listener(secure(&["shop"])).await.unwrap();
+    let delete = DeleteCertificateRequest {
+        name: "shop".to_owned(),
+        ..DeleteCertificateRequest::default()
+    };
     let set = client.update_certificate(second.update("shop")).await;
     let set = set.unwrap().into_inner().certificate.unwrap();
     assert_ne!(set.fingerprint, shop.fingerprint);
@@ -230,7 +244,7 @@ async fn what_would_not_work_is_refused_with_its_reason() {
 }
 
 #[tokio::test]
-async fn listeners_and_pools_have_settings_of_tls() {
+async fn listeners_have_settings_of_tls() {
     let node = TestNode::start().await;
     let mut client = certificates(&node);
     let mut routing = RoutingClient::new(node.channel());
@@ -263,17 +277,36 @@ async fn listeners_and_pools_have_settings_of_tls() {
         ..tls
     };
     assert_eq!(shown.tls, Some(expected));
+}
+
+#[tokio::test]
+async fn settings_of_tls_that_do_not_fit_are_refused() {
+    let node = TestNode::start().await;
+    let mut routing = RoutingClient::new(node.channel());
+    let (pair, authority) = (Pair::new("a.example"), Pair::new("ca.example"));
+    let mut client = certificates(&node);
+    client.create_certificate(pair.create("a")).await.unwrap();
+    let tls = ListenerTls {
+        client_auth: weldr_proto::v1::ClientAuth::Required.into(),
+        client_ca: Some(authority.certificate.clone()),
+        ..ListenerTls::default()
+    };
+    let request = CreateListenerRequest {
+        tls: Some(tls),
+        ..secure(&["a"])
+    };
+    routing.create_listener(request).await.unwrap();
     for (request, words) in [
         (
             UpdateListenerRequest {
-                certificates: named(&[]),
+                certificates: Some(named(&[])),
                 ..UpdateListenerRequest::default()
             },
             "at least one certificate",
         ),
         (
             UpdateListenerRequest {
-                certificates: named(&["none"]),
+                certificates: Some(named(&["none"])),
                 ..UpdateListenerRequest::default()
             },
             "listener secure names certificate none",
@@ -306,6 +339,14 @@ async fn listeners_and_pools_have_settings_of_tls() {
         let refused = routing.update_listener(request).await.unwrap_err();
         assert!(refused.message().contains(words), "{}", refused.message());
     }
+}
+
+#[tokio::test]
+async fn pools_have_settings_of_tls() {
+    let node = TestNode::start().await;
+    let mut client = certificates(&node);
+    let (pair, authority) = (Pair::new("a.example"), Pair::new("ca.example"));
+    client.create_certificate(pair.create("a")).await.unwrap();
     let settings = PoolSettings {
         protocol: PoolProtocol::Https.into(),
         tls: Some(PoolTls {
@@ -464,7 +505,7 @@ async fn a_configuration_names_certificates_and_has_no_keys() {
             name: "other".to_owned(),
             address: "127.0.0.1:2".to_owned(),
             protocol: ListenerProtocol::Https.into(),
-            certificates: named(&["none"]),
+            certificates: Some(named(&["none"])),
             ..ListenerConfiguration::default()
         }],
         ..Configuration::default()

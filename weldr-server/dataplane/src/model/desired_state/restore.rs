@@ -1,6 +1,10 @@
 //! Brings objects back to what they were: in an earlier revision, or in a backup.
 
-use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::Arc,
+};
 
 use super::DesiredState;
 use crate::model::{
@@ -44,13 +48,7 @@ impl DesiredState {
             rules,
             ticket_secrets,
         } = target;
-        let mut removed_certificates = Vec::new();
-        for (name, spec) in certificates {
-            match spec {
-                Some(spec) => after.bring_back_certificate(&name, spec)?,
-                None => removed_certificates.push(name),
-            }
-        }
+        let removed_certificates = after.bring_back_certificates(certificates)?;
         let mut removed_pools = BTreeSet::new();
         for (pool, settings) in settings {
             match settings {
@@ -88,12 +86,9 @@ impl DesiredState {
             let outcome = after.remove_pool(pool, None)?;
             after.count(outcome);
         }
-        for name in removed_certificates {
-            if after.certificates.contains_key(&name) {
-                let outcome = after.remove_certificate(&name, None)?;
-                after.count(outcome);
-            }
-        }
+        removed_certificates
+            .iter()
+            .try_for_each(|name| after.bring_back_absence(name))?;
         after.bring_back_tickets(ticket_secrets);
         after.expect_unused(&removed_pools)?;
         after.expect_consistent()?;
@@ -107,6 +102,21 @@ impl DesiredState {
             revision: self.revision,
             outcome,
         })
+    }
+
+    /// Brings back the certificates that were there, and returns the others: they go when nothing names them any more.
+    fn bring_back_certificates(
+        &mut self,
+        certificates: BTreeMap<CertificateName, Option<Arc<CertificateSpec>>>,
+    ) -> Result<Vec<CertificateName>, Rejection> {
+        let mut removed = Vec::new();
+        for (name, spec) in certificates {
+            match spec {
+                Some(spec) => self.bring_back_certificate(&name, spec)?,
+                None => removed.push(name),
+            }
+        }
+        Ok(removed)
     }
 
     /// The same certificate stays as it is: its key may have been sealed anew since, because the other key was replaced.
@@ -124,6 +134,14 @@ impl DesiredState {
             None => self.add_certificate(name, CertificateSpec::clone(&spec))?,
         };
         self.count(outcome);
+        Ok(())
+    }
+
+    fn bring_back_absence(&mut self, name: &CertificateName) -> Result<(), Rejection> {
+        if self.certificates.contains_key(name) {
+            let outcome = self.remove_certificate(name, None)?;
+            self.count(outcome);
+        }
         Ok(())
     }
 
