@@ -8,8 +8,9 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const PROTOS: [&str; 5] = [
+const PROTOS: [&str; 6] = [
     "weldr/v1/access.proto",
+    "weldr/v1/certificates.proto",
     "weldr/v1/management.proto",
     "weldr/v1/routing.proto",
     "weldr/v1/cluster.proto",
@@ -17,7 +18,7 @@ const PROTOS: [&str; 5] = [
 ];
 
 /// Messages that are JSON in requests and responses as they stand.
-const IN_JSON: [&str; 35] = [
+const IN_JSON: [&str; 41] = [
     "Conditions",
     "NamedValues",
     "Route",
@@ -53,6 +54,25 @@ const IN_JSON: [&str; 35] = [
     "ExplainRouteResponse",
     "ExplainedPool",
     "RuleMismatch",
+    "ListenerTls",
+    "PoolTls",
+    "Certificate",
+    "TlsPolicyContents",
+    "CreateCertificateRequest",
+    "UpdateCertificateRequest",
+];
+
+/// Messages that are a list in JSON.
+const LISTS: [&str; 2] = ["TrustedProxies", "CertificateNames"];
+
+/// Messages with a secret: `Debug` would show it.
+const WITH_SECRETS: [&str; 2] = ["CreateCertificateRequest", "UpdateCertificateRequest"];
+
+/// Times in those messages.
+const TIMES: [&str; 3] = [
+    "ListenerOnNode.since",
+    "Certificate.not_before",
+    "Certificate.not_after",
 ];
 
 /// Durations in those messages: a number of seconds, under a name that says so.
@@ -70,12 +90,19 @@ const SECONDS: [&str; 10] = [
 ];
 
 /// Values of enumerations in those messages: words.
-const WORDS: [(&str, &str); 5] = [
+const WORDS: [(&str, &str); 12] = [
     ("ListenerPolicy.desync_mode", "desync_mode"),
     ("ListenerPolicy.forwarded_headers", "forwarded_headers"),
     ("ListenerOnNode.state", "bind_state"),
     ("ServerConfiguration.admin_state", "admin_state"),
     ("ConfigurationChange.kind", "configuration_change"),
+    ("Listener.protocol", "listener_protocol"),
+    ("CreateListenerRequest.protocol", "listener_protocol"),
+    ("UpdateListenerRequest.protocol", "listener_protocol"),
+    ("ListenerConfiguration.protocol", "listener_protocol"),
+    ("ListenerTls.policy", "tls_policy"),
+    ("ListenerTls.client_auth", "client_auth"),
+    ("Certificate.source", "certificate_source"),
 ];
 
 /// Messages whose JSON is a type of `src/json`.
@@ -89,10 +116,11 @@ fn with_json(mut builder: tonic_prost_build::Builder) -> tonic_prost_build::Buil
         let attributes = format!("{DERIVE} #[serde(default, deny_unknown_fields)]");
         builder = builder.message_attribute(path(message), attributes);
     }
-    builder = builder.message_attribute(
-        path("TrustedProxies"),
-        format!("{DERIVE} #[serde(transparent)]"),
-    );
+    for message in LISTS {
+        let attributes = format!("{DERIVE} #[serde(transparent)]");
+        builder = builder.message_attribute(path(message), attributes);
+    }
+    builder = builder.skip_debug(WITH_SECRETS.map(path));
     for field in SECONDS {
         let name = field.rsplit('.').next().unwrap_or(field);
         let attribute =
@@ -103,10 +131,10 @@ fn with_json(mut builder: tonic_prost_build::Builder) -> tonic_prost_build::Buil
         let attribute = format!("#[serde(with = \"crate::json::form::{word}\")]");
         builder = builder.field_attribute(path(field), attribute);
     }
-    builder = builder.field_attribute(
-        path("ListenerOnNode.since"),
-        "#[serde(with = \"crate::json::form::time\")]",
-    );
+    for field in TIMES {
+        let attribute = "#[serde(with = \"crate::json::form::time\")]";
+        builder = builder.field_attribute(path(field), attribute);
+    }
     for message in BY_HAND {
         let json = format!("crate::json::{message}");
         let attributes = format!("{DERIVE} #[serde(into = \"{json}\", try_from = \"{json}\")]");

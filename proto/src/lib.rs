@@ -10,6 +10,22 @@ pub mod v1 {
     tonic::include_proto!("weldr.v1");
 }
 
+/// Shows everything but the secret.
+macro_rules! without_secret {
+    ($($request:ident),*) => {
+        $(impl std::fmt::Debug for v1::$request {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_struct(stringify!($request))
+                    .field("name", &self.name)
+                    .field("force", &self.force)
+                    .finish_non_exhaustive()
+            }
+        })*
+    };
+}
+
+without_secret!(CreateCertificateRequest, UpdateCertificateRequest);
+
 /// The API between nodes: package `weldr.raft.v1`.
 pub mod raft {
     /// Version 1.

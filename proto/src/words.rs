@@ -6,8 +6,9 @@
 //! send, is `unknown`.
 
 use crate::v1::{
-    AdminState, Balancing, DiskState, GuardState, HealthReason, HealthState, InviteState,
-    LinkState, NodeRole, ReadinessStatus, Role, UnreadyCode, server_change::Kind,
+    AdminState, Balancing, CertificateSource, ClientAuth, DiskState, GuardState, HealthReason,
+    HealthState, InviteState, LinkState, ListenerProtocol, NodeRole, PoolProtocol, ReadinessStatus,
+    Role, TlsPolicy, UnreadyCode, server_change::Kind,
 };
 
 const UNKNOWN: &str = "unknown";
@@ -41,6 +42,47 @@ pub fn balancing(value: i32) -> String {
     word(
         Balancing::try_from(value).map(|balancing| balancing.as_str_name()),
         "BALANCING_",
+    )
+}
+
+/// The word for a [`PoolProtocol`]; `None` if it is not set, as by a node of an earlier version.
+pub fn pool_protocol(value: i32) -> Option<String> {
+    let protocol = PoolProtocol::try_from(value).map(|protocol| protocol.as_str_name());
+    (value != 0).then(|| word(protocol, "POOL_PROTOCOL_"))
+}
+
+/// The word for a [`ListenerProtocol`]. An earlier version, which says none, has HTTP only.
+pub fn listener_protocol(value: i32) -> String {
+    match ListenerProtocol::try_from(value) {
+        Ok(ListenerProtocol::Unspecified) => "http".to_owned(),
+        protocol => word(
+            protocol.map(|protocol| protocol.as_str_name()),
+            "LISTENER_PROTOCOL_",
+        ),
+    }
+}
+
+/// The word for a [`TlsPolicy`].
+pub fn tls_policy(value: i32) -> String {
+    word(
+        TlsPolicy::try_from(value).map(|policy| policy.as_str_name()),
+        "TLS_POLICY_",
+    )
+}
+
+/// The word for a [`ClientAuth`].
+pub fn client_auth(value: i32) -> String {
+    word(
+        ClientAuth::try_from(value).map(|auth| auth.as_str_name()),
+        "CLIENT_AUTH_",
+    )
+}
+
+/// The word for a [`CertificateSource`].
+pub fn certificate_source(value: i32) -> String {
+    word(
+        CertificateSource::try_from(value).map(|source| source.as_str_name()),
+        "CERTIFICATE_SOURCE_",
     )
 }
 

@@ -125,7 +125,7 @@ impl Api {
                 let schema = json!({"type": ["number", "null"], "minimum": 0});
                 return (name + "_seconds", schema);
             }
-            Type::Message if referenced == "TrustedProxies" => {
+            Type::Message if matches!(referenced, "TrustedProxies" | "CertificateNames") => {
                 json!({"type": ["array", "null"], "items": {"type": "string"}})
             }
             Type::Message
@@ -224,6 +224,8 @@ fn the_schema_has_the_keys_that_are_written() {
         ServerConfiguration,
         ListenerConfiguration,
         ListenerPolicy,
+        ListenerTls,
+        PoolTls,
         RuleConfiguration,
         Conditions,
         NamedValues,
@@ -239,7 +241,7 @@ fn the_schema_has_the_keys_that_are_written() {
     check("OutlierEjection", serde_json::to_value(outlier).unwrap());
     let limit = weldr_proto::json::RequestLimit::default();
     check("RequestLimit", serde_json::to_value(limit).unwrap());
-    assert_eq!(schema["$defs"].as_object().unwrap().len(), 20);
+    assert_eq!(schema["$defs"].as_object().unwrap().len(), 22);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 pub mod args;
 pub mod backups;
 pub mod budget;
+pub mod certificates;
 pub mod cluster;
 pub mod config;
 pub mod demo;

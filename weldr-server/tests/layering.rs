@@ -38,6 +38,7 @@ const ROOMS: &[(&str, Option<&[&str]>)] = &[
     ("telemetry", Some(&["output"])),
     ("args", Some(&["model", "policy"])),
     ("balancer", Some(&["model"])),
+    ("certificates", Some(&["model"])),
     ("config", Some(&["args", "model", "policy"])),
     ("http1", Some(&["buffer", "policy"])),
     ("policy", Some(&["model"])),
@@ -91,11 +92,13 @@ const ROOMS: &[(&str, Option<&[&str]>)] = &[
     (
         "management",
         Some(&[
+            "certificates",
             "clock",
             "cluster",
             "liveness",
             "model",
             "readiness",
+            "secrets",
             "snapshot",
             "stats",
             "warnings",
@@ -105,7 +108,7 @@ const ROOMS: &[(&str, Option<&[&str]>)] = &[
     (
         "reconcile",
         Some(&[
-            "clock", "cluster", "health", "liveness", "model", "snapshot", "tls",
+            "clock", "cluster", "health", "liveness", "model", "secrets", "snapshot", "tls",
         ]),
     ),
     // Layer 6. The demonstration is a user of the node's management API.

@@ -5,11 +5,13 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+mod certificate;
 mod check;
 mod cluster;
 mod configuration;
 mod context;
 mod listener;
+mod listener_tls;
 mod parse;
 mod pool;
 mod rule;
@@ -17,6 +19,10 @@ mod server;
 mod stats;
 mod token;
 
+pub(crate) use certificate::{
+    CertificateAddArgs, CertificateCommand, CertificateFiles, CertificateRemoveArgs,
+    CertificateSetArgs, TlsCommand,
+};
 pub(crate) use check::{CheckOptions, CheckType};
 pub(crate) use cluster::{ClusterCommand, HistoryArgs, InviteArgs, RollbackArgs};
 pub(crate) use configuration::{ApplyArgs, DiffArgs};
@@ -25,10 +31,13 @@ pub(crate) use listener::{
     DesyncChoice, ForwardedChoice, ListenerAddArgs, ListenerCommand, ListenerPolicyArgs,
     ListenerRemoveArgs, ListenerSetArgs,
 };
+pub(crate) use listener_tls::{
+    ClientAuthChoice, ListenerProtocolChoice, ListenerTlsArgs, TlsPolicyChoice,
+};
 pub(crate) use parse::DEFAULT_ENDPOINT;
 pub(crate) use pool::{
-    BalancingChoice, PoolAddArgs, PoolCommand, PoolPolicyArgs, PoolRemoveArgs, PoolSetArgs,
-    PoolSettingsArgs, ProtectionOptions,
+    BalancingChoice, PoolAddArgs, PoolCommand, PoolPolicyArgs, PoolProtocolChoice, PoolRemoveArgs,
+    PoolSetArgs, PoolSettingsArgs, PoolTlsArgs, ProtectionOptions,
 };
 pub(crate) use rule::{
     ActionArgs, ConditionArgs, ExplainArgs, RouteCommand, RuleAddArgs, RuleCommand, RuleListArgs,
@@ -204,6 +213,12 @@ pub(crate) enum Command {
     /// Add, list, change, move and remove rules: which requests go where
     #[command(subcommand)]
     Rule(RuleCommand),
+    /// Add, list, replace and remove certificates
+    #[command(subcommand)]
+    Certificate(CertificateCommand),
+    /// Show what the TLS policies of listeners contain
+    #[command(subcommand)]
+    Tls(TlsCommand),
     /// Say what becomes of a request
     #[command(subcommand)]
     Route(RouteCommand),

@@ -15,25 +15,30 @@ use tonic::{
 };
 use weldr_proto::v1::{
     AddServerRequest, AddServerResponse, ApplyRequest, ApplyResponse, BackupRequest,
-    BackupResponse, CreateInviteRequest, CreateInviteResponse, CreateListenerRequest,
-    CreateListenerResponse, CreatePoolRequest, CreatePoolResponse, CreateRuleRequest,
-    CreateRuleResponse, CreateTokenRequest, CreateTokenResponse, DeleteListenerRequest,
-    DeleteListenerResponse, DeletePoolRequest, DeletePoolResponse, DeleteRuleRequest,
-    DeleteRuleResponse, ExplainRouteRequest, ExplainRouteResponse, ExportRequest, ExportResponse,
+    BackupResponse, CreateCertificateRequest, CreateCertificateResponse, CreateInviteRequest,
+    CreateInviteResponse, CreateListenerRequest, CreateListenerResponse, CreatePoolRequest,
+    CreatePoolResponse, CreateRuleRequest, CreateRuleResponse, CreateTokenRequest,
+    CreateTokenResponse, DeleteCertificateRequest, DeleteCertificateResponse,
+    DeleteListenerRequest, DeleteListenerResponse, DeletePoolRequest, DeletePoolResponse,
+    DeleteRuleRequest, DeleteRuleResponse, ExplainRouteRequest, ExplainRouteResponse,
+    ExportRequest, ExportResponse, GetCertificateRequest, GetCertificateResponse,
     GetClusterRequest, GetClusterResponse, GetHistoryRequest, GetHistoryResponse,
     GetListenerRequest, GetListenerResponse, GetPoolRequest, GetPoolResponse, GetServerRequest,
-    GetServerResponse, GetStatsRequest, GetStatsResponse, ListHealthRequest, ListHealthResponse,
-    ListInvitesRequest, ListInvitesResponse, ListListenersRequest, ListListenersResponse,
-    ListPoolsRequest, ListPoolsResponse, ListRulesRequest, ListRulesResponse, ListServersRequest,
-    ListServersResponse, ListTokensRequest, ListTokensResponse, MoveRuleRequest, MoveRuleResponse,
-    RemoveNodeRequest, RemoveNodeResponse, RemoveServerRequest, RemoveServerResponse,
-    RestoreRequest, RestoreResponse, RevokeInviteRequest, RevokeInviteResponse, RevokeTokenRequest,
-    RevokeTokenResponse, RollbackRequest, RollbackResponse, RotateNodeKeyRequest,
-    RotateNodeKeyResponse, StreamStatsRequest, StreamStatsResponse, TransferLeadershipRequest,
-    TransferLeadershipResponse, UpdateListenerRequest, UpdateListenerResponse, UpdatePoolRequest,
-    UpdatePoolResponse, UpdateRuleRequest, UpdateRuleResponse, UpdateServerRequest,
-    UpdateServerResponse, WatchServersRequest, WatchServersResponse, WhoAmIRequest, WhoAmIResponse,
-    access_client::AccessClient, cluster_client::ClusterClient,
+    GetServerResponse, GetStatsRequest, GetStatsResponse, ListCertificatesRequest,
+    ListCertificatesResponse, ListHealthRequest, ListHealthResponse, ListInvitesRequest,
+    ListInvitesResponse, ListListenersRequest, ListListenersResponse, ListPoolsRequest,
+    ListPoolsResponse, ListRulesRequest, ListRulesResponse, ListServersRequest,
+    ListServersResponse, ListTlsPoliciesRequest, ListTlsPoliciesResponse, ListTokensRequest,
+    ListTokensResponse, MoveRuleRequest, MoveRuleResponse, RemoveNodeRequest, RemoveNodeResponse,
+    RemoveServerRequest, RemoveServerResponse, RestoreRequest, RestoreResponse,
+    RevokeInviteRequest, RevokeInviteResponse, RevokeTokenRequest, RevokeTokenResponse,
+    RollbackRequest, RollbackResponse, RotateNodeKeyRequest, RotateNodeKeyResponse,
+    StreamStatsRequest, StreamStatsResponse, TransferLeadershipRequest, TransferLeadershipResponse,
+    UpdateCertificateRequest, UpdateCertificateResponse, UpdateListenerRequest,
+    UpdateListenerResponse, UpdatePoolRequest, UpdatePoolResponse, UpdateRuleRequest,
+    UpdateRuleResponse, UpdateServerRequest, UpdateServerResponse, WatchServersRequest,
+    WatchServersResponse, WhoAmIRequest, WhoAmIResponse, access_client::AccessClient,
+    certificates_client::CertificatesClient, cluster_client::ClusterClient,
     management_client::ManagementClient, routing_client::RoutingClient,
 };
 
@@ -109,6 +114,13 @@ unary! {
     apply(ApplyRequest) -> ApplyResponse;
     export(ExportRequest) -> ExportResponse;
     explain_route(ExplainRouteRequest) -> ExplainRouteResponse;
+    [CertificatesClient]
+    create_certificate(CreateCertificateRequest) -> CreateCertificateResponse;
+    update_certificate(UpdateCertificateRequest) -> UpdateCertificateResponse;
+    delete_certificate(DeleteCertificateRequest) -> DeleteCertificateResponse;
+    get_certificate(GetCertificateRequest) -> GetCertificateResponse;
+    list_certificates(ListCertificatesRequest) -> ListCertificatesResponse;
+    list_tls_policies(ListTlsPoliciesRequest) -> ListTlsPoliciesResponse;
     [ClusterClient]
     get_cluster(GetClusterRequest) -> GetClusterResponse;
     remove_node(RemoveNodeRequest) -> RemoveNodeResponse;

@@ -12,6 +12,7 @@ mod add;
 mod admin;
 mod all_nodes;
 mod batch;
+mod certificate;
 mod check;
 mod cluster;
 mod completions;
@@ -85,9 +86,12 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, CtlError> {
         Command::List(args) if args.all_nodes => all_nodes::run(&session).await,
         Command::List(_) => list::run(&session).await,
         Command::Get(args) => get::run(&session, args).await,
-        Command::Pool(command) => pool::run(&session, command).await,
+        // Its options make the largest future.
+        Command::Pool(command) => Box::pin(pool::run(&session, command)).await,
         Command::Listener(command) => listener::run(&session, command).await,
         Command::Rule(command) => rule::run(&session, command).await,
+        Command::Certificate(command) => certificate::run(&session, command).await,
+        Command::Tls(command) => certificate::tls(&session, command).await,
         Command::Route(command) => route::run(&session, command).await,
         Command::Export => configuration::export(&session).await,
         Command::Diff(args) => configuration::diff(&session, args).await,
@@ -121,7 +125,9 @@ fn validate(command: &Command) -> Result<(), CtlError> {
         Command::Pool(command) => pool::validate(command),
         Command::Listener(command) => listener::validate(command),
         Command::Rule(command) => rule::validate(command),
-        Command::Route(_)
+        Command::Certificate(_)
+        | Command::Tls(_)
+        | Command::Route(_)
         | Command::Export
         | Command::Diff(_)
         | Command::Apply(_)

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::args::Format;
 
 pub(crate) mod card;
+pub(crate) mod certificates;
 pub(crate) mod cluster;
 pub(crate) mod event;
 pub(crate) mod figures;

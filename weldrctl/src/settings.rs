@@ -7,14 +7,16 @@
 use std::time::Duration;
 
 use weldr_proto::v1::{
-    AdminState, Balancing, HealthCheck, HttpCheck, OutlierEjection, PoolPolicy, PoolSettings,
-    RequestLimit, TcpCheck, health_check::Type,
+    AdminState, Balancing, ClientAuth, HealthCheck, HttpCheck, ListenerProtocol, ListenerTls,
+    OutlierEjection, PoolPolicy, PoolProtocol, PoolSettings, PoolTls, RequestLimit, TcpCheck,
+    TlsPolicy, health_check::Type,
 };
 
 use crate::{
     args::{
-        AdminChoice, BalancingChoice, CheckOptions, CheckType, PoolPolicyArgs, PoolSetArgs,
-        PoolSettingsArgs, ProtectionOptions,
+        AdminChoice, BalancingChoice, CheckOptions, CheckType, ClientAuthChoice,
+        ListenerProtocolChoice, ListenerTlsArgs, PoolPolicyArgs, PoolProtocolChoice, PoolSetArgs,
+        PoolSettingsArgs, PoolTlsArgs, ProtectionOptions, TlsPolicyChoice,
     },
     error::CtlError,
 };
@@ -117,6 +119,8 @@ impl PoolSettingsArgs {
             limit: self.protection.limit(),
             hash_key: self.protection.hash_key.clone(),
             policy: Some(self.policy.values()),
+            protocol: self.tls.protocol().into(),
+            tls: self.tls.values(),
         }
     }
 }
@@ -154,6 +158,60 @@ impl PoolPolicyArgs {
             retries: self.retries,
             max_server_connections: self.max_server_connections,
             max_server_idle_connections: self.max_server_idle_connections,
+        }
+    }
+}
+
+impl PoolTlsArgs {
+    fn protocol(&self) -> PoolProtocol {
+        match self.protocol {
+            None => PoolProtocol::Unspecified,
+            Some(PoolProtocolChoice::Http1) => PoolProtocol::Http1,
+            Some(PoolProtocolChoice::Https) => PoolProtocol::Https,
+        }
+    }
+
+    fn values(&self) -> Option<PoolTls> {
+        let tls = PoolTls {
+            server_name: self.server_name.clone(),
+            verify_ca: self.verify_ca.clone(),
+            client_certificate: self.client_certificate.clone(),
+            insecure: self.insecure,
+        };
+        (tls != PoolTls::default()).then_some(tls)
+    }
+}
+
+impl ListenerTlsArgs {
+    /// What clients are to speak.
+    pub(crate) fn protocol(&self) -> ListenerProtocol {
+        match self.protocol {
+            None => ListenerProtocol::Unspecified,
+            Some(ListenerProtocolChoice::Http) => ListenerProtocol::Http,
+            Some(ListenerProtocolChoice::Https) => ListenerProtocol::Https,
+        }
+    }
+
+    /// The settings of TLS that are given.
+    pub(crate) fn values(&self) -> ListenerTls {
+        let policy = match self.tls_policy {
+            None => TlsPolicy::Unspecified,
+            Some(TlsPolicyChoice::Modern) => TlsPolicy::Modern,
+            Some(TlsPolicyChoice::Intermediate) => TlsPolicy::Intermediate,
+        };
+        let client_auth = match self.client_auth {
+            None => ClientAuth::Unspecified,
+            Some(ClientAuthChoice::Off) => ClientAuth::Off,
+            Some(ClientAuthChoice::Optional) => ClientAuth::Optional,
+            Some(ClientAuthChoice::Required) => ClientAuth::Required,
+        };
+        ListenerTls {
+            policy: policy.into(),
+            strict_sni: self.strict_sni,
+            session_resumption: self.session_resumption,
+            client_auth: client_auth.into(),
+            client_ca: self.client_ca.clone(),
+            forward_client_certificate: self.forward_client_certificate,
         }
     }
 }

@@ -108,6 +108,36 @@ macro_rules! word {
 }
 
 word!(
+    listener_protocol,
+    v1::ListenerProtocol,
+    "LISTENER_PROTOCOL_",
+    "http or https"
+);
+word!(
+    tls_policy,
+    v1::TlsPolicy,
+    "TLS_POLICY_",
+    "modern or intermediate"
+);
+word!(
+    client_auth,
+    v1::ClientAuth,
+    "CLIENT_AUTH_",
+    "off, optional or required"
+);
+word!(
+    pool_protocol,
+    v1::PoolProtocol,
+    "POOL_PROTOCOL_",
+    "http1 or https"
+);
+word!(
+    certificate_source,
+    v1::CertificateSource,
+    "CERTIFICATE_SOURCE_",
+    "uploaded"
+);
+word!(
     desync_mode,
     v1::DesyncMode,
     "DESYNC_MODE_",

@@ -52,6 +52,9 @@ pub struct PoolSettings {
     pub limit: Option<RequestLimit>,
     pub hash_key: Option<String>,
     pub policy: Option<v1::PoolPolicy>,
+    /// `http1` or `https`.
+    pub protocol: Option<String>,
+    pub tls: Option<v1::PoolTls>,
 }
 
 impl From<v1::PoolSettings> for PoolSettings {
@@ -72,6 +75,11 @@ impl TryFrom<PoolSettings> for v1::PoolSettings {
                 )
             })?,
         };
+        let protocol = match settings.protocol.as_deref() {
+            None | Some("") => 0,
+            Some(word) => form::pool_protocol::parse(word)
+                .ok_or_else(|| format!("protocol: {word:?} is not accepted: http1 or https"))?,
+        };
         Ok(Self {
             check: settings.check.map(TryInto::try_into).transpose()?,
             balancing,
@@ -84,6 +92,8 @@ impl TryFrom<PoolSettings> for v1::PoolSettings {
             limit: settings.limit.map(v1::RequestLimit::from),
             hash_key: settings.hash_key,
             policy: settings.policy,
+            protocol,
+            tls: settings.tls,
         })
     }
 }
@@ -102,6 +112,8 @@ impl From<&v1::PoolSettings> for PoolSettings {
             limit: settings.limit.map(RequestLimit::from),
             hash_key: settings.hash_key.clone(),
             policy: settings.policy,
+            protocol: words::pool_protocol(settings.protocol),
+            tls: settings.tls.clone(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Listeners, pools and rules as operators work with them: through `weldrctl`, REST and gRPC, and in a cluster.
 
 mod atomic;
+mod certificates;
 mod commands;
 mod configuration;
 mod explained;

@@ -15,6 +15,7 @@ use crate::{
 pub(super) use response::speaks_grpc;
 
 use super::access::NoCredential;
+use crate::secrets::SecretsError;
 
 /// Why a call is refused.
 #[derive(Debug, thiserror::Error)]
@@ -148,6 +149,9 @@ pub(super) enum Error {
     /// The system gives no random numbers.
     #[error("no token can be made: {0}")]
     NoToken(String),
+    /// The key of a certificate cannot be sealed.
+    #[error("the private key cannot be sealed, and nothing was stored: {0}")]
+    Secrets(#[from] SecretsError),
     /// A page of another site sends the request through the operator's browser.
     #[error("requests from web pages of other sites are not accepted")]
     CrossSite,
@@ -257,6 +261,9 @@ impl fmt::Display for RejectionText<'_> {
             Rejection::NoSuchServer { .. }
             | Rejection::NoSuchListener { .. }
             | Rejection::NoSuchRule { .. }
+            | Rejection::NoSuchCertificate { .. }
+            | Rejection::MissingCertificate { .. }
+            | Rejection::CertificateInUse { .. }
             | Rejection::Present { .. }
             | Rejection::MissingPool { .. }
             | Rejection::InUse { .. }

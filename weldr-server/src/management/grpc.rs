@@ -6,8 +6,8 @@ use futures_util::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status};
 use tracing::debug;
 use weldr_proto::v1::{
-    self, access_server::Access, cluster_server::Cluster, management_server::Management,
-    routing_server::Routing,
+    self, access_server::Access, certificates_server::Certificates, cluster_server::Cluster,
+    management_server::Management, routing_server::Routing,
 };
 
 use super::{
@@ -344,6 +344,52 @@ impl Routing for GrpcService {
         request: Request<v1::ExplainRouteRequest>,
     ) -> Result<Response<v1::ExplainRouteResponse>, Status> {
         respond!(request, caller => self.0.explain_route(&request))
+    }
+}
+
+#[tonic::async_trait]
+impl Certificates for GrpcService {
+    async fn create_certificate(
+        &self,
+        request: Request<v1::CreateCertificateRequest>,
+    ) -> Result<Response<v1::CreateCertificateResponse>, Status> {
+        respond!(request, caller => self.0.create_certificate(caller, request).await)
+    }
+
+    async fn update_certificate(
+        &self,
+        request: Request<v1::UpdateCertificateRequest>,
+    ) -> Result<Response<v1::UpdateCertificateResponse>, Status> {
+        respond!(request, caller => self.0.update_certificate(caller, request).await)
+    }
+
+    async fn delete_certificate(
+        &self,
+        request: Request<v1::DeleteCertificateRequest>,
+    ) -> Result<Response<v1::DeleteCertificateResponse>, Status> {
+        respond!(request, caller => self.0.delete_certificate(caller, request).await)
+    }
+
+    async fn get_certificate(
+        &self,
+        request: Request<v1::GetCertificateRequest>,
+    ) -> Result<Response<v1::GetCertificateResponse>, Status> {
+        respond!(request, caller => self.0.get_certificate(request).await)
+    }
+
+    async fn list_certificates(
+        &self,
+        request: Request<v1::ListCertificatesRequest>,
+    ) -> Result<Response<v1::ListCertificatesResponse>, Status> {
+        respond!(request, caller => self.0.list_certificates(request).await)
+    }
+
+    async fn list_tls_policies(
+        &self,
+        request: Request<v1::ListTlsPoliciesRequest>,
+    ) -> Result<Response<v1::ListTlsPoliciesResponse>, Status> {
+        caller_of(&request)?;
+        Ok(Response::new(self.0.list_tls_policies()))
     }
 }
 

@@ -13,8 +13,9 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use weldr_proto::v1::{
-    access_server::AccessServer, cluster_server::ClusterServer,
-    management_server::ManagementServer, routing_server::RoutingServer,
+    access_server::AccessServer, certificates_server::CertificatesServer,
+    cluster_server::ClusterServer, management_server::ManagementServer,
+    routing_server::RoutingServer,
 };
 
 use super::{
@@ -104,6 +105,7 @@ fn grpc_services<H: Health>(operations: Arc<Operations>, health: HealthServer<H>
     let cluster = ClusterServer::new(grpc::GrpcService(Arc::clone(&operations)));
     let access = AccessServer::new(grpc::GrpcService(Arc::clone(&operations)));
     let routing = RoutingServer::new(grpc::GrpcService(Arc::clone(&operations)));
+    let certificates = CertificatesServer::new(grpc::GrpcService(Arc::clone(&operations)));
     let management = ManagementServer::new(grpc::GrpcService(operations));
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -112,6 +114,7 @@ fn grpc_services<H: Health>(operations: Arc<Operations>, health: HealthServer<H>
     };
     let routes = Routes::new(management.max_decoding_message_size(LONGEST_GRPC_REQUEST))
         .add_service(access.max_decoding_message_size(LONGEST_GRPC_REQUEST))
+        .add_service(certificates.max_decoding_message_size(LONGEST_GRPC_REQUEST))
         .add_service(routing.max_decoding_message_size(Operations::MAX_CONFIGURATION_BYTES))
         .add_service(cluster.max_decoding_message_size(MAX_BACKUP_BYTES))
         .add_service(health.max_decoding_message_size(LONGEST_GRPC_REQUEST));

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{ActionArgs, Condition, parse};
+use super::{ActionArgs, Condition, ListenerTlsArgs, parse};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ListenerCommand {
@@ -34,6 +34,8 @@ pub(crate) struct ListenerAddArgs {
     pub(crate) action: ActionArgs,
     #[command(flatten)]
     pub(crate) policy: ListenerPolicyArgs,
+    #[command(flatten)]
+    pub(crate) tls: ListenerTlsArgs,
 }
 
 #[derive(Debug, Args)]
@@ -51,6 +53,8 @@ pub(crate) struct ListenerSetArgs {
     pub(crate) action: ActionArgs,
     #[command(flatten)]
     pub(crate) policy: ListenerPolicyArgs,
+    #[command(flatten)]
+    pub(crate) tls: ListenerTlsArgs,
     #[command(flatten)]
     pub(crate) condition: Condition,
 }

@@ -52,6 +52,16 @@ pub(super) fn endpoint(text: &str) -> Result<String, String> {
     Ok(url.trim_end_matches('/').to_owned())
 }
 
+/// The text of a file; an empty name has none.
+pub(super) fn text_of_file(path: &str) -> Result<String, String> {
+    if path.is_empty() {
+        return Ok(String::new());
+    }
+    let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
+    // What is not text is no PEM, and the node says what it is instead.
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
 /// `ip:port`, `[ip]:port` for IPv6.
 pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_invalid| {

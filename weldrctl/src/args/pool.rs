@@ -90,6 +90,40 @@ pub(crate) struct PoolSettingsArgs {
     pub(crate) protection: ProtectionOptions,
     #[command(flatten)]
     pub(crate) policy: PoolPolicyArgs,
+    #[command(flatten)]
+    pub(crate) tls: PoolTlsArgs,
+}
+
+/// What is spoken to servers, and how TLS is spoken to them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+#[command(next_help_heading = "TLS to servers")]
+pub(crate) struct PoolTlsArgs {
+    /// http1 (without TLS) or https
+    #[arg(long, value_name = "NAME", value_enum, hide_possible_values = true)]
+    pub(crate) protocol: Option<PoolProtocolChoice>,
+    /// Name in certificates of servers; '' means their addresses
+    #[arg(long, value_name = "NAME")]
+    pub(crate) server_name: Option<String>,
+    /// Authorities of servers (PEM); '' means those of the system
+    #[arg(long, value_name = "FILE", value_parser = parse::text_of_file)]
+    pub(crate) verify_ca: Option<String>,
+    /// Certificate, by its name, to show to servers; '' means none
+    #[arg(long, value_name = "NAME")]
+    pub(crate) client_certificate: Option<String>,
+    /// Do not verify certificates of servers; =false verifies again
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(hide_possible_values = true)]
+    pub(crate) insecure: Option<bool>,
+}
+
+/// What is spoken to servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PoolProtocolChoice {
+    /// HTTP/1.1 without TLS
+    #[value(alias = "http")]
+    Http1,
+    /// HTTP/1.1 over TLS
+    Https,
 }
 
 /// The values of a pool's policy.

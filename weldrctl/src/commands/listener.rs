@@ -1,8 +1,8 @@
 //! `listener add`, `listener set`, `listener get`, `listener list`, `listener remove`.
 
 use weldr_proto::v1::{
-    CreateListenerRequest, DeleteListenerRequest, GetListenerRequest, ListListenersRequest,
-    Listener, Route, UpdateListenerRequest,
+    CertificateNames, CreateListenerRequest, DeleteListenerRequest, GetListenerRequest,
+    ListListenersRequest, Listener, Route, UpdateListenerRequest,
 };
 
 use super::Session;
@@ -19,7 +19,8 @@ pub(super) fn validate(command: &ListenerCommand) -> Result<(), CtlError> {
             if args.address.is_none()
                 && args.unset.is_empty()
                 && args.action.is_empty()
-                && args.policy.is_empty() =>
+                && args.policy.is_empty()
+                && args.tls.is_empty() =>
         {
             Err(CtlError::Usage(
                 "nothing to set: give at least one setting".to_owned(),
@@ -49,6 +50,9 @@ async fn add(session: &Session, args: ListenerAddArgs) -> Result<Exit, CtlError>
         address: args.address.to_string(),
         default_route: (!args.action.is_empty()).then_some(route),
         policy: Some(args.policy.values()),
+        protocol: args.tls.protocol().into(),
+        tls: Some(args.tls.values()),
+        certificates: args.tls.certificate,
     };
     let response = session.client.create_listener(request).await?;
     let listener = response.listener.unwrap_or_default();
@@ -79,12 +83,25 @@ async fn set(session: &Session, args: ListenerSetArgs) -> Result<Exit, CtlError>
         policy: Some(args.policy.values()),
         unset: setting_names(&args.unset),
         expected_revision: expected.unwrap_or_default(),
+        protocol: args.tls.protocol().into(),
+        tls: Some(args.tls.values()),
+        certificates: (!args.tls.certificate.is_empty()).then_some(CertificateNames {
+            // One empty name stands for none.
+            names: names_of(args.tls.certificate),
+        }),
     };
     let response = session.client.update_listener(request).await?;
     let listener = response.listener.unwrap_or_default();
     let revision = response.revision;
     let outcome = format!("listener {} updated, revision {revision}\n", listener.name);
     written(session, &listener, revision, &outcome)
+}
+
+fn names_of(mut names: Vec<String>) -> Vec<String> {
+    if names.len() == 1 {
+        names.retain(|name| !name.is_empty());
+    }
+    names
 }
 
 async fn get(session: &Session, name: &str) -> Result<(Listener, u64), CtlError> {

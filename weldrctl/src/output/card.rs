@@ -82,6 +82,8 @@ pub(crate) fn pool(pool: &Pool, paint: Paint) -> String {
         duration.map_or_else(|| figures::NONE.to_owned(), figures::setting)
     };
     let mut card = Card::new(paint.text(&pool.name, Some(Tint::Head)));
+    card.field("protocol", pools::protocol_words(&settings));
+    tls(&mut card, &settings, paint);
     card.field("balancing", words::balancing(settings.balancing));
     card.field("fail open", settings.fail_open());
     card.field("drain deadline", duration(settings.drain_deadline));
@@ -102,6 +104,30 @@ pub(crate) fn pool(pool: &Pool, paint: Paint) -> String {
     );
     card.field("revision", pool.revision);
     card.text
+}
+
+/// How TLS is spoken to servers: what is set.
+fn tls(card: &mut Card, settings: &PoolSettings, paint: Paint) {
+    let tls = settings.tls.clone().unwrap_or_default();
+    for (name, value) in [
+        ("server name", tls.server_name()),
+        ("client cert", tls.client_certificate()),
+    ] {
+        if !value.is_empty() {
+            card.field(name, value);
+        }
+    }
+    let authorities = tls
+        .verify_ca()
+        .matches("-----BEGIN CERTIFICATE-----")
+        .count();
+    if authorities > 0 {
+        card.field("verify CA", format!("{authorities} of its own"));
+    }
+    if pools::is_insecure(settings) {
+        let warning = "certificates of servers are not verified (insecure)";
+        card.field("warning", paint.text(warning, Some(Tint::Bad)));
+    }
 }
 
 /// How the pool protects its servers: what is switched on.
@@ -253,6 +279,7 @@ mod tests {
             pool(&blue, Paint::PLAIN),
             "\
 blue
+  protocol          http1
   balancing         least_requests
   fail open         false
   drain deadline    -

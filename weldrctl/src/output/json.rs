@@ -44,6 +44,7 @@ pub(crate) use weldr_proto::json::{
 use serde::Serialize;
 use weldr_proto::{json, v1};
 
+use super::{certificates, figures};
 use crate::rates::by_id;
 
 /// Servers of a pool.
@@ -96,6 +97,69 @@ pub(crate) fn pool(pool: &v1::Pool, revision: u64) -> Pool {
 pub(crate) struct Pools {
     pub(crate) revision: u64,
     pub(crate) pools: Vec<Pool>,
+}
+
+/// A certificate, at the revision of the response.
+#[derive(Debug, Serialize)]
+pub(crate) struct AtRevision<T> {
+    /// Can be given as `--expected-revision`.
+    pub(crate) revision: u64,
+    #[serde(flatten)]
+    pub(crate) content: T,
+}
+
+/// A certificate and how long it is valid.
+#[derive(Debug, Serialize)]
+pub(crate) struct Certificate {
+    #[serde(flatten)]
+    certificate: v1::Certificate,
+    /// Whole days; negative if it has expired.
+    days_left: Option<i64>,
+}
+
+impl From<v1::Certificate> for Certificate {
+    fn from(certificate: v1::Certificate) -> Self {
+        Self {
+            days_left: certificates::days_left(&certificate, figures::now()),
+            certificate,
+        }
+    }
+}
+
+/// A certificate at the revision of a response.
+pub(crate) fn certificate(certificate: v1::Certificate, revision: u64) -> impl Serialize {
+    #[derive(Serialize)]
+    struct One {
+        certificate: Certificate,
+    }
+    let certificate = certificate.into();
+    let content = One { certificate };
+    AtRevision { revision, content }
+}
+
+/// All certificates.
+pub(crate) fn certificates(response: v1::ListCertificatesResponse) -> impl Serialize {
+    #[derive(Serialize)]
+    struct All {
+        certificates: Vec<Certificate>,
+    }
+    let certificates = response.certificates.into_iter();
+    let certificates = certificates.map(Certificate::from).collect();
+    let content = All { certificates };
+    let revision = response.revision;
+    AtRevision { revision, content }
+}
+
+/// What the TLS policies contain.
+pub(crate) fn tls_policies(response: v1::ListTlsPoliciesResponse) -> impl Serialize {
+    #[derive(Serialize)]
+    struct All {
+        policies: Vec<v1::TlsPolicyContents>,
+    }
+    let policies = response.policies;
+    let content = All { policies };
+    let revision = response.revision;
+    AtRevision { revision, content }
 }
 
 /// A listener, at the revision of the response.

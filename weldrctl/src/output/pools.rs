@@ -2,17 +2,21 @@
 
 use serde::Serialize;
 use serde_json::Value;
-use weldr_proto::v1::Pool;
+use weldr_proto::{
+    v1::{Pool, PoolProtocol, PoolSettings, PoolTls},
+    words as proto_words,
+};
 
 use super::{
     servers::check,
-    style::Paint,
+    style::{Paint, Tint},
     table::{self, Cell, Column},
     words,
 };
 
-const COLUMNS: [Column; 8] = [
+const COLUMNS: [Column; 9] = [
     table::words("POOL"),
+    table::words("PROTOCOL"),
     table::words("BALANCING"),
     table::figures("HEALTHY"),
     table::figures("UNHEALTHY"),
@@ -29,6 +33,7 @@ pub(crate) fn list(pools: &[Pool], paint: Paint) -> String {
         let counts = pool.counts.unwrap_or_default();
         let mut row: Vec<Cell> = vec![
             pool.name.as_str().into(),
+            protocol(&settings),
             words::balancing(settings.balancing).into(),
         ];
         let counts = [
@@ -43,6 +48,29 @@ pub(crate) fn list(pools: &[Pool], paint: Paint) -> String {
         row
     });
     table::render(&COLUMNS, rows.collect(), paint)
+}
+
+/// What is spoken to servers. That their certificates are not verified stands out.
+fn protocol(settings: &PoolSettings) -> Cell {
+    let tint = is_insecure(settings).then_some(Tint::Bad);
+    Cell::tinted(protocol_words(settings), tint)
+}
+
+/// Whether certificates of servers are not verified.
+pub(crate) fn is_insecure(settings: &PoolSettings) -> bool {
+    settings.protocol() == PoolProtocol::Https
+        && settings.tls.as_ref().is_some_and(PoolTls::insecure)
+}
+
+/// What is spoken to servers, in words.
+pub(crate) fn protocol_words(settings: &PoolSettings) -> String {
+    let protocol = proto_words::pool_protocol(settings.protocol);
+    // A node of an earlier version says nothing, and has only this one.
+    let mut protocol = protocol.unwrap_or_else(|| "http1".to_owned());
+    if is_insecure(settings) {
+        protocol.push_str(" (insecure)");
+    }
+    protocol
 }
 
 /// The values of a policy that are set, for example `connect_timeout 2s, retries 0`; `as the node` if there are none.

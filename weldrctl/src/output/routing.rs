@@ -2,9 +2,12 @@
 
 use std::fmt::Write as _;
 
-use weldr_proto::v1::{
-    BindState, Conditions, ConfigurationChange, Listener, ListenerOnNode, MessageChanges,
-    NamedValues, Route, Rule, configuration_change::Kind,
+use weldr_proto::{
+    v1::{
+        BindState, Conditions, ConfigurationChange, Listener, ListenerOnNode, ListenerTls,
+        MessageChanges, NamedValues, Route, Rule, configuration_change::Kind,
+    },
+    words,
 };
 
 use super::{
@@ -13,9 +16,11 @@ use super::{
     table::{self, Cell, Column},
 };
 
-const LISTENERS: [Column; 5] = [
+const LISTENERS: [Column; 7] = [
     table::words("LISTENER"),
     table::words("ADDRESS"),
+    table::words("PROTOCOL"),
+    table::words("CERTIFICATES"),
     table::figures("RULES"),
     table::words("DEFAULT ACTION"),
     table::words("NODES"),
@@ -36,6 +41,8 @@ pub(crate) fn listeners(listeners: &[Listener], paint: Paint) -> String {
         vec![
             listener.name.as_str().into(),
             address(listener).into(),
+            words::listener_protocol(listener.protocol).into(),
+            certificates(listener).into(),
             listener.rules.to_string().into(),
             action(listener.default_route.as_ref()).into(),
             Cell::tinted(on_nodes(listener), tint),
@@ -49,6 +56,46 @@ fn address(listener: &Listener) -> String {
         return "as --listen".to_owned();
     }
     listener.address.clone()
+}
+
+/// The first certificates of a listener, and how many more.
+fn certificates(listener: &Listener) -> String {
+    /// How many are named.
+    const NAMED: usize = 3;
+    let names = &listener.certificates;
+    match names.len() {
+        0 => figures::NONE.to_owned(),
+        1..=NAMED => names.join(", "),
+        count => format!("{} and {} more", names[..NAMED].join(", "), count - NAMED),
+    }
+}
+
+/// How a listener speaks TLS.
+fn tls(tls: &ListenerTls) -> String {
+    let mut parts = vec![
+        format!("policy {}", words::tls_policy(tls.policy)),
+        format!(
+            "client certificates {}",
+            words::client_auth(tls.client_auth)
+        ),
+    ];
+    for (set, part) in [
+        (tls.strict_sni(), "strict SNI"),
+        (!tls.session_resumption(), "no resumption"),
+        (tls.forward_client_certificate(), "forwards Client-Cert"),
+    ] {
+        if set {
+            parts.push(part.to_owned());
+        }
+    }
+    let authorities = tls
+        .client_ca()
+        .matches("-----BEGIN CERTIFICATE-----")
+        .count();
+    if authorities > 0 {
+        parts.push(format!("{authorities} authorities of clients"));
+    }
+    parts.join(", ")
 }
 
 fn is_open(node: &ListenerOnNode) -> bool {
@@ -120,6 +167,11 @@ pub(crate) fn listener(listener: &Listener, paint: Paint) -> String {
         _ = writeln!(text, "  {name:<16}{value}");
     };
     line("address", address(listener));
+    line("protocol", words::listener_protocol(listener.protocol));
+    if !listener.certificates.is_empty() {
+        line("certificates", listener.certificates.join(", "));
+        line("TLS", tls(&listener.tls.clone().unwrap_or_default()));
+    }
     line("default action", action(listener.default_route.as_ref()));
     line("rules", listener.rules.to_string());
     line("policy", pools::policy(listener.policy.as_ref()));

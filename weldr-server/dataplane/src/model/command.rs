@@ -5,9 +5,9 @@ use std::{net::SocketAddr, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Credential, ListenerName, ListenerPatch, ListenerSpec, PoolName, PoolPatch, PoolSettings,
-    PrincipalName, Priority, Revision, Role, RuleSpec, Sealed, ServerId, ServerPatch, ServerSpec,
-    Timestamp,
+    CertificateName, CertificateSpec, Credential, ListenerName, ListenerPatch, ListenerSpec,
+    PoolName, PoolPatch, PoolSettings, PrincipalName, Priority, Revision, Role, RuleSpec, Sealed,
+    ServerId, ServerPatch, ServerSpec, Timestamp,
 };
 
 /// One change of the desired state. It contains everything that is needed to apply it: the time was read before it was
@@ -165,6 +165,29 @@ pub enum Command {
         /// Compared with the last change of the rule.
         expected: Option<Revision>,
     },
+    /// Adds a certificate.
+    AddCertificate {
+        /// Its name.
+        certificate: CertificateName,
+        /// What it consists of.
+        spec: Box<CertificateSpec>,
+    },
+    /// Replaces the chain and the private key of a certificate.
+    UpdateCertificate {
+        /// Its name.
+        certificate: CertificateName,
+        /// What it consists of from now on.
+        spec: Box<CertificateSpec>,
+        /// Compared with the last change of the certificate.
+        expected: Option<Revision>,
+    },
+    /// Removes a certificate that nothing names.
+    RemoveCertificate {
+        /// Its name.
+        certificate: CertificateName,
+        /// Compared with the last change of the certificate.
+        expected: Option<Revision>,
+    },
     /// Makes several changes as one: all of them or none, and nobody sees a part of them.
     Apply {
         /// The changes in their order, none of which is an `Apply`. Pools, listeners and rules may need what a later one adds.
@@ -222,6 +245,9 @@ impl Command {
             | Self::UpdateRule { .. }
             | Self::RemoveRule { .. }
             | Self::MoveRule { .. }
+            | Self::AddCertificate { .. }
+            | Self::UpdateCertificate { .. }
+            | Self::RemoveCertificate { .. }
             | Self::Apply { .. }
             | Self::CreatePrincipal { .. }
             | Self::RevokePrincipal { .. }

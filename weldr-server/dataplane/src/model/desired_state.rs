@@ -1,6 +1,7 @@
 //! The desired state, and the one function that changes it. One file for each kind of object.
 
 mod batch;
+mod certificates;
 mod listeners;
 mod pools;
 mod principals;
@@ -17,9 +18,9 @@ use rpds::RedBlackTreeMapSync;
 pub use touched::Touched;
 
 use super::{
-    Applied, Command, Listener, ListenerName, ListenerSpec, Outcome, Pool, PoolName, PoolSettings,
-    Principal, Principals, Priority, Rejection, RemovedListener, Revision, Rule, Server,
-    TicketEpochs,
+    Applied, Certificate, CertificateName, Command, Listener, ListenerName, ListenerSpec, Outcome,
+    Pool, PoolName, PoolSettings, Principal, Principals, Priority, Rejection, RemovedListener,
+    Revision, Rule, Server, TicketEpochs,
 };
 
 /// All pools and listeners, at one revision. Cloning it is cheap: versions share what they have in common.
@@ -31,6 +32,8 @@ pub struct DesiredState {
     pub pools: RedBlackTreeMapSync<PoolName, Pool>,
     /// The listeners by name.
     pub listeners: RedBlackTreeMapSync<ListenerName, Arc<Listener>>,
+    /// The certificates by name.
+    pub certificates: RedBlackTreeMapSync<CertificateName, Arc<Certificate>>,
     /// Who may call the management API. A rollback or restore leaves it alone, so that neither brings a revoked token back.
     pub principals: Principals,
     /// The listeners that were removed last and have not come back.
@@ -53,6 +56,8 @@ impl DesiredState {
     pub const MOST_LISTENERS: usize = 256;
     /// How many rules all listeners together may have.
     pub const MOST_RULES: usize = 50_000;
+    /// How many certificates there may be.
+    pub const MOST_CERTIFICATES: usize = 100_000;
 
     /// The state before the first change: the default pool, with `settings` and no server, and the default listener, which
     /// forwards to it.
@@ -63,6 +68,7 @@ impl DesiredState {
             revision: Revision::default(),
             pools,
             listeners: Self::default_listener(),
+            certificates: RedBlackTreeMapSync::new_sync(),
             principals: Principals::default(),
             removed_listeners: RedBlackTreeMapSync::new_sync(),
             ticket_epochs: Arc::default(),
@@ -191,8 +197,10 @@ impl DesiredState {
         self.revision.next().0.max(self.last_id + 1)
     }
 
-    /// Refuses a single change that would leave a route without one of its pools, or two listeners at one address.
+    /// Refuses a single change that would leave a route without one of its pools, two listeners at one address, or anything
+    /// without a certificate that it names.
     fn expect_references(&self, command: &Command) -> Result<(), Rejection> {
+        self.expect_named_certificates(command)?;
         match command {
             Command::RemovePool {
                 pool, force: false, ..
@@ -240,6 +248,34 @@ impl DesiredState {
             } => self.expect_pools(&spec.route, || {
                 format!("rule {priority} of listener {listener}")
             }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses a single change after which a certificate is named that does not exist.
+    fn expect_named_certificates(&self, command: &Command) -> Result<(), Rejection> {
+        match command {
+            Command::AddPool { pool, settings } => {
+                self.expect_client_certificate(settings, || format!("pool {pool}"))
+            }
+            Command::UpdatePool { pool, patch, .. } => {
+                let named = patch.tls.client_certificate.as_ref();
+                let named = named.and_then(Option::as_ref);
+                self.expect_certificates(named, || format!("pool {pool}"))
+            }
+            Command::AddListener { listener, spec } => {
+                self.expect_certificates(&spec.certificates, || format!("listener {listener}"))
+            }
+            Command::UpdateListener {
+                listener, patch, ..
+            } => {
+                let named = patch.certificates.iter().flatten();
+                self.expect_certificates(named, || format!("listener {listener}"))
+            }
+            Command::RemoveCertificate { certificate, .. } => {
+                self.certificate(certificate)?;
+                self.expect_certificates_unused(&[certificate.clone()].into())
+            }
             _ => Ok(()),
         }
     }
@@ -302,7 +338,7 @@ impl DesiredState {
         }
     }
 
-    /// Makes one change of a listener or a rule.
+    /// Makes one change of a listener, a rule or a certificate.
     fn change_routing(&mut self, command: Command) -> Result<Outcome, Rejection> {
         match command {
             Command::AddListener { listener, spec } => self.add_listener(&listener, *spec),
@@ -339,10 +375,34 @@ impl DesiredState {
                 to,
                 expected,
             } => self.move_rule(&listener, from, to, expected),
+            Command::AddCertificate { certificate, spec } => {
+                self.add_certificate(&certificate, *spec)
+            }
+            Command::UpdateCertificate {
+                certificate,
+                spec,
+                expected,
+            } => self.update_certificate(&certificate, *spec, expected),
+            Command::RemoveCertificate {
+                certificate,
+                expected,
+            } => self.remove_certificate(&certificate, expected),
             // A change of many changes is no part of another: `Command::validate` refuses it. All others are made by `change`.
             _ => Ok(Outcome::Unchanged),
         }
     }
+}
+
+/// Of many phrases the first ones, and how many more there are.
+fn first_of(mut phrases: Vec<String>) -> Vec<String> {
+    /// How many are named.
+    const NAMED: usize = 5;
+    let more = phrases.len().saturating_sub(NAMED);
+    if more > 0 {
+        phrases.truncate(NAMED);
+        phrases.push(format!("{more} more"));
+    }
+    phrases
 }
 
 fn expect_unchanged(

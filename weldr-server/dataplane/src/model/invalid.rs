@@ -21,9 +21,10 @@ impl Invalid {
     /// Refuses `value` of `field`.
     pub fn new(field: impl Into<String>, value: impl Display, accepted: impl Into<String>) -> Self {
         Self {
-            field: field.into(),
+            // Of a JSON document, any text may be a field.
+            field: without_key(field.into(), "(hidden)"),
             value: beginning(value.to_string()),
-            accepted: without_key(accepted.into()),
+            accepted: without_key(accepted.into(), "another value"),
         }
     }
 
@@ -45,12 +46,12 @@ impl Invalid {
 /// With what a private key in PEM begins, whatever kind it has.
 const PRIVATE_KEY: &str = "PRIVATE KEY-----";
 
-/// What is accepted, unless it repeats a value that is a private key, as messages of parsers do.
-fn without_key(accepted: String) -> String {
+/// A text, unless it has a private key in it, as messages of parsers may.
+fn without_key(text: String, otherwise: &str) -> String {
     // Some sentences say with what a key begins, and end with it.
-    match accepted.split_once(PRIVATE_KEY) {
-        Some((_, rest)) if !rest.is_empty() => "another value".to_owned(),
-        _ => accepted,
+    match text.split_once(PRIVATE_KEY) {
+        Some((_, rest)) if !rest.is_empty() => otherwise.to_owned(),
+        _ => text,
     }
 }
 
@@ -98,6 +99,7 @@ mod tests {
         for invalid in [
             Invalid::new("name", key, "a name"),
             Invalid::new("force", "", message),
+            Invalid::new(key, "", "one of the keys name, force"),
         ] {
             assert!(!invalid.to_string().contains("MIIE"), "{invalid}");
         }

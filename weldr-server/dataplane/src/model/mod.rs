@@ -1,7 +1,8 @@
-//! The values that everything else is about: listeners, rules, pools, servers, their checks, the commands that change
-//! them and the desired state that results. Pure: no clock, no randomness, no I/O.
+//! The values that everything else is about: listeners, rules, certificates, pools, servers, their checks, the commands that
+//! change them and the desired state that results. Pure: no clock, no randomness, no I/O.
 
 mod allowed_servers;
+mod certificate;
 mod command;
 mod conditions;
 mod configuration;
@@ -39,6 +40,7 @@ mod validation;
 mod virtual_address;
 
 pub use allowed_servers::AllowedServers;
+pub use certificate::{Certificate, CertificateSource, CertificateSpec, KeyType};
 pub use command::{Applied, Command, Outcome};
 pub use conditions::{Conditions, NamedValues, PathPattern};
 pub use configuration::{Configuration, ListenerConfiguration, PoolConfiguration, changes};

@@ -5,7 +5,7 @@ use std::{borrow::Cow, net::SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Invalid, ListenerName, PoolName, PrincipalName, Priority, Revision, Setting,
+    CertificateName, Invalid, ListenerName, PoolName, PrincipalName, Priority, Revision, Setting,
     differences::Differences,
 };
 
@@ -86,6 +86,30 @@ pub enum Rejection {
         /// The pool.
         pool: PoolName,
         /// The routes, as phrases.
+        by: Vec<String>,
+    },
+    /// The certificate does not exist.
+    #[error("there is no certificate {certificate}")]
+    NoSuchCertificate {
+        /// Its name.
+        certificate: CertificateName,
+    },
+    /// A listener or a pool names a certificate that does not exist.
+    #[error(
+        "{object} names certificate {certificate}, which does not exist: add the certificate first"
+    )]
+    MissingCertificate {
+        /// What names it, as a phrase.
+        object: String,
+        /// The certificate.
+        certificate: CertificateName,
+    },
+    /// Listeners or pools name the certificate that is to be removed.
+    #[error("certificate {certificate} is named by {}: change that first", .by.join(", "))]
+    CertificateInUse {
+        /// The certificate.
+        certificate: CertificateName,
+        /// What names it, as phrases.
         by: Vec<String>,
     },
     /// Another listener has the address.

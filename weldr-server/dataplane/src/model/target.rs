@@ -1,10 +1,10 @@
 //! A state to be brought back: of an earlier revision, or of a backup.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use super::{
-    ListenerName, ListenerSpec, PoolName, PoolSettings, Priority, RuleId, RuleSpec, ServerSpec,
-    TicketEpochs,
+    CertificateName, CertificateSpec, ListenerName, ListenerSpec, PoolName, PoolSettings, Priority,
+    RuleId, RuleSpec, ServerSpec, TicketEpochs,
 };
 
 /// The objects to restore, and what they were. Those that it does not name stay as they are.
@@ -16,6 +16,8 @@ pub struct Target {
     pub settings: BTreeMap<PoolName, Option<PoolSettings>>,
     /// The listeners, without their rules; `None`: it was not there.
     pub listeners: BTreeMap<ListenerName, Option<ListenerSpec>>,
+    /// The certificates; `None`: it was not there.
+    pub certificates: BTreeMap<CertificateName, Option<Arc<CertificateSpec>>>,
     /// The rules by their places; `None`: there was none.
     pub rules: BTreeMap<(ListenerName, Priority), Option<TargetRule>>,
     /// The secrets of TLS session tickets, for a state that has none; empty in an earlier revision.

@@ -70,11 +70,19 @@ impl Command {
             Self::MoveRule { to, .. } => to
                 .validate()
                 .map_err(|invalid| invalid.named("to_priority")),
+            Self::AddCertificate { certificate, spec }
+            | Self::UpdateCertificate {
+                certificate, spec, ..
+            } => {
+                certificate.validate()?;
+                spec.validate()
+            }
             Self::Apply { changes, .. } => all(changes),
             Self::BeginRemoval { deadline: None, .. }
             | Self::EndRemoval { .. }
             | Self::RemovePool { .. }
             | Self::RemoveRule { .. }
+            | Self::RemoveCertificate { .. }
             | Self::RotateTickets { .. } => Ok(()),
         }
     }
@@ -151,6 +159,11 @@ impl Target {
             let Some(spec) = spec else { continue };
             let valid = canonical(*address).and_then(|()| spec.validate());
             valid.map_err(|invalid| invalid.within("servers"))?;
+        }
+        for (name, spec) in &self.certificates {
+            let Some(spec) = spec else { continue };
+            let valid = name.validate().and_then(|()| spec.validate());
+            valid.map_err(|invalid| invalid.within("certificates"))?;
         }
         for (name, spec) in &self.listeners {
             let Some(spec) = spec else { continue };

@@ -38,3 +38,34 @@ pub(super) fn suites(policy: TlsPolicy) -> Vec<SupportedCipherSuite> {
     }
     suites
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tls::provider::provider;
+
+    /// The name of a suite as rustls writes it has no underscore after `TLS`, for those of TLS 1.3.
+    fn same(rustls: &str, registry: &str) -> bool {
+        rustls.replace("TLS13_", "TLS_") == registry
+    }
+
+    #[test]
+    fn operators_are_told_what_is_offered() {
+        for policy in TlsPolicy::ALL {
+            let told = policy.contents();
+            let offered = suites(policy);
+            assert_eq!(offered.len(), told.suites.len());
+            for (offered, told) in offered.iter().zip(told.suites) {
+                let name = format!("{:?}", offered.suite());
+                assert!(same(&name, told), "{name} is told as {told}");
+            }
+            assert_eq!(versions(policy).len(), told.versions.len());
+            let groups = &provider().kx_groups;
+            assert_eq!(groups.len(), told.key_exchanges.len());
+            for (group, told) in groups.iter().zip(told.key_exchanges) {
+                let name = format!("{:?}", group.name());
+                assert!(name.eq_ignore_ascii_case(told), "{name} is told as {told}");
+            }
+        }
+    }
+}

@@ -1,16 +1,17 @@
-//! The backup file: pools, servers, listeners and rules as readable JSON, and secrets as they are sealed. Pure.
+//! The backup file: pools, servers, listeners, rules and certificates as readable JSON, and secrets as they are sealed, with keys
+//! that are elsewhere. Pure.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    DesiredState, ListenerName, ListenerSpec, PoolName, PoolSettings, Priority, Revision, RuleSpec,
-    ServerSpec, Target, TargetRule, TicketEpochs,
+    CertificateName, CertificateSpec, DesiredState, ListenerName, ListenerSpec, PoolName,
+    PoolSettings, Priority, Revision, RuleSpec, ServerSpec, Target, TargetRule, TicketEpochs,
 };
 
-/// The version of the file format. Format 1 had one pool, and no listeners.
-const FORMAT: u32 = 2;
+/// The version of the file format. Format 1 had one pool, and no listeners; format 2 had no certificates.
+const FORMAT: u32 = 3;
 
 /// The content of a backup: a desired state without the data that is specific to its cluster (ids, revisions of parts).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,10 +23,20 @@ pub struct Backup {
     /// `None` in format 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     listeners: Option<Vec<ListenerBackup>>,
+    /// `None` in formats 1 and 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    certificates: Option<Vec<CertificateBackup>>,
     /// Sealed with keys that are not in the backup. A version that does not know them loses nothing but resumed sessions, so
     /// that they need no new format.
     #[serde(default, skip_serializing_if = "TicketEpochs::is_empty")]
     ticket_epochs: TicketEpochs,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct CertificateBackup {
+    name: CertificateName,
+    #[serde(flatten)]
+    spec: Arc<CertificateSpec>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -99,11 +110,17 @@ impl Backup {
                 rules: rules.collect(),
             }
         });
+        let certificates = state.certificates.iter();
+        let certificates = certificates.map(|(name, certificate)| CertificateBackup {
+            name: name.clone(),
+            spec: Arc::clone(&certificate.spec),
+        });
         Self {
             format: FORMAT,
             revision: state.revision,
             pools: pools.collect(),
             listeners: Some(listeners.collect()),
+            certificates: Some(certificates.collect()),
             ticket_epochs: TicketEpochs::clone(&state.ticket_epochs),
         }
     }
@@ -137,7 +154,7 @@ impl Backup {
     }
 
     /// The objects to restore so that `state` becomes the state of the backup. One of format 1 says nothing about pools
-    /// that it does not name, nor about listeners.
+    /// that it does not name, nor about listeners, and one of format 2 nothing about certificates.
     pub(in crate::cluster) fn target(&self, state: &DesiredState) -> Target {
         let mut target = Target {
             ticket_epochs: self.ticket_epochs.clone(),
@@ -163,6 +180,13 @@ impl Backup {
         }
         if let Some(listeners) = &self.listeners {
             add_listeners(listeners, state, &mut target);
+        }
+        if let Some(certificates) = &self.certificates {
+            let gone = state.certificates.keys().map(|name| (name.clone(), None));
+            target.certificates.extend(gone);
+            let there = certificates.iter();
+            let there = there.map(|backup| (backup.name.clone(), Some(Arc::clone(&backup.spec))));
+            target.certificates.extend(there);
         }
         target
     }

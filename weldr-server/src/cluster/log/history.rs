@@ -5,8 +5,9 @@ use std::{collections::VecDeque, net::SocketAddr, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Applied, Command, DesiredState, ListenerName, ListenerSpec, Outcome, PoolName, PoolSettings,
-    Priority, Rejection, Revision, Rule, Server, Target, TargetRule, Timestamp, Touched,
+    Applied, Certificate, CertificateName, Command, DesiredState, ListenerName, ListenerSpec,
+    Outcome, PoolName, PoolSettings, Priority, Rejection, Revision, Rule, Server, Target,
+    TargetRule, Timestamp, Touched,
 };
 
 /// The number of changes that are kept.
@@ -43,6 +44,13 @@ pub enum What {
     Apply {
         /// How many.
         changes: usize,
+    },
+    /// A certificate was added or replaced.
+    Certificate {
+        /// Its name.
+        certificate: CertificateName,
+        /// Whether it was added.
+        added: bool,
     },
     /// A rollback to an earlier revision.
     Rollback {
@@ -83,14 +91,27 @@ enum Before {
         priority: Priority,
         rule: Option<Arc<Rule>>,
     },
+    Certificate {
+        name: CertificateName,
+        certificate: Option<Arc<Certificate>>,
+    },
 }
 
 impl What {
-    /// A command as the history has it: without secrets, and the changes of an `Apply` are as large as their sender likes.
+    /// A command as the history has it: the changes of an `Apply` are as large as their sender likes, and chains and sealed
+    /// secrets are in the state, and before the next change of it.
     pub(in crate::cluster) fn of_command(command: &Command) -> Self {
         match command {
             Command::Apply { changes, .. } => Self::Apply {
                 changes: changes.len(),
+            },
+            Command::AddCertificate { certificate, .. } => Self::Certificate {
+                certificate: certificate.clone(),
+                added: true,
+            },
+            Command::UpdateCertificate { certificate, .. } => Self::Certificate {
+                certificate: certificate.clone(),
+                added: false,
             },
             Command::RotateTickets { after, .. } => Self::RotateTickets {
                 epoch: after.saturating_add(1),
@@ -116,6 +137,7 @@ impl Draft {
             servers,
             listeners,
             rules,
+            certificates,
         } = touched;
         let servers = servers.into_iter().map(|(pool, address)| Before::Server {
             server: before.server(&pool, address).ok().cloned(),
@@ -138,11 +160,16 @@ impl Draft {
             listener,
             priority,
         });
+        let certificates = certificates.into_iter().map(|name| Before::Certificate {
+            certificate: before.certificate(&name).ok().cloned(),
+            name,
+        });
         Self(
             servers
                 .chain(settings)
                 .chain(listeners)
                 .chain(rules)
+                .chain(certificates)
                 .collect(),
         )
     }
@@ -240,6 +267,10 @@ impl Before {
                     spec: rule.spec.clone(),
                 });
                 target.rules.insert((listener, priority), rule);
+            }
+            Self::Certificate { name, certificate } => {
+                let spec = certificate.map(|certificate| Arc::clone(&certificate.spec));
+                target.certificates.insert(name, spec);
             }
         }
     }

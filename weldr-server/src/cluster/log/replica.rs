@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::{
     cluster::error::Damage,
     model::{
-        Applied, DesiredState, Listener, ListenerName, ListenerSpec, Pool, PoolName, PoolSettings,
-        Principals, Rejection, RemovedListener, Revision, Rule, Server, Target, TicketEpochs,
-        Timestamp,
+        Applied, Certificate, CertificateName, DesiredState, Listener, ListenerName, ListenerSpec,
+        Pool, PoolName, PoolSettings, Principals, Rejection, RemovedListener, Revision, Rule,
+        Server, Target, TicketEpochs, Timestamp,
     },
 };
 
@@ -171,6 +171,9 @@ struct Image {
     removed_listeners: Vec<(ListenerName, RemovedListener)>,
     #[serde(default)]
     last_id: u64,
+    /// Missing in snapshots of versions that had no certificates.
+    #[serde(default)]
+    certificates: Vec<(CertificateName, Arc<Certificate>)>,
     /// Missing in snapshots of earlier versions.
     #[serde(default)]
     ticket_epochs: Arc<TicketEpochs>,
@@ -234,6 +237,11 @@ pub(in crate::cluster) fn encode(replica: &Replica) -> Result<Vec<u8>, serde_jso
             .map(|(name, removed)| (name.clone(), *removed))
             .collect(),
         last_id: state.last_id,
+        certificates: state
+            .certificates
+            .iter()
+            .map(|(name, certificate)| (name.clone(), Arc::clone(certificate)))
+            .collect(),
         ticket_epochs: Arc::clone(&state.ticket_epochs),
         history: replica.history.clone(),
         members: replica.members.clone(),
@@ -275,6 +283,13 @@ pub(in crate::cluster) fn decode(image: &[u8]) -> Result<Replica, Damage> {
     }
     for (name, removed) in image.removed_listeners {
         state.removed_listeners.insert_mut(name, removed);
+    }
+    for (name, certificate) in image.certificates {
+        if certificate.revision > state.revision {
+            let row = format!("{ROW}/certificates/{name}");
+            return Err(contradiction(row, LATER_THAN_ALL));
+        }
+        state.certificates.insert_mut(name, certificate);
     }
     Ok(Replica {
         begun: image.begun,

@@ -1,4 +1,4 @@
-//! Pools, listeners and rules in the log, in snapshots, in the history and in backups.
+//! Pools, listeners, rules and certificates in the log, in snapshots, in the history and in backups.
 
 use std::time::Duration;
 
@@ -11,8 +11,10 @@ use crate::{
         log::proposal::{Proposal, ProposalResult, Record},
     },
     model::{
-        Action, Conditions, ListenerName, ListenerPatch, ListenerSpec, PolicyPatch, PoolPatch,
-        PoolPolicy, Priority, Route, RuleSpec, Sealed, WeightedPool,
+        Action, CertificateName, CertificateSource, CertificateSpec, Conditions, Der, KeyType,
+        ListenerName, ListenerPatch, ListenerProtocol, ListenerSpec, PolicyPatch, PoolPatch,
+        PoolPolicy, PoolProtocol, PoolTlsPatch, Priority, Route, RuleSpec, Sealed, SealingKeyId,
+        WeightedPool,
     },
 };
 
@@ -61,6 +63,77 @@ fn add_server(n: u16) -> Command {
         expected: None,
         at: Timestamp(1),
     }
+}
+
+fn shop() -> CertificateName {
+    "shop".parse().unwrap()
+}
+
+/// A certificate whose chain is made of this byte.
+fn certificate(chain: u8) -> CertificateSpec {
+    let sealed = Sealed::new(SealingKeyId::of_digest(&[7; 32]), [chain; 40]);
+    CertificateSpec {
+        chain: vec![Der::new([chain; 10])],
+        key: sealed.unwrap(),
+        names: vec!["shop.example".to_owned()],
+        not_before: Timestamp(0),
+        not_after: Timestamp(1),
+        key_type: KeyType::Rsa(2048),
+        fingerprint: format!("{chain:064x}"),
+        source: CertificateSource::Uploaded,
+    }
+}
+
+/// The pool `default` with this certificate for its servers.
+fn client_certificate(name: Option<CertificateName>) -> Command {
+    Command::UpdatePool {
+        pool: PoolName::default(),
+        patch: PoolPatch {
+            protocol: Some(PoolProtocol::Https),
+            tls: PoolTlsPatch {
+                client_certificate: Some(name),
+                ..PoolTlsPatch::default()
+            },
+            ..PoolPatch::default()
+        },
+        expected: None,
+    }
+}
+
+/// Commands about certificates and what names them, in an order in which each changes something.
+fn about_certificates() -> Vec<Command> {
+    let secure: ListenerName = "secure".parse().unwrap();
+    vec![
+        Command::AddCertificate {
+            certificate: shop(),
+            spec: Box::new(certificate(1)),
+        },
+        Command::AddListener {
+            listener: secure.clone(),
+            spec: Box::new(ListenerSpec {
+                address: Some("0.0.0.0:443".parse().unwrap()),
+                protocol: ListenerProtocol::Https,
+                certificates: vec![shop()],
+                ..ListenerSpec::default()
+            }),
+        },
+        client_certificate(Some(shop())),
+        Command::UpdateCertificate {
+            certificate: shop(),
+            spec: Box::new(certificate(2)),
+            expected: None,
+        },
+        client_certificate(None),
+        Command::RemoveListener {
+            listener: secure,
+            drain_deadline: Duration::from_secs(3),
+            expected: None,
+        },
+        Command::RemoveCertificate {
+            certificate: shop(),
+            expected: None,
+        },
+    ]
 }
 
 fn secret_of_tickets() -> Sealed {
@@ -155,7 +228,8 @@ fn one_of_each_kind() -> Vec<Command> {
 /// The replicas after each of the commands, the first one before all.
 fn replicas() -> Vec<replica::Replica> {
     let mut replicas = vec![replica::Replica::default()];
-    for (id, command) in (1..).zip(one_of_each_kind()) {
+    let commands = one_of_each_kind().into_iter().chain(about_certificates());
+    for (id, command) in (1..).zip(commands) {
         let mut replica = replicas.last().unwrap().clone();
         let proposal = Proposal::Change {
             command,
@@ -333,16 +407,54 @@ fn a_backup_of_the_last_release_changes_only_the_pools_that_it_names() {
 }
 
 #[test]
+fn a_backup_without_certificates_leaves_them() {
+    let replicas = replicas();
+    let before_certificates = Backup::of(&replicas[1].state).to_file().unwrap();
+    let mut file: Value = serde_json::from_slice(&before_certificates).unwrap();
+    let fields = file.as_object_mut().unwrap();
+    fields.insert("format".to_owned(), 2.into());
+    assert!(fields.remove("certificates").is_some());
+    let file = serde_json::to_vec(&file).unwrap();
+    let added = one_of_each_kind().len() + 1;
+    let mut replica = replicas[added].clone();
+    let restore = Proposal::Restore {
+        backup: Backup::parse(&file).unwrap(),
+        at: Timestamp(100),
+        from: "test".to_owned(),
+    };
+    proposed(&mut replica, &restore);
+    assert!(replica.state.certificate(&shop()).is_ok());
+}
+
+/// The history holds a certificate once for each change of it, and lists none.
+#[test]
+fn the_history_has_the_name_of_a_certificate_and_not_what_is_in_it() {
+    let replicas = replicas();
+    let added = one_of_each_kind().len() + 1;
+    let what = &replicas[added].history.latest(1)[0].what;
+    let is_added = matches!(what, crate::cluster::What::Certificate { certificate, added: true } if *certificate == shop());
+    assert!(is_added, "{what:?}");
+    let changed = &replicas[added + 3].history.latest(1)[0].what;
+    let text = serde_json::to_string(changed).unwrap();
+    assert_eq!(
+        text,
+        r#"{"certificate":{"certificate":"shop","added":false}}"#
+    );
+}
+
+#[test]
 fn a_snapshot_of_the_last_release_has_the_default_listener() {
     let mut replica = replica::Replica::default();
     replica.state.apply(add(1)).unwrap();
     let mut image: Value = serde_json::from_slice(&replica::encode(&replica).unwrap()).unwrap();
     let fields = image.as_object_mut().unwrap();
-    for field in ["listeners", "removed_listeners", "last_id"] {
+    for field in ["listeners", "removed_listeners", "last_id", "certificates"] {
         assert!(fields.remove(field).is_some());
     }
-    let settings = &mut image["pools"][0]["settings"];
-    assert!(settings.as_object_mut().unwrap().remove("policy").is_some());
+    let settings = image["pools"][0]["settings"].as_object_mut().unwrap();
+    for field in ["policy", "protocol", "tls"] {
+        assert!(settings.remove(field).is_some());
+    }
     let old = serde_json::to_vec(&image).unwrap();
     assert_eq!(replica::decode(&old).unwrap(), replica);
 }

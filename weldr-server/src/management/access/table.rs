@@ -76,6 +76,17 @@ pub(in crate::management) const GRPC: &[(&str, &[(&str, Required)])] = &[
         ],
     ),
     (
+        "weldr.v1.Certificates",
+        &[
+            ("CreateCertificate", Least(Admin)),
+            ("UpdateCertificate", Least(Admin)),
+            ("DeleteCertificate", Least(Admin)),
+            ("GetCertificate", Least(Viewer)),
+            ("ListCertificates", Least(Viewer)),
+            ("ListTlsPolicies", Least(Viewer)),
+        ],
+    ),
+    (
         "weldr.v1.Access",
         &[
             ("CreateToken", Least(Admin)),
@@ -162,6 +173,19 @@ pub(in crate::management) const REST: &[(&str, &[(Method, Required)])] = &[
             (Method::DELETE, Least(Admin)),
         ],
     ),
+    (
+        "/certificates",
+        &[(Method::GET, Least(Viewer)), (Method::POST, Least(Admin))],
+    ),
+    (
+        "/certificates/{name}",
+        &[
+            (Method::GET, Least(Viewer)),
+            (Method::PUT, Least(Admin)),
+            (Method::DELETE, Least(Admin)),
+        ],
+    ),
+    ("/tls-policies", &[(Method::GET, Least(Viewer))]),
     (
         "/configuration",
         &[(Method::GET, Least(Viewer)), (Method::PUT, Least(Admin))],

@@ -14,9 +14,12 @@ use crate::{
 };
 
 use super::{
-    Violations, admin_state, check::overrides, check_override, listener_policy, new_name,
-    pool_patch, pool_settings, proto_conditions, proto_listener_policy, proto_route, route,
-    rule_spec, weight,
+    Violations, admin_state, certificate_names,
+    check::overrides,
+    check_override, listener_policy, listener_protocol, listener_tls, new_name, pool_patch,
+    pool_settings, proto_conditions, proto_listener_policy, proto_route, route, rule_spec,
+    tls::{proto_certificate_names, proto_listener_protocol, proto_listener_tls},
+    weight,
 };
 
 /// A configuration of a request. Each violation has the names of its objects in its path: `pools.api.servers.10.0.0.1:80`.
@@ -107,6 +110,11 @@ fn listener(
         address,
         default_route,
         policy,
+        protocol: violations.take(listener_protocol(given.protocol)).flatten(),
+        certificates: given
+            .certificates
+            .and_then(|given| violations.take(certificate_names(&given.names))),
+        tls: listener_tls(&given.tls.unwrap_or_default(), violations),
         ..ListenerConfiguration::default()
     };
     for (index, rule) in given.rules.into_iter().enumerate() {
@@ -160,6 +168,11 @@ pub(in crate::management) fn export(state: &DesiredState) -> v1::Configuration {
             default_route: Some(proto_route(&listener.spec.default_route)),
             policy: Some(proto_listener_policy(&listener.spec.policy)),
             rules: rules.collect(),
+            protocol: proto_listener_protocol(listener.spec.protocol),
+            certificates: Some(v1::CertificateNames {
+                names: proto_certificate_names(&listener.spec.certificates),
+            }),
+            tls: Some(proto_listener_tls(&listener.spec.tls)),
         }
     });
     v1::Configuration {

@@ -9,7 +9,11 @@ use crate::model::{
     DesyncMode, ForwardedHeaders, Invalid, Listener, ListenerName, ListenerPolicy, Rule,
 };
 
-use super::{Violations, duration, proto_conditions, proto_duration, proto_route, route::networks};
+use super::{
+    Violations, duration, proto_conditions, proto_duration, proto_route,
+    route::networks,
+    tls::{proto_certificate_names, proto_listener_protocol, proto_listener_tls},
+};
 
 /// The values of a policy that `given` sets.
 pub(in crate::management) fn listener_policy(
@@ -126,6 +130,9 @@ pub(in crate::management) fn listener(
         rules: u32::try_from(listener.rules.size()).unwrap_or(u32::MAX),
         rules_revision: listener.rules_revision.0,
         nodes,
+        protocol: proto_listener_protocol(listener.spec.protocol),
+        certificates: proto_certificate_names(&listener.spec.certificates),
+        tls: Some(proto_listener_tls(&listener.spec.tls)),
     }
 }
 

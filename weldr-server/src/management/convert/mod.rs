@@ -1,6 +1,7 @@
 //! Conversions between the proto and the model. Requests are validated here, and each violation has the path of its field
 //! in the proto. Conversions to the proto cannot fail.
 
+mod certificate;
 mod check;
 mod configuration;
 mod duration;
@@ -9,8 +10,10 @@ mod pool;
 mod route;
 mod server;
 mod stats;
+mod tls;
 mod violations;
 
+pub(super) use certificate::{certificate, tls_policy_contents};
 pub(super) use check::check_override;
 pub(super) use configuration::{configuration, export};
 pub(super) use duration::duration;
@@ -19,6 +22,7 @@ pub(super) use pool::{pool, pool_name, pool_patch, pool_settings};
 pub(super) use route::{proto_conditions, proto_route, route, rule_spec};
 pub(super) use server::{admin_state, server, weight};
 pub(super) use stats::stats;
+pub(super) use tls::{certificate_names, listener_protocol, listener_tls};
 pub(super) use violations::Violations;
 
 use std::time::SystemTime;

@@ -12,7 +12,10 @@ use crate::{
     snapshot::PoolView,
 };
 
-use super::{Violations, check, check_override, duration, proto_duration};
+use super::{
+    Violations, check, check_override, duration, proto_duration,
+    tls::{pool_protocol, pool_tls, proto_pool_protocol, proto_pool_tls},
+};
 
 /// The name of a pool; empty means `default`.
 pub(in crate::management) fn pool_name(given: &str) -> Result<PoolName, Invalid> {
@@ -49,7 +52,8 @@ pub(in crate::management) fn pool_patch(
             set: pool_policy(given.policy.unwrap_or_default(), &mut found),
             unset: Vec::new(),
         },
-        ..PoolPatch::default()
+        protocol: found.take(pool_protocol(given.protocol)).flatten(),
+        tls: pool_tls(given.tls.unwrap_or_default(), &mut found),
     };
     if found.is_empty() {
         found = out_of_range(&patch);
@@ -122,6 +126,10 @@ fn out_of_range(patch: &PoolPatch) -> Violations {
             policy: patch.policy.clone(),
             ..PoolPatch::default()
         },
+        PoolPatch {
+            tls: patch.tls.clone(),
+            ..PoolPatch::default()
+        },
     ];
     let mut violations = Violations::default();
     for setting in alone {
@@ -159,6 +167,8 @@ pub(in crate::management) fn pool_settings(settings: &PoolSettings) -> v1::PoolS
         }),
         hash_key: Some(settings.hash_key.to_string()),
         policy: Some(proto_pool_policy(&settings.policy)),
+        protocol: proto_pool_protocol(settings.protocol),
+        tls: Some(proto_pool_tls(&settings.tls)),
     }
 }
 
@@ -269,6 +279,13 @@ mod tests {
                 retries: Some(0),
                 ..v1::PoolPolicy::default()
             }),
+            protocol: v1::PoolProtocol::Https.into(),
+            tls: Some(v1::PoolTls {
+                server_name: Some("api.internal".to_owned()),
+                verify_ca: None,
+                client_certificate: Some("weldr".to_owned()),
+                insecure: Some(true),
+            }),
         };
         let patch = convert(given.clone()).unwrap();
         assert_eq!(
@@ -377,6 +394,33 @@ mod tests {
                     ..none()
                 },
                 "settings.hash_key",
+            ),
+            (
+                Given {
+                    protocol: 9,
+                    ..none()
+                },
+                "settings.protocol",
+            ),
+            (
+                Given {
+                    tls: Some(v1::PoolTls {
+                        server_name: Some("a b".to_owned()),
+                        ..v1::PoolTls::default()
+                    }),
+                    ..none()
+                },
+                "settings.tls.server_name",
+            ),
+            (
+                Given {
+                    tls: Some(v1::PoolTls {
+                        verify_ca: Some("no PEM".to_owned()),
+                        ..v1::PoolTls::default()
+                    }),
+                    ..none()
+                },
+                "settings.tls.verify_ca",
             ),
         ] {
             assert_eq!(convert(given), Err(vec![field.to_owned()]));

@@ -22,6 +22,7 @@ fn codes_of(rejection: &Rejection) -> Codes {
         | Rejection::NoSuchServer { .. }
         | Rejection::NoSuchListener { .. }
         | Rejection::NoSuchRule { .. }
+        | Rejection::NoSuchCertificate { .. }
         | Rejection::NoSuchRevision { .. }
         | Rejection::NoSuchPrincipal { .. } => ("not_found", Code::NotFound, Http::NOT_FOUND),
         Rejection::Exists { .. }
@@ -31,6 +32,8 @@ fn codes_of(rejection: &Rejection) -> Codes {
         }
         Rejection::MissingPool { .. }
         | Rejection::InUse { .. }
+        | Rejection::MissingCertificate { .. }
+        | Rejection::CertificateInUse { .. }
         | Rejection::WouldBeEmpty { .. }
         | Rejection::AddressTaken { .. }
         | Rejection::Permanent { .. } => (
@@ -63,6 +66,7 @@ impl Error {
             | Self::NoQuorum { .. }
             | Self::ClusterUnavailable(_)
             | Self::NoToken(_)
+            | Self::Secrets(_)
             | Self::Stopping => ("unavailable", Code::Unavailable, Http::SERVICE_UNAVAILABLE),
             Self::NoSuchNode(_) => ("not_found", Code::NotFound, Http::NOT_FOUND),
             Self::ClusterRefused(_) | Self::Outdated(_) => (

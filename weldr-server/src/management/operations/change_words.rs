@@ -12,6 +12,10 @@ pub(super) fn what(what: &What) -> String {
     match what {
         What::Command(change) => command(change),
         What::Apply { changes } => applied(*changes),
+        What::Certificate { certificate, added } => {
+            let verb = if *added { "add" } else { "set" };
+            format!("{verb} certificate {certificate}")
+        }
         What::Rollback { to } => format!("roll back to revision {to}"),
         What::RotateTickets { epoch } => tickets(*epoch),
         What::Restore { of } => format!("restore a backup of revision {of}"),
@@ -64,6 +68,13 @@ pub(super) fn command(command: &Command) -> String {
         Command::MoveRule {
             listener, from, to, ..
         } => format!("move rule {from} of listener {listener} to {to}"),
+        Command::AddCertificate { certificate, .. } => format!("add certificate {certificate}"),
+        Command::UpdateCertificate { certificate, .. } => {
+            format!("set certificate {certificate}")
+        }
+        Command::RemoveCertificate { certificate, .. } => {
+            format!("remove certificate {certificate}")
+        }
         Command::Apply { changes, .. } => applied(changes.len()),
         Command::CreatePrincipal { name, role, .. } => format!("create token {name} ({role})"),
         Command::RevokePrincipal { name } => format!("revoke token {name}"),

@@ -164,7 +164,10 @@ fn object(change: &Command) -> (Kind, String) {
         } => (Kind::Removed, rule(priority, listener)),
         Command::MoveRule { listener, from, .. } => (Kind::Changed, rule(from, listener)),
         // A configuration makes none.
-        Command::Apply { .. }
+        Command::AddCertificate { .. }
+        | Command::UpdateCertificate { .. }
+        | Command::RemoveCertificate { .. }
+        | Command::Apply { .. }
         | Command::CreatePrincipal { .. }
         | Command::RevokePrincipal { .. }
         | Command::RotateTickets { .. } => (Kind::Changed, "the state".to_owned()),

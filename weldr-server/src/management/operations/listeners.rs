@@ -11,8 +11,8 @@ use crate::{
         error::Error,
     },
     model::{
-        Command, DesiredState, ListenerName, ListenerPatch, ListenerSpec, Outcome, PolicyPatch,
-        Revision, Timestamp, parse_listener_address,
+        Command, DesiredState, ListenerName, ListenerPatch, ListenerSpec, ListenerTls, Outcome,
+        PolicyPatch, Revision, Timestamp, parse_listener_address,
     },
 };
 
@@ -40,6 +40,9 @@ impl Operations {
         let route = request.default_route.map(convert::route).transpose();
         let route = violations.take(route.map_err(|invalid| invalid.within("default_route")));
         let policy = convert::listener_policy(request.policy.unwrap_or_default(), &mut violations);
+        let protocol = violations.take(convert::listener_protocol(request.protocol));
+        let certificates = violations.take(convert::certificate_names(&request.certificates));
+        let tls = convert::listener_tls(&request.tls.unwrap_or_default(), &mut violations);
         let (name, (address, route)) = violations.settle(name.zip(address.zip(route)))?;
         let name: ListenerName = name;
         self.context.accepts_listener(&name, address)?;
@@ -47,7 +50,9 @@ impl Operations {
             address: Some(address),
             default_route: route.unwrap_or_default(),
             policy,
-            ..ListenerSpec::default()
+            protocol: protocol.flatten().unwrap_or_default(),
+            certificates: certificates.unwrap_or_default(),
+            tls: tls.applied_to(&ListenerTls::default()),
         });
         let command = Command::AddListener {
             listener: name.clone(),
@@ -76,6 +81,11 @@ impl Operations {
         let route = request.default_route.map(convert::route).transpose();
         let route = violations.take(route.map_err(|invalid| invalid.within("default_route")));
         let set = convert::listener_policy(request.policy.unwrap_or_default(), &mut violations);
+        let protocol = violations.take(convert::listener_protocol(request.protocol));
+        let certificates = request.certificates;
+        let certificates = certificates.map(|given| convert::certificate_names(&given.names));
+        let certificates = violations.take(certificates.transpose());
+        let tls = convert::listener_tls(&request.tls.unwrap_or_default(), &mut violations);
         let patch = Box::new(ListenerPatch {
             address,
             default_route: route.flatten(),
@@ -83,7 +93,9 @@ impl Operations {
                 set,
                 unset: request.unset,
             },
-            ..ListenerPatch::default()
+            protocol: protocol.flatten(),
+            certificates: certificates.flatten(),
+            tls,
         });
         let name = violations.settle(name)?;
         if let Some(address) = patch.address {

@@ -13,6 +13,8 @@ use super::json;
 
 /// The maximum size of a body, in bytes, unless the call says another one.
 const MAX_BODY_BYTES: usize = 64 * 1024;
+/// The maximum size of a body that may have certificates of authorities, in bytes.
+pub(super) const MAX_WITH_AUTHORITIES: usize = 1024 * 1024;
 /// How much of a longer body is read nevertheless, in bytes: a client whose connection is closed while it sends often
 /// does not read the response.
 const MAX_READ_BYTES: usize = 2 * 1024 * 1024;
@@ -44,7 +46,16 @@ pub(super) fn read<T: DeserializeOwned + Serialize>(
 
 /// The JSON object in a body. The content type is ignored, because `curl -d` says that it is a form.
 pub(super) async fn object(headers: &HeaderMap, body: Body) -> Result<Map<String, Value>, Error> {
-    let bytes = bounded(headers, body, MAX_BODY_BYTES).await?;
+    object_of(headers, body, MAX_BODY_BYTES).await
+}
+
+/// The JSON object in a body of at most `limit` bytes.
+pub(super) async fn object_of(
+    headers: &HeaderMap,
+    body: Body,
+    limit: usize,
+) -> Result<Map<String, Value>, Error> {
+    let bytes = bounded(headers, body, limit).await?;
     match json::value(&bytes)? {
         Value::Object(map) => Ok(map),
         other => Err(Invalid::new("body", json::kind(&other), "a JSON object").into()),

@@ -50,7 +50,8 @@ pub(super) async fn add(
     body: Body,
 ) -> RestResult {
     query::none(&uri)?;
-    let request: v1::CreateListenerRequest = body::message(&headers, body).await?;
+    let request: v1::CreateListenerRequest =
+        body::message_of(&headers, body, body::MAX_WITH_AUTHORITIES).await?;
     let created = operations.create_listener(caller(known), request).await;
     let result = created.map_err(of_message)?;
     let listener = result.listener.unwrap_or_default();
@@ -92,7 +93,8 @@ pub(super) async fn update(
 ) -> RestResult {
     query::none(&uri)?;
     let name = name(path)?;
-    let request: v1::UpdateListenerRequest = body::message(&headers, body).await?;
+    let request: v1::UpdateListenerRequest =
+        body::message_of(&headers, body, body::MAX_WITH_AUTHORITIES).await?;
     expect_as_in_path("name", &request.name, &name)?;
     let request = v1::UpdateListenerRequest { name, ..request };
     let updated = operations.update_listener(caller(known), request).await;

@@ -4,6 +4,7 @@
 //! gRPC, and shows the response in the form of [`weldr_proto::json`]. Every response has the field `Weldr-Revision`.
 
 mod body;
+mod certificates;
 mod cluster;
 mod configuration;
 mod history;
@@ -49,7 +50,7 @@ const REVISION: HeaderName = HeaderName::from_static("weldr-revision");
 type RestResult = Result<Response, Error>;
 
 /// The paths of REST besides `/`, in the order of [`handlers`].
-pub(super) const PATHS: [&str; 20] = [
+pub(super) const PATHS: [&str; 23] = [
     "/servers",
     "/servers/{ip}/{port}",
     "/pool",
@@ -60,6 +61,9 @@ pub(super) const PATHS: [&str; 20] = [
     "/listeners/{name}",
     "/listeners/{name}/rules",
     "/listeners/{name}/rules/{priority}",
+    "/certificates",
+    "/certificates/{name}",
+    "/tls-policies",
     "/configuration",
     "/route",
     "/cluster",
@@ -90,6 +94,11 @@ fn handlers() -> [MethodRouter<Arc<Operations>>; PATHS.len()] {
             .delete(listeners::remove),
         routing::get(rules::list).post(rules::add),
         routing::patch(rules::update).delete(rules::remove),
+        routing::get(certificates::list).post(certificates::add),
+        routing::get(certificates::get)
+            .put(certificates::update)
+            .delete(certificates::remove),
+        routing::get(certificates::tls_policies),
         routing::get(configuration::get).put(configuration::put),
         routing::post(route::explain),
         routing::get(cluster::get),
@@ -174,6 +183,9 @@ async fn links() -> Response {
             link("/listeners/{name}", &["GET", "PATCH", "DELETE"], "one listener"),
             link("/listeners/{name}/rules", &["GET", "POST"], "which requests go where; POST adds a rule"),
             link("/listeners/{name}/rules/{priority}", &["PATCH", "DELETE"], "one rule; to_priority moves it"),
+            link("/certificates", &["GET", "POST"], "the certificates; POST adds one"),
+            link("/certificates/{name}", &["GET", "PUT", "DELETE"], "one certificate; PUT replaces its chain and its key"),
+            link("/tls-policies", &["GET"], "what the TLS policies of listeners contain"),
             link("/configuration", &["GET", "PUT"], "pools, listeners and rules as one document; PUT applies one"),
             link("/route", &["POST"], "which rule and pool a request would get, and why"),
             link("/cluster", &["GET"], "the nodes of the cluster"),

@@ -130,6 +130,12 @@ impl Object {
         })
     }
 
+    pub(super) fn pool_protocol(&mut self) -> v1::PoolProtocol {
+        self.word("protocol", "http1 or https", |word| {
+            v1::PoolProtocol::from_str_name(&format!("POOL_PROTOCOL_{word}"))
+        })
+    }
+
     pub(super) fn role(&mut self) -> v1::Role {
         self.word("role", "metrics, viewer, operator or admin", |word| {
             v1::Role::from_str_name(&format!("ROLE_{word}"))

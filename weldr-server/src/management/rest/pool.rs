@@ -33,7 +33,7 @@ pub(super) async fn update(
     body: Body,
 ) -> RestResult {
     query::none(&uri)?;
-    let request = changes(body::object(&headers, body).await?)?;
+    let request = changes(body::object_of(&headers, body, body::MAX_WITH_AUTHORITIES).await?)?;
     let result = operations
         .update_pool(caller(known), request)
         .await
@@ -65,6 +65,13 @@ pub(super) fn changes(object: Map<String, Value>) -> Result<v1::UpdatePoolReques
         }),
         hash_key: object.text("hash_key"),
         policy: object.message("policy"),
+        protocol: object.pool_protocol().into(),
+        tls: object.nested("tls", |tls| v1::PoolTls {
+            server_name: tls.text("server_name"),
+            verify_ca: tls.text("verify_ca"),
+            client_certificate: tls.text("client_certificate"),
+            insecure: tls.flag("insecure"),
+        }),
     };
     let request = v1::UpdatePoolRequest {
         pool: object.pool(),

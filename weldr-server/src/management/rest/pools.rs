@@ -37,7 +37,7 @@ pub(super) async fn add(
     body: Body,
 ) -> RestResult {
     query::none(&uri)?;
-    let mut object = body::object(&headers, body).await?;
+    let mut object = body::object_of(&headers, body, body::MAX_WITH_AUTHORITIES).await?;
     let name = match object.remove("name") {
         Some(Value::String(name)) => name,
         other => {
@@ -85,7 +85,8 @@ pub(super) async fn update(
 ) -> RestResult {
     query::none(&uri)?;
     let pool = name(path)?;
-    let changes = pool::changes(body::object(&headers, body).await?)?;
+    let changes =
+        pool::changes(body::object_of(&headers, body, body::MAX_WITH_AUTHORITIES).await?)?;
     expect_as_in_path("pool", &changes.pool, &pool)?;
     let request = v1::UpdatePoolRequest { pool, ..changes };
     let updated = operations.update_pool(caller(known), request).await;

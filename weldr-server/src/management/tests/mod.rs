@@ -8,6 +8,7 @@
 
 mod access;
 mod browsers;
+mod certificates;
 mod connections;
 mod http;
 mod local;

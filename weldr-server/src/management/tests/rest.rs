@@ -183,8 +183,13 @@ async fn the_pool_is_shown_and_changed() {
     let outlier =
         json!({"failures": 0, "time_seconds": 30, "longest_seconds": 300, "share_percent": 10});
     let limit = json!({"requests": 0, "queue": 1000, "queue_timeout_seconds": 10});
+    let tls = json!({
+        "server_name": null, "verify_ca": null, "client_certificate": null, "insecure": false,
+    });
     let expected = json!({
         "name": "default",
+        "protocol": "http1",
+        "tls": tls,
         "slow_start_seconds": 0,
         "outlier": outlier,
         "limit": limit,
@@ -197,6 +202,8 @@ async fn the_pool_is_shown_and_changed() {
         "deregister_after_seconds": 0,
         "strict_responses": false,
         "settings": {
+            "protocol": "http1",
+            "tls": tls,
             "slow_start_seconds": 0,
             "outlier": outlier,
             "limit": limit,

@@ -67,8 +67,17 @@ impl DesiredState {
         Ok(())
     }
 
-    /// Refuses routes that were touched and name a pool that does not exist, and two listeners at one address.
+    /// Refuses routes that were touched and name a pool that does not exist, two listeners at one address, and whatever was
+    /// touched or not and names a certificate that does not exist.
     pub(super) fn expect_consistent(&self) -> Result<(), Rejection> {
+        let certificates = self.touched.certificates.iter();
+        let removed = certificates.filter(|name| !self.certificates.contains_key(*name));
+        self.expect_certificates_unused(&removed.cloned().collect())?;
+        for name in &self.touched.pools {
+            if let Ok(pool) = self.pool(name) {
+                self.expect_client_certificate(&pool.settings, || format!("pool {name}"))?;
+            }
+        }
         for (listener, priority) in &self.touched.rules {
             if let Ok(rule) = self.rule(listener, *priority) {
                 self.expect_pools(&rule.spec.route, || {
@@ -83,6 +92,8 @@ impl DesiredState {
             self.expect_pools(&listener.spec.default_route, || {
                 format!("the default action of listener {name}")
             })?;
+            let certificates = &listener.spec.certificates;
+            self.expect_certificates(certificates, || format!("listener {name}"))?;
             if let Some(address) = listener.spec.address {
                 self.expect_free(address, name)?;
             }

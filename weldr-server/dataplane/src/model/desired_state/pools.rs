@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{DesiredState, expect_unchanged};
+use super::{DesiredState, expect_unchanged, first_of};
 use crate::model::{
     Outcome, Pool, PoolName, PoolPatch, PoolSettings, Rejection, Revision, differences,
 };
@@ -105,30 +105,17 @@ impl DesiredState {
 
     /// The routes that name a pool, as phrases: `rule 10 of listener web`. Of many, the first ones and their number.
     pub fn users_of(&self, pool: &PoolName) -> Vec<String> {
-        /// How many are named.
-        const NAMED: usize = 5;
         let mut users = Vec::new();
-        let mut more = 0;
-        let mut found = |user: String| {
-            if users.len() < NAMED {
-                users.push(user);
-            } else {
-                more += 1;
-            }
-        };
         for (name, listener) in &self.listeners {
             if listener.spec.default_route.pools().any(|used| used == pool) {
-                found(format!("the default action of listener {name}"));
+                users.push(format!("the default action of listener {name}"));
             }
             for (priority, rule) in &listener.rules {
                 if rule.spec.route.pools().any(|used| used == pool) {
-                    found(format!("rule {priority} of listener {name}"));
+                    users.push(format!("rule {priority} of listener {name}"));
                 }
             }
         }
-        if more > 0 {
-            users.push(format!("{more} more"));
-        }
-        users
+        first_of(users)
     }
 }

@@ -1,11 +1,16 @@
 //! Brings objects back to what they were: in an earlier revision, or in a backup.
 
-use std::{collections::BTreeSet, net::SocketAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::Arc,
+};
 
 use super::DesiredState;
 use crate::model::{
-    Applied, Command, Listener, ListenerName, ListenerSpec, Outcome, Pool, PoolName, PoolSettings,
-    Priority, Rejection, Rule, RuleId, ServerPatch, ServerSpec, Target, TargetRule, Timestamp,
+    Applied, CertificateName, CertificateSpec, Command, Listener, ListenerName, ListenerSpec,
+    Outcome, Pool, PoolName, PoolSettings, Priority, Rejection, Rule, RuleId, ServerPatch,
+    ServerSpec, Target, TargetRule, Timestamp,
 };
 
 /// How long the connections of a listener may go on that is removed by a rollback or a restore.
@@ -39,9 +44,11 @@ impl DesiredState {
             servers,
             settings,
             listeners,
+            certificates,
             rules,
             ticket_epochs,
         } = target;
+        let removed_certificates = after.bring_back_certificates(certificates)?;
         let mut removed_pools = BTreeSet::new();
         for (pool, settings) in settings {
             match settings {
@@ -79,6 +86,9 @@ impl DesiredState {
             let outcome = after.remove_pool(pool, None)?;
             after.count(outcome);
         }
+        removed_certificates
+            .iter()
+            .try_for_each(|name| after.bring_back_absence(name))?;
         after.bring_back_tickets(ticket_epochs);
         after.expect_unused(&removed_pools)?;
         after.expect_consistent()?;
@@ -92,6 +102,47 @@ impl DesiredState {
             revision: self.revision,
             outcome,
         })
+    }
+
+    /// Brings back the certificates that were there, and returns the others: they go when nothing names them any more.
+    fn bring_back_certificates(
+        &mut self,
+        certificates: BTreeMap<CertificateName, Option<Arc<CertificateSpec>>>,
+    ) -> Result<Vec<CertificateName>, Rejection> {
+        let mut removed = Vec::new();
+        for (name, spec) in certificates {
+            match spec {
+                Some(spec) => self.bring_back_certificate(&name, spec)?,
+                None => removed.push(name),
+            }
+        }
+        Ok(removed)
+    }
+
+    /// The same certificate stays as it is: its key may have been sealed anew since, because the other key was replaced.
+    fn bring_back_certificate(
+        &mut self,
+        name: &CertificateName,
+        spec: Arc<CertificateSpec>,
+    ) -> Result<(), Rejection> {
+        let outcome = match self.certificates.get(name) {
+            Some(present) if present.spec.is_same(&spec) => Outcome::Unchanged,
+            Some(_) => {
+                self.put_certificate(name, spec);
+                Outcome::Changed
+            }
+            None => self.add_certificate(name, CertificateSpec::clone(&spec))?,
+        };
+        self.count(outcome);
+        Ok(())
+    }
+
+    fn bring_back_absence(&mut self, name: &CertificateName) -> Result<(), Rejection> {
+        if self.certificates.contains_key(name) {
+            let outcome = self.remove_certificate(name, None)?;
+            self.count(outcome);
+        }
+        Ok(())
     }
 
     fn bring_back_pool(

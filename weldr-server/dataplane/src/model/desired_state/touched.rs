@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, net::SocketAddr};
 
-use crate::model::{ListenerName, PoolName, Priority};
+use crate::model::{CertificateName, ListenerName, PoolName, Priority};
 
 /// The objects that the last change of a state touched, so that a history can note what they were before. It is no part
 /// of the state: it is not stored, and two states that differ only in it are equal.
@@ -16,6 +16,8 @@ pub struct Touched {
     pub listeners: BTreeSet<ListenerName>,
     /// Rules, by their places.
     pub rules: BTreeSet<(ListenerName, Priority)>,
+    /// Certificates.
+    pub certificates: BTreeSet<CertificateName>,
 }
 
 impl Touched {
@@ -33,6 +35,10 @@ impl Touched {
 
     pub(super) fn rule(&mut self, listener: &ListenerName, priority: Priority) {
         self.rules.insert((listener.clone(), priority));
+    }
+
+    pub(super) fn certificate(&mut self, certificate: &CertificateName) {
+        self.certificates.insert(certificate.clone());
     }
 }
 
