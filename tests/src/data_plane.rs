@@ -60,7 +60,7 @@ impl DataPlane {
     /// When there is no port or thread.
     pub fn start_with(change: impl FnOnce(&mut WorkerParts, &mut Addresses)) -> Self {
         let pools = Pools::new(pool("default", PoolSettings::default(), &[]));
-        let listeners = ListenerViews::default_listener(WORKERS, None);
+        let listeners = ListenerViews::default_listener(WORKERS);
         let first = Snapshot {
             version: 0,
             revision: Revision(0),

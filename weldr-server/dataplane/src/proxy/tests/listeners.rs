@@ -23,7 +23,7 @@ fn snapshot(version: u64, listeners: &ListenerViews) -> Snapshot {
 #[test]
 fn a_change_is_followed_that_comes_while_the_listener_is_taken_up() {
     let name = ListenerName::default();
-    let mut listeners = ListenerViews::default_listener(1, None);
+    let mut listeners = ListenerViews::default_listener(1);
     let (publisher, snapshots) = Publisher::new(snapshot(0, &listeners), 1);
     let context = worker(&snapshots);
     let (view, changes) = context.listener_view(&name);

@@ -114,7 +114,7 @@ impl Setup {
                 revision: Revision(0),
                 removals: 0,
                 pools: Pools::new(pool),
-                listeners: ListenerViews::default_listener(1, None),
+                listeners: ListenerViews::default_listener(1),
             },
             1,
         );
