@@ -11,7 +11,7 @@ use weldr_proto::v1;
 use crate::management::{access::Caller, operations::Operations};
 
 use super::{
-    RestResult, body, caller,
+    RestResult, body, caller, expect_as_in_path,
     listeners::{Name, name, removed, status_of},
     of_message, of_revision, query,
 };
@@ -91,6 +91,7 @@ pub(super) async fn update(
     let name = name(path)?;
     let request: v1::UpdateCertificateRequest =
         body::message_of(&headers, body, MAX_BODY_BYTES).await?;
+    expect_as_in_path("name", &request.name, &name)?;
     let request = v1::UpdateCertificateRequest { name, ..request };
     let updated = operations.update_certificate(caller(known), request).await;
     let result = updated.map_err(of_message)?;
