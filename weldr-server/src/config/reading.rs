@@ -37,7 +37,7 @@ impl Config {
             config.listen.clear();
         }
         let chooses_addresses = options.listen.is_some() || options.listen_https.is_some();
-        if config.demo && !chooses_addresses {
+        if config.demo && !chooses_addresses && !config.is_witness() {
             config.listen_https = vec![(Ipv4Addr::UNSPECIFIED, HTTPS_PORT).into()];
         }
         config.validate()?;

@@ -10,6 +10,8 @@ mod listening;
 mod peer_side;
 mod pipe;
 mod tcp;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod to_server;
 mod wire;
