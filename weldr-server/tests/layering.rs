@@ -73,7 +73,14 @@ const ROOMS: &[(&str, Option<&[&str]>)] = &[
     (
         "health",
         Some(&[
-            "balancer", "clock", "http1", "liveness", "model", "snapshot", "stats",
+            "balancer",
+            "clock",
+            "http1",
+            "liveness",
+            "model",
+            "proxy_protocol",
+            "snapshot",
+            "stats",
         ]),
     ),
     // Layer 3, control.
