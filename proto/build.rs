@@ -90,9 +90,10 @@ const SECONDS: [&str; 10] = [
 ];
 
 /// Values of enumerations in those messages: words.
-const WORDS: [(&str, &str); 12] = [
+const WORDS: [(&str, &str); 13] = [
     ("ListenerPolicy.desync_mode", "desync_mode"),
     ("ListenerPolicy.forwarded_headers", "forwarded_headers"),
+    ("PoolPolicy.send_proxy_protocol", "send_proxy_protocol"),
     ("ListenerOnNode.state", "bind_state"),
     ("ServerConfiguration.admin_state", "admin_state"),
     ("ConfigurationChange.kind", "configuration_change"),

@@ -238,6 +238,7 @@ pub(crate) fn stats() -> v1::Stats {
             ("connection_refused".to_owned(), 1),
         ]
         .into(),
+        proxy_protocol_refused: [("missing".to_owned(), 3)].into(),
         servers: vec![measured, idle],
     }
 }

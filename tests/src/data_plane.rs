@@ -22,7 +22,7 @@ use weldr::{
     proxy::{HandOver, Listeners, WorkerParts, Workers},
     snapshot::{
         BindState, Binding, ListenerView, ListenerViews, LiveListener, LivePool, LiveServer,
-        PoolView, Pools, Publisher, ServerView, Snapshot, Snapshots,
+        PoolSecurity, PoolView, Pools, Publisher, ServerView, Snapshot, Snapshots,
     },
     stats::Sharded,
 };
@@ -105,6 +105,31 @@ impl DataPlane {
     /// [`Self::pool`] with other settings.
     pub fn pool_with(&mut self, name: &str, settings: PoolSettings, servers: &[SocketAddr]) {
         self.pools.put(pool(name, settings, servers));
+    }
+
+    /// Changes the settings of a pool.
+    ///
+    /// # Panics
+    /// When there is no such pool.
+    pub fn change_pool(&mut self, name: &str, settings: PoolSettings) {
+        let mut view = self.pool_view(name);
+        view.set_settings(settings, Revision(self.version + 1));
+        self.pools.put(view);
+    }
+
+    /// Changes how a pool speaks to its servers.
+    ///
+    /// # Panics
+    /// When there is no such pool.
+    pub fn secure_pool(&mut self, name: &str, security: PoolSecurity) {
+        let mut view = self.pool_view(name);
+        view.set_security(security);
+        self.pools.put(view);
+    }
+
+    fn pool_view(&self, name: &str) -> PoolView {
+        let view = self.pools.get(&name.parse().expect("a name"));
+        PoolView::clone(view.expect("a pool"))
     }
 
     /// Sets a listener that listens at `address`, and forwards to the default pool what `rules` match not: see

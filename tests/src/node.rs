@@ -100,6 +100,14 @@ impl TestNode {
         self.node.proxy_addresses()[0]
     }
 
+    /// Where it proxies inside TLS, if it is told to.
+    ///
+    /// # Panics
+    /// When it is not.
+    pub fn secure_proxy(&self) -> SocketAddr {
+        self.node.proxy_addresses()[1]
+    }
+
     /// Where it is managed.
     pub fn management(&self) -> SocketAddr {
         self.node.management_address()

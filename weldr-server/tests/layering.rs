@@ -42,6 +42,7 @@ const ROOMS: &[(&str, Option<&[&str]>)] = &[
     ("config", Some(&["args", "model", "policy"])),
     ("http1", Some(&["buffer", "policy"])),
     ("policy", Some(&["model"])),
+    ("proxy_protocol", Some(&["model"])),
     ("tls", Some(&["model"])),
     ("secrets", Some(&["durable", "model"])),
     // Layer 2.
@@ -54,14 +55,32 @@ const ROOMS: &[(&str, Option<&[&str]>)] = &[
     (
         "proxy",
         Some(&[
-            "balancer", "buffer", "clock", "http1", "liveness", "model", "output", "policy",
-            "snapshot", "stats", "tls", "warnings",
+            "balancer",
+            "buffer",
+            "clock",
+            "http1",
+            "liveness",
+            "model",
+            "output",
+            "policy",
+            "proxy_protocol",
+            "snapshot",
+            "stats",
+            "tls",
+            "warnings",
         ]),
     ),
     (
         "health",
         Some(&[
-            "balancer", "clock", "http1", "liveness", "model", "snapshot", "stats",
+            "balancer",
+            "clock",
+            "http1",
+            "liveness",
+            "model",
+            "proxy_protocol",
+            "snapshot",
+            "stats",
         ]),
     ),
     // Layer 3, control.

@@ -178,7 +178,11 @@ impl ListenerPolicyArgs {
             Some(ForwardedChoice::Replace) => ForwardedHeaders::Replace,
             Some(ForwardedChoice::Off) => ForwardedHeaders::Off,
         };
-        let proxies = self.trusted_proxies.clone();
+        let proxies = |networks: Vec<String>| TrustedProxies { networks };
+        let mut proxy_protocol_from = self.proxy_protocol_from.clone();
+        if let Some(networks) = &mut proxy_protocol_from {
+            networks.retain(|network| network != "off");
+        }
         ListenerPolicy {
             client_header_timeout: self.client_header_timeout.map(proto_duration),
             client_idle_timeout: self.client_idle_timeout.map(proto_duration),
@@ -192,8 +196,9 @@ impl ListenerPolicyArgs {
             max_connections_per_client: self.max_connections_per_client,
             desync_mode: desync_mode.into(),
             forwarded_headers: forwarded_headers.into(),
-            trusted_proxies: proxies.map(|networks| TrustedProxies { networks }),
+            trusted_proxies: self.trusted_proxies.clone().map(proxies),
             access_log: self.access_log,
+            proxy_protocol_from: proxy_protocol_from.map(proxies),
         }
     }
 }

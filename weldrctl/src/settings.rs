@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use weldr_proto::v1::{
     AdminState, Balancing, ClientAuth, HealthCheck, HttpCheck, ListenerProtocol, ListenerTls,
-    OutlierEjection, PoolPolicy, PoolProtocol, PoolSettings, PoolTls, RequestLimit, TcpCheck,
-    TlsPolicy, health_check::Type,
+    OutlierEjection, PoolPolicy, PoolProtocol, PoolSettings, PoolTls, RequestLimit,
+    SendProxyProtocol, TcpCheck, TlsPolicy, health_check::Type,
 };
 
 use crate::{
     args::{
         AdminChoice, BalancingChoice, CheckOptions, CheckType, ClientAuthChoice,
         ListenerProtocolChoice, ListenerTlsArgs, PoolPolicyArgs, PoolProtocolChoice, PoolSetArgs,
-        PoolSettingsArgs, PoolTlsArgs, ProtectionOptions, TlsPolicyChoice,
+        PoolSettingsArgs, PoolTlsArgs, ProtectionOptions, SendProxyChoice, TlsPolicyChoice,
     },
     error::CtlError,
 };
@@ -158,6 +158,13 @@ impl PoolPolicyArgs {
             retries: self.retries,
             max_server_connections: self.max_server_connections,
             max_server_idle_connections: self.max_server_idle_connections,
+            send_proxy_protocol: match self.send_proxy_protocol {
+                None => SendProxyProtocol::Unspecified,
+                Some(SendProxyChoice::Off) => SendProxyProtocol::Off,
+                Some(SendProxyChoice::V1) => SendProxyProtocol::V1,
+                Some(SendProxyChoice::V2) => SendProxyProtocol::V2,
+            }
+            .into(),
         }
     }
 }

@@ -150,6 +150,12 @@ word!(
     "append, replace or off"
 );
 word!(
+    send_proxy_protocol,
+    v1::SendProxyProtocol,
+    "SEND_PROXY_PROTOCOL_",
+    "off, v1 or v2"
+);
+word!(
     bind_state,
     v1::BindState,
     "BIND_STATE_",

@@ -35,6 +35,7 @@ pub struct Stats {
     pub totals: Totals,
     pub client_detail: ClientStats,
     pub failures: BTreeMap<String, u64>,
+    pub proxy_protocol_refused: BTreeMap<String, u64>,
     pub uptime_seconds: Option<Seconds>,
 }
 
@@ -46,6 +47,7 @@ impl From<&v1::Stats> for Stats {
             totals: Totals::from(stats),
             client_detail: stats.client_detail.unwrap_or_default().into(),
             failures: stats.failures.clone(),
+            proxy_protocol_refused: stats.proxy_protocol_refused.clone(),
             uptime_seconds: stats.uptime.map(Seconds),
         }
     }

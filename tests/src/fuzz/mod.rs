@@ -32,6 +32,26 @@ pub fn corpus_of_responses() -> Vec<Vec<u8>> {
     bytes.filter(|bytes| bytes.len() <= LONGEST).collect()
 }
 
+/// Headers of the PROXY protocol, each before a request.
+pub fn corpus_of_proxy_headers() -> Vec<Vec<u8>> {
+    const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+    let addresses = [192, 0, 2, 1, 198, 51, 100, 2, 19, 136, 1, 187];
+    let binary = |begin: [u8; 4], body: &[u8]| [SIGNATURE, &begin, body].concat();
+    let with_values = [&addresses[..], &[2, 0, 1, b'a', 4, 0, 2, 0, 0]].concat();
+    let headers = [
+        b"PROXY TCP4 192.0.2.1 198.51.100.2 5000 443\r\n".to_vec(),
+        b"PROXY TCP6 2001:db8::1 ::ffff:192.0.2.1 5000 443\r\n".to_vec(),
+        b"PROXY UNKNOWN anything\r\n".to_vec(),
+        binary([0x21, 0x11, 0, 12], &addresses),
+        binary([0x21, 0x11, 0, 21], &with_values),
+        binary([0x21, 0x21, 0, 36], &[7; 36]),
+        binary([0x21, 0x31, 0, 216], &[b'/'; 216]),
+        binary([0x20, 0, 0, 3], b"abc"),
+    ];
+    let request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    headers.map(|header| [&header[..], request].concat()).into()
+}
+
 /// A word of five letters that no table has, so that it can stand where a case says `hello`, and no two of a run
 /// are alike.
 pub fn mark(number: usize) -> String {

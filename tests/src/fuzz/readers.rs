@@ -51,6 +51,28 @@ pub fn request(bytes: &[u8], piece: usize, desync_mode: DesyncMode) -> Result<Re
     Ok(reading)
 }
 
+/// Whether `bytes` are read alike as a header of the PROXY protocol, however many of them have come. Says whether they begin with
+/// one.
+pub fn proxy_header(bytes: &[u8]) -> Result<bool, String> {
+    let whole = fuzzing::read_proxy_header(bytes);
+    let needed = match &whole {
+        Ok(Some(header)) => header.used,
+        Ok(None) | Err(_) => bytes.len(),
+    };
+    if needed > bytes.len() {
+        return Err(format!("{needed} bytes were consumed of {}", bytes.len()));
+    }
+    for come in 0..bytes.len() {
+        let part = fuzzing::read_proxy_header(&bytes[..come]);
+        let waits = come < needed && part == Ok(None);
+        let is_early = come < needed && matches!(part, Ok(Some(_)));
+        if is_early || !(waits || part == whole) {
+            return Err(format!("{part:?} of {come} bytes, {whole:?} of all"));
+        }
+    }
+    Ok(matches!(whole, Ok(Some(_))))
+}
+
 /// The same of `bytes` as a response, from a server of a pool with or without `strict_responses`.
 ///
 /// What strict rules accept is read alike by lenient ones, and what is written is in correct form by either.
@@ -146,12 +168,15 @@ pub struct Tally {
     pub whole: usize,
     /// Others.
     pub others: usize,
+    /// Headers of the PROXY protocol that were accepted.
+    pub headers: usize,
 }
 
-/// Tries `cases` requests and as many responses from `seed`; the first that is wrong, as bytes that show it.
+/// Tries `cases` requests, and as many responses and headers of the PROXY protocol, from `seed`; the first that is wrong, as bytes that show it.
 pub fn run(seed: u64, cases: usize) -> Result<Tally, String> {
     let mut requests = Mutator::new(super::corpus_of_requests(), seed);
     let mut responses = Mutator::new(super::corpus_of_responses(), seed);
+    let mut headers = Mutator::new(super::corpus_of_proxy_headers(), seed);
     let mut tally = Tally::default();
     for case in 0..cases {
         let modes = [DesyncMode::Strict, DesyncMode::Monitor];
@@ -161,6 +186,10 @@ pub fn run(seed: u64, cases: usize) -> Result<Tally, String> {
         let (bytes, piece) = (responses.changed(), 1 + responses.below(40));
         let found = response(&bytes, piece, case % 8 == 0, case % 3 == 0);
         tally.count(&found.map_err(|why| shows(seed, case, "response", &bytes, &why))?);
+        let bytes = headers.changed();
+        let found = proxy_header(&bytes);
+        let is_header = found.map_err(|why| shows(seed, case, "header", &bytes, &why))?;
+        tally.headers += usize::from(is_header);
     }
     Ok(tally)
 }

@@ -384,6 +384,34 @@ async fn policies_are_set_and_left_to_the_node_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_proxy_protocol_is_set_and_left_to_the_node_again() {
+    let weldr = Daemon::start().await;
+    let listener = async || json(&weldr, "listener get default").await["listener"]["policy"].take();
+    let from = "--proxy-protocol-from";
+    done(
+        &weldr,
+        &format!("listener set default {from} 10.0.0.0/8 {from} ::1"),
+    )
+    .await;
+    let networks = &listener().await["proxy_protocol_from"];
+    assert_eq!(*networks, serde_json::json!(["10.0.0.0/8", "::1/128"]));
+    done(&weldr, "pool set --send-proxy-protocol v2").await;
+    let pool = json(&weldr, "pool get").await;
+    assert_eq!(pool["policy"]["send_proxy_protocol"], "v2");
+    let exported = done(&weldr, "export").await;
+    assert!(exported.contains("send_proxy_protocol: v2"), "{exported}");
+    assert!(exported.contains("proxy_protocol_from:"), "{exported}");
+    done(&weldr, &format!("listener set default {from} off")).await;
+    let networks = &listener().await["proxy_protocol_from"];
+    assert_eq!(*networks, serde_json::json!([]));
+    done(&weldr, "listener set default --unset proxy-protocol-from").await;
+    assert!(listener().await["proxy_protocol_from"].is_null());
+    done(&weldr, "pool set default --unset send-proxy-protocol").await;
+    let pool = json(&weldr, "pool get").await;
+    assert!(pool["policy"]["send_proxy_protocol"].is_null());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_changed_address_is_reported_as_it_is_after_the_change() {
     let weldr = Daemon::start().await;
     let occupied = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();

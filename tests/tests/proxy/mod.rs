@@ -15,6 +15,7 @@ mod gateway;
 mod large;
 mod methods;
 mod overload;
+mod proxy_protocol;
 mod queue;
 mod response_bodies;
 mod streaming;

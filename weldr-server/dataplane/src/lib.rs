@@ -12,6 +12,7 @@ pub mod model;
 pub mod output;
 pub mod policy;
 pub mod proxy;
+mod proxy_protocol;
 pub mod snapshot;
 pub mod stats;
 pub mod tls;

@@ -90,6 +90,9 @@ pub struct HttpPolicy {
     pub forwarded_headers: ForwardedHeaders,
     /// Networks of trusted proxies, whose values are accepted for those fields and for the client in the access log.
     pub trusted_proxies: Vec<IpNet>,
+    /// Networks of proxies whose connections begin with a header of the PROXY protocol. If there are any, all other connections
+    /// are closed.
+    pub proxy_protocol_from: Vec<IpNet>,
     /// Bytes of a request's body; `None`: any number.
     pub max_body_bytes: Option<u64>,
     /// The minimum rate at which a client must send a body, in bytes a second; 0: no minimum.
@@ -106,6 +109,7 @@ impl Default for HttpPolicy {
             desync_mode: DesyncMode::Strict,
             forwarded_headers: ForwardedHeaders::Replace,
             trusted_proxies: Vec::new(),
+            proxy_protocol_from: Vec::new(),
             max_body_bytes: None,
             body_min_rate: 500,
             retries: 1,

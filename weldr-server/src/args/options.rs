@@ -357,6 +357,11 @@ options! {
     #[arg(value_name = "NETWORK", value_parser = network, value_delimiter = ',', help_heading = HTTP)]
     trusted_proxy: Vec<IpNet>,
 
+    /// Network of proxies whose connections must begin with a header of the PROXY protocol, for example 10.0.0.0/8; all other
+    /// connections are closed; may be repeated
+    #[arg(value_name = "NETWORK", value_parser = network, value_delimiter = ',', help_heading = HTTP)]
+    proxy_protocol_from: Vec<IpNet>,
+
     /// Minimum rate at which a client has to send a request body, in bytes per second; 0 means no minimum
     #[arg(value_name = "BYTES", value_parser = whole::<u64>, help_heading = HTTP)]
     body_min_rate: u64,

@@ -119,6 +119,7 @@ fields! {
     desync_mode => http.desync_mode;
     forwarded_headers => http.forwarded_headers;
     trusted_proxy => http.trusted_proxies;
+    proxy_protocol_from => http.proxy_protocol_from;
     max_body_bytes => http.max_body_bytes;
     body_min_rate => http.body_min_rate;
     retries => http.retries in 0..=10;

@@ -207,5 +207,10 @@ fn to_make(desired: &Server, terms: PoolTerms<'_>, check: &HealthCheck) -> Optio
         strict_responses: terms.settings.strict_responses,
         outlier: terms.settings.outlier,
         security: terms.security.clone(),
+        proxy_protocol: terms
+            .settings
+            .policy
+            .send_proxy_protocol
+            .unwrap_or_default(),
     })
 }

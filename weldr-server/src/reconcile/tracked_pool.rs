@@ -127,7 +127,8 @@ impl TrackedPool {
         let affects_all = before.check != after.check
             || before.deregister_after != after.deregister_after
             || before.strict_responses != after.strict_responses
-            || before.outlier != after.outlier;
+            || before.outlier != after.outlier
+            || before.policy.send_proxy_protocol != after.policy.send_proxy_protocol;
         self.view
             .set_settings(after.clone(), desired.settings_revision);
         affects_all

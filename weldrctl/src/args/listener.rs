@@ -121,6 +121,10 @@ pub(crate) struct ListenerPolicyArgs {
     /// Networks of proxies whose values are accepted, separated by commas
     #[arg(long, value_name = "CIDR", value_delimiter = ',')]
     pub(crate) trusted_proxies: Option<Vec<String>>,
+    /// Networks of proxies whose connections must begin with a header of the PROXY protocol, while others are closed; may be
+    /// repeated; off: nobody may send one
+    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+    pub(crate) proxy_protocol_from: Option<Vec<String>>,
     /// Whether requests are written to the access log
     #[arg(long, value_name = "BOOL", hide_possible_values = true)]
     pub(crate) access_log: Option<bool>,

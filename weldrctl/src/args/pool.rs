@@ -159,6 +159,20 @@ pub(crate) struct PoolPolicyArgs {
     /// Unused connections of a node to one server
     #[arg(long, value_name = "N")]
     pub(crate) max_server_idle_connections: Option<u64>,
+    /// Header of the PROXY protocol that names the client to a server: off, v1 or v2
+    #[arg(long, value_name = "VERSION", value_enum, hide_possible_values = true)]
+    pub(crate) send_proxy_protocol: Option<SendProxyChoice>,
+}
+
+/// What names the client at the begin of each connection to a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SendProxyChoice {
+    /// Nothing
+    Off,
+    /// A header of version 1
+    V1,
+    /// A header of version 2
+    V2,
 }
 
 /// How a pool protects its servers.

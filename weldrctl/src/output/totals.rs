@@ -1,6 +1,6 @@
 //! The statistics of a node: as a table, as lines for a pipe, and as a frame for a terminal.
 
-use std::{cmp::Reverse, fmt::Write as _};
+use std::{cmp::Reverse, collections::BTreeMap, fmt::Write as _};
 
 use weldr_proto::v1::{HealthState, ServerStats, Stats};
 
@@ -43,12 +43,16 @@ pub(crate) fn clients(stats: &Stats) -> String {
         clients.retries,
         figures::bytes(clients.bytes_received),
         figures::bytes(clients.bytes_sent)
-    ) + &failures(stats)
+    ) + &counts("failures", &stats.failures)
+        + &counts(
+            "refused by the PROXY protocol",
+            &stats.proxy_protocol_refused,
+        )
 }
 
-/// The reasons why requests failed, most frequent first; empty when none did.
-fn failures(stats: &Stats) -> String {
-    let mut reasons: Vec<_> = stats.failures.iter().collect();
+/// What there was by its reasons, the most frequent first; empty when there was nothing.
+fn counts(what: &str, counts: &BTreeMap<String, u64>) -> String {
+    let mut reasons: Vec<_> = counts.iter().collect();
     reasons.sort_by_key(|(reason, count)| (Reverse(**count), *reason));
     let reasons: Vec<_> = reasons
         .into_iter()
@@ -57,7 +61,7 @@ fn failures(stats: &Stats) -> String {
     if reasons.is_empty() {
         return String::new();
     }
-    format!("failures: {}\n", reasons.join(", "))
+    format!("{what}: {}\n", reasons.join(", "))
 }
 
 /// One sample as lines of `name=value` pairs, as the help of `stats --watch` documents them.
@@ -234,6 +238,7 @@ mod tests {
                 ("connection_timeout".to_owned(), 1),
             ]
             .into(),
+            proxy_protocol_refused: [("missing".to_owned(), 3), ("timeout".to_owned(), 4)].into(),
             servers: vec![ServerStats {
                 id: 1,
                 address: "10.0.0.1:80".to_owned(),
@@ -258,9 +263,10 @@ mod tests {
     #[test]
     fn the_reasons_of_failures_are_told_by_their_frequency() {
         let text = clients(&sample(60, 1));
-        let line = "failures: 9 connection_refused, 1 client_closed, 1 connection_timeout\n";
-        assert!(text.ends_with(line), "{text}");
-        assert_eq!(failures(&Stats::default()), "");
+        let end = "failures: 9 connection_refused, 1 client_closed, 1 connection_timeout\n\
+                   refused by the PROXY protocol: 4 timeout, 3 missing\n";
+        assert!(text.ends_with(end), "{text}");
+        assert_eq!(counts("failures", &BTreeMap::new()), "");
     }
 
     #[test]

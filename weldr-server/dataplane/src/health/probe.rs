@@ -14,11 +14,15 @@ use super::{Failure, response::Response};
 use crate::{
     clock::within,
     http1::{ResponseRules, is_field_value, is_target},
-    model::{CheckKind, HealthCheck, HttpCheck},
+    model::{CheckKind, HealthCheck, HttpCheck, SendProxyProtocol},
+    proxy_protocol::local_header,
     snapshot::PoolSecurity,
 };
 
 const USER_AGENT: &str = concat!("weldr-health-check/", env!("CARGO_PKG_VERSION"));
+
+/// How a server is spoken to: how the connection is secured, and what names a client at its begin.
+pub(super) type Approach<'a> = (&'a PoolSecurity, SendProxyProtocol);
 
 /// Checks the server whose traffic goes to `address`. Ends within the check's timeout, in which only time counts when this
 /// process ran.
@@ -26,14 +30,19 @@ pub(super) async fn probe(
     address: SocketAddr,
     check: &HealthCheck,
     rules: ResponseRules,
-    security: &PoolSecurity,
+    (security, mut proxy_protocol): Approach<'_>,
 ) -> Result<(), Failure> {
     let mut target = address;
     if let Some(port) = check.port {
         target.set_port(port);
+        // What listens at another port is not what the traffic goes to.
+        if target != address {
+            proxy_protocol = SendProxyProtocol::Off;
+        }
     }
+    let approach = (security, proxy_protocol);
     let (result, running) =
-        within(check.timeout, attempt(target, &check.kind, rules, security)).await;
+        within(check.timeout, attempt(target, &check.kind, rules, approach)).await;
     let result = result.unwrap_or_else(|| Err(Failure::timeout(check.timeout)));
     if running.was_interrupted() {
         result.map_err(Failure::of_an_interrupted_check)
@@ -46,25 +55,29 @@ async fn attempt(
     target: SocketAddr,
     kind: &CheckKind,
     rules: ResponseRules,
-    security: &PoolSecurity,
+    approach: Approach<'_>,
 ) -> Result<(), Failure> {
     let stream = TcpStream::connect(target)
         .await
         .map_err(|error| Failure::from_io(&error))?;
-    examine(stream, target, kind, rules, security).await
+    examine(stream, target, kind, rules, approach).await
 }
 
 /// The check of a server that accepted.
 async fn examine(
-    stream: TcpStream,
+    mut stream: TcpStream,
     target: SocketAddr,
     kind: &CheckKind,
     rules: ResponseRules,
-    security: &PoolSecurity,
+    (security, proxy_protocol): Approach<'_>,
 ) -> Result<(), Failure> {
     if stream.local_addr().is_ok_and(|local| local == target) {
         return Err(Failure::self_connected());
     }
+    // A server that expects a header would log each check that comes without one.
+    let header = local_header(proxy_protocol);
+    let sent = stream.write_all(&header).await;
+    sent.map_err(|error| Failure::from_io(&error))?;
     match kind {
         CheckKind::Tcp => Ok(()),
         CheckKind::Http(http) => match security {

@@ -24,7 +24,7 @@ use crate::{
     clock::dates,
     http1::{HeadLimits, ResponseRules},
     liveness::Tick,
-    model::{Health, HealthCheck, HealthState, OutlierEjection, ServerId},
+    model::{Health, HealthCheck, HealthState, OutlierEjection, SendProxyProtocol, ServerId},
     snapshot::{LiveServer, PoolSecurity, RequestFailure},
 };
 
@@ -59,6 +59,8 @@ pub struct Check {
     pub outlier: OutlierEjection,
     /// How the server is spoken to.
     pub security: PoolSecurity,
+    /// What names the client at the begin of a connection; a check has none, and says so.
+    pub proxy_protocol: SendProxyProtocol,
 }
 
 /// The current instruction for the task.
@@ -104,7 +106,8 @@ impl Prober {
                     limits,
                     strictness: check.strict_responses.into(),
                 };
-                probe(address, &check.health, rules, &check.security).await
+                let how = (&check.security, check.proxy_protocol);
+                probe(address, &check.health, rules, how).await
             }
         };
         Self::start_with(probe, &SLOTS, server, check, failures, observations)

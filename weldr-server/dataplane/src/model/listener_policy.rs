@@ -58,6 +58,10 @@ pub struct ListenerPolicy {
     /// Whether requests are written to the access log, if the node writes one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub access_log: Option<bool>,
+    /// Networks of proxies whose connections begin with a header of the PROXY protocol. If there are any, all other
+    /// connections are closed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol_from: Option<Vec<IpNet>>,
 }
 
 impl ListenerPolicy {
@@ -85,17 +89,19 @@ impl ListenerPolicy {
             self.max_connections_per_client,
             0..=10_000_000,
         )?;
-        let proxies = self.trusted_proxies.as_ref().map_or(0, Vec::len);
-        if proxies > Self::MOST_PROXIES {
-            let accepted = format!("at most {} networks", Self::MOST_PROXIES);
-            return Err(Invalid::new(
-                "trusted_proxies",
-                format!("{proxies} networks"),
-                accepted,
-            ));
-        }
-        Ok(())
+        proxies("trusted_proxies", self.trusted_proxies.as_deref())?;
+        proxies("proxy_protocol_from", self.proxy_protocol_from.as_deref())
     }
+}
+
+fn proxies(field: &str, networks: Option<&[IpNet]>) -> Result<(), Invalid> {
+    const MOST: usize = ListenerPolicy::MOST_PROXIES;
+    let given = networks.map_or(0, <[IpNet]>::len);
+    if given > MOST {
+        let accepted = format!("at most {MOST} networks");
+        return Err(Invalid::new(field, format!("{given} networks"), accepted));
+    }
+    Ok(())
 }
 
 policy!(ListenerPolicy {
@@ -113,6 +119,7 @@ policy!(ListenerPolicy {
     forwarded_headers,
     trusted_proxies,
     access_log,
+    proxy_protocol_from,
 });
 
 /// How requests are treated that servers could interpret differently.

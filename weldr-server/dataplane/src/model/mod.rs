@@ -66,7 +66,7 @@ pub use overload::{HashKey, OutlierEjection, OutlierPatch, RequestLimit, Request
 pub use own_addresses::{ListenerRole, OwnAddresses, OwnListener};
 pub use policy_patch::{Policy, PolicyPatch};
 pub use pool::{Balancing, Pool, PoolPatch, PoolSettings};
-pub use pool_policy::PoolPolicy;
+pub use pool_policy::{PoolPolicy, SendProxyProtocol};
 pub use pool_tls::{PoolProtocol, PoolTls, PoolTlsPatch};
 pub use principal::{Credential, Principal, PrincipalName, Principals, Role};
 pub use recent_changes::RecentChanges;

@@ -2,6 +2,7 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use super::{Invalid, in_range, policy_patch::policy};
@@ -37,6 +38,22 @@ pub struct PoolPolicy {
     /// Unused connections of a node to one server.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_server_idle_connections: Option<u64>,
+    /// What names the client at the begin of each connection to a server; `None`: nothing does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub send_proxy_protocol: Option<SendProxyProtocol>,
+}
+
+/// What names the client at the begin of each connection to a server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SendProxyProtocol {
+    /// Nothing: a connection carries requests of many clients.
+    #[default]
+    Off,
+    /// A header of version 1 of the PROXY protocol, which is text.
+    V1,
+    /// A header of version 2 of the PROXY protocol, which is binary.
+    V2,
 }
 
 impl PoolPolicy {
@@ -75,6 +92,7 @@ policy!(PoolPolicy {
     retries,
     max_server_connections,
     max_server_idle_connections,
+    send_proxy_protocol,
 });
 
 /// The range of the timeouts of the data path.

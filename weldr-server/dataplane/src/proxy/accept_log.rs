@@ -8,7 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{stats::HandshakeFailure, warnings::Repeats};
+use crate::{
+    stats::{HandshakeFailure, ProxyProtocolRefusal},
+    warnings::Repeats,
+};
 
 use super::failure_log::with_causes;
 
@@ -26,6 +29,8 @@ enum AcceptWarning {
     Refused(IpAddr),
     /// TLS handshakes that failed for the same reason.
     Handshake(HandshakeFailure),
+    /// Connections that must begin with a header of the PROXY protocol, refused for the same reason.
+    ProxyProtocol(ProxyProtocolRefusal),
 }
 
 /// Logs at `warn`, repeated warnings summarised.
@@ -70,6 +75,36 @@ impl AcceptLog {
         }
     }
 
+    /// Logs that a connection of `peer` was refused because only proxies may connect, unless that was logged just now.
+    pub(super) fn no_proxy(&self, peer: IpAddr) {
+        let key = AcceptWarning::ProxyProtocol(ProxyProtocolRefusal::NotAllowed);
+        if let Some(suppressed) = self.occurred(&key) {
+            let suppressed = (suppressed > 0).then_some(suppressed);
+            tracing::warn!(
+                %peer,
+                suppressed,
+                "connection refused: the peer is in no network of proxy_protocol_from"
+            );
+        }
+    }
+
+    /// Logs that a connection of `proxy` was refused for its header of the PROXY protocol, unless one was for the same reason
+    /// just now. Proxies that only see whether the port is open are no news.
+    pub(super) fn proxy_header_refused(
+        &self,
+        reason: ProxyProtocolRefusal,
+        proxy: IpAddr,
+        error: &dyn Error,
+    ) {
+        if reason == ProxyProtocolRefusal::Closed {
+            tracing::debug!(%proxy, error = %with_causes(error), "no header of the PROXY protocol came");
+        } else if let Some(suppressed) = self.occurred(&AcceptWarning::ProxyProtocol(reason)) {
+            let suppressed = (suppressed > 0).then_some(suppressed);
+            let (reason, error) = (reason.name(), with_causes(error));
+            tracing::warn!(reason, %proxy, %error, suppressed, "connection refused: it must begin with a header of the PROXY protocol");
+        }
+    }
+
     fn occurred(&self, key: &AcceptWarning) -> Option<u64> {
         self.0.borrow_mut().occurred(key, Instant::now())
     }
@@ -94,6 +129,14 @@ impl AcceptLog {
                 AcceptWarning::Handshake(reason) => {
                     let reason = reason.name();
                     tracing::warn!(reason, suppressed, "more TLS handshakes failed");
+                }
+                AcceptWarning::ProxyProtocol(reason) => {
+                    let reason = reason.name();
+                    tracing::warn!(
+                        reason,
+                        suppressed,
+                        "more connections refused that must begin with a header of the PROXY protocol"
+                    );
                 }
             }
         }

@@ -2,6 +2,8 @@
 
 use std::task::{Context, Poll};
 
+use crate::proxy_protocol::Ends;
+
 use super::{
     deadline::Deadline,
     error::ProxyError,
@@ -20,6 +22,9 @@ pub(super) trait Attempt {
 
     /// Whether the client has seen a part of a response, so that it cannot get another.
     fn has_responded(&self) -> bool;
+
+    /// The connection of the client, for a server that is told whose request it is.
+    fn ends(&self) -> Ends;
 
     /// Prepares the request for being sent again from its beginning.
     fn begin_again(&mut self);

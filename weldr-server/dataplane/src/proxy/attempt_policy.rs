@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     http1::Strictness,
-    model::{PoolPolicy, PoolSettings, RequestLimit},
+    model::{PoolPolicy, PoolSettings, RequestLimit, SendProxyProtocol},
     policy::{Limits, Timeouts},
 };
 
@@ -29,6 +29,8 @@ pub(super) struct AttemptPolicy {
     pub(super) eject_after: u32,
     /// Requests of the node on one server, and those that wait.
     pub(super) limit: RequestLimit,
+    /// What names the client at the begin of a connection.
+    pub(super) proxy_protocol: SendProxyProtocol,
 }
 
 impl AttemptPolicy {
@@ -64,6 +66,7 @@ impl AttemptPolicy {
             strictness: settings.strict_responses.into(),
             eject_after: settings.outlier.failures,
             limit: settings.limit,
+            proxy_protocol: policy.send_proxy_protocol.unwrap_or_default(),
         }
     }
 }

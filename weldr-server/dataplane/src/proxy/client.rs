@@ -5,12 +5,13 @@ use std::{future::poll_fn, io, net::SocketAddr, rc::Rc, task::Poll};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
+    accept::NamedClient,
     admission::WaitingQueue,
     client_addresses::AddressSlot,
     context::WorkerContext,
     deadline::Deadline,
     headers::Peer,
-    served_listener::{ListenerContext, ServedListener},
+    served_listener::{AtLimit, ListenerContext, ServedListener},
     transport::{Cork, SecuredFacts, Transport},
 };
 use crate::buffer::Buffer;
@@ -21,6 +22,8 @@ pub(super) struct Client {
     /// Bytes that the client sent and that no request has consumed.
     pub(super) buffer: Buffer,
     pub(super) peer: Peer,
+    /// The address that the client connected to, if a proxy has named it.
+    pub(super) destination: Option<SocketAddr>,
     pub(super) served: Rc<ServedListener>,
     /// The listener as it was when the last request began.
     pub(super) listener: Rc<ListenerContext>,
@@ -90,7 +93,15 @@ impl Client {
 pub(super) struct ClientSlot {
     pub(super) listener: Rc<ServedListener>,
     _permit: OwnedSemaphorePermit,
-    _address: Option<Box<AddressSlot>>,
+    particulars: Option<Box<Particulars>>,
+}
+
+/// What few connections have.
+struct Particulars {
+    /// Counts the connection for its client.
+    _address: Option<AddressSlot>,
+    /// The address that the client connected to, if a proxy has named it.
+    destination: Option<SocketAddr>,
 }
 
 impl ClientSlot {
@@ -109,7 +120,29 @@ impl ClientSlot {
         Some(Self {
             listener: Rc::clone(listener),
             _permit: permit,
-            _address: address.map(Box::new),
+            particulars: address.map(|address| Particulars::boxed(Some(address), None)),
+        })
+    }
+
+    /// Counts the connection for the client that a proxy has named.
+    pub(super) fn name_client(&mut self, client: NamedClient) -> Result<(), AtLimit> {
+        let listener = self.listener.current();
+        let address = self.listener.admit(&listener, client.address.ip())?;
+        self.particulars = Some(Particulars::boxed(address, client.destination));
+        Ok(())
+    }
+
+    /// The address that the client connected to, if a proxy has named it.
+    pub(super) fn destination(&self) -> Option<SocketAddr> {
+        self.particulars.as_ref()?.destination
+    }
+}
+
+impl Particulars {
+    fn boxed(address: Option<AddressSlot>, destination: Option<SocketAddr>) -> Box<Self> {
+        Box::new(Self {
+            _address: address,
+            destination,
         })
     }
 }

@@ -56,6 +56,11 @@ impl ClientPolicy {
                     .as_ref()
                     .unwrap_or(&http.trusted_proxies)
                     .clone(),
+                proxy_protocol_from: policy
+                    .proxy_protocol_from
+                    .as_ref()
+                    .unwrap_or(&http.proxy_protocol_from)
+                    .clone(),
                 max_body_bytes: match policy.max_body_bytes {
                     Some(0) => None,
                     Some(most) => Some(most),

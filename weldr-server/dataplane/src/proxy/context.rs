@@ -18,7 +18,10 @@ use crate::{
     buffer::Buffers,
     http1::{Field, HeadLimits},
     liveness::Tasks,
-    model::{Balancing, HashKey, ListenerName, ListenerPolicy, PoolName, PoolSettings, ServerId},
+    model::{
+        Balancing, HashKey, ListenerName, ListenerPolicy, PoolName, PoolSettings,
+        SendProxyProtocol, ServerId,
+    },
     policy::{AccessLogOptions, HttpPolicy, Limits, Timeouts},
     snapshot::{
         ListenerView, PoolView, Snapshot, Snapshots, Unavailable, WorkerReader,
@@ -244,6 +247,14 @@ impl WorkerContext {
         let mut snapshots = self.snapshots.borrow_mut();
         let settings = &snapshots.current().pools.find(pool)?.settings;
         (settings.balancing == Balancing::ConsistentHash).then(|| settings.hash_key.clone())
+    }
+
+    /// Whether servers of `pool` are told the client of a connection.
+    pub(super) fn names_clients(&self, pool: &PoolRef) -> bool {
+        let mut snapshots = self.snapshots.borrow_mut();
+        let found = snapshots.current().pools.find(pool);
+        let sent = found.and_then(|pool| pool.settings.policy.send_proxy_protocol);
+        sent.is_some_and(|sent| sent != SendProxyProtocol::Off)
     }
 
     /// Picks one of several pools by their shares. Those without a server that can take a request leave theirs to the others.

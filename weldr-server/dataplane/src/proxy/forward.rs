@@ -11,7 +11,10 @@ use std::{
 
 use tokio::time;
 
-use crate::snapshot::{ConnectionSlot, routes::PoolRef};
+use crate::{
+    proxy_protocol::Ends,
+    snapshot::{ConnectionSlot, routes::PoolRef},
+};
 
 use super::{
     attempt::Attempt,
@@ -23,7 +26,7 @@ use super::{
     select::Tried,
     tally::{AttemptTally, RequestTally},
     transport::{Transport, is_out_of_descriptors},
-    upstream::{Connection, Upstream},
+    upstream::{Connection, ConnectionTag, Upstream},
 };
 
 /// Where a request goes.
@@ -133,15 +136,17 @@ async fn try_server(
         return Err(ProxyError::ServerFull { server });
     }
     request.deadline().wait_for(upstream.id);
+    let ends = upstream.names_clients().then(|| Rc::new(request.ends()));
     // After one connection was found closed by a request on it, no other unused one is taken: they may be closed too.
     let mut raced = false;
     loop {
         let replay = (!raced).then(|| retries.replay());
-        let outcome = if let Some(unused) = replay.and_then(|replay| upstream.checkout(replay)) {
+        let unused = replay.and_then(|replay| upstream.checkout(replay, ends.as_deref()));
+        let outcome = if let Some(unused) = unused {
             full.leave();
             Ok(unused)
         } else {
-            let on = (&**upstream, &mut *full);
+            let on = (&**upstream, &mut *full, ends.as_ref());
             new_connection(context, request.deadline(), on, tally).await
         };
         let reused = matches!(&outcome, Ok(connection) if connection.reused);
@@ -186,14 +191,15 @@ async fn try_server(
 async fn new_connection(
     context: &WorkerContext,
     deadline: &Deadline,
-    (upstream, full): (&Upstream, &mut FullServers),
+    (upstream, full, ends): (&Upstream, &mut FullServers, Option<&Rc<Ends>>),
     tally: &mut RequestTally<'_>,
 ) -> Result<Connection, ProxyError> {
     let server = upstream.address;
     let slot = upstream.slot().ok_or(ProxyError::ServerFull { server })?;
     full.leave();
     let since = Instant::now();
-    let connected = connect(context, deadline, upstream, slot).await;
+    let tag = upstream.tag(ends.cloned());
+    let connected = connect(context, deadline, upstream, (slot, tag)).await;
     tally.connected(since.elapsed());
     connected
 }
@@ -202,7 +208,7 @@ async fn connect(
     context: &WorkerContext,
     deadline: &Deadline,
     upstream: &Upstream,
-    slot: ConnectionSlot,
+    (slot, tag): (ConnectionSlot, ConnectionTag),
 ) -> Result<Connection, ProxyError> {
     let server = upstream.address;
     let limit = upstream.policy().connect;
@@ -219,20 +225,23 @@ async fn connect(
             Err(Reached::Cut) => return Err(removed(server)),
         }
     };
-    match deadline.within(open(context, upstream, limit)).await {
-        Ok(Ok(transport)) => Ok(upstream.opened(transport, slot, permit)),
+    let ends = tag.ends.as_deref();
+    match deadline.within(open(context, upstream, limit, ends)).await {
+        Ok(Ok(transport)) => Ok(upstream.opened(transport, slot, permit, tag)),
         Ok(Err(source)) => Err(ProxyError::Connect { server, source }),
         Err(Reached::Expired) => Err(ProxyError::ConnectTimeout { server }),
         Err(Reached::Cut) => Err(removed(server)),
     }
 }
 
-/// Opens a connection to `upstream`, secured as its pool wants it. While the process has no descriptor left, idle connections are closed, and the attempt
-/// is repeated for most of `limit`, the time that connecting may take.
+/// Opens a connection to `upstream`, secured as its pool wants it. `ends`: the connection of the client, which is named first.
+/// While the process has no descriptor left, idle connections are closed, and the attempt is repeated for most of `limit`, the
+/// time that connecting may take.
 async fn open(
     context: &WorkerContext,
     upstream: &Upstream,
     limit: Duration,
+    ends: Option<&Ends>,
 ) -> io::Result<Transport> {
     /// The time that an idle connection needs to be closed, also by another worker.
     const RELIEF: Duration = Duration::from_millis(50);
@@ -248,7 +257,12 @@ async fn open(
                 context.free_for_server();
                 Box::pin(time::sleep(RELIEF)).await;
             }
-            Ok(transport) => return upstream.secure(transport).await,
+            Ok(mut transport) => {
+                if let Some(ends) = ends {
+                    Box::pin(upstream.name_client(&mut transport, ends)).await?;
+                }
+                return upstream.secure(transport).await;
+            }
             Err(error) => return Err(error),
         }
     }

@@ -9,6 +9,7 @@ use crate::{
         check_begin, end_of_head, end_of_response_head, parse_request, read_response,
     },
     policy::HttpPolicy,
+    proxy_protocol::{self, Parsed},
 };
 
 use super::{
@@ -47,6 +48,30 @@ pub struct Message {
     pub body: Vec<u8>,
     /// The whole message as it is forwarded.
     pub written: Vec<u8>,
+}
+
+/// A header of the PROXY protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProxyHeader {
+    /// The number of bytes that it consumed.
+    pub used: usize,
+    /// The client that it names.
+    pub client: Option<SocketAddr>,
+}
+
+/// Reads the header of the PROXY protocol that `bytes` begin with; `None`: it is not complete.
+///
+/// # Errors
+/// Says why they do not begin with a header.
+pub fn read_proxy_header(bytes: &[u8]) -> Result<Option<ProxyHeader>, String> {
+    match proxy_protocol::parse(bytes) {
+        Ok(Parsed::NeedsMore) => Ok(None),
+        Ok(Parsed::Header { consumed, ends }) => Ok(Some(ProxyHeader {
+            used: consumed,
+            client: ends.map(|ends| ends.source),
+        })),
+        Err(defect) => Err(defect.to_string()),
+    }
 }
 
 /// Reads a request from the begin of `bytes`, of which `piece` arrive at a time.

@@ -15,7 +15,12 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{model::ListenerProtocol, snapshot::ListenerView, stats::HandshakeFailure};
+use crate::{
+    model::ListenerProtocol,
+    snapshot::ListenerView,
+    stats::{HandshakeFailure, ProxyProtocolRefusal},
+    tls::ServerTls,
+};
 
 use super::{
     admission::WaitingQueue,
@@ -23,7 +28,7 @@ use super::{
     context::WorkerContext,
     drain::{Drain, HandOver},
     http1::ClientConnection,
-    served_listener::ServedListener,
+    served_listener::{ListenerContext, ServedListener},
     transport::{self, Transport, is_out_of_descriptors, take_connection, would_block},
 };
 
@@ -206,33 +211,69 @@ async fn serve(
     client: SocketAddr,
     queue: &mut WaitingQueue,
 ) {
-    let context = &served.context;
-    let address = match &served.current().addresses {
-        None => None,
-        Some(addresses) => {
-            let Some(admitted) = addresses.admit(client.ip()) else {
-                context.counters().connections_refused.add(1);
-                context.accept_log.refused(client.ip());
-                return;
-            };
-            Some(admitted)
-        }
+    let current = served.current();
+    if !current.policy.http.proxy_protocol_from.is_empty() {
+        return Box::pin(serve_proxy(served, &current, (stream, client), queue)).await;
+    }
+    let Ok(address) = served.admit(&current, client.ip()) else {
+        return;
     };
     if let Some(slot) = ClientSlot::acquire(&served.served, address, queue).await {
         let transport = Transport::accepted(stream);
-        let current = served.current();
-        if !served.security.is_tls(&current.view) {
-            spawn_local(ClientConnection::new(transport, client, slot));
-        } else if let Some(tls) = &current.view.tls {
-            let tls = Arc::clone(tls);
-            spawn_local(ClientConnection::secured(transport, client, slot, tls));
-        } else {
-            // Its settings cannot be used on this node, which was logged. Nothing is served in plain instead.
-            context
-                .counters()
-                .handshakes
-                .failed(HandshakeFailure::NoCertificate);
+        match handshakes(served) {
+            Ok(None) => {
+                spawn_local(ClientConnection::new(transport, client, slot));
+            }
+            Ok(Some(tls)) => {
+                spawn_local(ClientConnection::secured(transport, client, slot, tls));
+            }
+            Err(Unusable) => {}
         }
+    }
+}
+
+/// The settings of a listener for TLS cannot be used on this node, which was logged.
+struct Unusable;
+
+/// What the handshake on a new connection needs; `None`: there is none. Where it cannot be made, that is counted, and nothing is
+/// served in plain instead.
+fn handshakes(served: &Entrance) -> Result<Option<Arc<ServerTls>>, Unusable> {
+    let current = served.current();
+    if !served.security.is_tls(&current.view) {
+        return Ok(None);
+    }
+    if let Some(tls) = &current.view.tls {
+        return Ok(Some(Arc::clone(tls)));
+    }
+    let handshakes = &served.context.counters().handshakes;
+    handshakes.failed(HandshakeFailure::NoCertificate);
+    Err(Unusable)
+}
+
+/// Serves a new connection on a listener where only proxies may connect, which name the clients. Others are closed at once:
+/// nobody else may name a client.
+async fn serve_proxy(
+    served: &Entrance,
+    current: &ListenerContext,
+    (stream, proxy): Accepted,
+    queue: &mut WaitingQueue,
+) {
+    let context = &served.context;
+    let ip = proxy.ip().to_canonical();
+    let mut networks = current.policy.http.proxy_protocol_from.iter();
+    if !networks.any(|network| network.contains(&ip)) {
+        let refusals = &context.counters().proxy_protocol;
+        refusals.refused(ProxyProtocolRefusal::NotAllowed);
+        context.accept_log.no_proxy(ip);
+        return;
+    }
+    // Whose connection it is, and whether that client may have one more, the header says.
+    if let Some(slot) = ClientSlot::acquire(&served.served, None, queue).await {
+        let Ok(tls) = handshakes(served) else {
+            return;
+        };
+        let transport = Transport::accepted(stream);
+        spawn_local(ClientConnection::of_proxy(transport, proxy, slot, tls));
     }
 }
 

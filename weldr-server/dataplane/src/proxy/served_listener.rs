@@ -2,6 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    net::IpAddr,
     rc::Rc,
     sync::Arc,
     time::Duration,
@@ -12,7 +13,9 @@ use tokio::sync::Notify;
 use crate::{model::ListenerName, snapshot::ListenerView, stats::RequestShard};
 
 use super::{
-    client_addresses::ClientAddresses, client_policy::ClientPolicy, context::WorkerContext,
+    client_addresses::{AddressSlot, ClientAddresses},
+    client_policy::ClientPolicy,
+    context::WorkerContext,
     drain::Drain,
 };
 
@@ -38,6 +41,9 @@ pub(super) struct ListenerContext {
     /// The changes of listeners after which it was looked up.
     changes: Cell<u64>,
 }
+
+/// A client has as many connections as it may have.
+pub(super) struct AtLimit;
 
 impl ListenerContext {
     /// A listener as the worker of `context` serves it, from a snapshot after so many `changes`.
@@ -151,6 +157,25 @@ impl ServedListener {
         let current = self.current();
         let most = current.policy.connections;
         most > 0 && current.view.live.connections() >= most
+    }
+
+    /// Counts a connection of the client at `address`, if the connections of a client are limited. A client that is at the
+    /// limit is counted and logged.
+    pub(super) fn admit(
+        &self,
+        listener: &ListenerContext,
+        address: IpAddr,
+    ) -> Result<Option<AddressSlot>, AtLimit> {
+        let Some(addresses) = &listener.addresses else {
+            return Ok(None);
+        };
+        let admitted = addresses.admit(address);
+        if admitted.is_none() {
+            self.context.counters().connections_refused.add(1);
+            self.context.accept_log.refused(address);
+            return Err(AtLimit);
+        }
+        Ok(admitted)
     }
 
     /// Counts a connection that was opened.

@@ -17,13 +17,18 @@ use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 use crate::{
     buffer::Buffer,
-    model::{Reason, ServerId},
+    model::{Reason, SendProxyProtocol, ServerId},
+    proxy_protocol::{Ends, header},
     snapshot::{ConnectionSlot, LiveServer, PoolSecurity, RequestSlot},
     stats::{RequestShard, ServerShard},
     tls::ToServer,
 };
 
-use super::{attempt_policy::AttemptPolicy, retry::Replay, transport::Transport};
+use super::{
+    attempt_policy::AttemptPolicy,
+    retry::Replay,
+    transport::{Cork, Transport},
+};
 
 /// The longest idle time of a connection that may carry a request that cannot be repeated.
 const FRESH: Duration = Duration::from_millis(500);
@@ -70,6 +75,13 @@ struct IdleConnection {
     transport: Transport,
     count: ConnectionCount,
     since: Instant,
+    tag: ConnectionTag,
+}
+
+/// What decides which requests may use a connection.
+pub(super) struct ConnectionTag {
+    /// The client's connection that its header of the PROXY protocol names; only requests on that may use it.
+    pub(super) ends: Option<Rc<Ends>>,
     generation: u32,
 }
 
@@ -81,7 +93,7 @@ pub(super) struct Connection {
     /// Whether it has carried a request before.
     pub(super) reused: bool,
     count: ConnectionCount,
-    generation: u32,
+    tag: ConnectionTag,
 }
 
 /// Counts the connection for as long as it is open.
@@ -126,9 +138,32 @@ impl Upstream {
         Rc::clone(&self.policy.borrow())
     }
 
-    /// Sets the policy of its pool.
+    /// Sets the policy of its pool. Connections that name their clients otherwise are closed when they are unused.
     pub(super) fn set_policy(&self, policy: Rc<AttemptPolicy>) {
-        self.policy.replace(policy);
+        let proxy_protocol = policy.proxy_protocol;
+        let before = self.policy.replace(policy);
+        if before.proxy_protocol != proxy_protocol {
+            self.begin_generation();
+        }
+    }
+
+    /// Whether a connection names the client at its begin, and carries requests of that one only.
+    pub(super) fn names_clients(&self) -> bool {
+        self.policy.borrow().proxy_protocol != SendProxyProtocol::Off
+    }
+
+    /// What a connection for requests of the client with these `ends` is tagged with, if it is opened now.
+    pub(super) fn tag(&self, ends: Option<Rc<Ends>>) -> ConnectionTag {
+        ConnectionTag {
+            ends,
+            generation: self.generation.get(),
+        }
+    }
+
+    /// Lets no connection of the time before be used again.
+    fn begin_generation(&self) {
+        self.generation.set(self.generation.get().wrapping_add(1));
+        self.close_idle();
     }
 
     /// Sets how connections to it are secured. Those that are secured otherwise are closed when they are unused.
@@ -143,8 +178,18 @@ impl Upstream {
         let of_pool = security.clone();
         self.security
             .replace(UpstreamSecurity { of_pool, to_server });
-        self.generation.set(self.generation.get().wrapping_add(1));
-        self.close_idle();
+        self.begin_generation();
+    }
+
+    /// Names the client with these `ends` to the server on `transport`, on which nothing has passed. What is written waits for
+    /// the bytes that must follow at once.
+    pub(super) async fn name_client(
+        &self,
+        transport: &mut Transport,
+        ends: &Ends,
+    ) -> io::Result<()> {
+        let header = header(self.policy().proxy_protocol, *ends);
+        transport.write_all(&header, Cork::UntilMore).await
     }
 
     /// `transport`, on which nothing has passed, secured as the pool wants it.
@@ -179,9 +224,12 @@ impl Upstream {
     /// every method; the last event that it reported is older. A server may still close a connection in the moment in
     /// which a request is written to it. A request that can be repeated then is. One that cannot takes only a connection
     /// that was in use just now, and within less time when the server is known to close connections soon.
-    pub(super) fn checkout(&self, replay: Replay) -> Option<Connection> {
+    ///
+    /// `ends`: the connection of the client, if connections to the server name it.
+    pub(super) fn checkout(&self, replay: Replay, ends: Option<&Ends>) -> Option<Connection> {
         let mut idle = self.idle.borrow_mut();
-        while let Some(newest) = idle.last_mut() {
+        while let Some(at) = newest(&idle, ends) {
+            let newest = &mut idle[at];
             if replay == Replay::Never && newest.since.elapsed() > self.fresh() {
                 return None;
             }
@@ -190,15 +238,15 @@ impl Upstream {
                 transport,
                 count,
                 since,
-                generation,
-            } = idle.pop()?;
+                tag,
+            } = idle.remove(at);
             if fit {
                 return Some(Connection {
                     transport,
                     buffer: Buffer::default(),
                     reused: true,
                     count,
-                    generation,
+                    tag,
                 });
             }
             self.was_closed(since);
@@ -309,13 +357,14 @@ impl Upstream {
         transport: Transport,
         slot: ConnectionSlot,
         permit: OwnedSemaphorePermit,
+        tag: ConnectionTag,
     ) -> Connection {
         Connection {
             transport,
             buffer: Buffer::default(),
             reused: false,
             count: ConnectionCount::new(&self.counters, slot, permit),
-            generation: self.generation.get(),
+            tag,
         }
     }
 
@@ -325,14 +374,19 @@ impl Upstream {
             return;
         }
         let mut idle = self.idle.borrow_mut();
-        let has_room = idle.len() < self.policy.borrow().idle_connections;
-        let is_current = connection.generation == self.generation.get();
+        let most = self.policy.borrow().idle_connections;
+        if connection.tag.ends.is_some() && idle.len() >= most && most > 0 {
+            // Its client may be gone. That of the connection that was used just now is not.
+            idle.remove(0);
+        }
+        let has_room = idle.len() < most;
+        let is_current = connection.tag.generation == self.generation.get();
         if has_room && is_current && connection.buffer.is_bare() {
             idle.push(IdleConnection {
                 transport: connection.transport,
                 count: connection.count,
                 since: Instant::now(),
-                generation: connection.generation,
+                tag: connection.tag,
             });
         }
     }
@@ -381,6 +435,16 @@ impl Upstream {
     /// Closes all unused connections.
     pub(super) fn close_idle(&self) {
         self.idle.borrow_mut().clear();
+    }
+}
+
+/// The place of the connection that was used last, of those that name the client's connection with these `ends`.
+fn newest(idle: &[IdleConnection], ends: Option<&Ends>) -> Option<usize> {
+    match ends {
+        None => idle.len().checked_sub(1),
+        Some(_) => idle
+            .iter()
+            .rposition(|unused| unused.tag.ends.as_deref() == ends),
     }
 }
 
@@ -439,13 +503,13 @@ mod tests {
             let slot = upstream.slot().unwrap();
             let permit = Arc::clone(&permits).try_acquire_owned().unwrap();
             let transport = Transport::connect(address).await.unwrap();
-            let connection = upstream.opened(transport, slot, permit);
+            let connection = upstream.opened(transport, slot, permit, upstream.tag(None));
             let (mut server, _) = listener.accept().unwrap();
             upstream.release(connection);
-            let unused = upstream.checkout(replay);
+            let unused = upstream.checkout(replay, None);
             upstream.release(unused.unwrap());
             server.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
-            assert!(upstream.checkout(replay).is_none(), "{replay:?}");
+            assert!(upstream.checkout(replay, None).is_none(), "{replay:?}");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Counter, Failures, Gauge, Handshakes, Histogram};
+use super::{Counter, Failures, Gauge, Handshakes, Histogram, ProxyProtocolRefusals};
 use crate::liveness::Episode;
 
 /// One shard for each worker.
@@ -87,6 +87,8 @@ pub struct ClientShard {
     pub statuses: Statuses,
     /// Requests that failed, by reason.
     pub failures: Failures,
+    /// Connections that were refused for want of a header of the PROXY protocol.
+    pub proxy_protocol: ProxyProtocolRefusals,
     /// TLS handshakes.
     pub handshakes: Handshakes,
     /// Holds while connections cannot be accepted because no file descriptor is left.

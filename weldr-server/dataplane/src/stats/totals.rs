@@ -1,6 +1,6 @@
 //! The one place that sums the shards.
 
-use super::{ClientShard, FailureTotals, Latency, ServerShard, Sharded};
+use super::{ClientShard, FailureTotals, Latency, ProxyProtocolTotals, ServerShard, Sharded};
 
 /// Counts of successes and failures.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -38,6 +38,7 @@ pub struct ClientTotals {
     pub retries: u64,
     pub statuses: StatusTotals,
     pub failures: FailureTotals,
+    pub proxy_protocol: ProxyProtocolTotals,
 }
 
 impl Totals {
@@ -58,6 +59,7 @@ impl Totals {
             sum.detail.retries += shard.retries.get();
             add(&mut sum.detail.statuses, shard.statuses.get());
             add(&mut sum.detail.failures, shard.failures.get());
+            add(&mut sum.detail.proxy_protocol, shard.proxy_protocol.get());
         }
         sum
     }

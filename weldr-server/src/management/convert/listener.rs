@@ -28,6 +28,9 @@ pub(in crate::management) fn listener_policy(
     let trusted_proxies = given
         .trusted_proxies
         .and_then(|given| found.take(networks("trusted_proxies", &given.networks)));
+    let proxy_protocol_from = given
+        .proxy_protocol_from
+        .and_then(|given| found.take(networks("proxy_protocol_from", &given.networks)));
     let mut time = |field: &str, given: Option<prost_types::Duration>| {
         given.and_then(|given| found.take(duration(field, given)))
     };
@@ -46,6 +49,7 @@ pub(in crate::management) fn listener_policy(
         forwarded_headers,
         trusted_proxies,
         access_log: given.access_log,
+        proxy_protocol_from,
     };
     found.take(policy.validate());
     violations.add_within("policy", found);
@@ -91,7 +95,9 @@ pub(in crate::management) fn proto_listener_policy(policy: &ListenerPolicy) -> v
         Some(ForwardedHeaders::Replace) => v1::ForwardedHeaders::Replace,
         Some(ForwardedHeaders::Off) => v1::ForwardedHeaders::Off,
     };
-    let proxies = policy.trusted_proxies.as_ref();
+    let proxies = |networks: &Vec<IpNet>| v1::TrustedProxies {
+        networks: networks.iter().map(IpNet::to_string).collect(),
+    };
     v1::ListenerPolicy {
         client_header_timeout: time(policy.client_header_timeout),
         client_idle_timeout: time(policy.client_idle_timeout),
@@ -105,10 +111,9 @@ pub(in crate::management) fn proto_listener_policy(policy: &ListenerPolicy) -> v
         max_connections_per_client: policy.max_connections_per_client,
         desync_mode: desync_mode.into(),
         forwarded_headers: forwarded_headers.into(),
-        trusted_proxies: proxies.map(|networks| v1::TrustedProxies {
-            networks: networks.iter().map(IpNet::to_string).collect(),
-        }),
+        trusted_proxies: policy.trusted_proxies.as_ref().map(proxies),
         access_log: policy.access_log,
+        proxy_protocol_from: policy.proxy_protocol_from.as_ref().map(proxies),
     }
 }
 

@@ -7,7 +7,7 @@ use weldr_proto::v1;
 use crate::{
     model::{
         Balancing, HashKey, HealthState, Invalid, OutlierPatch, PolicyPatch, PoolName, PoolPatch,
-        PoolPolicy, PoolSettings, RequestLimitPatch,
+        PoolPolicy, PoolSettings, RequestLimitPatch, SendProxyProtocol,
     },
     snapshot::PoolView,
 };
@@ -175,6 +175,9 @@ pub(in crate::management) fn pool_settings(settings: &PoolSettings) -> v1::PoolS
 /// The values of a policy that `given` sets.
 fn pool_policy(given: v1::PoolPolicy, violations: &mut Violations) -> PoolPolicy {
     let mut found = Violations::default();
+    let send_proxy_protocol = found
+        .take(send_proxy_protocol(given.send_proxy_protocol))
+        .flatten();
     let mut time = |field: &str, given: Option<prost_types::Duration>| {
         given.and_then(|given| found.take(duration(field, given)))
     };
@@ -188,9 +191,24 @@ fn pool_policy(given: v1::PoolPolicy, violations: &mut Violations) -> PoolPolicy
         retries: given.retries,
         max_server_connections: given.max_server_connections,
         max_server_idle_connections: given.max_server_idle_connections,
+        send_proxy_protocol,
     };
     violations.add_within("policy", found);
     policy
+}
+
+fn send_proxy_protocol(given: i32) -> Result<Option<SendProxyProtocol>, Invalid> {
+    match v1::SendProxyProtocol::try_from(given) {
+        Ok(v1::SendProxyProtocol::Unspecified) => Ok(None),
+        Ok(v1::SendProxyProtocol::Off) => Ok(Some(SendProxyProtocol::Off)),
+        Ok(v1::SendProxyProtocol::V1) => Ok(Some(SendProxyProtocol::V1)),
+        Ok(v1::SendProxyProtocol::V2) => Ok(Some(SendProxyProtocol::V2)),
+        Err(_) => {
+            let accepted =
+                "SEND_PROXY_PROTOCOL_OFF, SEND_PROXY_PROTOCOL_V1 or SEND_PROXY_PROTOCOL_V2";
+            Err(Invalid::new("send_proxy_protocol", given, accepted))
+        }
+    }
 }
 
 fn proto_pool_policy(policy: &PoolPolicy) -> v1::PoolPolicy {
@@ -205,6 +223,13 @@ fn proto_pool_policy(policy: &PoolPolicy) -> v1::PoolPolicy {
         retries: policy.retries,
         max_server_connections: policy.max_server_connections,
         max_server_idle_connections: policy.max_server_idle_connections,
+        send_proxy_protocol: match policy.send_proxy_protocol {
+            None => v1::SendProxyProtocol::Unspecified,
+            Some(SendProxyProtocol::Off) => v1::SendProxyProtocol::Off,
+            Some(SendProxyProtocol::V1) => v1::SendProxyProtocol::V1,
+            Some(SendProxyProtocol::V2) => v1::SendProxyProtocol::V2,
+        }
+        .into(),
     }
 }
 

@@ -8,7 +8,10 @@ use crate::{
     clock::dates,
     management::ManagementContext,
     snapshot::{PoolView, ServerView},
-    stats::{FailureReason, FailureTotals, Latency, Outcomes, Rates, StatusTotals, Totals},
+    stats::{
+        FailureReason, FailureTotals, Latency, Outcomes, ProxyProtocolRefusal, ProxyProtocolTotals,
+        Rates, StatusTotals, Totals,
+    },
 };
 
 use super::{proto_duration, proto_timestamp, server};
@@ -39,6 +42,7 @@ pub(in crate::management) fn stats(context: &ManagementContext, pool: &PoolView)
             connections_refused: detail.connections_refused,
         }),
         failures: failures(detail.failures),
+        proxy_protocol_refused: proxy_protocol_refused(detail.proxy_protocol),
         servers: pool
             .servers
             .iter()
@@ -50,6 +54,16 @@ pub(in crate::management) fn stats(context: &ManagementContext, pool: &PoolView)
 /// The reasons that occurred, with their counts.
 fn failures(totals: FailureTotals) -> BTreeMap<String, u64> {
     FailureReason::ALL
+        .into_iter()
+        .zip(totals)
+        .filter(|(_, count)| *count > 0)
+        .map(|(reason, count)| (reason.name().to_owned(), count))
+        .collect()
+}
+
+/// The reasons that occurred, with their counts.
+fn proxy_protocol_refused(totals: ProxyProtocolTotals) -> BTreeMap<String, u64> {
+    ProxyProtocolRefusal::ALL
         .into_iter()
         .zip(totals)
         .filter(|(_, count)| *count > 0)

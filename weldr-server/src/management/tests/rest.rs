@@ -179,6 +179,7 @@ async fn the_pool_is_shown_and_changed() {
         "response_header_timeout_seconds": null, "stream_idle_timeout_seconds": null,
         "server_idle_timeout_seconds": null, "tunnel_idle_timeout_seconds": null,
         "retries": null, "max_server_connections": null, "max_server_idle_connections": null,
+        "send_proxy_protocol": null,
     });
     let outlier =
         json!({"failures": 0, "time_seconds": 30, "longest_seconds": 300, "share_percent": 10});

@@ -27,6 +27,9 @@ const STRICT: ResponseRules = ResponseRules {
     ..LENIENT
 };
 
+/// Without TLS, and without a header of the PROXY protocol.
+const PLAIN: Approach<'_> = (&PoolSecurity::Plain, SendProxyProtocol::Off);
+
 /// Long enough that only a check without an end meets it.
 const PATIENT: Duration = Duration::from_secs(20);
 /// For servers that never respond.
@@ -108,7 +111,7 @@ async fn read_head(stream: &mut TcpStream) -> String {
 /// What an HTTP check makes of `response`.
 async fn check_of(response: &'static [u8]) -> Result<(), Failure> {
     let (address, _server) = responding_with(response).await;
-    probe(address, &http(), LENIENT, &PoolSecurity::Plain).await
+    probe(address, &http(), LENIENT, PLAIN).await
 }
 
 /// What a check that expects `ready` in the body makes of `response`.
@@ -118,7 +121,7 @@ async fn body_check_of(response: &'static [u8]) -> Result<(), Failure> {
         body: Some("ready".to_owned()),
         ..HttpCheck::default()
     });
-    probe(address, &check, LENIENT, &PoolSecurity::Plain).await
+    probe(address, &check, LENIENT, PLAIN).await
 }
 
 #[tokio::test]
@@ -158,9 +161,7 @@ async fn a_body_without_an_end_is_searched_up_to_a_limit() {
         body: Some("ready".to_owned()),
         ..HttpCheck::default()
     });
-    let refused = probe(address, &check, LENIENT, &PoolSecurity::Plain)
-        .await
-        .unwrap_err();
+    let refused = probe(address, &check, LENIENT, PLAIN).await.unwrap_err();
     assert_eq!(refused.reason, Reason::ResponseBodyMismatch);
 }
 
@@ -178,10 +179,7 @@ async fn the_method_of_a_check_is_sent_and_head_has_no_body() {
             method,
             ..HttpCheck::default()
         });
-        assert_eq!(
-            probe(address, &check, LENIENT, &PoolSecurity::Plain).await,
-            Ok(())
-        );
+        assert_eq!(probe(address, &check, LENIENT, PLAIN).await, Ok(()));
         let head = server.await.unwrap();
         assert!(head.starts_with(method.as_str()), "{head}");
     }
@@ -199,7 +197,7 @@ async fn a_server_that_refuses_the_connection_fails() {
     let (address, _socket) = refusing();
     for check in [tcp(), http()] {
         assert_eq!(
-            probe(address, &check, LENIENT, &PoolSecurity::Plain).await,
+            probe(address, &check, LENIENT, PLAIN).await,
             failed(Reason::ConnectionRefused, "connection refused")
         );
     }
@@ -211,7 +209,7 @@ async fn a_server_that_accepts_passes_a_tcp_check() {
         let listener = TcpListener::bind(host).await.unwrap();
         let address = listener.local_addr().unwrap();
         assert_eq!(
-            probe(address, &tcp(), LENIENT, &PoolSecurity::Plain).await,
+            probe(address, &tcp(), LENIENT, PLAIN).await,
             Ok(()),
             "{host}"
         );
@@ -226,10 +224,7 @@ async fn the_port_of_the_check_is_the_one_that_is_checked() {
         port: Some(address.port()),
         ..http()
     };
-    assert_eq!(
-        probe(traffic, &check, LENIENT, &PoolSecurity::Plain).await,
-        Ok(())
-    );
+    assert_eq!(probe(traffic, &check, LENIENT, PLAIN).await, Ok(()));
 }
 
 #[tokio::test]
@@ -241,10 +236,7 @@ async fn the_request_is_what_the_check_says() {
         host: Some("shop.example".into()),
         ..HttpCheck::default()
     });
-    assert_eq!(
-        probe(address, &check, LENIENT, &PoolSecurity::Plain).await,
-        Ok(())
-    );
+    assert_eq!(probe(address, &check, LENIENT, PLAIN).await, Ok(()));
     let head = server.await.unwrap();
     assert!(
         head.starts_with("GET /health?full=1 HTTP/1.1\r\n"),
@@ -262,10 +254,7 @@ async fn the_request_is_what_the_check_says() {
 #[tokio::test]
 async fn without_a_host_it_asks_for_the_address() {
     let (address, server) = responding_with(b"HTTP/1.0 200 OK\r\n\r\n").await;
-    assert_eq!(
-        probe(address, &http(), LENIENT, &PoolSecurity::Plain).await,
-        Ok(())
-    );
+    assert_eq!(probe(address, &http(), LENIENT, PLAIN).await, Ok(()));
     let head = server.await.unwrap();
     assert!(head.contains(&format!("\r\nHost: {address}\r\n")), "{head}");
 }
@@ -291,10 +280,7 @@ async fn the_status_decides() {
         expected_status: "200,404".parse().unwrap(),
         ..HttpCheck::default()
     });
-    assert_eq!(
-        probe(address, &check, LENIENT, &PoolSecurity::Plain).await,
-        Ok(())
-    );
+    assert_eq!(probe(address, &check, LENIENT, PLAIN).await, Ok(()));
 }
 
 #[tokio::test]
@@ -374,7 +360,7 @@ async fn a_check_judges_as_the_traffic_does() {
     ] {
         assert_eq!(check_of(response).await, Ok(()), "{response:?}");
         let (address, _server) = responding_with(response).await;
-        let reason = probe(address, &http(), STRICT, &PoolSecurity::Plain)
+        let reason = probe(address, &http(), STRICT, PLAIN)
             .await
             .unwrap_err()
             .reason;
@@ -410,7 +396,7 @@ async fn a_server_that_sends_before_the_request_fails() {
         let _ = stream.read(&mut [0; 1024]).await;
         let _ = stream.read(&mut [0; 1024]).await;
     });
-    let reason = probe(address, &http(), LENIENT, &PoolSecurity::Plain)
+    let reason = probe(address, &http(), LENIENT, PLAIN)
         .await
         .unwrap_err()
         .reason;
@@ -431,7 +417,7 @@ async fn a_server_that_closes_before_the_response_fails() {
             stream.write_all(part).await.unwrap();
         });
         assert_eq!(
-            probe(address, &http(), LENIENT, &PoolSecurity::Plain).await,
+            probe(address, &http(), LENIENT, PLAIN).await,
             closed,
             "{part:?}"
         );
@@ -443,7 +429,7 @@ async fn a_server_that_closes_at_once_fails() {
     // The request meets a closed connection: an end or a reset, whichever the system reports first.
     let (address, connection) = accepting().await;
     tokio::spawn(async move { drop(connection.await) });
-    let reason = probe(address, &http(), LENIENT, &PoolSecurity::Plain)
+    let reason = probe(address, &http(), LENIENT, PLAIN)
         .await
         .unwrap_err()
         .reason;
@@ -459,7 +445,7 @@ async fn a_server_that_resets_fails() {
         stream.set_zero_linger().unwrap();
     });
     assert_eq!(
-        probe(address, &http(), LENIENT, &PoolSecurity::Plain).await,
+        probe(address, &http(), LENIENT, PLAIN).await,
         failed(Reason::ConnectionClosed, "connection reset")
     );
 }
@@ -472,7 +458,7 @@ async fn a_silent_server_times_out() {
         ..http()
     };
     assert_eq!(
-        probe(address, &check, LENIENT, &PoolSecurity::Plain).await,
+        probe(address, &check, LENIENT, PLAIN).await,
         failed(Reason::Timeout, "no response within 50ms")
     );
 }
@@ -491,7 +477,7 @@ async fn a_server_that_sends_single_bytes_times_out() {
         timeout: SHORT,
         ..http()
     };
-    let reason = probe(address, &check, LENIENT, &PoolSecurity::Plain)
+    let reason = probe(address, &check, LENIENT, PLAIN)
         .await
         .unwrap_err()
         .reason;
@@ -515,10 +501,7 @@ async fn a_head_without_an_end_is_cut() {
             "more than 32 interim responses",
         ),
     ] {
-        assert_eq!(
-            probe(address, &http(), LENIENT, &PoolSecurity::Plain).await,
-            invalid(why)
-        );
+        assert_eq!(probe(address, &http(), LENIENT, PLAIN).await, invalid(why));
     }
 }
 
@@ -526,10 +509,7 @@ async fn a_head_without_an_end_is_cut() {
 async fn a_body_without_an_end_is_not_read() {
     let head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
     let address = endless(head, b"3\r\nabc\r\n").await;
-    assert_eq!(
-        probe(address, &http(), LENIENT, &PoolSecurity::Plain).await,
-        Ok(())
-    );
+    assert_eq!(probe(address, &http(), LENIENT, PLAIN).await, Ok(()));
 }
 
 #[tokio::test]
@@ -540,9 +520,53 @@ async fn a_check_that_cannot_be_sent_fails() {
         ..HttpCheck::default()
     });
     assert_eq!(
-        probe(address, &check, LENIENT, &PoolSecurity::Plain).await,
+        probe(address, &check, LENIENT, PLAIN).await,
         Err(Failure::unsendable())
     );
+}
+
+/// What a server gets before a request, if there is one; `length` bytes.
+async fn announced(check: &HealthCheck, version: SendProxyProtocol, length: usize) -> Vec<u8> {
+    let (address, connection) = accepting().await;
+    let has_request = check.kind != CheckKind::Tcp;
+    let server = tokio::spawn(async move {
+        let mut stream = connection.await.unwrap();
+        let mut header = vec![0; length];
+        stream.read_exact(&mut header).await.unwrap();
+        if has_request {
+            read_head(&mut stream).await;
+            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+        }
+        header
+    });
+    let approach = (&PoolSecurity::Plain, version);
+    assert_eq!(probe(address, check, LENIENT, approach).await, Ok(()));
+    server.await.unwrap()
+}
+
+#[tokio::test]
+async fn a_check_says_that_it_has_no_client() {
+    const LINE: &[u8] = b"PROXY UNKNOWN\r\n";
+    const LOCAL: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
+    for check in [tcp(), http()] {
+        let line = announced(&check, SendProxyProtocol::V1, LINE.len()).await;
+        assert_eq!(line, LINE);
+        let local = announced(&check, SendProxyProtocol::V2, LOCAL.len()).await;
+        assert_eq!(local, LOCAL);
+    }
+}
+
+#[tokio::test]
+async fn a_check_of_another_port_sends_no_header() {
+    let (address, server) = responding_with(b"HTTP/1.1 200 OK\r\n\r\n").await;
+    let check = HealthCheck {
+        port: Some(address.port()),
+        ..http()
+    };
+    let traffic = SocketAddr::new(address.ip(), 1);
+    let approach = (&PoolSecurity::Plain, SendProxyProtocol::V1);
+    assert_eq!(probe(traffic, &check, LENIENT, approach).await, Ok(()));
+    assert!(server.await.unwrap().starts_with("GET / "));
 }
 
 /// Loopback alone can do this, and only when the two ports meet: so the meeting is arranged.
@@ -553,14 +577,7 @@ async fn a_probe_that_connects_to_itself_is_refused() {
     let address = socket.local_addr().unwrap();
     let stream = socket.connect(address).await.unwrap();
     assert_eq!(
-        examine(
-            stream,
-            address,
-            &CheckKind::Tcp,
-            LENIENT,
-            &PoolSecurity::Plain
-        )
-        .await,
+        examine(stream, address, &CheckKind::Tcp, LENIENT, PLAIN).await,
         failed(Reason::ConnectionRefused, "connection refused")
     );
 }

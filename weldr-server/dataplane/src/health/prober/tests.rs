@@ -42,6 +42,7 @@ fn every(interval: Duration) -> Check {
         strict_responses: false,
         outlier: OutlierEjection::default(),
         security: PoolSecurity::Plain,
+        proxy_protocol: SendProxyProtocol::Off,
     }
 }
 
@@ -647,7 +648,7 @@ fn a_task_is_small() {
                 ([127, 0, 0, 1], 80).into(),
                 &check.health,
                 rules,
-                &PoolSecurity::Plain,
+                (&PoolSecurity::Plain, SendProxyProtocol::Off),
             )
             .await
         },

@@ -2,7 +2,38 @@
 
 use std::io;
 
-use crate::{stats::HandshakeFailure, tls::HandshakeError};
+use crate::{
+    proxy_protocol::Defect,
+    stats::{HandshakeFailure, ProxyProtocolRefusal},
+    tls::HandshakeError,
+};
+
+/// Why a connection that must begin with a header of the PROXY protocol does not.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ProxyHeaderError {
+    #[error("the connection was closed before the header was complete")]
+    Closed,
+    #[error("the connection failed before the header was complete")]
+    Io(#[source] io::Error),
+    #[error("the header was not complete in time")]
+    Timeout,
+    #[error("the listener is being closed")]
+    Reset,
+    #[error(transparent)]
+    Defect(#[from] Defect),
+}
+
+impl ProxyHeaderError {
+    /// Under which reason it is counted.
+    pub(super) fn reason(&self) -> ProxyProtocolRefusal {
+        match self {
+            Self::Closed | Self::Io(_) | Self::Reset => ProxyProtocolRefusal::Closed,
+            Self::Timeout => ProxyProtocolRefusal::Timeout,
+            Self::Defect(Defect::Missing) => ProxyProtocolRefusal::Missing,
+            Self::Defect(_) => ProxyProtocolRefusal::Invalid,
+        }
+    }
+}
 
 /// Why a connection to a TLS port did not come to its first request.
 #[derive(Debug, thiserror::Error)]

@@ -1,10 +1,11 @@
-//! What comes between accepting a connection and its first request: the TLS handshake.
+//! What comes between accepting a connection and its first request: the header of the PROXY protocol, and the TLS handshake.
 //!
 //! A connection whose client has sent less than a whole record costs its socket and what was sent. The handshake has one
 //! deadline, from its begin to its end.
 
 mod error;
 mod first_bytes;
+mod proxy_header;
 mod turns;
 
 use std::{
@@ -25,6 +26,7 @@ use super::{
 use error::AcceptError;
 use first_bytes::{FirstBytes, MOST};
 
+pub(super) use proxy_header::{NamedClient, named_client};
 pub(super) use turns::HandshakeTurns;
 
 /// The response to a request in plain HTTP: it was sent to the wrong port, or with the wrong scheme.
@@ -66,6 +68,12 @@ pub(super) async fn secure(
             None
         }
     }
+}
+
+/// Whether the listener, or the address of the connection, leaves this machine now. Whoever changes that wakes all tasks.
+fn is_reset(listener: &ServedListener, transport: &Transport) -> bool {
+    let context = &listener.context;
+    listener.resets() || (context.resets() && context.is_to_virtual_address(transport))
 }
 
 /// A connection before its first request.
@@ -132,7 +140,7 @@ impl Opening<'_> {
     /// Reads what has come, once something has.
     async fn read(&mut self) -> Result<(), AcceptError> {
         poll_fn(|cx| {
-            if self.is_reset() {
+            if is_reset(self.listener, &self.wire.transport) {
                 return Poll::Ready(Err(AcceptError::Reset));
             }
             match self.wire.poll_read(cx) {
@@ -155,13 +163,6 @@ impl Opening<'_> {
     fn poll_deadline(&self, cx: &Context<'_>) -> Poll<Result<(), AcceptError>> {
         let expired = self.deadline.poll(cx);
         expired.map(|_| Err(AcceptError::Timeout))
-    }
-
-    /// Whether the listener, or the address of the connection, leaves this machine now. Whoever changes that wakes all tasks.
-    fn is_reset(&self) -> bool {
-        let context = &self.listener.context;
-        self.listener.resets()
-            || (context.resets() && context.is_to_virtual_address(&self.wire.transport))
     }
 
     /// Tells the client why the connection ends: with the alert that rustls has written, or in the words of plain HTTP. What the

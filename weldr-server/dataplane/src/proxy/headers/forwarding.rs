@@ -95,6 +95,11 @@ impl Peer {
         }
     }
 
+    /// Whether it is in a network of trusted proxies.
+    pub(in crate::proxy) fn is_trusted(&self) -> bool {
+        self.is_trusted
+    }
+
     /// The client of a request, if this peer is a trusted proxy and names the client.
     pub(in crate::proxy) fn client(
         &self,

@@ -27,6 +27,7 @@ use crate::{
         tally::{AttemptTally, RequestTally},
         upstream::Connection,
     },
+    proxy_protocol::Ends,
     snapshot::{
         ListenerViews, LivePool, PoolView, Pools, Publisher, Snapshot, routes::CompiledAction,
         test_views,
@@ -70,6 +71,14 @@ impl Attempt for TestRequest {
 
     fn has_responded(&self) -> bool {
         false
+    }
+
+    fn ends(&self) -> Ends {
+        let client = ([127, 0, 0, 1], 1).into();
+        Ends {
+            source: client,
+            destination: client,
+        }
     }
 
     fn begin_again(&mut self) {}

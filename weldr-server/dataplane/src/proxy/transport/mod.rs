@@ -105,6 +105,15 @@ impl Transport {
         }
     }
 
+    /// Copies what has come into `space`, and leaves it to be read. Returns like [`read`](Self::read). Inside TLS there is no
+    /// such view.
+    pub(super) fn peek(&self, space: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(tcp) => tcp.peek(space),
+            Self::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
     /// Writes as much of `bytes` as is taken at once.
     pub(super) fn write(&mut self, bytes: &[u8], cork: Cork) -> io::Result<usize> {
         match self {

@@ -73,7 +73,17 @@ impl TcpTransport {
         })
     }
 
-    /// The same by what the kernel knows, which may be more than the runtime has told.
+    /// Copies what has come into `space`, and leaves it to be read. Returns like [`read`](Self::read).
+    pub(super) fn peek(&self, space: &mut [u8]) -> io::Result<usize> {
+        // What is left in the socket is not reported again, so that fewer bytes came must not count as a drained socket.
+        const SAYS_NOTHING: usize = 0;
+        self.moved(Interest::READABLE, SAYS_NOTHING, |socket| {
+            let (_, seen) = retry_on_intr(|| recv(socket, &mut *space, RecvFlags::PEEK))?;
+            Ok(seen)
+        })
+    }
+
+    /// The same as [`read`](Self::read) by what the kernel knows, which may be more than the runtime has told.
     pub(super) fn read_from_kernel(&self, space: &mut [u8]) -> io::Result<usize> {
         let socket = self.socket()?;
         let (_, read) = retry_on_intr(|| recv(&*socket, &mut *space, RecvFlags::empty()))?;

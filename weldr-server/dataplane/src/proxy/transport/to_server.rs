@@ -1,16 +1,31 @@
-//! The handshake with a server.
+//! What comes between opening a connection to a server and the first request on it.
 
 use std::{future::poll_fn, io, sync::Arc};
 
 use rustls::{ClientConfig, pki_types::ServerName};
 
-use super::{Transport, wire::Wire};
+use super::{Cork, Transport, wire::Wire};
 use crate::tls::{Handshake, HandshakeError, Progress};
 
 /// Most bytes that a server may send within a handshake and that are not used yet.
 const MOST: usize = 64 * 1024;
 
 impl Transport {
+    /// Writes all of `bytes`. Must be given a deadline by the caller.
+    pub(in crate::proxy) async fn write_all(
+        &mut self,
+        mut bytes: &[u8],
+        cork: Cork,
+    ) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match poll_fn(|cx| self.poll_write(cx, bytes, cork)).await? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                written => bytes = &bytes[written..],
+            }
+        }
+        Ok(())
+    }
+
     /// This connection inside TLS, with the server of that name. Both must be given a deadline by the caller.
     ///
     /// An error of the handshake is an [`io::Error`] whose cause is a [`HandshakeError`].

@@ -2,12 +2,13 @@
 
 use std::{
     future::poll_fn,
+    net::{Ipv4Addr, SocketAddr},
     rc::Rc,
     task::{Context, Poll},
 };
 
 use crate::{
-    http1::{Decoder, Framing, Version},
+    http1::{ClientAddress, Decoder, Framing, Version},
     model::FieldChanges,
     proxy::{
         attempt::Attempt,
@@ -29,6 +30,7 @@ use crate::{
         trailers::Trailers,
         upstream::Connection,
     },
+    proxy_protocol::Ends,
 };
 
 use super::after::Exchanged;
@@ -41,6 +43,8 @@ pub(super) struct Http1Attempt<'a> {
     request: &'a Request,
     /// How the route changes the response.
     changes: Option<&'a FieldChanges>,
+    /// The client, if the peer is a trusted proxy that names it.
+    claimed: Option<ClientAddress>,
     upload: Flow,
     response: Response,
     client_watch: ClientWatch,
@@ -51,7 +55,7 @@ impl<'a> Http1Attempt<'a> {
         context: &'a Rc<WorkerContext>,
         client: &'a mut Client,
         to: ResponseContext,
-        (request, changes): (&'a Request, Option<&'a FieldChanges>),
+        (request, changes, claimed): (&'a Request, Option<&'a FieldChanges>, Option<ClientAddress>),
     ) -> Self {
         let chunked = request.framing == Framing::Chunked;
         let upload = Flow::new(Decoder::from(request.framing), chunked, Trailers::OfRequest);
@@ -62,6 +66,7 @@ impl<'a> Http1Attempt<'a> {
             to,
             request,
             changes,
+            claimed,
             upload,
             response: Response::new(context.buffers.head()),
             client_watch: ClientWatch::default(),
@@ -123,6 +128,22 @@ impl Attempt for Http1Attempt<'_> {
 
     fn has_responded(&self) -> bool {
         self.response.has_begun()
+    }
+
+    fn ends(&self) -> Ends {
+        let client = &self.client;
+        let source = self.claimed.map_or(client.peer.address, |claimed| {
+            // Most proxies name no port.
+            SocketAddr::new(claimed.ip, claimed.port.unwrap_or(0))
+        });
+        let local = || client.transport.local_address();
+        Ends {
+            source,
+            destination: client.destination.or_else(local).unwrap_or_else(|| {
+                // The kernel knows it for as long as the connection is open.
+                SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0)
+            }),
+        }
     }
 
     fn begin_again(&mut self) {

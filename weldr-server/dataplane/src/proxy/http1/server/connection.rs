@@ -12,7 +12,11 @@ use std::{
 };
 
 use crate::{
-    proxy::{accept::secure, client::ClientSlot, transport::Transport},
+    proxy::{
+        accept::{named_client, secure},
+        client::ClientSlot,
+        transport::Transport,
+    },
     tls::ServerTls,
 };
 
@@ -60,6 +64,32 @@ impl ClientConnection {
             Some(IdleClient {
                 transport,
                 address,
+                deadline,
+                slot,
+                entry: None,
+            })
+        })))
+    }
+
+    /// Starts with the header of the PROXY protocol on a connection of `proxy` from which nothing was read. `tls`: a handshake
+    /// follows.
+    pub(in crate::proxy) fn of_proxy(
+        mut transport: Transport,
+        proxy: SocketAddr,
+        mut slot: ClientSlot,
+        tls: Option<Arc<ServerTls>>,
+    ) -> Self {
+        Self(ConnectionState::Works(Box::pin(async move {
+            let deadline = slot.listener.context.deadlines.register();
+            let named = named_client(&mut transport, proxy, &slot.listener, &deadline).await?;
+            slot.name_client(named).ok()?;
+            if let Some(tls) = tls {
+                transport = secure(transport, &slot.listener, &tls, &deadline).await?;
+            }
+            deadline.arm(slot.listener.client_idle());
+            Some(IdleClient {
+                transport,
+                address: named.address,
                 deadline,
                 slot,
                 entry: None,

@@ -54,7 +54,7 @@ pub(super) async fn serve(
         // Borrowed, because moving it into the future costs a copy.
         Ok(Decided::Forward(ref mut request, destination)) => {
             tally.forwarded_to(&destination.pool.name);
-            let parts = (&*request, destination, matched);
+            let parts = (&*request, destination, matched, forwarded_client);
             let after = forward(context, client, to, parts, &mut tally).await;
             let head = std::mem::take(&mut request.head);
             tally.log(client.end(), to.version, &head, &request.spans);
@@ -111,7 +111,7 @@ struct ReadRequest<'l> {
     matched: Matched<'l>,
     /// The request line for the access log, if there is no head for a server.
     line: Vec<u8>,
-    /// The client for the access log, if the peer is a trusted proxy.
+    /// The client for the access log and for servers that are told it, if the peer is a trusted proxy.
     forwarded_client: Option<ClientAddress>,
 }
 
@@ -172,8 +172,16 @@ fn read<'l>(
         Ok(Decided::Forward(..)) => Vec::new(),
         Ok(Decided::ToProxy(_) | Decided::Reply(..)) | Err(_) => line_for_log(context, head),
     };
-    let log = context.access_log.as_ref();
-    let forwarded_client = log.and_then(|_| client.peer.client(head, &fields, &policy.http));
+    let is_told = || match &decided {
+        _ if context.access_log.is_some() => true,
+        Ok(Decided::Forward(_, destination)) => context.names_clients(destination.pool),
+        Ok(Decided::ToProxy(_) | Decided::Reply(..)) | Err(_) => false,
+    };
+    let forwarded_client = if client.peer.is_trusted() && is_told() {
+        client.peer.client(head, &fields, &policy.http)
+    } else {
+        None
+    };
     client.buffer.consume(length);
     if client.buffer.is_empty() {
         context.buffers.take_back(&mut client.buffer);
@@ -242,7 +250,12 @@ async fn forward(
     context: &Rc<WorkerContext>,
     client: &mut Client,
     to: ResponseContext,
-    (request, destination, matched): (&Request, Destination<'_>, Matched<'_>),
+    (request, destination, matched, forwarded_client): (
+        &Request,
+        Destination<'_>,
+        Matched<'_>,
+        Option<ClientAddress>,
+    ),
     tally: &mut RequestTally<'_>,
 ) -> After {
     if let Some(objection) = request.objection {
@@ -253,7 +266,8 @@ async fn forward(
         );
     }
     let changes = matched.route.changes.as_deref();
-    let parts = (request, changes.map(|changes| &changes.response));
+    let changes = changes.map(|changes| &changes.response);
+    let parts = (request, changes, forwarded_client);
     let mut attempt = Http1Attempt::new(context, client, to, parts);
     let forwarded = forward::forward(context, &mut attempt, destination, tally).await;
     let (outcome, exchanged) = attempt.end(forwarded);

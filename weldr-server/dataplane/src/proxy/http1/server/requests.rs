@@ -40,6 +40,7 @@ pub(super) async fn serve(idle: IdleClient, buffer: Buffer) -> Option<IdleClient
         transport,
         buffer,
         peer: Peer::new(address, scheme, &listener.policy.http),
+        destination: slot.destination(),
         served: Rc::clone(&served),
         listener,
         half_closed: false,
