@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     budget::Budget,
     clock::dates,
-    cluster::{Handle, Log, OpenError, Opened, ProposeError},
+    cluster::{Handle, Log, OpenError, ProposeError},
     config::{Config, ConfigError, MANAGEMENT_PORT},
     liveness::Tasks,
     management,
@@ -130,38 +130,24 @@ impl Node {
         let budget = divide_descriptors(&config);
         let workers = config.running_workers();
         let listeners = Listeners::bind(&config.listen, &config.listen_https, workers)?;
-        let tickets = TicketSecrets::default();
-        tickets.set_local();
         let https = Https::load(&config).await?;
         let proxy_addresses = listeners.addresses().to_vec();
         let management = ManagementPort::bind(&config).await?;
         let management_address = management.address();
         let management_tls = management.tls();
         let tasks = Tasks::default();
-        let Opened {
-            handle,
-            log,
-            is_new,
-        } = open_store(&config, &tasks, budget.cluster).await?;
+        let opened = open_store(&config, &tasks, budget.cluster).await?;
+        let (handle, log) = (opened.handle, opened.log);
         // After the data directory is locked: a socket that is still in it is of a process that has ended.
         let management = management.with_socket(&config)?;
-        if !is_new {
+        if !opened.is_new {
             warn_of_other_settings(&config.pool, &handle);
         }
         let own = own_addresses(&config, &proxy_addresses, management_address)?;
-        let limits = (&config.limits).into();
-        let (reconciler, snapshots) = Reconciler::start(
-            &handle,
-            workers,
-            own.clone(),
-            limits,
-            TlsInputs {
-                secrets: handle.secrets(),
-                tickets: tickets.clone(),
-                own: https.certificate(),
-            },
-            &tasks,
-        );
+        let tickets = own_tickets();
+        let reconciler =
+            start_reconciler(&config, &handle, own.clone(), (&https, &tickets), &tasks);
+        let (reconciler, snapshots) = reconciler;
         let (stop_proxy, stop_control) = (CancellationToken::new(), CancellationToken::new());
         let reconciler = tokio::spawn(reconciler.run(stop_control.clone()));
         add_servers(&handle, &config.servers).await?;
@@ -187,15 +173,11 @@ impl Node {
         let link = link(&config, vip.as_ref());
         let monitor = start_monitor(&shared, &workers, link, serving.clone()).await?;
         handle.report_servers_with(reporter(snapshots.clone()));
-        start_optional_tasks(&config, &shared, monitor.readiness(), &stop_control);
-        let watch = https.clone().watch();
-        tokio::spawn(stop_control.clone().run_until_cancelled_owned(watch));
-        let parts = shared.management(&config, rates);
-        let options = management_port::options(&config, budget.management);
-        management_port::log(&config, &management, &handle);
-        let stop = stop_control.clone();
-        let serve = management::serve(management, parts, options, stop, monitor.readiness());
-        let management = tokio::spawn(serve);
+        let readiness = monitor.readiness();
+        start_optional_tasks(&config, &shared, readiness.clone(), &stop_control);
+        https.watch(&stop_control);
+        let management = (management, rates, readiness);
+        let management = shared.serve_management(&config, management, &stop_control);
         Ok(Self {
             proxy_addresses,
             plain_addresses: config.listen.len(),
@@ -313,6 +295,29 @@ struct Shared {
 }
 
 impl Shared {
+    /// Serves the management API until `stop`.
+    fn serve_management(
+        &self,
+        config: &Config,
+        (listeners, rates, readiness): (
+            management::Listeners,
+            Arc<Rates>,
+            watch::Receiver<Readiness>,
+        ),
+        stop: &CancellationToken,
+    ) -> JoinHandle<()> {
+        let parts = self.management(config, rates);
+        let options = management_port::options(config, self.budget.management);
+        management_port::log(config, &listeners, &self.cluster);
+        tokio::spawn(management::serve(
+            listeners,
+            parts,
+            options,
+            stop.clone(),
+            readiness,
+        ))
+    }
+
     fn management(&self, config: &Config, rates: Arc<Rates>) -> management::ManagementContext {
         management::ManagementContext {
             cluster: self.cluster.clone(),
@@ -326,6 +331,29 @@ impl Shared {
             tick: self.tasks.register("management"),
         }
     }
+}
+
+/// Secrets for session tickets. Until the cluster has some, the node has its own.
+fn own_tickets() -> TicketSecrets {
+    let tickets = TicketSecrets::default();
+    tickets.set_local();
+    tickets
+}
+
+fn start_reconciler(
+    config: &Config,
+    cluster: &Handle,
+    own: OwnAddresses,
+    (https, tickets): (&Https, &TicketSecrets),
+    tasks: &Tasks,
+) -> (Reconciler, Snapshots) {
+    let tls = TlsInputs {
+        secrets: cluster.secrets(),
+        tickets: tickets.clone(),
+        own: https.certificate(),
+    };
+    let (workers, limits) = (config.running_workers(), (&config.limits).into());
+    Reconciler::start(cluster, workers, own, limits, tls, tasks)
 }
 
 fn proxy_parts(

@@ -88,7 +88,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, CtlError> {
         Command::Get(args) => get::run(&session, args).await,
         // Its options make the largest future.
         Command::Pool(command) => Box::pin(pool::run(&session, command)).await,
-        Command::Listener(command) => listener::run(&session, command).await,
+        Command::Listener(command) => Box::pin(listener::run(&session, command)).await,
         Command::Rule(command) => rule::run(&session, command).await,
         Command::Certificate(command) => certificate::run(&session, command).await,
         Command::Tls(command) => certificate::tls(&session, command).await,

@@ -1,6 +1,7 @@
 //! The keys of secrets in the desired state: every member has them, nobody else gets them, and they are in one file of each node.
 
 use std::{
+    fmt::Write as _,
     fs::File,
     io::Write as _,
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
@@ -19,7 +20,7 @@ use weldr::{
 use weldr_proto::raft::v1;
 use weldr_tests::{
     hostile::peer::{Claim, Credentials, Peer},
-    relay::Relay,
+    relay::{Recording, Relay},
     wait,
 };
 
@@ -169,7 +170,7 @@ impl Members {
     /// What a call to the first node says about its caller.
     async fn claim(&self, sender: u64) -> Claim {
         Claim {
-            cluster: self.handle(0).status().await.unwrap().cluster.to_string(),
+            cluster: self.handle(0).status().await.unwrap().cluster.clone(),
             sender,
             target: self.id("a").await,
             proof: String::new(),
@@ -377,7 +378,10 @@ async fn only_voters_get_the_keys() {
 
 /// The ways in which bytes may be written.
 fn forms(bytes: &[u8]) -> Vec<Vec<u8>> {
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = bytes.iter().fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    });
     let list: Vec<String> = bytes.iter().map(ToString::to_string).collect();
     let mut forms = vec![
         bytes.to_vec(),
@@ -412,6 +416,10 @@ fn stored(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one secret, from its making to each place where it may be found"
+)]
 async fn keys_and_secrets_are_in_no_database_in_no_backup_and_on_no_wire() {
     let mut members = Members::start(3, 61).await;
     let recordings: Vec<_> = members
@@ -481,10 +489,7 @@ async fn keys_and_secrets_are_in_no_database_in_no_backup_and_on_no_wire() {
     }
     assert_eq!(with_sealed, 5, "the backup and four databases");
 
-    let recorded: Vec<Vec<u8>> = recordings
-        .iter()
-        .flat_map(|recording| recording.bytes())
-        .collect();
+    let recorded: Vec<Vec<u8>> = recordings.iter().flat_map(Recording::bytes).collect();
     assert!(
         recorded.iter().any(|bytes| has(bytes, b"weldr-node/2")),
         "nothing is recorded"

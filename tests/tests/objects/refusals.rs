@@ -20,6 +20,7 @@ async fn violation(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "a table")]
 async fn a_value_of_another_type_is_named_with_what_is_accepted() {
     let node = TestNode::start_checking().await;
     let rules = "/listeners/default/rules";
@@ -127,6 +128,7 @@ async fn a_value_of_another_type_is_named_with_what_is_accepted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "a table")]
 async fn a_key_that_is_there_twice_or_contradicts_the_path_is_refused() {
     let node = TestNode::start_checking().await;
     let rules = "/listeners/default/rules";

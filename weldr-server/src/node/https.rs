@@ -13,6 +13,7 @@ use rustls::pki_types::{
     CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem, pem::PemObject as _,
 };
 use tokio::{sync::watch, time};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::Config,
@@ -132,11 +133,15 @@ impl Https {
         }
     }
 
-    /// Reads the files again whenever they change. Does not end.
-    pub(super) async fn watch(self) {
-        let Some(files) = self.files.clone() else {
-            return;
-        };
+    /// Reads the files again whenever they change, until `stop`.
+    pub(super) fn watch(&self, stop: &CancellationToken) {
+        if let Some(files) = self.files.clone() {
+            let follow = self.clone().follow(files);
+            tokio::spawn(stop.clone().run_until_cancelled_owned(follow));
+        }
+    }
+
+    async fn follow(self, files: Files) {
         let mut seen = stamps(&files).await;
         loop {
             time::sleep(LOOK).await;

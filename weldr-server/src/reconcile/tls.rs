@@ -157,13 +157,13 @@ impl TlsMaterial {
         }
         let certificate = match &settings.tls.client_certificate {
             None => None,
-            Some(name) => match self.client_certificate(state, name) {
-                Some(certificate) => Some(Arc::clone(&certificate.key)),
-                None => {
+            Some(name) => {
+                let Some(certificate) = self.client_certificate(state, name) else {
                     let why = format!("the client certificate {name} cannot be used on this node");
                     return PoolSecurity::Unusable(why.into());
-                }
-            },
+                };
+                Some(Arc::clone(&certificate.key))
+            }
         };
         match ClientTls::new(&settings.tls, self.system(), certificate) {
             Ok(tls) => PoolSecurity::Tls(tls),

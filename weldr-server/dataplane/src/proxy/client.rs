@@ -44,7 +44,7 @@ impl Client {
     /// Follows the newest snapshot: changes of the listener take effect with the next request.
     pub(super) fn follow_listener(&mut self) {
         if let Some(newer) = self.served.newer(&self.listener) {
-            self.peer = Peer::new(self.peer.address, self.peer.scheme, &newer.policy.http);
+            self.peer = newer.peer(self.peer.address, &self.transport);
             self.listener = newer;
         }
     }

@@ -31,7 +31,6 @@ use crate::{
 };
 
 use super::{
-    accept::HandshakeTurns,
     accept_log::AcceptLog,
     access_log::{AccessLog, AccessLogEnd},
     admission::{Admission, ClientLimit},
@@ -44,6 +43,7 @@ use super::{
     deadline::Deadlines,
     drain::{Drain, HandOver},
     failure_log::FailureLog,
+    handshake::HandshakeTurns,
     headers::Ids,
     retry,
     select::{Selector, Tried},

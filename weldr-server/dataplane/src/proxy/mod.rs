@@ -1,5 +1,5 @@
 //! The data path. In reading order: a `worker` is a thread; `context` is what all its tasks share; its `listener`s accept
-//! connections, within what `admission` (`idle_clients` yield to new ones) and `client_addresses` allow. `binder` opens and
+//! connections, which `accept` brings to their first request by a TLS `handshake` where they need one, within what `admission` (`idle_clients` yield to new ones) and `client_addresses` allow. `binder` opens and
 //! closes listeners at run time, and a `served_listener` is one as a worker serves it, with its `client_policy`. A `client`
 //! connection is served by `http1`: requests are read and changed by `headers`, and `forward` tries servers for them:
 //! `select` chooses one, `upstream` has a connection to it within the `server_limit`, `full_servers` waits for room in the
@@ -39,6 +39,7 @@ mod forward;
 mod full_servers;
 #[doc(hidden)]
 pub mod fuzzing;
+mod handshake;
 mod headers;
 mod http1;
 mod idle_clients;

@@ -3,6 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     net::IpAddr,
+    net::SocketAddr,
     rc::Rc,
     sync::Arc,
     time::Duration,
@@ -17,6 +18,8 @@ use super::{
     client_policy::ClientPolicy,
     context::WorkerContext,
     drain::Drain,
+    headers::{Peer, Scheme},
+    transport::Transport,
 };
 
 /// A listener as one worker serves it, for as long as its socket or a connection of it is open.
@@ -62,6 +65,19 @@ impl ListenerContext {
     /// Its name.
     pub(super) fn name(&self) -> &ListenerName {
         self.view.name()
+    }
+
+    /// The client at `address`, whose connection is `transport`.
+    pub(super) fn peer(&self, address: SocketAddr, transport: &Transport) -> Peer {
+        let http = &self.policy.http;
+        let Some(facts) = transport.secured_facts() else {
+            return Peer::new(address, Scheme::Http, http);
+        };
+        let peer = Peer::new(address, Scheme::Https, http);
+        if self.view.desired.spec.tls.forward_client_certificate {
+            return peer.telling_certificate(facts.certificate.as_deref());
+        }
+        peer
     }
 }
 
@@ -142,6 +158,12 @@ impl ServedListener {
     /// Whether all connections must be reset.
     pub(super) fn resets(&self) -> bool {
         self.drain.get() == Drain::Resetting
+    }
+
+    /// Whether the listener, or the address of the connection, leaves this machine now. Whoever changes that wakes all tasks.
+    pub(super) fn is_reset(&self, transport: &Transport) -> bool {
+        let context = &self.context;
+        self.resets() || (context.resets() && context.is_to_virtual_address(transport))
     }
 
     /// How long a connection without a request is kept.

@@ -26,6 +26,7 @@ use crate::{
 
 use super::{
     attempt_policy::AttemptPolicy,
+    handshake::secure_to_server,
     retry::Replay,
     transport::{Cork, Transport},
 };
@@ -206,7 +207,7 @@ impl Upstream {
             _ => return Ok(transport),
         };
         let ToServer { config, name } = to_server;
-        Box::pin(transport.secured_to_server(config, name)).await
+        Box::pin(secure_to_server(transport, config, name)).await
     }
 
     fn most_connections(&self) -> usize {

@@ -42,8 +42,6 @@ pub(crate) struct Facts {
     pub(crate) suite: CipherSuite,
     /// Whether an earlier session was resumed.
     pub(crate) is_resumed: bool,
-    /// The protocol inside TLS, if the sides agreed on one by ALPN.
-    pub(crate) protocol: Option<Vec<u8>>,
     /// The certificates of the peer, its own first; none where it has not shown any.
     pub(crate) peer: Vec<CertificateDer<'static>>,
 }
@@ -196,7 +194,6 @@ impl Facts {
             version: state.protocol_version().ok_or(INCOMPLETE)?,
             suite: suite.suite(),
             is_resumed: state.handshake_kind() == Some(HandshakeKind::Resumed),
-            protocol: state.alpn_protocol().map(<[u8]>::to_vec),
             peer: state.peer_certificates().unwrap_or_default().to_vec(),
         })
     }

@@ -1,12 +1,12 @@
 //! What the first record of a connection says about it (RFC 8446, section 4.1.2). Pure.
 //!
 //! rustls does not tell an unbuffered connection the name that its client asked for, and this reads it from the same bytes. It
-//! decides nothing: rustls has the last word on what is a ClientHello.
+//! decides nothing: rustls has the last word on what is a `ClientHello`.
 
 /// Type of the extension with the server's name (RFC 6066, section 3).
 const SERVER_NAME: u16 = 0;
 
-/// The name of the server in the ClientHello that `record` holds, in lower case.
+/// The name of the server in the `ClientHello` that `record` holds, in lower case.
 pub(crate) fn server_name(record: &[u8]) -> Option<String> {
     let mut record = Reader(record);
     let header = record.take(5)?;

@@ -153,7 +153,7 @@ pub(crate) fn feed(client: &mut ClientConnection, bytes: &mut Vec<u8>) -> Vec<u8
     while !sent.is_empty() {
         client.read_tls(&mut sent).unwrap();
         client.process_new_packets().unwrap();
-        let mut space = [0; 70_000];
+        let mut space = vec![0; 70_000];
         while let Ok(read @ 1..) = client.reader().read(&mut space) {
             data.extend_from_slice(&space[..read]);
         }

@@ -23,8 +23,7 @@ impl FirstBytes {
     pub(super) fn of(bytes: &[u8]) -> Self {
         const HANDSHAKE: u8 = 22;
         match bytes {
-            [] => Self::NeedsMore,
-            [HANDSHAKE] | [HANDSHAKE, 3] => Self::NeedsMore,
+            [] | [HANDSHAKE] | [HANDSHAKE, 3] => Self::NeedsMore,
             [HANDSHAKE, 3, ..] => Self::of_record(bytes),
             [b'A'..=b'Z', ..] => Self::of_request(bytes),
             _ => Self::Other,

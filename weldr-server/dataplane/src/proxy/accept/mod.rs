@@ -6,7 +6,6 @@
 mod error;
 mod first_bytes;
 mod proxy_header;
-mod turns;
 
 use std::{
     future::poll_fn,
@@ -20,14 +19,14 @@ use crate::tls::{Established, Handshake, HandshakeError, Progress, ServerTls, se
 
 use super::{
     deadline::Deadline,
+    handshake::Wire,
     served_listener::ServedListener,
-    transport::{Cork, Transport, Wire, would_block},
+    transport::{Cork, Transport, would_block},
 };
 use error::AcceptError;
 use first_bytes::{FirstBytes, MOST};
 
 pub(super) use proxy_header::{NamedClient, named_client};
-pub(super) use turns::HandshakeTurns;
 
 /// The response to a request in plain HTTP: it was sent to the wrong port, or with the wrong scheme.
 const PLAIN_HTTP: &str = "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\
@@ -68,12 +67,6 @@ pub(super) async fn secure(
             None
         }
     }
-}
-
-/// Whether the listener, or the address of the connection, leaves this machine now. Whoever changes that wakes all tasks.
-fn is_reset(listener: &ServedListener, transport: &Transport) -> bool {
-    let context = &listener.context;
-    listener.resets() || (context.resets() && context.is_to_virtual_address(transport))
 }
 
 /// A connection before its first request.
@@ -140,7 +133,7 @@ impl Opening<'_> {
     /// Reads what has come, once something has.
     async fn read(&mut self) -> Result<(), AcceptError> {
         poll_fn(|cx| {
-            if is_reset(self.listener, &self.wire.transport) {
+            if self.listener.is_reset(&self.wire.transport) {
                 return Poll::Ready(Err(AcceptError::Reset));
             }
             match self.wire.poll_read(cx) {

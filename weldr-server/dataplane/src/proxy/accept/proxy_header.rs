@@ -15,7 +15,7 @@ use crate::{
     proxy_protocol::{Ends, Parsed, parse},
 };
 
-use super::{error::ProxyHeaderError, is_reset};
+use super::error::ProxyHeaderError;
 
 /// Bytes that are looked at together: most headers have less than a quarter of it.
 const LOOK: usize = 256;
@@ -42,7 +42,7 @@ pub(in crate::proxy) async fn named_client(
     deadline.arm(listener.current().policy.timeouts.client_header);
     let mut header = Vec::new();
     let received = poll_fn(|cx| {
-        if is_reset(listener, transport) {
+        if listener.is_reset(transport) {
             return Poll::Ready(Err(ProxyHeaderError::Reset));
         }
         match poll_header(cx, transport, &mut header) {

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+
 use crate::{
     http1::{ClientAddress, Field, Known, forwarded_client, is_forwarded, is_token},
     policy::{ForwardedHeaders, HttpPolicy},
@@ -26,6 +28,9 @@ pub(in crate::proxy) struct Peer {
     /// Whether it is in a network of trusted proxies.
     is_trusted: bool,
     pub(in crate::proxy) scheme: Scheme,
+    /// The line with the certificate that it has shown, for servers; empty where it has shown none. `None`: the listener does not
+    /// tell servers.
+    certificate: Option<Box<[u8]>>,
 }
 
 /// How a client reached its listener.
@@ -92,6 +97,18 @@ impl Peer {
             treatment,
             is_trusted: trusted,
             scheme,
+            certificate: None,
+        }
+    }
+
+    /// The same, of which servers are told the certificate (DER) that it has shown; `None`: it has shown none.
+    pub(in crate::proxy) fn telling_certificate(self, certificate: Option<&[u8]>) -> Self {
+        // RFC 9440, section 2.2: a byte sequence of RFC 8941.
+        let line = certificate.map(|der| format!("Client-Cert: :{}:\r\n", STANDARD.encode(der)));
+        let line = line.unwrap_or_default().into_bytes();
+        Self {
+            certificate: Some(line.into()),
+            ..self
         }
     }
 
@@ -124,8 +141,13 @@ impl Peer {
     /// field forwards what its client wrote.
     pub(super) fn replaces(&self, known: Known) -> bool {
         match known {
-            Known::XForwardedFor | Known::Forwarded | Known::ProxyClaimTwin => {
-                self.treatment != Treatment::Pass
+            Known::XForwardedFor | Known::Forwarded => self.treatment != Treatment::Pass,
+            // Where servers are told of certificates, nobody else may tell them of one.
+            Known::ProxyClaimTwin => {
+                self.treatment != Treatment::Pass || self.certificate.is_some()
+            }
+            Known::ClientCertificate => {
+                self.treatment == Treatment::Replace || self.certificate.is_some()
             }
             Known::XForwardedHost | Known::XForwardedProto | Known::ProxyClaim => {
                 self.treatment == Treatment::Replace
@@ -136,6 +158,9 @@ impl Peer {
 
     /// Appends the fields for a request to `host`.
     pub(super) fn write(&self, out: &mut Vec<u8>, head: &[u8], fields: &[Field], host: &[u8]) {
+        if let Some(line) = &self.certificate {
+            out.extend_from_slice(line);
+        }
         let before = match self.treatment {
             Treatment::Pass => return,
             Treatment::Append => fields,

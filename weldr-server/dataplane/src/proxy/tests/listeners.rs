@@ -28,8 +28,8 @@ fn a_change_is_followed_that_comes_while_the_listener_is_taken_up() {
     let context = worker(&snapshots);
     let (view, changes) = context.listener_view(&name);
     let view = view.unwrap();
-    let changed = Listener::new(ListenerSpec::default(), Revision(1));
-    listeners.put(view.changed_to(Arc::new(changed)));
+    let next = Listener::new(ListenerSpec::default(), Revision(1));
+    listeners.put(view.changed_to(Arc::new(next)));
     publisher.publish(snapshot(1, &listeners));
     let served = ServedListener::new(Rc::clone(&context), (view, changes), false);
     assert_eq!(served.current().view.desired.spec_revision, Revision(1));

@@ -13,10 +13,9 @@ mod tcp;
 #[cfg(test)]
 mod tests;
 mod tls;
-mod to_server;
-mod wire;
 
 use std::{
+    future::poll_fn,
     io,
     net::{SocketAddr, TcpStream},
     task::{Context, Poll},
@@ -34,7 +33,6 @@ pub(super) use listening::{bind, reserve};
 pub(super) use peer_side::PeerSide;
 pub(super) use pipe::{Pipe, Pipes, most_pipes};
 pub(super) use tls::SecuredFacts;
-pub(super) use wire::Wire;
 
 /// A connection to a client or to a server.
 #[derive(Debug)]
@@ -58,7 +56,7 @@ impl Transport {
 
     /// This connection inside TLS, once the handshake on it is complete. `incoming`: what came behind the handshake;
     /// `outgoing`: what is not sent of it. A connection that is inside TLS already stays as it is.
-    fn secured(
+    pub(super) fn secured(
         self,
         established: Established,
         facts: SecuredFacts,
@@ -146,6 +144,17 @@ impl Transport {
             Self::Tcp(tcp) => tcp.poll_write_parts(cx, parts, cork),
             Self::Tls(tls) => tls.poll_write_parts(cx, parts, cork),
         }
+    }
+
+    /// Writes all of `bytes`. Must be given a deadline by the caller.
+    pub(super) async fn write_all(&mut self, mut bytes: &[u8], cork: Cork) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match poll_fn(|cx| self.poll_write(cx, bytes, cork)).await? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                written => bytes = &bytes[written..],
+            }
+        }
+        Ok(())
     }
 
     /// Moves at most `most` bytes that came into `pipe`, which must be empty. Returns like [`read`](Self::read).

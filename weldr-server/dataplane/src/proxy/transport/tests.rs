@@ -2,8 +2,9 @@
 
 use std::{
     future::poll_fn,
-    io::{Read as _, Write as _},
+    io::{self, Read as _, Write as _},
     net::{TcpListener, TcpStream},
+    task::{Poll, ready},
     time::Duration,
 };
 
@@ -67,9 +68,7 @@ async fn read_all(transport: &mut Transport, length: usize, at_a_time: usize) ->
 }
 
 fn pattern(length: u32) -> Vec<u8> {
-    (0..length)
-        .flat_map(|number| number.to_be_bytes())
-        .collect()
+    (0..length).flat_map(u32::to_be_bytes).collect()
 }
 
 #[tokio::test]

@@ -94,10 +94,10 @@ impl Session {
     /// The connection of a handshake that is complete.
     pub(crate) fn new(secrets: ExtractedSecrets, role: Role) -> Result<Self, RecordError> {
         let version = role.version();
-        let ((sent, send), (received, receive)) = (secrets.tx, secrets.rx);
+        let ((written, of_send), (read, of_receive)) = (secrets.tx, secrets.rx);
         Ok(Self {
-            receive: Cipher::new(version, received, receive)?,
-            send: Cipher::new(version, sent, send)?,
+            receive: Cipher::new(version, read, of_receive)?,
+            send: Cipher::new(version, written, of_send)?,
             role,
             messages: PostHandshake::default(),
             without_data: 0,

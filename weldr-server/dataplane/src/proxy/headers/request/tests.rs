@@ -43,16 +43,19 @@ fn prepare(
 }
 
 fn prepared_with(head: &str, policy: &HttpPolicy) -> Result<Prepared, Refusal> {
+    let address = ([192, 0, 2, 7], 5000).into();
+    prepared_for(head, &Peer::new(address, Scheme::Http, policy), policy)
+}
+
+fn prepared_for(head: &str, peer: &Peer, policy: &HttpPolicy) -> Result<Prepared, Refusal> {
     let limits = HeadLimits {
         bytes: 4096,
         fields: 30,
     };
     let mut fields = Vec::new();
     let request = parse_request(head.as_bytes(), limits, &mut fields).map_err(Refusal::Head)?;
-    let address = ([192, 0, 2, 7], 5000).into();
-    let peer = Peer::new(address, Scheme::Http, policy);
     let context = ForwardingContext {
-        peer: &peer,
+        peer,
         local: Some(([192, 0, 2, 1], 80).into()),
         policy,
         facts: RequestFacts::of(head.as_bytes(), &request, &fields),
@@ -439,4 +442,40 @@ fn a_route_changes_the_head_for_the_server() {
         request.spans.request_line.of(&request.head),
         b"GET /x?y HTTP/1.1"
     );
+}
+
+#[test]
+fn servers_are_told_the_certificate_and_nobody_else_tells_them_of_one() {
+    let policy = HttpPolicy::default();
+    let head = "GET / HTTP/1.1\r\nHost: a\r\nClient-Cert: :Zm9yZ2Vk:\r\nClient-Cert-Chain: :Zm9yZ2Vk:\r\n\
+        client_cert: forged\r\n\r\n";
+    let peer =
+        |policy: &HttpPolicy| Peer::new(([192, 0, 2, 7], 5000).into(), Scheme::Https, policy);
+    let passes = HttpPolicy {
+        forwarded_headers: ForwardedHeaders::Off,
+        ..HttpPolicy::default()
+    };
+    for (peer, expected) in [
+        (peer(&policy), &[][..]),
+        (peer(&policy).telling_certificate(None), &[]),
+        (
+            peer(&policy).telling_certificate(Some(b"\x01\x02")),
+            &[":AQI=:"],
+        ),
+        (peer(&passes).telling_certificate(None), &[]),
+        (
+            peer(&passes).telling_certificate(Some(b"\x01\x02")),
+            &[":AQI=:"],
+        ),
+    ] {
+        let Ok(Prepared::Forward(request)) = prepared_for(head, &peer, &policy) else {
+            panic!("it is forwarded");
+        };
+        let text = String::from_utf8(request.head).unwrap();
+        assert_eq!(values(&text, "client-cert"), expected, "{text}");
+        assert!(
+            !text.contains("forged") && !text.contains("Zm9yZ2Vk"),
+            "{text}"
+        );
+    }
 }

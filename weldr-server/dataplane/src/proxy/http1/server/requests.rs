@@ -4,12 +4,7 @@ use std::{future::poll_fn, pin::pin, rc::Rc, task::Poll};
 
 use crate::{
     buffer::Buffer,
-    proxy::{
-        client::Client,
-        context::WorkerContext,
-        headers::{Peer, Scheme},
-        served_listener::ServedListener,
-    },
+    proxy::{client::Client, context::WorkerContext, served_listener::ServedListener},
 };
 
 use super::{
@@ -32,14 +27,10 @@ pub(super) async fn serve(idle: IdleClient, buffer: Buffer) -> Option<IdleClient
     } = idle;
     let served = Rc::clone(&slot.listener);
     let (context, listener) = (&served.context, served.current());
-    let scheme = match transport.secured_facts() {
-        None => Scheme::Http,
-        Some(_) => Scheme::Https,
-    };
     let mut client = Client {
+        peer: listener.peer(address, &transport),
         transport,
         buffer,
-        peer: Peer::new(address, scheme, &listener.policy.http),
         destination: slot.destination(),
         served: Rc::clone(&served),
         listener,

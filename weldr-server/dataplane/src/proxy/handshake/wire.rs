@@ -5,8 +5,10 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use super::{Cork, SecuredFacts, Transport};
-use crate::tls::Established;
+use crate::{
+    proxy::transport::{Cork, SecuredFacts, Transport},
+    tls::Established,
+};
 
 /// Bytes that are read at a time: a handshake has few.
 const READ: usize = 4096;

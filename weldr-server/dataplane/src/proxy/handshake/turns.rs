@@ -26,14 +26,14 @@ impl Default for HandshakeTurns {
 
 impl HandshakeTurns {
     /// Waits until one more handshake may run; it does until the result is dropped.
-    pub(super) async fn begin(&self) -> Option<SemaphorePermit<'_>> {
+    pub(in crate::proxy) async fn begin(&self) -> Option<SemaphorePermit<'_>> {
         // It is never closed.
         self.running.acquire().await.ok()
     }
 
     /// Waits until a step of a handshake may be made, which takes as long as dozens of requests: all that is ready is served
     /// before it. The result must be dropped behind the step.
-    pub(super) async fn next(&self) -> Option<SemaphorePermit<'_>> {
+    pub(in crate::proxy) async fn next(&self) -> Option<SemaphorePermit<'_>> {
         let turn = self.turn.acquire().await.ok();
         yield_now().await;
         turn
