@@ -299,7 +299,7 @@ async fn what_is_refused_names_the_object_and_what_is_accepted() {
         (
             "listener add other --address 127.0.0.1:1",
             REFUSED,
-            "127.0.0.1:1 is the address of listener web",
+            "127.0.0.1:1 is that of listener web",
         ),
         (
             "rule add --forward none",

@@ -159,7 +159,7 @@ pub(crate) struct PoolPolicyArgs {
     /// Unused connections of a node to one server
     #[arg(long, value_name = "N")]
     pub(crate) max_server_idle_connections: Option<u64>,
-    /// Header of the PROXY protocol that names the client to a server: off, v1 or v2
+    /// Name the client by the PROXY protocol: off, v1 or v2
     #[arg(long, value_name = "VERSION", value_enum, hide_possible_values = true)]
     pub(crate) send_proxy_protocol: Option<SendProxyChoice>,
 }
