@@ -239,6 +239,11 @@ pub(crate) fn stats() -> v1::Stats {
         ]
         .into(),
         proxy_protocol_refused: [("missing".to_owned(), 3)].into(),
+        handshakes: Some(v1::Handshakes {
+            full: 10,
+            resumed: 11,
+            failed: [("plain_http".to_owned(), 12)].into(),
+        }),
         servers: vec![measured, idle],
     }
 }

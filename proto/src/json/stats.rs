@@ -36,6 +36,7 @@ pub struct Stats {
     pub client_detail: ClientStats,
     pub failures: BTreeMap<String, u64>,
     pub proxy_protocol_refused: BTreeMap<String, u64>,
+    pub handshakes: Handshakes,
     pub uptime_seconds: Option<Seconds>,
 }
 
@@ -48,7 +49,27 @@ impl From<&v1::Stats> for Stats {
             client_detail: stats.client_detail.unwrap_or_default().into(),
             failures: stats.failures.clone(),
             proxy_protocol_refused: stats.proxy_protocol_refused.clone(),
+            handshakes: stats.handshakes.clone().unwrap_or_default().into(),
             uptime_seconds: stats.uptime.map(Seconds),
+        }
+    }
+}
+
+/// TLS handshakes with clients.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs, reason = "the .proto files describe the fields")]
+pub struct Handshakes {
+    pub full: u64,
+    pub resumed: u64,
+    pub failed: BTreeMap<String, u64>,
+}
+
+impl From<v1::Handshakes> for Handshakes {
+    fn from(handshakes: v1::Handshakes) -> Self {
+        Self {
+            full: handshakes.full,
+            resumed: handshakes.resumed,
+            failed: handshakes.failed,
         }
     }
 }

@@ -238,6 +238,35 @@ async fn what_is_no_tls_is_told_or_closed_and_counted_in_the_log() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn handshakes_that_make_no_progress_give_way_and_all_are_counted() {
+    let origin = Origin::saying("hello");
+    let limits = [
+        "--max-connections",
+        "2",
+        "--client-header-timeout",
+        "1h",
+        "--workers",
+        "1",
+    ];
+    let https = Https::before(&origin, &limits).await;
+    let mut silent = raw::Client::connect(https.address).await;
+    let mut half = raw::Client::connect(https.address).await;
+    half.send([22, 3, 1, 0, 200, 1, 0]).await;
+    let mut client = https.connect(&https.authority.client()).await;
+    assert_eq!(exchange(&mut client, "GET", GET).await.status, 200);
+    silent.closed().await;
+    let stats = https.weldr.stats().await;
+    let handshakes = stats.handshakes.unwrap();
+    assert_eq!((handshakes.full, handshakes.resumed), (1, 0));
+    assert_eq!(
+        handshakes.failed.get("timeout"),
+        Some(&1),
+        "{:?}",
+        handshakes.failed
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_response_that_is_cut_does_not_end_with_a_close_notify() {
     let origin = Origin::script(|mut conversation| async move {
         conversation.request().await;

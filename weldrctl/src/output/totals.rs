@@ -48,6 +48,21 @@ pub(crate) fn clients(stats: &Stats) -> String {
             "refused by the PROXY protocol",
             &stats.proxy_protocol_refused,
         )
+        + &handshakes(stats)
+}
+
+/// The TLS handshakes; empty when there were none.
+fn handshakes(stats: &Stats) -> String {
+    let handshakes = stats.handshakes.clone().unwrap_or_default();
+    let complete = if handshakes.full + handshakes.resumed == 0 {
+        String::new()
+    } else {
+        format!(
+            "TLS handshakes: {} full, {} resumed\n",
+            handshakes.full, handshakes.resumed
+        )
+    };
+    complete + &counts("failed TLS handshakes", &handshakes.failed)
 }
 
 /// What there was by its reasons, the most frequent first; empty when there was nothing.
@@ -214,7 +229,7 @@ fn volume(bytes_per_second: f64) -> String {
 #[cfg(test)]
 mod tests {
     use prost_types::Timestamp;
-    use weldr_proto::v1::{ClientStats, Health, Outcomes};
+    use weldr_proto::v1::{ClientStats, Handshakes, Health, Outcomes};
 
     use super::*;
 
@@ -239,6 +254,11 @@ mod tests {
             ]
             .into(),
             proxy_protocol_refused: [("missing".to_owned(), 3), ("timeout".to_owned(), 4)].into(),
+            handshakes: Some(Handshakes {
+                full: 5,
+                resumed: 6,
+                failed: [("plain_http".to_owned(), 7)].into(),
+            }),
             servers: vec![ServerStats {
                 id: 1,
                 address: "10.0.0.1:80".to_owned(),
@@ -264,7 +284,9 @@ mod tests {
     fn the_reasons_of_failures_are_told_by_their_frequency() {
         let text = clients(&sample(60, 1));
         let end = "failures: 9 connection_refused, 1 client_closed, 1 connection_timeout\n\
-                   refused by the PROXY protocol: 4 timeout, 3 missing\n";
+                   refused by the PROXY protocol: 4 timeout, 3 missing\n\
+                   TLS handshakes: 5 full, 6 resumed\n\
+                   failed TLS handshakes: 7 plain_http\n";
         assert!(text.ends_with(end), "{text}");
         assert_eq!(counts("failures", &BTreeMap::new()), "");
     }

@@ -63,6 +63,17 @@ impl HandshakeFailure {
     }
 }
 
+/// The counts of the process.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HandshakeTotals {
+    /// Complete ones that began a session.
+    pub full: u64,
+    /// Complete ones that resumed a session.
+    pub resumed: u64,
+    /// Those that failed, in the order of [`HandshakeFailure::ALL`].
+    pub failed: [u64; HandshakeFailure::ALL.len()],
+}
+
 /// One worker's counters of handshakes with clients.
 #[derive(Debug, Default)]
 pub struct Handshakes {

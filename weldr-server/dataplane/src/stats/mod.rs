@@ -15,7 +15,7 @@ mod totals;
 
 pub use counter::{Counter, Gauge};
 pub use failures::{FailureReason, FailureTotals, Failures};
-pub use handshakes::{HandshakeFailure, Handshakes};
+pub use handshakes::{HandshakeFailure, HandshakeTotals, Handshakes};
 pub use histogram::{Histogram, Latency};
 pub use proxy_protocol::{ProxyProtocolRefusal, ProxyProtocolRefusals, ProxyProtocolTotals};
 pub use rates::{RateMeter, Rates};

@@ -1,6 +1,8 @@
 //! The one place that sums the shards.
 
-use super::{ClientShard, FailureTotals, Latency, ProxyProtocolTotals, ServerShard, Sharded};
+use super::{
+    ClientShard, FailureTotals, HandshakeTotals, Latency, ProxyProtocolTotals, ServerShard, Sharded,
+};
 
 /// Counts of successes and failures.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -39,6 +41,7 @@ pub struct ClientTotals {
     pub statuses: StatusTotals,
     pub failures: FailureTotals,
     pub proxy_protocol: ProxyProtocolTotals,
+    pub handshakes: HandshakeTotals,
 }
 
 impl Totals {
@@ -60,6 +63,10 @@ impl Totals {
             add(&mut sum.detail.statuses, shard.statuses.get());
             add(&mut sum.detail.failures, shard.failures.get());
             add(&mut sum.detail.proxy_protocol, shard.proxy_protocol.get());
+            let handshakes = &mut sum.detail.handshakes;
+            handshakes.full += shard.handshakes.full.get();
+            handshakes.resumed += shard.handshakes.resumed.get();
+            add(&mut handshakes.failed, shard.handshakes.failures());
         }
         sum
     }

@@ -9,7 +9,7 @@ use crate::{
     management::ManagementContext,
     snapshot::{PoolView, ServerView},
     stats::{
-        FailureReason, FailureTotals, Latency, Outcomes, ProxyProtocolRefusal, ProxyProtocolTotals,
+        FailureReason, HandshakeFailure, HandshakeTotals, Latency, Outcomes, ProxyProtocolRefusal,
         Rates, StatusTotals, Totals,
     },
 };
@@ -41,8 +41,12 @@ pub(in crate::management) fn stats(context: &ManagementContext, pool: &PoolView)
             requests_per_second: context.rates.client(),
             connections_refused: detail.connections_refused,
         }),
-        failures: failures(detail.failures),
-        proxy_protocol_refused: proxy_protocol_refused(detail.proxy_protocol),
+        failures: occurred(FailureReason::ALL.map(FailureReason::name), detail.failures),
+        proxy_protocol_refused: occurred(
+            ProxyProtocolRefusal::ALL.map(ProxyProtocolRefusal::name),
+            detail.proxy_protocol,
+        ),
+        handshakes: Some(handshakes(detail.handshakes)),
         servers: pool
             .servers
             .iter()
@@ -51,23 +55,24 @@ pub(in crate::management) fn stats(context: &ManagementContext, pool: &PoolView)
     }
 }
 
-/// The reasons that occurred, with their counts.
-fn failures(totals: FailureTotals) -> BTreeMap<String, u64> {
-    FailureReason::ALL
-        .into_iter()
-        .zip(totals)
-        .filter(|(_, count)| *count > 0)
-        .map(|(reason, count)| (reason.name().to_owned(), count))
-        .collect()
+fn handshakes(totals: HandshakeTotals) -> v1::Handshakes {
+    v1::Handshakes {
+        full: totals.full,
+        resumed: totals.resumed,
+        failed: occurred(
+            HandshakeFailure::ALL.map(HandshakeFailure::name),
+            totals.failed,
+        ),
+    }
 }
 
 /// The reasons that occurred, with their counts.
-fn proxy_protocol_refused(totals: ProxyProtocolTotals) -> BTreeMap<String, u64> {
-    ProxyProtocolRefusal::ALL
+fn occurred<const N: usize>(names: [&str; N], counts: [u64; N]) -> BTreeMap<String, u64> {
+    names
         .into_iter()
-        .zip(totals)
+        .zip(counts)
         .filter(|(_, count)| *count > 0)
-        .map(|(reason, count)| (reason.name().to_owned(), count))
+        .map(|(name, count)| (name.to_owned(), count))
         .collect()
 }
 

@@ -11,6 +11,7 @@ use std::{
     future::poll_fn,
     sync::Arc,
     task::{Context, Poll},
+    time::Instant,
 };
 
 use rustls::ProtocolVersion;
@@ -48,6 +49,9 @@ pub(super) async fn secure(
         deadline,
     };
     deadline.arm(listener.current().policy.timeouts.client_header);
+    // One that makes no progress gives way to a new connection like one that is idle.
+    let idle = context.admission.idle();
+    let _entry = idle.enter(deadline.expiry_key(), Instant::now());
     let handshakes = &context.counters().handshakes;
     match opening.run(tls).await {
         Ok((established, name)) => {
