@@ -8,7 +8,7 @@
 //! A value is bound to its *purpose*, such as `certificate/shop`: who can write to the desired state and not read the keys cannot
 //! make one object use the secret of another.
 //!
-//! This room knows nothing of other nodes. The cluster tells it by [`KeyHolders`] who has a key, and brings those that are
+//! This room knows nothing of other nodes. The cluster tells it by `KeyHolders` who has a key, and brings those that are
 //! missing.
 //!
 //! * `error`: why a secret cannot be sealed or opened.

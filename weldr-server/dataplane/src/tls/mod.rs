@@ -1,7 +1,7 @@
 //! TLS, apart from the sockets: handshakes by rustls, records by ourselves, and which certificate a client sees.
 //!
-//! Reading order: [`provider`] and [`policy`] say what is offered, [`certificates`] choose by name, [`server`] and [`client`]
-//! are the configurations of a listener and of a pool, [`handshake`] drives one handshake, and [`record`] protects what
+//! Reading order: `provider` and `policy` say what is offered, `certificates` choose by name, `server` and `client`
+//! are the configurations of a listener and of a pool, `handshake` drives one handshake, and `record` protects what
 //! comes behind it.
 
 mod certificates;

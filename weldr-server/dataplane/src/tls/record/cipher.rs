@@ -8,8 +8,8 @@ use ring::aead::{
 use rustls::ConnectionTrafficSecrets;
 
 use super::{
-    header::{ContentType, Header},
-    session::{MAX_PLAINTEXT, RecordError},
+    error::RecordError,
+    header::{ContentType, Header, MAX_PLAINTEXT},
 };
 
 /// Bytes that authenticate a record.

@@ -1,7 +1,9 @@
 //! The five bytes before a record (RFC 8446, section 5.1).
 
-use super::session::RecordError;
+use super::error::RecordError;
 
+/// Most bytes that a record carries (RFC 8446, section 5.1).
+pub(super) const MAX_PLAINTEXT: usize = 1 << 14;
 /// Most bytes of a record behind its header: 2^14, and 256 for the protection of TLS 1.3. TLS 1.2 would allow 2,048, which no
 /// cipher of ours needs.
 pub(crate) const MAX_CIPHERTEXT: usize = (1 << 14) + 256;

@@ -5,9 +5,11 @@
 //! buffer. Pure: no socket is known here.
 
 mod cipher;
+mod error;
 mod header;
 mod post_handshake;
 mod session;
 
+pub(crate) use error::RecordError;
 pub(crate) use header::{Header, MAX_CIPHERTEXT};
-pub(crate) use session::{Opened, RecordError, Role, Session};
+pub(crate) use session::{Opened, Role, Session};

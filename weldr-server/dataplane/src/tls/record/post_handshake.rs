@@ -1,6 +1,6 @@
 //! The messages of the handshake protocol that come behind a handshake (RFC 8446, section 4.6). Pure.
 
-use super::session::RecordError;
+use super::error::RecordError;
 
 /// Most bytes of a message: a session ticket of the largest size.
 const MOST: usize = 64 * 1024 + 512;
