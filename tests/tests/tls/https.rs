@@ -23,17 +23,17 @@ use weldr_tests::{
     wait,
 };
 
-const NAME: &str = "shop.example.com";
+pub(super) const NAME: &str = "shop.example.com";
 
 /// A `weldr` that serves HTTPS with a certificate in its directory.
-struct Https {
-    weldr: Daemon,
-    authority: Authority,
-    address: SocketAddr,
+pub(super) struct Https {
+    pub(super) weldr: Daemon,
+    pub(super) authority: Authority,
+    pub(super) address: SocketAddr,
 }
 
 impl Https {
-    async fn start(options: &[&str]) -> Self {
+    pub(super) async fn start(options: &[&str]) -> Self {
         let authority = Authority::new();
         let program = Program::weldr();
         authority.issue(&[NAME]).write_to(program.directory());
@@ -57,7 +57,7 @@ impl Https {
         }
     }
 
-    async fn before(origin: &Origin, options: &[&str]) -> Self {
+    pub(super) async fn before(origin: &Origin, options: &[&str]) -> Self {
         let https = Self::start(options).await;
         https.weldr.add(origin.address()).await;
         https

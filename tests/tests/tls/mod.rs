@@ -1,3 +1,4 @@
 //! HTTPS to clients and to servers, with real processes and real clients.
 
 mod https;
+mod servers;
