@@ -204,6 +204,7 @@ fn table(shown: &[Arc<ServerCertificate>]) -> CertificateTable {
 }
 
 fn is_same(one: &[Arc<ServerCertificate>], other: &[Arc<ServerCertificate>]) -> bool {
-    let pairs = || one.iter().zip(other);
-    one.len() == other.len() && pairs().all(|(one, other)| Arc::ptr_eq(one, other))
+    one.iter()
+        .map(Arc::as_ptr)
+        .eq(other.iter().map(Arc::as_ptr))
 }

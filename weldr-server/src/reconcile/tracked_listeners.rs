@@ -5,7 +5,6 @@ use std::sync::Arc;
 use crate::{
     model::{DesiredState, ListenerName},
     snapshot::{ListenerView, ListenerViews, LiveListener},
-    tls::ServerTls,
 };
 
 use super::tls::TlsMaterial;
@@ -41,7 +40,7 @@ impl TrackedListeners {
             let secured = tls.of_listener(state, name, &desired.spec);
             let view = match self.views.get(name) {
                 Some(view) if Arc::ptr_eq(&view.desired, desired) => {
-                    if is_same(view.tls.as_ref(), secured.as_ref()) {
+                    if view.tls.as_ref().map(Arc::as_ptr) == secured.as_ref().map(Arc::as_ptr) {
                         continue;
                     }
                     view.changed_to(Arc::clone(desired))
@@ -60,14 +59,6 @@ impl TrackedListeners {
     /// The listeners for the next snapshot.
     pub(super) fn views(&self) -> &ListenerViews {
         &self.views
-    }
-}
-
-fn is_same(one: Option<&Arc<ServerTls>>, other: Option<&Arc<ServerTls>>) -> bool {
-    match (one, other) {
-        (None, None) => true,
-        (Some(one), Some(other)) => Arc::ptr_eq(one, other),
-        _ => false,
     }
 }
 

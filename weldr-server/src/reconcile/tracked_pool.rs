@@ -108,11 +108,8 @@ impl TrackedPool {
         let certificate = settings.tls.client_certificate.as_ref();
         let certificate = certificate.and_then(|name| tls.client_certificate(state, name));
         let before = &self.view.settings;
-        let has_same_certificate = match (&certificate, &self.certificate) {
-            (None, None) => true,
-            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
-            _ => false,
-        };
+        let has_same_certificate =
+            certificate.as_ref().map(Arc::as_ptr) == self.certificate.as_ref().map(Arc::as_ptr);
         let is_same = before.protocol == settings.protocol && before.tls == settings.tls;
         if is_same && has_same_certificate {
             return false;

@@ -118,18 +118,7 @@ impl Handshake {
         let mut received = Vec::new();
         let mut is_ended = false;
         loop {
-            let (discard, step) = match &mut self {
-                Self::Server(server) => step(
-                    server.process_tls_records(incoming),
-                    outgoing,
-                    &mut received,
-                ),
-                Self::Client(client) => step(
-                    client.process_tls_records(incoming),
-                    outgoing,
-                    &mut received,
-                ),
-            };
+            let (discard, step) = self.step(incoming, outgoing, &mut received);
             incoming.drain(..discard);
             match step {
                 Ok(Step::Again) => {}
@@ -137,7 +126,8 @@ impl Handshake {
                 Ok(Step::Blocked) => return Ok(Progress::NeedsMore(self)),
                 Ok(Step::Done) => break,
                 Err(error) => {
-                    self.write_alert(outgoing);
+                    // The alert that rustls has for its peer.
+                    let _ = self.step(&mut [], outgoing, &mut received);
                     return Err(HandshakeError::Tls(error));
                 }
             }
@@ -146,18 +136,17 @@ impl Handshake {
         Ok(Progress::Complete(Box::new(established)))
     }
 
-    /// Writes the alert that rustls has for its peer behind a failure.
-    fn write_alert(&mut self, outgoing: &mut Vec<u8>) {
-        let nothing = &mut [];
-        let mut received = Vec::new();
-        let _ = match self {
-            Self::Server(server) => {
-                step(server.process_tls_records(nothing), outgoing, &mut received).1
-            }
-            Self::Client(client) => {
-                step(client.process_tls_records(nothing), outgoing, &mut received).1
-            }
-        };
+    /// Makes one step. Returns how many bytes of `incoming` are consumed.
+    fn step(
+        &mut self,
+        incoming: &mut [u8],
+        outgoing: &mut Vec<u8>,
+        received: &mut Vec<u8>,
+    ) -> (usize, Result<Step, rustls::Error>) {
+        match self {
+            Self::Server(server) => step(server.process_tls_records(incoming), outgoing, received),
+            Self::Client(client) => step(client.process_tls_records(incoming), outgoing, received),
+        }
     }
 
     fn established(self, received: Vec<u8>, is_ended: bool) -> Result<Established, HandshakeError> {
