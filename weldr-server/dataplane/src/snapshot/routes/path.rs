@@ -521,7 +521,11 @@ mod tests {
                 // That dot segments are removed in the end is sure.
                 let order = order.into_iter().chain([3]);
                 let read = order.fold(path.clone().into_bytes(), |read, step| steps[step](&read));
-                let known = |reading: &[u8]| fully_decoded(reading) == fully_decoded(&read);
+                // What was decoded twice is bytes already: a `%` in it begins no escape that a reading would have.
+                let known = |reading: &[u8]| {
+                    let bytes = fully_decoded(reading);
+                    bytes == read || bytes == fully_decoded(&read)
+                };
                 let is_known = known(readings.normal()) || readings.lenient().is_some_and(known);
                 prop_assert!(is_known, "{} read as {}", path, String::from_utf8_lossy(&read));
             }
