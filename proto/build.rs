@@ -18,7 +18,7 @@ const PROTOS: [&str; 6] = [
 ];
 
 /// Messages that are JSON in requests and responses as they stand.
-const IN_JSON: [&str; 41] = [
+const IN_JSON: [&str; 45] = [
     "Conditions",
     "NamedValues",
     "Route",
@@ -60,16 +60,27 @@ const IN_JSON: [&str; 41] = [
     "TlsPolicyContents",
     "CreateCertificateRequest",
     "UpdateCertificateRequest",
+    "AcmeRequest",
+    "AcmeProgress",
+    "AcmeAccount",
+    "SetAcmeAccountRequest",
 ];
 
 /// Messages that are a list in JSON.
 const LISTS: [&str; 2] = ["TrustedProxies", "CertificateNames"];
 
 /// Messages with a secret: `Debug` would show it.
-const WITH_SECRETS: [&str; 2] = ["CreateCertificateRequest", "UpdateCertificateRequest"];
+const WITH_SECRETS: [&str; 3] = [
+    "CreateCertificateRequest",
+    "UpdateCertificateRequest",
+    "SetAcmeAccountRequest",
+];
 
 /// Times in those messages.
-const TIMES: [&str; 3] = [
+const TIMES: [&str; 6] = [
+    "AcmeProgress.next_renewal",
+    "AcmeProgress.retry_at",
+    "AcmeAccount.retry_at",
     "ListenerOnNode.since",
     "Certificate.not_before",
     "Certificate.not_after",

@@ -26,6 +26,17 @@ macro_rules! without_secret {
 
 without_secret!(CreateCertificateRequest, UpdateCertificateRequest);
 
+/// Without the key of the external account.
+impl std::fmt::Debug for v1::SetAcmeAccountRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SetAcmeAccountRequest")
+            .field("directory", &self.directory)
+            .field("contacts", &self.contacts)
+            .field("external_key_id", &self.external_key_id)
+            .finish_non_exhaustive()
+    }
+}
+
 /// The API between nodes: package `weldr.raft.v1`.
 pub mod raft {
     /// Version 1.

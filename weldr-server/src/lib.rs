@@ -1,5 +1,6 @@
 //! Weldr, an HTTP load balancer whose pool of servers changes at run time.
 
+pub mod acme;
 pub mod args;
 pub mod backups;
 pub mod budget;

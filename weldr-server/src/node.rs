@@ -1,5 +1,6 @@
 //! The composition root: builds the parts of a node, wires them, and stops them in order.
 
+mod acme_orders;
 mod addresses;
 mod backup_schedule;
 mod client_drain;
@@ -387,7 +388,8 @@ fn proxy_parts(
 }
 
 /// Starts what only some nodes do, until the node stops: running a program for changes of the role, handing over
-/// as a witness that leads, preferring a holder of virtual addresses, making backups, and rotating the secrets of session tickets.
+/// as a witness that leads, preferring a holder of virtual addresses, making backups,
+/// rotating the secrets of session tickets, and obtaining certificates.
 fn start_optional_tasks(
     config: &Config,
     shared: &Shared,
@@ -397,6 +399,7 @@ fn start_optional_tasks(
     let Shared { cluster, tasks, .. } = shared;
     backup_schedule::start(config, cluster, tasks, stop);
     ticket_rotation::start(config, cluster, shared.tickets.clone(), tasks, stop);
+    acme_orders::start(cluster, tasks, stop);
     if config.vip.is_some() {
         let tick = tasks.register("preference for a holder of the virtual addresses");
         let cluster = cluster.clone();

@@ -100,6 +100,10 @@ const ROOMS: &[(&str, Option<&[&str]>)] = &[
         Some(&["clock", "cluster", "liveness", "model", "snapshot", "stats"]),
     ),
     (
+        "acme",
+        Some(&["certificates", "cluster", "liveness", "model", "secrets"]),
+    ),
+    (
         "backups",
         Some(&["clock", "cluster", "liveness", "model", "warnings"]),
     ),
@@ -127,7 +131,15 @@ const ROOMS: &[(&str, Option<&[&str]>)] = &[
     (
         "reconcile",
         Some(&[
-            "clock", "cluster", "health", "liveness", "model", "secrets", "snapshot", "tls",
+            "certificates",
+            "clock",
+            "cluster",
+            "health",
+            "liveness",
+            "model",
+            "secrets",
+            "snapshot",
+            "tls",
         ]),
     ),
     // Layer 6. The demonstration is a user of the node's management API.

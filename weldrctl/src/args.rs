@@ -5,6 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+mod acme;
 mod certificate;
 mod check;
 mod cluster;
@@ -19,9 +20,10 @@ mod server;
 mod stats;
 mod token;
 
+pub(crate) use acme::{AcmeCommand, AcmeRemoveArgs, AcmeSetArgs};
 pub(crate) use certificate::{
-    CertificateAddArgs, CertificateCommand, CertificateFiles, CertificateRemoveArgs,
-    CertificateSetArgs, TlsCommand,
+    CertificateAddArgs, CertificateCommand, CertificateContent, CertificateRemoveArgs,
+    CertificateRenewArgs, CertificateSetArgs, TlsCommand,
 };
 pub(crate) use check::{CheckOptions, CheckType};
 pub(crate) use cluster::{ClusterCommand, HistoryArgs, InviteArgs, RollbackArgs};
@@ -216,6 +218,9 @@ pub(crate) enum Command {
     /// Add, list, replace and remove certificates
     #[command(subcommand)]
     Certificate(CertificateCommand),
+    /// Set the account with which certificates are obtained by ACME
+    #[command(subcommand)]
+    Acme(AcmeCommand),
     /// Show what the TLS policies of listeners contain
     #[command(subcommand)]
     Tls(TlsCommand),

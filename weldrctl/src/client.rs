@@ -18,10 +18,11 @@ use weldr_proto::v1::{
     BackupResponse, CreateCertificateRequest, CreateCertificateResponse, CreateInviteRequest,
     CreateInviteResponse, CreateListenerRequest, CreateListenerResponse, CreatePoolRequest,
     CreatePoolResponse, CreateRuleRequest, CreateRuleResponse, CreateTokenRequest,
-    CreateTokenResponse, DeleteCertificateRequest, DeleteCertificateResponse,
-    DeleteListenerRequest, DeleteListenerResponse, DeletePoolRequest, DeletePoolResponse,
-    DeleteRuleRequest, DeleteRuleResponse, ExplainRouteRequest, ExplainRouteResponse,
-    ExportRequest, ExportResponse, GetCertificateRequest, GetCertificateResponse,
+    CreateTokenResponse, DeleteAcmeAccountRequest, DeleteAcmeAccountResponse,
+    DeleteCertificateRequest, DeleteCertificateResponse, DeleteListenerRequest,
+    DeleteListenerResponse, DeletePoolRequest, DeletePoolResponse, DeleteRuleRequest,
+    DeleteRuleResponse, ExplainRouteRequest, ExplainRouteResponse, ExportRequest, ExportResponse,
+    GetAcmeAccountRequest, GetAcmeAccountResponse, GetCertificateRequest, GetCertificateResponse,
     GetClusterRequest, GetClusterResponse, GetHistoryRequest, GetHistoryResponse,
     GetListenerRequest, GetListenerResponse, GetPoolRequest, GetPoolResponse, GetServerRequest,
     GetServerResponse, GetStatsRequest, GetStatsResponse, ListCertificatesRequest,
@@ -30,10 +31,11 @@ use weldr_proto::v1::{
     ListPoolsResponse, ListRulesRequest, ListRulesResponse, ListServersRequest,
     ListServersResponse, ListTlsPoliciesRequest, ListTlsPoliciesResponse, ListTokensRequest,
     ListTokensResponse, MoveRuleRequest, MoveRuleResponse, RemoveNodeRequest, RemoveNodeResponse,
-    RemoveServerRequest, RemoveServerResponse, RestoreRequest, RestoreResponse,
-    RevokeInviteRequest, RevokeInviteResponse, RevokeTokenRequest, RevokeTokenResponse,
-    RollbackRequest, RollbackResponse, RotateNodeKeyRequest, RotateNodeKeyResponse,
-    StreamStatsRequest, StreamStatsResponse, TransferLeadershipRequest, TransferLeadershipResponse,
+    RemoveServerRequest, RemoveServerResponse, RenewCertificateRequest, RenewCertificateResponse,
+    RestoreRequest, RestoreResponse, RevokeInviteRequest, RevokeInviteResponse, RevokeTokenRequest,
+    RevokeTokenResponse, RollbackRequest, RollbackResponse, RotateNodeKeyRequest,
+    RotateNodeKeyResponse, SetAcmeAccountRequest, SetAcmeAccountResponse, StreamStatsRequest,
+    StreamStatsResponse, TransferLeadershipRequest, TransferLeadershipResponse,
     UpdateCertificateRequest, UpdateCertificateResponse, UpdateListenerRequest,
     UpdateListenerResponse, UpdatePoolRequest, UpdatePoolResponse, UpdateRuleRequest,
     UpdateRuleResponse, UpdateServerRequest, UpdateServerResponse, WatchServersRequest,
@@ -120,7 +122,11 @@ unary! {
     delete_certificate(DeleteCertificateRequest) -> DeleteCertificateResponse;
     get_certificate(GetCertificateRequest) -> GetCertificateResponse;
     list_certificates(ListCertificatesRequest) -> ListCertificatesResponse;
+    renew_certificate(RenewCertificateRequest) -> RenewCertificateResponse;
     list_tls_policies(ListTlsPoliciesRequest) -> ListTlsPoliciesResponse;
+    set_acme_account(SetAcmeAccountRequest) -> SetAcmeAccountResponse;
+    get_acme_account(GetAcmeAccountRequest) -> GetAcmeAccountResponse;
+    delete_acme_account(DeleteAcmeAccountRequest) -> DeleteAcmeAccountResponse;
     [ClusterClient]
     get_cluster(GetClusterRequest) -> GetClusterResponse;
     remove_node(RemoveNodeRequest) -> RemoveNodeResponse;

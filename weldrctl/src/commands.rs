@@ -8,6 +8,7 @@ use crate::{
     target::Target,
 };
 
+mod acme;
 mod add;
 mod admin;
 mod all_nodes;
@@ -91,6 +92,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, CtlError> {
         Command::Listener(command) => Box::pin(listener::run(&session, command)).await,
         Command::Rule(command) => rule::run(&session, command).await,
         Command::Certificate(command) => certificate::run(&session, command).await,
+        Command::Acme(command) => acme::run(&session, command).await,
         Command::Tls(command) => certificate::tls(&session, command).await,
         Command::Route(command) => route::run(&session, command).await,
         Command::Export => configuration::export(&session).await,
@@ -126,6 +128,7 @@ fn validate(command: &Command) -> Result<(), CtlError> {
         Command::Listener(command) => listener::validate(command),
         Command::Rule(command) => rule::validate(command),
         Command::Certificate(_)
+        | Command::Acme(_)
         | Command::Tls(_)
         | Command::Route(_)
         | Command::Export

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::args::Format;
 
+pub(crate) mod acme;
 pub(crate) mod card;
 pub(crate) mod certificates;
 pub(crate) mod cluster;

@@ -70,16 +70,28 @@ pub(super) fn read(text: &str) -> Result<Key, Invalid> {
             "the one that belongs to the certificate",
         );
     }
-    let signing = any_supported_type(&key);
-    let der = Zeroizing::new(key.secret_der().to_vec());
+    let read = of(&key);
     key.zeroize();
-    match signing.ok().and_then(|key| public_bits(&key)) {
-        Some(public) => Ok(Key { der, public }),
-        None => refused(
-            "unreadable or of another kind",
-            "RSA with 2048 to 4096 bits, ECDSA on P-256 or P-384, or Ed25519",
-        ),
-    }
+    read
+}
+
+/// The private key in DER.
+pub(super) fn of_der(der: &[u8]) -> Result<Key, Invalid> {
+    let key = PrivateKeyDer::try_from(der);
+    of(&key.map_err(|_| unreadable())?)
+}
+
+fn of(key: &PrivateKeyDer<'_>) -> Result<Key, Invalid> {
+    let signing = any_supported_type(key).map_err(|_| unreadable())?;
+    Ok(Key {
+        der: Zeroizing::new(key.secret_der().to_vec()),
+        public: public_bits(&signing).ok_or_else(unreadable)?,
+    })
+}
+
+fn unreadable() -> Invalid {
+    let accepted = "RSA with 2048 to 4096 bits, ECDSA on P-256 or P-384, or Ed25519";
+    Invalid::new(PRIVATE_KEY, "unreadable or of another kind", accepted)
 }
 
 fn public_bits(key: &Arc<dyn SigningKey>) -> Option<Vec<u8>> {

@@ -5,6 +5,8 @@
 //! * `chain`: the certificates: their order, dates and names.
 //! * `key`: private keys.
 //! * `authorities`: the certificates of authorities.
+//! * `request`: new keys, and requests for certificates with them.
+//! * `system`: the authorities that the system trusts.
 //!
 //! A key is read into memory that is overwritten when it is dropped, and no error or log line has a part of one.
 
@@ -12,12 +14,17 @@ mod authorities;
 mod chain;
 mod key;
 mod pem;
+mod request;
+mod system;
 
+use key::Key;
 use ring::digest::{SHA256, digest};
 use zeroize::Zeroizing;
 
 pub use authorities::authorities;
 pub use pem::{pem, pem_of};
+pub use request::{RequestError, challenge_certificate, new_key, signing_request};
+pub use system::system_authorities;
 
 use crate::model::{CertificateSource, CertificateSpec, Der, Invalid, KeyType, Sealed, Timestamp};
 
@@ -60,10 +67,33 @@ pub fn accept(
 ) -> Result<Accepted, Vec<Invalid>> {
     let chain = chain::read(certificate);
     let key = key::read(private_key);
-    let (chain, key) = match (chain, key) {
-        (Ok(chain), Ok(key)) => (chain, key),
-        (chain, key) => return Err(chain.err().into_iter().chain(key.err()).collect()),
-    };
+    match (chain, key) {
+        (Ok(chain), Ok(key)) => accept_read(chain, key, now, force),
+        (chain, key) => Err(chain.err().into_iter().chain(key.err()).collect()),
+    }
+}
+
+/// [`accept`] for a chain in PEM that was issued for a key of ours, in DER.
+///
+/// # Errors
+/// As [`accept`].
+pub fn accept_issued(
+    certificate: &str,
+    private_key: &[u8],
+    now: Timestamp,
+) -> Result<Accepted, Vec<Invalid>> {
+    let one = |invalid| vec![invalid];
+    let chain = chain::read(certificate).map_err(one)?;
+    let key = key::of_der(private_key).map_err(one)?;
+    accept_read(chain, key, now, false)
+}
+
+fn accept_read(
+    chain: Vec<Vec<u8>>,
+    key: Key,
+    now: Timestamp,
+    force: bool,
+) -> Result<Accepted, Vec<Invalid>> {
     let one = |invalid| vec![invalid];
     let parsed = chain::parse(&chain).map_err(one)?;
     chain::place_of_key(&parsed, &key).map_err(one)?;
@@ -90,6 +120,16 @@ pub fn accept(
 }
 
 impl Accepted {
+    /// The certificates, the server's own first.
+    pub fn chain(&self) -> &[Der] {
+        &self.chain
+    }
+
+    /// The DNS names that it is for.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
     /// The private key, to be sealed.
     pub fn private_key(&self) -> &[u8] {
         &self.key.0

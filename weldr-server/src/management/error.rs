@@ -8,6 +8,7 @@ mod response;
 use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
+    certificates::RequestError,
     cluster::{ChangeError, ProposeError, Stopped},
     model::{Invalid, PoolName, Rejection, Role},
 };
@@ -152,6 +153,9 @@ pub(super) enum Error {
     /// The key of a certificate cannot be sealed.
     #[error("the private key cannot be sealed, and nothing was stored: {0}")]
     Secrets(#[from] SecretsError),
+    /// There is no private key for a new certificate.
+    #[error("a private key cannot be made; nothing changed")]
+    NoKey(#[from] RequestError),
     /// A page of another site sends the request through the operator's browser.
     #[error("requests from web pages of other sites are not accepted")]
     CrossSite,
@@ -264,6 +268,9 @@ impl fmt::Display for RejectionText<'_> {
             | Rejection::NoSuchCertificate { .. }
             | Rejection::MissingCertificate { .. }
             | Rejection::CertificateInUse { .. }
+            | Rejection::NoAcmeAccount
+            | Rejection::AcmeAccountInUse { .. }
+            | Rejection::NotByAcme { .. }
             | Rejection::Present { .. }
             | Rejection::MissingPool { .. }
             | Rejection::InUse { .. }

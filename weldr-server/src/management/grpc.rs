@@ -384,6 +384,34 @@ impl Certificates for GrpcService {
         respond!(request, caller => self.0.list_certificates(request).await)
     }
 
+    async fn renew_certificate(
+        &self,
+        request: Request<v1::RenewCertificateRequest>,
+    ) -> Result<Response<v1::RenewCertificateResponse>, Status> {
+        respond!(request, caller => self.0.renew_certificate(caller, request).await)
+    }
+
+    async fn set_acme_account(
+        &self,
+        request: Request<v1::SetAcmeAccountRequest>,
+    ) -> Result<Response<v1::SetAcmeAccountResponse>, Status> {
+        respond!(request, caller => self.0.set_acme_account(caller, request).await)
+    }
+
+    async fn get_acme_account(
+        &self,
+        request: Request<v1::GetAcmeAccountRequest>,
+    ) -> Result<Response<v1::GetAcmeAccountResponse>, Status> {
+        respond!(request, caller => self.0.get_acme_account(request).await)
+    }
+
+    async fn delete_acme_account(
+        &self,
+        request: Request<v1::DeleteAcmeAccountRequest>,
+    ) -> Result<Response<v1::DeleteAcmeAccountResponse>, Status> {
+        respond!(request, caller => self.0.delete_acme_account(caller, request).await)
+    }
+
     async fn list_tls_policies(
         &self,
         request: Request<v1::ListTlsPoliciesRequest>,

@@ -1,6 +1,7 @@
 //! Makes snapshots follow the desired state: each applied state and each change of health becomes the next snapshot,
 //! and each server has a prober. Removals, and servers that stay unhealthy, are finished by a command.
 
+mod challenges;
 mod follow_up;
 mod local_votes;
 mod opened;

@@ -68,6 +68,9 @@ impl OpenedCertificates {
         name: &CertificateName,
     ) -> Option<Arc<ServerCertificate>> {
         let desired = &state.certificates.get(name)?.spec;
+        if !desired.is_issued() {
+            return None;
+        }
         if let Some(opened) = self.by_name.get(name)
             && Arc::ptr_eq(&opened.spec, desired)
         {
@@ -94,8 +97,9 @@ impl OpenedCertificates {
         name: &CertificateName,
         spec: &CertificateSpec,
     ) -> Result<ServerCertificate, OpenError> {
-        let purpose = format!("certificate/{name}");
-        let key = self.secrets.open(&purpose, &spec.key);
+        let key = self
+            .secrets
+            .open(&CertificateSpec::purpose(name), &spec.key);
         let key = key.map_err(OpenError::Sealed)?;
         let key = PrivateKeyDer::try_from(key.as_slice()).map_err(|_| OpenError::NoKey)?;
         let chain = spec.chain.iter();

@@ -9,6 +9,7 @@ use rustls::RootCertStore;
 use tokio::sync::watch;
 
 use crate::{
+    certificates::system_authorities,
     model::{
         CertificateName, DesiredState, ListenerName, ListenerProtocol, ListenerSpec, ListenerTls,
         PoolProtocol, PoolSettings,
@@ -186,16 +187,7 @@ impl TlsMaterial {
     }
 
     fn system(&self) -> &Arc<RootCertStore> {
-        self.system.get_or_init(|| {
-            let found = rustls_native_certs::load_native_certs();
-            for error in &found.errors {
-                tracing::warn!(%error, "a certificate of an authority of this system cannot be read");
-            }
-            let mut roots = RootCertStore::empty();
-            let (added, ignored) = roots.add_parsable_certificates(found.certs);
-            tracing::debug!(added, ignored, "authorities of this system");
-            Arc::new(roots)
-        })
+        self.system.get_or_init(system_authorities)
     }
 }
 

@@ -7,13 +7,14 @@ use crate::{
     snapshot::{ListenerView, ListenerViews, LiveListener},
 };
 
-use super::tls::TlsMaterial;
+use super::{challenges::Challenges, tls::TlsMaterial};
 
 /// The listeners, as they were followed last.
 #[derive(Debug)]
 pub(super) struct TrackedListeners {
     workers: usize,
     views: ListenerViews,
+    challenges: Challenges,
 }
 
 impl TrackedListeners {
@@ -22,6 +23,7 @@ impl TrackedListeners {
         Self {
             workers,
             views: ListenerViews::default_listener(workers),
+            challenges: Challenges::default(),
         }
     }
 
@@ -36,11 +38,17 @@ impl TrackedListeners {
         for name in gone {
             self.views.take(&name);
         }
+        let challenges_changed = self.challenges.follow(state);
         for (name, desired) in desired {
             let secured = tls.of_listener(state, name, &desired.spec);
+            if let Some(secured) = &secured {
+                secured.set_challenges(self.challenges.tls.clone());
+            }
             let view = match self.views.get(name) {
                 Some(view) if Arc::ptr_eq(&view.desired, desired) => {
-                    if view.tls.as_ref().map(Arc::as_ptr) == secured.as_ref().map(Arc::as_ptr) {
+                    if !challenges_changed
+                        && view.tls.as_ref().map(Arc::as_ptr) == secured.as_ref().map(Arc::as_ptr)
+                    {
                         continue;
                     }
                     view.changed_to(Arc::clone(desired))
@@ -51,7 +59,8 @@ impl TrackedListeners {
                     ListenerView::new(live, Arc::clone(desired))
                 }
             };
-            self.views.put(view.with_tls(secured));
+            let http = self.challenges.http.clone();
+            self.views.put(view.with_tls(secured).with_challenges(http));
         }
         self.views.changes() != changes
     }

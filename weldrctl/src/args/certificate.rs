@@ -12,6 +12,8 @@ pub(crate) enum CertificateCommand {
     Add(CertificateAddArgs),
     /// Replace the chain and the key; the next handshake on every node uses them, and no connection is cut
     Set(CertificateSetArgs),
+    /// Renew a certificate that is obtained by ACME now
+    Renew(CertificateRenewArgs),
     /// Show a certificate
     #[command(visible_alias = "show")]
     Get(CertificateNameArgs),
@@ -28,7 +30,7 @@ pub(crate) struct CertificateAddArgs {
     #[arg(value_name = "NAME")]
     pub(crate) name: String,
     #[command(flatten)]
-    pub(crate) files: CertificateFiles,
+    pub(crate) content: CertificateContent,
 }
 
 #[derive(Debug, Args)]
@@ -37,23 +39,37 @@ pub(crate) struct CertificateSetArgs {
     #[arg(value_name = "NAME")]
     pub(crate) name: String,
     #[command(flatten)]
-    pub(crate) files: CertificateFiles,
+    pub(crate) content: CertificateContent,
     #[command(flatten)]
     pub(crate) condition: Condition,
 }
 
-/// The files of a certificate.
+/// What a certificate consists of: files, or what ACME is asked for.
 #[derive(Debug, Args)]
-pub(crate) struct CertificateFiles {
+pub(crate) struct CertificateContent {
     /// Certificate, then those of its issuers (PEM)
-    #[arg(long, value_name = "FILE")]
-    pub(crate) cert: PathBuf,
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub(crate) cert: Option<PathBuf>,
     /// Private key without a passphrase (PEM)
-    #[arg(long, value_name = "FILE")]
-    pub(crate) key: PathBuf,
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub(crate) key: Option<PathBuf>,
     /// Also if it has expired, is not valid yet, or has no DNS name
-    #[arg(long)]
+    #[arg(long, requires = "cert")]
     pub(crate) force: bool,
+    /// Obtain and renew it by ACME, with the account of `weldrctl acme set`
+    #[arg(long, requires = "domains", conflicts_with = "cert")]
+    pub(crate) acme: bool,
+    /// DNS name; may be given several times
+    #[arg(
+        long = "domain",
+        id = "domains",
+        value_name = "NAME",
+        requires = "acme"
+    )]
+    pub(crate) domains: Vec<String>,
+    /// Kind of its key: p256 or p384 [default: p256]
+    #[arg(long, value_name = "KIND", requires = "acme")]
+    pub(crate) key_type: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -61,6 +77,15 @@ pub(crate) struct CertificateNameArgs {
     /// Name
     #[arg(value_name = "NAME")]
     pub(crate) name: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CertificateRenewArgs {
+    /// Name
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) condition: Condition,
 }
 
 #[derive(Debug, Args)]

@@ -1,17 +1,18 @@
-//! `certificate add`, `set`, `get`, `list`, `remove`, and `tls policies`.
+//! `certificate add`, `set`, `renew`, `get`, `list`, `remove`, and `tls policies`.
 
 use std::{fs, path::Path};
 
 use weldr_proto::v1::{
-    Certificate, CreateCertificateRequest, DeleteCertificateRequest, GetCertificateRequest,
-    ListCertificatesRequest, ListTlsPoliciesRequest, UpdateCertificateRequest,
+    AcmeRequest, Certificate, CreateCertificateRequest, DeleteCertificateRequest,
+    GetCertificateRequest, ListCertificatesRequest, ListTlsPoliciesRequest,
+    RenewCertificateRequest, UpdateCertificateRequest,
 };
 
 use super::Session;
 use crate::{
     args::{
-        CertificateAddArgs, CertificateCommand, CertificateFiles, CertificateRemoveArgs,
-        CertificateSetArgs, TlsCommand,
+        CertificateAddArgs, CertificateCommand, CertificateContent, CertificateRemoveArgs,
+        CertificateRenewArgs, CertificateSetArgs, TlsCommand,
     },
     error::{CtlError, Exit},
     output::{self, certificates, figures, json},
@@ -21,6 +22,7 @@ pub(super) async fn run(session: &Session, command: CertificateCommand) -> Resul
     match command {
         CertificateCommand::Add(args) => add(session, args).await,
         CertificateCommand::Set(args) => set(session, args).await,
+        CertificateCommand::Renew(args) => renew(session, args).await,
         CertificateCommand::Get(args) => get(session, args.name).await,
         CertificateCommand::List => list(session).await,
         CertificateCommand::Remove(args) => remove(session, args).await,
@@ -28,12 +30,13 @@ pub(super) async fn run(session: &Session, command: CertificateCommand) -> Resul
 }
 
 async fn add(session: &Session, args: CertificateAddArgs) -> Result<Exit, CtlError> {
-    let (certificate, private_key) = read(&args.files)?;
+    let given = given(args.content)?;
     let request = CreateCertificateRequest {
         name: args.name,
-        certificate,
-        private_key,
-        force: args.files.force,
+        certificate: given.certificate,
+        private_key: given.private_key,
+        force: given.force,
+        acme: given.acme,
     };
     let response = session.client.create_certificate(request).await?;
     let certificate = response.certificate.unwrap_or_default();
@@ -52,12 +55,13 @@ async fn add(session: &Session, args: CertificateAddArgs) -> Result<Exit, CtlErr
 }
 
 async fn set(session: &Session, args: CertificateSetArgs) -> Result<Exit, CtlError> {
-    let (certificate, private_key) = read(&args.files)?;
+    let given = given(args.content)?;
     let request = UpdateCertificateRequest {
         name: args.name,
-        certificate,
-        private_key,
-        force: args.files.force,
+        certificate: given.certificate,
+        private_key: given.private_key,
+        force: given.force,
+        acme: given.acme,
         expected_revision: args.condition.expected_revision.unwrap_or_default(),
     };
     let response = session.client.update_certificate(request).await?;
@@ -69,6 +73,24 @@ async fn set(session: &Session, args: CertificateSetArgs) -> Result<Exit, CtlErr
         "updated",
         &response.warnings,
     )
+}
+
+async fn renew(session: &Session, args: CertificateRenewArgs) -> Result<Exit, CtlError> {
+    let request = RenewCertificateRequest {
+        name: args.name.clone(),
+        expected_revision: args.condition.expected_revision.unwrap_or_default(),
+    };
+    let revision = session.client.renew_certificate(request).await?.revision;
+    let output = &session.output;
+    if output.is_json() {
+        output.document(&json::Made { revision })?;
+    } else {
+        output.text(&format!(
+            "certificate {} will be renewed now, revision {revision}: see `weldrctl certificate list`\n",
+            args.name
+        ))?;
+    }
+    Ok(Exit::Done)
 }
 
 async fn get(session: &Session, name: String) -> Result<Exit, CtlError> {
@@ -135,10 +157,15 @@ fn written(
     if output.is_json() {
         output.document(&json::certificate(certificate.clone(), revision))?;
     } else {
-        let expires = certificates::expiry(certificate, figures::now());
         let names = certificates::names(certificate);
+        let then = if certificate.not_after.is_some() {
+            let expires = certificates::expiry(certificate, figures::now());
+            format!("expires {expires}")
+        } else {
+            "obtained by ACME soon: see `weldrctl certificate list`".to_owned()
+        };
         output.text(&format!(
-            "certificate {} {outcome}, revision {revision}: {names}, expires {expires}\n",
+            "certificate {} {outcome}, revision {revision}: {names}, {then}\n",
             certificate.name
         ))?;
     }
@@ -148,20 +175,52 @@ fn written(
     Ok(Exit::Done)
 }
 
+/// What a command gives of a certificate.
+#[derive(Default)]
+struct Given {
+    certificate: String,
+    private_key: String,
+    force: bool,
+    acme: Option<AcmeRequest>,
+}
+
+fn given(content: CertificateContent) -> Result<Given, CtlError> {
+    if content.acme {
+        return Ok(Given {
+            acme: Some(AcmeRequest {
+                domains: content.domains,
+                key_type: content.key_type.unwrap_or_default(),
+            }),
+            ..Given::default()
+        });
+    }
+    let (Some(cert), Some(key)) = (&content.cert, &content.key) else {
+        let usage = "give --cert and --key, or --acme and --domain";
+        return Err(CtlError::Usage(usage.to_owned()));
+    };
+    let (certificate, private_key) = read(cert, key)?;
+    Ok(Given {
+        certificate,
+        private_key,
+        force: content.force,
+        acme: None,
+    })
+}
+
 /// The texts of both files. Whether they are what they should be is decided by the node, for all of its clients alike.
-fn read(files: &CertificateFiles) -> Result<(String, String), CtlError> {
-    let certificate = text(&files.cert)?;
-    let key = text(&files.key)?;
-    if let Some(mode) = mode_for_others(&files.key) {
+fn read(cert: &Path, path: &Path) -> Result<(String, String), CtlError> {
+    let certificate = text(cert)?;
+    let key = text(path)?;
+    if let Some(mode) = mode_for_others(path) {
         output::complain(&format!(
             "warning: {} can be read by other users of this machine (mode {mode:o}): chmod 600 {0}",
-            files.key.display()
+            path.display()
         ));
     }
     Ok((certificate, key))
 }
 
-fn text(path: &Path) -> Result<String, CtlError> {
+pub(super) fn text(path: &Path) -> Result<String, CtlError> {
     let bytes = fs::read(path);
     let unreadable = |error| CtlError::Usage(format!("{} cannot be read: {error}", path.display()));
     // What is not text is no PEM, and the node says what it is instead.

@@ -14,10 +14,11 @@ use super::{
     table::{self, Cell, Column},
 };
 
-const COLUMNS: [Column; 7] = [
+const COLUMNS: [Column; 8] = [
     table::words("CERTIFICATE"),
     table::words("NAMES"),
     table::words("EXPIRES"),
+    table::words("RENEWED"),
     table::words("KEY"),
     table::words("SOURCE"),
     table::words("USED BY"),
@@ -41,6 +42,7 @@ pub(crate) fn list(certificates: &[Certificate], now: Timestamp, paint: Paint) -
             certificate.name.as_str().into(),
             names(certificate).into(),
             Cell::tinted(expiry(certificate, now), tint(certificate, now)),
+            renewal(certificate).into(),
             certificate.key_type.as_str().into(),
             words::certificate_source(certificate.source).into(),
             some_of(&certificate.used_by).into(),
@@ -81,15 +83,31 @@ pub(crate) fn expiry(certificate: &Certificate, now: Timestamp) -> String {
     let day: String = figures::instant(end).chars().take(10).collect();
     match left {
         ..0 => format!("{day}: expired"),
-        0..=SOON => format!("{day} (in {left} days: replace it)"),
+        0..=SOON if certificate.acme.is_none() => {
+            format!("{day} (in {left} days: replace it)")
+        }
         _ => format!("{day} (in {left} days)"),
+    }
+}
+
+/// When a certificate that is obtained by ACME is renewed, or what is done about it.
+fn renewal(certificate: &Certificate) -> String {
+    let Some(acme) = &certificate.acme else {
+        return figures::NONE.to_owned();
+    };
+    let minute = |at| -> String { figures::instant(at).chars().take(16).collect() };
+    match (&acme.retry_at, acme.ordering, &acme.next_renewal) {
+        (Some(at), ..) => format!("tried again {}", minute(*at)),
+        (None, true, _) => "ordered".to_owned(),
+        (None, false, Some(at)) => minute(*at),
+        (None, false, None) => "soon".to_owned(),
     }
 }
 
 fn tint(certificate: &Certificate, now: Timestamp) -> Option<Tint> {
     match days_left(certificate, now)? {
         ..0 => Some(Tint::Bad),
-        0..=SOON => Some(Tint::Leaving),
+        0..=SOON if certificate.acme.is_none() => Some(Tint::Leaving),
         _ => None,
     }
 }
@@ -115,8 +133,23 @@ pub(crate) fn card(certificate: &Certificate, now: Timestamp, paint: Paint) -> S
     let expires = expiry(certificate, now);
     line("expires", paint.text(expires, tint(certificate, now)));
     line("key", certificate.key_type.clone());
-    line("SHA-256", certificate.fingerprint.clone());
+    if !certificate.fingerprint.is_empty() {
+        line("SHA-256", certificate.fingerprint.clone());
+    }
     line("source", words::certificate_source(certificate.source));
+    if let Some(acme) = &certificate.acme {
+        line("wanted for", all(&acme.domains));
+        line("renewed", renewal(certificate));
+        if !acme.renewal_by.is_empty() {
+            line("renewed by", acme.renewal_by.clone());
+        }
+        if !acme.explanation.is_empty() {
+            line("explanation", acme.explanation.clone());
+        }
+        if acme.failures > 0 {
+            line("failures", acme.failures.to_string());
+        }
+    }
     line("used by", all(&certificate.used_by));
     if !certificate.last_error.is_empty() {
         line(
@@ -190,10 +223,10 @@ mod tests {
         assert_eq!(
             list(&all, NOW, Paint::PLAIN),
             "\
-CERTIFICATE  NAMES                         EXPIRES                              KEY          SOURCE    USED BY                                        LAST ERROR
-shop         shop.example, *.shop.example  2027-02-15 (in 31 days)              ECDSA P-256  uploaded  listener a, listener b, listener c and 1 more  -
-blog         blog.example, *.blog.example  2027-02-14 (in 30 days: replace it)  ECDSA P-256  uploaded  -                                              -
-old          -                             2027-01-14: expired                  ECDSA P-256  uploaded  -                                              the key is lost
+CERTIFICATE  NAMES                         EXPIRES                              RENEWED  KEY          SOURCE    USED BY                                        LAST ERROR
+shop         shop.example, *.shop.example  2027-02-15 (in 31 days)              -        ECDSA P-256  uploaded  listener a, listener b, listener c and 1 more  -
+blog         blog.example, *.blog.example  2027-02-14 (in 30 days: replace it)  -        ECDSA P-256  uploaded  -                                              -
+old          -                             2027-01-14: expired                  -        ECDSA P-256  uploaded  -                                              the key is lost
 "
         );
         let coloured = list(&all, NOW, Paint::COLOURED);

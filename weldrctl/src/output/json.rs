@@ -150,6 +150,16 @@ pub(crate) fn certificates(response: v1::ListCertificatesResponse) -> impl Seria
     AtRevision { revision, content }
 }
 
+/// The ACME account, at the revision of the response.
+pub(crate) fn acme_account(account: v1::AcmeAccount, revision: u64) -> impl Serialize {
+    #[derive(Serialize)]
+    struct One {
+        account: v1::AcmeAccount,
+    }
+    let content = One { account };
+    AtRevision { revision, content }
+}
+
 /// What the TLS policies contain.
 pub(crate) fn tls_policies(response: v1::ListTlsPoliciesResponse) -> impl Serialize {
     #[derive(Serialize)]

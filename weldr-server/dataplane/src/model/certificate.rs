@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Der, Invalid, Revision, Sealed, Timestamp};
+use super::{AcmeRequest, CertificateName, Der, Invalid, Revision, Sealed, Timestamp};
 
 /// The length of a SHA-256 digest in hexadecimal digits.
 const DIGEST_LENGTH: usize = 64;
@@ -26,7 +26,7 @@ pub struct Certificate {
 pub struct CertificateSpec {
     /// The certificate itself, then those of the authorities between it and the root.
     pub chain: Vec<Der>,
-    /// The private key in DER (PKCS #8, PKCS #1 or SEC 1), sealed for the purpose `certificate/NAME`.
+    /// The private key in DER (PKCS #8, PKCS #1 or SEC 1), sealed for [`CertificateSpec::purpose`].
     pub key: Sealed,
     /// The DNS names that it is for, in lower case; a wildcard begins with `*.`. One without any is not chosen by a name.
     pub names: Vec<String>,
@@ -69,26 +69,20 @@ impl fmt::Display for KeyType {
 }
 
 /// Where a certificate comes from.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CertificateSource {
     /// An operator has uploaded it, and replaces it before it expires.
     #[default]
     Uploaded,
-}
-
-impl CertificateSource {
-    /// The word in the API.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Uploaded => "uploaded",
-        }
-    }
+    /// It is obtained and renewed by ACME. Until the first one is issued, its chain is empty.
+    Acme(AcmeRequest),
 }
 
 /// What operators see of a certificate when it differs from another one.
 #[derive(PartialEq, Serialize)]
 pub(super) struct Shown<'a> {
+    source: &'static str,
     fingerprint: &'a str,
     names: String,
     expires: String,
@@ -100,14 +94,50 @@ impl CertificateSpec {
     /// The most bytes that they may have together.
     pub const MOST_BYTES: usize = 64 * 1024;
 
-    /// Whether it consists of the same certificate as `other`. The private keys are those of the certificates, so they are the
-    /// same as well; sealed, they differ each time.
+    /// What the private key of a certificate is sealed for.
+    pub fn purpose(name: &CertificateName) -> String {
+        format!("certificate/{name}")
+    }
+
+    /// Whether it consists of the same certificate as `other`, from the same source. The private keys are those of the
+    /// certificates, so they are the same as well; sealed, they differ each time.
     pub fn is_same(&self, other: &Self) -> bool {
-        self.chain == other.chain
+        self.chain == other.chain && self.source == other.source
+    }
+
+    /// A certificate that will be obtained by ACME, as `request` says, for `key`.
+    pub fn requested(request: AcmeRequest, key: Sealed) -> Self {
+        Self {
+            chain: Vec::new(),
+            key,
+            names: request.domains.clone(),
+            not_before: Timestamp(0),
+            not_after: Timestamp(0),
+            key_type: request.key_type,
+            fingerprint: String::new(),
+            source: CertificateSource::Acme(request),
+        }
+    }
+
+    /// Whether there is a certificate, and not only the request for one.
+    pub fn is_issued(&self) -> bool {
+        !self.chain.is_empty()
+    }
+
+    /// What operators want of a certificate that is obtained by ACME; `None`: it is uploaded.
+    pub fn request(&self) -> Option<&AcmeRequest> {
+        match &self.source {
+            CertificateSource::Acme(request) => Some(request),
+            CertificateSource::Uploaded => None,
+        }
     }
 
     pub(super) fn shown(&self) -> Shown<'_> {
         Shown {
+            source: match self.source {
+                CertificateSource::Uploaded => "uploaded",
+                CertificateSource::Acme(_) => "acme",
+            },
             fingerprint: &self.fingerprint,
             names: self.names.join(" "),
             expires: humantime::format_rfc3339_seconds(self.not_after.into()).to_string(),
@@ -119,6 +149,17 @@ impl CertificateSpec {
     /// # Errors
     /// Names the field, its value and what is accepted.
     pub fn validate(&self) -> Result<(), Invalid> {
+        if let Some(request) = self.request() {
+            request.validate()?;
+            if !self.is_issued() {
+                return Ok(());
+            }
+        }
+        self.validate_issued()
+    }
+
+    /// Accepts a certificate that is there, wherever it comes from.
+    pub(super) fn validate_issued(&self) -> Result<(), Invalid> {
         let bytes: usize = self.chain.iter().map(|der| der.bytes().len()).sum();
         if !(1..=Self::LONGEST_CHAIN).contains(&self.chain.len()) || bytes > Self::MOST_BYTES {
             let given = format!("{} certificates of {bytes} bytes", self.chain.len());

@@ -5,9 +5,9 @@ use std::{net::SocketAddr, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CertificateName, CertificateSpec, Credential, ListenerName, ListenerPatch, ListenerSpec,
-    PoolName, PoolPatch, PoolSettings, PrincipalName, Priority, Revision, Role, RuleSpec, Sealed,
-    ServerId, ServerPatch, ServerSpec, Timestamp,
+    AcmeSettings, AcmeStep, CertificateName, CertificateSpec, Credential, ListenerName,
+    ListenerPatch, ListenerSpec, PoolName, PoolPatch, PoolSettings, PrincipalName, Priority,
+    Revision, Role, RuleSpec, Sealed, ServerId, ServerPatch, ServerSpec, Timestamp,
 };
 
 /// One change of the desired state. It contains everything that is needed to apply it: the time was read before it was
@@ -188,6 +188,29 @@ pub enum Command {
         /// Compared with the last change of the certificate.
         expected: Option<Revision>,
     },
+    /// Sets the account for ACME. Another directory or another external account is another account.
+    SetAcmeAccount {
+        /// What operators want.
+        settings: Box<AcmeSettings>,
+        /// Compared with the last change of the settings.
+        expected: Option<Revision>,
+    },
+    /// Forgets the account for ACME. Refused while a certificate is obtained with it.
+    RemoveAcmeAccount {
+        /// Compared with the last change of the settings.
+        expected: Option<Revision>,
+    },
+    /// Renews a certificate that is obtained by ACME at once.
+    RenewCertificate {
+        /// Its name.
+        certificate: CertificateName,
+        /// When the operator requested it.
+        at: Timestamp,
+        /// Compared with the last change of the certificate.
+        expected: Option<Revision>,
+    },
+    /// Notes what the leader has done for ACME.
+    Acme(Box<AcmeStep>),
     /// Makes several changes as one: all of them or none, and nobody sees a part of them.
     Apply {
         /// The changes in their order, none of which is an `Apply`. Pools, listeners and rules may need what a later one adds.
@@ -248,6 +271,10 @@ impl Command {
             | Self::AddCertificate { .. }
             | Self::UpdateCertificate { .. }
             | Self::RemoveCertificate { .. }
+            | Self::SetAcmeAccount { .. }
+            | Self::RemoveAcmeAccount { .. }
+            | Self::RenewCertificate { .. }
+            | Self::Acme(_)
             | Self::Apply { .. }
             | Self::CreatePrincipal { .. }
             | Self::RevokePrincipal { .. }

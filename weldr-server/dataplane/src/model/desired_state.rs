@@ -1,5 +1,6 @@
 //! The desired state, and the one function that changes it. One file for each kind of object.
 
+mod acme;
 mod batch;
 mod certificates;
 mod listeners;
@@ -18,9 +19,9 @@ use rpds::RedBlackTreeMapSync;
 pub use touched::Touched;
 
 use super::{
-    Applied, Certificate, CertificateName, Command, Listener, ListenerName, ListenerSpec, Outcome,
-    Pool, PoolName, PoolSettings, Principal, Principals, Priority, Rejection, RemovedListener,
-    Revision, Rule, Server, TicketEpochs,
+    Acme, Applied, Certificate, CertificateName, Command, Listener, ListenerName, ListenerSpec,
+    Outcome, Pool, PoolName, PoolSettings, Principal, Principals, Priority, Rejection,
+    RemovedListener, Revision, Rule, Server, TicketEpochs,
 };
 
 /// All pools and listeners, at one revision. Cloning it is cheap: versions share what they have in common.
@@ -40,6 +41,8 @@ pub struct DesiredState {
     pub removed_listeners: RedBlackTreeMapSync<ListenerName, RemovedListener>,
     /// The epochs of TLS session tickets, with their secrets. A rollback leaves them alone, so that it brings back none that was rotated out.
     pub ticket_epochs: Arc<TicketEpochs>,
+    /// The account for ACME, and how far its certificates are. A rollback leaves it alone: what an authority knows stays so.
+    pub acme: Acme,
     /// The last id of an object, if it is beyond `revision`: one change may add several.
     pub last_id: u64,
     touched: Touched,
@@ -72,6 +75,7 @@ impl DesiredState {
             principals: Principals::default(),
             removed_listeners: RedBlackTreeMapSync::new_sync(),
             ticket_epochs: Arc::default(),
+            acme: Acme::default(),
             last_id: 0,
             touched: Touched::default(),
         }
@@ -276,6 +280,9 @@ impl DesiredState {
                 self.certificate(certificate)?;
                 self.expect_certificates_unused(&[certificate.clone()].into())
             }
+            Command::AddCertificate { spec, .. } | Command::UpdateCertificate { spec, .. } => {
+                self.expect_acme_account(spec)
+            }
             _ => Ok(()),
         }
     }
@@ -334,6 +341,11 @@ impl DesiredState {
             }
             Command::RevokePrincipal { name } => self.revoke_principal(name),
             Command::RotateTickets { after, secret } => Ok(self.rotate_tickets(after, secret)),
+            Command::SetAcmeAccount { settings, expected } => {
+                self.set_acme_account(*settings, expected)
+            }
+            Command::RemoveAcmeAccount { expected } => self.remove_acme_account(expected),
+            Command::Acme(step) => Ok(self.note_acme(*step)),
             routing => self.change_routing(routing),
         }
     }
@@ -387,6 +399,11 @@ impl DesiredState {
                 certificate,
                 expected,
             } => self.remove_certificate(&certificate, expected),
+            Command::RenewCertificate {
+                certificate,
+                at,
+                expected,
+            } => self.renew_certificate(&certificate, at, expected),
             // A change of many changes is no part of another: `Command::validate` refuses it. All others are made by `change`.
             _ => Ok(Outcome::Unchanged),
         }

@@ -1,6 +1,7 @@
 //! The values that everything else is about: listeners, rules, certificates, pools, servers, their checks, the commands that
 //! change them and the desired state that results. Pure: no clock, no randomness, no I/O.
 
+mod acme;
 mod allowed_servers;
 mod certificate;
 mod command;
@@ -39,6 +40,11 @@ mod ticket_epochs;
 mod validation;
 mod virtual_address;
 
+pub use acme::{
+    Acme, AcmeAccount, AcmeChallenge, AcmeFailure, AcmeOrder, AcmeProgress, AcmeRegistration,
+    AcmeRequest, AcmeSettings, AcmeStep, ChallengeKind, ChallengePreference, ExternalAccount,
+    Renewal, RenewalBy,
+};
 pub use allowed_servers::AllowedServers;
 pub use certificate::{Certificate, CertificateSource, CertificateSpec, KeyType};
 pub use command::{Applied, Command, Outcome};

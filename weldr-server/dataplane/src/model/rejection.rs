@@ -112,6 +112,21 @@ pub enum Rejection {
         /// What names it, as phrases.
         by: Vec<String>,
     },
+    /// A certificate is to be obtained by ACME, and there is no account.
+    #[error("there is no ACME account: set it first (weldrctl acme set)")]
+    NoAcmeAccount,
+    /// Certificates are obtained with the account that is to be removed.
+    #[error("the ACME account is used by {}: remove or replace them first", .by.join(", "))]
+    AcmeAccountInUse {
+        /// The certificates, as phrases.
+        by: Vec<String>,
+    },
+    /// The certificate is uploaded by operators, and not obtained by ACME.
+    #[error("certificate {certificate} is not obtained by ACME: upload the next one instead")]
+    NotByAcme {
+        /// Its name.
+        certificate: CertificateName,
+    },
     /// Another listener has the address.
     #[error("{address} is the address of listener {listener}")]
     AddressTaken {

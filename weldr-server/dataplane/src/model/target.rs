@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use super::{
-    CertificateName, CertificateSpec, ListenerName, ListenerSpec, PoolName, PoolSettings, Priority,
-    RuleId, RuleSpec, ServerSpec, TicketEpochs,
+    AcmeAccount, CertificateName, CertificateSpec, ListenerName, ListenerSpec, PoolName,
+    PoolSettings, Priority, RuleId, RuleSpec, ServerSpec, TicketEpochs,
 };
 
 /// The objects to restore, and what they were. Those that it does not name stay as they are.
@@ -18,6 +18,8 @@ pub struct Target {
     pub listeners: BTreeMap<ListenerName, Option<ListenerSpec>>,
     /// The certificates; `None`: it was not there.
     pub certificates: BTreeMap<CertificateName, Option<Arc<CertificateSpec>>>,
+    /// The ACME account, for a state that has none; `None` in an earlier revision.
+    pub acme_account: Option<Arc<AcmeAccount>>,
     /// The rules by their places; `None`: there was none.
     pub rules: BTreeMap<(ListenerName, Priority), Option<TargetRule>>,
     /// The secrets of TLS session tickets, for a state that has none; empty in an earlier revision.

@@ -77,12 +77,16 @@ impl Command {
                 certificate.validate()?;
                 spec.validate()
             }
+            Self::SetAcmeAccount { settings, .. } => settings.validate(),
+            Self::Acme(step) => step.validate(),
             Self::Apply { changes, .. } => all(changes),
             Self::BeginRemoval { deadline: None, .. }
             | Self::EndRemoval { .. }
             | Self::RemovePool { .. }
             | Self::RemoveRule { .. }
             | Self::RemoveCertificate { .. }
+            | Self::RemoveAcmeAccount { .. }
+            | Self::RenewCertificate { .. }
             | Self::RotateTickets { .. } => Ok(()),
         }
     }

@@ -9,7 +9,10 @@ use crate::{
     tls::ServerTls,
 };
 
-use super::{LiveListener, routes::Router};
+use super::{
+    LiveListener,
+    routes::{HttpChallenges, Router},
+};
 
 /// A listener at one moment: what is wanted of it, its rules compiled, and what lives on.
 #[derive(Debug)]
@@ -39,6 +42,13 @@ impl ListenerView {
     #[must_use]
     pub fn with_tls(self, tls: Option<Arc<ServerTls>>) -> Self {
         Self { tls, ..self }
+    }
+
+    /// The same, with challenges of ACME.
+    #[must_use]
+    pub fn with_challenges(mut self, challenges: Option<Arc<HttpChallenges>>) -> Self {
+        self.router.set_challenges(challenges);
+        self
     }
 
     /// The same listener, of which operators want something else. What did not change is shared.

@@ -6,8 +6,36 @@
 /// Type of the extension with the server's name (RFC 6066, section 3).
 const SERVER_NAME: u16 = 0;
 
+/// Type of the extension with the protocols inside (RFC 7301).
+const PROTOCOLS: u16 = 16;
+
+/// Whether all of the first record has come.
+pub(crate) fn is_whole(record: &[u8]) -> bool {
+    let mut record = Reader(record);
+    record.take(3).and_then(|_| record.vector(2)).is_some()
+}
+
 /// The name of the server in the `ClientHello` that `record` holds, in lower case.
 pub(crate) fn server_name(record: &[u8]) -> Option<String> {
+    let mut names = Reader(Reader(extension(record, SERVER_NAME)?).vector(2)?);
+    let is_host = names.take(1)? == [0];
+    let name = names.vector(2)?;
+    let name = is_host.then(|| std::str::from_utf8(name).ok()).flatten()?;
+    Some(name.to_ascii_lowercase())
+}
+
+/// The protocols that the client offers to speak inside TLS.
+pub(super) fn protocols(record: &[u8]) -> Option<Vec<&[u8]>> {
+    let mut offered = Reader(Reader(extension(record, PROTOCOLS)?).vector(2)?);
+    let mut protocols = Vec::new();
+    while let Some(protocol) = offered.vector(1) {
+        protocols.push(protocol);
+    }
+    Some(protocols)
+}
+
+/// The content of an extension of the `ClientHello` that `record` holds.
+fn extension(record: &[u8], wanted: u16) -> Option<&[u8]> {
     let mut record = Reader(record);
     let header = record.take(5)?;
     // A handshake record whose message is a ClientHello.
@@ -23,12 +51,8 @@ pub(crate) fn server_name(record: &[u8]) -> Option<String> {
     let mut extensions = Reader(hello.vector(2)?);
     while let Some(kind) = extensions.number(2) {
         let content = extensions.vector(2)?;
-        if kind == usize::from(SERVER_NAME) {
-            let mut names = Reader(Reader(content).vector(2)?);
-            let is_host = names.take(1)? == [0];
-            let name = names.vector(2)?;
-            let name = is_host.then(|| std::str::from_utf8(name).ok()).flatten()?;
-            return Some(name.to_ascii_lowercase());
+        if kind == usize::from(wanted) {
+            return Some(content);
         }
     }
     None

@@ -30,11 +30,23 @@ pub fn certified_key(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
 ) -> Result<Arc<CertifiedKey>, KeyError> {
+    let certified = unverified_key(chain, key)?;
+    certified.keys_match().map_err(KeyError::Mismatch)?;
+    Ok(certified)
+}
+
+/// [`certified_key`] of a certificate that was made here for its key, and that need not be one for other purposes: those of
+/// ACME's challenges have a critical extension that clients do not know.
+///
+/// # Errors
+/// When the key cannot be used.
+pub fn unverified_key(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<Arc<CertifiedKey>, KeyError> {
     let signing = provider()
         .key_provider
         .load_private_key(key)
         .map_err(KeyError::Key)?;
-    let certified = CertifiedKey::new(chain, signing);
-    certified.keys_match().map_err(KeyError::Mismatch)?;
-    Ok(Arc::new(certified))
+    Ok(Arc::new(CertifiedKey::new(chain, signing)))
 }

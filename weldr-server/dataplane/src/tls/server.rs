@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use ring::digest::{SHA256, digest};
 use rustls::{
     RootCertStore, ServerConfig,
@@ -12,7 +13,8 @@ use rustls::{
 
 use super::{
     certificates::{CertificateTable, Resolver},
-    policy,
+    challenges::{ACME_TLS_1, TlsChallenges},
+    hello, policy,
     provider::provider,
     tickets::TicketSecrets,
 };
@@ -40,6 +42,7 @@ pub enum ServerTlsError {
 pub struct ServerTls {
     pub(crate) config: Arc<ServerConfig>,
     resolver: Arc<Resolver>,
+    challenges: ArcSwapOption<TlsChallenges>,
 }
 
 impl ServerTls {
@@ -79,7 +82,28 @@ impl ServerTls {
         Ok(Arc::new(Self {
             config: Arc::new(config),
             resolver,
+            challenges: ArcSwapOption::empty(),
         }))
+    }
+
+    /// Sets the challenges of ACME that are under way; `None`: there is none.
+    pub fn set_challenges(&self, challenges: Option<Arc<TlsChallenges>>) {
+        self.challenges.store(challenges);
+    }
+
+    /// Whether a challenge of ACME is under way, so that the whole `ClientHello` is needed to know what a handshake is for.
+    pub(crate) fn has_challenges(&self) -> bool {
+        self.challenges.load().is_some()
+    }
+
+    /// The configuration for the client whose first record is `record`, if it is an authority that makes sure of a domain.
+    pub(crate) fn challenged_by(&self, record: &[u8]) -> Option<Arc<ServerConfig>> {
+        let challenges = self.challenges.load();
+        let challenges = challenges.as_ref()?;
+        // An authority offers nothing else (RFC 8737, section 3).
+        hello::protocols(record)
+            .is_some_and(|protocols| protocols == [ACME_TLS_1])
+            .then(|| Arc::clone(&challenges.config))
     }
 
     /// Replaces the certificates: the next handshake uses them.

@@ -6,8 +6,9 @@ use std::{net::SocketAddr, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    CertificateName, CertificateSpec, DesiredState, ListenerName, ListenerSpec, PoolName,
-    PoolSettings, Priority, Revision, RuleSpec, ServerSpec, Target, TargetRule, TicketEpochs,
+    AcmeAccount, CertificateName, CertificateSpec, DesiredState, ListenerName, ListenerSpec,
+    PoolName, PoolSettings, Priority, Revision, RuleSpec, ServerSpec, Target, TargetRule,
+    TicketEpochs,
 };
 
 /// The version of the file format. Format 1 had one pool, and no listeners; format 2 had no certificates.
@@ -30,6 +31,10 @@ pub struct Backup {
     /// that they need no new format.
     #[serde(default, skip_serializing_if = "TicketEpochs::is_empty")]
     ticket_epochs: TicketEpochs,
+    /// The account for ACME, with secrets that are sealed. A version that does not know it refuses the certificates that are
+    /// obtained with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    acme_account: Option<Arc<AcmeAccount>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -122,6 +127,7 @@ impl Backup {
             listeners: Some(listeners.collect()),
             certificates: Some(certificates.collect()),
             ticket_epochs: TicketEpochs::clone(&state.ticket_epochs),
+            acme_account: state.acme.account.clone(),
         }
     }
 
@@ -158,6 +164,7 @@ impl Backup {
     pub(in crate::cluster) fn target(&self, state: &DesiredState) -> Target {
         let mut target = Target {
             ticket_epochs: self.ticket_epochs.clone(),
+            acme_account: self.acme_account.clone(),
             ..Target::default()
         };
         for (name, pool) in &state.pools {

@@ -62,6 +62,11 @@ pub enum What {
         /// The number of the epoch.
         epoch: u64,
     },
+    /// A change of the ACME account, or what the leader did with it.
+    Acme {
+        /// What, as a phrase: a chain and sealed secrets are in the state.
+        done: String,
+    },
     /// A restore of a backup.
     Restore {
         /// The revision of the backup.
@@ -115,6 +120,12 @@ impl What {
             },
             Command::RotateTickets { after, .. } => Self::RotateTickets {
                 epoch: after.saturating_add(1),
+            },
+            Command::SetAcmeAccount { .. } => Self::Acme {
+                done: "set the ACME account".to_owned(),
+            },
+            Command::Acme(step) => Self::Acme {
+                done: step.phrase(),
             },
             command => Self::Command(command.clone()),
         }

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::{
     cluster::error::Damage,
     model::{
-        Applied, Certificate, CertificateName, DesiredState, Listener, ListenerName, ListenerSpec,
-        Pool, PoolName, PoolSettings, Principals, Rejection, RemovedListener, Revision, Rule,
-        Server, Target, TicketEpochs, Timestamp,
+        AcmeAccount, AcmeOrder, AcmeProgress, Applied, Certificate, CertificateName, DesiredState,
+        Listener, ListenerName, ListenerSpec, Pool, PoolName, PoolSettings, Principals, Rejection,
+        RemovedListener, Revision, Rule, Server, Target, TicketEpochs, Timestamp,
     },
 };
 
@@ -177,6 +177,13 @@ struct Image {
     /// Missing in snapshots of earlier versions.
     #[serde(default)]
     ticket_epochs: Arc<TicketEpochs>,
+    /// Missing in snapshots of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    acme_account: Option<Arc<AcmeAccount>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    acme_orders: Vec<(CertificateName, Arc<AcmeOrder>)>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    acme_progress: Vec<(CertificateName, Arc<AcmeProgress>)>,
     history: History,
     /// Missing in snapshots of earlier versions.
     #[serde(default)]
@@ -243,6 +250,19 @@ pub(in crate::cluster) fn encode(replica: &Replica) -> Result<Vec<u8>, serde_jso
             .map(|(name, certificate)| (name.clone(), Arc::clone(certificate)))
             .collect(),
         ticket_epochs: Arc::clone(&state.ticket_epochs),
+        acme_account: state.acme.account.clone(),
+        acme_orders: state
+            .acme
+            .orders
+            .iter()
+            .map(|(name, order)| (name.clone(), Arc::clone(order)))
+            .collect(),
+        acme_progress: state
+            .acme
+            .progress
+            .iter()
+            .map(|(name, progress)| (name.clone(), Arc::clone(progress)))
+            .collect(),
         history: replica.history.clone(),
         members: replica.members.clone(),
         invites: replica.invites.clone(),
@@ -260,6 +280,13 @@ pub(in crate::cluster) fn decode(image: &[u8]) -> Result<Replica, Damage> {
     state.revision = image.revision;
     state.last_id = image.last_id;
     state.ticket_epochs = image.ticket_epochs;
+    state.acme.account = image.acme_account;
+    for (name, order) in image.acme_orders {
+        state.acme.orders.insert_mut(name, order);
+    }
+    for (name, progress) in image.acme_progress {
+        state.acme.progress.insert_mut(name, progress);
+    }
     state.pools.remove_mut(&PoolName::default());
     state.principals = image.principals;
     for (name, principal) in state.principals.iter() {

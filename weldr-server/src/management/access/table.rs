@@ -83,7 +83,11 @@ pub(in crate::management) const GRPC: &[(&str, &[(&str, Required)])] = &[
             ("DeleteCertificate", Least(Admin)),
             ("GetCertificate", Least(Viewer)),
             ("ListCertificates", Least(Viewer)),
+            ("RenewCertificate", Least(Admin)),
             ("ListTlsPolicies", Least(Viewer)),
+            ("SetAcmeAccount", Least(Admin)),
+            ("GetAcmeAccount", Least(Viewer)),
+            ("DeleteAcmeAccount", Least(Admin)),
         ],
     ),
     (
@@ -179,6 +183,18 @@ pub(in crate::management) const REST: &[(&str, &[(Method, Required)])] = &[
     ),
     (
         "/certificates/{name}",
+        &[
+            (Method::GET, Least(Viewer)),
+            (Method::PUT, Least(Admin)),
+            (Method::DELETE, Least(Admin)),
+        ],
+    ),
+    (
+        "/certificates/{name}/renewal",
+        &[(Method::POST, Least(Admin))],
+    ),
+    (
+        "/acme",
         &[
             (Method::GET, Least(Viewer)),
             (Method::PUT, Least(Admin)),

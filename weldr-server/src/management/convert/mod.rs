@@ -13,7 +13,7 @@ mod stats;
 mod tls;
 mod violations;
 
-pub(super) use certificate::{certificate, tls_policy_contents};
+pub(super) use certificate::{acme_account, certificate, tls_policy_contents};
 pub(super) use check::check_override;
 pub(super) use configuration::{configuration, export};
 pub(super) use duration::duration;

@@ -34,6 +34,9 @@ fn codes_of(rejection: &Rejection) -> Codes {
         | Rejection::InUse { .. }
         | Rejection::MissingCertificate { .. }
         | Rejection::CertificateInUse { .. }
+        | Rejection::NoAcmeAccount
+        | Rejection::AcmeAccountInUse { .. }
+        | Rejection::NotByAcme { .. }
         | Rejection::WouldBeEmpty { .. }
         | Rejection::AddressTaken { .. }
         | Rejection::Permanent { .. } => (
@@ -67,6 +70,7 @@ impl Error {
             | Self::ClusterUnavailable(_)
             | Self::NoToken(_)
             | Self::Secrets(_)
+            | Self::NoKey(_)
             | Self::Stopping => ("unavailable", Code::Unavailable, Http::SERVICE_UNAVAILABLE),
             Self::NoSuchNode(_) => ("not_found", Code::NotFound, Http::NOT_FOUND),
             Self::ClusterRefused(_) | Self::Outdated(_) => (

@@ -9,12 +9,12 @@ use crate::{
     certificates::{self, Accepted},
     management::{convert, error::Error},
     model::{
-        Certificate, CertificateName, CertificateSpec, Command, DesiredState, Outcome, Sealed,
-        Timestamp, TlsPolicy,
+        AcmeRequest, Certificate, CertificateName, CertificateSpec, Command, DesiredState, Invalid,
+        Outcome, Sealed, Timestamp, TlsPolicy,
     },
 };
 
-use super::{ApiCaller, Operations};
+use super::{ApiCaller, Operations, acme::acme_request};
 
 impl Operations {
     pub(in crate::management) async fn create_certificate(
@@ -22,10 +22,15 @@ impl Operations {
         caller: ApiCaller,
         request: v1::CreateCertificateRequest,
     ) -> Result<v1::CreateCertificateResponse, Error> {
-        let key = Zeroizing::new(request.private_key);
-        let (name, accepted) = accepted(&request.name, &request.certificate, &key, request.force)?;
-        let warnings = accepted.warnings.clone();
-        let spec = Box::new(self.sealed(&name, accepted).await?);
+        let given = Given {
+            certificate: request.certificate,
+            private_key: Zeroizing::new(request.private_key),
+            force: request.force,
+            acme: request.acme,
+        };
+        let (name, accepted) = accepted(&request.name, &given)?;
+        let warnings = accepted.warnings();
+        let spec = Box::new(self.spec(&name, accepted).await?);
         let command = Command::AddCertificate {
             certificate: name.clone(),
             spec,
@@ -45,12 +50,17 @@ impl Operations {
         caller: ApiCaller,
         request: v1::UpdateCertificateRequest,
     ) -> Result<v1::UpdateCertificateResponse, Error> {
-        let key = Zeroizing::new(request.private_key);
-        let (name, accepted) = accepted(&request.name, &request.certificate, &key, request.force)?;
+        let given = Given {
+            certificate: request.certificate,
+            private_key: Zeroizing::new(request.private_key),
+            force: request.force,
+            acme: request.acme,
+        };
+        let (name, accepted) = accepted(&request.name, &given)?;
         // Nothing is sealed for a certificate that is not there.
         self.context.cluster.current().certificate(&name)?;
-        let warnings = accepted.warnings.clone();
-        let spec = Box::new(self.sealed(&name, accepted).await?);
+        let warnings = accepted.warnings();
+        let spec = Box::new(self.spec(&name, accepted).await?);
         let command = Command::UpdateCertificate {
             certificate: name.clone(),
             spec,
@@ -103,8 +113,7 @@ impl Operations {
         let mut uses = state.uses_of_certificates();
         let shown = state.certificates.iter().map(|(name, certificate)| {
             let used_by = uses.remove(name).unwrap_or_default();
-            let error = self.error_of_key(name, &certificate.spec.key);
-            convert::certificate(name, certificate, used_by, error)
+            self.shown(&state, name, certificate, used_by)
         });
         Ok(v1::ListCertificatesResponse {
             revision: state.revision.0,
@@ -120,13 +129,18 @@ impl Operations {
         }
     }
 
-    async fn sealed(
+    async fn spec(
         &self,
         name: &CertificateName,
-        accepted: Accepted,
+        content: Content,
     ) -> Result<CertificateSpec, Error> {
+        let accepted = match content {
+            Content::Uploaded(accepted) => accepted,
+            Content::Requested(request) => return self.requested(name, request).await,
+        };
         let secrets = self.context.cluster.secrets();
-        let sealed = secrets.seal(&purpose(name), accepted.private_key()).await?;
+        let purpose = CertificateSpec::purpose(name);
+        let sealed = secrets.seal(&purpose, accepted.private_key()).await?;
         Ok(accepted.with_key(sealed))
     }
 
@@ -145,13 +159,24 @@ impl Operations {
         certificate: &Certificate,
     ) -> v1::Certificate {
         let used_by = state.uses_of_certificates().remove(name);
+        self.shown(state, name, certificate, used_by.unwrap_or_default())
+    }
+
+    fn shown(
+        &self,
+        state: &DesiredState,
+        name: &CertificateName,
+        certificate: &Certificate,
+        used_by: Vec<String>,
+    ) -> v1::Certificate {
         let error = self.error_of_key(name, &certificate.spec.key);
-        convert::certificate(name, certificate, used_by.unwrap_or_default(), error)
+        convert::certificate(name, certificate, &state.acme, used_by, error)
     }
 
     /// Why this node cannot open the key of a certificate; empty if it can.
     fn error_of_key(&self, name: &CertificateName, key: &Sealed) -> String {
-        let opened = self.context.cluster.secrets().open(&purpose(name), key);
+        let purpose = CertificateSpec::purpose(name);
+        let opened = self.context.cluster.secrets().open(&purpose, key);
         opened
             .err()
             .map(|error| error.to_string())
@@ -162,29 +187,53 @@ impl Operations {
 /// How many things that are wrong are told at once: gRPC sends an error in a header of limited size.
 const MOST_VIOLATIONS: usize = 4;
 
-/// What the key of a certificate is sealed for.
-fn purpose(name: &CertificateName) -> String {
-    format!("certificate/{name}")
+/// What a call gives of a certificate: it is uploaded or requested.
+struct Given {
+    certificate: String,
+    private_key: Zeroizing<String>,
+    force: bool,
+    acme: Option<v1::AcmeRequest>,
+}
+
+/// The content of a certificate to add or to set.
+enum Content {
+    Uploaded(Box<Accepted>),
+    Requested(AcmeRequest),
+}
+
+impl Content {
+    fn warnings(&self) -> Vec<String> {
+        match self {
+            Self::Uploaded(accepted) => accepted.warnings.clone(),
+            Self::Requested(_) => Vec::new(),
+        }
+    }
 }
 
 /// The name and the content of a certificate to add or to set.
-fn accepted(
-    name: &str,
-    certificate: &str,
-    private_key: &str,
-    force: bool,
-) -> Result<(CertificateName, Accepted), Error> {
-    let name = convert::new_name(name);
-    match (
-        name,
-        certificates::accept(certificate, private_key, Timestamp::now(), force),
-    ) {
-        (Ok(name), Ok(accepted)) => Ok((name, accepted)),
+fn accepted(name: &str, given: &Given) -> Result<(CertificateName, Content), Error> {
+    match (convert::new_name(name), content(given)) {
+        (Ok(name), Ok(content)) => Ok((name, content)),
         // Not by `Violations`, which shortens what it repeats: these say what is wrong, and their length is bounded.
-        (name, accepted) => {
-            let wrong = accepted.err().into_iter().flatten();
+        (name, content) => {
+            let wrong = content.err().into_iter().flatten();
             let wrong = name.err().into_iter().chain(wrong);
             Err(Error::Invalid(wrong.take(MOST_VIOLATIONS).collect()))
         }
     }
+}
+
+fn content(given: &Given) -> Result<Content, Vec<Invalid>> {
+    let (certificate, private_key) = (&given.certificate, &given.private_key);
+    let Some(acme) = &given.acme else {
+        let accepted =
+            certificates::accept(certificate, private_key, Timestamp::now(), given.force)?;
+        return Ok(Content::Uploaded(Box::new(accepted)));
+    };
+    if !certificate.is_empty() || !private_key.is_empty() {
+        let accepted = "either a certificate with its private key, or acme";
+        return Err(vec![Invalid::new("acme", "beside a certificate", accepted)]);
+    }
+    let request = acme_request(acme).map_err(|invalid| vec![invalid])?;
+    Ok(Content::Requested(request))
 }

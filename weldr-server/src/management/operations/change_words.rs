@@ -18,6 +18,7 @@ pub(super) fn what(what: &What) -> String {
         }
         What::Rollback { to } => format!("roll back to revision {to}"),
         What::RotateTickets { epoch } => tickets(*epoch),
+        What::Acme { done } => done.clone(),
         What::Restore { of } => format!("restore a backup of revision {of}"),
     }
 }
@@ -79,6 +80,10 @@ pub(super) fn command(command: &Command) -> String {
         Command::CreatePrincipal { name, role, .. } => format!("create token {name} ({role})"),
         Command::RevokePrincipal { name } => format!("revoke token {name}"),
         Command::RotateTickets { after, .. } => tickets(after.saturating_add(1)),
+        Command::SetAcmeAccount { .. } => "set the ACME account".to_owned(),
+        Command::RemoveAcmeAccount { .. } => "remove the ACME account".to_owned(),
+        Command::RenewCertificate { certificate, .. } => format!("renew certificate {certificate}"),
+        Command::Acme(step) => step.phrase(),
     }
 }
 

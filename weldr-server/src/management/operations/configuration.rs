@@ -167,6 +167,10 @@ fn object(change: &Command) -> (Kind, String) {
         Command::AddCertificate { .. }
         | Command::UpdateCertificate { .. }
         | Command::RemoveCertificate { .. }
+        | Command::SetAcmeAccount { .. }
+        | Command::RemoveAcmeAccount { .. }
+        | Command::RenewCertificate { .. }
+        | Command::Acme(_)
         | Command::Apply { .. }
         | Command::CreatePrincipal { .. }
         | Command::RevokePrincipal { .. }

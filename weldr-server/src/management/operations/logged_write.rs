@@ -50,6 +50,10 @@ impl LoggedWrite {
             Command::CreatePrincipal { .. } => ("create_token", None, None),
             Command::RevokePrincipal { .. } => ("revoke_token", None, None),
             Command::RotateTickets { .. } => ("rotate_tickets", None, None),
+            Command::SetAcmeAccount { .. } => ("set_acme_account", None, None),
+            Command::RemoveAcmeAccount { .. } => ("delete_acme_account", None, None),
+            Command::RenewCertificate { .. } => ("renew_certificate", None, None),
+            Command::Acme(_) => ("acme", None, None),
         };
         Self {
             call,

@@ -2,6 +2,7 @@
 //! response or an [`Error`].
 
 mod access;
+mod acme;
 mod certificates;
 mod change_words;
 mod changes;

@@ -3,6 +3,7 @@
 //! Each handler makes a request of the proto from a path, a query and a body, calls the same [`Operations`] as
 //! gRPC, and shows the response in the form of [`weldr_proto::json`]. Every response has the field `Weldr-Revision`.
 
+mod acme;
 mod body;
 mod certificates;
 mod cluster;
@@ -50,7 +51,7 @@ const REVISION: HeaderName = HeaderName::from_static("weldr-revision");
 type RestResult = Result<Response, Error>;
 
 /// The paths of REST besides `/`, in the order of [`handlers`].
-pub(super) const PATHS: [&str; 23] = [
+pub(super) const PATHS: [&str; 25] = [
     "/servers",
     "/servers/{ip}/{port}",
     "/pool",
@@ -63,6 +64,8 @@ pub(super) const PATHS: [&str; 23] = [
     "/listeners/{name}/rules/{priority}",
     "/certificates",
     "/certificates/{name}",
+    "/certificates/{name}/renewal",
+    "/acme",
     "/tls-policies",
     "/configuration",
     "/route",
@@ -98,6 +101,8 @@ fn handlers() -> [MethodRouter<Arc<Operations>>; PATHS.len()] {
         routing::get(certificates::get)
             .put(certificates::update)
             .delete(certificates::remove),
+        routing::post(acme::renew),
+        routing::get(acme::get).put(acme::set).delete(acme::remove),
         routing::get(certificates::tls_policies),
         routing::get(configuration::get).put(configuration::put),
         routing::post(route::explain),
@@ -185,6 +190,8 @@ async fn links() -> Response {
             link("/listeners/{name}/rules/{priority}", &["PATCH", "DELETE"], "one rule; to_priority moves it"),
             link("/certificates", &["GET", "POST"], "the certificates; POST adds one"),
             link("/certificates/{name}", &["GET", "PUT", "DELETE"], "one certificate; PUT replaces its chain and its key"),
+            link("/certificates/{name}/renewal", &["POST"], "renews a certificate that is obtained by ACME"),
+            link("/acme", &["GET", "PUT", "DELETE"], "the account with which certificates are obtained by ACME"),
             link("/tls-policies", &["GET"], "what the TLS policies of listeners contain"),
             link("/configuration", &["GET", "PUT"], "pools, listeners and rules as one document; PUT applies one"),
             link("/route", &["POST"], "which rule and pool a request would get, and why"),

@@ -45,6 +45,7 @@ impl Pair {
             certificate: self.certificate.clone(),
             private_key: self.key.serialize_pem(),
             force: false,
+            acme: None,
         }
     }
 

@@ -73,12 +73,19 @@ impl DesiredState {
         let present = self.certificate(name)?;
         expect_unchanged(expected, present.revision, || format!("certificate {name}"))?;
         self.touched.certificate(name);
+        self.forget_progress(name);
         self.certificates.remove_mut(name);
         Ok(Outcome::Removed)
     }
 
     pub(super) fn put_certificate(&mut self, name: &CertificateName, spec: Arc<CertificateSpec>) {
         self.touched.certificate(name);
+        self.set_certificate(name, spec);
+    }
+
+    /// Puts a certificate in its place. Without [`Self::put_certificate`], a rollback leaves it as it is.
+    pub(super) fn set_certificate(&mut self, name: &CertificateName, spec: Arc<CertificateSpec>) {
+        self.forget_progress(name);
         let certificate = Certificate {
             spec,
             revision: self.revision.next(),

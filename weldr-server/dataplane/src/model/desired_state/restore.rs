@@ -47,6 +47,7 @@ impl DesiredState {
             certificates,
             rules,
             ticket_epochs,
+            acme_account,
         } = target;
         let removed_certificates = after.bring_back_certificates(certificates)?;
         let mut removed_pools = BTreeSet::new();
@@ -90,6 +91,7 @@ impl DesiredState {
             .iter()
             .try_for_each(|name| after.bring_back_absence(name))?;
         after.bring_back_tickets(ticket_epochs);
+        after.bring_back_acme(acme_account);
         after.expect_unused(&removed_pools)?;
         after.expect_consistent()?;
         let outcome = if after.revision == self.revision {

@@ -16,7 +16,9 @@ use std::{
 
 use rustls::ProtocolVersion;
 
-use crate::tls::{Established, Handshake, HandshakeError, Progress, ServerTls, server_name};
+use crate::tls::{
+    Established, Handshake, HandshakeError, Progress, ServerTls, is_whole, server_name,
+};
 
 use super::{
     deadline::Deadline,
@@ -54,7 +56,7 @@ pub(super) async fn secure(
     let _entry = idle.enter(deadline.expiry_key(), Instant::now());
     let handshakes = &context.counters().handshakes;
     match opening.run(tls).await {
-        Ok((established, name)) => {
+        Ok(Accepted::Client(established, name)) => {
             let counter = if established.facts.is_resumed {
                 &handshakes.resumed
             } else {
@@ -62,6 +64,10 @@ pub(super) async fn secure(
             };
             counter.add(1);
             Some(opening.wire.secured(*established, name.map(Into::into)))
+        }
+        Ok(Accepted::Challenge) => {
+            tracing::debug!("a challenge of an acme authority was answered by a handshake");
+            None
         }
         Err(error) => {
             let reason = error.reason();
@@ -73,6 +79,14 @@ pub(super) async fn secure(
     }
 }
 
+/// Whose handshake is complete.
+enum Accepted {
+    /// A client's, with the name that it asked for.
+    Client(Box<Established>, Option<String>),
+    /// An ACME authority's, which says nothing inside. No request is read: nobody has shown a client certificate.
+    Challenge,
+}
+
 /// A connection before its first request.
 struct Opening<'l> {
     wire: Wire,
@@ -81,15 +95,18 @@ struct Opening<'l> {
 }
 
 impl Opening<'_> {
-    async fn run(
-        &mut self,
-        tls: &ServerTls,
-    ) -> Result<(Box<Established>, Option<String>), AcceptError> {
+    async fn run(&mut self, tls: &ServerTls) -> Result<Accepted, AcceptError> {
         self.first_record().await?;
+        if tls.has_challenges() {
+            self.whole_record().await?;
+        }
+        let challenged = tls.challenged_by(&self.wire.incoming);
+        let is_challenge = challenged.is_some();
+        let config = challenged.unwrap_or_else(|| Arc::clone(&tls.config));
         let name = server_name(&self.wire.incoming);
         let turns = &self.listener.context.handshakes;
         let _running = self.within(turns.begin()).await?;
-        let mut handshake = Handshake::server(Arc::clone(&tls.config))?;
+        let mut handshake = Handshake::server(config)?;
         loop {
             let progress = {
                 let _turn = self.within(turns.next()).await?;
@@ -99,11 +116,15 @@ impl Opening<'_> {
                 Progress::Complete(established) => {
                     // Tickets may travel with the first response. A client that has sent no request may wait for them, and
                     // one of TLS 1.2 waits for the end of the handshake.
-                    let has_request = !established.received.is_empty();
+                    let has_request = !established.received.is_empty() && !is_challenge;
                     if !has_request || established.facts.version == ProtocolVersion::TLSv1_2 {
                         self.flush().await?;
                     }
-                    return Ok((established, name));
+                    return Ok(if is_challenge {
+                        Accepted::Challenge
+                    } else {
+                        Accepted::Client(established, name)
+                    });
                 }
                 Progress::NeedsMore(next) => {
                     handshake = next;
@@ -115,6 +136,14 @@ impl Opening<'_> {
                 }
             }
         }
+    }
+
+    /// Waits for all of the first record. Of a longer one than clients send, what has come must be enough.
+    async fn whole_record(&mut self) -> Result<(), AcceptError> {
+        while !is_whole(&self.wire.incoming) && self.wire.incoming.len() < MOST {
+            self.read().await?;
+        }
+        Ok(())
     }
 
     /// Waits for the first record, and makes sure that it is one.

@@ -16,7 +16,7 @@ use crate::model::{Listener, Priority, Route, Rule, RuleId};
 
 use super::{
     super::LiveRule,
-    RoutedRequest, Uncertain,
+    HttpChallenges, RoutedRequest, Uncertain,
     host::{HostPattern, names_above},
     matcher::Holds,
     route::{CompiledRoute, CompiledRule},
@@ -34,6 +34,9 @@ pub struct Router {
     depths: BTreeMap<usize, usize>,
     /// How many rules have a condition on the host.
     with_host: usize,
+    challenges: Option<Arc<HttpChallenges>>,
+    /// Whether there is neither a rule nor a challenge: known beforehand, because each request asks.
+    is_plain: bool,
 }
 
 /// The keys are written by operators, not by clients, so nobody chooses them to collide.
@@ -65,6 +68,8 @@ impl Router {
             any: RuleList::default(),
             depths: BTreeMap::new(),
             with_host: 0,
+            challenges: None,
+            is_plain: true,
         };
         router.follow(listener, workers);
         router
@@ -73,6 +78,16 @@ impl Router {
     /// Sets the route of requests that no rule matches.
     pub fn set_default(&mut self, route: &Route) {
         self.default = Arc::new(CompiledRoute::from(route));
+    }
+
+    /// Sets the challenges of ACME that are answered before any rule is looked at.
+    pub fn set_challenges(&mut self, challenges: Option<Arc<HttpChallenges>>) {
+        self.challenges = challenges;
+        self.set_plain();
+    }
+
+    fn set_plain(&mut self) {
+        self.is_plain = self.rules.is_empty() && self.challenges.is_none();
     }
 
     /// Makes the rules those of `listener`. A rule that stays keeps what it accumulated, also at another place.
@@ -88,6 +103,7 @@ impl Router {
             let live = known.unwrap_or_else(|| LiveRule::new(rule.id, workers));
             self.insert(CompiledRule::new(Arc::clone(rule), live));
         }
+        self.set_plain();
     }
 
     /// The rules that `listener` no longer has, and those that are new in it. Both maps are ordered by priority.
@@ -172,9 +188,9 @@ impl Router {
         self.rules.remove_mut(&rule.priority());
     }
 
-    /// Whether there is no rule, so that nothing of a request has to be looked at.
+    /// Whether there is neither a rule nor a challenge, so that nothing of a request has to be looked at.
     pub fn is_plain(&self) -> bool {
-        self.rules.is_empty()
+        self.is_plain
     }
 
     /// What becomes of requests that no rule matches.
@@ -211,6 +227,14 @@ impl Router {
     /// # Errors
     /// When that depends on what a server reads in the request.
     pub fn route(&self, request: &RoutedRequest<'_>) -> Result<Matched<'_>, Uncertain> {
+        let challenges = self.challenges.as_ref();
+        if let Some(route) = challenges.and_then(|challenges| challenges.find(request)) {
+            return Ok(Matched {
+                rule: None,
+                route,
+                prefix: 0,
+            });
+        }
         let mut lists = self.lists(request)?;
         while let Some(rule) = lists.next() {
             if let Holds::All { prefix } = rule.matcher.holds_behind_host(request)? {
