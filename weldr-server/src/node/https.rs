@@ -9,14 +9,15 @@ use std::{
 };
 
 use rcgen::{CertificateParams, KeyPair, SanType};
-use rustls::pki_types::{
-    CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem, pem::PemObject as _,
-};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::{sync::watch, time};
 use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
 
 use crate::{
+    certificates::accept,
     config::Config,
+    model::{Invalid, Timestamp},
     threads::{self, ThreadError},
     tls::{KeyError, ServerCertificate, certified_key},
 };
@@ -37,15 +38,15 @@ pub enum HttpsError {
         /// The cause.
         source: io::Error,
     },
-    /// A file has not what it must have.
-    #[error("{} is not accepted: {expected} in PEM is expected", path.display())]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-        /// What is expected in it.
-        expected: &'static str,
-        /// The cause.
-        source: pem::Error,
+    /// The files have not what they must have, or the certificate and the key cannot be used together.
+    #[error("{} and {} are not accepted: {}", cert.display(), key.display(), sentences(wrong))]
+    NotAccepted {
+        /// The file of the certificate.
+        cert: PathBuf,
+        /// The file of the key.
+        key: PathBuf,
+        /// What is wrong.
+        wrong: Vec<Invalid>,
     },
     /// The certificate and the key cannot be used together.
     #[error("{} and {} cannot be used together", cert.display(), key.display())]
@@ -168,45 +169,51 @@ async fn read(files: Files) -> Result<ServerCertificate, HttpsError> {
 }
 
 fn read_blocking(files: &Files) -> Result<ServerCertificate, HttpsError> {
-    let malformed = |path: &Path, expected| {
-        let path = path.to_owned();
-        move |source| HttpsError::Malformed {
-            path,
-            expected,
-            source,
-        }
-    };
-    let text = contents(&files.cert)?;
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
-    let chain = chain.and_then(|chain: Vec<CertificateDer<'static>>| {
-        (!chain.is_empty())
-            .then_some(chain)
-            .ok_or(pem::Error::NoItemsFound)
-    });
-    let chain = chain.map_err(malformed(&files.cert, "a certificate"))?;
-    let key = PrivateKeyDer::from_pem_slice(&contents(&files.key)?);
-    let key = key.map_err(malformed(&files.key, "a private key without a passphrase"))?;
-    let key = certified_key(chain, key).map_err(|source| HttpsError::Key {
+    let (cert, key) = (contents(&files.cert)?, contents(&files.key)?);
+    // Also one that has expired: a node that does not start would serve nothing at all.
+    let accepted = accept(&cert, &key, Timestamp::now(), true);
+    let accepted = accepted.map_err(|wrong| HttpsError::NotAccepted {
+        cert: files.cert.clone(),
+        key: files.key.clone(),
+        wrong,
+    })?;
+    for warning in &accepted.warnings {
+        tracing::warn!(cert = %files.cert.display(), warning, "the certificate for HTTPS may not work");
+    }
+    let chain = accepted.chain().iter();
+    let chain = chain.map(|der| CertificateDer::from(der.bytes().to_vec()));
+    let cannot_be_used = |source| HttpsError::Key {
         cert: files.cert.clone(),
         key: files.key.clone(),
         source,
-    })?;
+    };
+    let unreadable = |why: &str| KeyError::Key(rustls::Error::General(why.to_owned()));
+    let key = PrivateKeyDer::try_from(accepted.private_key());
+    let key = key.map_err(|why| cannot_be_used(unreadable(why)))?;
     Ok(ServerCertificate {
-        names: Vec::new(),
-        key,
+        names: accepted.names().to_vec(),
+        key: certified_key(chain.collect(), key.clone_key()).map_err(cannot_be_used)?,
     })
 }
 
-fn contents(path: &Path) -> Result<Vec<u8>, HttpsError> {
+fn sentences(wrong: &[Invalid]) -> String {
+    let sentences: Vec<String> = wrong.iter().map(ToString::to_string).collect();
+    sentences.join("; ")
+}
+
+/// The text of a file. What is not text is no PEM, and the refusal says what it is instead.
+fn contents(path: &Path) -> Result<Zeroizing<String>, HttpsError> {
     use std::io::Read as _;
-    let mut contents = Vec::new();
+    let mut contents = Zeroizing::new(Vec::new());
     let read =
         fs::File::open(path).and_then(|file| file.take(MOST_BYTES).read_to_end(&mut contents));
     read.map_err(|source| HttpsError::Unreadable {
         path: path.to_owned(),
         source,
     })?;
-    Ok(contents)
+    Ok(Zeroizing::new(
+        String::from_utf8_lossy(&contents).into_owned(),
+    ))
 }
 
 /// A certificate that nobody vouches for, for `localhost`.
