@@ -28,7 +28,7 @@ use super::{
     Authenticator, NoCredential,
     attempts::{Attempts, Refusal},
     caller::{Caller, Peer},
-    revocation::{RevocableBody, revoked},
+    revocation::{HeldBody, RevocableBody, revoked},
     table::{self, Entry, Required},
 };
 
@@ -142,16 +142,33 @@ pub(in crate::management) async fn admitted(
             return refusal(error, &parts.headers);
         }
     };
-    let mut request = Request::from_parts(parts, body);
     let Some(caller) = caller else {
-        return next.run(request).await;
+        return next.run(Request::from_parts(parts, body)).await;
     };
+    run(&gate, caller, Request::from_parts(parts, body), next).await
+}
+
+/// Lets a request of `caller` through, for as long as the caller is known.
+async fn run(gate: &Gate, caller: Caller, mut request: Request, next: Next) -> Response {
     request.extensions_mut().insert(caller.clone());
     let cluster = gate.authenticator.cluster().clone();
     let is_stream = speaks_grpc(request.headers()) && table::is_stream(request.uri().path());
+    if caller.permissions().principal.is_none() {
+        let mut response = next.run(request).await;
+        response.extensions_mut().insert(caller);
+        return response;
+    }
+    let headers = request.headers().clone();
+    let (parts, body) = request.into_parts();
+    let body = HeldBody::new(body, cluster.clone(), caller.clone());
+    let failed = body.failed();
+    let request = Request::from_parts(parts, Body::new(body));
     let mut response = next.run(request).await;
+    if let Some(error) = failed.error(&cluster, &caller) {
+        return refusal(error, &headers);
+    }
     response.extensions_mut().insert(caller.clone());
-    if is_stream && caller.permissions().principal.is_some() {
+    if is_stream {
         let revoked = Box::pin(revoked(cluster, caller));
         return response.map(|body| Body::new(RevocableBody::new(body, revoked)));
     }

@@ -1,8 +1,13 @@
-//! A principal that is revoked, or whose token expires, has its streams ended with an error that says so.
+//! A principal that is revoked, or whose token expires, has its calls ended with an error that says so: streams, and requests whose
+//! body has not come yet.
 
 use std::{
     pin::Pin,
-    task::{Context, Poll},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -27,23 +32,13 @@ const LOOK: Duration = Duration::from_secs(5);
 /// Waits until `caller` is no longer known.
 pub(super) async fn revoked(cluster: cluster::Handle, caller: Caller) -> Error {
     let permissions = caller.permissions();
-    let Some((name, revision)) = permissions.principal.clone() else {
+    if permissions.principal.is_none() {
         return std::future::pending().await;
-    };
+    }
     let mut states = cluster.watch();
     loop {
-        if !is_present(&states.borrow_and_update(), &name, revision) {
-            return Error::Revoked {
-                caller: caller.to_string(),
-            };
-        }
-        if permissions
-            .expires
-            .is_some_and(|expires| expires <= Timestamp::now())
-        {
-            return Error::Expired {
-                caller: caller.to_string(),
-            };
+        if let Err(error) = still_known(&states.borrow_and_update(), &caller) {
+            return error;
         }
         tokio::select! {
             changed = states.changed() => if changed.is_err() {
@@ -53,6 +48,22 @@ pub(super) async fn revoked(cluster: cluster::Handle, caller: Caller) -> Error {
             () = time::sleep(LOOK), if permissions.expires.is_some() => {}
         }
     }
+}
+
+/// Refuses a caller whose principal was revoked, or whose token has expired, since its call began.
+fn still_known(state: &DesiredState, caller: &Caller) -> Result<(), Error> {
+    let permissions = caller.permissions();
+    let principal = permissions.principal.as_ref();
+    if principal.is_some_and(|(name, revision)| !is_present(state, name, *revision)) {
+        let caller = caller.to_string();
+        return Err(Error::Revoked { caller });
+    }
+    let expires = permissions.expires;
+    if expires.is_some_and(|expires| expires <= Timestamp::now()) {
+        let caller = caller.to_string();
+        return Err(Error::Expired { caller });
+    }
+    Ok(())
 }
 
 /// Whether the principal is the one that was created with `revision`.
@@ -116,5 +127,68 @@ impl http_body::Body for RevocableBody {
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::default()
+    }
+}
+
+/// The body of a request, which fails once its sender is no longer known. A request that is held back until after the
+/// revocation has no effect.
+pub(super) struct HeldBody {
+    body: Body,
+    cluster: cluster::Handle,
+    caller: Caller,
+    has_failed: Failed,
+}
+
+/// Whether the body of a request has failed because its sender is no longer known. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Failed(Arc<AtomicBool>);
+
+impl Failed {
+    /// The error of the request, if its body has failed.
+    pub(super) fn error(&self, cluster: &cluster::Handle, caller: &Caller) -> Option<Error> {
+        let has_failed = self.0.load(Relaxed);
+        has_failed.then(|| still_known(&cluster.current(), caller).err())?
+    }
+}
+
+impl HeldBody {
+    pub(super) fn new(body: Body, cluster: cluster::Handle, caller: Caller) -> Self {
+        Self {
+            body,
+            cluster,
+            caller,
+            has_failed: Failed::default(),
+        }
+    }
+
+    /// What tells whether it has failed, also when it is gone.
+    pub(super) fn failed(&self) -> Failed {
+        self.has_failed.clone()
+    }
+}
+
+impl http_body::Body for HeldBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        // The end of the body counts too: a chunk of length zero can be held back.
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if let Err(error) = still_known(&self.cluster.current(), &self.caller) {
+            self.has_failed.0.store(true, Relaxed);
+            return Poll::Ready(Some(Err(axum::Error::new(error))));
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
