@@ -64,7 +64,7 @@ pub(super) enum Error {
     /// The node is stopping.
     #[error("the node is shutting down")]
     Stopping,
-    /// The time limit of a REST request was reached.
+    /// The time limit of a request was reached.
     #[error("the request took too long")]
     TooSlow,
     /// There are too many streams.

@@ -41,8 +41,8 @@ use super::{
 };
 use crate::{liveness::Tick, readiness::Readiness, warnings::Repeats};
 
-/// The maximum number of concurrent calls on one HTTP/2 connection.
-const MAX_STREAMS: u32 = 256;
+/// The maximum number of concurrent calls on one HTTP/2 connection: the smallest that RFC 9113 section 6.5.2 recommends.
+const MAX_STREAMS: u32 = 100;
 /// The time limit for the first request of a connection, and for the head of each HTTP/1 request.
 const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// The interval of keep-alive probes on an HTTP/2 connection, and the time limit for the response to one.

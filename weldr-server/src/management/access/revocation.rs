@@ -1,13 +1,8 @@
-//! A principal that is revoked, or whose token expires, has its calls ended with an error that says so: streams, and requests whose
-//! body has not come yet.
+//! A principal that is revoked, or whose token expires, has its streams ended with an error that says so.
 
 use std::{
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -51,7 +46,7 @@ pub(super) async fn revoked(cluster: cluster::Handle, caller: Caller) -> Error {
 }
 
 /// Refuses a caller whose principal was revoked, or whose token has expired, since its call began.
-fn still_known(state: &DesiredState, caller: &Caller) -> Result<(), Error> {
+pub(super) fn still_known(state: &DesiredState, caller: &Caller) -> Result<(), Error> {
     let permissions = caller.permissions();
     let principal = permissions.principal.as_ref();
     if principal.is_some_and(|(name, revision)| !is_present(state, name, *revision)) {
@@ -127,68 +122,5 @@ impl http_body::Body for RevocableBody {
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::default()
-    }
-}
-
-/// The body of a request, which fails once its sender is no longer known. A request that is held back until after the
-/// revocation has no effect.
-pub(super) struct HeldBody {
-    body: Body,
-    cluster: cluster::Handle,
-    caller: Caller,
-    has_failed: Failed,
-}
-
-/// Whether the body of a request has failed because its sender is no longer known. Cheap to clone.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Failed(Arc<AtomicBool>);
-
-impl Failed {
-    /// The error of the request, if its body has failed.
-    pub(super) fn error(&self, cluster: &cluster::Handle, caller: &Caller) -> Option<Error> {
-        let has_failed = self.0.load(Relaxed);
-        has_failed.then(|| still_known(&cluster.current(), caller).err())?
-    }
-}
-
-impl HeldBody {
-    pub(super) fn new(body: Body, cluster: cluster::Handle, caller: Caller) -> Self {
-        Self {
-            body,
-            cluster,
-            caller,
-            has_failed: Failed::default(),
-        }
-    }
-
-    /// What tells whether it has failed, also when it is gone.
-    pub(super) fn failed(&self) -> Failed {
-        self.has_failed.clone()
-    }
-}
-
-impl http_body::Body for HeldBody {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        // The end of the body counts too: a chunk of length zero can be held back.
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        if let Err(error) = still_known(&self.cluster.current(), &self.caller) {
-            self.has_failed.0.store(true, Relaxed);
-            return Poll::Ready(Some(Err(axum::Error::new(error))));
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }

@@ -354,12 +354,12 @@ async fn a_request_that_is_held_back_until_its_sender_is_revoked_has_no_effect()
     );
     let mut held = Vec::new();
     for (begin, rest) in [(sized, rest), (chunked, "0\r\n\r\n")] {
-        let head = format!(
+        let request = format!(
             "POST /servers HTTP/1.1\r\nhost: localhost\r\nauthorization: {}\r\nexpect: 100-continue\r\n{begin}",
             bearer(&token)
         );
         let mut stream = TcpStream::connect(node.address).await.unwrap();
-        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
         // The request was let through: its body is waited for.
         let mut go_on = [0; 25];
         soon(stream.read_exact(&mut go_on)).await.unwrap();
