@@ -130,15 +130,12 @@ impl Program {
     /// [`Self::on`] for the user `nobody` with these capabilities and no others. The binary is at `path`, because others may not
     /// read that of the workspace.
     pub fn on_as_nobody(host: &Host, capabilities: &[&str], name: &str, path: &Path) -> Self {
-        let capabilities: String = capabilities
-            .iter()
-            .map(|name| format!(",+{name}"))
-            .collect();
+        let capabilities = capabilities.join(",+");
         let mut command = process::Command::new("ip");
         command.args(["netns", "exec", host.namespace().name(), "setpriv"]);
         command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
         for set in ["inh-caps", "ambient-caps", "bounding-set"] {
-            command.arg(format!("--{set}=-all{capabilities}"));
+            command.arg(format!("--{set}=-all,+{capabilities}"));
         }
         command.arg(path);
         Self::of(name, command)

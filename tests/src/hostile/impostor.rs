@@ -127,13 +127,16 @@ fn body(frames: Vec<Frame<Bytes>>) -> Body {
 
 fn admitted(message: &JoinResponse, proof: &str) -> Response<Body> {
     let encoded = message.encode_to_vec();
-    let mut framed = BytesMut::with_capacity(5 + encoded.len());
-    framed.put_u8(0);
-    framed.put_u32(u32::try_from(encoded.len()).expect("a small message"));
-    framed.put_slice(&encoded);
+    let mut message_bytes = BytesMut::with_capacity(5 + encoded.len());
+    message_bytes.put_u8(0);
+    message_bytes.put_u32(u32::try_from(encoded.len()).expect("a small message"));
+    message_bytes.put_slice(&encoded);
     let mut trailers = HeaderMap::new();
     trailers.insert("grpc-status", HeaderValue::from_static("0"));
-    let frames = vec![Frame::data(framed.freeze()), Frame::trailers(trailers)];
+    let frames = vec![
+        Frame::data(message_bytes.freeze()),
+        Frame::trailers(trailers),
+    ];
     let mut response = Response::new(body(frames));
     let headers = response.headers_mut();
     headers.insert("content-type", HeaderValue::from_static("application/grpc"));
