@@ -31,7 +31,8 @@ pub(super) struct Sender {
 pub(super) struct HeldBody {
     body: Body,
     sender: Option<Sender>,
-    end: Pin<Box<Sleep>>,
+    /// When the body has to have ended; `None` once it has failed.
+    end: Option<Pin<Box<Sleep>>>,
     failure: Failure,
 }
 
@@ -53,7 +54,7 @@ impl HeldBody {
         Self {
             body,
             sender,
-            end: Box::pin(sleep(LONGEST_BODY)),
+            end: Some(Box::pin(sleep(LONGEST_BODY))),
             failure: Failure::default(),
         }
     }
@@ -66,7 +67,7 @@ impl HeldBody {
     fn fail(&mut self, error: Error) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let failure = self.failure.0.lock();
         *failure.unwrap_or_else(PoisonError::into_inner) = Some(error);
-        self.body = Body::empty();
+        (self.body, self.end) = (Body::empty(), None);
         let cause = io::Error::from(io::ErrorKind::ConnectionAborted);
         Poll::Ready(Some(Err(axum::Error::new(cause))))
     }
@@ -80,12 +81,15 @@ impl http_body::Body for HeldBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        if !self.end.is_elapsed() && self.end.as_mut().poll(cx).is_ready() {
+        if let Some(end) = &mut self.end
+            && end.as_mut().poll(cx).is_ready()
+        {
             return self.fail(Error::TooSlow);
         }
         // The end of the body counts too: a chunk of length zero can be held back.
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        let known = self.sender.as_ref().map_or(Ok(()), |sender| {
+        let sender = self.sender.as_ref().filter(|_| self.end.is_some());
+        let known = sender.map_or(Ok(()), |sender| {
             still_known(&sender.cluster.current(), &sender.caller)
         });
         match known {
@@ -109,7 +113,7 @@ mod tests {
 
     use futures_util::{StreamExt as _, stream};
     use http_body_util::BodyExt as _;
-    use tokio::time::Instant;
+    use tokio::time::{Instant, timeout};
 
     use super::*;
 
@@ -121,7 +125,8 @@ mod tests {
         let (failure, start) = (body.failure(), Instant::now());
         assert!(body.frame().await.unwrap().is_ok());
         assert!(failure.take().is_none());
-        assert!(body.frame().await.unwrap().is_err());
+        let failed = timeout(LONGEST_BODY * 2, body.frame()).await.unwrap();
+        assert!(failed.unwrap().is_err());
         assert_eq!(start.elapsed(), LONGEST_BODY);
         assert!(matches!(failure.take(), Some(Error::TooSlow)));
         assert!(body.frame().await.is_none());
