@@ -127,6 +127,20 @@ impl Program {
         Self::of(name, command)
     }
 
+    /// [`Self::on`] for the user `nobody` with these capabilities and no others. The binary is at `path`, because others may not
+    /// read that of the workspace.
+    pub fn on_as_nobody(host: &Host, capabilities: &[&str], name: &str, path: &Path) -> Self {
+        let capabilities = capabilities.join(",+");
+        let mut command = process::Command::new("ip");
+        command.args(["netns", "exec", host.namespace().name(), "setpriv"]);
+        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
+        for set in ["inh-caps", "ambient-caps", "bounding-set"] {
+            command.arg(format!("--{set}=-all,+{capabilities}"));
+        }
+        command.arg(path);
+        Self::of(name, command)
+    }
+
     fn of(name: &str, mut command: process::Command) -> Self {
         let directory = TempDir::with_prefix("weldr-tests-").expect("a temporary directory");
         command

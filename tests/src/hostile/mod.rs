@@ -1,6 +1,7 @@
 //! A hostile peer: opens many connections, says little or nothing, and reads nothing. [`peer`] speaks the protocol between
-//! nodes, with keys and claims of its choice.
+//! nodes, with keys and claims of its choice, and [`impostor`] answers as a node does.
 
+pub mod impostor;
 pub mod peer;
 
 use std::net::SocketAddr;

@@ -102,7 +102,7 @@ impl Credentials {
         digest::digest(&digest::SHA256, &key).as_ref().to_vec()
     }
 
-    fn certified(&self) -> CertifiedKey {
+    pub(super) fn certified(&self) -> CertifiedKey {
         let key = PrivateKeyDer::try_from(self.private.to_vec()).expect("a key");
         let key = provider::sign::any_supported_type(&key).expect("a key");
         CertifiedKey::new(vec![self.certificate.clone()], key)

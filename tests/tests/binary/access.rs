@@ -1,5 +1,7 @@
 //! Who may call a `weldr` process, as an operator sets it up with `weldrctl`.
 
+mod figures;
+
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};

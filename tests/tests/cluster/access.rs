@@ -1,6 +1,6 @@
 //! Tokens in a cluster: a change is in force on every node when the call returns, and secrets are stored nowhere.
 
-use std::{fs, net::SocketAddr, path::Path};
+use std::{fs, net::SocketAddr, path::Path, time::Duration};
 
 use serde_json::Value;
 use weldr_tests::{
@@ -46,6 +46,8 @@ async fn a_revocation_is_in_force_everywhere_when_it_returns_and_costs_no_reques
     let loads: Vec<_> = (0..3)
         .map(|node| Load::start(cluster.proxy(node), 4, "/"))
         .collect();
+    // So that a call which does not wait for the third node returns before that node knows.
+    cluster.slow(2, Duration::from_millis(100));
     for round in 0..5 {
         let name = format!("deploy-{round}");
         let token = create(cluster.management(round % 3), &name, "viewer").await;

@@ -10,7 +10,10 @@ use tonic::{Code, Status};
 use weldr_proto::raft::v1;
 use weldr_tests::{
     cluster::TestCluster,
-    hostile::peer::{Claim, Credentials, Peer},
+    hostile::{
+        Connections,
+        peer::{Claim, Credentials, Peer},
+    },
     wait,
 };
 
@@ -86,7 +89,7 @@ async fn a_proof_is_worth_nothing_on_another_channel() {
         let peer = Peer::connect(cluster.clustered(0), &credentials).await;
         peer.expect("a channel")
     };
-    let (theirs, mut ours) = (connect().await, connect().await);
+    let (mut theirs, mut ours) = (connect().await, connect().await);
     let mut claim = Claim {
         sender: 7,
         ..Claim::default()
@@ -101,13 +104,18 @@ async fn a_proof_is_worth_nothing_on_another_channel() {
         "does not prove that it has the secret",
     );
     // Nor for another node on the same channel.
-    claim.proof = ours.proof(SECRET, &claim);
-    claim.sender = 8;
+    let other = Claim {
+        proof: ours.proof(SECRET, &claim),
+        sender: 8,
+        ..Claim::default()
+    };
     is_refused(
-        ours.client.join(claim.on(request())).await,
+        ours.client.join(other.on(request())).await,
         "does not prove that it has the secret",
     );
     assert_eq!(cluster.status(0).await.unwrap().nodes.len(), 1);
+    // On its own channel it is a proof.
+    theirs.client.join(claim.on(request())).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -340,6 +348,41 @@ async fn a_handshake_that_is_dribbled_ends() {
     end.await;
     dribble.abort();
     cluster.add(0, 1001).await.unwrap();
+}
+
+/// A node that has opened its channel and not called yet keeps it, and another one gets in.
+#[tokio::test(flavor = "multi_thread")]
+async fn handshakes_that_are_dribbled_keep_no_node_out() {
+    let cluster = TestCluster::start(1).await;
+    let credentials = Credentials::new();
+    let connect = async || {
+        let peer = Peer::connect(cluster.clustered(0), &credentials).await;
+        peer.unwrap()
+    };
+    let mut early = connect().await;
+    // The call proves nothing, but the node has seen the end of the handshake when it answers.
+    let report = Claim::default().on(v1::ReportRequest { servers: false });
+    early.client.report(report).await.unwrap_err();
+    let from = "127.0.0.1:0".parse().unwrap();
+    let flood = Connections::open(500, from, cluster.clustered(0), b"\x16\x03\x01").await;
+    wait::until("the handshakes to give way", async || {
+        match flood.still_open() {
+            ..=16 => Ok(()),
+            open => Err(open),
+        }
+    })
+    .await;
+    let keys = || vec![credentials.fingerprint()];
+    early
+        .join(SECRET, member(77, "early", keys()))
+        .await
+        .unwrap();
+    let flood = Connections::open(500, from, cluster.clustered(0), b"\x16\x03\x01").await;
+    let mut late = connect().await;
+    late.join(SECRET, member(77, "early", keys()))
+        .await
+        .unwrap();
+    drop(flood);
 }
 
 /// A member that says anything does no harm to those that vote.

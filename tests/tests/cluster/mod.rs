@@ -6,6 +6,7 @@ mod failures;
 mod formation;
 mod founding;
 mod hostile;
+mod impostors;
 mod invites;
 mod operators;
 mod pool;

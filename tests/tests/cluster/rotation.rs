@@ -1,18 +1,46 @@
 //! Keys and secrets are replaced while everything runs.
 
-use weldr_tests::{cluster::TestCluster, load::Load, origin::Origin, process::Signal};
+use rcgen::{CertificateParams, CertifiedIssuer, KeyPair};
+use tempfile::TempDir;
+use weldr_tests::{
+    cluster::TestCluster,
+    hostile::peer::{Credentials, Peer},
+    load::Load,
+    origin::Origin,
+    process::{Program, Signal},
+    wait,
+};
 
 /// A cluster of three with a server, and clients of each node.
 async fn under_load() -> (TestCluster, Origin, Vec<Load>) {
-    let origin = Origin::saying("hi");
     let cluster = TestCluster::start(3).await;
+    let (origin, loads) = load(&cluster).await;
+    (cluster, origin, loads)
+}
+
+/// A server, and clients of each node.
+async fn load(cluster: &TestCluster) -> (Origin, Vec<Load>) {
+    let origin = Origin::saying("hi");
     cluster.add(0, origin.address().port()).await.unwrap();
     let mut loads = Vec::new();
     for node in 0..3 {
         cluster.ports(node, false).await.unwrap();
         loads.push(Load::start(cluster.proxy(node), 2, "/"));
     }
-    (cluster, origin, loads)
+    (origin, loads)
+}
+
+/// Has a node read its files again, and waits until its log says that it has.
+async fn reload(cluster: &TestCluster, node: usize, what: &str) {
+    let words = format!("reloaded: {what}");
+    let reloads = || cluster.process(node).stderr().matches(&words).count();
+    let before = reloads();
+    cluster.signal(node, Signal::HUP);
+    wait::until(&words, async || match reloads() {
+        now if now > before => Ok(()),
+        now => Err(now),
+    })
+    .await;
 }
 
 async fn assert_none_failed(loads: Vec<Load>) {
@@ -93,17 +121,7 @@ async fn the_secret_is_replaced_node_by_node_and_no_request_fails() {
     for lines in [format!("{new}\n{old}\n"), format!("{new}\n")] {
         std::fs::write(&secret, &lines).unwrap();
         for node in 0..3 {
-            let reloads = |node: usize| {
-                let stderr = cluster.process(node).stderr();
-                stderr.matches("reloaded: the secret").count()
-            };
-            let before = reloads(node);
-            cluster.signal(node, Signal::HUP);
-            weldr_tests::wait::until("the secret to be read", async || match reloads(node) {
-                now if now > before => Ok(()),
-                now => Err(now),
-            })
-            .await;
+            reload(&cluster, node, "the secret").await;
         }
         joins("with-new", new).await;
         if lines.contains(old) {
@@ -118,4 +136,93 @@ async fn the_secret_is_replaced_node_by_node_and_no_request_fails() {
     assert!(late.stderr.contains(sentence), "{late:?}");
     assert_none_failed(loads).await;
     cluster.add(0, 1001).await.unwrap();
+}
+
+type Authority = CertifiedIssuer<'static, KeyPair>;
+
+fn authority() -> Authority {
+    let mut params = CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    // Two authorities of one name would be one to whoever looks for the issuer.
+    let name = uuid::Uuid::new_v4().to_string();
+    let common = rcgen::DnType::CommonName;
+    params.distinguished_name.push(common, name);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+/// The certificate of all nodes and its key, in PEM.
+fn signed(by: &Authority) -> (String, String) {
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    let certificate = params.signed_by(&key, by).unwrap();
+    (certificate.pem(), key.serialize_pem())
+}
+
+/// What a node shows to those who call it.
+async fn shown(cluster: &TestCluster, node: usize) -> Vec<u8> {
+    let credentials = Credentials::new();
+    let peer = Peer::connect(cluster.clustered(node), &credentials).await;
+    peer.unwrap().certificate.to_vec()
+}
+
+/// The operators' certificates are replaced node by node, and then their authority, by a file with both.
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_of_operators_and_their_authority_are_replaced_and_no_request_fails() {
+    let files = TempDir::with_prefix("weldr-cluster-").unwrap();
+    let path = files.path().to_owned();
+    let write = |name: &str, text: &str| std::fs::write(path.join(name), text).unwrap();
+    let write_signed = |by: &Authority| {
+        let (certificate, key) = signed(by);
+        write("cert.pem", &certificate);
+        write("key.pem", &key);
+    };
+    let (old, new) = (authority(), authority());
+    write("secret", "open sesame, open sesame");
+    write("ca.pem", &old.pem());
+    write_signed(&old);
+    let tls = ["cert", "key", "ca"]
+        .map(|name| [format!("--cluster-{name}"), format!("FILES/{name}.pem")])
+        .concat();
+    let tls: Vec<_> = tls.iter().map(String::as_str).collect();
+    let cluster = TestCluster::begin(3, files, &tls, false).await;
+    let (_origin, loads) = load(&cluster).await;
+    let both = old.pem() + &new.pem();
+    let steps: [(&str, &dyn Fn()); 4] = [
+        ("another certificate", &|| write_signed(&old)),
+        ("both authorities", &|| write("ca.pem", &both)),
+        ("a certificate of the new one", &|| write_signed(&new)),
+        ("the new one only", &|| write("ca.pem", &new.pem())),
+    ];
+    let mut port = 1000;
+    for (step, change) in steps {
+        change();
+        for node in 0..3 {
+            let before = shown(&cluster, node).await;
+            reload(&cluster, node, "the certificate for other nodes").await;
+            let is_other = before != shown(&cluster, node).await;
+            assert_eq!(is_other, step.contains("certificate"), "{step} at {node}");
+            // Changes go on, at the node that has reloaded and at another.
+            for at in [node, (node + 1) % 3] {
+                port += 1;
+                cluster.add(at, port).await.unwrap();
+            }
+        }
+    }
+    assert_none_failed(loads).await;
+    // Who has a certificate of the authority that was replaced is not let in any more.
+    let (certificate, key) = signed(&old);
+    write("late-cert.pem", &certificate);
+    write("late-key.pem", &key);
+    let of = |name: &str| path.join(name).into_os_string();
+    let late = Program::weldr()
+        .args(["--node-name", "late", "--cluster", "127.0.0.1:0"])
+        .args(["--join", &cluster.address(0).to_string()])
+        .args(["--cluster-secret-file".into(), of("secret")])
+        .args(["--cluster-cert".into(), of("late-cert.pem")])
+        .args(["--cluster-key".into(), of("late-key.pem")])
+        .args(["--cluster-ca".into(), of("ca.pem")]);
+    let late = late.run().await;
+    assert_eq!(late.code(), Some(1), "{late:?}");
+    let sentence = "a node joins only as itself";
+    assert!(late.stderr.contains(sentence), "{late:?}");
 }

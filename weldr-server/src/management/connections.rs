@@ -4,10 +4,12 @@
 //! longest, else the one whose request has been running for longest. A connection with a stream does not give way, so the
 //! number of streams is limited, to less than the number of connections. Probes of `/readyz` and new callers get in
 //! however many connections a client keeps open. A connection on which an administrator has called does not give way to others:
-//! a quarter of the places is for those. Pure, but for the token that ends a connection.
+//! a quarter of the places is for those. TLS handshakes under way have a share: within it, a new one takes the place of the oldest
+//! one of the address with most of them, so that they neither fill the memory nor displace connections with requests. Pure, but
+//! for the token that ends a connection.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -18,6 +20,10 @@ use tokio_util::sync::CancellationToken;
 const CLOSING: usize = 2;
 /// The most streams, however many connections there may be.
 const MOST_STREAMS: usize = 256;
+
+/// Handshakes under way have this fraction of the connections, but not less than a few callers at once need.
+const HANDSHAKE_FRACTION: usize = 8;
+const FEWEST_HANDSHAKES: usize = 4;
 
 /// All connections. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -38,6 +44,7 @@ struct Limits {
     /// Connections of administrators that do not give way.
     reserved: usize,
     connections_of_address: usize,
+    handshakes: usize,
     streams: usize,
     streams_of_address: usize,
 }
@@ -50,6 +57,8 @@ struct Entry {
     running: usize,
     /// How many of them are streams.
     streams: usize,
+    /// Whether its TLS handshake has not ended.
+    is_handshake: bool,
     /// When the last request began or ended.
     since: u64,
     /// Whether an administrator has called on it.
@@ -74,6 +83,7 @@ impl Connections {
                 connections,
                 reserved: connections / 4,
                 connections_of_address: (connections - connections / 4).max(1),
+                handshakes: (connections / HANDSHAKE_FRACTION).max(FEWEST_HANDSHAKES),
                 streams,
                 streams_of_address: (streams / 2).max(1),
             },
@@ -115,6 +125,7 @@ impl Table {
             ip,
             running: 0,
             streams: 0,
+            is_handshake: false,
             since,
             is_reserved: false,
             cut,
@@ -132,9 +143,39 @@ impl Table {
             .filter(|(_, entry)| ip.is_none() || entry.ip == ip);
         let (id, _) = candidates.min_by_key(|(_, entry)| (entry.running > 0, entry.since))?;
         let id = *id;
-        let entry = self.entries.remove(&id)?;
-        entry.cut.cancel();
+        self.cut(id);
         Some(())
+    }
+
+    fn cut(&mut self, id: u64) {
+        if let Some(entry) = self.entries.remove(&id) {
+            entry.cut.cancel();
+        }
+    }
+
+    /// A handshake begins. At the limit, the oldest one of the address with most of them is cut.
+    fn handshake_begins(&mut self, id: u64) {
+        let mut of_address = HashMap::<Option<IpAddr>, Vec<u64>>::new();
+        let under_way = self.entries.iter().filter(|(_, entry)| entry.is_handshake);
+        for (id, entry) in under_way {
+            of_address.entry(entry.ip).or_default().push(*id);
+        }
+        let most = of_address.values().max_by_key(|ids| ids.len());
+        let oldest = most.and_then(|ids| ids.first().copied());
+        let under_way: usize = of_address.values().map(Vec::len).sum();
+        if let Some(oldest) = oldest.filter(|_| under_way >= self.limits.handshakes) {
+            self.cut(oldest);
+        }
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.is_handshake = true;
+        }
+    }
+
+    fn handshake_ends(&mut self, id: u64) {
+        // A connection that was cut ends in a moment.
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.is_handshake = false;
+        }
     }
 
     fn begin(&mut self, id: u64, is_stream: bool) -> Result<(), TooManyStreams> {
@@ -214,6 +255,16 @@ impl Seat {
     /// Ends when the connection has to give way to another one.
     pub(super) async fn cut(&self) {
         self.cut.cancelled().await;
+    }
+
+    /// Notes that a TLS handshake begins. Another one may have to give way.
+    pub(super) fn handshake_begins(&self) {
+        self.connections.table().handshake_begins(self.id);
+    }
+
+    /// Notes that there is no handshake any more.
+    pub(super) fn handshake_ends(&self) {
+        self.connections.table().handshake_ends(self.id);
     }
 
     /// What reserves the place of this connection.
@@ -354,6 +405,26 @@ mod tests {
         }
         let _streams: Vec<_> = seats.iter().map(|seat| seat.begin(true)).collect();
         assert!(connections.enter(ip(9)).is_some());
+    }
+
+    #[test]
+    fn handshakes_under_way_have_a_limit_and_take_no_other_place() {
+        let connections = Connections::new(66);
+        let idle = connections.enter(ip(1)).unwrap();
+        let shake_hands = |n| {
+            let seat = connections.enter(ip(n)).unwrap();
+            seat.handshake_begins();
+            seat
+        };
+        let flood: Vec<_> = (0..1_000).map(|_| shake_hands(1)).collect();
+        assert!(flood[..992].iter().all(is_cut), "the oldest of 8 is cut");
+        assert!(!flood[992..].iter().any(is_cut) && !is_cut(&idle));
+        let caller = shake_hands(2);
+        let more: Vec<_> = (0..100).map(|_| shake_hands(1)).collect();
+        assert!(!is_cut(&caller) && !is_cut(&idle));
+        more[99].handshake_ends();
+        let _one_more = shake_hands(1);
+        assert!(!more[93..].iter().any(is_cut), "there was room again");
     }
 
     #[test]

@@ -65,7 +65,7 @@ pub(super) enum Error {
     /// The node is stopping.
     #[error("the node is shutting down")]
     Stopping,
-    /// The time limit of a REST request was reached.
+    /// The time limit of a request was reached.
     #[error("the request took too long")]
     TooSlow,
     /// There are too many streams.
@@ -135,14 +135,14 @@ pub(super) enum Error {
         /// The pools that it may change.
         pools: String,
     },
-    /// The caller was known when its stream began.
-    #[error("the stream has ended because {caller} was revoked")]
+    /// The caller was known when its call began.
+    #[error("the call has ended because {caller} was revoked")]
     Revoked {
         /// Who it was.
         caller: String,
     },
-    /// The caller's token was valid when its stream began.
-    #[error("the stream has ended because the token of {caller} has expired")]
+    /// The caller's token was valid when its call began.
+    #[error("the call has ended because the token of {caller} has expired")]
     Expired {
         /// Who it was.
         caller: String,

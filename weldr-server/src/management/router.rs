@@ -30,6 +30,10 @@ use crate::readiness::{Readiness, Status};
 /// The maximum size of the request of a gRPC call, in bytes. Useful requests are about a thousand times smaller.
 const LONGEST_GRPC_REQUEST: usize = 1 << 20;
 
+/// The maximum size of a request that has the name of a service and no more, in bytes: for health, which nobody has to prove
+/// anything for, and reflection.
+const LONGEST_NAME: usize = 1024;
+
 /// The maximum size of a backup, in bytes: enough for a hundred thousand servers with checks of their own.
 const MAX_BACKUP_BYTES: usize = 48 << 20;
 
@@ -72,7 +76,7 @@ pub(super) fn router<H: Health>(
 pub(super) fn health_router<H: Health>(served: ServedHealth<H>) -> Router {
     let http = probes(&served);
     let ServedHealth { health, gate, .. } = served;
-    let health = health.max_decoding_message_size(LONGEST_GRPC_REQUEST);
+    let health = health.max_decoding_message_size(LONGEST_NAME);
     let grpc = Routes::new(health).prepare().into_axum_router();
     guarded(http.merge(grpc), gate)
 }
@@ -117,11 +121,11 @@ fn grpc_services<H: Health>(operations: Arc<Operations>, health: HealthServer<H>
         .add_service(certificates.max_decoding_message_size(LONGEST_GRPC_REQUEST))
         .add_service(routing.max_decoding_message_size(Operations::MAX_CONFIGURATION_BYTES))
         .add_service(cluster.max_decoding_message_size(MAX_BACKUP_BYTES))
-        .add_service(health.max_decoding_message_size(LONGEST_GRPC_REQUEST));
+        .add_service(health.max_decoding_message_size(LONGEST_NAME));
     let routes = match (reflection().build_v1(), reflection().build_v1alpha()) {
         (Ok(v1), Ok(v1alpha)) => routes
-            .add_service(v1.max_decoding_message_size(LONGEST_GRPC_REQUEST))
-            .add_service(v1alpha.max_decoding_message_size(LONGEST_GRPC_REQUEST)),
+            .add_service(v1.max_decoding_message_size(LONGEST_NAME))
+            .add_service(v1alpha.max_decoding_message_size(LONGEST_NAME)),
         // The descriptors are compiled in, so this cannot fail; without reflection, the API still works.
         (Err(error), _) | (_, Err(error)) => {
             tracing::error!(%error, "grpc reflection is not served");

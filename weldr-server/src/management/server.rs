@@ -34,15 +34,15 @@ use super::{
     error::Error,
     guard::Hosts,
     lingering::Lingering,
-    listener::{Accepted, Listener, LocalListener},
+    listener::{Accepted, Listener, LocalListener, Stream},
     operations::Operations,
     readiness::GrpcHealth,
     router::{ServedHealth, health_router, router},
 };
 use crate::{liveness::Tick, readiness::Readiness, warnings::Repeats};
 
-/// The maximum number of concurrent calls on one HTTP/2 connection.
-const MAX_STREAMS: u32 = 256;
+/// The maximum number of concurrent calls on one HTTP/2 connection: the smallest that RFC 9113 section 6.5.2 recommends.
+const MAX_STREAMS: u32 = 100;
 /// The time limit for the first request of a connection, and for the head of each HTTP/1 request.
 const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// The interval of keep-alive probes on an HTTP/2 connection, and the time limit for the response to one.
@@ -261,16 +261,12 @@ async fn connection(
     router: Router,
     shutdown: CancellationToken,
 ) {
-    let from = peer.clone();
-    let handshake = time::timeout(HANDSHAKE_TIMEOUT, accepted.handshake(peer));
-    let (stream, peer) = tokio::select! {
-        made = handshake => match made {
-            Ok(Ok(made)) => made,
-            Ok(Err(error)) => return debug!(peer = %from, %error, "management handshake failed"),
-            Err(_) => return debug!(peer = %from, "management handshake takes too long"),
-        },
-        () = seat.cut() => return debug!(peer = %from, "management connection gives way to another one"),
+    let opened = tokio::select! {
+        opened = opened(accepted, peer, &seat) => opened,
         () = shutdown.cancelled() => return,
+    };
+    let Some((stream, peer)) = opened else {
+        return;
     };
     let has_request = AtomicBool::new(false);
     let service = service_fn(|mut request: Request<Incoming>| {
@@ -305,6 +301,29 @@ async fn connection(
     if let Err(error) = result {
         debug!(%peer, error, "management connection failed");
     }
+}
+
+/// The connection when its handshake has ended, if that ends in time and has not to give way.
+async fn opened(accepted: Accepted, peer: Peer, seat: &Seat) -> Option<(Stream, Peer)> {
+    if matches!(accepted, Accepted::Tls(..)) {
+        seat.handshake_begins();
+    }
+    let from = peer.clone();
+    let handshake = time::timeout(HANDSHAKE_TIMEOUT, accepted.handshake(peer));
+    let made = tokio::select! {
+        made = handshake => made,
+        () = seat.cut() => {
+            debug!(peer = %from, "management connection gives way to another one");
+            return None;
+        }
+    };
+    seat.handshake_ends();
+    match made {
+        Ok(Ok(made)) => return Some(made),
+        Ok(Err(error)) => debug!(peer = %from, %error, "management handshake failed"),
+        Err(_) => debug!(peer = %from, "management handshake takes too long"),
+    }
+    None
 }
 
 /// Serves a request, which counts as running until its response has ended.

@@ -36,7 +36,11 @@ pub(in crate::cluster) struct Joined {
     pub(in crate::cluster) members: StoredMembership,
 }
 
-/// Asks the nodes at `addresses` in turn to admit this one, until one does. Returns the cluster.
+/// The most characters of what a node says that are shown: it may be none of the cluster.
+const LONGEST_REASON: usize = 400;
+
+/// Asks the nodes at `addresses` in turn to admit this one, until one does. Returns the cluster. A refusal counts when all
+/// addresses were asked: whoever is at one of them need not belong to the cluster.
 pub(in crate::cluster) async fn join(
     peers: &Peers,
     me: &Member,
@@ -55,14 +59,16 @@ pub(in crate::cluster) async fn join(
     let mut told = false;
     loop {
         let mut last = Status::unavailable("nobody was asked");
+        let mut refused = None;
         for address in addresses {
             match ask(peers, me, token, *address).await {
                 Ok(joined) => return Ok(joined),
-                Err(status) if is_final(&status) => {
-                    return Err(OpenError::JoinRefused(status.message().to_owned()));
-                }
+                Err(status) if is_final(&status) => refused = Some(status),
                 Err(status) => last = status,
             }
+        }
+        if let Some(status) = refused {
+            return Err(OpenError::JoinRefused(status.message().to_owned()));
         }
         if Instant::now() >= deadline {
             return Err(OpenError::JoinUnanswered {
@@ -106,7 +112,9 @@ async fn ask(
         invite: token.map_or_else(Bytes::new, |token| Bytes::copy_from_slice(&token.secret)),
     };
     let response = time::timeout(JOIN_TIMEOUT, introduction.client.join(request)).await;
-    let response = response.map_err(|_| Status::unavailable("no answer in time"))??;
+    let response = response.map_err(|_| Status::unavailable("no answer in time"))?;
+    let response =
+        response.map_err(|status| Status::new(status.code(), plain(status.message())))?;
     let cluster = Uuid::parse_str(&response.get_ref().cluster)
         .map_err(|_| Status::internal("the response has no cluster id"))?;
     // With a token, the channel is to a member already.
@@ -119,4 +127,33 @@ async fn ask(
     let members = convert::from_stored_membership(members);
     let members = members.map_err(|error| Status::internal(error.to_string()))?;
     Ok(Joined { cluster, members })
+}
+
+/// What an unknown node says, for a log and a terminal: short, and without characters that are not printed.
+fn plain(text: &str) -> String {
+    let mut plain = String::new();
+    for character in text.chars().take(LONGEST_REASON) {
+        match character {
+            '"' | '\'' | '\\' => plain.push(character),
+            other => plain.extend(other.escape_debug()),
+        }
+    }
+    if text.chars().nth(LONGEST_REASON).is_some() {
+        plain.push_str(" ...");
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_unknown_node_says_is_escaped_and_short() {
+        let sentence = r#"node "a" isn't a member \ or is: é"#;
+        assert_eq!(plain(sentence), sentence);
+        assert_eq!(plain("\u{1b}[2J\n\u{202e}"), r"\u{1b}[2J\n\u{202e}");
+        let long = plain(&"x".repeat(10_000));
+        assert_eq!(long, "x".repeat(LONGEST_REASON) + " ...");
+    }
 }

@@ -1,15 +1,11 @@
 //! The connections of other nodes that are open, and who gives way when there are too many.
 //!
-//! A connection is *unproven* until a call on it proves who the caller is: a member, or a node that has the secret. Unproven connections have a share
-//! of their own, and a share of that for each address. A new connection takes the place of an unproven one: of those that
-//! have sent nothing, else of the oldest. So however many connections a stranger opens, a node gets in, and the
-//! connections of nodes stay.
+//! `admission` decides; this carries it out.
 
 use std::{
-    collections::{BTreeMap, HashMap},
     future,
     io::{self, ErrorKind},
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -30,15 +26,12 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::{either::Either, sync::CancellationToken};
 use tonic::transport::server::Connected;
 
-use super::channel::ChannelPeer;
+use super::{admission::Table, channel::ChannelPeer};
 
 /// The time from the accept of a connection to its first call with a proof, TLS handshake included.
 pub(in crate::cluster) const PROOF_TIMEOUT: Duration = Duration::from_secs(10);
 /// The smallest number of connections with which nodes can work.
 const FEWEST: usize = 8;
-/// Unproven connections have this fraction of all, and one address this fraction of that.
-const UNPROVEN_FRACTION: usize = 4;
-const ADDRESS_FRACTION: usize = 2;
 
 /// All connections of other nodes. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -50,25 +43,6 @@ pub(in crate::cluster) struct Connections {
 
 /// Room for one connection.
 pub(in crate::cluster) type Place = OwnedSemaphorePermit;
-
-/// Which connections are open. Pure.
-#[derive(Debug)]
-struct Table {
-    most_unproven: usize,
-    most_of_address: usize,
-    most_proven: usize,
-    next: u64,
-    /// By age, the oldest first.
-    unproven: BTreeMap<u64, Unproven>,
-    proven: usize,
-}
-
-#[derive(Debug)]
-struct Unproven {
-    ip: IpAddr,
-    speaks: bool,
-    cut: CancellationToken,
-}
 
 impl Connections {
     /// At most `limit` connections.
@@ -110,58 +84,6 @@ impl Connections {
     }
 }
 
-impl Table {
-    fn new(limit: usize) -> Self {
-        let most_unproven = limit / UNPROVEN_FRACTION;
-        Self {
-            most_unproven,
-            most_of_address: (most_unproven / ADDRESS_FRACTION).max(1),
-            most_proven: limit - most_unproven - 1,
-            next: 0,
-            unproven: BTreeMap::new(),
-            proven: 0,
-        }
-    }
-
-    fn enter(&mut self, ip: IpAddr, cut: CancellationToken) -> u64 {
-        let mut of_address = HashMap::<IpAddr, usize>::new();
-        for unproven in self.unproven.values() {
-            *of_address.entry(unproven.ip).or_default() += 1;
-        }
-        if of_address.get(&ip).copied().unwrap_or(0) >= self.most_of_address {
-            self.cut_one(Some(ip));
-        } else if self.unproven.len() >= self.most_unproven {
-            let busiest = of_address.into_iter().max_by_key(|(_, count)| *count);
-            self.cut_one(busiest.map(|(ip, _)| ip));
-        }
-        let id = self.next;
-        self.next += 1;
-        let speaks = false;
-        self.unproven.insert(id, Unproven { ip, speaks, cut });
-        id
-    }
-
-    /// Cuts the oldest unproven connection (of `ip`, if given) that has sent nothing, else the oldest.
-    fn cut_one(&mut self, ip: Option<IpAddr>) {
-        let of_ip = |unproven: &Unproven| ip.is_none_or(|ip| unproven.ip == ip);
-        let mut candidates = self.unproven.iter().filter(|(_, found)| of_ip(found));
-        let silent = candidates.clone().find(|(_, found)| !found.speaks);
-        let id = silent.or_else(|| candidates.next()).map(|(id, _)| *id);
-        if let Some(unproven) = id.and_then(|id| self.unproven.remove(&id)) {
-            unproven.cut.cancel();
-        }
-    }
-
-    /// Whether the connection may stay, now that a call on it has proven the secret.
-    fn prove(&mut self, id: u64) -> bool {
-        if self.proven >= self.most_proven || self.unproven.remove(&id).is_none() {
-            return false;
-        }
-        self.proven += 1;
-        true
-    }
-}
-
 /// The entry of one connection. Dropping it makes room.
 #[derive(Debug)]
 pub(in crate::cluster) struct Seat {
@@ -174,11 +96,14 @@ pub(in crate::cluster) struct Seat {
 }
 
 impl Seat {
-    /// Notes that the peer has sent something.
-    pub(super) fn speaks(&self) {
-        if let Some(unproven) = self.connections.table().unproven.get_mut(&self.id) {
-            unproven.speaks = true;
-        }
+    /// Notes that a TLS handshake begins. Another one may have to give way.
+    pub(super) fn handshake_begins(&self) {
+        self.connections.table().handshake_begins(self.id);
+    }
+
+    /// Notes that the peer can make calls.
+    pub(super) fn is_open(&self) {
+        self.connections.table().is_open(self.id);
     }
 
     /// Ends when the connection has to give way to another one.
@@ -204,12 +129,8 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let mut table = self.connections.table();
-        if *self.proven.get_mut() {
-            table.proven -= 1;
-        } else {
-            table.unproven.remove(&self.id);
-        }
+        let was_proven = *self.proven.get_mut();
+        self.connections.table().leave(self.id, was_proven);
     }
 }
 
@@ -396,64 +317,9 @@ impl AsyncWrite for PeerStream {
 mod tests {
     use super::*;
 
-    async fn enter(connections: &Connections, ip: [u8; 4]) -> Arc<Seat> {
+    async fn enter(connections: &Connections) -> Arc<Seat> {
         let place = connections.place().await.unwrap();
-        connections.enter((ip, 1).into(), place)
-    }
-
-    fn is_cut(seat: &Seat) -> bool {
-        seat.cut.is_cancelled()
-    }
-
-    const FLOOD: [u8; 4] = [10, 0, 0, 1];
-    const NODE: [u8; 4] = [10, 0, 0, 2];
-
-    #[tokio::test]
-    async fn strangers_give_way_to_each_other_and_never_take_the_place_of_a_node() {
-        let connections = Connections::new(64);
-        let node = enter(&connections, NODE).await;
-        assert!(node.prove());
-        let starting = enter(&connections, NODE).await;
-        let mut flood = Vec::new();
-        for _ in 0..1_000 {
-            flood.push(enter(&connections, FLOOD).await);
-            // A connection that was cut is closed.
-            flood.retain(|seat| !is_cut(seat));
-        }
-        assert_eq!(flood.len(), 8, "half of the quarter of 64");
-        assert!(!is_cut(&node) && !is_cut(&starting));
-        assert!(starting.prove(), "it came before all of them");
-    }
-
-    #[tokio::test]
-    async fn a_connection_that_sends_outlives_those_that_do_not() {
-        let connections = Connections::new(64);
-        let node = enter(&connections, FLOOD).await;
-        node.speaks();
-        let mut flood = Vec::new();
-        for _ in 0..100 {
-            flood.push(enter(&connections, FLOOD).await);
-            flood.retain(|seat| !is_cut(seat));
-        }
-        assert!(!is_cut(&node));
-        for seat in &flood {
-            seat.speaks();
-        }
-        let _one_more = enter(&connections, FLOOD).await;
-        assert!(is_cut(&node), "the oldest of those that send");
-        assert!(!node.prove(), "what was cut stays cut");
-    }
-
-    #[tokio::test]
-    async fn the_address_with_most_connections_gives_way() {
-        let connections = Connections::new(64);
-        let mut seats = vec![enter(&connections, NODE).await];
-        for n in 0..15 {
-            seats.push(enter(&connections, [10, 0, 1, n / 3]).await);
-        }
-        let _one_more = enter(&connections, [10, 0, 2, 1]).await;
-        assert!(!is_cut(&seats[0]));
-        assert_eq!(seats.iter().filter(|seat| is_cut(seat)).count(), 1);
+        connections.enter(([10, 0, 0, 2], 1).into(), place)
     }
 
     #[tokio::test]
@@ -461,11 +327,11 @@ mod tests {
         let connections = Connections::new(8);
         let mut nodes = Vec::new();
         for _ in 0..5 {
-            let node = enter(&connections, NODE).await;
+            let node = enter(&connections).await;
             assert!(node.prove());
             nodes.push(node);
         }
-        let refused = enter(&connections, NODE).await;
+        let refused = enter(&connections).await;
         assert!(!refused.prove());
         nodes.pop();
         assert!(refused.prove());
@@ -475,10 +341,10 @@ mod tests {
     async fn what_proves_nothing_in_time_ends() {
         let connections = Connections::new(64);
         let begun = time::Instant::now();
-        let silent = enter(&connections, NODE).await;
+        let silent = enter(&connections).await;
         assert_eq!(end_of(silent, begun).await, ErrorKind::TimedOut);
         assert_eq!(begun.elapsed(), PROOF_TIMEOUT);
-        let node = enter(&connections, NODE).await;
+        let node = enter(&connections).await;
         assert!(node.prove());
         let day = Duration::from_hours(24);
         let ended = time::timeout(day, end_of(node, time::Instant::now())).await;

@@ -146,16 +146,23 @@ async fn sorted(
     if peeked.ok()?.ok()? == 0 {
         return None;
     }
-    seat.speaks();
     match first {
         [FIRST_BYTE] => {
+            seat.is_open();
             let notice = time::timeout(NOTICE_TIMEOUT, receive(stream));
             // A queue that is full is full of forgeries.
             let _ = notices.try_send(notice.await.ok()??);
             None
         }
-        [HANDSHAKE] => secured(PeerStream::new(stream, seat, since), &peers).await,
+        [HANDSHAKE] => {
+            seat.handshake_begins();
+            let stream = PeerStream::new(stream, Arc::clone(&seat), since);
+            let secured = secured(stream, &peers).await?;
+            seat.is_open();
+            Some(secured)
+        }
         _ if peers.previous().is_some() => {
+            seat.is_open();
             Some(SecureStream::plain(PeerStream::new(stream, seat, since)))
         }
         _ => {

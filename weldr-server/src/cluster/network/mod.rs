@@ -14,7 +14,8 @@
 //! * `bounds`: what no honest member says. Pure.
 //! * `dial`: opens a channel to another node.
 //! * `peers`: gRPC clients of the other nodes, and the metadata of each call.
-//! * `connections`: which incoming connections are open, and which give way.
+//! * `admission`: which incoming connections give way when there are too many. Pure.
+//! * `connections`: the incoming connections that are open.
 //! * `incoming`: accepts connections.
 //! * `authentication`: which incoming calls are let in.
 //! * `sizes`: how large a message may be.
@@ -23,6 +24,7 @@
 //!
 //! `service`, beside this room, answers the calls.
 
+mod admission;
 pub(super) mod authentication;
 pub(super) mod bounds;
 pub(super) mod calls;

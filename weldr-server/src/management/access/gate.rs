@@ -13,6 +13,7 @@ use axum::{
     response::Response,
 };
 use http::{HeaderMap, HeaderValue, Method, Uri, header};
+use http_body::Body as _;
 use tokio::time;
 use tracing::{debug, warn};
 
@@ -28,6 +29,7 @@ use super::{
     Authenticator, NoCredential,
     attempts::{Attempts, Refusal},
     caller::{Caller, Peer},
+    held_body::{HeldBody, Sender},
     revocation::{RevocableBody, revoked},
     table::{self, Entry, Required},
 };
@@ -142,20 +144,51 @@ pub(in crate::management) async fn admitted(
             return refusal(error, &parts.headers);
         }
     };
-    let mut request = Request::from_parts(parts, body);
-    let Some(caller) = caller else {
-        return next.run(request).await;
+    let headers = parts.headers.clone();
+    let request = Request::from_parts(parts, body);
+    let served = match caller {
+        Some(caller) => run(&gate, caller, request, next).await,
+        None => held(request, None, next).await,
     };
+    served.unwrap_or_else(|error| refusal(error, &headers))
+}
+
+/// Serves a request of `caller` for as long as the caller is known.
+async fn run(
+    gate: &Gate,
+    caller: Caller,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, Error> {
     request.extensions_mut().insert(caller.clone());
     let cluster = gate.authenticator.cluster().clone();
     let is_stream = speaks_grpc(request.headers()) && table::is_stream(request.uri().path());
-    let mut response = next.run(request).await;
+    let is_principal = caller.permissions().principal.is_some();
+    let sender = is_principal.then(|| Sender {
+        caller: caller.clone(),
+        cluster: cluster.clone(),
+    });
+    let mut response = held(request, sender, next).await?;
     response.extensions_mut().insert(caller.clone());
-    if is_stream && caller.permissions().principal.is_some() {
+    if is_stream && is_principal {
         let revoked = Box::pin(revoked(cluster, caller));
-        return response.map(|body| Body::new(RevocableBody::new(body, revoked)));
+        return Ok(response.map(|body| Body::new(RevocableBody::new(body, revoked))));
     }
-    response
+    Ok(response)
+}
+
+/// Serves a request whose body comes in time, while its sender is known.
+async fn held(request: Request, sender: Option<Sender>, next: Next) -> Result<Response, Error> {
+    // The body of such a call is as long as the call, and the end of its response is that of both.
+    if request.body().is_end_stream() || table::has_endless_body(request.uri().path()) {
+        return Ok(next.run(request).await);
+    }
+    let (parts, body) = request.into_parts();
+    let body = HeldBody::new(body, sender);
+    let failure = body.failure();
+    let request = Request::from_parts(parts, Body::new(body));
+    let response = next.run(request).await;
+    failure.take().map_or(Ok(response), Err)
 }
 
 /// The response to a request that is refused.

@@ -7,6 +7,7 @@
 //!    │   └ token       the text of a token and its digest
 //!    ├ caller      who it is and what it may do, an extension of each request that was let through
 //!    ├ attempts    failed attempts, by address
+//!    ├ held_body   fails when a body is held back for too long, or until its sender is revoked
 //!    └ revocation  ends the streams of a principal that is revoked
 //! ```
 //!
@@ -15,6 +16,7 @@
 mod attempts;
 mod caller;
 mod gate;
+mod held_body;
 mod identity;
 mod revocation;
 pub(super) mod table;

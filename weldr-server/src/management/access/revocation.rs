@@ -27,23 +27,13 @@ const LOOK: Duration = Duration::from_secs(5);
 /// Waits until `caller` is no longer known.
 pub(super) async fn revoked(cluster: cluster::Handle, caller: Caller) -> Error {
     let permissions = caller.permissions();
-    let Some((name, revision)) = permissions.principal.clone() else {
+    if permissions.principal.is_none() {
         return std::future::pending().await;
-    };
+    }
     let mut states = cluster.watch();
     loop {
-        if !is_present(&states.borrow_and_update(), &name, revision) {
-            return Error::Revoked {
-                caller: caller.to_string(),
-            };
-        }
-        if permissions
-            .expires
-            .is_some_and(|expires| expires <= Timestamp::now())
-        {
-            return Error::Expired {
-                caller: caller.to_string(),
-            };
+        if let Err(error) = still_known(&states.borrow_and_update(), &caller) {
+            return error;
         }
         tokio::select! {
             changed = states.changed() => if changed.is_err() {
@@ -53,6 +43,22 @@ pub(super) async fn revoked(cluster: cluster::Handle, caller: Caller) -> Error {
             () = time::sleep(LOOK), if permissions.expires.is_some() => {}
         }
     }
+}
+
+/// Refuses a caller whose principal was revoked, or whose token has expired, since its call began.
+pub(super) fn still_known(state: &DesiredState, caller: &Caller) -> Result<(), Error> {
+    let permissions = caller.permissions();
+    let principal = permissions.principal.as_ref();
+    if principal.is_some_and(|(name, revision)| !is_present(state, name, *revision)) {
+        let caller = caller.to_string();
+        return Err(Error::Revoked { caller });
+    }
+    let expires = permissions.expires;
+    if expires.is_some_and(|expires| expires <= Timestamp::now()) {
+        let caller = caller.to_string();
+        return Err(Error::Expired { caller });
+    }
+    Ok(())
 }
 
 /// Whether the principal is the one that was created with `revision`.

@@ -234,6 +234,7 @@ const STREAMS: [&str; 5] = [
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
 ];
+
 /// What the table says of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::management) enum Entry {
@@ -269,6 +270,11 @@ pub(in crate::management) fn find(method: &Method, path: &str, rest: bool) -> En
 /// Whether the response to a call of this path does not end by itself.
 pub(in crate::management) fn is_stream(path: &str) -> bool {
     STREAMS.contains(&path)
+}
+
+/// Whether the body of a call of this path does not end by itself: only reflection lets a client ask again and again.
+pub(in crate::management) fn has_endless_body(path: &str) -> bool {
+    path.starts_with("/grpc.reflection.") && is_stream(path)
 }
 
 /// The entry of `/SERVICE/METHOD`.
@@ -415,6 +421,32 @@ mod tests {
         }
         assert_eq!(find(&Method::GET, "/servers", false), Entry::Missing);
         assert_eq!(find(&Method::GET, "/healthz", false), call(Nothing));
+    }
+
+    #[test]
+    fn no_other_body_is_endless_than_those_of_the_proto() {
+        let sets = [
+            weldr_proto::FILE_DESCRIPTOR_SET,
+            tonic_health::pb::FILE_DESCRIPTOR_SET,
+            tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+            tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+        ];
+        let mut endless = 0;
+        for set in sets {
+            let set = prost_types::FileDescriptorSet::decode(set).unwrap();
+            let files = set.file.iter();
+            for file in files.filter(|file| !file.package().starts_with("weldr.raft")) {
+                for service in &file.service {
+                    for method in &service.method {
+                        let path =
+                            format!("/{}.{}/{}", file.package(), service.name(), method.name());
+                        assert_eq!(has_endless_body(&path), method.client_streaming(), "{path}");
+                        endless += usize::from(method.client_streaming());
+                    }
+                }
+            }
+        }
+        assert_eq!(endless, 2);
     }
 
     /// A streaming call that is missing in the list would not be limited.

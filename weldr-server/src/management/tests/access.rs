@@ -1,7 +1,11 @@
 //! Who may call what: each role with each method, over gRPC and REST, and how tokens come and go.
 
 use http::Method;
-use tokio::time::{self, Duration};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::{self, Duration},
+};
 use tonic::{
     Code, Request, Status, client::Grpc, codegen::http::uri::PathAndQuery, metadata::MetadataValue,
     service::interceptor::InterceptedService, transport::Channel,
@@ -97,6 +101,7 @@ fn target(pattern: &str) -> String {
         .replace("{ip}", "192.0.2.1")
         .replace("{port}", "9")
         .replace("{name}", "nobody")
+        .replace("{priority}", "1")
 }
 
 const EVERYONE: [Option<Role>; 5] = [
@@ -320,7 +325,7 @@ async fn a_token_is_created_listed_used_and_revoked() {
     assert_eq!(ended.code(), Code::Unauthenticated);
     assert_eq!(
         ended.message(),
-        "the stream has ended because token:ci was revoked"
+        "the call has ended because token:ci was revoked"
     );
 
     let told = history(&node, &admin).await;
@@ -332,6 +337,48 @@ async fn a_token_is_created_listed_used_and_revoked() {
             "token:boss: create token ci (operator)",
         ]
     );
+}
+
+/// A request whose body comes when the token of its sender is not valid any more.
+#[tokio::test]
+async fn a_request_that_is_held_back_until_its_sender_is_revoked_has_no_effect() {
+    let node = TestNode::with_authentication().await;
+    let token = token(&node, "ci", Role::Operator, &[]).await;
+    let body = r#"{"ip":"127.0.0.1","port":80}"#;
+    let (begin, rest) = body.split_at(10);
+    let sized = format!("content-length: {}\r\n\r\n{begin}", body.len());
+    // Its last chunk is the one of length zero.
+    let chunked = format!(
+        "transfer-encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n",
+        body.len()
+    );
+    let mut held = Vec::new();
+    for (begin, rest) in [(sized, rest), (chunked, "0\r\n\r\n")] {
+        let request = format!(
+            "POST /servers HTTP/1.1\r\nhost: localhost\r\nauthorization: {}\r\nexpect: 100-continue\r\n{begin}",
+            bearer(&token)
+        );
+        let mut stream = TcpStream::connect(node.address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        // The request was let through: its body is waited for.
+        let mut go_on = [0; 25];
+        soon(stream.read_exact(&mut go_on)).await.unwrap();
+        assert!(go_on.starts_with(b"HTTP/1.1 100 "));
+        held.push((stream, rest));
+    }
+    let name = "ci".parse().unwrap();
+    let revoke = Command::RevokePrincipal { name };
+    node.cluster.propose(revoke).await.unwrap();
+    let revision = node.cluster.current().revision;
+    for (mut stream, rest) in held {
+        stream.write_all(rest.as_bytes()).await.unwrap();
+        let mut response = [0; 1024];
+        let read = soon(stream.read(&mut response)).await.unwrap();
+        let response = String::from_utf8_lossy(&response[..read]);
+        assert!(response.starts_with("HTTP/1.1 401 "), "{response}");
+        assert!(response.contains("token:ci was revoked"), "{response}");
+    }
+    assert_eq!(node.cluster.current().revision, revision);
 }
 
 /// The error with which a stream ends.

@@ -1,9 +1,15 @@
 //! TLS and client certificates.
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, sync::Arc};
 
 use rcgen::{BasicConstraints, Certificate, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rustls::ClientConfig;
 use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
 use tonic::{
     Code,
     transport::{Certificate as Pem, Channel, ClientTlsConfig, Endpoint, Identity},
@@ -199,4 +205,53 @@ async fn certificates_that_are_read_again_are_for_new_connections() {
     tls.reload().unwrap();
     assert_eq!(call("renewed.localhost").await, Code::Unauthenticated);
     assert_eq!(call("localhost").await, Code::Unavailable);
+}
+
+/// A connection over TLS on which nothing was called.
+async fn connected(authority: &Authority, node: &TestNode) -> TlsStream<TcpStream> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(authority.certificate.der().clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider);
+    let config = config.with_safe_default_protocol_versions().unwrap();
+    let config = config.with_root_certificates(roots).with_no_client_auth();
+    let stream = TcpStream::connect(node.address).await.unwrap();
+    let name = "localhost".try_into().unwrap();
+    let connector = TlsConnector::from(Arc::new(config));
+    soon(connector.connect(name, stream)).await.unwrap()
+}
+
+/// Asks for the health on a connection, which stays open.
+async fn is_served(stream: &mut TlsStream<TcpStream>) {
+    let request = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let mut response = [0; 1024];
+    let read = soon(stream.read(&mut response)).await.unwrap();
+    assert!(response[..read].starts_with(b"HTTP/1.1 200 "));
+}
+
+/// As clients that never end their first message. A connection that is older than all of them stays, and a new caller gets in.
+#[tokio::test]
+async fn handshakes_that_are_dribbled_take_no_place_of_callers() {
+    let authority = Authority::new();
+    let few = ServeOptions {
+        max_connections: 66,
+        ..options()
+    };
+    let node = TestNode::with_tls(few, Some(authority.tls())).await;
+    let mut old = connected(&authority, &node).await;
+    is_served(&mut old).await;
+    let mut flood = Vec::new();
+    for _ in 0..200 {
+        let mut stream = TcpStream::connect(node.address).await.unwrap();
+        stream.write_all(b"\x16\x03\x01").await.unwrap();
+        flood.push(stream);
+    }
+    // All but the newest eight have given way.
+    for stream in &mut flood[..192] {
+        let end = soon(stream.read(&mut [0])).await;
+        assert!(matches!(end, Ok(0) | Err(_)), "{end:?}");
+    }
+    is_served(&mut old).await;
+    is_served(&mut connected(&authority, &node).await).await;
 }
