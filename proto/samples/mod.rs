@@ -239,6 +239,7 @@ pub(crate) fn stats() -> v1::Stats {
         ]
         .into(),
         proxy_protocol_refused: [("missing".to_owned(), 3)].into(),
+        local_replies: [("redirect".to_owned(), 13)].into(),
         handshakes: Some(v1::Handshakes {
             full: 10,
             resumed: 11,

@@ -8,7 +8,7 @@ mod response;
 use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
-    cluster::{ChangeError, ProposeError, Stopped},
+    cluster::{ChangeError, NotInHistory, ProposeError, Stopped},
     model::{Invalid, PoolName, Rejection, Role},
 };
 
@@ -76,6 +76,9 @@ pub(super) enum Error {
         /// How many there may be.
         limit: usize,
     },
+    /// A stream of changes cannot be resumed.
+    #[error(transparent)]
+    NotInHistory(#[from] NotInHistory),
     /// The reader of a stream takes nothing.
     #[error("the stream has ended because its reader took nothing for {}s: start a new one", .patience.as_secs())]
     SlowReader {

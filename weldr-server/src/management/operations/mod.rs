@@ -12,6 +12,7 @@ mod explained_url;
 mod invites;
 mod listeners;
 mod logged_write;
+mod object_stats;
 mod pool;
 mod pools;
 mod rules;
@@ -20,6 +21,7 @@ mod settling;
 mod slow_reader;
 mod stats;
 mod watch;
+mod watch_objects;
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
