@@ -1,7 +1,12 @@
 //! Statistics of listeners, rules and pools: what REST, gRPC and `weldrctl` say after known requests.
 
 use serde_json::{Value, json};
-use weldr_tests::{node::TestNode, origin::Origin, raw::Client, serve, wait};
+use weldr_tests::{
+    node::TestNode,
+    origin::{Origin, ReservedPort},
+    raw::Client,
+    serve, wait,
+};
 
 async fn ask(node: &TestNode, method: &str, path: &str, body: &Value) -> Value {
     let body = if body.is_null() {
@@ -80,13 +85,13 @@ async fn each_object_counts_its_requests_through_its_changes() {
         ("/ping", 200),
         ("/empty", 503),
     ] {
-        let post = format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc");
-        let get = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+        let with_body = format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc");
+        let without = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
         // Only a request that is forwarded may have a body without ending the connection.
         let head = if status == 200 && path != "/ping" {
-            post
+            with_body
         } else {
-            get
+            without
         };
         assert_eq!(client.exchange("GET", head).await.status, status, "{path}");
     }
@@ -165,5 +170,43 @@ async fn each_object_counts_its_requests_through_its_changes() {
     assert_eq!(pool["servers"]["latency"]["count"], 3, "{pool}");
     let totals = node.rest("GET", "/pools/none/stats", "").await;
     assert_eq!(totals.status, 404);
+    node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_and_a_failure_count_for_the_listener_the_rule_and_the_pool() {
+    let refusing = [ReservedPort::new(), ReservedPort::new()];
+    let node = TestNode::start_with(|config| config.pool.check.unhealthy_threshold = 100).await;
+    for address in refusing.iter().map(ReservedPort::address) {
+        node.add(address).await;
+    }
+    let rule = json!({"route": {"forward": [{"pool": "default"}]}});
+    ask(&node, "POST", "/listeners/default/rules", &rule).await;
+    let mut client = Client::connect(node.proxy()).await;
+    let head = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    assert_eq!(client.exchange("GET", head).await.status, 502);
+    let counted = |stats: &Value| {
+        let pool = &stats["pools"][0];
+        let ended = &pool["servers"]["in_flight"];
+        ended == 0 && classes(pool) == [0, 0, 0, 1]
+    };
+    let stats = settled(&node, "/stats/objects", counted).await;
+    let (listener, pool) = (&stats["listeners"][0], &stats["pools"][0]);
+    for counts in [listener, &listener["rules"][0], pool] {
+        assert_eq!(counts["retries"], 1, "{counts}");
+    }
+    let reason = json!({"connection_refused": 1});
+    for counts in [
+        &listener["failures"],
+        &listener["local_replies"],
+        &pool["failures"],
+    ] {
+        assert_eq!(counts, &reason, "{stats}");
+    }
+    let servers = &pool["servers"];
+    assert_eq!(servers["outcomes"]["failed"], 2, "{servers}");
+    assert_eq!(servers["connect_failures"], 2, "{servers}");
+    let totals = node.stats().await;
+    assert_eq!(totals.local_replies["connection_refused"], 1);
     node.shutdown().await;
 }

@@ -156,20 +156,19 @@ mod tests {
 
     use super::*;
 
-    fn classes() -> Option<StatusClasses> {
-        Some(StatusClasses {
-            success: 7,
-            client_error: 2,
-            server_error: 1,
-            ..StatusClasses::default()
-        })
-    }
+    const CLASSES: Option<StatusClasses> = Some(StatusClasses {
+        informational: 0,
+        success: 7,
+        redirection: 0,
+        client_error: 2,
+        server_error: 1,
+    });
 
     #[test]
     fn listeners_and_their_rules_are_lines() {
         let listener = ListenerStats {
             name: "web".to_owned(),
-            statuses: classes(),
+            statuses: CLASSES,
             in_flight: 3,
             connections: 4,
             retries: 5,
@@ -179,7 +178,7 @@ mod tests {
             rules: vec![RuleStats {
                 priority: 10,
                 id: 77,
-                statuses: classes(),
+                statuses: CLASSES,
                 ..RuleStats::default()
             }],
             ..ListenerStats::default()
@@ -206,7 +205,7 @@ mod tests {
         };
         let pool = PoolStats {
             name: "api".to_owned(),
-            statuses: classes(),
+            statuses: CLASSES,
             retries: 1,
             servers: Some(ServerSums {
                 outcomes: Some(Outcomes {

@@ -285,7 +285,7 @@ impl WorkerContext {
     }
 
     /// Counts a request for a pool that got a response of Weldr's, because no server could be chosen.
-    pub(super) fn count_unavailable(&self, pool: &PoolRef, verdict: &Verdict) {
+    pub(super) fn count_unavailable(&self, pool: &PoolRef, verdict: Verdict) {
         let mut snapshots = self.snapshots.borrow_mut();
         if let Some(pool) = snapshots.current().pools.find(pool) {
             let requests = &pool.live.of(self.index).requests;

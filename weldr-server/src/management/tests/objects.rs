@@ -14,7 +14,7 @@ use super::{node::TestNode, soon};
 use crate::{
     cluster::Backup,
     management::access::Token,
-    model::{Command, Credential, PoolName, Role, ServerPatch, Timestamp, Weight},
+    model::{Command, Credential, Role, ServerPatch, Timestamp, Weight},
 };
 
 /// What a reader knows: each object by its kind and name, and the revision to resume from.
@@ -113,11 +113,24 @@ fn configuration() -> v1::Configuration {
     serde_json::from_value(yaml).unwrap()
 }
 
+async fn set_weight(node: &TestNode, weight: u32) {
+    let command = Command::UpdateServer {
+        pool: "api".parse().unwrap(),
+        address: "10.0.0.1:80".parse().unwrap(),
+        patch: ServerPatch {
+            weight: Some(Weight::new(weight).unwrap()),
+            ..ServerPatch::default()
+        },
+        expected: None,
+        at: Timestamp::now(),
+    };
+    propose(node, command).await;
+}
+
 /// One change of every sort, by its number; returns whether there was one.
 async fn change(node: &TestNode, number: usize) -> bool {
     let mut routing = v1::routing_client::RoutingClient::new(node.channel());
     let mut cluster = v1::cluster_client::ClusterClient::new(node.channel());
-    let api: PoolName = "api".parse().unwrap();
     match number {
         0 => {
             let request = v1::ApplyRequest {
@@ -126,19 +139,7 @@ async fn change(node: &TestNode, number: usize) -> bool {
             };
             routing.apply(request).await.unwrap();
         }
-        1 => {
-            let command = Command::UpdateServer {
-                pool: api,
-                address: "10.0.0.1:80".parse().unwrap(),
-                patch: ServerPatch {
-                    weight: Some(Weight::new(7).unwrap()),
-                    ..ServerPatch::default()
-                },
-                expected: None,
-                at: Timestamp::now(),
-            };
-            propose(node, command).await;
-        }
+        1 => set_weight(node, 7).await,
         2 => {
             let request = v1::MoveRuleRequest {
                 listener: "web".to_owned(),
@@ -272,19 +273,8 @@ async fn a_revision_that_the_history_does_not_have_is_refused() {
     };
     assert!(refused(5).await.contains("\"5\" is not accepted"));
     change(&node, 0).await;
-    let address = "10.0.0.1:80".parse().unwrap();
-    for weight in (0..CHANGES).map(|n| 1 + n % 2) {
-        let command = Command::UpdateServer {
-            pool: "api".parse().unwrap(),
-            address,
-            patch: ServerPatch {
-                weight: Some(Weight::new(1 + weight).unwrap()),
-                ..ServerPatch::default()
-            },
-            expected: None,
-            at: Timestamp::now(),
-        };
-        propose(&node, command).await;
+    for n in 0..CHANGES {
+        set_weight(&node, 2 + n % 2).await;
     }
     let told = refused(1).await;
     assert!(

@@ -288,7 +288,7 @@ async fn forward(
         }
         (RequestOutcome::Failed(error), _) => {
             if let ProxyError::NoServer(_) = error {
-                context.count_unavailable(destination.pool, &error.verdict());
+                context.count_unavailable(destination.pool, error.verdict());
             }
             let close = !exchanged.keeps();
             fail(context, client, to, tally, &error, close).await
