@@ -8,12 +8,13 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const PROTOS: [&str; 6] = [
+const PROTOS: [&str; 7] = [
     "weldr/v1/access.proto",
     "weldr/v1/certificates.proto",
     "weldr/v1/management.proto",
     "weldr/v1/routing.proto",
     "weldr/v1/cluster.proto",
+    "weldr/v1/observation.proto",
     "weldr/raft/v1/raft.proto",
 ];
 
@@ -66,6 +67,21 @@ const IN_JSON: [&str; 45] = [
     "SetAcmeAccountRequest",
 ];
 
+/// Messages that are JSON in responses as they stand.
+const SHOWN: [&str; 8] = [
+    "GetObjectStatsResponse",
+    "ListenerStats",
+    "RuleStats",
+    "PoolStats",
+    "ServerSums",
+    "LatencyBucket",
+    "PoolServer",
+    "ListenerRule",
+];
+
+/// Messages in those whose JSON is a type of `src/json`.
+const SHOWN_BY_HAND: [&str; 3] = ["Outcomes", "StatusClasses", "Latency"];
+
 /// Messages that are a list in JSON.
 const LISTS: [&str; 2] = ["TrustedProxies", "CertificateNames"];
 
@@ -77,17 +93,18 @@ const WITH_SECRETS: [&str; 3] = [
 ];
 
 /// Times in those messages.
-const TIMES: [&str; 6] = [
+const TIMES: [&str; 7] = [
     "AcmeProgress.next_renewal",
     "AcmeProgress.retry_at",
     "AcmeAccount.retry_at",
     "ListenerOnNode.since",
     "Certificate.not_before",
     "Certificate.not_after",
+    "GetObjectStatsResponse.at",
 ];
 
 /// Durations in those messages: a number of seconds, under a name that says so.
-const SECONDS: [&str; 10] = [
+const SECONDS: [&str; 12] = [
     "PoolPolicy.connect_timeout",
     "PoolPolicy.server_selection_timeout",
     "PoolPolicy.response_header_timeout",
@@ -98,6 +115,8 @@ const SECONDS: [&str; 10] = [
     "ListenerPolicy.client_idle_timeout",
     "ListenerPolicy.client_body_timeout",
     "ListenerPolicy.lingering_timeout",
+    "GetObjectStatsResponse.uptime",
+    "LatencyBucket.below",
 ];
 
 /// Values of enumerations in those messages: words.
@@ -126,6 +145,14 @@ fn with_json(mut builder: tonic_prost_build::Builder) -> tonic_prost_build::Buil
     let path = |name: &str| format!(".weldr.v1.{name}");
     for message in IN_JSON {
         let attributes = format!("{DERIVE} #[serde(default, deny_unknown_fields)]");
+        builder = builder.message_attribute(path(message), attributes);
+    }
+    for message in SHOWN {
+        builder = builder.message_attribute(path(message), "#[derive(serde::Serialize)]");
+    }
+    for message in SHOWN_BY_HAND {
+        let attributes =
+            format!("#[derive(serde::Serialize)] #[serde(into = \"crate::json::{message}\")]");
         builder = builder.message_attribute(path(message), attributes);
     }
     for message in LISTS {

@@ -174,6 +174,14 @@ fn statuses() -> Option<v1::StatusClasses> {
     })
 }
 
+fn failures() -> std::collections::BTreeMap<String, u64> {
+    [
+        ("client_closed".to_owned(), 9),
+        ("connection_refused".to_owned(), 1),
+    ]
+    .into()
+}
+
 /// Statistics with a server that was measured and one that was not.
 pub(crate) fn stats() -> v1::Stats {
     let measured = v1::ServerStats {
@@ -233,12 +241,9 @@ pub(crate) fn stats() -> v1::Stats {
             requests_per_second: 7.5,
             connections_refused: 8,
         }),
-        failures: [
-            ("client_closed".to_owned(), 9),
-            ("connection_refused".to_owned(), 1),
-        ]
-        .into(),
+        failures: failures(),
         proxy_protocol_refused: [("missing".to_owned(), 3)].into(),
+        local_replies: [("redirect".to_owned(), 13)].into(),
         handshakes: Some(v1::Handshakes {
             full: 10,
             resumed: 11,

@@ -30,6 +30,8 @@ use weldr::{
 use crate::wait;
 
 /// How many workers there are.
+/// Listeners besides the default one.
+const MOST_LISTENERS: usize = 255;
 const WORKERS: usize = 2;
 
 /// Workers, and the snapshots that they act on. What is changed counts when it is published.
@@ -77,7 +79,7 @@ impl DataPlane {
             Listeners::bind(&[([127, 0, 0, 1], 0).into()], &[], WORKERS).expect("a free port");
         let address = sockets.addresses()[0];
         let workers = Workers::start(sockets, &parts).expect("threads");
-        let binder = workers.binder(snapshots.clone(), addresses);
+        let binder = workers.binder(snapshots.clone(), addresses, MOST_LISTENERS);
         let tick = Tasks::default().register("listeners");
         Self {
             publisher,

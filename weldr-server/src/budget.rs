@@ -4,7 +4,7 @@
 //! may take the descriptors of the management API, the cluster, health checks and files: an operator has to be able to
 //! connect when the data path has all that it may have.
 
-/// Descriptors of the process itself: standard streams, runtime, signals, storage, logs and the other listeners. About 20
+/// Descriptors of the process itself: standard streams, runtime, signals, storage, logs and the listeners that are not for clients. About 20
 /// are open, and some files are opened for a moment.
 const FIXED: usize = 24;
 /// Descriptors of each worker besides its listeners: its runtime.
@@ -23,6 +23,8 @@ pub struct Demand {
     pub workers: usize,
     /// The number of addresses on which each worker listens.
     pub listen_addresses: usize,
+    /// How many listeners the cluster may have besides the default one.
+    pub most_listeners: usize,
     /// Whether other nodes connect to this one.
     pub has_cluster: bool,
 }
@@ -40,7 +42,12 @@ pub struct Budget {
     pub cluster: usize,
     /// Health checks at the same time.
     pub checks: usize,
+    /// Listeners that may be open besides the default one and those of `listen_addresses`; at least one.
+    pub listeners: usize,
 }
+
+/// A listener has a socket, and holds the connection that it has accepted while that waits for a free place.
+const PER_SOCKET: usize = 2;
 
 impl Budget {
     /// Divides `limit` descriptors (`None`: any number).
@@ -57,10 +64,12 @@ impl Budget {
             0
         };
         let checks = share.clamp(4, 1024);
-        // A listener holds the connection that it has accepted while it waits for a free place.
-        let listeners = demand.listen_addresses.saturating_mul(2);
-        let workers = demand.workers.saturating_mul(PER_WORKER + listeners);
-        let rest = [FIXED, workers, management, cluster, checks]
+        let sockets = demand.listen_addresses.saturating_mul(PER_SOCKET);
+        let workers = demand.workers.saturating_mul(PER_WORKER + sockets);
+        let per_listener = demand.workers.max(1).saturating_mul(PER_SOCKET);
+        let listeners = (share / per_listener).min(demand.most_listeners).max(1);
+        let added = listeners.saturating_mul(per_listener);
+        let rest = [FIXED, workers, added, management, cluster, checks]
             .iter()
             .fold(limit, |rest, part| rest.saturating_sub(*part));
         let clients = demand
@@ -73,6 +82,7 @@ impl Budget {
             management,
             cluster,
             checks,
+            listeners,
         }
     }
 
@@ -90,11 +100,13 @@ mod tests {
         max_connections: 20_000,
         workers: 2,
         listen_addresses: 1,
+        most_listeners: 255,
         has_cluster: false,
     };
 
     fn total(budget: Budget, demand: Demand) -> usize {
-        let workers = demand.workers * (PER_WORKER + 2 * demand.listen_addresses);
+        let sockets = demand.listen_addresses + budget.listeners;
+        let workers = demand.workers * (PER_WORKER + PER_SOCKET * sockets);
         FIXED
             + workers
             + budget.clients
@@ -137,6 +149,22 @@ mod tests {
                     assert!(total(budget, demand) as u64 <= limit, "{limit}: {budget:?}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn listeners_are_added_as_far_as_descriptors_suffice() {
+        for (limit, workers, listeners) in [
+            (None, 64, 255),
+            (Some(65_536), 2, 255),
+            (Some(65_536), 64, 32),
+            (Some(1024), 2, 16),
+            (Some(1024), 64, 1),
+            (Some(0), 2, 1),
+        ] {
+            let demand = Demand { workers, ..DEMAND };
+            let budget = Budget::divide(limit, demand);
+            assert_eq!(budget.listeners, listeners, "{limit:?} {workers}");
         }
     }
 

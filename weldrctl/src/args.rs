@@ -19,6 +19,7 @@ mod rule;
 mod server;
 mod stats;
 mod token;
+mod watch;
 
 pub(crate) use acme::{AcmeCommand, AcmeRemoveArgs, AcmeSetArgs};
 pub(crate) use certificate::{
@@ -48,8 +49,9 @@ pub(crate) use rule::{
 pub(crate) use server::{
     AddArgs, AdminArgs, AdminChoice, Condition, GetArgs, ListArgs, RemoveArgs, SetArgs,
 };
-pub(crate) use stats::StatsArgs;
+pub(crate) use stats::{StatsArgs, StatsObject};
 pub(crate) use token::{RoleChoice, TokenCommand, TokenCreateArgs};
+pub(crate) use watch::WatchArgs;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -251,7 +253,7 @@ pub(crate) enum Command {
     /// Show the statistics of one node
     Stats(StatsArgs),
     /// Print the servers, then each change when it happens, one per line
-    Watch,
+    Watch(WatchArgs),
     /// Print the completion script for a shell
     Completions(CompletionsArgs),
 }

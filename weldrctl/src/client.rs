@@ -24,24 +24,26 @@ use weldr_proto::v1::{
     DeleteRuleResponse, ExplainRouteRequest, ExplainRouteResponse, ExportRequest, ExportResponse,
     GetAcmeAccountRequest, GetAcmeAccountResponse, GetCertificateRequest, GetCertificateResponse,
     GetClusterRequest, GetClusterResponse, GetHistoryRequest, GetHistoryResponse,
-    GetListenerRequest, GetListenerResponse, GetPoolRequest, GetPoolResponse, GetServerRequest,
-    GetServerResponse, GetStatsRequest, GetStatsResponse, ListCertificatesRequest,
-    ListCertificatesResponse, ListHealthRequest, ListHealthResponse, ListInvitesRequest,
-    ListInvitesResponse, ListListenersRequest, ListListenersResponse, ListPoolsRequest,
-    ListPoolsResponse, ListRulesRequest, ListRulesResponse, ListServersRequest,
-    ListServersResponse, ListTlsPoliciesRequest, ListTlsPoliciesResponse, ListTokensRequest,
-    ListTokensResponse, MoveRuleRequest, MoveRuleResponse, RemoveNodeRequest, RemoveNodeResponse,
-    RemoveServerRequest, RemoveServerResponse, RenewCertificateRequest, RenewCertificateResponse,
-    RestoreRequest, RestoreResponse, RevokeInviteRequest, RevokeInviteResponse, RevokeTokenRequest,
+    GetListenerRequest, GetListenerResponse, GetObjectStatsRequest, GetObjectStatsResponse,
+    GetPoolRequest, GetPoolResponse, GetServerRequest, GetServerResponse, GetStatsRequest,
+    GetStatsResponse, ListCertificatesRequest, ListCertificatesResponse, ListHealthRequest,
+    ListHealthResponse, ListInvitesRequest, ListInvitesResponse, ListListenersRequest,
+    ListListenersResponse, ListPoolsRequest, ListPoolsResponse, ListRulesRequest,
+    ListRulesResponse, ListServersRequest, ListServersResponse, ListTlsPoliciesRequest,
+    ListTlsPoliciesResponse, ListTokensRequest, ListTokensResponse, MoveRuleRequest,
+    MoveRuleResponse, RemoveNodeRequest, RemoveNodeResponse, RemoveServerRequest,
+    RemoveServerResponse, RenewCertificateRequest, RenewCertificateResponse, RestoreRequest,
+    RestoreResponse, RevokeInviteRequest, RevokeInviteResponse, RevokeTokenRequest,
     RevokeTokenResponse, RollbackRequest, RollbackResponse, RotateNodeKeyRequest,
     RotateNodeKeyResponse, SetAcmeAccountRequest, SetAcmeAccountResponse, StreamStatsRequest,
     StreamStatsResponse, TransferLeadershipRequest, TransferLeadershipResponse,
     UpdateCertificateRequest, UpdateCertificateResponse, UpdateListenerRequest,
     UpdateListenerResponse, UpdatePoolRequest, UpdatePoolResponse, UpdateRuleRequest,
-    UpdateRuleResponse, UpdateServerRequest, UpdateServerResponse, WatchServersRequest,
-    WatchServersResponse, WhoAmIRequest, WhoAmIResponse, access_client::AccessClient,
-    certificates_client::CertificatesClient, cluster_client::ClusterClient,
-    management_client::ManagementClient, routing_client::RoutingClient,
+    UpdateRuleResponse, UpdateServerRequest, UpdateServerResponse, WatchObjectsRequest,
+    WatchObjectsResponse, WatchServersRequest, WatchServersResponse, WhoAmIRequest, WhoAmIResponse,
+    access_client::AccessClient, certificates_client::CertificatesClient,
+    cluster_client::ClusterClient, management_client::ManagementClient,
+    observation_client::ObservationClient, routing_client::RoutingClient,
 };
 
 use crate::{
@@ -140,6 +142,8 @@ unary! {
     rollback(RollbackRequest) -> RollbackResponse;
     backup(BackupRequest) -> BackupResponse;
     restore(RestoreRequest) -> RestoreResponse;
+    [ObservationClient]
+    get_object_stats(GetObjectStatsRequest) -> GetObjectStatsResponse;
     [AccessClient]
     create_token(CreateTokenRequest) -> CreateTokenResponse;
     list_tokens(ListTokensRequest) -> ListTokensResponse;
@@ -197,6 +201,17 @@ impl Client {
     ) -> Result<Updates<WatchServersResponse>, CtlError> {
         let mut grpc = self.management();
         self.stream(grpc.watch_servers(request)).await
+    }
+
+    /// All objects and their changes. The timeout is for the first message only.
+    pub(crate) async fn watch_objects(
+        &self,
+        request: WatchObjectsRequest,
+    ) -> Result<Updates<WatchObjectsResponse>, CtlError> {
+        let (_, channel) = self.node();
+        let mut grpc = ObservationClient::with_interceptor(channel, self.target.bearer())
+            .max_decoding_message_size(MAX_RESPONSE_BYTES);
+        self.stream(grpc.watch_objects(request)).await
     }
 
     /// Statistics at an interval. The timeout is for the first message only.

@@ -33,6 +33,7 @@ mod stats;
 mod token;
 mod wait;
 mod watch;
+mod watch_objects;
 
 /// What every command uses.
 #[derive(Debug)]
@@ -102,7 +103,8 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, CtlError> {
         Command::Rollback(args) => history::roll_back(&session, &args).await,
         Command::Cluster(command) => cluster::run(&session, command).await,
         Command::Stats(args) => stats::run(&session, args).await,
-        Command::Watch => watch::run(&session).await,
+        Command::Watch(args) if args.all => watch_objects::run(&session, args).await,
+        Command::Watch(_) => watch::run(&session).await,
         Command::Token(command) => token::run(&session, command).await,
         Command::Whoami => token::who_am_i(&session).await,
         Command::Completions(_) | Command::Context(_) => Ok(Exit::Done),
@@ -144,7 +146,7 @@ fn validate(command: &Command) -> Result<(), CtlError> {
         | Command::Get(_)
         | Command::Cluster(_)
         | Command::Stats(_)
-        | Command::Watch
+        | Command::Watch(_)
         | Command::Token(_)
         | Command::Whoami
         | Command::Context(_)

@@ -15,6 +15,8 @@ pub(crate) mod figures;
 pub(crate) mod findings;
 pub(crate) mod json;
 pub(crate) mod live;
+pub(crate) mod object_stats;
+pub(crate) mod objects;
 pub(crate) mod pools;
 pub(crate) mod routing;
 pub(crate) mod servers;

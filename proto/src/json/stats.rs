@@ -37,6 +37,7 @@ pub struct Stats {
     pub failures: BTreeMap<String, u64>,
     pub proxy_protocol_refused: BTreeMap<String, u64>,
     pub handshakes: Handshakes,
+    pub local_replies: BTreeMap<String, u64>,
     pub uptime_seconds: Option<Seconds>,
 }
 
@@ -50,6 +51,7 @@ impl From<&v1::Stats> for Stats {
             failures: stats.failures.clone(),
             proxy_protocol_refused: stats.proxy_protocol_refused.clone(),
             handshakes: stats.handshakes.clone().unwrap_or_default().into(),
+            local_replies: stats.local_replies.clone(),
             uptime_seconds: stats.uptime.map(Seconds),
         }
     }

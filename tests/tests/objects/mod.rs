@@ -7,6 +7,7 @@ mod configuration;
 mod explained;
 mod refusals;
 mod rest;
+mod statistics;
 
 use std::net::SocketAddr;
 

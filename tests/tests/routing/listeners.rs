@@ -40,7 +40,7 @@ async fn a_node_has_another_address_for_a_listener() {
         ask(node.address(), "GET / HTTP/1.1\nHost: a").await.status,
         503
     );
-    assert_eq!(node.live("web").statuses()[1], 1);
+    assert_eq!(node.live("web").totals().requests.statuses[1], 1);
     node.remove_listener("web");
     node.publish();
     refused(web).await;
@@ -243,7 +243,7 @@ async fn a_listener_that_comes_and_goes_disturbs_no_other() {
         client.await.unwrap();
     }
     assert!(served.load(Relaxed) > 100, "{served:?}");
-    let failed = node.live("default").statuses()[4];
+    let failed = node.live("default").totals().requests.statuses[4];
     assert_eq!(failed, 0);
     node.shutdown().await;
 }

@@ -163,7 +163,7 @@ async fn requests_are_shared_out_by_weight_and_a_pool_without_servers_gets_none(
     }
     // 198 of 200 are expected; fewer than 150 has a probability of less than 10^-50.
     assert!(greens >= 150, "{greens}");
-    assert!(node.live_pool("green").statuses()[1] >= 150);
+    assert!(node.live_pool("green").totals().requests.statuses[1] >= 150);
     node.shutdown().await;
 }
 
@@ -211,8 +211,11 @@ async fn a_connection_is_kept_after_a_response_of_a_route() {
     }
     let rules = node.view("default");
     let first = rules.router.rules().next().unwrap();
-    assert_eq!(first.live.statuses(), [0, 6, 0, 0, 0]);
-    assert_eq!(node.live("default").statuses(), [0, 7, 0, 0, 0]);
+    assert_eq!(first.live.totals().statuses, [0, 6, 0, 0, 0]);
+    assert_eq!(
+        node.live("default").totals().requests.statuses,
+        [0, 7, 0, 0, 0]
+    );
     node.shutdown().await;
 }
 

@@ -25,7 +25,7 @@ use super::{
     error::{ChangeError, ProposeError, Stopped},
     log::{
         backup::Backup,
-        history::Event,
+        history::{ChangedObjects, Event, NotInHistory},
         member_history::MemberEvent,
         proposal::{Proposal, ProposalResult, Record},
     },
@@ -144,6 +144,23 @@ impl Handle {
         core.map_or_else(Vec::new, |core| {
             core.machine.replica().1.history.latest(most)
         })
+    }
+
+    /// The newest state that this node has applied, and what has changed in it after the revision `after`.
+    ///
+    /// # Errors
+    /// The history does not reach back to that revision, or this node has not come to it.
+    pub fn changed_since(
+        &self,
+        after: Revision,
+    ) -> Result<(DesiredState, ChangedObjects), NotInHistory> {
+        match self.core.upgrade() {
+            Some(core) => core.machine.changed_since(after),
+            None => Ok((
+                DesiredState::clone(&self.current()),
+                ChangedObjects::default(),
+            )),
+        }
     }
 
     /// The name of each member and its view of the servers; `None` if the member does not answer.

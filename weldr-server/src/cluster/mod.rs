@@ -41,7 +41,7 @@ pub use handle::Handle;
 pub use log::{
     backup::{Backup, NoBackup},
     fingerprint::Fingerprint,
-    history::{Event, What},
+    history::{ChangedObjects, Event, NotInHistory, What},
     invites::{Invite, InviteEnd},
     member_history::{MemberChange, MemberEvent},
     types::Member,

@@ -9,7 +9,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
     certificates::RequestError,
-    cluster::{ChangeError, ProposeError, Stopped},
+    cluster::{ChangeError, NotInHistory, ProposeError, Stopped},
     model::{Invalid, PoolName, Rejection, Role},
 };
 
@@ -77,6 +77,9 @@ pub(super) enum Error {
         /// How many there may be.
         limit: usize,
     },
+    /// A stream of changes cannot be resumed.
+    #[error(transparent)]
+    NotInHistory(#[from] NotInHistory),
     /// The reader of a stream takes nothing.
     #[error("the stream has ended because its reader took nothing for {}s: start a new one", .patience.as_secs())]
     SlowReader {

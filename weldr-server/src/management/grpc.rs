@@ -7,7 +7,7 @@ use tonic::{Request, Response, Status};
 use tracing::debug;
 use weldr_proto::v1::{
     self, access_server::Access, certificates_server::Certificates, cluster_server::Cluster,
-    management_server::Management, routing_server::Routing,
+    management_server::Management, observation_server::Observation, routing_server::Routing,
 };
 
 use super::{
@@ -344,6 +344,27 @@ impl Routing for GrpcService {
         request: Request<v1::ExplainRouteRequest>,
     ) -> Result<Response<v1::ExplainRouteResponse>, Status> {
         respond!(request, caller => self.0.explain_route(&request))
+    }
+}
+
+#[tonic::async_trait]
+impl Observation for GrpcService {
+    async fn get_object_stats(
+        &self,
+        request: Request<v1::GetObjectStatsRequest>,
+    ) -> Result<Response<v1::GetObjectStatsResponse>, Status> {
+        respond!(request, caller => self.0.get_object_stats(&request))
+    }
+
+    type WatchObjectsStream = StatusStream<v1::WatchObjectsResponse>;
+
+    async fn watch_objects(
+        &self,
+        request: Request<v1::WatchObjectsRequest>,
+    ) -> Result<Response<Self::WatchObjectsStream>, Status> {
+        respond!(request, caller => {
+            self.0.watch_objects(&caller.caller, request).await.map(statuses)
+        })
     }
 }
 

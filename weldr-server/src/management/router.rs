@@ -15,7 +15,7 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 use weldr_proto::v1::{
     access_server::AccessServer, certificates_server::CertificatesServer,
     cluster_server::ClusterServer, management_server::ManagementServer,
-    routing_server::RoutingServer,
+    observation_server::ObservationServer, routing_server::RoutingServer,
 };
 
 use super::{
@@ -110,6 +110,7 @@ fn grpc_services<H: Health>(operations: Arc<Operations>, health: HealthServer<H>
     let access = AccessServer::new(grpc::GrpcService(Arc::clone(&operations)));
     let routing = RoutingServer::new(grpc::GrpcService(Arc::clone(&operations)));
     let certificates = CertificatesServer::new(grpc::GrpcService(Arc::clone(&operations)));
+    let observation = ObservationServer::new(grpc::GrpcService(Arc::clone(&operations)));
     let management = ManagementServer::new(grpc::GrpcService(operations));
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -118,6 +119,7 @@ fn grpc_services<H: Health>(operations: Arc<Operations>, health: HealthServer<H>
     };
     let routes = Routes::new(management.max_decoding_message_size(LONGEST_GRPC_REQUEST))
         .add_service(access.max_decoding_message_size(LONGEST_GRPC_REQUEST))
+        .add_service(observation.max_decoding_message_size(LONGEST_GRPC_REQUEST))
         .add_service(certificates.max_decoding_message_size(LONGEST_GRPC_REQUEST))
         .add_service(routing.max_decoding_message_size(Operations::MAX_CONFIGURATION_BYTES))
         .add_service(cluster.max_decoding_message_size(MAX_BACKUP_BYTES))

@@ -3,7 +3,9 @@
 use crate::{
     budget::{Budget, Demand},
     config::Config,
-    health, shutdown,
+    health,
+    model::DesiredState,
+    shutdown,
 };
 
 /// Divides the file descriptors that the process may have.
@@ -20,6 +22,8 @@ fn demand(config: &Config) -> Demand {
         listen_addresses: config.listen.len()
             + config.listen_https.len()
             + config.listener_addresses.len(),
+        // The default one is among them.
+        most_listeners: DesiredState::MOST_LISTENERS - 1,
         has_cluster: config.cluster.is_some(),
     }
 }

@@ -38,7 +38,9 @@ pub(super) fn open_listeners(
         .cluster
         .report_listeners_with(listener_reporter(shared.snapshots.clone()));
     let addresses = config.listener_addresses.clone();
-    let binder = workers.binder(shared.snapshots.clone(), addresses);
+    // The budget has descriptors of their own for those that have an address here.
+    let most = shared.budget.listeners + addresses.len();
+    let binder = workers.binder(shared.snapshots.clone(), addresses, most);
     let tick = shared.tasks.register("listeners");
     let run = binder.run(stop.clone(), tick.clone());
     tokio::spawn(tick.watch(run));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::parse;
 
@@ -14,11 +14,31 @@ server_failed_ps, healthy=N/M, and client_success, client_failed, server_success
 With --detail there is one more line per server. A rate is per second since the sample before, and - in the first \
 sample.";
 
+const BY: &str = "\
+Show listeners, rules or pools instead
+
+The counts begin when the object is added or the node starts, and stay when the object changes or a rule moves. Those of the \
+servers of a pool include servers that were removed. Pools can be chosen with --pool.";
+
+/// The objects that have statistics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StatsObject {
+    /// The addresses that clients connect to
+    Listener,
+    /// The rules of all listeners
+    Rule,
+    /// The pools
+    Pool,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct StatsArgs {
     /// Also show each server
     #[arg(long)]
     pub(crate) detail: bool,
+    /// Show listeners, rules or pools instead
+    #[arg(long, value_name = "OBJECT", value_enum, conflicts_with_all = ["detail", "watch"], long_help = BY)]
+    pub(crate) by: Option<StatsObject>,
     /// Repeat: on a terminal in place, otherwise one line per sample
     #[arg(long, long_help = WATCH)]
     pub(crate) watch: bool,

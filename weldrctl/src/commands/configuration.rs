@@ -229,6 +229,20 @@ listeners:
             let error = parse(text).unwrap_err();
             assert!(error.contains(told), "{text}: {error}");
         }
+        // An array of its fields in their order is no object.
+        for text in [
+            "[]\n",
+            "pools:\n  - [a]\n",
+            "pools:\n  - name: a\n    settings: [null]\n",
+            "pools:\n  - name: a\n    settings: {check: [null]}\n",
+            "pools:\n  - name: a\n    settings: {policy: [1]}\n",
+            "listeners:\n  - name: a\n    rules:\n      - priority: 1\n        conditions: [[a]]\n",
+            r#"{"listeners": [{"name": "a", "default_route": [[]]}]}"#,
+            r#"{"listeners": [{"name": "a", "policy": [1]}]}"#,
+        ] {
+            let error = parse(text).map(|read| format!("{read:?}")).unwrap_err();
+            assert!(error.contains("expected mapping"), "{text}: {error}");
+        }
         assert_eq!(parse("").unwrap(), Configuration::default());
         assert_eq!(parse("# nothing\n").unwrap(), Configuration::default());
     }

@@ -1,19 +1,23 @@
 //! `stats`, once or repeatedly.
 
 use tokio::signal::unix::{SignalKind, signal};
-use weldr_proto::v1::{GetStatsRequest, Stats, StreamStatsRequest, StreamStatsResponse};
+use weldr_proto::v1::{
+    GetObjectStatsRequest, GetStatsRequest, Stats, StreamStatsRequest, StreamStatsResponse,
+};
 
 use super::Session;
 use crate::{
-    args::StatsArgs,
+    args::{StatsArgs, StatsObject},
     client::Updates,
     error::{CtlError, Exit},
-    output::{json, live::Screen, servers, totals},
+    output::{json, live::Screen, object_stats, servers, totals},
     settings::proto_duration,
 };
 
 pub(super) async fn run(session: &Session, args: StatsArgs) -> Result<Exit, CtlError> {
-    if args.watch {
+    if let Some(by) = args.by {
+        of_objects(session, by).await
+    } else if args.watch {
         watch(session, args).await
     } else {
         once(session, args.detail).await
@@ -37,6 +41,42 @@ async fn once(session: &Session, detail: bool) -> Result<Exit, CtlError> {
         text = format!("{text}\n{}\n{table}", totals::clients(&stats));
     }
     output.text(&text)?;
+    Ok(Exit::Done)
+}
+
+/// The statistics of listeners, rules or pools.
+async fn of_objects(session: &Session, by: StatsObject) -> Result<Exit, CtlError> {
+    let all = GetObjectStatsRequest::default();
+    let mut stats = match (by, session.given_pools.as_slice()) {
+        (StatsObject::Pool, [first, others @ ..]) => {
+            let of = |pool: &String| GetObjectStatsRequest {
+                pool: pool.clone(),
+                ..GetObjectStatsRequest::default()
+            };
+            let mut stats = session.client.get_object_stats(of(first)).await?;
+            for pool in others {
+                let other = session.client.get_object_stats(of(pool)).await?;
+                stats.pools.extend(other.pools);
+            }
+            stats
+        }
+        _ => session.client.get_object_stats(all).await?,
+    };
+    let output = &session.output;
+    if output.is_json() {
+        match by {
+            StatsObject::Listener | StatsObject::Rule => stats.pools.clear(),
+            StatsObject::Pool => stats.listeners.clear(),
+        }
+        output.document(&stats)?;
+        return Ok(Exit::Done);
+    }
+    let (is_wide, paint) = (output.is_wide(), output.paint());
+    output.text(&match by {
+        StatsObject::Listener => object_stats::listeners(&stats.listeners, is_wide, paint),
+        StatsObject::Rule => object_stats::rules(&stats.listeners, is_wide, paint),
+        StatsObject::Pool => object_stats::pools(&stats.pools, is_wide, paint),
+    })?;
     Ok(Exit::Done)
 }
 

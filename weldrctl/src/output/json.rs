@@ -14,7 +14,9 @@
 //! | `listener list`, `rule list`, `diff`, `apply` | the response of the call |
 //! | `export` | the configuration, which `apply` reads |
 //! | `stats` | one [`Stats`]; with `--watch` one per line |
+//! | `stats --by` | the response of the call, without what was not asked for |
 //! | `watch` | one [`Event`] per line |
+//! | `watch --all` | one [`ObjectEvent`](super::objects::ObjectEvent) per line |
 //! | `cluster status`, `cluster remove`, `cluster transfer` | one [`Cluster`] |
 //! | `cluster check` | one [`Report`](super::findings::Report) |
 //! | `list --all-nodes` | one [`HealthOnNodes`] |

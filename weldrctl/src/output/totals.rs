@@ -44,6 +44,7 @@ pub(crate) fn clients(stats: &Stats) -> String {
         figures::bytes(clients.bytes_received),
         figures::bytes(clients.bytes_sent)
     ) + &counts("failures", &stats.failures)
+        + &counts("responses of weldr itself", &stats.local_replies)
         + &counts(
             "refused by the PROXY protocol",
             &stats.proxy_protocol_refused,
@@ -67,16 +68,20 @@ fn handshakes(stats: &Stats) -> String {
 
 /// What there was by its reasons, the most frequent first; empty when there was nothing.
 fn counts(what: &str, counts: &BTreeMap<String, u64>) -> String {
-    let mut reasons: Vec<_> = counts.iter().collect();
-    reasons.sort_by_key(|(reason, count)| (Reverse(**count), *reason));
-    let reasons: Vec<_> = reasons
-        .into_iter()
-        .map(|(reason, count)| format!("{count} {reason}"))
-        .collect();
-    if reasons.is_empty() {
+    if counts.is_empty() {
         return String::new();
     }
-    format!("{what}: {}\n", reasons.join(", "))
+    format!("{what}: {}\n", reasons(counts))
+}
+
+/// Counts with their reasons, the most frequent first.
+pub(super) fn reasons(counts: &BTreeMap<String, u64>) -> String {
+    let mut reasons: Vec<_> = counts.iter().collect();
+    reasons.sort_by_key(|(reason, count)| (Reverse(**count), *reason));
+    let reasons = reasons
+        .into_iter()
+        .map(|(reason, count)| format!("{count} {reason}"));
+    reasons.collect::<Vec<_>>().join(", ")
 }
 
 /// One sample as lines of `name=value` pairs, as the help of `stats --watch` documents them.
@@ -254,6 +259,7 @@ mod tests {
             ]
             .into(),
             proxy_protocol_refused: [("missing".to_owned(), 3), ("timeout".to_owned(), 4)].into(),
+            local_replies: [("redirect".to_owned(), 8)].into(),
             handshakes: Some(Handshakes {
                 full: 5,
                 resumed: 6,
@@ -284,6 +290,7 @@ mod tests {
     fn the_reasons_of_failures_are_told_by_their_frequency() {
         let text = clients(&sample(60, 1));
         let end = "failures: 9 connection_refused, 1 client_closed, 1 connection_timeout\n\
+                   responses of weldr itself: 8 redirect\n\
                    refused by the PROXY protocol: 4 timeout, 3 missing\n\
                    TLS handshakes: 5 full, 6 resumed\n\
                    failed TLS handshakes: 7 plain_http\n";

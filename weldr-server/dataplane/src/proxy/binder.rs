@@ -53,6 +53,8 @@ pub struct Binder {
     snapshots: Snapshots,
     /// The addresses on this node of listeners that have another one here.
     addresses: BTreeMap<ListenerName, SocketAddr>,
+    /// How many listeners may be open at once: the process has descriptors for no more.
+    most: usize,
     workers: Vec<mpsc::Sender<OpenListener>>,
     listeners: BTreeMap<ListenerName, Bound>,
     /// The addresses that were given up last, and when.
@@ -102,11 +104,13 @@ impl Binder {
     pub(super) fn new(
         snapshots: Snapshots,
         addresses: BTreeMap<ListenerName, SocketAddr>,
+        most: usize,
         workers: Vec<mpsc::Sender<OpenListener>>,
     ) -> Self {
         Self {
             snapshots,
             addresses,
+            most,
             workers,
             listeners: BTreeMap::new(),
             released: Vec::new(),
@@ -229,7 +233,11 @@ impl Binder {
             return;
         }
         self.make_way(wanted);
-        let (address, sockets) = match bind(wanted, self.workers.len()) {
+        let bound = match self.expect_room_for(name) {
+            Ok(()) => bind(wanted, self.workers.len()),
+            Err(error) => Err(error),
+        };
+        let (address, sockets) = match bound {
             Ok(bound) => bound,
             Err(error) => return self.failed(view, wanted, pause, &error),
         };
@@ -255,6 +263,20 @@ impl Binder {
             });
             bound.next = None;
         }
+    }
+
+    /// Refuses to open a listener for which the process may have no descriptors left.
+    fn expect_room_for(&self, name: &ListenerName) -> io::Result<()> {
+        let others = self.listeners.iter().filter(|(other, _)| *other != name);
+        let open = others.filter(|(_, bound)| bound.open.is_some()).count();
+        if open < self.most {
+            return Ok(());
+        }
+        Err(io::Error::other(format!(
+            "{open} added listeners are open, for no more than {} of which the limit of open files suffices: raise the limit \
+             (ulimit -n, LimitNOFILE), use fewer workers, or remove a listener",
+            self.most
+        )))
     }
 
     /// Says that `wanted` cannot be bound, and plans the next attempt.
@@ -365,6 +387,9 @@ mod tests {
         snapshot::{Binding, ListenerViews, LivePool, PoolView, Pools, Publisher},
     };
 
+    /// As many as a test has at once.
+    const MOST: usize = 2;
+
     fn view(name: &str, address: SocketAddr) -> ListenerView {
         let spec = ListenerSpec {
             address: Some(address),
@@ -406,7 +431,7 @@ mod tests {
         let mut listeners = ListenerViews::default_listener(1);
         let (publisher, snapshots) = Publisher::new(snapshot(0, &listeners), 1);
         let (worker, mut opened) = mpsc::channel(4);
-        let binder = Binder::new(snapshots, BTreeMap::new(), vec![worker]);
+        let binder = Binder::new(snapshots, BTreeMap::new(), MOST, vec![worker]);
         let stop = CancellationToken::new();
         let tick = Tasks::default().register("binder");
         let running = tokio::spawn(binder.run(stop.clone(), tick));
@@ -444,7 +469,7 @@ mod tests {
             let listeners = ListenerViews::default_listener(1);
             let (publisher, snapshots) = Publisher::new(snapshot(0, &listeners), 1);
             let (worker, opened) = mpsc::channel(4);
-            let binder = Binder::new(snapshots, BTreeMap::new(), vec![worker]);
+            let binder = Binder::new(snapshots, BTreeMap::new(), MOST, vec![worker]);
             let tick = Tasks::default().register("binder");
             // Ends with its publisher.
             tokio::spawn(binder.run(CancellationToken::new(), tick));
@@ -540,6 +565,24 @@ mod tests {
         ];
         both.sort();
         assert_eq!(both, [("a".to_owned(), other), ("b".to_owned(), one)]);
+    }
+
+    #[tokio::test]
+    async fn no_more_listeners_are_opened_than_there_are_descriptors_for() {
+        let mut setup = Setup::new();
+        let (a, b, c) = (free(), free(), free());
+        setup.set(&[("a", a), ("b", b), ("c", c)]);
+        let _open = (setup.opened().await, setup.opened().await);
+        let binding = until(&setup.live("c"), BindState::Failed).await;
+        let told = "2 added listeners are open, for no more than 2";
+        assert!(binding.description.starts_with(told), "{binding:?}");
+        // One that is open may still be moved.
+        let elsewhere = free();
+        setup.set(&[("a", elsewhere)]);
+        assert_eq!(setup.opened().await.socket.local_addr().unwrap(), elsewhere);
+        setup.listeners.take(&"b".parse().unwrap());
+        setup.set(&[("a", elsewhere), ("c", c)]);
+        assert_eq!(setup.opened().await.socket.local_addr().unwrap(), c);
     }
 
     #[tokio::test]

@@ -42,6 +42,7 @@ use super::{
     clock::{Clock, HttpDate},
     deadline::Deadlines,
     drain::{Drain, HandOver},
+    error::Verdict,
     failure_log::FailureLog,
     handshake::HandshakeTurns,
     headers::Ids,
@@ -284,10 +285,12 @@ impl WorkerContext {
     }
 
     /// Counts a request for a pool that got a response of Weldr's, because no server could be chosen.
-    pub(super) fn count_unavailable(&self, pool: &PoolRef, status: u16) {
+    pub(super) fn count_unavailable(&self, pool: &PoolRef, verdict: Verdict) {
         let mut snapshots = self.snapshots.borrow_mut();
         if let Some(pool) = snapshots.current().pools.find(pool) {
-            pool.live.of(self.index).requests.statuses.record(status);
+            let requests = &pool.live.of(self.index).requests;
+            requests.statuses.record(verdict.status);
+            requests.failures.record(verdict.reason);
         }
     }
 

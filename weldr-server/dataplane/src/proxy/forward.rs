@@ -77,7 +77,7 @@ pub(super) async fn forward(
         let chosen = context.choose(pool, &tried).ok();
         let chosen = chosen.filter(|chosen| next == Next::AnyServer || !tried.contains(chosen.id));
         upstream = if let Some(chosen) = chosen {
-            context.counters().retries.add(1);
+            tally.retried();
             chosen
         } else {
             let found = if full.is_empty() {
@@ -162,7 +162,9 @@ async fn try_server(
             let mut budget = context.retries.borrow_mut();
             if retries.after_reuse_race(*progress, &mut budget) {
                 let resent = *progress == AttemptProgress::Sent;
-                context.counters().retries.add(u64::from(resent));
+                if resent {
+                    tally.retried();
+                }
                 raced = true;
                 request.begin_again();
                 continue;

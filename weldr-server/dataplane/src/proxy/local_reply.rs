@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use http::StatusCode;
 
-use crate::{model::FixedResponse, snapshot::Unavailable};
+use crate::{model::FixedResponse, snapshot::Unavailable, stats::LocalReplyReason};
 
 use super::{
     error::ProxyError, failure_log::with_causes, headers::ProxyRequest, message::RequestFacts,
@@ -16,6 +16,7 @@ use super::{
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct LocalReply {
     pub(super) status: u16,
+    pub(super) reason: LocalReplyReason,
     /// Names and values, in their order.
     pub(super) fields: Vec<(&'static str, Cow<'static, str>)>,
     pub(super) body: Vec<u8>,
@@ -48,6 +49,7 @@ impl LocalReply {
         );
         Self {
             status: verdict.status,
+            reason: LocalReplyReason::Failure(verdict.reason),
             fields: vec![
                 ("Proxy-Status", Cow::Owned(proxy_status)),
                 ("Content-Type", Cow::Borrowed(kind)),
@@ -62,6 +64,7 @@ impl LocalReply {
         let location = String::from_utf8_lossy(location).into_owned();
         Self {
             status,
+            reason: LocalReplyReason::Redirect,
             fields: vec![("Location", Cow::Owned(location))],
             body: Vec::new(),
         }
@@ -73,6 +76,7 @@ impl LocalReply {
         let has_type = !response.content_type.is_empty();
         Self {
             status: response.status,
+            reason: LocalReplyReason::FixedResponse,
             fields: has_type
                 .then_some(("Content-Type", kind))
                 .into_iter()
@@ -97,6 +101,7 @@ impl LocalReply {
         };
         Self {
             status: 200,
+            reason: LocalReplyReason::ProxyRequest,
             fields: vec![field],
             body,
         }

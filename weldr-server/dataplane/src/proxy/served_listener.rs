@@ -11,7 +11,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-use crate::{model::ListenerName, snapshot::ListenerView, stats::RequestShard};
+use crate::{model::ListenerName, snapshot::ListenerView, stats::ListenerShard};
 
 use super::{
     client_addresses::{AddressSlot, ClientAddresses},
@@ -38,7 +38,7 @@ pub(super) struct ListenerContext {
     pub(super) view: Arc<ListenerView>,
     pub(super) policy: ClientPolicy,
     /// This worker's counters of the listener.
-    pub(super) counters: Arc<RequestShard>,
+    pub(super) counters: Arc<ListenerShard>,
     /// The connections of each client; `None`: they are not limited.
     pub(super) addresses: Option<Arc<ClientAddresses>>,
     /// The changes of listeners after which it was looked up.
@@ -203,7 +203,9 @@ impl ServedListener {
     /// Counts a connection that was opened.
     pub(super) fn opened(&self) {
         self.open.set(self.open.get() + 1);
-        self.current.borrow().counters.connections.rise();
+        let current = self.current.borrow();
+        current.counters.connections.rise();
+        current.counters.connections_total.add(1);
     }
 
     /// Counts a connection that was closed.

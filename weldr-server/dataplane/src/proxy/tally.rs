@@ -10,7 +10,7 @@ use crate::{
     http1::{ClientAddress, Version},
     model::PoolName,
     snapshot::{RequestSlot, routes::CompiledRule},
-    stats::{ClientShard, ServerShard},
+    stats::{ClientShard, LocalReplyReason, RequestShard, ServerShard},
 };
 
 use super::{
@@ -60,6 +60,7 @@ struct LogFields {
 impl<'w> RequestTally<'w> {
     pub(super) fn begin(context: &'w WorkerContext, listener: &'w ListenerContext) -> Self {
         context.counters().in_flight.rise();
+        listener.counters.in_flight.rise();
         Self {
             context,
             listener,
@@ -122,13 +123,19 @@ impl<'w> RequestTally<'w> {
         self.replied(status);
     }
 
-    /// Records the status of a response that Weldr makes itself.
+    /// Records a response that Weldr makes itself.
+    pub(super) fn replied_locally(&mut self, status: u16, reason: LocalReplyReason) {
+        self.counters().local_replies.record(reason);
+        self.listener.counters.local_replies.record(reason);
+        self.replied(status);
+    }
+
+    /// Records the status that the client sees, or that stands for the end of its request.
     pub(super) fn replied(&mut self, status: u16) {
         self.counters().statuses.record(status);
-        self.listener.counters.statuses.record(status);
-        let worker = self.context.index();
-        if let Some(rule) = self.rule {
-            rule.live.of(worker).statuses.record(status);
+        self.listener.counters.requests.statuses.record(status);
+        if let Some(rule) = self.rule_counters() {
+            rule.statuses.record(status);
         }
         if let Some(upstream) = &self.upstream {
             upstream.requests().statuses.record(status);
@@ -141,9 +148,25 @@ impl<'w> RequestTally<'w> {
     pub(super) fn ended_by(&mut self, error: &ProxyError) {
         let reason = error.verdict().reason;
         self.counters().failures.record(reason);
+        self.listener.counters.failures.record(reason);
+        if let Some(upstream) = &self.upstream {
+            upstream.requests().failures.record(reason);
+        }
         self.log_fields.termination = Some(reason.name());
         if self.context.access_log.is_some() {
             self.log_fields.error = with_causes(error);
+        }
+    }
+
+    /// Records that the request is sent again.
+    pub(super) fn retried(&self) {
+        self.counters().retries.add(1);
+        self.listener.counters.requests.retries.add(1);
+        if let Some(rule) = self.rule_counters() {
+            rule.retries.add(1);
+        }
+        if let Some(upstream) = &self.upstream {
+            upstream.requests().retries.add(1);
         }
     }
 
@@ -156,6 +179,13 @@ impl<'w> RequestTally<'w> {
     pub(super) fn passed(&mut self, sent: u64, received: u64) {
         self.counters().bytes_received.add(sent);
         self.counters().bytes_sent.add(received);
+        let listener = &self.listener.counters.requests;
+        listener.bytes_received.add(sent);
+        listener.bytes_sent.add(received);
+        if let Some(rule) = self.rule_counters() {
+            rule.bytes_received.add(sent);
+            rule.bytes_sent.add(received);
+        }
         self.log_fields.received += sent;
         self.log_fields.sent += received;
     }
@@ -222,12 +252,18 @@ impl<'w> RequestTally<'w> {
     fn counters(&self) -> &ClientShard {
         self.context.counters()
     }
+
+    fn rule_counters(&self) -> Option<&RequestShard> {
+        let rule = self.rule?;
+        Some(rule.live.of(self.context.index()))
+    }
 }
 
 impl Drop for RequestTally<'_> {
     fn drop(&mut self) {
         let counters = self.counters();
         counters.in_flight.fall();
+        self.listener.counters.in_flight.fall();
         let outcome = if self.failed {
             &counters.failed
         } else {

@@ -20,7 +20,7 @@ use crate::{
     model::{Reason, SendProxyProtocol, ServerId},
     proxy_protocol::{Ends, header},
     snapshot::{ConnectionSlot, LiveServer, PoolSecurity, RequestSlot},
-    stats::{RequestShard, ServerShard},
+    stats::{ForwardedShard, ServerShard},
     tls::ToServer,
 };
 
@@ -130,7 +130,7 @@ impl Upstream {
     }
 
     /// This worker's counters of the requests for its pool.
-    pub(super) fn requests(&self) -> &RequestShard {
+    pub(super) fn requests(&self) -> &ForwardedShard {
         &self.live.pool.of(self.worker).requests
     }
 

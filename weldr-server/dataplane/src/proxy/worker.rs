@@ -125,13 +125,14 @@ impl Workers {
     }
 
     /// What opens and closes listeners at run time, as `snapshots` say. `addresses`: those that listeners have on this node
-    /// instead of their own.
+    /// instead of their own. `most`: how many listeners may be open at once besides the default one.
     pub fn binder(
         &self,
         snapshots: Snapshots,
         addresses: BTreeMap<ListenerName, SocketAddr>,
+        most: usize,
     ) -> Binder {
-        Binder::new(snapshots, addresses, self.openers.clone())
+        Binder::new(snapshots, addresses, most, self.openers.clone())
     }
 
     /// Returns when all workers have ended, for any reason.

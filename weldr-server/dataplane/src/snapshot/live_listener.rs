@@ -17,10 +17,8 @@ use arc_swap::ArcSwap;
 use crate::{
     clock::dates,
     model::{ListenerName, Revision},
-    stats::{RequestShard, Sharded, StatusTotals},
+    stats::{ListenerShard, ListenerTotals, Sharded},
 };
-
-use super::live_rule::sum;
 
 /// The part of a listener that outlives snapshots: what each worker counts of it, and whether this node listens.
 #[derive(Debug)]
@@ -28,7 +26,7 @@ pub struct LiveListener {
     /// Its name.
     pub name: ListenerName,
     /// What each worker counts of it.
-    pub shards: Sharded<RequestShard>,
+    pub shards: Sharded<ListenerShard>,
     binding: ArcSwap<Binding>,
     /// The revision of its settings that `binding` is about.
     followed: AtomicU64,
@@ -146,8 +144,8 @@ impl LiveListener {
         self.shards.all().map(|shard| shard.connections.get()).sum()
     }
 
-    /// How many responses had a status of each class, over all workers.
-    pub fn statuses(&self) -> StatusTotals {
-        sum(self.shards.all())
+    /// Its counts over all workers.
+    pub fn totals(&self) -> ListenerTotals {
+        ListenerTotals::sum(&self.shards)
     }
 }

@@ -9,10 +9,10 @@ use tokio::sync::Notify;
 
 use crate::{
     model::PoolName,
-    stats::{RequestShard, StatusTotals},
+    stats::{ForwardedShard, ForwardedTotals, ServerShard, ServerTotals, Sharded},
 };
 
-use super::live_rule::sum;
+use super::server_sums::ServerSums;
 
 /// The part of a pool that outlives snapshots: a shard for each worker, which only that worker writes.
 #[derive(Debug)]
@@ -27,6 +27,7 @@ pub struct LivePool {
     /// Requests that wait because each server runs as many as it may.
     queued: AtomicU32,
     shards: Box<[PoolShard]>,
+    servers: ServerSums,
 }
 
 /// What one worker keeps of one pool. Its cache lines are its own, so that no worker slows another.
@@ -35,7 +36,18 @@ pub struct LivePool {
 pub struct PoolShard {
     position: AtomicU64,
     /// What the worker counts of requests for the pool.
-    pub requests: RequestShard,
+    pub requests: ForwardedShard,
+}
+
+/// The counts of a pool.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PoolTotals {
+    /// Those of requests.
+    pub requests: ForwardedTotals,
+    /// Those of attempts, summed over all servers that the pool has or had.
+    pub servers: ServerTotals,
+    /// Requests that wait because each server runs as many as it may.
+    pub queued: u32,
 }
 
 impl LivePool {
@@ -44,7 +56,7 @@ impl LivePool {
     pub fn new(name: PoolName, workers: usize) -> Arc<Self> {
         let shard = |_| PoolShard {
             position: AtomicU64::new(u64::from(fastrand::u32(..))),
-            requests: RequestShard::default(),
+            requests: ForwardedShard::default(),
         };
         Arc::new(Self {
             name,
@@ -53,6 +65,7 @@ impl LivePool {
             ejected: AtomicUsize::new(0),
             queued: AtomicU32::new(0),
             shards: (0..workers).map(shard).collect(),
+            servers: ServerSums::default(),
         })
     }
 
@@ -79,9 +92,18 @@ impl LivePool {
         Some(EjectedServer(Arc::clone(self)))
     }
 
-    /// How many responses to its requests had a status of each class, over all workers.
-    pub fn statuses(&self) -> StatusTotals {
-        sum(self.shards.iter().map(|shard| &shard.requests))
+    /// Its counts over all workers, and over all servers that it has or had.
+    pub fn totals(&self) -> PoolTotals {
+        PoolTotals {
+            requests: ForwardedTotals::sum(self.shards.iter().map(|shard| &shard.requests)),
+            servers: self.servers.totals(),
+            queued: self.queued.load(Relaxed),
+        }
+    }
+
+    /// Adds the counters of a new server to the sums.
+    pub(super) fn register(&self, shards: &Arc<Sharded<ServerShard>>) {
+        self.servers.register(shards);
     }
 
     /// A place among the requests that wait, when fewer than `limit` do.

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::{
     model::RuleId,
-    stats::{RequestShard, StatusTotals},
+    stats::{RequestShard, RequestTotals},
 };
 
 /// The part of a rule that outlives snapshots: what each worker counts of it.
@@ -35,24 +35,11 @@ impl LiveRule {
         self.shards[worker].get_or_init(Box::default)
     }
 
-    /// How many responses had a status of each class, over all workers.
-    pub fn statuses(&self) -> StatusTotals {
-        sum(self
-            .shards
-            .iter()
-            .filter_map(OnceLock::get)
-            .map(Box::as_ref))
+    /// Its counts over all workers.
+    pub fn totals(&self) -> RequestTotals {
+        let used = self.shards.iter().filter_map(OnceLock::get);
+        RequestTotals::sum(used.map(Box::as_ref))
     }
-}
-
-/// The sum of shards.
-pub(super) fn sum<'s>(shards: impl Iterator<Item = &'s RequestShard>) -> StatusTotals {
-    shards.fold(StatusTotals::default(), |mut sum, shard| {
-        for (sum, count) in sum.iter_mut().zip(shard.statuses.get()) {
-            *sum += count;
-        }
-        sum
-    })
 }
 
 #[cfg(test)]
@@ -65,6 +52,15 @@ mod tests {
         rule.of(0).statuses.record(200);
         rule.of(2).statuses.record(204);
         rule.of(2).statuses.record(500);
-        assert_eq!(rule.statuses(), [0, 2, 0, 0, 1]);
+        rule.of(0).bytes_received.add(5);
+        rule.of(2).bytes_sent.add(7);
+        rule.of(1).retries.add(2);
+        let expected = RequestTotals {
+            statuses: [0, 2, 0, 0, 1],
+            bytes_received: 5,
+            bytes_sent: 7,
+            retries: 2,
+        };
+        assert_eq!(rule.totals(), expected);
     }
 }

@@ -44,7 +44,7 @@ pub struct LiveServer {
     /// Where its traffic goes.
     pub address: SocketAddr,
     /// What each worker counts of it.
-    pub shards: Sharded<ServerShard>,
+    pub shards: Arc<Sharded<ServerShard>>,
     connections: AtomicUsize,
     /// Requests that wait until it has room for a connection.
     waiting: AtomicUsize,
@@ -69,10 +69,12 @@ impl LiveServer {
         address: SocketAddr,
     ) -> (Arc<Self>, mpsc::Receiver<RequestFailure>) {
         let (failures, receiver) = mpsc::channel(MOST_WAITING_FAILURES);
+        let shards = Arc::new(Sharded::new(pool.workers()));
+        pool.register(&shards);
         let server = Self {
             id,
             address,
-            shards: Sharded::new(pool.workers()),
+            shards,
             pool,
             connections: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),

@@ -14,13 +14,14 @@ mod pool_view;
 mod pools;
 mod publisher;
 pub mod routes;
+mod server_sums;
 #[cfg(test)]
 pub(crate) mod test_views;
 
 pub use candidates::{Candidate, Candidates};
 pub use listener_view::{ListenerView, ListenerViews};
 pub use live_listener::{BindState, Binding, LiveListener};
-pub use live_pool::{EjectedServer, LivePool, PoolShard, QueuePlace};
+pub use live_pool::{EjectedServer, LivePool, PoolShard, PoolTotals, QueuePlace};
 pub use live_rule::LiveRule;
 pub use live_server::{ConnectionSlot, LiveServer, RequestFailure, RequestSlot};
 pub use pool_view::{PoolSecurity, PoolView, ServerView, Servers, Unavailable};

@@ -51,15 +51,19 @@ fn bucket(micros: u64) -> usize {
     usize::try_from(index).map_or(BUCKETS - 1, |index| index.min(BUCKETS - 1))
 }
 
-/// The middle of what falls into a bucket.
-fn middle(index: usize) -> u64 {
+/// The least latency of a bucket.
+fn start(index: usize) -> u64 {
     let index = index as u64;
     if index < PARTS {
         return index;
     }
-    let octave = index / PARTS - 1;
-    let start = (PARTS + index % PARTS) << octave;
-    start + (1 << octave) / 2
+    (PARTS + index % PARTS) << (index / PARTS - 1)
+}
+
+/// The middle of what falls into a bucket.
+fn middle(index: usize) -> u64 {
+    let (start, end) = (start(index), start(index + 1));
+    start + (end - start) / 2
 }
 
 /// The latencies of several histograms, summed.
@@ -86,6 +90,30 @@ impl Latency {
         }
         self.sum_micros += histogram.sum_micros.get();
         self.max_micros = self.max_micros.max(histogram.max_micros.get());
+    }
+
+    /// Adds the latencies of `other`.
+    pub fn merge(&mut self, other: &Self) {
+        self.buckets
+            .resize(self.buckets.len().max(other.buckets.len()), 0);
+        for (sum, count) in self.buckets.iter_mut().zip(&other.buckets) {
+            *sum += count;
+        }
+        self.count += other.count;
+        self.sum_micros += other.sum_micros;
+        self.max_micros = self.max_micros.max(other.max_micros);
+    }
+
+    /// The sum of all latencies.
+    pub fn sum(&self) -> Duration {
+        Duration::from_micros(self.sum_micros)
+    }
+
+    /// How many latencies each bucket has, with the least latency that is above it: as histograms of metrics are written.
+    /// Empty buckets are left out.
+    pub fn buckets(&self) -> impl Iterator<Item = (Duration, u64)> {
+        let filled = self.buckets.iter().enumerate().filter(|(_, n)| **n > 0);
+        filled.map(|(index, count)| (Duration::from_micros(start(index + 1)), *count))
     }
 
     /// The mean; zero when there were none.
@@ -140,6 +168,47 @@ mod tests {
             latency.quantile(990)
         );
         assert!(latency.quantile(1000) > Duration::from_millis(1860));
+    }
+
+    #[test]
+    fn merging_sums_is_summing_histograms() {
+        let (first, second) = (Histogram::default(), Histogram::default());
+        for millis in [1, 2, 300] {
+            first.record(Duration::from_millis(millis));
+            second.record(Duration::from_millis(7 * millis));
+        }
+        let latency_of = |histograms: &[&Histogram]| {
+            let mut latency = Latency::default();
+            histograms
+                .iter()
+                .for_each(|histogram| latency.add(histogram));
+            latency
+        };
+        let both = latency_of(&[&first, &second]);
+        for (mut one, other) in [
+            (latency_of(&[&first]), latency_of(&[&second])),
+            (Latency::default(), both.clone()),
+            (both.clone(), Latency::default()),
+        ] {
+            one.merge(&other);
+            assert_eq!(one, both);
+        }
+        assert_eq!(both.sum(), Duration::from_millis(303 * 8));
+    }
+
+    #[test]
+    fn each_latency_is_below_the_end_of_its_bucket() {
+        let histogram = Histogram::default();
+        let times = [0, 7, 8, 9, 1000, 4_000_000].map(Duration::from_micros);
+        times.iter().for_each(|time| histogram.record(*time));
+        let mut latency = Latency::default();
+        latency.add(&histogram);
+        let buckets: Vec<_> = latency.buckets().collect();
+        assert_eq!(buckets.len(), times.len());
+        for ((end, count), time) in buckets.into_iter().zip(times) {
+            assert_eq!(count, 1);
+            assert!(time < end && end <= time * 9 / 8 + Duration::from_micros(1));
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod counter;
 mod failures;
 mod handshakes;
 mod histogram;
+mod local_replies;
 mod proxy_protocol;
 mod rates;
 mod shard;
@@ -17,7 +18,13 @@ pub use counter::{Counter, Gauge};
 pub use failures::{FailureReason, FailureTotals, Failures};
 pub use handshakes::{HandshakeFailure, HandshakeTotals, Handshakes};
 pub use histogram::{Histogram, Latency};
+pub use local_replies::{LocalReplies, LocalReplyReason, LocalReplyTotals};
 pub use proxy_protocol::{ProxyProtocolRefusal, ProxyProtocolRefusals, ProxyProtocolTotals};
 pub use rates::{RateMeter, Rates};
-pub use shard::{ClientShard, RequestShard, ServerShard, Sharded, Statuses};
-pub use totals::{ClientTotals, Outcomes, ServerTotals, StatusTotals, Totals};
+pub use shard::{
+    ClientShard, ForwardedShard, ListenerShard, RequestShard, ServerShard, Sharded, Statuses,
+};
+pub use totals::{
+    ClientTotals, ForwardedTotals, ListenerTotals, Outcomes, RequestTotals, ServerTotals,
+    StatusTotals, Totals,
+};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Counter, Failures, Gauge, Handshakes, Histogram, ProxyProtocolRefusals};
+use super::{Counter, Failures, Gauge, Handshakes, Histogram, LocalReplies, ProxyProtocolRefusals};
 use crate::liveness::Episode;
 
 /// One shard for each worker.
@@ -31,6 +31,11 @@ impl<T: Default> Sharded<T> {
     /// How many workers there are.
     pub fn workers(&self) -> usize {
         self.0.len()
+    }
+
+    /// Whether nobody else has one of the shards, so that nothing will be counted in them any more.
+    pub fn is_unshared(&mut self) -> bool {
+        self.0.iter_mut().all(|shard| Arc::get_mut(shard).is_some())
     }
 }
 
@@ -87,6 +92,8 @@ pub struct ClientShard {
     pub statuses: Statuses,
     /// Requests that failed, by reason.
     pub failures: Failures,
+    /// Responses that Weldr made itself, by reason.
+    pub local_replies: LocalReplies,
     /// Connections that were refused for want of a header of the PROXY protocol.
     pub proxy_protocol: ProxyProtocolRefusals,
     /// TLS handshakes.
@@ -122,14 +129,47 @@ pub struct ServerShard {
     pub connect_failures: Counter,
 }
 
-/// One worker's counters for the requests of a listener, a rule or a pool.
+/// One worker's counters for the requests of a listener or a rule: one cache line.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 pub struct RequestShard {
     /// The statuses that clients saw.
     pub statuses: Statuses,
-    /// Connections of clients that are open; of a listener only.
+    /// Bytes of request bodies.
+    pub bytes_received: Counter,
+    /// Bytes of response bodies.
+    pub bytes_sent: Counter,
+    /// Attempts after the first one of a request.
+    pub retries: Counter,
+}
+
+/// One worker's counters for one listener. What each request counts comes first.
+#[derive(Debug, Default)]
+#[repr(C, align(64))]
+pub struct ListenerShard {
+    /// What is counted of each request.
+    pub requests: RequestShard,
+    /// Requests that run.
+    pub in_flight: Gauge,
+    /// Connections of clients that are open.
     pub connections: Gauge,
+    /// Connections that were ever accepted.
+    pub connections_total: Counter,
+    /// Requests that failed, by reason.
+    pub failures: Failures,
+    /// Responses that Weldr made itself, by reason.
+    pub local_replies: LocalReplies,
+}
+
+/// One worker's counters for the requests that are forwarded to a pool. What its servers count is summed, not counted again.
+#[derive(Debug, Default)]
+pub struct ForwardedShard {
+    /// The statuses that clients saw.
+    pub statuses: Statuses,
+    /// Attempts after the first one of a request.
+    pub retries: Counter,
+    /// Requests that failed, by reason.
+    pub failures: Failures,
 }
 
 #[cfg(test)]

@@ -1,13 +1,17 @@
 //! The history of changes, with the values before each change: for listing and rollback. Pure.
 
-use std::{collections::VecDeque, net::SocketAddr, sync::Arc};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    net::SocketAddr,
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Applied, Certificate, CertificateName, Command, DesiredState, ListenerName, ListenerSpec,
-    Outcome, PoolName, PoolSettings, Priority, Rejection, Revision, Rule, Server, Target,
-    TargetRule, Timestamp, Touched,
+    AcmeStep, Applied, Certificate, CertificateName, Command, DesiredState, ListenerName,
+    ListenerSpec, Outcome, PoolName, PoolSettings, PrincipalName, Priority, Rejection, Revision,
+    Rule, Server, Target, TargetRule, Timestamp, Touched,
 };
 
 /// The number of changes that are kept.
@@ -66,6 +70,9 @@ pub enum What {
     Acme {
         /// What, as a phrase: a chain and sealed secrets are in the state.
         done: String,
+        /// The certificate that was issued. What was before is not noted, because it is not brought back.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        issued: Option<CertificateName>,
     },
     /// A restore of a backup.
     Restore {
@@ -123,13 +130,42 @@ impl What {
             },
             Command::SetAcmeAccount { .. } => Self::Acme {
                 done: "set the ACME account".to_owned(),
+                issued: None,
             },
             Command::Acme(step) => Self::Acme {
                 done: step.phrase(),
+                issued: match &**step {
+                    AcmeStep::Issued { certificate, .. } => Some(certificate.clone()),
+                    _ => None,
+                },
             },
             command => Self::Command(command.clone()),
         }
     }
+}
+
+/// The objects that several changes have touched.
+#[derive(Debug, Clone, Default)]
+pub struct ChangedObjects {
+    /// All but principals.
+    pub touched: Touched,
+    /// Principals.
+    pub principals: BTreeSet<PrincipalName>,
+}
+
+/// The history cannot say what has changed since a revision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "after_revision: \"{asked}\" is not accepted: the history of changes has what came after the revisions {oldest} to {newest}; \
+     begin anew, without after_revision"
+)]
+pub struct NotInHistory {
+    /// The revision that was asked for.
+    pub asked: Revision,
+    /// The oldest one that would do.
+    pub oldest: Revision,
+    /// The newest one.
+    pub newest: Revision,
 }
 
 /// The last changes, the newest last.
@@ -221,16 +257,52 @@ impl History {
         self.0.iter().rev().take(most).cloned().collect()
     }
 
+    /// The oldest revision of which the history has all later changes.
+    fn oldest(&self, now: Revision) -> Revision {
+        let first = self.0.front();
+        first.map_or(now, |event| Revision(event.revision.0 - 1))
+    }
+
+    /// The objects that changed after the revision `after`.
+    pub(in crate::cluster) fn changed_since(
+        &self,
+        after: Revision,
+        now: Revision,
+    ) -> Result<ChangedObjects, NotInHistory> {
+        let oldest = self.oldest(now);
+        if after < oldest || after > now {
+            return Err(NotInHistory {
+                asked: after,
+                oldest,
+                newest: now,
+            });
+        }
+        let mut changed = ChangedObjects::default();
+        let later = self.0.iter().rev();
+        for event in later.take_while(|event| event.revision > after) {
+            for before in &event.before {
+                before.add_key_to(&mut changed.touched);
+            }
+            match &event.what {
+                What::Command(
+                    Command::CreatePrincipal { name, .. } | Command::RevokePrincipal { name },
+                ) => _ = changed.principals.insert(name.clone()),
+                What::Acme {
+                    issued: Some(name), ..
+                } => _ = changed.touched.certificates.insert(name.clone()),
+                _ => {}
+            }
+        }
+        Ok(changed)
+    }
+
     /// The values at revision `to` of everything that has changed since.
     pub(in crate::cluster) fn target(
         &self,
         to: Revision,
         now: Revision,
     ) -> Result<Target, Rejection> {
-        let oldest = self
-            .0
-            .front()
-            .map_or(now, |event| Revision(event.revision.0 - 1));
+        let oldest = self.oldest(now);
         if to < oldest || to > now {
             let newest = now;
             return Err(Rejection::NoSuchRevision {
@@ -251,6 +323,29 @@ impl History {
 }
 
 impl Before {
+    /// Adds the object that was changed.
+    fn add_key_to(&self, touched: &mut Touched) {
+        match self {
+            Self::Server { pool, address, .. } => {
+                touched.servers.insert((pool.clone(), *address));
+            }
+            Self::Settings { pool, .. } => {
+                touched.pools.insert(pool.clone());
+            }
+            Self::Listener { listener, .. } => {
+                touched.listeners.insert(listener.clone());
+            }
+            Self::Rule {
+                listener, priority, ..
+            } => {
+                touched.rules.insert((listener.clone(), *priority));
+            }
+            Self::Certificate { name, .. } => {
+                touched.certificates.insert(name.clone());
+            }
+        }
+    }
+
     fn add_to(self, target: &mut Target) {
         match self {
             Self::Server {

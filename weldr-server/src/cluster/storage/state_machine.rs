@@ -19,6 +19,7 @@ use crate::{
     cluster::{
         error::Stopped,
         log::{
+            history::{ChangedObjects, NotInHistory},
             invites::Invites,
             member_history::MemberHistory,
             proposal::{ProposalResult, Record, UnknownRecord},
@@ -26,7 +27,7 @@ use crate::{
             types::{Entry, LogId, RaftSnapshot, SnapshotMeta, StoredMembership, Types},
         },
     },
-    model::DesiredState,
+    model::{DesiredState, Revision},
 };
 
 use super::{log_store::LogStore, persistent_state::StoredSnapshot};
@@ -86,6 +87,17 @@ impl StateMachine {
     pub(in crate::cluster) fn replica(&self) -> (Option<u64>, Replica) {
         let applied = self.applied();
         (applied.last.map(|last| last.index), applied.replica.clone())
+    }
+
+    /// The state at the last applied entry, and what has changed in it after the revision `after`.
+    pub(in crate::cluster) fn changed_since(
+        &self,
+        after: Revision,
+    ) -> Result<(DesiredState, ChangedObjects), NotInHistory> {
+        let applied = self.applied();
+        let Replica { state, history, .. } = &applied.replica;
+        let changed = history.changed_since(after, state.revision)?;
+        Ok((state.clone(), changed))
     }
 
     /// The members as of the last applied entry.

@@ -105,7 +105,7 @@ impl Caller {
     }
 
     /// Accepts the caller if it has at least `role`.
-    pub(super) fn require(&self, role: Role) -> Result<(), Error> {
+    pub(in crate::management) fn require(&self, role: Role) -> Result<(), Error> {
         if self.0.role >= role {
             return Ok(());
         }

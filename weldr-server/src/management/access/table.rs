@@ -76,6 +76,14 @@ pub(in crate::management) const GRPC: &[(&str, &[(&str, Required)])] = &[
         ],
     ),
     (
+        "weldr.v1.Observation",
+        &[
+            ("GetObjectStats", Least(Metrics)),
+            // Principals are sent to administrators only.
+            ("WatchObjects", Least(Viewer)),
+        ],
+    ),
+    (
         "weldr.v1.Certificates",
         &[
             ("CreateCertificate", Least(Admin)),
@@ -147,6 +155,7 @@ pub(in crate::management) const REST: &[(&str, &[(Method, Required)])] = &[
             (Method::DELETE, Least(Admin)),
         ],
     ),
+    ("/pools/{name}/stats", &[(Method::GET, Least(Metrics))]),
     (
         "/pools/{name}/servers",
         &[
@@ -166,6 +175,7 @@ pub(in crate::management) const REST: &[(&str, &[(Method, Required)])] = &[
             (Method::DELETE, Least(Admin)),
         ],
     ),
+    ("/listeners/{name}/stats", &[(Method::GET, Least(Metrics))]),
     (
         "/listeners/{name}/rules",
         &[(Method::GET, Least(Viewer)), (Method::POST, Least(Admin))],
@@ -212,6 +222,7 @@ pub(in crate::management) const REST: &[(&str, &[(Method, Required)])] = &[
     ("/history", &[(Method::GET, Least(Viewer))]),
     ("/stats", &[(Method::GET, Least(Metrics))]),
     ("/stats/detail", &[(Method::GET, Least(Metrics))]),
+    ("/stats/objects", &[(Method::GET, Least(Metrics))]),
     (
         "/tokens",
         &[(Method::GET, Least(Admin)), (Method::POST, Least(Admin))],
@@ -227,9 +238,10 @@ pub(in crate::management) const HEALTH: &[(&str, &[(Method, Required)])] = &[
 ];
 
 /// The calls whose response does not end by itself.
-const STREAMS: [&str; 5] = [
+const STREAMS: [&str; 6] = [
     "/weldr.v1.Management/WatchServers",
     "/weldr.v1.Management/StreamStats",
+    "/weldr.v1.Observation/WatchObjects",
     "/grpc.health.v1.Health/Watch",
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
@@ -479,6 +491,6 @@ mod tests {
                 }
             }
         }
-        assert_eq!(found, 3);
+        assert_eq!(found, 4);
     }
 }

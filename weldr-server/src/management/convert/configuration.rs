@@ -7,8 +7,8 @@ use weldr_proto::v1;
 use crate::{
     management::error::Error,
     model::{
-        Configuration, DesiredState, Invalid, ListenerConfiguration, ListenerName,
-        PoolConfiguration, PoolName, Priority, Server, ServerPatch, parse_listener_address,
+        Configuration, DesiredState, Invalid, ListenerConfiguration, ListenerName, ListenerSpec,
+        Pool, PoolConfiguration, PoolName, Priority, Server, ServerPatch, parse_listener_address,
         parse_server_address,
     },
 };
@@ -148,9 +148,8 @@ pub(in crate::management) fn export(state: &DesiredState) -> v1::Configuration {
         let servers = pool.servers.values();
         let stay = servers.filter(|server| server.removal.is_none());
         v1::PoolConfiguration {
-            name: name.to_string(),
-            settings: Some(pool_settings(&pool.settings)),
-            servers: stay.map(|server| exported(server)).collect(),
+            servers: stay.map(|server| exported_server(server)).collect(),
+            ..exported_pool(name, pool)
         }
     });
     let listeners = state.listeners.iter().map(|(name, listener)| {
@@ -159,20 +158,9 @@ pub(in crate::management) fn export(state: &DesiredState) -> v1::Configuration {
             conditions: Some(proto_conditions(&rule.spec.conditions)),
             route: Some(proto_route(&rule.spec.route)),
         });
-        let address = listener.spec.address;
         v1::ListenerConfiguration {
-            name: name.to_string(),
-            address: address
-                .map(|address| address.to_string())
-                .unwrap_or_default(),
-            default_route: Some(proto_route(&listener.spec.default_route)),
-            policy: Some(proto_listener_policy(&listener.spec.policy)),
             rules: rules.collect(),
-            protocol: proto_listener_protocol(listener.spec.protocol),
-            certificates: Some(v1::CertificateNames {
-                names: proto_certificate_names(&listener.spec.certificates),
-            }),
-            tls: Some(proto_listener_tls(&listener.spec.tls)),
+            ..exported_listener(name, &listener.spec)
         }
     });
     v1::Configuration {
@@ -181,7 +169,38 @@ pub(in crate::management) fn export(state: &DesiredState) -> v1::Configuration {
     }
 }
 
-fn exported(server: &Server) -> v1::ServerConfiguration {
+/// A pool without its servers.
+pub(super) fn exported_pool(name: &PoolName, pool: &Pool) -> v1::PoolConfiguration {
+    v1::PoolConfiguration {
+        name: name.to_string(),
+        settings: Some(pool_settings(&pool.settings)),
+        servers: vec![],
+    }
+}
+
+/// A listener without its rules.
+pub(super) fn exported_listener(
+    name: &ListenerName,
+    spec: &ListenerSpec,
+) -> v1::ListenerConfiguration {
+    v1::ListenerConfiguration {
+        name: name.to_string(),
+        address: spec
+            .address
+            .map(|address| address.to_string())
+            .unwrap_or_default(),
+        default_route: Some(proto_route(&spec.default_route)),
+        policy: Some(proto_listener_policy(&spec.policy)),
+        rules: vec![],
+        protocol: proto_listener_protocol(spec.protocol),
+        certificates: Some(v1::CertificateNames {
+            names: proto_certificate_names(&spec.certificates),
+        }),
+        tls: Some(proto_listener_tls(&spec.tls)),
+    }
+}
+
+pub(super) fn exported_server(server: &Server) -> v1::ServerConfiguration {
     let admin_state = match server.spec.admin {
         crate::model::AdminState::Ready => v1::AdminState::Ready,
         crate::model::AdminState::Drain => v1::AdminState::Drain,

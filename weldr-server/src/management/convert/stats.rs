@@ -9,8 +9,8 @@ use crate::{
     management::ManagementContext,
     snapshot::{PoolView, ServerView},
     stats::{
-        FailureReason, HandshakeFailure, HandshakeTotals, Latency, Outcomes, ProxyProtocolRefusal,
-        Rates, StatusTotals, Totals,
+        FailureReason, HandshakeFailure, HandshakeTotals, Latency, LocalReplyReason, Outcomes,
+        ProxyProtocolRefusal, Rates, StatusTotals, Totals,
     },
 };
 
@@ -47,6 +47,7 @@ pub(in crate::management) fn stats(context: &ManagementContext, pool: &PoolView)
             detail.proxy_protocol,
         ),
         handshakes: Some(handshakes(detail.handshakes)),
+        local_replies: occurred(LocalReplyReason::names(), detail.local_replies),
         servers: pool
             .servers
             .iter()
@@ -67,7 +68,10 @@ fn handshakes(totals: HandshakeTotals) -> v1::Handshakes {
 }
 
 /// The reasons that occurred, with their counts.
-fn occurred<const N: usize>(names: [&str; N], counts: [u64; N]) -> BTreeMap<String, u64> {
+pub(super) fn occurred<const N: usize>(
+    names: [&str; N],
+    counts: [u64; N],
+) -> BTreeMap<String, u64> {
     names
         .into_iter()
         .zip(counts)
@@ -97,11 +101,11 @@ fn server_stats(view: &ServerView, rates: &Rates) -> v1::ServerStats {
     }
 }
 
-fn outcomes(Outcomes { success, failed }: Outcomes) -> v1::Outcomes {
+pub(super) fn outcomes(Outcomes { success, failed }: Outcomes) -> v1::Outcomes {
     v1::Outcomes { success, failed }
 }
 
-fn statuses(totals: StatusTotals) -> v1::StatusClasses {
+pub(super) fn statuses(totals: StatusTotals) -> v1::StatusClasses {
     let [
         informational,
         success,
@@ -118,7 +122,7 @@ fn statuses(totals: StatusTotals) -> v1::StatusClasses {
     }
 }
 
-fn latency(latency: &Latency) -> v1::Latency {
+pub(super) fn latency(latency: &Latency) -> v1::Latency {
     v1::Latency {
         count: latency.count,
         mean: proto_duration(latency.mean()),

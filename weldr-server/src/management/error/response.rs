@@ -94,6 +94,7 @@ impl Error {
                 Code::ResourceExhausted,
                 Http::TOO_MANY_REQUESTS,
             ),
+            Self::NotInHistory(_) => ("out_of_range", Code::OutOfRange, Http::GONE),
             Self::TooLarge { .. } => (
                 "too_large",
                 Code::ResourceExhausted,

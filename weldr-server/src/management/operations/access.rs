@@ -10,7 +10,7 @@ use crate::{
         convert::{self, Violations},
         error::Error,
     },
-    model::{Command, Credential, Invalid, PoolName, Principal, PrincipalName, Role, Timestamp},
+    model::{Command, Credential, Invalid, PoolName, PrincipalName, Role, Timestamp},
 };
 
 use super::{ApiCaller, Operations};
@@ -41,7 +41,7 @@ impl Operations {
         let principal = principals.get(&name).ok_or(Error::Overtaken)?;
         Ok(v1::CreateTokenResponse {
             revision: applied.revision.0,
-            principal: Some(shown(&name, principal)),
+            principal: Some(convert::principal(&name, principal)),
             token: token.map(|token| token.text()).unwrap_or_default(),
             unconfirmed,
         })
@@ -57,7 +57,7 @@ impl Operations {
             revision: snapshot.revision.0,
             principals: principals
                 .iter()
-                .map(|(name, principal)| shown(name, principal))
+                .map(|(name, principal)| convert::principal(name, principal))
                 .collect(),
         })
     }
@@ -82,9 +82,9 @@ impl Operations {
         v1::WhoAmIResponse {
             revision: self.snapshot().revision.0,
             caller: caller.to_string(),
-            role: proto_role(permissions.role).into(),
+            role: convert::proto_role(permissions.role).into(),
             pools: permissions.pools.iter().map(PoolName::to_string).collect(),
-            expires: permissions.expires.map(date),
+            expires: permissions.expires.map(convert::date),
             node: self.context.cluster.name().to_owned(),
             authentication: permissions.authentication,
         }
@@ -152,15 +152,6 @@ fn role_of(role: v1::Role) -> Result<Role, Invalid> {
     }
 }
 
-fn proto_role(role: Role) -> v1::Role {
-    match role {
-        Role::Metrics => v1::Role::Metrics,
-        Role::Viewer => v1::Role::Viewer,
-        Role::Operator => v1::Role::Operator,
-        Role::Admin => v1::Role::Admin,
-    }
-}
-
 fn expiry(
     expires: prost_types::Timestamp,
     now: Timestamp,
@@ -173,27 +164,5 @@ fn expiry(
     match SystemTime::try_from(expires).map(Timestamp::from) {
         Ok(date) if date > now => Ok(date),
         _ => refused("a date in the future"),
-    }
-}
-
-fn date(date: Timestamp) -> prost_types::Timestamp {
-    SystemTime::from(date).into()
-}
-
-/// A principal for people: without the digest of its token.
-fn shown(name: &PrincipalName, principal: &Principal) -> v1::Principal {
-    let (token_id, expires, subject) = match &principal.credential {
-        Credential::Token { id, expires, .. } => (id.clone(), *expires, String::new()),
-        Credential::Certificate { subject } => (String::new(), None, subject.clone()),
-    };
-    v1::Principal {
-        name: name.to_string(),
-        role: proto_role(principal.role).into(),
-        pools: principal.pools.iter().map(PoolName::to_string).collect(),
-        token_id,
-        expires: expires.map(date),
-        subject,
-        created_at: Some(date(principal.created_at)),
-        revision: principal.revision.0,
     }
 }

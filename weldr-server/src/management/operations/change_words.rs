@@ -18,7 +18,7 @@ pub(super) fn what(what: &What) -> String {
         }
         What::Rollback { to } => format!("roll back to revision {to}"),
         What::RotateTickets { epoch } => tickets(*epoch),
-        What::Acme { done } => done.clone(),
+        What::Acme { done, .. } => done.clone(),
         What::Restore { of } => format!("restore a backup of revision {of}"),
     }
 }

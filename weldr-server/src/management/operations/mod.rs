@@ -13,6 +13,7 @@ mod explained_url;
 mod invites;
 mod listeners;
 mod logged_write;
+mod object_stats;
 mod pool;
 mod pools;
 mod rules;
@@ -21,6 +22,7 @@ mod settling;
 mod slow_reader;
 mod stats;
 mod watch;
+mod watch_objects;
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 

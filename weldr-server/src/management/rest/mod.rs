@@ -51,15 +51,17 @@ const REVISION: HeaderName = HeaderName::from_static("weldr-revision");
 type RestResult = Result<Response, Error>;
 
 /// The paths of REST besides `/`, in the order of [`handlers`].
-pub(super) const PATHS: [&str; 25] = [
+pub(super) const PATHS: [&str; 28] = [
     "/servers",
     "/servers/{ip}/{port}",
     "/pool",
     "/pools",
     "/pools/{name}",
+    "/pools/{name}/stats",
     "/pools/{name}/servers",
     "/listeners",
     "/listeners/{name}",
+    "/listeners/{name}/stats",
     "/listeners/{name}/rules",
     "/listeners/{name}/rules/{priority}",
     "/certificates",
@@ -74,6 +76,7 @@ pub(super) const PATHS: [&str; 25] = [
     "/history",
     "/stats",
     "/stats/detail",
+    "/stats/objects",
     "/tokens",
     "/tokens/{name}",
     "/whoami",
@@ -90,11 +93,13 @@ fn handlers() -> [MethodRouter<Arc<Operations>>; PATHS.len()] {
         routing::get(pools::get)
             .patch(pools::update)
             .delete(pools::remove),
+        routing::get(stats::of_pool),
         routing::get(servers::list_of).post(servers::add_to),
         routing::get(listeners::list).post(listeners::add),
         routing::get(listeners::get)
             .patch(listeners::update)
             .delete(listeners::remove),
+        routing::get(stats::of_listener),
         routing::get(rules::list).post(rules::add),
         routing::patch(rules::update).delete(rules::remove),
         routing::get(certificates::list).post(certificates::add),
@@ -111,6 +116,7 @@ fn handlers() -> [MethodRouter<Arc<Operations>>; PATHS.len()] {
         routing::get(history::get),
         routing::get(stats::summary),
         routing::get(stats::detail),
+        routing::get(stats::objects),
         routing::get(tokens::list).post(tokens::create),
         routing::delete(tokens::revoke),
         routing::get(tokens::who_am_i),
@@ -183,9 +189,11 @@ async fn links() -> Response {
             link("/pool", &["GET", "PATCH"], "the settings of the pool"),
             link("/pools", &["GET", "POST"], "the pools; POST adds one"),
             link("/pools/{name}", &["GET", "PATCH", "DELETE"], "one pool"),
+            link("/pools/{name}/stats", &["GET"], "the statistics of a pool"),
             link("/pools/{name}/servers", &["GET", "POST"], "the servers of a pool; POST adds one"),
             link("/listeners", &["GET", "POST"], "the addresses that clients connect to; POST adds one"),
             link("/listeners/{name}", &["GET", "PATCH", "DELETE"], "one listener"),
+            link("/listeners/{name}/stats", &["GET"], "the statistics of a listener and its rules"),
             link("/listeners/{name}/rules", &["GET", "POST"], "which requests go where; POST adds a rule"),
             link("/listeners/{name}/rules/{priority}", &["PATCH", "DELETE"], "one rule; to_priority moves it"),
             link("/certificates", &["GET", "POST"], "the certificates; POST adds one"),
@@ -200,6 +208,7 @@ async fn links() -> Response {
             link("/history", &["GET"], "the last changes: what, when and by whom"),
             link("/stats", &["GET"], "the numbers of successful and failed requests"),
             link("/stats/detail", &["GET"], "the statistics of each server"),
+            link("/stats/objects", &["GET"], "the statistics of all listeners, rules and pools"),
             link("/tokens", &["GET", "POST"], "who may call; POST creates a token"),
             link("/tokens/{name}", &["DELETE"], "revokes a token"),
             link("/whoami", &["GET"], "who the caller is and what it may do"),

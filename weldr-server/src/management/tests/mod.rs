@@ -13,6 +13,7 @@ mod connections;
 mod http;
 mod local;
 mod node;
+mod objects;
 mod readiness;
 mod removal;
 mod rest;

@@ -44,11 +44,12 @@ pub(super) fn write_reply(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proxy::message::RequestFacts;
+    use crate::{proxy::message::RequestFacts, stats::LocalReplyReason};
 
     fn written(to: ResponseContext, close: bool) -> String {
         let reply = LocalReply {
             status: 503,
+            reason: LocalReplyReason::FixedResponse,
             fields: vec![("Cache-Control", "no-store".into())],
             body: b"sorry".to_vec(),
         };

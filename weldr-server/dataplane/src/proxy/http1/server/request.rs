@@ -288,7 +288,7 @@ async fn forward(
         }
         (RequestOutcome::Failed(error), _) => {
             if let ProxyError::NoServer(_) = error {
-                context.count_unavailable(destination.pool, error.verdict().status);
+                context.count_unavailable(destination.pool, error.verdict());
             }
             let close = !exchanged.keeps();
             fail(context, client, to, tally, &error, close).await
@@ -346,7 +346,7 @@ async fn send_reply(
     if has_body {
         out.extend_from_slice(&reply.body);
     }
-    tally.replied(reply.status);
+    tally.replied_locally(reply.status, reply.reason);
     let written: io::Result<()> = client.write_all(context, &out).await;
     match written {
         Ok(()) => {
