@@ -53,6 +53,7 @@ pub mod origin;
 pub mod pebble;
 pub mod print;
 pub mod process;
+pub mod prometheus;
 pub mod raw;
 pub mod relay;
 pub mod serve;

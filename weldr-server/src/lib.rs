@@ -10,6 +10,7 @@ pub mod config;
 pub mod demo;
 mod durable;
 pub mod management;
+pub mod metrics;
 pub mod node;
 pub mod priority;
 pub mod readiness;

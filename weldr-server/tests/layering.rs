@@ -103,6 +103,7 @@ const ROOMS: &[(&str, Option<&[&str]>)] = &[
         "acme",
         Some(&["certificates", "cluster", "liveness", "model", "secrets"]),
     ),
+    ("metrics", Some(&["cluster", "model", "snapshot", "stats"])),
     (
         "backups",
         Some(&["clock", "cluster", "liveness", "model", "warnings"]),
@@ -119,6 +120,7 @@ const ROOMS: &[(&str, Option<&[&str]>)] = &[
             "clock",
             "cluster",
             "liveness",
+            "metrics",
             "model",
             "readiness",
             "secrets",
