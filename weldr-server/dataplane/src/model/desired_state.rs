@@ -2,13 +2,13 @@
 
 mod batch;
 mod certificates;
+mod epochs;
 mod listeners;
 mod pools;
 mod principals;
 mod restore;
 mod rules;
 mod servers;
-mod tickets;
 mod touched;
 
 use std::{net::SocketAddr, sync::Arc};
@@ -20,7 +20,7 @@ pub use touched::Touched;
 use super::{
     Applied, Certificate, CertificateName, Command, Listener, ListenerName, ListenerSpec, Outcome,
     Pool, PoolName, PoolSettings, Principal, Principals, Priority, Rejection, RemovedListener,
-    Revision, Rule, Server, TicketEpochs,
+    Revision, Rule, SecretEpochs, SecretSeries, Server,
 };
 
 /// All pools and listeners, at one revision. Cloning it is cheap: versions share what they have in common.
@@ -39,7 +39,9 @@ pub struct DesiredState {
     /// The listeners that were removed last and have not come back.
     pub removed_listeners: RedBlackTreeMapSync<ListenerName, RemovedListener>,
     /// The epochs of TLS session tickets, with their secrets. A rollback leaves them alone, so that it brings back none that was rotated out.
-    pub ticket_epochs: Arc<TicketEpochs>,
+    pub ticket_epochs: Arc<SecretEpochs>,
+    /// The same of the cookies of sessions that stick to a server.
+    pub stickiness_epochs: Arc<SecretEpochs>,
     /// The last id of an object, if it is beyond `revision`: one change may add several.
     pub last_id: u64,
     touched: Touched,
@@ -72,6 +74,7 @@ impl DesiredState {
             principals: Principals::default(),
             removed_listeners: RedBlackTreeMapSync::new_sync(),
             ticket_epochs: Arc::default(),
+            stickiness_epochs: Arc::default(),
             last_id: 0,
             touched: Touched::default(),
         }
@@ -333,7 +336,12 @@ impl DesiredState {
                 self.create_principal(name, principal)
             }
             Command::RevokePrincipal { name } => self.revoke_principal(name),
-            Command::RotateTickets { after, secret } => Ok(self.rotate_tickets(after, secret)),
+            Command::RotateTickets { after, secret } => {
+                Ok(self.rotate_secret(SecretSeries::Tickets, after, secret))
+            }
+            Command::RotateStickiness { after, secret } => {
+                Ok(self.rotate_secret(SecretSeries::Stickiness, after, secret))
+            }
             routing => self.change_routing(routing),
         }
     }

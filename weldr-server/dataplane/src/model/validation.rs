@@ -83,7 +83,8 @@ impl Command {
             | Self::RemovePool { .. }
             | Self::RemoveRule { .. }
             | Self::RemoveCertificate { .. }
-            | Self::RotateTickets { .. } => Ok(()),
+            | Self::RotateTickets { .. }
+            | Self::RotateStickiness { .. } => Ok(()),
         }
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{
     CertificateName, CertificateSpec, DesiredState, ListenerName, ListenerSpec, PoolName,
-    PoolSettings, Priority, Revision, RuleSpec, ServerSpec, Target, TargetRule, TicketEpochs,
+    PoolSettings, Priority, Revision, RuleSpec, SecretEpochs, ServerSpec, Target, TargetRule,
 };
 
 /// The version of the file format. Format 1 had one pool, and no listeners; format 2 had no certificates.
@@ -28,8 +28,11 @@ pub struct Backup {
     certificates: Option<Vec<CertificateBackup>>,
     /// Sealed with keys that are not in the backup. A version that does not know them loses nothing but resumed sessions, so
     /// that they need no new format.
-    #[serde(default, skip_serializing_if = "TicketEpochs::is_empty")]
-    ticket_epochs: TicketEpochs,
+    #[serde(default, skip_serializing_if = "SecretEpochs::is_empty")]
+    ticket_epochs: SecretEpochs,
+    /// The same: a version that does not know them loses nothing but sessions.
+    #[serde(default, skip_serializing_if = "SecretEpochs::is_empty")]
+    stickiness_epochs: SecretEpochs,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -121,7 +124,8 @@ impl Backup {
             pools: pools.collect(),
             listeners: Some(listeners.collect()),
             certificates: Some(certificates.collect()),
-            ticket_epochs: TicketEpochs::clone(&state.ticket_epochs),
+            ticket_epochs: SecretEpochs::clone(&state.ticket_epochs),
+            stickiness_epochs: SecretEpochs::clone(&state.stickiness_epochs),
         }
     }
 
@@ -158,6 +162,7 @@ impl Backup {
     pub(in crate::cluster) fn target(&self, state: &DesiredState) -> Target {
         let mut target = Target {
             ticket_epochs: self.ticket_epochs.clone(),
+            stickiness_epochs: self.stickiness_epochs.clone(),
             ..Target::default()
         };
         for (name, pool) in &state.pools {

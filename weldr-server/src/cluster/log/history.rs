@@ -62,6 +62,11 @@ pub enum What {
         /// The number of the epoch.
         epoch: u64,
     },
+    /// The next epoch of the cookies of sessions, without the secret.
+    RotateStickiness {
+        /// The number of the epoch.
+        epoch: u64,
+    },
     /// A restore of a backup.
     Restore {
         /// The revision of the backup.
@@ -114,6 +119,9 @@ impl What {
                 added: false,
             },
             Command::RotateTickets { after, .. } => Self::RotateTickets {
+                epoch: after.saturating_add(1),
+            },
+            Command::RotateStickiness { after, .. } => Self::RotateStickiness {
                 epoch: after.saturating_add(1),
             },
             command => Self::Command(command.clone()),

@@ -9,7 +9,7 @@ use crate::{
     model::{
         Applied, Certificate, CertificateName, DesiredState, Listener, ListenerName, ListenerSpec,
         Pool, PoolName, PoolSettings, Principals, Rejection, RemovedListener, Revision, Rule,
-        Server, Target, TicketEpochs, Timestamp,
+        SecretEpochs, Server, Target, Timestamp,
     },
 };
 
@@ -176,7 +176,10 @@ struct Image {
     certificates: Vec<(CertificateName, Arc<Certificate>)>,
     /// Missing in snapshots of earlier versions.
     #[serde(default)]
-    ticket_epochs: Arc<TicketEpochs>,
+    ticket_epochs: Arc<SecretEpochs>,
+    /// Missing in snapshots of earlier versions.
+    #[serde(default)]
+    stickiness_epochs: Arc<SecretEpochs>,
     history: History,
     /// Missing in snapshots of earlier versions.
     #[serde(default)]
@@ -243,6 +246,7 @@ pub(in crate::cluster) fn encode(replica: &Replica) -> Result<Vec<u8>, serde_jso
             .map(|(name, certificate)| (name.clone(), Arc::clone(certificate)))
             .collect(),
         ticket_epochs: Arc::clone(&state.ticket_epochs),
+        stickiness_epochs: Arc::clone(&state.stickiness_epochs),
         history: replica.history.clone(),
         members: replica.members.clone(),
         invites: replica.invites.clone(),
@@ -260,6 +264,7 @@ pub(in crate::cluster) fn decode(image: &[u8]) -> Result<Replica, Damage> {
     state.revision = image.revision;
     state.last_id = image.last_id;
     state.ticket_epochs = image.ticket_epochs;
+    state.stickiness_epochs = image.stickiness_epochs;
     state.pools.remove_mut(&PoolName::default());
     state.principals = image.principals;
     for (name, principal) in state.principals.iter() {

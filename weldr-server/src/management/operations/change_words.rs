@@ -18,6 +18,7 @@ pub(super) fn what(what: &What) -> String {
         }
         What::Rollback { to } => format!("roll back to revision {to}"),
         What::RotateTickets { epoch } => tickets(*epoch),
+        What::RotateStickiness { epoch } => stickiness(*epoch),
         What::Restore { of } => format!("restore a backup of revision {of}"),
     }
 }
@@ -79,11 +80,16 @@ pub(super) fn command(command: &Command) -> String {
         Command::CreatePrincipal { name, role, .. } => format!("create token {name} ({role})"),
         Command::RevokePrincipal { name } => format!("revoke token {name}"),
         Command::RotateTickets { after, .. } => tickets(after.saturating_add(1)),
+        Command::RotateStickiness { after, .. } => stickiness(after.saturating_add(1)),
     }
 }
 
 fn tickets(epoch: u64) -> String {
     format!("rotate the secret of session tickets (epoch {epoch})")
+}
+
+fn stickiness(epoch: u64) -> String {
+    format!("rotate the secret of sticky cookies (epoch {epoch})")
 }
 
 fn applied(changes: usize) -> String {

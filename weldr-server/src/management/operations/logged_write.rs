@@ -50,6 +50,7 @@ impl LoggedWrite {
             Command::CreatePrincipal { .. } => ("create_token", None, None),
             Command::RevokePrincipal { .. } => ("revoke_token", None, None),
             Command::RotateTickets { .. } => ("rotate_tickets", None, None),
+            Command::RotateStickiness { .. } => ("rotate_stickiness", None, None),
         };
         Self {
             call,

@@ -5,10 +5,10 @@
 )]
 
 mod certificates;
+mod epochs;
 mod objects;
 mod principals;
 mod properties;
-mod tickets;
 
 use std::time::Duration;
 
