@@ -5,6 +5,7 @@ mod follow_up;
 mod local_votes;
 mod opened;
 mod removal_controller;
+mod session_secrets;
 mod tls;
 mod tracked;
 mod tracked_listeners;
@@ -29,6 +30,7 @@ use crate::{
 use follow_up::FollowUps;
 use local_votes::LocalVotes;
 use removal_controller::RemovalController;
+use session_secrets::SessionSecrets;
 pub use tls::TlsInputs;
 use tls::TlsMaterial;
 use tracked::Checks;
@@ -65,6 +67,9 @@ pub struct Reconciler {
     version: u64,
     removals: u64,
     observations: mpsc::Receiver<Observation>,
+    /// Servers that are being removed, whose sessions had their time.
+    ended_sessions: mpsc::Receiver<ServerId>,
+    session_secrets: SessionSecrets,
     tick: Tick,
 }
 
@@ -104,9 +109,11 @@ impl Reconciler {
             removals: 0,
             pools: pools.clone(),
             listeners: listeners.views().clone(),
+            session_keys: Arc::default(),
         };
         let (publisher, snapshots) = Publisher::new(nothing, workers);
         let (observer, observations) = mpsc::channel(MOST_WAITING_OBSERVATIONS);
+        let (ends_sessions, ended_sessions) = mpsc::channel(MOST_WAITING_OBSERVATIONS);
         let local_votes = LocalVotes::new(cluster.clone());
         let removal_controller = RemovalController {
             tick: tasks.register_slow("removal controller", removal_controller::LONGEST_STEP),
@@ -117,7 +124,7 @@ impl Reconciler {
         let mut reconciler = Self {
             states,
             publisher,
-            follow_ups: FollowUps::new(local_votes, snapshots.clone()),
+            follow_ups: FollowUps::new(local_votes, snapshots.clone(), ends_sessions),
             removal_controller: Some(removal_controller),
             workers,
             own: own.clone(),
@@ -137,6 +144,8 @@ impl Reconciler {
             version: 0,
             removals: 0,
             observations,
+            ended_sessions,
+            session_secrets: SessionSecrets::new(cluster.secrets()),
             tick: tasks.register("reconciler"),
         };
         reconciler.follow_state();
@@ -165,12 +174,14 @@ impl Reconciler {
                 },
                 Ok(()) = arrivals.changed() => {
                     self.tls.retry();
+                    self.session_secrets.retry();
                     self.follow_state();
                 }
                 Ok(()) = own.changed() => self.follow_state(),
                 _ = self.observations.recv_many(&mut observed, MOST_IN_SNAPSHOT) => {
                     self.take_in(observed.drain(..));
                 }
+                Some(server) = self.ended_sessions.recv() => self.end_sessions(server),
                 () = Tick::due() => {}
             }
         }
@@ -180,6 +191,7 @@ impl Reconciler {
     fn follow_state(&mut self) {
         let state = Arc::clone(&self.states.borrow_and_update());
         self.follow_listeners(&state);
+        self.session_secrets.follow(&state);
         let gone = |name: &&PoolName| !state.pools.contains_key(*name);
         let gone: Vec<PoolName> = self.tracked.keys().filter(gone).cloned().collect();
         for name in gone {
@@ -249,6 +261,19 @@ impl Reconciler {
         self.publish();
     }
 
+    /// Ends the sessions of a server that is being removed.
+    fn end_sessions(&mut self, server: ServerId) {
+        let Some(live) = self.servers.get(&server) else {
+            return;
+        };
+        let name = &live.pool.name;
+        if let Some(pool) = self.tracked.get_mut(name) {
+            pool.end_sessions(live.address);
+            self.changed.insert(name.clone());
+        }
+        self.publish();
+    }
+
     fn publish(&mut self) {
         self.version += 1;
         let changed = std::mem::take(&mut self.changed);
@@ -263,6 +288,7 @@ impl Reconciler {
             removals: self.removals,
             pools: self.pools.clone(),
             listeners: self.listeners.views().clone(),
+            session_keys: self.session_secrets.keys(),
         });
         for name in &changed {
             if let Some(pool) = self.tracked.get_mut(name) {

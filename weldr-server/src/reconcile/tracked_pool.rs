@@ -125,6 +125,7 @@ impl TrackedPool {
             || before.deregister_after != after.deregister_after
             || before.strict_responses != after.strict_responses
             || before.outlier != after.outlier
+            || before.stickiness.cookie.is_some() != after.stickiness.cookie.is_some()
             || before.policy.send_proxy_protocol != after.policy.send_proxy_protocol;
         self.view
             .set_settings(after.clone(), desired.settings_revision);
@@ -175,6 +176,14 @@ impl TrackedPool {
     pub(super) fn observe(&mut self, address: SocketAddr, health: Health) {
         if let Some(tracked) = self.servers.get_mut(&address) {
             tracked.observe(health);
+            self.touched.insert(address);
+        }
+    }
+
+    /// Ends the sessions of the server at `address`, which is being removed.
+    pub(super) fn end_sessions(&mut self, address: SocketAddr) {
+        if let Some(tracked) = self.servers.get_mut(&address) {
+            tracked.end_sessions();
             self.touched.insert(address);
         }
     }

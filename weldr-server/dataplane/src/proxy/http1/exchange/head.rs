@@ -15,7 +15,7 @@ use crate::proxy::{
     error::{ProxyError, ResponseDefect},
     flow::Flow,
     headers::{
-        ClientFraming, ConnectionOptions, ResponseRewrite, change_fields, write_interim,
+        ClientFraming, ConnectionOptions, ResponseRewrite, add_field, change_fields, write_interim,
         write_response,
     },
     trailers::Trailers,
@@ -110,6 +110,16 @@ impl Exchange<'_> {
         write_response(&mut self.response.head, head, &response, &fields, &how);
         if let Some(changes) = self.changes {
             change_fields(&mut self.response.head, begin, changes);
+        }
+        if let Some(session) = &self.request.session {
+            let set = fields.iter().filter(|field| {
+                let name = field.name.of(head);
+                name.eq_ignore_ascii_case(b"set-cookie")
+            });
+            let set = set.map(|field| field.value.of(head));
+            if let Some(cookie) = session.set_cookie(self.server.address(), set) {
+                add_field(&mut self.response.head, b"Set-Cookie", cookie.as_bytes());
+            }
         }
         let trailers = Trailers::OfResponse {
             wanted: to.request.takes_trailers,
