@@ -19,7 +19,7 @@ pub async fn started(
     text: impl Fn(&str) -> String,
 ) -> Option<Process> {
     let Some(path) = installed(name) else {
-        println!("{name} is not installed: its part of this test was skipped");
+        crate::say!("{name} is not installed: its part of this test was skipped");
         return None;
     };
     let program = Program::at(name, &path);

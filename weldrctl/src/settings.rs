@@ -151,9 +151,9 @@ impl ProtectionOptions {
 impl StickinessArgs {
     fn values(&self) -> Option<Stickiness> {
         let stickiness = Stickiness {
-            cookie: self.sticky_cookie.clone(),
-            application_cookie: self.sticky_application_cookie.clone(),
-            duration: self.sticky_duration.map(proto_duration),
+            cookie: self.cookie.clone(),
+            application_cookie: self.application_cookie.clone(),
+            duration: self.duration.map(proto_duration),
         };
         (stickiness != Stickiness::default()).then_some(stickiness)
     }

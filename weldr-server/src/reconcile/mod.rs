@@ -192,30 +192,45 @@ impl Reconciler {
         let state = Arc::clone(&self.states.borrow_and_update());
         self.follow_listeners(&state);
         self.session_secrets.follow(&state);
-        let gone = |name: &&PoolName| !state.pools.contains_key(*name);
-        let gone: Vec<PoolName> = self.tracked.keys().filter(gone).cloned().collect();
-        for name in gone {
-            self.forget_pool(&name);
-        }
+        self.follow_pools(&state);
+        self.revision = state.revision;
+        self.publish();
+    }
+
+    /// Applies the pools of `state`. Both maps are walked side by side, because a change of one pool among thousands must not cost
+    /// a lookup of each.
+    fn follow_pools(&mut self, state: &DesiredState) {
+        let (mut new, mut followed) = (Vec::new(), Vec::new());
+        let mut tracked = self.tracked.iter_mut().peekable();
         for (name, desired) in &state.pools {
-            if !self.tracked.contains_key(name) {
-                let pool = TrackedPool::new(name.clone(), self.workers);
-                self.tracked.insert(name.clone(), pool);
-            }
-            let Some(pool) = self.tracked.get_mut(name) else {
+            while tracked.next_if(|(tracked, _)| *tracked < name).is_some() {}
+            let Some((_, pool)) = tracked.next_if(|(tracked, _)| *tracked == name) else {
+                new.push((name, desired));
                 continue;
             };
-            let followed = pool.follow(desired, &state, &self.checks, &mut self.tls);
-            let Some(changes) = followed else {
-                continue;
-            };
+            let changes = pool.follow(desired, state, &self.checks, &mut self.tls);
+            followed.extend(changes.map(|changes| (name, changes)));
+        }
+        for (name, desired) in new {
+            let mut pool = TrackedPool::new(name.clone(), self.workers);
+            let changes = pool.follow(desired, state, &self.checks, &mut self.tls);
+            followed.extend(changes.map(|changes| (name, changes)));
+            self.tracked.insert(name.clone(), pool);
+        }
+        for (name, changes) in followed {
             self.forget_servers(changes.removed);
             let added = changes.added.into_iter();
             self.servers.extend(added.map(|live| (live.id, live)));
             self.changed.insert(name.clone());
         }
-        self.revision = state.revision;
-        self.publish();
+        // All pools of the state are tracked now.
+        if self.tracked.len() != state.pools.size() {
+            let gone = |name: &&PoolName| !state.pools.contains_key(*name);
+            let gone: Vec<PoolName> = self.tracked.keys().filter(gone).cloned().collect();
+            for name in gone {
+                self.forget_pool(&name);
+            }
+        }
     }
 
     /// Applies the listeners of `state`. A server at the address of one is this node itself.

@@ -74,10 +74,15 @@ impl TrackedPool {
             state: state.revision,
         };
         let before = self.followed.replace(now);
-        let changes_security = self.set_security(desired, state, tls);
         let is_same =
             |before: Followed| before.settings == now.settings && before.servers == now.servers;
-        if before.is_some_and(is_same) && !changes_security {
+        let is_same = before.is_some_and(is_same);
+        // A certificate changes without its pool.
+        if is_same && desired.settings.tls.client_certificate.is_none() {
+            return None;
+        }
+        let changes_security = self.set_security(desired, state, tls);
+        if is_same && !changes_security {
             return None;
         }
         let affects_all = self.set_settings(desired) || changes_security;

@@ -215,14 +215,16 @@ pub(crate) struct ProtectionOptions {
 #[command(next_help_heading = "Sticky sessions")]
 pub(crate) struct StickinessArgs {
     /// Cookie that tells a client its server; '' means not sticky
-    #[arg(long, value_name = "COOKIE")]
-    pub(crate) sticky_cookie: Option<String>,
+    #[arg(id = "sticky_cookie", long = "sticky-cookie", value_name = "COOKIE")]
+    pub(crate) cookie: Option<String>,
     /// Application's cookie that makes a session; '' means none
-    #[arg(long, value_name = "COOKIE")]
-    pub(crate) sticky_application_cookie: Option<String>,
+    #[arg(id = "sticky_application_cookie", long = "sticky-application-cookie")]
+    #[arg(value_name = "COOKIE")]
+    pub(crate) application_cookie: Option<String>,
     /// How long a session lasts after its last request, up to 7d
-    #[arg(long, value_name = "TIME", value_parser = parse::positive)]
-    pub(crate) sticky_duration: Option<Duration>,
+    #[arg(id = "sticky_duration", long = "sticky-duration", value_name = "TIME")]
+    #[arg(value_parser = parse::positive)]
+    pub(crate) duration: Option<Duration>,
 }
 
 /// The algorithms that choose the server of a request.

@@ -453,26 +453,6 @@ mod tests {
             ),
             (
                 Given {
-                    stickiness: Some(v1::Stickiness {
-                        application_cookie: Some("a b".to_owned()),
-                        ..v1::Stickiness::default()
-                    }),
-                    ..none()
-                },
-                "settings.stickiness.application_cookie",
-            ),
-            (
-                Given {
-                    stickiness: Some(v1::Stickiness {
-                        duration: seconds(0),
-                        ..v1::Stickiness::default()
-                    }),
-                    ..none()
-                },
-                "settings.stickiness.duration",
-            ),
-            (
-                Given {
                     protocol: 9,
                     ..none()
                 },
@@ -497,6 +477,36 @@ mod tests {
                     ..none()
                 },
                 "settings.tls.verify_ca",
+            ),
+        ] {
+            assert_eq!(convert(given), Err(vec![field.to_owned()]));
+        }
+    }
+
+    #[test]
+    fn each_violation_about_stickiness_is_named_by_its_path() {
+        type Given = v1::PoolSettings;
+        let none = Given::default;
+        for (given, field) in [
+            (
+                Given {
+                    stickiness: Some(v1::Stickiness {
+                        application_cookie: Some("a b".to_owned()),
+                        ..v1::Stickiness::default()
+                    }),
+                    ..none()
+                },
+                "settings.stickiness.application_cookie",
+            ),
+            (
+                Given {
+                    stickiness: Some(v1::Stickiness {
+                        duration: seconds(0),
+                        ..v1::Stickiness::default()
+                    }),
+                    ..none()
+                },
+                "settings.stickiness.duration",
             ),
         ] {
             assert_eq!(convert(given), Err(vec![field.to_owned()]));

@@ -2,6 +2,7 @@
 
 use std::{
     borrow::Cow,
+    net::SocketAddr,
     task::{Context, Poll},
     time::Instant,
 };
@@ -21,6 +22,7 @@ use crate::proxy::{
     trailers::Trailers,
     transport::Cork,
 };
+use crate::stickiness::Session;
 
 use super::{
     Exchange,
@@ -112,14 +114,8 @@ impl Exchange<'_> {
             change_fields(&mut self.response.head, begin, changes);
         }
         if let Some(session) = &self.request.session {
-            let set = fields.iter().filter(|field| {
-                let name = field.name.of(head);
-                name.eq_ignore_ascii_case(b"set-cookie")
-            });
-            let set = set.map(|field| field.value.of(head));
-            if let Some(cookie) = session.set_cookie(self.server.address(), set) {
-                add_field(&mut self.response.head, b"Set-Cookie", cookie.as_bytes());
-            }
+            let server = self.server.address();
+            set_cookie(session, server, (head, &fields), &mut self.response.head);
         }
         let trailers = Trailers::OfResponse {
             wanted: to.request.takes_trailers,
@@ -132,15 +128,12 @@ impl Exchange<'_> {
             body.ends_its_connection();
         }
         body.head_is_written_up_to(self.response.interim_written);
-        let odd = matches!(
-            framing,
-            ResponseFraming::None { odd: true } | ResponseFraming::UntilClose
-        );
         self.response.body = Some(body);
         self.deferred = DeferredWrite::of(&self.server.buffer);
         self.response.status = response.status;
         self.response.first_byte = Some(Instant::now());
-        self.response.server_keeps = keeps && !odd && !self.ends_with_get_connection(&fields);
+        self.response.server_keeps =
+            keeps && !is_odd(framing) && !self.ends_with_get_connection(&fields);
         self.response.closes = closes;
         self.response.behind = Behind::of(switches, until_close);
         Ok(())
@@ -173,6 +166,30 @@ impl Exchange<'_> {
         let body_is_unwanted = !self.upload.is_taken()
             && (status >= 300 || !server_keeps || self.to.request.expects_continue);
         !self.request.keep_alive || body_is_unwanted || self.client.served.closes_connections()
+    }
+}
+
+/// Whether what follows a response on its connection may not be another one.
+fn is_odd(framing: ResponseFraming) -> bool {
+    matches!(
+        framing,
+        ResponseFraming::None { odd: true } | ResponseFraming::UntilClose
+    )
+}
+
+/// Sets the cookie of a session in the head at the end of `out`, which is that of a response of `server`, if the client needs it.
+#[cold]
+fn set_cookie(
+    session: &Session,
+    server: SocketAddr,
+    (head, fields): (&[u8], &[Field]),
+    out: &mut Vec<u8>,
+) {
+    let is_cookie = |field: &&Field| field.name.of(head).eq_ignore_ascii_case(b"set-cookie");
+    let set = fields.iter().filter(is_cookie);
+    let set = set.map(|field| field.value.of(head));
+    if let Some(cookie) = session.set_cookie(server, set) {
+        add_field(out, b"Set-Cookie", cookie.as_bytes());
     }
 }
 
