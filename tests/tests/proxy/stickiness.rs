@@ -132,7 +132,7 @@ async fn a_session_stays_with_a_server_that_drains_until_half_of_its_deadline_is
     let (_, server) = origins.iter().find(|(name, _)| *name == session.1).unwrap();
     let address = server.address();
     node.update(address, |update| {
-        update.admin_state = AdminState::Drain.into()
+        update.admin_state = AdminState::Drain.into();
     })
     .await;
     assert_stays(&node, &session).await;

@@ -4,7 +4,10 @@
 
 use std::{fmt::Write as _, net::SocketAddr};
 
-use weldr_tests::other_proxy::{free_address, started};
+use weldr_tests::{
+    origin::Origin,
+    other_proxy::{free_address, started},
+};
 
 use super::{
     ask, origin,
@@ -132,20 +135,8 @@ fn haproxy(address: SocketAddr, pools: &[(&str, SocketAddr)]) -> String {
     text
 }
 
-/// The configuration of nginx: maps have a digit for each rule, and from all of them the number of the first that matches.
-fn nginx(directory: &str, address: SocketAddr, pools: &[(&str, SocketAddr)]) -> String {
-    let mut text = format!(
-        "daemon off;\nmaster_process off;\npid {directory}/pid;\nerror_log {directory}/error;\n\
-         events {{ }}\nhttp {{\naccess_log off;\nclient_body_temp_path {directory}/body;\n\
-         proxy_temp_path {directory}/proxy;\nfastcgi_temp_path {directory}/fastcgi;\n\
-         uwsgi_temp_path {directory}/uwsgi;\nscgi_temp_path {directory}/scgi;\n\
-         default_type text/plain;\n"
-    );
-    for (pool, server) in pools {
-        let _ = writeln!(text, "upstream {pool} {{ server {server}; }}");
-    }
-    // Nothing listens there.
-    text.push_str("upstream none { server 127.0.0.1:1; }\n");
+/// Appends a map for each rule, whose variable is `1` where the rule matches; returns all these variables, one after another.
+fn nginx_conditions(text: &mut String) -> String {
     let mut digits = String::new();
     for (number, (rule, _)) in RULES.iter().enumerate() {
         let (mut values, mut pattern) = (String::new(), String::new());
@@ -164,15 +155,33 @@ fn nginx(directory: &str, address: SocketAddr, pools: &[(&str, SocketAddr)]) -> 
                 }
                 other => panic!("{other:?}"),
             };
-            values.push_str(&format!("{value}\\n"));
-            pattern.push_str(&format!("{any}\\n"));
+            values.extend([value.as_str(), "\\n"]);
+            pattern.extend([any.as_str(), "\\n"]);
         }
         let _ = writeln!(
             text,
             "map \"{values}\" $r{number} {{ default 0; \"~^{pattern}$\" 1; }}"
         );
-        digits.push_str(&format!("$r{number}"));
+        let _ = write!(digits, "$r{number}");
     }
+    digits
+}
+
+/// The configuration of nginx: a map makes the number of the first rule that matches from those of all rules.
+fn nginx(directory: &str, address: SocketAddr, pools: &[(&str, SocketAddr)]) -> String {
+    let mut text = format!(
+        "daemon off;\nmaster_process off;\npid {directory}/pid;\nerror_log {directory}/error;\n\
+         events {{ }}\nhttp {{\naccess_log off;\nclient_body_temp_path {directory}/body;\n\
+         proxy_temp_path {directory}/proxy;\nfastcgi_temp_path {directory}/fastcgi;\n\
+         uwsgi_temp_path {directory}/uwsgi;\nscgi_temp_path {directory}/scgi;\n\
+         default_type text/plain;\n"
+    );
+    for (pool, server) in pools {
+        let _ = writeln!(text, "upstream {pool} {{ server {server}; }}");
+    }
+    // Nothing listens there.
+    text.push_str("upstream none { server 127.0.0.1:1; }\n");
+    let digits = nginx_conditions(&mut text);
     let mut numbers = String::new();
     let (mut upstreams, mut returns) = (String::new(), String::new());
     for (number, (_, action)) in RULES.iter().enumerate() {
@@ -213,7 +222,7 @@ fn nginx(directory: &str, address: SocketAddr, pools: &[(&str, SocketAddr)]) -> 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn other_proxies_do_the_same_or_the_difference_is_named() {
     let origins = ["site", "api", "beta"].map(origin);
-    let [site, api, beta] = origins.each_ref().map(|origin| origin.address());
+    let [site, api, beta] = origins.each_ref().map(Origin::address);
     let pools = [("site", site), ("api", api), ("beta", beta)];
     let addresses = [free_address(), free_address()];
     let peers = [
