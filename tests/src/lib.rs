@@ -50,6 +50,7 @@ pub mod machine_faults;
 pub mod netns;
 pub mod node;
 pub mod origin;
+pub mod other_proxy;
 pub mod pebble;
 pub mod print;
 pub mod process;

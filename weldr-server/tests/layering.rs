@@ -43,13 +43,22 @@ const ROOMS: &[(&str, Option<&[&str]>)] = &[
     ("http1", Some(&["buffer", "policy"])),
     ("policy", Some(&["model"])),
     ("proxy_protocol", Some(&["model"])),
+    ("stickiness", Some(&["model"])),
     ("tls", Some(&["model"])),
     ("secrets", Some(&["durable", "model"])),
     // Layer 2.
     ("stats", Some(&["balancer", "liveness", "model"])),
     (
         "snapshot",
-        Some(&["balancer", "clock", "http1", "model", "stats", "tls"]),
+        Some(&[
+            "balancer",
+            "clock",
+            "http1",
+            "model",
+            "stats",
+            "stickiness",
+            "tls",
+        ]),
     ),
     // Layer 3, data. The proxy would run unchanged from a static file.
     (
@@ -66,6 +75,7 @@ const ROOMS: &[(&str, Option<&[&str]>)] = &[
             "proxy_protocol",
             "snapshot",
             "stats",
+            "stickiness",
             "tls",
             "warnings",
         ]),
@@ -109,7 +119,7 @@ const ROOMS: &[(&str, Option<&[&str]>)] = &[
         Some(&["clock", "cluster", "liveness", "model", "warnings"]),
     ),
     (
-        "tickets",
+        "epochs",
         Some(&["cluster", "liveness", "model", "secrets", "tls", "warnings"]),
     ),
     // Layer 5.
@@ -126,6 +136,7 @@ const ROOMS: &[(&str, Option<&[&str]>)] = &[
             "secrets",
             "snapshot",
             "stats",
+            "stickiness",
             "warnings",
             PROTO,
         ]),
@@ -136,11 +147,13 @@ const ROOMS: &[(&str, Option<&[&str]>)] = &[
             "certificates",
             "clock",
             "cluster",
+            "epochs",
             "health",
             "liveness",
             "model",
             "secrets",
             "snapshot",
+            "stickiness",
             "tls",
         ]),
     ),

@@ -87,6 +87,12 @@ impl Health {
             since: server.intent_since.into(),
         }
     }
+
+    /// Whether a server that its checks `observed` like this keeps the sessions that it has: one that drains, or gets no new
+    /// requests because of its weight, does while it is healthy.
+    pub fn keeps_sessions(server: &Server, observed: &Self) -> bool {
+        observed.state == HealthState::Healthy && server.spec.admin != AdminState::Maintenance
+    }
 }
 
 /// The states of AWS target health.

@@ -44,7 +44,7 @@ pub(super) async fn forward(
     Destination { pool, key }: Destination<'_>,
     tally: &mut RequestTally<'_>,
 ) -> Result<(), ProxyError> {
-    let mut tried = Tried::new(key);
+    let mut tried = Tried::new(key, attempt.session());
     let mut full = FullServers::default();
     let begun = attempt.deadline().running();
     context.retries.borrow_mut().earn();
@@ -62,6 +62,8 @@ pub(super) async fn forward(
         tried.insert(upstream.id);
         if matches!(error, ProxyError::ServerFull { .. }) {
             full.add(&upstream);
+        } else {
+            tried.leave_session();
         }
         let progress = error.verdict().progress;
         let next = retries.after_failure(progress, &mut context.retries.borrow_mut());
@@ -136,7 +138,9 @@ async fn try_server(
         return Err(ProxyError::ServerFull { server });
     }
     request.deadline().wait_for(upstream.id);
-    let ends = upstream.names_clients().then(|| Rc::new(request.ends()));
+    let ends = upstream
+        .names_clients()
+        .then(|| Rc::new(request.ends(tally.claimed_client())));
     // After one connection was found closed by a request on it, no other unused one is taken: they may be closed too.
     let mut raced = false;
     loop {
