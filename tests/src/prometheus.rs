@@ -7,6 +7,7 @@ use std::{
 };
 
 use crate::{
+    print,
     process::{Process, Program, installed},
     wait,
 };
@@ -21,7 +22,7 @@ pub struct Prometheus {
 /// `promtool`; `None`, and a sentence, if it is not installed.
 pub fn promtool() -> Option<Program> {
     let Some(path) = installed("promtool") else {
-        println!("skipped: promtool is not installed");
+        print::line(format_args!("skipped: promtool is not installed"));
         return None;
     };
     Some(Program::at("promtool", &path))
@@ -34,7 +35,7 @@ impl Prometheus {
     /// When it does not start.
     pub async fn reading(nodes: &[SocketAddr]) -> Option<Self> {
         let Some(path) = installed("prometheus") else {
-            println!("skipped: prometheus is not installed");
+            print::line(format_args!("skipped: prometheus is not installed"));
             return None;
         };
         // It takes no port that it could choose itself.

@@ -140,7 +140,7 @@ async fn no_count_goes_back_when_the_pool_changes() {
     }
 }
 
-/// `promtool` accepts the metrics, and Python's parser those in OpenMetrics.
+/// `promtool` accepts the metrics, and Python's parser those in `OpenMetrics`.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_tools_of_others_accept_the_metrics() {
     let origin = Origin::saying("hello");

@@ -1,4 +1,4 @@
-//! The text formats of Prometheus: its own (0.0.4), and OpenMetrics 1.0. Pure.
+//! The text formats of Prometheus: its own (0.0.4), and `OpenMetrics` 1.0. Pure.
 
 use std::{
     fmt::{self, Write as _},
@@ -12,12 +12,12 @@ use crate::stats::Latency;
 pub enum Format {
     /// Prometheus's own.
     Prometheus,
-    /// OpenMetrics.
+    /// `OpenMetrics`.
     OpenMetrics,
 }
 
 impl Format {
-    /// The format for a reader with this `Accept`: OpenMetrics only if it asks for it.
+    /// The format for a reader with this `Accept`: `OpenMetrics` only if it asks for it.
     pub fn accepted(accept: Option<&str>) -> Self {
         match accept {
             Some(accept) if accept.contains("application/openmetrics-text") => Self::OpenMetrics,

@@ -83,7 +83,7 @@ fn workers() -> Vec<(String, f64)> {
     workers
 }
 
-/// What a file `stat` of the kernel says (proc_pid_stat(5)).
+/// What a file `stat` of the kernel says (`proc_pid_stat(5)`).
 #[derive(Debug, PartialEq)]
 struct Times<'s> {
     name: &'s str,
