@@ -17,18 +17,17 @@ fn cookie_of(response: &Response) -> Option<String> {
 async fn stays(cluster: &TestCluster, cookie: &str, server: &str) {
     for index in 0..3 {
         wait::until("the session at each node", async || {
-            let response = ask(cluster, index, cookie).await;
-            match (response.text(), cookie_of(&response)) {
-                (text, None) if text == server => Ok(()),
-                other => Err(format!("node {index}: {other:?}")),
+            // One of them may be right by chance.
+            for _ in 0..12 {
+                let response = ask(cluster, index, cookie).await;
+                match (response.text(), cookie_of(&response)) {
+                    (text, None) if text == server => {}
+                    other => return Err(format!("node {index}: {other:?}")),
+                }
             }
+            Ok(())
         })
         .await;
-        for _ in 0..8 {
-            let response = ask(cluster, index, cookie).await;
-            assert_eq!(response.text(), server, "node {index}");
-            assert_eq!(cookie_of(&response), None, "node {index}");
-        }
     }
 }
 

@@ -218,7 +218,7 @@ pub(crate) struct StickinessArgs {
     #[arg(id = "sticky_cookie", long = "sticky-cookie", value_name = "COOKIE")]
     pub(crate) cookie: Option<String>,
     /// Application's cookie that makes a session; '' means none
-    #[arg(id = "sticky_application_cookie", long = "sticky-application-cookie")]
+    #[arg(id = "sticky_app_cookie", long = "sticky-app-cookie")]
     #[arg(value_name = "COOKIE")]
     pub(crate) application_cookie: Option<String>,
     /// How long a session lasts after its last request, up to 7d

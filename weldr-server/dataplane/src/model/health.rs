@@ -89,9 +89,11 @@ impl Health {
     }
 
     /// Whether a server that its checks `observed` like this keeps the sessions that it has: one that drains, or gets no new
-    /// requests because of its weight, does while it is healthy.
+    /// requests because of its weight, does while it is healthy. So does one that was not checked yet: on a node that was just
+    /// started, sessions would move to the server whose first check ends first.
     pub fn keeps_sessions(server: &Server, observed: &Self) -> bool {
-        observed.state == HealthState::Healthy && server.spec.admin != AdminState::Maintenance
+        let may_be_up = matches!(observed.state, HealthState::Healthy | HealthState::Initial);
+        may_be_up && server.spec.admin != AdminState::Maintenance
     }
 }
 

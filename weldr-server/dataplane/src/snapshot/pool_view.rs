@@ -404,7 +404,7 @@ mod tests {
             };
             (0..10).filter(keeps).collect()
         };
-        assert_eq!(keeping(&pool(true, servers)), [1, 2, 3, 4]);
+        assert_eq!(keeping(&pool(true, servers)), [1, 2, 3, 4, 8]);
         // None is healthy.
         let servers = || vec![view(5, Unhealthy, Ready, 1), view(6, Unhealthy, Drain, 1)];
         assert_eq!(keeping(&pool(true, servers())), [5]);
