@@ -6,6 +6,7 @@ mod backup_schedule;
 mod client_drain;
 mod configured_pool;
 mod descriptors;
+mod expiring;
 mod give_way;
 mod https;
 mod listeners;
@@ -400,6 +401,7 @@ fn start_optional_tasks(
     backup_schedule::start(config, cluster, tasks, stop);
     secret_rotation::start(config, cluster, shared.tickets.clone(), tasks, stop);
     acme_orders::start(cluster, tasks, stop);
+    expiring::start(cluster, stop);
     if config.vip.is_some() {
         let tick = tasks.register("preference for a holder of the virtual addresses");
         let cluster = cluster.clone();
