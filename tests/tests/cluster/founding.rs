@@ -88,8 +88,12 @@ async fn two_clusters_say_so_and_the_lesser_one_is_not_ready() {
         cluster.process(node).logs(text).await;
     }
     is_unready(&cluster, 0, UnreadyCode::OtherCluster).await;
-    let ready = raw::request(cluster.management(1), "GET", "/readyz", "").await;
-    assert_eq!(ready.status, 200);
+    // It was stopped a moment ago.
+    wait::until("the survivors to be ready", async || {
+        let ready = raw::request(cluster.management(1), "GET", "/readyz", "").await;
+        (ready.status == 200).then_some(()).ok_or(ready.status)
+    })
+    .await;
     wait::until("the status of the survivors", async || {
         let status = cluster.weldrctl(1).args(["cluster", "status"]).run().await;
         if status.stdout.contains("sees another cluster") && status.code() == Some(4) {

@@ -71,6 +71,8 @@ const BOUNDS: [(&str, u64); 14] = [
 pub(super) struct Exposition {
     text: String,
     format: Format,
+    /// The metrics so far.
+    families: Vec<&'static str>,
 }
 
 /// One metric, whose samples must be written together.
@@ -86,6 +88,7 @@ impl Exposition {
         Self {
             text: String::new(),
             format,
+            families: Vec::new(),
         }
     }
 
@@ -97,9 +100,12 @@ impl Exposition {
         help: &'static str,
     ) -> Family<'_> {
         debug_assert_eq!(name.ends_with(TOTAL), kind == Kind::Counter, "{name}");
-        // In OpenMetrics, the end is of the samples and not of the metric.
+        // In OpenMetrics, the end is of the samples and not of the metric: a counter and a gauge may not differ by it alone.
+        let bare = name.strip_suffix(TOTAL).unwrap_or(name);
+        debug_assert!(!self.families.contains(&bare), "{bare} is there twice");
+        self.families.push(bare);
         let family = match self.format {
-            Format::OpenMetrics => name.strip_suffix(TOTAL).unwrap_or(name),
+            Format::OpenMetrics => bare,
             Format::Prometheus => name,
         };
         let word = match kind {

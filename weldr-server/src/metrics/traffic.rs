@@ -118,7 +118,7 @@ fn listeners(snapshot: &Snapshot, to: &mut Exposition) {
         |totals| totals.connections,
     );
     one(
-        "weldr_listener_connections_total",
+        "weldr_listener_connections_accepted_total",
         Counter,
         "Connections of clients that were accepted.",
         |totals| totals.connections_total,
@@ -231,7 +231,7 @@ fn pool_values(all: &[(&Arc<PoolView>, PoolTotals)], to: &mut Exposition) {
         |totals| totals.servers.connections,
     );
     one(
-        "weldr_pool_connections_total",
+        "weldr_pool_connections_opened_total",
         Counter,
         "Connections to servers that were opened.",
         |totals| totals.servers.connections_total,
