@@ -62,6 +62,8 @@ pub(super) async fn forward(
         tried.insert(upstream.id);
         if matches!(error, ProxyError::ServerFull { .. }) {
             full.add(&upstream);
+        } else {
+            tally.attempt_failed();
         }
         let progress = error.verdict().progress;
         let next = retries.after_failure(progress, &mut context.retries.borrow_mut());

@@ -41,6 +41,8 @@ pub(in crate::proxy) struct FieldSpans {
     pub(in crate::proxy) user_agent: Span,
     pub(in crate::proxy) referer: Span,
     pub(in crate::proxy) request_id: Span,
+    /// Of a valid value.
+    pub(in crate::proxy) traceparent: Span,
 }
 
 impl FieldSpans {
@@ -52,12 +54,19 @@ impl FieldSpans {
         }
     }
 
+    /// The trace id of `traceparent` in the head that the spans are of.
+    pub(in crate::proxy) fn trace_id(self, head: &[u8]) -> &[u8] {
+        let traceparent = self.traceparent.of(head);
+        traceparent.get(3..35).unwrap_or_default()
+    }
+
     /// Remembers the value of `field`, whose line is copied to `place`. Of several lines, the first counts.
     fn note(&mut self, field: &Field, place: usize) {
         let span = match field.known {
             Known::UserAgent => &mut self.user_agent,
             Known::Referer => &mut self.referer,
             Known::XRequestId => &mut self.request_id,
+            Known::Traceparent => &mut self.traceparent,
             _ => return,
         };
         if *span == Span::default() {
@@ -218,6 +227,14 @@ pub(in crate::proxy) fn write(
         spans.user_agent = value_of(&out, b"user-agent");
         spans.referer = value_of(&out, b"referer");
         spans.request_id = value_of(&out, b"x-request-id");
+        // A route may set it to anything.
+        let traceparent = value_of(&out, b"traceparent");
+        let is_valid = is_traceparent(traceparent.of(&out));
+        spans.traceparent = if is_valid {
+            traceparent
+        } else {
+            Span::default()
+        };
     }
     Request {
         head: out,
@@ -493,7 +510,7 @@ impl Writer<'_> {
             spans.request_id = Ids::write_request_id(out, &digits);
         }
         if needs_trace {
-            ids.write_traceparent(out, &digits);
+            spans.traceparent = ids.write_traceparent(out, &digits);
         }
     }
 
