@@ -158,9 +158,8 @@ options! {
     #[arg(value_name = "FILE")]
     access_log_file: PathBuf,
 
-    /// Syslog collector to which the access log is sent instead (RFC 5424), by udp://ip:port or unix:///path, for example
-    /// unix:///dev/log
-    #[arg(value_name = "URL")]
+    /// Syslog collector to which the access log is sent instead (RFC 5424), by UDP or to a Unix socket
+    #[arg(value_name = "udp://IP:PORT|unix:///PATH")]
     access_log_syslog: SyslogAddress,
 
     /// Time that running requests get to finish after SIGTERM, SIGINT or SIGQUIT

@@ -4,7 +4,7 @@
 use std::io::Write as _;
 
 /// The inside of a JSON string. What is not UTF-8 is read as Latin-1, so that nothing is lost.
-#[inline(always)]
+#[inline]
 pub(super) fn write_json_text(out: &mut Vec<u8>, text: &[u8]) {
     if is_plain(text) {
         out.extend_from_slice(text);
@@ -84,7 +84,7 @@ fn is_plain(text: &[u8]) -> bool {
 }
 
 /// Whether all bytes are as `is_so` says, and so does `table`, which is faster for a few.
-#[inline(always)]
+#[inline]
 fn all_are(text: &[u8], is_so: impl Fn(u8) -> bool, table: &[bool; 256]) -> bool {
     // In a part there is no early end: without one, the compiler looks at all of its bytes at once.
     let (parts, rest) = text.as_chunks::<16>();

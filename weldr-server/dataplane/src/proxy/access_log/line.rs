@@ -272,13 +272,13 @@ fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
-#[inline(always)]
+#[inline]
 fn write_number<S: Style>(out: &mut Vec<u8>, key: Key, number: u64) {
     S::key(out, key);
     write_decimal(out, number);
 }
 
-#[inline(always)]
+#[inline]
 fn write_number_or_none<S: Style>(out: &mut Vec<u8>, key: Key, number: Option<u64>) {
     match number {
         Some(number) => write_number::<S>(out, key, number),

@@ -59,35 +59,35 @@ pub(super) trait Style {
 pub(super) struct Json;
 
 impl Style for Json {
-    #[inline(always)]
+    #[inline]
     fn key(out: &mut Vec<u8>, key: Key) {
         out.extend_from_slice(key.json);
     }
 
-    #[inline(always)]
+    #[inline]
     fn begin_text(out: &mut Vec<u8>, key: Key) {
         out.extend_from_slice(key.json_text);
     }
 
-    #[inline(always)]
+    #[inline]
     fn end_text(out: &mut Vec<u8>) {
         out.push(b'"');
     }
 
-    #[inline(always)]
+    #[inline]
     fn text(out: &mut Vec<u8>, key: Key, text: &[u8]) {
         out.extend_from_slice(key.json_text);
         write_json_text(out, text);
         out.push(b'"');
     }
 
-    #[inline(always)]
+    #[inline]
     fn absent(out: &mut Vec<u8>, key: Key) {
         out.extend_from_slice(key.json);
         out.extend_from_slice(b"null");
     }
 
-    #[inline(always)]
+    #[inline]
     fn end_group(out: &mut Vec<u8>) {
         out.push(b'}');
     }
@@ -107,7 +107,7 @@ impl Style for Json {
 pub(super) struct Logfmt;
 
 impl Style for Logfmt {
-    #[inline(always)]
+    #[inline]
     fn key(out: &mut Vec<u8>, key: Key) {
         if out.last().is_some_and(|&last| last != b'\n') {
             out.push(b' ');
@@ -115,24 +115,24 @@ impl Style for Logfmt {
         out.extend_from_slice(key.logfmt);
     }
 
-    #[inline(always)]
+    #[inline]
     fn begin_text(out: &mut Vec<u8>, key: Key) {
         Self::key(out, key);
     }
 
-    #[inline(always)]
+    #[inline]
     fn end_text(_out: &mut Vec<u8>) {}
 
-    #[inline(always)]
+    #[inline]
     fn text(out: &mut Vec<u8>, key: Key, text: &[u8]) {
         Self::key(out, key);
         write_logfmt_value(out, text);
     }
 
-    #[inline(always)]
+    #[inline]
     fn absent(_out: &mut Vec<u8>, _key: Key) {}
 
-    #[inline(always)]
+    #[inline]
     fn end_group(_out: &mut Vec<u8>) {}
 
     fn end_line(out: &mut Vec<u8>, _start: usize) {
