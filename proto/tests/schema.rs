@@ -241,7 +241,9 @@ fn the_schema_has_the_keys_that_are_written() {
     check("OutlierEjection", serde_json::to_value(outlier).unwrap());
     let limit = weldr_proto::json::RequestLimit::default();
     check("RequestLimit", serde_json::to_value(limit).unwrap());
-    assert_eq!(schema["$defs"].as_object().unwrap().len(), 22);
+    let stickiness = weldr_proto::json::Stickiness::default();
+    check("Stickiness", serde_json::to_value(stickiness).unwrap());
+    assert_eq!(schema["$defs"].as_object().unwrap().len(), 23);
 }
 
 #[test]

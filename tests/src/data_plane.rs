@@ -64,6 +64,7 @@ impl DataPlane {
         let pools = Pools::new(pool("default", PoolSettings::default(), &[]));
         let listeners = ListenerViews::default_listener(WORKERS);
         let first = Snapshot {
+            session_keys: Arc::default(),
             version: 0,
             revision: Revision(0),
             removals: 0,
@@ -177,6 +178,7 @@ impl DataPlane {
     pub fn publish(&mut self) {
         self.version += 1;
         self.publisher.publish(Snapshot {
+            session_keys: Arc::default(),
             version: self.version,
             revision: Revision(self.version),
             removals: 0,
@@ -317,6 +319,7 @@ fn server(pool: &Arc<LivePool>, address: SocketAddr) -> Arc<ServerView> {
         since: SystemTime::UNIX_EPOCH,
     };
     Arc::new(ServerView {
+        keeps_sessions: true,
         health: Health::of(&desired, &observed),
         check: HealthCheck::default(),
         live: LiveServer::new(Arc::clone(pool), id, address).0,

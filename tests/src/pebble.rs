@@ -8,6 +8,7 @@ use std::{
 use serde_json::json;
 
 use crate::{
+    print,
     process::{Process, Program, installed},
     tls::Authority,
     wait,
@@ -43,7 +44,7 @@ impl Pebble {
     pub async fn start(options: &PebbleOptions) -> Option<Self> {
         let (Some(pebble), Some(names)) = (installed("pebble"), installed("pebble-challtestsrv"))
         else {
-            println!("skipped: pebble is not installed");
+            print::line(format_args!("skipped: pebble is not installed"));
             return None;
         };
         let [port, management, dns, dns_management] = free_ports();

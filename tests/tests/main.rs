@@ -11,6 +11,7 @@ mod binary;
 mod cluster;
 mod guide;
 mod http;
+mod metrics;
 mod objects;
 mod proxy;
 mod routing;

@@ -9,7 +9,9 @@ pub mod cluster;
 pub mod config;
 pub mod demo;
 mod durable;
+pub mod epochs;
 pub mod management;
+pub mod metrics;
 pub mod node;
 pub mod priority;
 pub mod readiness;
@@ -19,10 +21,10 @@ pub mod secrets;
 pub mod shutdown;
 pub mod telemetry;
 pub mod threads;
-pub mod tickets;
 pub mod vip;
 
 // The rooms of the data plane, so that a path says the room and not in which crate it is.
 pub use weldr_dataplane::{
-    balancer, clock, health, liveness, model, output, policy, proxy, snapshot, stats, tls, warnings,
+    balancer, clock, health, liveness, model, output, policy, proxy, snapshot, stats, stickiness,
+    tls, warnings,
 };

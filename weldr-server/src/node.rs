@@ -13,9 +13,9 @@ mod management_port;
 mod preference;
 mod rates;
 mod role_hook;
+mod secret_rotation;
 mod server_reports;
 mod store;
-mod ticket_rotation;
 mod witness;
 
 use std::{future, io, net::SocketAddr, sync::Arc, time::Duration};
@@ -398,7 +398,7 @@ fn start_optional_tasks(
 ) {
     let Shared { cluster, tasks, .. } = shared;
     backup_schedule::start(config, cluster, tasks, stop);
-    ticket_rotation::start(config, cluster, shared.tickets.clone(), tasks, stop);
+    secret_rotation::start(config, cluster, shared.tickets.clone(), tasks, stop);
     acme_orders::start(cluster, tasks, stop);
     if config.vip.is_some() {
         let tick = tasks.register("preference for a holder of the virtual addresses");

@@ -40,7 +40,7 @@ pub(crate) use listener_tls::{
 pub(crate) use parse::DEFAULT_ENDPOINT;
 pub(crate) use pool::{
     BalancingChoice, PoolAddArgs, PoolCommand, PoolPolicyArgs, PoolProtocolChoice, PoolRemoveArgs,
-    PoolSetArgs, PoolSettingsArgs, PoolTlsArgs, ProtectionOptions, SendProxyChoice,
+    PoolSetArgs, PoolSettingsArgs, PoolTlsArgs, ProtectionOptions, SendProxyChoice, StickinessArgs,
 };
 pub(crate) use rule::{
     ActionArgs, ConditionArgs, ExplainArgs, RouteCommand, RuleAddArgs, RuleCommand, RuleListArgs,

@@ -9,14 +9,15 @@ use std::time::Duration;
 use weldr_proto::v1::{
     AdminState, Balancing, ClientAuth, HealthCheck, HttpCheck, ListenerProtocol, ListenerTls,
     OutlierEjection, PoolPolicy, PoolProtocol, PoolSettings, PoolTls, RequestLimit,
-    SendProxyProtocol, TcpCheck, TlsPolicy, health_check::Type,
+    SendProxyProtocol, Stickiness, TcpCheck, TlsPolicy, health_check::Type,
 };
 
 use crate::{
     args::{
         AdminChoice, BalancingChoice, CheckOptions, CheckType, ClientAuthChoice,
         ListenerProtocolChoice, ListenerTlsArgs, PoolPolicyArgs, PoolProtocolChoice, PoolSetArgs,
-        PoolSettingsArgs, PoolTlsArgs, ProtectionOptions, SendProxyChoice, TlsPolicyChoice,
+        PoolSettingsArgs, PoolTlsArgs, ProtectionOptions, SendProxyChoice, StickinessArgs,
+        TlsPolicyChoice,
     },
     error::CtlError,
 };
@@ -121,6 +122,7 @@ impl PoolSettingsArgs {
             policy: Some(self.policy.values()),
             protocol: self.tls.protocol().into(),
             tls: self.tls.values(),
+            stickiness: self.stickiness.values(),
         }
     }
 }
@@ -143,6 +145,17 @@ impl ProtectionOptions {
             queue_timeout: self.queue_timeout.map(proto_duration),
         };
         (limit != RequestLimit::default()).then_some(limit)
+    }
+}
+
+impl StickinessArgs {
+    fn values(&self) -> Option<Stickiness> {
+        let stickiness = Stickiness {
+            cookie: self.cookie.clone(),
+            application_cookie: self.application_cookie.clone(),
+            duration: self.duration.map(proto_duration),
+        };
+        (stickiness != Stickiness::default()).then_some(stickiness)
     }
 }
 

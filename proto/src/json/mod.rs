@@ -26,7 +26,7 @@ pub use cluster::{
     Backups, Cluster, Disk, HealthOnNodes, History, HistoryEvent, Invite, Node, NodeHealth,
     Readiness, ServerHealth, UnreadyReason, VirtualAddress, Voters,
 };
-pub use pool::{OutlierEjection, Pool, PoolCounts, PoolSettings, RequestLimit};
+pub use pool::{OutlierEjection, Pool, PoolCounts, PoolSettings, RequestLimit, Stickiness};
 pub use server::{Health, HealthCheck, Server};
 pub use stats::{ClientStats, Latency, Outcomes, ServerStats, Stats, StatusClasses, Totals};
 

@@ -55,6 +55,7 @@ pub struct PoolSettings {
     /// `http1` or `https`.
     pub protocol: Option<String>,
     pub tls: Option<v1::PoolTls>,
+    pub stickiness: Option<Stickiness>,
 }
 
 impl From<v1::PoolSettings> for PoolSettings {
@@ -94,6 +95,7 @@ impl TryFrom<PoolSettings> for v1::PoolSettings {
             policy: settings.policy,
             protocol,
             tls: settings.tls,
+            stickiness: settings.stickiness.map(v1::Stickiness::from),
         })
     }
 }
@@ -114,6 +116,7 @@ impl From<&v1::PoolSettings> for PoolSettings {
             policy: settings.policy,
             protocol: words::pool_protocol(settings.protocol),
             tls: settings.tls.clone(),
+            stickiness: settings.stickiness.clone().map(Stickiness::from),
         }
     }
 }
@@ -179,6 +182,38 @@ impl From<v1::RequestLimit> for RequestLimit {
             requests: limit.requests,
             queue: limit.queue,
             queue_timeout_seconds: limit.queue_timeout.map(Seconds),
+        }
+    }
+}
+
+/// How the requests of a session are recognised.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[allow(missing_docs, reason = "the .proto files describe the fields")]
+pub struct Stickiness {
+    /// Empty means that requests do not stick.
+    pub cookie: Option<String>,
+    /// Empty means that each client has a session.
+    pub application_cookie: Option<String>,
+    pub duration_seconds: Option<Seconds>,
+}
+
+impl From<v1::Stickiness> for Stickiness {
+    fn from(stickiness: v1::Stickiness) -> Self {
+        Self {
+            cookie: stickiness.cookie,
+            application_cookie: stickiness.application_cookie,
+            duration_seconds: stickiness.duration.map(Seconds),
+        }
+    }
+}
+
+impl From<Stickiness> for v1::Stickiness {
+    fn from(stickiness: Stickiness) -> Self {
+        Self {
+            cookie: stickiness.cookie,
+            application_cookie: stickiness.application_cookie,
+            duration: stickiness.duration_seconds.map(|seconds| seconds.0),
         }
     }
 }

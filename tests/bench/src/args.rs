@@ -119,6 +119,14 @@ pub(crate) enum Role {
         keep: bool,
     },
 
+    /// Measure what many rules, pools and servers cost, and whether a listener that comes and goes disturbs others
+    Objects {
+        /// Rounds of each comparison
+        #[arg(long, value_name = "N", default_value_t = 15)]
+        #[arg(value_parser = clap::value_parser!(u32).range(1..=1000))]
+        rounds: u32,
+    },
+
     /// Serve responses that were made beforehand, until the process is ended
     #[command(hide = true)]
     Origin {

@@ -5,6 +5,7 @@
 //! * [`peers`] and [`weldr`]: how each proxy is found and set up.
 //! * [`roles`]: origin, load and byte forwarder; each is this binary again, as a process of its own.
 //! * [`usage`] reads what a proxy uses; [`figures`], [`results`], [`target`] and [`report`] make sense of it.
+//! * [`objects`]: what many rules, pools and servers cost.
 //! * [`instructions`]: the guard that does not depend on the machine.
 
 mod args;
@@ -13,6 +14,7 @@ mod child;
 mod figures;
 mod instructions;
 mod machine;
+mod objects;
 mod peers;
 mod print;
 mod report;
@@ -67,6 +69,12 @@ fn run(args: Args) -> Outcome {
                     Guard::Kept | Guard::Skipped => Ok(ExitCode::SUCCESS),
                     Guard::Grown | Guard::Shrunk => Ok(ExitCode::FAILURE),
                 }
+            });
+        }
+        Some(Role::Objects { rounds }) => {
+            return until_interrupted(async {
+                objects::run(&args.options.binaries, rounds).await?;
+                Ok(ExitCode::SUCCESS)
             });
         }
         None if args.options.list => list(),

@@ -183,6 +183,16 @@ impl Stage {
         })
     }
 
+    /// Where its management listens, if it has one.
+    pub(crate) fn management(&self) -> SocketAddr {
+        self.management
+    }
+
+    /// Where the origin listens.
+    pub(crate) fn servers(&self) -> &[SocketAddr] {
+        &self.servers
+    }
+
     /// Its directory.
     pub(crate) fn directory(&self) -> &Path {
         self.directory.path()

@@ -13,5 +13,6 @@ mod pool;
 mod rotation;
 mod secrets;
 mod security;
+mod stickiness;
 mod upgrade;
 mod witness;

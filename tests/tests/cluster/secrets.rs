@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use tonic::{Code, Status};
 use weldr::{
     cluster::{Backup, Handle, Log, NetworkOptions, OpenError, Opened, StoreOptions, open},
-    model::{Command, Sealed, TicketEpoch},
+    model::{Command, Sealed, SecretEpoch, SecretSeries},
     secrets::SecretsError,
 };
 use weldr_proto::raft::v1;
@@ -433,10 +433,10 @@ async fn keys_and_secrets_are_in_no_database_in_no_backup_and_on_no_wire() {
         members.run(index).await;
         members.have_voters(3).await;
     }
-    let ticket = [0xb7; TicketEpoch::SECRET];
+    let ticket = [0xb7; SecretEpoch::SECRET];
     let secrets = members.handle(0).secrets();
     let secret = secrets
-        .seal(&TicketEpoch::purpose(1), &ticket)
+        .seal(&SecretSeries::Tickets.purpose(1), &ticket)
         .await
         .unwrap();
     let key = secret.key();
@@ -452,7 +452,7 @@ async fn keys_and_secrets_are_in_no_database_in_no_backup_and_on_no_wire() {
                 .ticket_epochs
                 .newest()
                 .ok_or("no secret yet".to_owned())?;
-            let opened = secrets.open(&TicketEpoch::purpose(1), &newest.secret);
+            let opened = secrets.open(&SecretSeries::Tickets.purpose(1), &newest.secret);
             let plain = opened.map_err(|error| error.to_string())?;
             assert_eq!(*plain, ticket);
             Ok::<(), String>(())

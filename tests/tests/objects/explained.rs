@@ -1,8 +1,13 @@
 //! What `route explain` says of a request is what becomes of it.
 
 use serde_json::{Value, json};
-use weldr_proto::v1::{Balancing, PoolSettings};
-use weldr_tests::{node::TestNode, origin::Origin, raw::Client, serve};
+use weldr_proto::v1::{AdminState, Balancing, PoolSettings};
+use weldr_tests::{
+    node::TestNode,
+    origin::{Origin, ReservedPort},
+    raw::Client,
+    serve,
+};
 
 async fn explained(node: &TestNode, request: &Value) -> Value {
     let response = node.rest("POST", "/route", &request.to_string()).await;
@@ -126,5 +131,42 @@ async fn a_request_that_would_be_refused_is_said_to_be() {
         let head = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n");
         assert_eq!(client.exchange("GET", head).await.status, 400, "{url}");
     }
+    node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_listener_is_the_one_at_the_port_of_the_url() {
+    let node = TestNode::start_checking().await;
+    let port = node.proxy().port();
+    let free = ReservedPort::new().address().port();
+    let listener = json!({"name": "web", "address": format!("127.0.0.1:{free}")});
+    let made = node.rest("POST", "/listeners", &listener.to_string()).await;
+    assert_eq!(made.status, 201, "{}", made.text());
+    // Nothing listens on port 1.
+    for (port, listener) in [(free, "web"), (port, "default"), (1, "default")] {
+        let told = explained(&node, &json!({"url": format!("http://a:{port}/")})).await;
+        assert_eq!(told["listener"], listener, "{told}");
+    }
+    node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_servers_that_may_get_the_request_are_named() {
+    let origins = [Origin::saying("a"), Origin::saying("b")];
+    let unhealthy = ReservedPort::new();
+    let node = TestNode::before(&origins.each_ref().map(Origin::address)).await;
+    let [ready, drained] = origins.each_ref().map(Origin::address);
+    node.update(drained, |update| {
+        update.set_admin_state(AdminState::Drain);
+    })
+    .await;
+    let (ip, port) = (unhealthy.address().ip(), unhealthy.address().port());
+    // Checked itself, unlike the others, whose checks go to the beacon of the harness.
+    let check = json!({"begins_healthy": false, "port": port});
+    let added = json!({"ip": ip, "port": port, "check": check}).to_string();
+    assert_eq!(node.rest("POST", "/servers", &added).await.status, 201);
+    let told = explained(&node, &json!({"url": "http://a/"})).await;
+    let servers = &told["pools"][0]["servers"];
+    assert_eq!(servers, &json!([ready.to_string()]), "{told}");
     node.shutdown().await;
 }

@@ -1,7 +1,11 @@
 //! What REST refuses: each error names the field, its value, and what is accepted.
 
 use serde_json::{Value, json};
+use tonic::Code;
+use weldr_proto::v1::{ExplainRouteRequest, HeaderField};
 use weldr_tests::node::TestNode;
+
+use super::routing_at;
 
 /// The field, the value and what is accepted, of the first violation.
 async fn violation(
@@ -280,6 +284,14 @@ async fn what_is_missing_too_long_or_no_request_is_said() {
             "a b",
             "such as X-Beta",
         ),
+        (
+            "POST",
+            "/route",
+            json!({"url": "http://a/", "headers": [{"name": "A", "value": "b\r\nC: d"}]}),
+            "headers.value",
+            "b\r\nC: d",
+            "without control characters",
+        ),
     ] {
         let body = body.to_string();
         let found = violation(&node, method, path, &body).await;
@@ -287,5 +299,29 @@ async fn what_is_missing_too_long_or_no_request_is_said() {
         assert!(found.1.starts_with(value), "{path} {body}: {found:?}");
         assert!(found.2.contains(accepted), "{path} {body}: {found:?}");
     }
+    node.shutdown().await;
+}
+
+/// More than REST accepts in a body.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_to_explain_is_bounded() {
+    let node = TestNode::start_checking().await;
+    let explain = async |length: usize| {
+        let field = HeaderField {
+            name: "A".to_owned(),
+            value: "x".repeat(length),
+        };
+        let request = ExplainRouteRequest {
+            url: "http://a/".to_owned(),
+            headers: vec![field],
+            ..ExplainRouteRequest::default()
+        };
+        routing_at(node.management()).explain_route(request).await
+    };
+    assert!(explain(65_535).await.is_ok());
+    let refused = explain(65_536).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    let told = "headers: \"65537 bytes\" is not accepted: fields of at most 65536 bytes together";
+    assert_eq!(refused.message(), told);
     node.shutdown().await;
 }

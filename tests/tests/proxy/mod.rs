@@ -18,6 +18,7 @@ mod overload;
 mod proxy_protocol;
 mod queue;
 mod response_bodies;
+mod stickiness;
 mod streaming;
 mod targets;
 

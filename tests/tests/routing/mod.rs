@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use weldr_tests::{http1::Response, origin::Origin, raw::Client, serve};
 
 mod changes;
+mod equivalents;
 mod listeners;
 mod policies;
 mod table;

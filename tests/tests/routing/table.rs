@@ -4,7 +4,7 @@ use weldr_tests::data_plane::DataPlane;
 
 use super::{ask, origin, told};
 
-const RULES: [(&str, &str); 11] = [
+pub(super) const RULES: [(&str, &str); 11] = [
     ("host=api.example.com path=/v1/* method=GET", "forward api"),
     ("host=*.example.com header:x-beta=1", "forward beta"),
     ("host=api.example.com path=/v1/*", "respond 405 no"),
@@ -21,7 +21,7 @@ const RULES: [(&str, &str); 11] = [
     ("host=none.example", "forward none"),
 ];
 
-const TABLE: [(&str, &str); 36] = [
+pub(super) const TABLE: [(&str, &str); 36] = [
     (
         "GET /v1/a?b HTTP/1.1\nHost: api.example.com",
         "200 api /v1/a?b",

@@ -15,5 +15,6 @@ pub mod proxy;
 mod proxy_protocol;
 pub mod snapshot;
 pub mod stats;
+pub mod stickiness;
 pub mod tls;
 pub mod warnings;

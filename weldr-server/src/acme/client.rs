@@ -216,7 +216,7 @@ mod tests {
     fn a_retry_after_is_a_number_of_seconds_or_a_date() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_000);
         let wait = |value| retry_at(value, now).map(|at| at.duration_since(now).unwrap());
-        assert_eq!(wait("120"), Some(Duration::from_secs(120)));
+        assert_eq!(wait("120"), Some(Duration::from_mins(2)));
         let date = "Sun, 06 Nov 1994 08:49:37 GMT";
         assert_eq!(wait(date), Some(Duration::from_secs(777)));
         assert_eq!(wait("soon"), None);

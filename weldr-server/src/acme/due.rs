@@ -120,6 +120,8 @@ mod tests {
 
     #[test]
     fn a_certificate_is_ordered_planned_and_renewed() {
+        use CertificateWork::{GoOn, Order, Plan};
+
         let request = |domains: &[&str]| AcmeRequest {
             domains: domains.iter().map(|&domain| domain.to_owned()).collect(),
             key_type: KeyType::P256,
@@ -150,7 +152,6 @@ mod tests {
             }),
             failure: None,
         };
-        use CertificateWork::{GoOn, Order, Plan};
         for (spec, order, progress, expected) in [
             (&waiting, None, None, Some(Order)),
             (&waiting, None, Some(failed(1001)), None),

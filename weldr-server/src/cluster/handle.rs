@@ -32,6 +32,7 @@ use super::{
     membership::invites::{InviteStatus, Invited},
     raft::{
         core::{Core, NodeMembership, member_named},
+        numbers::Numbers,
         proposals::{Leader, QUORUM_PATIENCE, was_not_sent},
         reporter::{DrainReport, HolderClaim, ListenerReporter, Reporter},
         sightings::OtherCluster,
@@ -345,6 +346,12 @@ impl Handle {
     /// Whether this node is a witness, which votes and serves nothing.
     pub fn is_witness(&self) -> bool {
         self.core.upgrade().is_some_and(|core| core.witness)
+    }
+
+    /// The numbers of the consensus engine; `None` while it does not run.
+    pub fn numbers(&self) -> Option<Numbers> {
+        let metrics = self.core.upgrade()?.metrics()?;
+        Some(Numbers::of(&metrics))
     }
 
     /// Whether this node is certainly the leader now.

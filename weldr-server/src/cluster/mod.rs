@@ -52,6 +52,7 @@ pub use open::{Log, Opened, open};
 pub use options::{JoinToken, NetworkOptions, StoreOptions, TlsFiles};
 pub use raft::{
     core::NodeMembership,
+    numbers::Numbers,
     reporter::{DrainReport, HolderClaim, ListenerReporter, Reporter},
     sightings::OtherCluster,
     status::{ClusterStatus, NodeReport, NodeStatus},

@@ -97,6 +97,7 @@ mod tests {
             observed.reason = Reason::ConnectionRefused;
         }
         Arc::new(ServerView {
+            keeps_sessions: false,
             health: Health::of(&desired, &observed),
             check: HealthCheck::default(),
             live: LiveServer::new(live_pool("default"), id, address).0,

@@ -10,13 +10,14 @@ use std::{
 };
 
 use tokio::{
+    sync::mpsc,
     task::AbortHandle,
     time::{self, Instant},
 };
 
 use crate::{
     clock,
-    model::ServerId,
+    model::{Removal, ServerId},
     snapshot::{ServerView, Snapshots},
 };
 
@@ -26,9 +27,17 @@ use super::local_votes::{LocalVote, LocalVotes};
 /// because that would cost time for every request.
 const LOOK: Duration = Duration::from_millis(5);
 
+/// The pause between two looks at how much is left of the time of a removal.
+const MEASURE: Duration = Duration::from_millis(50);
+
 /// What is due for a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FollowUp {
+    /// The sessions of a sticky pool are sent elsewhere when they had their part of the time of the removal.
+    EndSessions {
+        /// The removal.
+        removal: Removal,
+    },
     /// The removal ends when the server has no requests left.
     EndRemoval,
     /// The server is removed, unless it becomes healthy before.
@@ -68,13 +77,20 @@ impl Drop for RunningFollowUp {
 pub(super) struct FollowUps {
     local_votes: LocalVotes,
     snapshots: Snapshots,
+    /// Takes the servers whose sessions had their time.
+    ended_sessions: mpsc::Sender<ServerId>,
 }
 
 impl FollowUps {
-    pub(super) fn new(local_votes: LocalVotes, snapshots: Snapshots) -> Self {
+    pub(super) fn new(
+        local_votes: LocalVotes,
+        snapshots: Snapshots,
+        ended_sessions: mpsc::Sender<ServerId>,
+    ) -> Self {
         Self {
             local_votes,
             snapshots,
+            ended_sessions,
         }
     }
 
@@ -90,6 +106,12 @@ impl FollowUps {
         let still_holds = Arc::clone(&holds);
         let task = tokio::spawn(async move {
             let vote = match due {
+                FollowUp::EndSessions { removal } => {
+                    sessions_had_their_time(&view, removal).await;
+                    // Fails only when the node stops.
+                    let _ = this.ended_sessions.send(view.desired.id).await;
+                    return;
+                }
                 FollowUp::EndRemoval => this.finished(&view, version).await,
                 FollowUp::Deregister { at } => {
                     // Checks see nothing while this process does not run.
@@ -115,5 +137,13 @@ impl FollowUps {
             time::sleep(LOOK).await;
         }
         LocalVote::Finished
+    }
+}
+
+/// Waits until half of the time of a removal is over. The other half is for the requests that run then: if sessions stayed to the
+/// end, requests that have just begun would be cut.
+async fn sessions_had_their_time(server: &ServerView, removal: Removal) {
+    while server.live.drain_left(removal) > removal.drain_deadline / 2 {
+        time::sleep(MEASURE).await;
     }
 }

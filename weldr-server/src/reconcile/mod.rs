@@ -6,6 +6,7 @@ mod follow_up;
 mod local_votes;
 mod opened;
 mod removal_controller;
+mod session_secrets;
 mod tls;
 mod tracked;
 mod tracked_listeners;
@@ -30,6 +31,7 @@ use crate::{
 use follow_up::FollowUps;
 use local_votes::LocalVotes;
 use removal_controller::RemovalController;
+use session_secrets::SessionSecrets;
 pub use tls::TlsInputs;
 use tls::TlsMaterial;
 use tracked::Checks;
@@ -66,6 +68,9 @@ pub struct Reconciler {
     version: u64,
     removals: u64,
     observations: mpsc::Receiver<Observation>,
+    /// Servers that are being removed, whose sessions had their time.
+    ended_sessions: mpsc::Receiver<ServerId>,
+    session_secrets: SessionSecrets,
     tick: Tick,
 }
 
@@ -105,9 +110,11 @@ impl Reconciler {
             removals: 0,
             pools: pools.clone(),
             listeners: listeners.views().clone(),
+            session_keys: Arc::default(),
         };
         let (publisher, snapshots) = Publisher::new(nothing, workers);
         let (observer, observations) = mpsc::channel(MOST_WAITING_OBSERVATIONS);
+        let (ends_sessions, ended_sessions) = mpsc::channel(MOST_WAITING_OBSERVATIONS);
         let local_votes = LocalVotes::new(cluster.clone());
         let removal_controller = RemovalController {
             tick: tasks.register_slow("removal controller", removal_controller::LONGEST_STEP),
@@ -118,7 +125,7 @@ impl Reconciler {
         let mut reconciler = Self {
             states,
             publisher,
-            follow_ups: FollowUps::new(local_votes, snapshots.clone()),
+            follow_ups: FollowUps::new(local_votes, snapshots.clone(), ends_sessions),
             removal_controller: Some(removal_controller),
             workers,
             own: own.clone(),
@@ -138,6 +145,8 @@ impl Reconciler {
             version: 0,
             removals: 0,
             observations,
+            ended_sessions,
+            session_secrets: SessionSecrets::new(cluster.secrets()),
             tick: tasks.register("reconciler"),
         };
         reconciler.follow_state();
@@ -166,12 +175,14 @@ impl Reconciler {
                 },
                 Ok(()) = arrivals.changed() => {
                     self.tls.retry();
+                    self.session_secrets.retry();
                     self.follow_state();
                 }
                 Ok(()) = own.changed() => self.follow_state(),
                 _ = self.observations.recv_many(&mut observed, MOST_IN_SNAPSHOT) => {
                     self.take_in(observed.drain(..));
                 }
+                Some(server) = self.ended_sessions.recv() => self.end_sessions(server),
                 () = Tick::due() => {}
             }
         }
@@ -181,30 +192,46 @@ impl Reconciler {
     fn follow_state(&mut self) {
         let state = Arc::clone(&self.states.borrow_and_update());
         self.follow_listeners(&state);
-        let gone = |name: &&PoolName| !state.pools.contains_key(*name);
-        let gone: Vec<PoolName> = self.tracked.keys().filter(gone).cloned().collect();
-        for name in gone {
-            self.forget_pool(&name);
-        }
+        self.session_secrets.follow(&state);
+        self.follow_pools(&state);
+        self.revision = state.revision;
+        self.publish();
+    }
+
+    /// Applies the pools of `state`. Both maps are walked side by side, because a change of one pool among thousands must not cost
+    /// a lookup of each.
+    fn follow_pools(&mut self, state: &DesiredState) {
+        let (mut new, mut followed) = (Vec::new(), Vec::new());
+        let mut tracked = self.tracked.iter_mut().peekable();
         for (name, desired) in &state.pools {
-            if !self.tracked.contains_key(name) {
-                let pool = TrackedPool::new(name.clone(), self.workers);
-                self.tracked.insert(name.clone(), pool);
-            }
-            let Some(pool) = self.tracked.get_mut(name) else {
+            while tracked.next_if(|(tracked, _)| *tracked < name).is_some() {}
+            let Some((_, pool)) = tracked.next_if(|(tracked, _)| *tracked == name) else {
+                new.push((name, desired));
                 continue;
             };
-            let followed = pool.follow(desired, &state, &self.checks, &mut self.tls);
-            let Some(changes) = followed else {
-                continue;
-            };
+            let changes = pool.follow(desired, state, &self.checks, &mut self.tls);
+            followed.extend(changes.map(|changes| (name, changes)));
+        }
+        for (name, desired) in new {
+            let mut pool = TrackedPool::new(name.clone(), self.workers);
+            let changes = pool.follow(desired, state, &self.checks, &mut self.tls);
+            followed.extend(changes.map(|changes| (name, changes)));
+            self.tracked.insert(name.clone(), pool);
+        }
+        for (name, changes) in followed {
             self.forget_servers(changes.removed);
             let added = changes.added.into_iter();
             self.servers.extend(added.map(|live| (live.id, live)));
             self.changed.insert(name.clone());
         }
-        self.revision = state.revision;
-        self.publish();
+        // All pools of the state are tracked now.
+        if self.tracked.len() != state.pools.size() {
+            let gone = |name: &&PoolName| !state.pools.contains_key(*name);
+            let gone: Vec<PoolName> = self.tracked.keys().filter(gone).cloned().collect();
+            for name in gone {
+                self.forget_pool(&name);
+            }
+        }
     }
 
     /// Applies the listeners of `state`. A server at the address of one is this node itself.
@@ -250,6 +277,19 @@ impl Reconciler {
         self.publish();
     }
 
+    /// Ends the sessions of a server that is being removed.
+    fn end_sessions(&mut self, server: ServerId) {
+        let Some(live) = self.servers.get(&server) else {
+            return;
+        };
+        let name = &live.pool.name;
+        if let Some(pool) = self.tracked.get_mut(name) {
+            pool.end_sessions(live.address);
+            self.changed.insert(name.clone());
+        }
+        self.publish();
+    }
+
     fn publish(&mut self) {
         self.version += 1;
         let changed = std::mem::take(&mut self.changed);
@@ -264,6 +304,7 @@ impl Reconciler {
             removals: self.removals,
             pools: self.pools.clone(),
             listeners: self.listeners.views().clone(),
+            session_keys: self.session_secrets.keys(),
         });
         for name in &changed {
             if let Some(pool) = self.tracked.get_mut(name) {

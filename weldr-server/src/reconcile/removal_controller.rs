@@ -232,6 +232,7 @@ mod tests {
             deadline: Timestamp(0),
         });
         Arc::new(ServerView {
+            keeps_sessions: false,
             desired: Arc::new(Server {
                 id,
                 address,

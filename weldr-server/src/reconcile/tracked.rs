@@ -24,6 +24,8 @@ pub(super) struct Tracked {
     prober: Prober,
     /// Whether this node itself listens on its address. Then it is neither checked nor chosen.
     is_own: bool,
+    /// Whether its sessions had their time to run out while it is removed.
+    sessions_are_over: bool,
     running: Option<RunningFollowUp>,
 }
 
@@ -101,6 +103,7 @@ impl Tracked {
         }
         let health = Health::of(desired, &observed);
         let view = Arc::new(ServerView {
+            keeps_sessions: Health::keeps_sessions(desired, &observed),
             desired: Arc::clone(desired),
             health,
             check,
@@ -112,6 +115,7 @@ impl Tracked {
             observed_since: Instant::now(),
             prober,
             is_own,
+            sessions_are_over: false,
             running: None,
         }
     }
@@ -162,10 +166,18 @@ impl Tracked {
         self.show(Arc::clone(&self.view.desired), self.view.check.clone());
     }
 
+    /// Sends requests of its sessions elsewhere from now on.
+    pub(super) fn end_sessions(&mut self) {
+        self.sessions_are_over = true;
+        self.show(Arc::clone(&self.view.desired), self.view.check.clone());
+    }
+
     fn show(&mut self, desired: Arc<Server>, check: HealthCheck) {
         let health = Health::of(&desired, &self.observed);
         let live: Arc<LiveServer> = Arc::clone(&self.view.live);
+        let keeps_sessions = Health::keeps_sessions(&desired, &self.observed);
         self.view = Arc::new(ServerView {
+            keeps_sessions: keeps_sessions && !self.sessions_are_over,
             desired,
             health,
             check,
@@ -189,8 +201,13 @@ impl Tracked {
     }
 
     fn due(&self, settings: &PoolSettings) -> Option<FollowUp> {
-        if self.view.desired.removal.is_some() {
-            return Some(FollowUp::EndRemoval);
+        if let Some(removal) = self.view.desired.removal {
+            let is_sticky = settings.stickiness.cookie.is_some();
+            return Some(if is_sticky && self.view.keeps_sessions {
+                FollowUp::EndSessions { removal }
+            } else {
+                FollowUp::EndRemoval
+            });
         }
         let after = settings.deregister_after?;
         let unhealthy = self.view.health.state == HealthState::Unhealthy;

@@ -74,10 +74,15 @@ impl TrackedPool {
             state: state.revision,
         };
         let before = self.followed.replace(now);
-        let changes_security = self.set_security(desired, state, tls);
         let is_same =
             |before: Followed| before.settings == now.settings && before.servers == now.servers;
-        if before.is_some_and(is_same) && !changes_security {
+        let is_same = before.is_some_and(is_same);
+        // A certificate changes without its pool.
+        if is_same && desired.settings.tls.client_certificate.is_none() {
+            return None;
+        }
+        let changes_security = self.set_security(desired, state, tls);
+        if is_same && !changes_security {
             return None;
         }
         let affects_all = self.set_settings(desired) || changes_security;
@@ -125,6 +130,7 @@ impl TrackedPool {
             || before.deregister_after != after.deregister_after
             || before.strict_responses != after.strict_responses
             || before.outlier != after.outlier
+            || before.stickiness.cookie.is_some() != after.stickiness.cookie.is_some()
             || before.policy.send_proxy_protocol != after.policy.send_proxy_protocol;
         self.view
             .set_settings(after.clone(), desired.settings_revision);
@@ -175,6 +181,14 @@ impl TrackedPool {
     pub(super) fn observe(&mut self, address: SocketAddr, health: Health) {
         if let Some(tracked) = self.servers.get_mut(&address) {
             tracked.observe(health);
+            self.touched.insert(address);
+        }
+    }
+
+    /// Ends the sessions of the server at `address`, which is being removed.
+    pub(super) fn end_sessions(&mut self, address: SocketAddr) {
+        if let Some(tracked) = self.servers.get_mut(&address) {
+            tracked.end_sessions();
             self.touched.insert(address);
         }
     }

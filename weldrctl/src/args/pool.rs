@@ -89,6 +89,8 @@ pub(crate) struct PoolSettingsArgs {
     #[command(flatten)]
     pub(crate) protection: ProtectionOptions,
     #[command(flatten)]
+    pub(crate) stickiness: StickinessArgs,
+    #[command(flatten)]
     pub(crate) policy: PoolPolicyArgs,
     #[command(flatten)]
     pub(crate) tls: PoolTlsArgs,
@@ -206,6 +208,23 @@ pub(crate) struct ProtectionOptions {
     /// Time that a request waits for a server
     #[arg(long, value_name = "TIME", value_parser = parse::positive)]
     pub(crate) queue_timeout: Option<Duration>,
+}
+
+/// Whether the requests of a client keep going to the same server.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+#[command(next_help_heading = "Sticky sessions")]
+pub(crate) struct StickinessArgs {
+    /// Cookie that tells a client its server; '' means not sticky
+    #[arg(id = "sticky_cookie", long = "sticky-cookie", value_name = "COOKIE")]
+    pub(crate) cookie: Option<String>,
+    /// Application's cookie that makes a session; '' means none
+    #[arg(id = "sticky_app_cookie", long = "sticky-app-cookie")]
+    #[arg(value_name = "COOKIE")]
+    pub(crate) application_cookie: Option<String>,
+    /// How long a session lasts after its last request, up to 7d
+    #[arg(id = "sticky_duration", long = "sticky-duration", value_name = "TIME")]
+    #[arg(value_parser = parse::positive)]
+    pub(crate) duration: Option<Duration>,
 }
 
 /// The algorithms that choose the server of a request.

@@ -15,7 +15,7 @@ With --detail there is one more line per server. A rate is per second since the 
 sample.";
 
 const BY: &str = "\
-Show listeners, rules or pools instead
+Show instead: listener, rule or pool
 
 The counts begin when the object is added or the node starts, and stay when the object changes or a rule moves. Those of the \
 servers of a pool include servers that were removed. Pools can be chosen with --pool.";
@@ -36,8 +36,8 @@ pub(crate) struct StatsArgs {
     /// Also show each server
     #[arg(long)]
     pub(crate) detail: bool,
-    /// Show listeners, rules or pools instead
-    #[arg(long, value_name = "OBJECT", value_enum, conflicts_with_all = ["detail", "watch"], long_help = BY)]
+    /// Show instead: listener, rule or pool
+    #[arg(long, value_name = "OBJECT", value_enum, hide_possible_values = true, conflicts_with_all = ["detail", "watch"], long_help = BY)]
     pub(crate) by: Option<StatsObject>,
     /// Repeat: on a terminal in place, otherwise one line per sample
     #[arg(long, long_help = WATCH)]

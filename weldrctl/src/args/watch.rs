@@ -15,15 +15,16 @@ pub(crate) struct WatchArgs {
     /// Print all objects and their changes, not only the servers of one pool
     #[arg(long, long_help = ALL)]
     pub(crate) all: bool,
-    /// Print what has changed after this revision, and not all objects first
+    /// Print what has changed after this revision, not all objects
     #[arg(long, value_name = "REVISION", requires = "all", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) after: Option<u64>,
-    /// Only objects of these kinds, separated by commas
+    /// Only these: pool, server, certificate, listener, rule, principal
     #[arg(
         long,
         value_name = "KIND",
         value_enum,
         value_delimiter = ',',
+        hide_possible_values = true,
         requires = "all"
     )]
     pub(crate) kind: Vec<KindChoice>,

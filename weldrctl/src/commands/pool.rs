@@ -38,7 +38,7 @@ pub(super) async fn run(session: &Session, command: PoolCommand) -> Result<Exit,
             let name = args.name.as_ref().unwrap_or(&session.pool);
             set(session, name, &args).await?
         }
-        PoolCommand::Add(args) => return add(session, args).await,
+        PoolCommand::Add(args) => return Box::pin(add(session, args)).await,
         PoolCommand::List => return list(session).await,
         PoolCommand::Remove(args) => return remove(session, args).await,
     };

@@ -152,6 +152,16 @@ fn protection(card: &mut Card, settings: &PoolSettings) {
             ),
         );
     }
+    let stickiness = settings.stickiness.clone().unwrap_or_default();
+    if !stickiness.cookie().is_empty() {
+        let of = match stickiness.application_cookie() {
+            "" => String::new(),
+            cookie => format!(" with {cookie} of the application"),
+        };
+        let time = setting(stickiness.duration);
+        let sticky = format!("by cookie {}{of}, for {time}", stickiness.cookie());
+        card.field("sticky", sticky);
+    }
     let limit = settings.limit.unwrap_or_default();
     if limit.requests() > 0 {
         card.field(

@@ -1,46 +1,16 @@
 //! Programs of others on the other side.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 
-use tokio::net::TcpStream;
 use weldr::model::{PoolPolicy, PoolSettings, SendProxyProtocol};
 use weldr_tests::{
     data_plane::DataPlane,
-    process::{Process, Program, installed},
+    other_proxy::{free_address, started},
+    process::{Program, installed},
     raw::Client,
-    wait,
 };
 
 use super::{requiring, telling};
-
-/// The program of that name, started with `flag` and a file with `text`; `None`, and a sentence, if it is not installed.
-async fn started(
-    name: &str,
-    flag: &str,
-    address: SocketAddr,
-    text: impl Fn(&str) -> String,
-) -> Option<Process> {
-    let Some(path) = installed(name) else {
-        println!("{name} is not installed: its part of this test was skipped");
-        return None;
-    };
-    let program = Program::at(name, &path);
-    let file = program.directory().join("configuration");
-    let directory = program.directory().display().to_string();
-    std::fs::write(&file, text(&directory)).unwrap();
-    let process = program.arg(flag).arg(file).start();
-    wait::until(format!("{name} to listen"), async || {
-        let connected = TcpStream::connect(address).await;
-        connected.map_err(|error| format!("{error}: {}", process.stderr()))
-    })
-    .await;
-    Some(process)
-}
-
-fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    listener.local_addr().unwrap()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn curl_names_itself() {

@@ -245,6 +245,13 @@ pub enum Command {
         /// The secret of the next epoch, sealed for it.
         secret: Sealed,
     },
+    /// Begins the next epoch of the cookies of sessions. Changes nothing if that was done in the meantime.
+    RotateStickiness {
+        /// The epoch before; 0: there was none.
+        after: u64,
+        /// The secret of the next epoch, sealed for it.
+        secret: Sealed,
+    },
 }
 
 impl Command {
@@ -278,7 +285,8 @@ impl Command {
             | Self::Apply { .. }
             | Self::CreatePrincipal { .. }
             | Self::RevokePrincipal { .. }
-            | Self::RotateTickets { .. } => None,
+            | Self::RotateTickets { .. }
+            | Self::RotateStickiness { .. } => None,
         }
     }
 }

@@ -3,13 +3,13 @@
 mod acme;
 mod batch;
 mod certificates;
+mod epochs;
 mod listeners;
 mod pools;
 mod principals;
 mod restore;
 mod rules;
 mod servers;
-mod tickets;
 mod touched;
 
 use std::{net::SocketAddr, sync::Arc};
@@ -21,7 +21,7 @@ pub use touched::Touched;
 use super::{
     Acme, Applied, Certificate, CertificateName, Command, Listener, ListenerName, ListenerSpec,
     Outcome, Pool, PoolName, PoolSettings, Principal, Principals, Priority, Rejection,
-    RemovedListener, Revision, Rule, Server, TicketEpochs,
+    RemovedListener, Revision, Rule, SecretEpochs, SecretSeries, Server,
 };
 
 /// All pools and listeners, at one revision. Cloning it is cheap: versions share what they have in common.
@@ -40,7 +40,9 @@ pub struct DesiredState {
     /// The listeners that were removed last and have not come back.
     pub removed_listeners: RedBlackTreeMapSync<ListenerName, RemovedListener>,
     /// The epochs of TLS session tickets, with their secrets. A rollback leaves them alone, so that it brings back none that was rotated out.
-    pub ticket_epochs: Arc<TicketEpochs>,
+    pub ticket_epochs: Arc<SecretEpochs>,
+    /// The same of the cookies of sessions that stick to a server.
+    pub stickiness_epochs: Arc<SecretEpochs>,
     /// The account for ACME, and how far its certificates are. A rollback leaves it alone: what an authority knows stays so.
     pub acme: Acme,
     /// The last id of an object, if it is beyond `revision`: one change may add several.
@@ -76,6 +78,7 @@ impl DesiredState {
             removed_listeners: RedBlackTreeMapSync::new_sync(),
             ticket_epochs: Arc::default(),
             acme: Acme::default(),
+            stickiness_epochs: Arc::default(),
             last_id: 0,
             touched: Touched::default(),
         }
@@ -340,7 +343,12 @@ impl DesiredState {
                 self.create_principal(name, principal)
             }
             Command::RevokePrincipal { name } => self.revoke_principal(name),
-            Command::RotateTickets { after, secret } => Ok(self.rotate_tickets(after, secret)),
+            Command::RotateTickets { after, secret } => {
+                Ok(self.rotate_secret(SecretSeries::Tickets, after, secret))
+            }
+            Command::RotateStickiness { after, secret } => {
+                Ok(self.rotate_secret(SecretSeries::Stickiness, after, secret))
+            }
             Command::SetAcmeAccount { settings, expected } => {
                 self.set_acme_account(*settings, expected)
             }

@@ -87,6 +87,14 @@ impl Health {
             since: server.intent_since.into(),
         }
     }
+
+    /// Whether a server that its checks `observed` like this keeps the sessions that it has: one that drains, or gets no new
+    /// requests because of its weight, does while it is healthy. So does one that was not checked yet: on a node that was just
+    /// started, sessions would move to the server whose first check ends first.
+    pub fn keeps_sessions(server: &Server, observed: &Self) -> bool {
+        let may_be_up = matches!(observed.state, HealthState::Healthy | HealthState::Initial);
+        may_be_up && server.spec.admin != AdminState::Maintenance
+    }
 }
 
 /// The states of AWS target health.

@@ -33,10 +33,11 @@ mod rejection;
 mod route;
 mod rule;
 mod sealed;
+mod secret_epochs;
 mod server;
 mod server_address;
+mod stickiness;
 mod target;
-mod ticket_epochs;
 mod validation;
 mod virtual_address;
 
@@ -83,10 +84,11 @@ pub use route::{
 };
 pub use rule::{Priority, Rule, RuleSpec};
 pub use sealed::{Sealed, SealingKeyId};
+pub use secret_epochs::{EpochSecret, SecretEpoch, SecretEpochs, SecretSeries};
 pub use server::{AdminState, Removal, Server, ServerPatch, ServerSpec, Weight};
 pub use server_address::{parse_server_address, server_address};
+pub use stickiness::{Stickiness, StickinessPatch};
 pub use target::{Target, TargetRule};
-pub use ticket_epochs::{TicketEpoch, TicketEpochs, wants_tickets};
 pub use validation::LONGEST_DRAIN;
 pub use virtual_address::{OnLostQuorum, VirtualAddress};
 

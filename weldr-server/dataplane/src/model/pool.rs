@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     HashKey, HealthCheck, Invalid, LONGEST_DRAIN, OutlierEjection, OutlierPatch, Policy,
     PolicyPatch, PoolPolicy, PoolProtocol, PoolTls, PoolTlsPatch, RecentChanges, RequestLimit,
-    RequestLimitPatch, Revision, Server, in_range,
+    RequestLimitPatch, Revision, Server, Stickiness, StickinessPatch, in_range,
 };
 
 /// A named set of servers with one policy.
@@ -75,6 +75,9 @@ pub struct PoolSettings {
     /// What decides which server gets a request, if `balancing` is [`Balancing::ConsistentHash`].
     #[serde(default)]
     pub hash_key: HashKey,
+    /// Whether the requests of a client keep going to the same server.
+    #[serde(default)]
+    pub stickiness: Stickiness,
     /// What is spoken to its servers.
     #[serde(default)]
     pub protocol: PoolProtocol,
@@ -97,6 +100,7 @@ impl Default for PoolSettings {
             outlier: OutlierEjection::default(),
             limit: RequestLimit::default(),
             hash_key: HashKey::default(),
+            stickiness: Stickiness::default(),
             protocol: PoolProtocol::default(),
             tls: PoolTls::default(),
         }
@@ -133,6 +137,8 @@ impl PoolSettings {
         self.outlier.validate().map_err(within)?;
         let within = |invalid: Invalid| invalid.within("limit");
         self.limit.validate().map_err(within)?;
+        let within = |invalid: Invalid| invalid.within("stickiness");
+        self.stickiness.validate().map_err(within)?;
         let within = |invalid: Invalid| invalid.within("tls");
         self.tls.validate().map_err(within)?;
         let within = |invalid: Invalid| invalid.within("policy");
@@ -173,6 +179,9 @@ pub struct PoolPatch {
     /// What decides which server gets a request under consistent hashing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hash_key: Option<HashKey>,
+    /// Whether the requests of a client keep going to the same server.
+    #[serde(default, skip_serializing_if = "StickinessPatch::is_empty")]
+    pub stickiness: StickinessPatch,
     /// What is spoken to its servers. Without TLS it has no settings of TLS any more, unless these are set as well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protocol: Option<PoolProtocol>,
@@ -200,6 +209,7 @@ impl PoolPatch {
             outlier,
             limit,
             hash_key,
+            stickiness,
             protocol,
             tls,
         } = settings.clone();
@@ -217,6 +227,7 @@ impl PoolPatch {
             outlier: outlier.into(),
             limit: limit.into(),
             hash_key: Some(hash_key),
+            stickiness: stickiness.into(),
             protocol: Some(protocol),
             tls: tls.into(),
             policy: PolicyPatch {
@@ -250,6 +261,7 @@ impl PoolPatch {
                 .hash_key
                 .clone()
                 .unwrap_or_else(|| settings.hash_key.clone()),
+            stickiness: self.stickiness.applied_to(&settings.stickiness),
             protocol: self.protocol.unwrap_or(settings.protocol),
             tls: self.tls.applied_to(tls),
         }

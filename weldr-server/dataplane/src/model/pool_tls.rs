@@ -139,11 +139,13 @@ impl PoolSettings {
     /// Accepts settings that fit together, and each of which is in its range.
     pub(super) fn validate_whole(&self) -> Result<(), Invalid> {
         self.validate()?;
-        self.validate_protocol()
+        self.validate_together()
     }
 
-    /// Accepts a protocol and TLS settings that fit together.
-    pub(super) fn validate_protocol(&self) -> Result<(), Invalid> {
+    /// Accepts settings that fit together: a protocol and settings of TLS, and the cookies of stickiness.
+    pub(super) fn validate_together(&self) -> Result<(), Invalid> {
+        let within = |invalid: Invalid| invalid.within("stickiness");
+        self.stickiness.validate_cookies().map_err(within)?;
         if self.protocol == PoolProtocol::Http1 && self.tls != PoolTls::default() {
             // Whoever gives an authority and forgets the protocol would send everything in clear.
             let accepted = "no settings with protocol http1: set the protocol to https";

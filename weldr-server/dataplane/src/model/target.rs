@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use super::{
     AcmeAccount, CertificateName, CertificateSpec, ListenerName, ListenerSpec, PoolName,
-    PoolSettings, Priority, RuleId, RuleSpec, ServerSpec, TicketEpochs,
+    PoolSettings, Priority, RuleId, RuleSpec, SecretEpochs, ServerSpec,
 };
 
 /// The objects to restore, and what they were. Those that it does not name stay as they are.
@@ -23,7 +23,9 @@ pub struct Target {
     /// The rules by their places; `None`: there was none.
     pub rules: BTreeMap<(ListenerName, Priority), Option<TargetRule>>,
     /// The secrets of TLS session tickets, for a state that has none; empty in an earlier revision.
-    pub ticket_epochs: TicketEpochs,
+    pub ticket_epochs: SecretEpochs,
+    /// The same of cookies.
+    pub stickiness_epochs: SecretEpochs,
 }
 
 /// A rule to restore.

@@ -87,7 +87,8 @@ impl Command {
             | Self::RemoveCertificate { .. }
             | Self::RemoveAcmeAccount { .. }
             | Self::RenewCertificate { .. }
-            | Self::RotateTickets { .. } => Ok(()),
+            | Self::RotateTickets { .. }
+            | Self::RotateStickiness { .. } => Ok(()),
         }
     }
 }

@@ -1,8 +1,11 @@
 //! What the protocols of both sides have in common for a request that is sent to one server after another.
 
-use std::task::{Context, Poll};
+use std::{
+    net::SocketAddr,
+    task::{Context, Poll},
+};
 
-use crate::proxy_protocol::Ends;
+use crate::{http1::ClientAddress, proxy_protocol::Ends};
 
 use super::{
     deadline::Deadline,
@@ -23,8 +26,11 @@ pub(super) trait Attempt {
     /// Whether the client has seen a part of a response, so that it cannot get another.
     fn has_responded(&self) -> bool;
 
-    /// The connection of the client, for a server that is told whose request it is.
-    fn ends(&self) -> Ends;
+    /// The server of the session that the request belongs to.
+    fn session(&self) -> Option<SocketAddr>;
+
+    /// The connection of the client, for a server that is told whose request it is. `claimed`: the client that a trusted proxy names.
+    fn ends(&self, claimed: Option<ClientAddress>) -> Ends;
 
     /// Prepares the request for being sent again from its beginning.
     fn begin_again(&mut self);

@@ -408,6 +408,7 @@ mod tests {
             removals: 0,
             pools: Pools::new(pool),
             listeners: listeners.clone(),
+            session_keys: Arc::default(),
         }
     }
 

@@ -18,16 +18,14 @@ use crate::{
     buffer::Buffers,
     http1::{Field, HeadLimits},
     liveness::Tasks,
-    model::{
-        Balancing, HashKey, ListenerName, ListenerPolicy, PoolName, PoolSettings,
-        SendProxyProtocol, ServerId,
-    },
+    model::{ListenerName, ListenerPolicy, PoolName, PoolSettings, SendProxyProtocol, ServerId},
     policy::{AccessLogOptions, HttpPolicy, Limits, Timeouts},
     snapshot::{
         ListenerView, PoolView, Snapshot, Snapshots, Unavailable, WorkerReader,
         routes::{PoolRef, PoolShares},
     },
     stats::{ClientShard, Sharded},
+    stickiness::SessionKeys,
 };
 
 use super::{
@@ -243,11 +241,18 @@ impl WorkerContext {
         self.choose_of(found.ok_or(Unavailable::NoPool)?, tried)
     }
 
-    /// What decides which server of `pool` gets a request; `None`: it does not balance by a hash.
-    pub(super) fn hash_key(&self, pool: &PoolRef) -> Option<HashKey> {
+    /// What `look` finds about a request of `pool`, if something of it decides which server gets it. It also gets the keys of the
+    /// cookies of sessions.
+    pub(super) fn look_at_request<T>(
+        &self,
+        pool: &PoolRef,
+        look: impl FnOnce(&PoolView, &Arc<SessionKeys>) -> T,
+    ) -> Option<T> {
         let mut snapshots = self.snapshots.borrow_mut();
-        let settings = &snapshots.current().pools.find(pool)?.settings;
-        (settings.balancing == Balancing::ConsistentHash).then(|| settings.hash_key.clone())
+        let snapshot = snapshots.current();
+        let pool = snapshot.pools.find(pool)?;
+        pool.looks_at_requests
+            .then(|| look(pool, &snapshot.session_keys))
     }
 
     /// Whether servers of `pool` are told the client of a connection.
@@ -259,9 +264,22 @@ impl WorkerContext {
     }
 
     /// Picks one of several pools by their shares. Those without a server that can take a request leave theirs to the others.
-    pub(super) fn pick_pool<'p>(&self, shares: &'p PoolShares) -> &'p PoolRef {
+    /// A request of a session stays with its pool, while that has a share: `has_session` says whether a pool has it.
+    pub(super) fn pick_pool<'p>(
+        &self,
+        shares: &'p PoolShares,
+        has_session: impl Fn(&PoolView, &Arc<SessionKeys>) -> bool,
+    ) -> &'p PoolRef {
         let mut snapshots = self.snapshots.borrow_mut();
-        let pools = &snapshots.current().pools;
+        let snapshot = snapshots.current();
+        let pools = &snapshot.pools;
+        let of_session = shares.iter().find(|(pool, share)| {
+            let pool = pools.find(pool).filter(|pool| pool.sticky.is_some());
+            *share > 0 && pool.is_some_and(|pool| has_session(pool, &snapshot.session_keys))
+        });
+        if let Some((pool, _)) = of_session {
+            return pool;
+        }
         let can_serve = |pool: &PoolRef| {
             let pool = pools.find(pool);
             pool.is_some_and(|pool| pool.candidates().is_ok())
@@ -340,10 +358,16 @@ impl WorkerContext {
 
     /// Chooses a server of `pool`, which is that of the newest snapshot.
     fn choose_of(&self, pool: &PoolView, tried: &Tried) -> Result<Rc<Upstream>, Unavailable> {
-        let chosen = self.selector.select(pool, tried)?;
+        let of_session = tried.session().and_then(|at| pool.keeping_sessions(at));
+        let (id, server) = if let Some(server) = of_session {
+            (server.desired.id, server)
+        } else {
+            let chosen = self.selector.select(pool, tried)?;
+            (chosen.id, &chosen.server)
+        };
         let mut upstreams = self.upstreams.borrow_mut();
-        let upstream = upstreams.entry(chosen.id).or_insert_with(|| {
-            let (live, policy) = (&chosen.server.live, Rc::clone(&self.attempts));
+        let upstream = upstreams.entry(id).or_insert_with(|| {
+            let (live, policy) = (&server.live, Rc::clone(&self.attempts));
             Upstream::new(live, self.index, policy, &self.released)
         });
         if upstream.followed.get() != Some(pool.changes) {
@@ -360,18 +384,18 @@ impl WorkerContext {
         Rc::clone(waiting.entry(pool.clone()).or_default())
     }
 
-    /// Whether new requests may go to `upstream`, by the newest snapshot.
-    pub(super) fn may_choose(&self, upstream: &Upstream) -> bool {
+    /// Whether a request that was `tried` on servers may go to `upstream`, by the newest snapshot.
+    pub(super) fn may_choose(&self, upstream: &Upstream, tried: &Tried) -> bool {
         let mut snapshots = self.snapshots.borrow_mut();
         let pool: &PoolName = &upstream.live().pool.name;
-        let candidates = snapshots
-            .current()
-            .pools
-            .get(pool)
-            .map(|pool| pool.candidates());
-        candidates.is_some_and(|candidates| {
-            candidates.is_ok_and(|servers| servers.iter().any(|server| server.id == upstream.id))
-        })
+        let Some(pool) = snapshots.current().pools.get(pool) else {
+            return false;
+        };
+        let of_session = tried.session().and_then(|at| pool.keeping_sessions(at));
+        let is_of_session = of_session.is_some_and(|server| server.desired.id == upstream.id);
+        let candidates = pool.candidates();
+        is_of_session
+            || candidates.is_ok_and(|servers| servers.iter().any(|server| server.id == upstream.id))
     }
 
     /// Asks the other workers to close an idle connection to each server that is full and waited for.

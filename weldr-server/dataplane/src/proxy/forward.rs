@@ -44,7 +44,7 @@ pub(super) async fn forward(
     Destination { pool, key }: Destination<'_>,
     tally: &mut RequestTally<'_>,
 ) -> Result<(), ProxyError> {
-    let mut tried = Tried::new(key);
+    let mut tried = Tried::new(key, attempt.session());
     let mut full = FullServers::default();
     let begun = attempt.deadline().running();
     context.retries.borrow_mut().earn();
@@ -64,6 +64,7 @@ pub(super) async fn forward(
             full.add(&upstream);
         } else {
             tally.attempt_failed();
+            tried.leave_session();
         }
         let progress = error.verdict().progress;
         let next = retries.after_failure(progress, &mut context.retries.borrow_mut());
@@ -138,7 +139,9 @@ async fn try_server(
         return Err(ProxyError::ServerFull { server });
     }
     request.deadline().wait_for(upstream.id);
-    let ends = upstream.names_clients().then(|| Rc::new(request.ends()));
+    let ends = upstream
+        .names_clients()
+        .then(|| Rc::new(request.ends(tally.claimed_client())));
     // After one connection was found closed by a request on it, no other unused one is taken: they may be closed too.
     let mut raced = false;
     loop {

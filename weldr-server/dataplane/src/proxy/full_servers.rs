@@ -111,7 +111,7 @@ impl FullServers {
                 WaitEnd::Reached(Reached::Expired) => {}
                 WaitEnd::Reached(Reached::Cut) => {
                     let mut servers = waiting.servers.iter();
-                    if let Some(chosen) = servers.find(|server| context.may_choose(server)) {
+                    if let Some(chosen) = servers.find(|server| context.may_choose(server, tried)) {
                         waits_for = chosen.id;
                         continue;
                     }
@@ -219,7 +219,7 @@ impl<'a> Waiting<'a> {
                 .iter()
                 .filter(may_run)
                 .filter(|server| server.has_room());
-            if let Some(found) = roomy.find(|server| context.may_choose(server)) {
+            if let Some(found) = roomy.find(|server| context.may_choose(server, tried)) {
                 return Some(Rc::clone(found));
             }
             if self.for_connections {

@@ -1,7 +1,7 @@
 //! Which server gets a request: the algorithm of the pool, with this worker's position in the pool's rounds and its
 //! random numbers.
 
-use std::{cell::RefCell, time::Instant};
+use std::{cell::RefCell, net::SocketAddr, time::Instant};
 
 use rustc_hash::FxHashSet;
 
@@ -16,15 +16,29 @@ use crate::{
 pub(super) struct Tried {
     servers: FxHashSet<ServerId>,
     key: Option<u64>,
+    /// The server of its session, while it is to go there.
+    session: Option<SocketAddr>,
 }
 
 impl Tried {
-    /// None yet. `key` decides which server gets the request in a pool that balances by a hash.
-    pub(super) fn new(key: Option<u64>) -> Self {
+    /// None yet. `key` decides which server gets the request in a pool that balances by a hash, and `session` is the server
+    /// of its session.
+    pub(super) fn new(key: Option<u64>, session: Option<SocketAddr>) -> Self {
         Self {
             servers: FxHashSet::default(),
             key,
+            session,
         }
+    }
+
+    /// The server of the request's session, if it is to go there: also again, to wait for a server that was full.
+    pub(super) fn session(&self) -> Option<SocketAddr> {
+        self.session
+    }
+
+    /// Sends the request to other servers than that of its session, which has failed.
+    pub(super) fn leave_session(&mut self) {
+        self.session = None;
     }
 
     pub(super) fn insert(&mut self, server: ServerId) {
@@ -185,9 +199,9 @@ mod tests {
         let mut web = pool("web", Balancing::ConsistentHash, 5);
         let chosen = |pool: &PoolView, tried: &Tried| selector.select(pool, tried).unwrap().id;
         for key in 0..100 {
-            let first = chosen(&web, &Tried::new(Some(key)));
-            assert_eq!(chosen(&web, &Tried::new(Some(key))), first);
-            let mut tried = Tried::new(Some(key));
+            let first = chosen(&web, &Tried::new(Some(key), None));
+            assert_eq!(chosen(&web, &Tried::new(Some(key), None)), first);
+            let mut tried = Tried::new(Some(key), None);
             for _ in 0..5 {
                 let next = chosen(&web, &tried);
                 assert!(!tried.contains(next));
@@ -196,12 +210,12 @@ mod tests {
             assert_eq!(chosen(&web, &tried), first, "all were tried");
         }
         let before: Vec<_> = (0..100)
-            .map(|key| chosen(&web, &Tried::new(Some(key))))
+            .map(|key| chosen(&web, &Tried::new(Some(key), None)))
             .collect();
         web.take(([127, 0, 0, 1], 3).into());
         web.settle();
         for (key, before) in (0..100).zip(before) {
-            let after = chosen(&web, &Tried::new(Some(key)));
+            let after = chosen(&web, &Tried::new(Some(key), None));
             assert!(after == before || before == ServerId(3));
         }
     }

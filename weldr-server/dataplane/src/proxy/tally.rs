@@ -112,6 +112,11 @@ impl<'w> RequestTally<'w> {
         self.log_fields.client = Some(client);
     }
 
+    /// The client that a trusted proxy has named.
+    pub(super) fn claimed_client(&self) -> Option<ClientAddress> {
+        self.log_fields.client
+    }
+
     /// Records that an attempt on `server` begins at `at`.
     pub(super) fn attempted(&mut self, server: &Rc<Upstream>, at: Instant) {
         self.log_fields.attempts += 1;

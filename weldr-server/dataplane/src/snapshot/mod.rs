@@ -28,7 +28,9 @@ pub use pool_view::{PoolSecurity, PoolView, ServerView, Servers, Unavailable};
 pub use pools::Pools;
 pub use publisher::{Publisher, Snapshots, WorkerReader};
 
-use crate::model::Revision;
+use std::sync::Arc;
+
+use crate::{model::Revision, stickiness::SessionKeys};
 
 /// What the data path acts on, and what operators are told.
 #[derive(Debug)]
@@ -43,4 +45,6 @@ pub struct Snapshot {
     pub pools: Pools,
     /// The listeners, each with its rules.
     pub listeners: ListenerViews,
+    /// The keys of the cookies of sessions that stick to a server.
+    pub session_keys: Arc<SessionKeys>,
 }

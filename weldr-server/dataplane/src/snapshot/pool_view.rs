@@ -10,7 +10,11 @@ use rpds::RedBlackTreeMapSync;
 
 use crate::{
     clock::dates,
-    model::{Health, HealthCheck, HealthState, PoolName, PoolSettings, Reason, Revision, Server},
+    model::{
+        Balancing, Health, HealthCheck, HealthState, PoolName, PoolSettings, Reason, Revision,
+        Server,
+    },
+    stickiness::StickyPool,
     tls::ClientTls,
 };
 
@@ -25,6 +29,8 @@ pub struct ServerView {
     pub health: Health,
     /// The check that is made: the pool's with the server's overrides.
     pub check: HealthCheck,
+    /// Whether requests of sessions that it has may go to it, also when others may not.
+    pub keeps_sessions: bool,
     /// What it accumulates.
     pub live: Arc<LiveServer>,
 }
@@ -97,6 +103,10 @@ pub struct PoolView {
     pub security: PoolSecurity,
     /// Counts the changes of the policy and of how it speaks, so that a worker sees at once that there was none.
     pub changes: u64,
+    /// What makes its requests stick to servers; `None`: they do not.
+    pub sticky: Option<Arc<StickyPool>>,
+    /// Whether something of a request decides which server gets it, so that most requests need not be looked at.
+    pub looks_at_requests: bool,
     /// All its servers.
     pub servers: Servers,
     /// Those that are healthy and wanted.
@@ -167,6 +177,8 @@ impl PoolView {
         servers: Vec<Arc<ServerView>>,
     ) -> Self {
         let mut pool = Self {
+            sticky: None,
+            looks_at_requests: false,
             live,
             settings_revision,
             security: PoolSecurity::default(),
@@ -177,6 +189,7 @@ impl PoolView {
             ready: Candidates::new(settings.balancing),
             settings,
         };
+        pool.look_at_requests();
         for server in servers {
             pool.put(server);
         }
@@ -197,7 +210,18 @@ impl PoolView {
         }
         self.settings = settings;
         self.settings_revision = revision;
+        self.look_at_requests();
         self.changes += 1;
+    }
+
+    /// Follows what the policy says about requests.
+    fn look_at_requests(&mut self) {
+        let sticky = StickyPool::new(self.name(), &self.settings.stickiness);
+        if sticky.as_ref() != self.sticky.as_deref() {
+            self.sticky = sticky.map(Arc::new);
+        }
+        let by_hash = self.settings.balancing == Balancing::ConsistentHash;
+        self.looks_at_requests = by_hash || self.sticky.is_some();
     }
 
     /// Has the pool speak to its servers in another way. Returns whether it did not before.
@@ -254,6 +278,15 @@ impl PoolView {
         }
     }
 
+    /// The server at `address`, if a session that it has stays there: not if it is unhealthy, in maintenance, or had its time to
+    /// let sessions run out. If none is healthy and the pool fails open, a session stays where any request may go.
+    pub fn keeping_sessions(&self, address: SocketAddr) -> Option<&Arc<ServerView>> {
+        let server = self.server(address)?;
+        let fails_open = || self.healthy.is_empty() && self.settings.fail_open;
+        let stays = server.keeps_sessions || (fails_open() && server.may_take_requests());
+        stays.then_some(server)
+    }
+
     /// The servers whose removal has begun.
     pub fn leaving(&self) -> &Servers {
         &self.leaving
@@ -285,7 +318,7 @@ mod tests {
     };
     use crate::{
         balancer::{Schedule, round_robin},
-        model::{AdminState, Balancing, ServerId},
+        model::{AdminState, ServerId},
     };
 
     fn live() -> Arc<LivePool> {
@@ -350,6 +383,32 @@ mod tests {
         assert_eq!(alone.candidates().unwrap_err(), Unavailable::NoneReady);
         let beside = pool(true, vec![Arc::new(own), view(2, Unhealthy, Ready, 1)]);
         assert_eq!(ports(&beside), [2]);
+    }
+
+    #[test]
+    fn sessions_stay_with_servers_that_drain_and_not_with_unhealthy_ones() {
+        let servers = vec![
+            view(1, Healthy, Ready, 1),
+            view(2, Healthy, Drain, 1),
+            view(3, Healthy, Ready, 0),
+            leaving(&view(4, Healthy, Ready, 1)),
+            view(5, Unhealthy, Ready, 1),
+            view(6, Unhealthy, Drain, 1),
+            view(7, Healthy, Maintenance, 1),
+            view(8, Initial, Ready, 1),
+        ];
+        let keeping = |pool: &PoolView| -> Vec<u16> {
+            let keeps = |port: &u16| {
+                let server = pool.keeping_sessions(([127, 0, 0, 1], *port).into());
+                server.is_some()
+            };
+            (0..10).filter(keeps).collect()
+        };
+        assert_eq!(keeping(&pool(true, servers)), [1, 2, 3, 4, 8]);
+        // None is healthy.
+        let servers = || vec![view(5, Unhealthy, Ready, 1), view(6, Unhealthy, Drain, 1)];
+        assert_eq!(keeping(&pool(true, servers())), [5]);
+        assert_eq!(keeping(&pool(false, servers())), [0_u16; 0]);
     }
 
     #[test]

@@ -168,6 +168,7 @@ mod tests {
             removals: 0,
             pools: Pools::new(default_pool()),
             listeners: ListenerViews::default_listener(1),
+            session_keys: Arc::default(),
         }
     }
 

@@ -79,6 +79,7 @@ fn view(
     };
     Arc::new(ServerView {
         health: Health::of(&desired, &observed),
+        keeps_sessions: Health::keeps_sessions(&desired, &observed),
         check: HealthCheck::default(),
         live: LiveServer::new(Arc::clone(pool), id, address).0,
         desired,

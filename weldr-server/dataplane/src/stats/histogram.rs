@@ -179,9 +179,9 @@ mod tests {
         }
         let latency_of = |histograms: &[&Histogram]| {
             let mut latency = Latency::default();
-            histograms
-                .iter()
-                .for_each(|histogram| latency.add(histogram));
+            for histogram in histograms {
+                latency.add(histogram);
+            }
             latency
         };
         let both = latency_of(&[&first, &second]);
@@ -200,7 +200,9 @@ mod tests {
     fn each_latency_is_below_the_end_of_its_bucket() {
         let histogram = Histogram::default();
         let times = [0, 7, 8, 9, 1000, 4_000_000].map(Duration::from_micros);
-        times.iter().for_each(|time| histogram.record(*time));
+        for time in times {
+            histogram.record(time);
+        }
         let mut latency = Latency::default();
         latency.add(&histogram);
         let buckets: Vec<_> = latency.buckets().collect();

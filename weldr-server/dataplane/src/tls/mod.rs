@@ -23,7 +23,7 @@ pub use challenges::TlsChallenges;
 pub use client::{ClientTls, ClientTlsError};
 pub use key::{KeyError, certified_key, unverified_key};
 pub use server::{ServerTls, ServerTlsError};
-pub use tickets::{TicketSecret, TicketSecrets};
+pub use tickets::TicketSecrets;
 
 pub(crate) use client::ToServer;
 pub(crate) use handshake::{Established, Handshake, HandshakeError, HandshakeErrorKind, Progress};

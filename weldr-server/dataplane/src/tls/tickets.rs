@@ -13,27 +13,20 @@ use ring::{
 };
 use rustls::server::ProducesTickets;
 
+use crate::model::EpochSecret;
+
 /// How long a client may use a ticket, in seconds. Secrets live longer.
 const LIFETIME: u32 = 12 * 60 * 60;
 /// Bytes of the number of a secret.
 const NUMBER: usize = 4;
 
-/// A secret from which keys of tickets are derived.
-#[derive(Clone)]
-pub struct TicketSecret {
-    /// Its number, which is in each ticket. A newer secret has a higher one.
-    pub number: u32,
-    /// The secret.
-    pub bytes: [u8; 32],
-}
-
 /// The secrets of a node, the newest first. Without any, no tickets are made, and none is accepted.
 #[derive(Clone, Default)]
-pub struct TicketSecrets(Arc<ArcSwap<Vec<TicketSecret>>>);
+pub struct TicketSecrets(Arc<ArcSwap<Vec<EpochSecret>>>);
 
 impl TicketSecrets {
     /// Replaces them.
-    pub fn set(&self, mut secrets: Vec<TicketSecret>) {
+    pub fn set(&self, mut secrets: Vec<EpochSecret>) {
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.number));
         self.0.store(Arc::new(secrets));
     }
@@ -42,7 +35,7 @@ impl TicketSecrets {
     pub fn set_local(&self) {
         let mut bytes = [0; 32];
         if SystemRandom::new().fill(&mut bytes).is_ok() {
-            self.set(vec![TicketSecret { number: 0, bytes }]);
+            self.set(vec![EpochSecret { number: 0, bytes }]);
         }
     }
 
@@ -73,7 +66,7 @@ pub(super) struct Ticketer {
 }
 
 impl Ticketer {
-    fn key(&self, secret: &TicketSecret) -> Option<LessSafeKey> {
+    fn key(&self, secret: &EpochSecret) -> Option<LessSafeKey> {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &secret.bytes);
         let mut context = hmac::Context::with_key(&key);
         context.update(b"weldr session ticket ");
@@ -142,14 +135,14 @@ impl fmt::Debug for Ticketer {
 mod tests {
     use super::*;
 
-    fn secret(number: u32, byte: u8) -> TicketSecret {
-        TicketSecret {
+    fn secret(number: u32, byte: u8) -> EpochSecret {
+        EpochSecret {
             number,
             bytes: [byte; 32],
         }
     }
 
-    fn node(secrets: &[TicketSecret]) -> TicketSecrets {
+    fn node(secrets: &[EpochSecret]) -> TicketSecrets {
         let node = TicketSecrets::default();
         node.set(secrets.to_vec());
         node

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{
     AcmeAccount, CertificateName, CertificateSpec, DesiredState, ListenerName, ListenerSpec,
-    PoolName, PoolSettings, Priority, Revision, RuleSpec, ServerSpec, Target, TargetRule,
-    TicketEpochs,
+    PoolName, PoolSettings, Priority, Revision, RuleSpec, SecretEpochs, ServerSpec, Target,
+    TargetRule,
 };
 
 /// The version of the file format. Format 1 had one pool, and no listeners; format 2 had no certificates.
@@ -29,8 +29,11 @@ pub struct Backup {
     certificates: Option<Vec<CertificateBackup>>,
     /// Sealed with keys that are not in the backup. A version that does not know them loses nothing but resumed sessions, so
     /// that they need no new format.
-    #[serde(default, skip_serializing_if = "TicketEpochs::is_empty")]
-    ticket_epochs: TicketEpochs,
+    #[serde(default, skip_serializing_if = "SecretEpochs::is_empty")]
+    ticket_epochs: SecretEpochs,
+    /// The same: a version that does not know them loses nothing but sessions.
+    #[serde(default, skip_serializing_if = "SecretEpochs::is_empty")]
+    stickiness_epochs: SecretEpochs,
     /// The account for ACME, with secrets that are sealed. A version that does not know it refuses the certificates that are
     /// obtained with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -126,7 +129,8 @@ impl Backup {
             pools: pools.collect(),
             listeners: Some(listeners.collect()),
             certificates: Some(certificates.collect()),
-            ticket_epochs: TicketEpochs::clone(&state.ticket_epochs),
+            ticket_epochs: SecretEpochs::clone(&state.ticket_epochs),
+            stickiness_epochs: SecretEpochs::clone(&state.stickiness_epochs),
             acme_account: state.acme.account.clone(),
         }
     }
@@ -165,6 +169,7 @@ impl Backup {
         let mut target = Target {
             ticket_epochs: self.ticket_epochs.clone(),
             acme_account: self.acme_account.clone(),
+            stickiness_epochs: self.stickiness_epochs.clone(),
             ..Target::default()
         };
         for (name, pool) in &state.pools {

@@ -74,6 +74,11 @@ pub enum What {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         issued: Option<CertificateName>,
     },
+    /// The next epoch of the cookies of sessions, without the secret.
+    RotateStickiness {
+        /// The number of the epoch.
+        epoch: u64,
+    },
     /// A restore of a backup.
     Restore {
         /// The revision of the backup.
@@ -126,6 +131,9 @@ impl What {
                 added: false,
             },
             Command::RotateTickets { after, .. } => Self::RotateTickets {
+                epoch: after.saturating_add(1),
+            },
+            Command::RotateStickiness { after, .. } => Self::RotateStickiness {
                 epoch: after.saturating_add(1),
             },
             Command::SetAcmeAccount { .. } => Self::Acme {

@@ -9,7 +9,7 @@ use crate::{
     model::{
         AcmeAccount, AcmeOrder, AcmeProgress, Applied, Certificate, CertificateName, DesiredState,
         Listener, ListenerName, ListenerSpec, Pool, PoolName, PoolSettings, Principals, Rejection,
-        RemovedListener, Revision, Rule, Server, Target, TicketEpochs, Timestamp,
+        RemovedListener, Revision, Rule, SecretEpochs, Server, Target, Timestamp,
     },
 };
 
@@ -176,7 +176,10 @@ struct Image {
     certificates: Vec<(CertificateName, Arc<Certificate>)>,
     /// Missing in snapshots of earlier versions.
     #[serde(default)]
-    ticket_epochs: Arc<TicketEpochs>,
+    ticket_epochs: Arc<SecretEpochs>,
+    /// Missing in snapshots of earlier versions.
+    #[serde(default)]
+    stickiness_epochs: Arc<SecretEpochs>,
     /// Missing in snapshots of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     acme_account: Option<Arc<AcmeAccount>>,
@@ -263,6 +266,7 @@ pub(in crate::cluster) fn encode(replica: &Replica) -> Result<Vec<u8>, serde_jso
             .iter()
             .map(|(name, progress)| (name.clone(), Arc::clone(progress)))
             .collect(),
+        stickiness_epochs: Arc::clone(&state.stickiness_epochs),
         history: replica.history.clone(),
         members: replica.members.clone(),
         invites: replica.invites.clone(),
@@ -287,6 +291,7 @@ pub(in crate::cluster) fn decode(image: &[u8]) -> Result<Replica, Damage> {
     for (name, progress) in image.acme_progress {
         state.acme.progress.insert_mut(name, progress);
     }
+    state.stickiness_epochs = image.stickiness_epochs;
     state.pools.remove_mut(&PoolName::default());
     state.principals = image.principals;
     for (name, principal) in state.principals.iter() {

@@ -10,6 +10,7 @@
 //! * `sightings`: other clusters with the same secret.
 //! * `settings`: the engine's timeouts and limits.
 //! * `engine`: starts the engine, and starts it again after its disk failed.
+//! * `numbers`: the numbers of the engine, for metrics.
 //! * `patience`: how long a call waits for a leader.
 //! * `proposals`: how a proposal or a linearizable read reaches the leader.
 //! * `reporter`, `step_down_hook`: what the rest of the program plugs in.
@@ -23,6 +24,7 @@ pub(super) mod engine;
 pub(super) mod facts;
 pub(super) mod invite_ages;
 pub(super) mod key_copies;
+pub(super) mod numbers;
 pub(super) mod patience;
 pub(super) mod proposals;
 pub(super) mod reporter;

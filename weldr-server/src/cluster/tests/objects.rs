@@ -228,7 +228,12 @@ fn one_of_each_kind() -> Vec<Command> {
 /// The replicas after each of the commands, the first one before all.
 fn replicas() -> Vec<replica::Replica> {
     let mut replicas = vec![replica::Replica::default()];
-    let commands = one_of_each_kind().into_iter().chain(about_certificates());
+    let cookies = Command::RotateStickiness {
+        after: 0,
+        secret: secret_of_tickets(),
+    };
+    let commands = one_of_each_kind().into_iter();
+    let commands = commands.chain(about_certificates()).chain([cookies]);
     for (id, command) in (1..).zip(commands) {
         let mut replica = replicas.last().unwrap().clone();
         let proposal = Proposal::Change {
@@ -259,6 +264,7 @@ fn wanted(state: &DesiredState) -> Value {
     let fields = file.as_object_mut().unwrap();
     fields.remove("revision");
     fields.remove("ticket_epochs");
+    fields.remove("stickiness_epochs");
     file
 }
 
@@ -519,6 +525,24 @@ fn a_snapshot_and_a_backup_have_the_secrets_of_tickets_as_they_are_sealed() {
     let without = Backup::of(&DesiredState::new(PoolSettings::default()));
     let without = String::from_utf8(without.to_file().unwrap()).unwrap();
     assert!(!without.contains("ticket"), "{without}");
+}
+
+#[test]
+fn the_secrets_of_cookies_are_in_a_backup_and_not_in_the_history() {
+    let there = replicas().pop().unwrap();
+    assert_eq!(there.state.stickiness_epochs.last(), 1);
+    let history = serde_json::to_string(&there.history).unwrap();
+    assert!(history.contains("rotate_stickiness"), "{history}");
+    assert!(!history.contains(&secret_of_tickets().key().to_string()));
+    let file = Backup::of(&there.state).to_file().unwrap();
+    let mut new = replica::Replica::default();
+    let restore = Proposal::Restore {
+        backup: Backup::parse(&file).unwrap(),
+        at: Timestamp(100),
+        from: "test".to_owned(),
+    };
+    proposed(&mut new, &restore);
+    assert_eq!(new.state.stickiness_epochs, there.state.stickiness_epochs);
 }
 
 /// A large history is cut by what it holds, so that a few large changes do not fill the memory.

@@ -220,6 +220,7 @@ pub(in crate::management) const REST: &[(&str, &[(Method, Required)])] = &[
     ("/cluster", &[(Method::GET, Least(Viewer))]),
     ("/cluster/nodes/{name}", &[(Method::DELETE, Least(Admin))]),
     ("/history", &[(Method::GET, Least(Viewer))]),
+    ("/metrics", &[(Method::GET, Least(Metrics))]),
     ("/stats", &[(Method::GET, Least(Metrics))]),
     ("/stats/detail", &[(Method::GET, Least(Metrics))]),
     ("/stats/objects", &[(Method::GET, Least(Metrics))]),

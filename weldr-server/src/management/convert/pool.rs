@@ -7,7 +7,8 @@ use weldr_proto::v1;
 use crate::{
     model::{
         Balancing, HashKey, HealthState, Invalid, OutlierPatch, PolicyPatch, PoolName, PoolPatch,
-        PoolPolicy, PoolSettings, RequestLimitPatch, SendProxyProtocol,
+        PoolPolicy, PoolSettings, RequestLimitPatch, SendProxyProtocol, Stickiness,
+        StickinessPatch,
     },
     snapshot::PoolView,
 };
@@ -54,6 +55,7 @@ pub(in crate::management) fn pool_patch(
         },
         protocol: found.take(pool_protocol(given.protocol)).flatten(),
         tls: pool_tls(given.tls.unwrap_or_default(), &mut found),
+        stickiness: stickiness(given.stickiness.unwrap_or_default(), &mut found),
     };
     if found.is_empty() {
         found = out_of_range(&patch);
@@ -80,6 +82,25 @@ fn limit(given: v1::RequestLimit, violations: &mut Violations) -> RequestLimitPa
         queue_timeout: given
             .queue_timeout
             .and_then(|time| violations.take(duration("limit.queue_timeout", time))),
+    }
+}
+
+fn stickiness(given: v1::Stickiness, violations: &mut Violations) -> StickinessPatch {
+    let name = |given: Option<String>| given.map(|name| (!name.is_empty()).then_some(name));
+    StickinessPatch {
+        cookie: name(given.cookie),
+        application_cookie: name(given.application_cookie),
+        duration: given
+            .duration
+            .and_then(|time| violations.take(duration("stickiness.duration", time))),
+    }
+}
+
+fn proto_stickiness(stickiness: &Stickiness) -> v1::Stickiness {
+    v1::Stickiness {
+        cookie: Some(stickiness.cookie.clone().unwrap_or_default()),
+        application_cookie: Some(stickiness.application_cookie.clone().unwrap_or_default()),
+        duration: proto_duration(stickiness.duration),
     }
 }
 
@@ -120,6 +141,10 @@ fn out_of_range(patch: &PoolPatch) -> Violations {
         },
         PoolPatch {
             limit: patch.limit,
+            ..PoolPatch::default()
+        },
+        PoolPatch {
+            stickiness: patch.stickiness.clone(),
             ..PoolPatch::default()
         },
         PoolPatch {
@@ -169,6 +194,7 @@ pub(in crate::management) fn pool_settings(settings: &PoolSettings) -> v1::PoolS
         policy: Some(proto_pool_policy(&settings.policy)),
         protocol: proto_pool_protocol(settings.protocol),
         tls: Some(proto_pool_tls(&settings.tls)),
+        stickiness: Some(proto_stickiness(&settings.stickiness)),
     }
 }
 
@@ -311,6 +337,11 @@ mod tests {
                 client_certificate: Some("weldr".to_owned()),
                 insecure: Some(true),
             }),
+            stickiness: Some(v1::Stickiness {
+                cookie: Some("SRV".to_owned()),
+                application_cookie: Some("SID".to_owned()),
+                duration: seconds(60),
+            }),
         };
         let patch = convert(given.clone()).unwrap();
         assert_eq!(
@@ -446,6 +477,36 @@ mod tests {
                     ..none()
                 },
                 "settings.tls.verify_ca",
+            ),
+        ] {
+            assert_eq!(convert(given), Err(vec![field.to_owned()]));
+        }
+    }
+
+    #[test]
+    fn each_violation_about_stickiness_is_named_by_its_path() {
+        type Given = v1::PoolSettings;
+        let none = Given::default;
+        for (given, field) in [
+            (
+                Given {
+                    stickiness: Some(v1::Stickiness {
+                        application_cookie: Some("a b".to_owned()),
+                        ..v1::Stickiness::default()
+                    }),
+                    ..none()
+                },
+                "settings.stickiness.application_cookie",
+            ),
+            (
+                Given {
+                    stickiness: Some(v1::Stickiness {
+                        duration: seconds(0),
+                        ..v1::Stickiness::default()
+                    }),
+                    ..none()
+                },
+                "settings.stickiness.duration",
             ),
         ] {
             assert_eq!(convert(given), Err(vec![field.to_owned()]));

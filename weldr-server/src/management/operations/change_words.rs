@@ -19,6 +19,7 @@ pub(super) fn what(what: &What) -> String {
         What::Rollback { to } => format!("roll back to revision {to}"),
         What::RotateTickets { epoch } => tickets(*epoch),
         What::Acme { done, .. } => done.clone(),
+        What::RotateStickiness { epoch } => stickiness(*epoch),
         What::Restore { of } => format!("restore a backup of revision {of}"),
     }
 }
@@ -84,11 +85,16 @@ pub(super) fn command(command: &Command) -> String {
         Command::RemoveAcmeAccount { .. } => "remove the ACME account".to_owned(),
         Command::RenewCertificate { certificate, .. } => format!("renew certificate {certificate}"),
         Command::Acme(step) => step.phrase(),
+        Command::RotateStickiness { after, .. } => stickiness(after.saturating_add(1)),
     }
 }
 
 fn tickets(epoch: u64) -> String {
     format!("rotate the secret of session tickets (epoch {epoch})")
+}
+
+fn stickiness(epoch: u64) -> String {
+    format!("rotate the secret of sticky cookies (epoch {epoch})")
 }
 
 fn applied(changes: usize) -> String {

@@ -90,6 +90,7 @@ mod tests {
         let address = ([127, 0, 0, 1], port).into();
         let id = ServerId(id);
         ServerView {
+            keeps_sessions: false,
             desired: Arc::new(Server {
                 id,
                 address,

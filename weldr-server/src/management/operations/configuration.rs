@@ -174,7 +174,8 @@ fn object(change: &Command) -> (Kind, String) {
         | Command::Apply { .. }
         | Command::CreatePrincipal { .. }
         | Command::RevokePrincipal { .. }
-        | Command::RotateTickets { .. } => (Kind::Changed, "the state".to_owned()),
+        | Command::RotateTickets { .. }
+        | Command::RotateStickiness { .. } => (Kind::Changed, "the state".to_owned()),
     }
 }
 

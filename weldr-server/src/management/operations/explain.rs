@@ -1,6 +1,9 @@
 //! The call that says what becomes of a request.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::SystemTime,
+};
 
 use http::{HeaderName, HeaderValue, Method};
 use weldr_proto::v1;
@@ -14,6 +17,7 @@ use crate::{
             Explanation, PathReadings, RoutedRequest, client_of, explain, hash_of, normal_host,
         },
     },
+    stickiness::SessionRequest,
 };
 
 use super::{Operations, explained_url::ExplainedUrl};
@@ -160,7 +164,10 @@ fn response(
             Some(_) => "",
         };
         let (chosen, hash_key) = pool
-            .and_then(|pool| chosen_by_hash(pool, asked))
+            .and_then(|pool| {
+                let of_session = chosen_by_session(snapshot, pool, asked);
+                of_session.or_else(|| chosen_by_hash(pool, asked))
+            })
             .unwrap_or_default();
         v1::ExplainedPool {
             pool: name,
@@ -190,6 +197,30 @@ fn response(
         refused: explanation.refused.unwrap_or_default(),
         client: asked.client.to_string(),
     }
+}
+
+/// The server that gets the request because its session has it, and by which cookie; `None` if it is in no session, or its server
+/// does not keep it.
+fn chosen_by_session(
+    snapshot: &Snapshot,
+    pool: &PoolView,
+    asked: &Asked<'_>,
+) -> Option<(String, String)> {
+    let is_cookie = |(name, _): &&(String, String)| name.eq_ignore_ascii_case("cookie");
+    let cookies = asked.fields.iter().filter(is_cookie);
+    let cookies = cookies.map(|(_, value)| value.as_bytes());
+    let request = SessionRequest {
+        at: SystemTime::now(),
+        is_secure: false,
+    };
+    let sticky = pool.sticky.as_ref()?;
+    let session = sticky.session(&snapshot.session_keys, cookies, request);
+    let chosen = pool.keeping_sessions(session.server()?)?;
+    let cookie = session.cookie_to_remove()?;
+    Some((
+        chosen.desired.address.to_string(),
+        format!("cookie:{cookie}"),
+    ))
 }
 
 /// The server that gets the request, and by what it is chosen; `None` if the pool does not balance by a hash.

@@ -54,6 +54,7 @@ impl LoggedWrite {
             Command::RemoveAcmeAccount { .. } => ("delete_acme_account", None, None),
             Command::RenewCertificate { .. } => ("renew_certificate", None, None),
             Command::Acme(_) => ("acme", None, None),
+            Command::RotateStickiness { .. } => ("rotate_stickiness", None, None),
         };
         Self {
             call,

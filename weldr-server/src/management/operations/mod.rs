@@ -13,6 +13,7 @@ mod explained_url;
 mod invites;
 mod listeners;
 mod logged_write;
+mod metrics;
 mod object_stats;
 mod pool;
 mod pools;

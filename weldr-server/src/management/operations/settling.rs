@@ -9,8 +9,8 @@ use crate::snapshot::{ServerView, Snapshot, Snapshots};
 /// The time limit for learning whether requests run on the server.
 const SETTLING_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Waits until the removal of `server` has ended, or is known to wait for running requests, and returns the
-/// newest snapshot. `begun` is a snapshot in which the server gets no new requests.
+/// Waits until the removal of `server` has ended, or is known to wait for running requests or sessions, and returns the
+/// newest snapshot. `begun` is a snapshot in which the server gets no new requests but those of its sessions.
 ///
 /// So the caller who removes an idle server is told that it is removed, and not that it drains for another
 /// millisecond. That nothing runs on the server is final only after every worker has seen `begun`. If neither
@@ -21,9 +21,11 @@ pub(super) async fn settled(
     server: &ServerView,
 ) -> Arc<Snapshot> {
     let over = snapshots.wait_until(|snapshot| !removes(snapshot, server));
+    let pool = begun.pools.get(&server.live.pool.name);
+    let has_sessions = server.keeps_sessions && pool.is_some_and(|pool| pool.sticky.is_some());
     let drains = async {
         snapshots.seen_by_all_workers(begun.version).await;
-        if server.live.in_flight() == 0 {
+        if !has_sessions && server.live.in_flight() == 0 {
             future::pending::<()>().await;
         }
     };
@@ -71,6 +73,7 @@ mod tests {
             deadline: Timestamp(9),
         };
         Arc::new(ServerView {
+            keeps_sessions: false,
             desired: Arc::new(Server {
                 id,
                 address,
@@ -96,6 +99,7 @@ mod tests {
             removals: 0,
             pools: Pools::new(pool),
             listeners: ListenerViews::default_listener(1),
+            session_keys: Arc::default(),
         }
     }
 
@@ -121,6 +125,7 @@ mod tests {
         let mut kept = Server::clone(&server.desired);
         kept.removal = None;
         let kept = Arc::new(ServerView {
+            keeps_sessions: false,
             desired: Arc::new(kept),
             ..ServerView::clone(&server)
         });

@@ -11,6 +11,7 @@ mod configuration;
 mod history;
 mod json;
 mod listeners;
+mod metrics;
 mod object;
 mod pool;
 mod pools;
@@ -51,7 +52,7 @@ const REVISION: HeaderName = HeaderName::from_static("weldr-revision");
 type RestResult = Result<Response, Error>;
 
 /// The paths of REST besides `/`, in the order of [`handlers`].
-pub(super) const PATHS: [&str; 28] = [
+pub(super) const PATHS: [&str; 29] = [
     "/servers",
     "/servers/{ip}/{port}",
     "/pool",
@@ -74,6 +75,7 @@ pub(super) const PATHS: [&str; 28] = [
     "/cluster",
     "/cluster/nodes/{name}",
     "/history",
+    "/metrics",
     "/stats",
     "/stats/detail",
     "/stats/objects",
@@ -114,6 +116,7 @@ fn handlers() -> [MethodRouter<Arc<Operations>>; PATHS.len()] {
         routing::get(cluster::get),
         routing::delete(cluster::remove_node),
         routing::get(history::get),
+        routing::get(metrics::get),
         routing::get(stats::summary),
         routing::get(stats::detail),
         routing::get(stats::objects),
@@ -206,6 +209,7 @@ async fn links() -> Response {
             link("/cluster", &["GET"], "the nodes of the cluster"),
             link("/cluster/nodes/{name}", &["DELETE"], "removes a node from the cluster"),
             link("/history", &["GET"], "the last changes: what, when and by whom"),
+            link("/metrics", &["GET"], "the metrics of this node for Prometheus; ?rules and ?servers add those of each rule and server"),
             link("/stats", &["GET"], "the numbers of successful and failed requests"),
             link("/stats/detail", &["GET"], "the statistics of each server"),
             link("/stats/objects", &["GET"], "the statistics of all listeners, rules and pools"),

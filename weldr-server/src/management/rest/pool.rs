@@ -72,6 +72,11 @@ pub(super) fn changes(object: Map<String, Value>) -> Result<v1::UpdatePoolReques
             client_certificate: tls.text("client_certificate"),
             insecure: tls.flag("insecure"),
         }),
+        stickiness: object.nested("stickiness", |stickiness| v1::Stickiness {
+            cookie: stickiness.text("cookie"),
+            application_cookie: stickiness.text("application_cookie"),
+            duration: stickiness.seconds("duration_seconds"),
+        }),
     };
     let request = v1::UpdatePoolRequest {
         pool: object.pool(),

@@ -256,6 +256,7 @@ fn snapshot(
         removals: 0,
         pools: Pools::new(pool),
         listeners: ListenerViews::default_listener(1),
+        session_keys: Arc::default(),
     }
 }
 
@@ -282,6 +283,7 @@ fn view(
         None => Health::initial(desired.added_at.into()),
     };
     let view = ServerView {
+        keeps_sessions: false,
         health: Health::of(desired, &seen),
         check: desired.spec.check.resolve(&settings.check),
         desired: Arc::clone(desired),

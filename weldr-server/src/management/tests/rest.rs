@@ -187,8 +187,10 @@ async fn the_pool_is_shown_and_changed() {
     let tls = json!({
         "server_name": null, "verify_ca": null, "client_certificate": null, "insecure": false,
     });
+    let stickiness = json!({"cookie": "", "application_cookie": "", "duration_seconds": 86400});
     let expected = json!({
         "name": "default",
+        "stickiness": stickiness,
         "protocol": "http1",
         "tls": tls,
         "slow_start_seconds": 0,
@@ -204,6 +206,7 @@ async fn the_pool_is_shown_and_changed() {
         "strict_responses": false,
         "settings": {
             "protocol": "http1",
+            "stickiness": stickiness,
             "tls": tls,
             "slow_start_seconds": 0,
             "outlier": outlier,
@@ -229,7 +232,8 @@ async fn the_settings_that_a_patch_names_are_changed() {
     let node = TestNode::start().await;
     let patch = r#"{"check":{"interval_seconds":1},"balancing":"least_requests","fail_open":false,
         "drain_deadline_seconds":0.5,"deregister_after_seconds":60,"strict_responses":true,"slow_start_seconds":30,
-        "outlier":{"failures":5},"limit":{"requests":100,"queue":0},"hash_key":"cookie:SID"}"#;
+        "outlier":{"failures":5},"limit":{"requests":100,"queue":0},"hash_key":"cookie:SID",
+        "stickiness":{"cookie":"SRV","duration_seconds":60}}"#;
     let response = send(node.address, "PATCH", "/pool", &[], patch).await;
     assert_eq!(response.status, 200);
     let changed = response.json();
@@ -245,6 +249,9 @@ async fn the_settings_that_a_patch_names_are_changed() {
     assert_eq!(changed["limit"]["requests"], 100);
     assert_eq!(changed["limit"]["queue"], 0);
     assert_eq!(changed["hash_key"], "cookie:SID");
+    assert_eq!(changed["stickiness"]["cookie"], "SRV");
+    assert_eq!(changed["stickiness"]["application_cookie"], "");
+    assert_eq!(changed["stickiness"]["duration_seconds"], 60);
     assert_eq!(changed["fail_open"], false);
     assert_eq!(changed["drain_deadline_seconds"], 0.5);
     assert_eq!(changed["deregister_after_seconds"], 60);

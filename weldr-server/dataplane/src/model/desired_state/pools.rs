@@ -54,7 +54,7 @@ impl DesiredState {
         if settings == pool.settings {
             return Ok(Outcome::Unchanged);
         }
-        settings.validate_protocol()?;
+        settings.validate_together()?;
         self.set_settings(name, settings);
         Ok(Outcome::Changed)
     }

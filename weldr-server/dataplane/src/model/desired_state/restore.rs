@@ -9,8 +9,8 @@ use std::{
 use super::DesiredState;
 use crate::model::{
     Applied, CertificateName, CertificateSpec, Command, Listener, ListenerName, ListenerSpec,
-    Outcome, Pool, PoolName, PoolSettings, Priority, Rejection, Rule, RuleId, ServerPatch,
-    ServerSpec, Target, TargetRule, Timestamp,
+    Outcome, Pool, PoolName, PoolSettings, Priority, Rejection, Rule, RuleId, SecretSeries,
+    ServerPatch, ServerSpec, Target, TargetRule, Timestamp,
 };
 
 /// How long the connections of a listener may go on that is removed by a rollback or a restore.
@@ -48,6 +48,7 @@ impl DesiredState {
             rules,
             ticket_epochs,
             acme_account,
+            stickiness_epochs,
         } = target;
         let removed_certificates = after.bring_back_certificates(certificates)?;
         let mut removed_pools = BTreeSet::new();
@@ -90,7 +91,8 @@ impl DesiredState {
         removed_certificates
             .iter()
             .try_for_each(|name| after.bring_back_absence(name))?;
-        after.bring_back_tickets(ticket_epochs);
+        after.bring_back_secrets(SecretSeries::Tickets, ticket_epochs);
+        after.bring_back_secrets(SecretSeries::Stickiness, stickiness_epochs);
         after.bring_back_acme(acme_account);
         after.expect_unused(&removed_pools)?;
         after.expect_consistent()?;

@@ -6,10 +6,10 @@
 
 mod acme;
 mod certificates;
+mod epochs;
 mod objects;
 mod principals;
 mod properties;
-mod tickets;
 
 use std::time::Duration;
 

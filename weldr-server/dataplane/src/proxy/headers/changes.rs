@@ -1,6 +1,6 @@
 //! The changes that a rule makes to the fields of a message, after everything else is written. Pure.
 
-use crate::{http1::Span, model::FieldChanges};
+use crate::{http1::Span, model::FieldChanges, stickiness::without_cookie};
 
 use super::lines::write_field;
 
@@ -24,6 +24,26 @@ pub(in crate::proxy) fn change_fields(out: &mut Vec<u8>, begin: usize, changes: 
     for (name, value) in &changes.set {
         write_field(out, name.as_bytes(), value.as_bytes());
     }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Takes the cookie of that name out of a head. A Cookie field without another one goes as well.
+pub(super) fn remove_cookie(out: &mut Vec<u8>, cookie: &str) {
+    let head = std::mem::take(out);
+    for line in lines(&head) {
+        let name = name_of(line);
+        if !name.eq_ignore_ascii_case(b"cookie") {
+            out.extend_from_slice(line);
+        } else if let Some(others) = without_cookie(line[name.len() + 1..].trim_ascii(), cookie) {
+            write_field(out, name, &others);
+        }
+    }
+}
+
+/// Appends one more field to the head at the end of `out`.
+pub(in crate::proxy) fn add_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.truncate(out.len() - b"\r\n".len());
+    write_field(out, name, value);
     out.extend_from_slice(b"\r\n");
 }
 
@@ -79,6 +99,25 @@ mod tests {
             text,
             "HTTP/1.1 103 \r\nX-A: 0\r\n\r\nHTTP/1.1 200 x-a: b\r\nY: x-a: 2\r\nX-B: new\r\n\r\n"
         );
+    }
+
+    #[test]
+    fn a_cookie_is_removed_and_the_others_stay() {
+        let head =
+            "GET /?SRV=1 HTTP/1.1\r\nCookie: a=b; SRV=1;c=d\r\nX: SRV=1\r\ncookie:SRV=2\r\n\r\n";
+        let mut out = head.as_bytes().to_vec();
+        remove_cookie(&mut out, "SRV");
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "GET /?SRV=1 HTTP/1.1\r\nCookie: a=b; c=d\r\nX: SRV=1\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn a_field_is_added_behind_the_others() {
+        let mut out = b"HTTP/1.1 200 OK\r\nA: 1\r\n\r\n".to_vec();
+        add_field(&mut out, b"B", b"2");
+        assert_eq!(out, b"HTTP/1.1 200 OK\r\nA: 1\r\nB: 2\r\n\r\n");
     }
 
     #[test]

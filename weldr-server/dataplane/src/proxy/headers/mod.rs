@@ -14,7 +14,7 @@ mod target;
 mod trace;
 mod via;
 
-pub(super) use changes::change_fields;
+pub(super) use changes::{add_field, change_fields};
 pub(super) use forwarding::{Peer, Scheme};
 pub(super) use lines::ConnectionOptions;
 pub(super) use refusal::Refusal;

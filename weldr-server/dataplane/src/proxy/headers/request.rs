@@ -10,10 +10,11 @@ use crate::{
     model::MessageChanges,
     policy::{DesyncMode, HttpPolicy},
     proxy::{message::RequestFacts, text::write_decimal},
+    stickiness::Session,
 };
 
 use super::{
-    changes::{change_fields, value_of},
+    changes::{change_fields, remove_cookie, value_of},
     forwarding::Peer,
     lines::{ConnectionOptions, copy_lines, write_field},
     refusal::Refusal,
@@ -60,6 +61,21 @@ impl FieldSpans {
         traceparent.get(3..35).unwrap_or_default()
     }
 
+    /// Finds the values in a head whose fields were changed after its request line.
+    fn find_in(&mut self, head: &[u8]) {
+        self.user_agent = value_of(head, b"user-agent");
+        self.referer = value_of(head, b"referer");
+        self.request_id = value_of(head, b"x-request-id");
+        // A route may set it to anything.
+        let traceparent = value_of(head, b"traceparent");
+        let is_valid = is_traceparent(traceparent.of(head));
+        self.traceparent = if is_valid {
+            traceparent
+        } else {
+            Span::default()
+        };
+    }
+
     /// Remembers the value of `field`, whose line is copied to `place`. Of several lines, the first counts.
     fn note(&mut self, field: &Field, place: usize) {
         let span = match field.known {
@@ -88,6 +104,19 @@ pub(in crate::proxy) struct Request {
     pub(in crate::proxy) upgrades: Vec<u8>,
     /// What strict mode would have refused.
     pub(in crate::proxy) objection: Option<FramingDefect>,
+    /// Its session, if its pool is sticky.
+    pub(in crate::proxy) session: Option<Box<Session>>,
+}
+
+impl Request {
+    /// Makes it one of `session`, whose cookie is not for the server.
+    pub(in crate::proxy) fn join(&mut self, session: Session) {
+        if let Some(name) = session.cookie_to_remove() {
+            remove_cookie(&mut self.head, name);
+            self.spans.find_in(&self.head);
+        }
+        self.session = Some(Box::new(session));
+    }
 }
 
 /// A request whose final recipient is the proxy itself.
@@ -224,17 +253,7 @@ pub(in crate::proxy) fn write(
     write_connection(&mut out, context.facts.takes_trailers, &upgrades);
     if let Some(changes) = changes {
         change_fields(&mut out, 0, &changes.request);
-        spans.user_agent = value_of(&out, b"user-agent");
-        spans.referer = value_of(&out, b"referer");
-        spans.request_id = value_of(&out, b"x-request-id");
-        // A route may set it to anything.
-        let traceparent = value_of(&out, b"traceparent");
-        let is_valid = is_traceparent(traceparent.of(&out));
-        spans.traceparent = if is_valid {
-            traceparent
-        } else {
-            Span::default()
-        };
+        spans.find_in(&out);
     }
     Request {
         head: out,
@@ -243,6 +262,7 @@ pub(in crate::proxy) fn write(
         keep_alive: !accepted.ends_connection(&options, request.version),
         upgrades,
         objection,
+        session: None,
     }
 }
 

@@ -17,6 +17,7 @@ fn snapshot(version: u64, listeners: &ListenerViews) -> Snapshot {
         removals: 0,
         pools: Pools::new(default_pool()),
         listeners: listeners.clone(),
+        session_keys: Arc::default(),
     }
 }
 

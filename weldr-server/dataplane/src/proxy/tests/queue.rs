@@ -2,8 +2,9 @@
 
 use std::{
     cell::{Cell, RefCell},
-    net::TcpListener,
+    net::{SocketAddr, TcpListener},
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -15,6 +16,7 @@ use tokio::{
 };
 
 use crate::{
+    http1::ClientAddress,
     model::{ListenerName, PoolName, PoolSettings, RequestLimit, Revision},
     proxy::{
         attempt::Attempt,
@@ -49,11 +51,15 @@ struct TestRequest {
 struct Setup {
     context: Rc<WorkerContext>,
     served: Rc<ServedListener>,
-    _server: TcpListener,
+    _servers: [TcpListener; 2],
     _publisher: Publisher,
     gate: Semaphore,
+    /// The server of the requests' session.
+    session: Option<SocketAddr>,
     /// The requests that reached the server, in their order.
     begun: RefCell<Vec<u32>>,
+    /// Where they reached it.
+    reached: RefCell<Vec<SocketAddr>>,
     /// The requests whose wait failed.
     refused: RefCell<Vec<u32>>,
     /// The request whose client is gone.
@@ -73,7 +79,11 @@ impl Attempt for TestRequest {
         false
     }
 
-    fn ends(&self) -> Ends {
+    fn session(&self) -> Option<SocketAddr> {
+        self.setup.session
+    }
+
+    fn ends(&self, _claimed: Option<ClientAddress>) -> Ends {
         let client = ([127, 0, 0, 1], 1).into();
         Ends {
             source: client,
@@ -93,11 +103,12 @@ impl Attempt for TestRequest {
 
     async fn exchange(
         &mut self,
-        _connection: Connection,
+        connection: Connection,
         _attempt: &mut AttemptTally<'_>,
         _request: &mut RequestTally<'_>,
     ) -> Result<(), ProxyError> {
         self.setup.begun.borrow_mut().push(self.number);
+        self.setup.reached.borrow_mut().push(connection.address());
         self.setup.gate.acquire().await.unwrap().forget();
         Ok(())
     }
@@ -105,7 +116,19 @@ impl Attempt for TestRequest {
 
 impl Setup {
     fn new(queue: u32) -> Rc<Self> {
-        let server = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        Self::with(queue, false)
+    }
+
+    /// With a second server, and requests of a session that the first one has.
+    fn with_session(queue: u32) -> Rc<Self> {
+        Self::with(queue, true)
+    }
+
+    fn with(queue: u32, is_session: bool) -> Rc<Self> {
+        let servers = [(); 2].map(|()| TcpListener::bind(("127.0.0.1", 0)).unwrap());
+        let [first, second] = servers
+            .each_ref()
+            .map(|server| server.local_addr().unwrap());
         let settings = PoolSettings {
             limit: RequestLimit {
                 requests: 1,
@@ -116,7 +139,10 @@ impl Setup {
         };
         let live = LivePool::new(PoolName::default(), 1);
         let mut pool = PoolView::new(live, settings, Revision(1), vec![]);
-        test_views::add_healthy(&mut pool, 1, server.local_addr().unwrap().port());
+        test_views::add_healthy(&mut pool, 1, first.port());
+        if is_session {
+            test_views::add_healthy(&mut pool, 2, second.port());
+        }
         let (publisher, snapshots) = Publisher::new(
             Snapshot {
                 version: 0,
@@ -124,6 +150,7 @@ impl Setup {
                 removals: 0,
                 pools: Pools::new(pool),
                 listeners: ListenerViews::default_listener(1),
+                session_keys: Arc::default(),
             },
             1,
         );
@@ -135,10 +162,12 @@ impl Setup {
         Rc::new(Self {
             served: ServedListener::new(Rc::clone(&context), view, false),
             context,
-            _server: server,
+            _servers: servers,
+            session: is_session.then_some(first),
             _publisher: publisher,
             gate: Semaphore::new(0),
             begun: RefCell::default(),
+            reached: RefCell::default(),
             refused: RefCell::default(),
             gone: Cell::new(u32::MAX),
         })
@@ -240,6 +269,24 @@ async fn a_request_gives_its_place_back_when_it_has_room_or_its_client_is_gone()
         setup.gate.add_permits(2);
         setup.until_begun(3).await;
         assert_eq!(*setup.begun.borrow(), [0, 1, 4]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_request_of_a_session_waits_for_its_server_while_another_has_room() {
+    with_local_tasks(async {
+        let setup = Setup::with_session(1);
+        setup.send(0);
+        setup.until_begun(1).await;
+        setup.send(1);
+        settle().await;
+        assert_eq!(setup.begun.borrow().len(), 1, "it went elsewhere");
+        setup.gate.add_permits(1);
+        setup.until_begun(2).await;
+        let reached = setup.reached.borrow().clone();
+        assert_eq!(reached, [setup.session.unwrap(); 2]);
+        setup.gate.add_permits(1);
     })
     .await;
 }

@@ -8,7 +8,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::*;
 use crate::model::{
     Balancing, CheckKind, Credential, HashKey, HttpCheck, OutlierPatch, PrincipalName,
-    RequestLimitPatch, Role, Sealed,
+    RequestLimitPatch, Role, Sealed, StickinessPatch,
 };
 
 fn pools() -> impl Strategy<Value = PoolName> {
@@ -135,34 +135,60 @@ fn pool_patches() -> BoxedStrategy<PoolPatch> {
         outliers,
         limits,
         option::of(hash_keys),
+        stickiness_patches(),
     );
     (parts, protection)
-        .prop_map(|(policy, (slow_start, outlier, limit, hash_key))| {
-            let (check, balancing, fail_open, drain_deadline, deregister_after, strict_responses) =
-                policy;
-            PoolPatch {
-                check,
-                balancing,
-                fail_open,
-                drain_deadline,
-                deregister_after,
-                strict_responses,
-                slow_start,
-                outlier: OutlierPatch {
-                    failures: outlier.0,
-                    time: outlier.1,
-                    ..OutlierPatch::default()
-                },
-                limit: RequestLimitPatch {
-                    requests: limit.0,
-                    queue_timeout: limit.1,
-                    ..RequestLimitPatch::default()
-                },
-                hash_key,
-                ..PoolPatch::default()
-            }
-        })
+        .prop_map(
+            |(policy, (slow_start, outlier, limit, hash_key, stickiness))| {
+                let (
+                    check,
+                    balancing,
+                    fail_open,
+                    drain_deadline,
+                    deregister_after,
+                    strict_responses,
+                ) = policy;
+                PoolPatch {
+                    check,
+                    balancing,
+                    fail_open,
+                    drain_deadline,
+                    deregister_after,
+                    strict_responses,
+                    slow_start,
+                    outlier: OutlierPatch {
+                        failures: outlier.0,
+                        time: outlier.1,
+                        ..OutlierPatch::default()
+                    },
+                    limit: RequestLimitPatch {
+                        requests: limit.0,
+                        queue_timeout: limit.1,
+                        ..RequestLimitPatch::default()
+                    },
+                    hash_key,
+                    stickiness,
+                    ..PoolPatch::default()
+                }
+            },
+        )
         .boxed()
+}
+
+fn stickiness_patches() -> impl Strategy<Value = StickinessPatch> {
+    let names = || {
+        option::of(option::of(prop_oneof![
+            Just("a".to_owned()),
+            Just("b".to_owned())
+        ]))
+    };
+    (names(), names(), option::of(durations())).prop_map(
+        |(cookie, application_cookie, duration)| StickinessPatch {
+            cookie,
+            application_cookie,
+            duration,
+        },
+    )
 }
 
 fn names() -> impl Strategy<Value = PrincipalName> {
@@ -218,6 +244,10 @@ fn commands() -> impl Strategy<Value = Command> {
             }
         ),
         1 => names().prop_map(|name| Command::RevokePrincipal { name }),
+        1 => (0u64..3, any::<u8>()).prop_map(|(after, byte)| Command::RotateStickiness {
+            after,
+            secret: Sealed::new("0123456789abcdef".parse().unwrap(), [byte; 60]).unwrap(),
+        }),
         1 => (0u64..3, any::<u8>()).prop_map(|(after, byte)| Command::RotateTickets {
             after,
             secret: Sealed::new("0123456789abcdef".parse().unwrap(), [byte; 60]).unwrap(),
@@ -272,7 +302,7 @@ proptest! {
             if changed {
                 prop_assert_eq!(state.revision, before.revision.next());
                 let parts = |state: &DesiredState| {
-                    (state.pools.clone(), Arc::clone(&state.principals), Arc::clone(&state.ticket_epochs))
+                    (state.pools.clone(), Arc::clone(&state.principals), Arc::clone(&state.ticket_epochs), Arc::clone(&state.stickiness_epochs))
                 };
                 prop_assert_ne!(parts(&state), parts(&before));
             } else {

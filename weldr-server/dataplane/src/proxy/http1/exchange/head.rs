@@ -2,6 +2,7 @@
 
 use std::{
     borrow::Cow,
+    net::SocketAddr,
     task::{Context, Poll},
     time::Instant,
 };
@@ -15,12 +16,13 @@ use crate::proxy::{
     error::{ProxyError, ResponseDefect},
     flow::Flow,
     headers::{
-        ClientFraming, ConnectionOptions, ResponseRewrite, change_fields, write_interim,
+        ClientFraming, ConnectionOptions, ResponseRewrite, add_field, change_fields, write_interim,
         write_response,
     },
     trailers::Trailers,
     transport::Cork,
 };
+use crate::stickiness::Session;
 
 use super::{
     Exchange,
@@ -111,6 +113,10 @@ impl Exchange<'_> {
         if let Some(changes) = self.changes {
             change_fields(&mut self.response.head, begin, changes);
         }
+        if let Some(session) = &self.request.session {
+            let server = self.server.address();
+            set_cookie(session, server, (head, &fields), &mut self.response.head);
+        }
         let trailers = Trailers::OfResponse {
             wanted: to.request.takes_trailers,
             strictness: rules.strictness,
@@ -122,15 +128,12 @@ impl Exchange<'_> {
             body.ends_its_connection();
         }
         body.head_is_written_up_to(self.response.interim_written);
-        let odd = matches!(
-            framing,
-            ResponseFraming::None { odd: true } | ResponseFraming::UntilClose
-        );
         self.response.body = Some(body);
         self.deferred = DeferredWrite::of(&self.server.buffer);
         self.response.status = response.status;
         self.response.first_byte = Some(Instant::now());
-        self.response.server_keeps = keeps && !odd && !self.ends_with_get_connection(&fields);
+        self.response.server_keeps =
+            keeps && !is_odd(framing) && !self.ends_with_get_connection(&fields);
         self.response.closes = closes;
         self.response.behind = Behind::of(switches, until_close);
         Ok(())
@@ -163,6 +166,30 @@ impl Exchange<'_> {
         let body_is_unwanted = !self.upload.is_taken()
             && (status >= 300 || !server_keeps || self.to.request.expects_continue);
         !self.request.keep_alive || body_is_unwanted || self.client.served.closes_connections()
+    }
+}
+
+/// Whether what follows a response on its connection may not be another one.
+fn is_odd(framing: ResponseFraming) -> bool {
+    matches!(
+        framing,
+        ResponseFraming::None { odd: true } | ResponseFraming::UntilClose
+    )
+}
+
+/// Sets the cookie of a session in the head at the end of `out`, which is that of a response of `server`, if the client needs it.
+#[cold]
+fn set_cookie(
+    session: &Session,
+    server: SocketAddr,
+    (head, fields): (&[u8], &[Field]),
+    out: &mut Vec<u8>,
+) {
+    let is_cookie = |field: &&Field| field.name.of(head).eq_ignore_ascii_case(b"set-cookie");
+    let set = fields.iter().filter(is_cookie);
+    let set = set.map(|field| field.value.of(head));
+    if let Some(cookie) = session.set_cookie(server, set) {
+        add_field(out, b"Set-Cookie", cookie.as_bytes());
     }
 }
 

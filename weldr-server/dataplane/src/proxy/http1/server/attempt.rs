@@ -43,8 +43,6 @@ pub(super) struct Http1Attempt<'a> {
     request: &'a Request,
     /// How the route changes the response.
     changes: Option<&'a FieldChanges>,
-    /// The client, if the peer is a trusted proxy that names it.
-    claimed: Option<ClientAddress>,
     upload: Flow,
     response: Response,
     client_watch: ClientWatch,
@@ -55,7 +53,7 @@ impl<'a> Http1Attempt<'a> {
         context: &'a Rc<WorkerContext>,
         client: &'a mut Client,
         to: ResponseContext,
-        (request, changes, claimed): (&'a Request, Option<&'a FieldChanges>, Option<ClientAddress>),
+        (request, changes): (&'a Request, Option<&'a FieldChanges>),
     ) -> Self {
         let chunked = request.framing == Framing::Chunked;
         let upload = Flow::new(Decoder::from(request.framing), chunked, Trailers::OfRequest);
@@ -66,7 +64,6 @@ impl<'a> Http1Attempt<'a> {
             to,
             request,
             changes,
-            claimed,
             upload,
             response: Response::new(context.buffers.head()),
             client_watch: ClientWatch::default(),
@@ -130,9 +127,13 @@ impl Attempt for Http1Attempt<'_> {
         self.response.has_begun()
     }
 
-    fn ends(&self) -> Ends {
+    fn session(&self) -> Option<SocketAddr> {
+        self.request.session.as_ref()?.server()
+    }
+
+    fn ends(&self, claimed: Option<ClientAddress>) -> Ends {
         let client = &self.client;
-        let source = self.claimed.map_or(client.peer.address, |claimed| {
+        let source = claimed.map_or(client.peer.address, |claimed| {
             // Most proxies name no port.
             SocketAddr::new(claimed.ip, claimed.port.unwrap_or(0))
         });

@@ -27,11 +27,12 @@ pub(super) enum Awaited {
     Failed(ProxyError),
 }
 
-/// Waits for the head of the next request.
+/// Waits for the head of the next request. When it is complete, the client has the listener of the newest snapshot.
 pub(super) async fn next_head(context: &WorkerContext, client: &mut Client) -> Awaited {
     let mut reader = HeadReader {
         searched: 0,
         has_begun: false,
+        has_waited: false,
         skipped: false,
     };
     client.deadline.arm(PARK_AFTER);
@@ -44,6 +45,8 @@ struct HeadReader {
     searched: usize,
     /// Whether a byte of the head has arrived.
     has_begun: bool,
+    /// Whether more of the head was waited for after its first byte, so that the listener may have changed.
+    has_waited: bool,
     /// Whether an empty line before it was skipped.
     skipped: bool,
 }
@@ -64,7 +67,12 @@ impl HeadReader {
                     client.deadline.arm(limit);
                 }
                 match self.look(context, client) {
-                    Ok(Some(length)) => return Poll::Ready(Awaited::Head(length)),
+                    Ok(Some(length)) => {
+                        if self.has_waited {
+                            client.follow_listener();
+                        }
+                        return Poll::Ready(Awaited::Head(length));
+                    }
                     Ok(None) => {}
                     Err(defect) => {
                         return Poll::Ready(Awaited::Failed(Refusal::Head(defect).into()));
@@ -80,6 +88,7 @@ impl HeadReader {
                 Poll::Ready(Ok(0)) => client.half_closed = true,
                 Poll::Ready(Err(_)) => return Poll::Ready(Awaited::End),
                 Poll::Pending => {
+                    self.has_waited = self.has_begun;
                     ready!(client.deadline.poll(cx));
                     return Poll::Ready(if self.has_begun {
                         Awaited::Failed(ProxyError::HeadTimeout)

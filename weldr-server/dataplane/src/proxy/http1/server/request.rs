@@ -1,17 +1,18 @@
 //! One request of a client that speaks HTTP/1.1: from its head to the end of its response.
 
-use std::{io, rc::Rc};
+use std::{io, rc::Rc, sync::Arc};
 
 use crate::{
-    http1::{ClientAddress, Version, first_line, parse_request},
+    http1::{ClientAddress, Known, Version, first_line, parse_request},
+    model::Balancing,
     proxy::{
         client::Client,
         context::WorkerContext,
         error::ProxyError,
         forward::{self, Destination},
         headers::{
-            Accepted, ConnectionOptions, ForwardingContext, ProxyRequest, Refusal, Request, accept,
-            change_fields, path_and_query, write,
+            Accepted, ConnectionOptions, ForwardingContext, ProxyRequest, Refusal, Request, Scheme,
+            accept, change_fields, path_and_query, write,
         },
         http1::response_context::ResponseContext,
         local_reply::LocalReply,
@@ -20,7 +21,11 @@ use crate::{
         served_listener::ListenerContext,
         tally::RequestTally,
     },
-    snapshot::routes::{CompiledAction, Matched, hash_of},
+    snapshot::{
+        PoolView,
+        routes::{CompiledAction, Matched, hash_of},
+    },
+    stickiness::{Session, SessionKeys, SessionRequest},
 };
 
 use super::{
@@ -30,13 +35,12 @@ use super::{
     routing::{Asked, redirect, route},
 };
 
-/// Serves the request whose head is the first `length` bytes that the client sent.
+/// Serves the request whose head is the first `length` bytes that the client sent, by the listener that the client has now.
 pub(super) async fn serve(
     context: &Rc<WorkerContext>,
     client: &mut Client,
     length: usize,
 ) -> After {
-    client.follow_listener();
     let listener = Rc::clone(&client.listener);
     let ReadRequest {
         to,
@@ -54,7 +58,7 @@ pub(super) async fn serve(
         // Borrowed, because moving it into the future costs a copy.
         Ok(Decided::Forward(ref mut request, destination)) => {
             tally.forwarded_to(&destination.pool.name);
-            let parts = (&*request, destination, matched, forwarded_client);
+            let parts = (&*request, destination, matched);
             let after = forward(context, client, to, parts, &mut tally).await;
             let head = std::mem::take(&mut request.head);
             tally.log(client.end(), to.version, &head, &request.spans);
@@ -225,7 +229,11 @@ fn decide<'l>(
     };
     let pool = match &matched.route.action {
         CompiledAction::Pool(pool) => pool,
-        CompiledAction::Pools(shares) => context.pick_pool(shares),
+        CompiledAction::Pools(shares) => context.pick_pool(shares, |pool, keys| {
+            let session = session(context, pool, keys, asked);
+            let server = session.and_then(|session| session.server());
+            server.is_some_and(|server| pool.keeping_sessions(server).is_some())
+        }),
         CompiledAction::Redirect { status, location } => {
             let location = redirect(location, asked, accepted, matched.prefix);
             let reply = LocalReply::redirect(*status, &location);
@@ -238,24 +246,46 @@ fn decide<'l>(
     };
     let changes = matched.route.changes.as_deref();
     let out = context.buffers.head();
-    let request = write(head, request, fields, forwarding, (accepted, changes), out);
-    let key = context.hash_key(pool).map(|key| {
-        let (path, _) = path_and_query(head, asked.request);
-        hash_of(&key, asked, path, || asked.source())
+    let mut request = write(head, request, fields, forwarding, (accepted, changes), out);
+    let found = context.look_at_request(pool, |pool, keys| {
+        let by_hash = pool.settings.balancing == Balancing::ConsistentHash;
+        let key = by_hash.then(|| {
+            let (path, _) = path_and_query(head, asked.request);
+            hash_of(&pool.settings.hash_key, asked, path, || asked.source())
+        });
+        (key, session(context, pool, keys, asked))
     });
+    let (key, session) = found.unwrap_or_default();
+    if let Some(session) = session {
+        request.join(session);
+    }
     Ok(Decided::Forward(request, Destination { pool, key }))
+}
+
+/// The session of a request to `pool`, if that is sticky.
+fn session(
+    context: &WorkerContext,
+    pool: &PoolView,
+    keys: &Arc<SessionKeys>,
+    asked: &Asked<'_>,
+) -> Option<Session> {
+    let cookies = asked
+        .fields
+        .iter()
+        .filter(|field| field.known == Known::Cookie);
+    let cookies = cookies.map(|field| field.value.of(asked.head));
+    let request = SessionRequest {
+        at: context.now().0,
+        is_secure: asked.forwarding.peer.scheme == Scheme::Https,
+    };
+    Some(pool.sticky.as_ref()?.session(keys, cookies, request))
 }
 
 async fn forward(
     context: &Rc<WorkerContext>,
     client: &mut Client,
     to: ResponseContext,
-    (request, destination, matched, forwarded_client): (
-        &Request,
-        Destination<'_>,
-        Matched<'_>,
-        Option<ClientAddress>,
-    ),
+    (request, destination, matched): (&Request, Destination<'_>, Matched<'_>),
     tally: &mut RequestTally<'_>,
 ) -> After {
     if let Some(objection) = request.objection {
@@ -267,8 +297,7 @@ async fn forward(
     }
     let changes = matched.route.changes.as_deref();
     let changes = changes.map(|changes| &changes.response);
-    let parts = (request, changes, forwarded_client);
-    let mut attempt = Http1Attempt::new(context, client, to, parts);
+    let mut attempt = Http1Attempt::new(context, client, to, (request, changes));
     let forwarded = forward::forward(context, &mut attempt, destination, tally).await;
     let (outcome, exchanged) = attempt.end(forwarded);
     client.deadline.wait_for_none();

@@ -1,8 +1,8 @@
-//! The secrets of TLS session tickets: the leader rotates them, and every node opens them for its listeners.
+//! The secrets of TLS session tickets and of sticky cookies: the leader rotates them, and every node opens them.
 //!
-//! A secret is random, sealed, and replicated like any other part of the desired state, so all nodes have the same. An epoch lasts
-//! 12 hours, measured by the leader from when it applied the rotation, and secrets of three epochs are kept. A leader that was
-//! started in between measures from its start, so an epoch may last longer, and never shorter.
+//! A secret is random, sealed, and replicated like any other part of the desired state, so all nodes have the same. An epoch is
+//! measured by the leader from when it applied the rotation. A leader that was started in between measures from its start, so an
+//! epoch may last longer, and never shorter.
 
 use std::{future, sync::Arc, time::Duration};
 
@@ -13,14 +13,22 @@ use zeroize::Zeroizing;
 use crate::{
     cluster::{Handle, ProposeError},
     liveness::Tick,
-    model::{Command, DesiredState, TicketEpoch, TicketEpochs},
+    model::{
+        Command, DesiredState, EpochSecret, SecretEpoch, SecretEpochs, SecretSeries, Stickiness,
+    },
     secrets::{Secrets, SecretsError},
-    tls::{TicketSecret, TicketSecrets},
+    tls::TicketSecrets,
     warnings::Repeats,
 };
 
-/// How long an epoch lasts.
-const EPOCH: Duration = Duration::from_hours(12);
+/// How long an epoch of a series lasts. Of cookies: as long as the longest cookie, because two secrets are kept.
+fn epoch_length(series: SecretSeries) -> Duration {
+    match series {
+        SecretSeries::Tickets => Duration::from_hours(12),
+        SecretSeries::Stickiness => Stickiness::LONGEST,
+    }
+}
+
 /// How long the leader waits for the key of a secret that it cannot open. Then it begins the next epoch: the secret may come from
 /// a backup of a cluster whose keys are lost.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -50,13 +58,13 @@ enum RotationError {
 pub async fn follow(cluster: Handle, tickets: TicketSecrets) {
     let secrets = cluster.secrets();
     let (mut states, mut arrivals) = (cluster.watch(), secrets.arrivals());
-    let mut epochs = Arc::<TicketEpochs>::default();
+    let mut epochs = Arc::<SecretEpochs>::default();
     let mut has_key_come = false;
     loop {
         let newest = Arc::clone(&states.borrow_and_update().ticket_epochs);
         if has_key_come || !Arc::ptr_eq(&newest, &epochs) {
             epochs = newest;
-            let opened = opened(&epochs, &secrets);
+            let opened = opened(SecretSeries::Tickets, &epochs, &secrets);
             if !opened.is_empty() {
                 tickets.set(opened);
             }
@@ -72,11 +80,11 @@ pub async fn follow(cluster: Handle, tickets: TicketSecrets) {
     }
 }
 
-/// The secrets that this node can open, the newest first. The key of one that it cannot open is asked for.
-fn opened(epochs: &TicketEpochs, secrets: &Secrets) -> Vec<TicketSecret> {
+/// The secrets of a series that this node can open, the newest first. The key of one that it cannot open is asked for.
+pub fn opened(series: SecretSeries, epochs: &SecretEpochs, secrets: &Secrets) -> Vec<EpochSecret> {
     let opened = epochs.iter().filter_map(|epoch| {
-        let secret = open(epoch, secrets).ok()?;
-        Some(TicketSecret {
+        let secret = open(series, epoch, secrets).ok()?;
+        Some(EpochSecret {
             // At two epochs a day, it does not end.
             number: u32::try_from(epoch.number).ok()?,
             bytes: secret.as_slice().try_into().ok()?,
@@ -85,14 +93,23 @@ fn opened(epochs: &TicketEpochs, secrets: &Secrets) -> Vec<TicketSecret> {
     opened.collect()
 }
 
-fn open(epoch: &TicketEpoch, secrets: &Secrets) -> Result<Zeroizing<Vec<u8>>, SecretsError> {
-    secrets.open(&TicketEpoch::purpose(epoch.number), &epoch.secret)
+fn open(
+    series: SecretSeries,
+    epoch: &SecretEpoch,
+    secrets: &Secrets,
+) -> Result<Zeroizing<Vec<u8>>, SecretsError> {
+    secrets.open(&series.purpose(epoch.number), &epoch.secret)
 }
 
-/// Rotates the secrets while this node leads and `wants` says that there is a use for them. Runs until it is dropped.
-pub async fn rotate(cluster: Handle, wants: impl Fn(&DesiredState) -> bool, tick: Tick) {
+/// Rotates the secrets of a series while this node leads and `wants` says that there is a use for them. Runs until it is dropped.
+pub async fn rotate(
+    cluster: Handle,
+    series: SecretSeries,
+    wants: impl Fn(&DesiredState) -> bool,
+    tick: Tick,
+) {
     let secrets = cluster.secrets();
-    let mut epoch = SeenEpoch::begun(0, Instant::now());
+    let mut epoch = SeenEpoch::begun(series, 0, Instant::now());
     let mut failures = Repeats::new(REPEAT, FAILURES);
     let mut not_before = Instant::now();
     loop {
@@ -100,12 +117,12 @@ pub async fn rotate(cluster: Handle, wants: impl Fn(&DesiredState) -> bool, tick
         let state = cluster.current();
         if wants(&state) {
             let now = Instant::now();
-            epoch.look(&state.ticket_epochs, &secrets, now);
+            epoch.look(series.of(&state), &secrets, now);
             if cluster.leads() && now >= not_before && epoch.is_over(now) {
-                let rotated = next(&cluster, &secrets, epoch.number).await;
+                let rotated = next(&cluster, &secrets, series, epoch.number).await;
                 if let Err(error) = rotated {
                     not_before = Instant::now() + RETRY;
-                    tell(&error, &mut failures);
+                    tell(series, &error, &mut failures);
                 }
             }
         }
@@ -113,26 +130,43 @@ pub async fn rotate(cluster: Handle, wants: impl Fn(&DesiredState) -> bool, tick
     }
 }
 
-async fn next(cluster: &Handle, secrets: &Secrets, after: u64) -> Result<(), RotationError> {
-    let mut secret = Zeroizing::new([0; TicketEpoch::SECRET]);
+async fn next(
+    cluster: &Handle,
+    secrets: &Secrets,
+    series: SecretSeries,
+    after: u64,
+) -> Result<(), RotationError> {
+    let mut secret = Zeroizing::new([0; SecretEpoch::SECRET]);
     let filled = SystemRandom::new().fill(&mut *secret);
     filled.map_err(|_| RotationError::NoRandomness)?;
     let epoch = after.saturating_add(1);
-    let purpose = TicketEpoch::purpose(epoch);
+    let purpose = series.purpose(epoch);
     let secret = secrets.seal(&purpose, &*secret).await?;
-    let command = Command::RotateTickets { after, secret };
+    let command = match series {
+        SecretSeries::Tickets => Command::RotateTickets { after, secret },
+        SecretSeries::Stickiness => Command::RotateStickiness { after, secret },
+    };
     cluster.propose(command).await?;
-    tracing::info!(epoch, "the secret of session tickets was rotated");
+    tracing::info!(epoch, "the secret of {} was rotated", what(series));
     Ok(())
 }
 
-fn tell(error: &RotationError, failures: &mut Repeats<String>) {
+/// What the secrets of a series are for, in words.
+fn what(series: SecretSeries) -> &'static str {
+    match series {
+        SecretSeries::Tickets => "session tickets",
+        SecretSeries::Stickiness => "sticky cookies",
+    }
+}
+
+fn tell(series: SecretSeries, error: &RotationError, failures: &mut Repeats<String>) {
     let why = error.to_string();
     if let Some(left_out) = failures.occurred(&why, Instant::now().into_std()) {
         tracing::warn!(
             why,
             left_out,
-            "the secret of session tickets is not rotated; trying again"
+            "the secret of {} is not rotated; trying again",
+            what(series)
         );
     }
 }
@@ -140,6 +174,7 @@ fn tell(error: &RotationError, failures: &mut Repeats<String>) {
 /// The newest epoch as this node has seen it.
 #[derive(Debug)]
 struct SeenEpoch {
+    series: SecretSeries,
     /// 0: there is none.
     number: u64,
     /// When this node applied it, or when it was started after that.
@@ -149,19 +184,20 @@ struct SeenEpoch {
 }
 
 impl SeenEpoch {
-    fn begun(number: u64, now: Instant) -> Self {
+    fn begun(series: SecretSeries, number: u64, now: Instant) -> Self {
         Self {
+            series,
             number,
             since: now,
             closed_since: None,
         }
     }
 
-    fn look(&mut self, epochs: &TicketEpochs, secrets: &Secrets, now: Instant) {
+    fn look(&mut self, epochs: &SecretEpochs, secrets: &Secrets, now: Instant) {
         if epochs.last() != self.number {
-            *self = Self::begun(epochs.last(), now);
+            *self = Self::begun(self.series, epochs.last(), now);
         }
-        let is_closed = |newest| open(newest, secrets).is_err();
+        let is_closed = |newest| open(self.series, newest, secrets).is_err();
         self.closed_since = epochs
             .newest()
             .is_some_and(is_closed)
@@ -171,7 +207,7 @@ impl SeenEpoch {
     fn is_over(&self, now: Instant) -> bool {
         let is_lost = |since| now.duration_since(since) >= PATIENCE;
         self.number == 0
-            || now.duration_since(self.since) >= EPOCH
+            || now.duration_since(self.since) >= epoch_length(self.series)
             || self.closed_since.is_some_and(is_lost)
     }
 }

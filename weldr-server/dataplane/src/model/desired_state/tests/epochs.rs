@@ -1,7 +1,7 @@
 //! The secrets of session tickets are rotated, and nothing else brings one back.
 
 use super::*;
-use crate::model::{Sealed, Target, TicketEpochs};
+use crate::model::{Sealed, SecretEpochs, Target};
 
 fn sealed(byte: u8) -> Sealed {
     Sealed::new("0123456789abcdef".parse().unwrap(), [byte; 60]).unwrap()
@@ -14,7 +14,7 @@ fn rotate(after: u64, byte: u8) -> Command {
     }
 }
 
-fn target(secrets: &TicketEpochs) -> Target {
+fn target(secrets: &SecretEpochs) -> Target {
     Target {
         ticket_epochs: secrets.clone(),
         ..Target::default()
@@ -45,8 +45,8 @@ fn a_restore_takes_secrets_only_where_there_are_none() {
     let mut other = after([rotate(0, 7)]);
     let before = other.clone();
     for secrets in [
-        TicketEpochs::clone(&from.ticket_epochs),
-        TicketEpochs::default(),
+        SecretEpochs::clone(&from.ticket_epochs),
+        SecretEpochs::default(),
     ] {
         let restored = other.bring_back(target(&secrets), Timestamp(9));
         assert_eq!(restored.unwrap().outcome, Outcome::Unchanged);
