@@ -289,6 +289,7 @@ pub fn json_log(file: PathBuf) -> AccessLogOptions {
     AccessLogOptions {
         format: AccessLogFormat::Json,
         file: Some(file),
+        ..AccessLogOptions::default()
     }
 }
 

@@ -120,6 +120,7 @@ fn with_default(arg: Arg, default: Option<&toml::Value>) -> Arg {
     let default = match default {
         Some(toml::Value::String(text)) => text.clone(),
         Some(toml::Value::Integer(number)) => number.to_string(),
+        Some(toml::Value::Float(number)) => number.to_string(),
         Some(toml::Value::Boolean(true)) => "true".to_owned(),
         Some(toml::Value::Array(values)) => {
             let texts: Vec<_> = values.iter().filter_map(toml::Value::as_str).collect();

@@ -5,7 +5,7 @@ use std::{fs, net::SocketAddr, path::Path};
 use serde_json::Value;
 use weldr_tests::{
     daemon::Daemon,
-    origin::Origin,
+    origin::{Origin, ReservedPort},
     process::Program,
     raw::{self, Client},
     wait,
@@ -47,7 +47,8 @@ async fn json_has_the_client_the_request_and_the_result() {
     );
     weldr.add(origin.address()).await;
     let request = "GET /a?b=c HTTP/1.1\r\nHost: a\r\nUser-Agent: first\r\nUser-Agent: \r\n\
-                   Referer: http://r/\r\nX-Request-Id: id-7\r\n\r\n";
+                   Referer: http://r/\r\nX-Request-Id: id-7\r\n\
+                   traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n\r\n";
     assert_eq!(send(proxy, request).await, 200);
     assert_eq!(send(proxy, "GET / HTTP/1.1\r\n\r\n").await, 400);
 
@@ -85,6 +86,7 @@ async fn json_has_the_client_the_request_and_the_result() {
     );
     assert_eq!(completed["referer"], "http://r/");
     assert_eq!(completed["request_id"], "id-7");
+    assert_eq!(completed["trace_id"], "0af7651916cd43dd8448eb211c80319c");
     for line in [none, refused] {
         assert_eq!(line["server"], Value::Null);
         assert_ne!(line["termination"], "complete");
@@ -156,6 +158,94 @@ async fn a_file_that_was_moved_away_is_begun_anew() {
         raw::get(weldr.proxy(), "/after").await;
         let text = fs::read_to_string(&file).unwrap_or_default();
         if text.contains("GET /after HTTP/1.1") {
+            Ok(())
+        } else {
+            Err(text)
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logfmt_has_the_chosen_fields_and_no_client_adds_one() {
+    let options = ["--access-log", "logfmt", "--access-log-file", "access.log"];
+    let fields = ["--access-log-fields", "user_agent,status,target"];
+    let weldr = Daemon::run(Program::weldr().args(options).args(fields)).await;
+    let request = "GET /a?b HTTP/1.1\r\nHost: a\r\nUser-Agent: x\" status=200 y=\"\u{9b}\t\r\n\r\n";
+    assert_eq!(send(weldr.proxy(), request).await, 503);
+    let file = weldr.process().directory().join("access.log");
+    let expected = r#"target=/a?b status=503 user_agent="x\" status=200 y=\"\u009b""#;
+    assert_eq!(lines(&file, 1).await, [expected]);
+}
+
+/// Nothing is in a sample of 0 but what failed, each of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sample_leaves_out_successes_alone() {
+    let options = ["--access-log", "logfmt", "--access-log-file", "access.log"];
+    let sample = [
+        "--access-log-sample",
+        "0",
+        "--access-log-fields",
+        "target,status",
+    ];
+    let options = options.iter().chain(&sample);
+    let weldr = Daemon::run(Program::weldr().args(options).arg("--retries").arg("0")).await;
+    let proxy = weldr.proxy();
+    let get = async |target: &str| {
+        let mut client = Client::connect(proxy).await;
+        let request = format!("GET {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        client.send(request).await;
+        // A response may end too early.
+        let _ = client.until_end().await;
+    };
+    get("/none").await;
+    let origin = Origin::script(|mut conversation| async move {
+        while let Some(head) = conversation.head().await {
+            let response = match head.line[1].as_str() {
+                "/failed" => "HTTP/1.1 500 Sorry\r\nContent-Length: 0\r\n\r\n",
+                "/broken" => "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc",
+                "/missing" => "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
+                _ => "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+            };
+            conversation.write(response).await;
+            if head.line[1] == "/broken" {
+                return;
+            }
+        }
+    });
+    weldr.add(origin.address()).await;
+    for target in ["/fine", "/failed", "/missing", "/broken", "/fine"] {
+        get(target).await;
+    }
+    assert_eq!(send(proxy, "GET /refused HTTP/1.1\r\n\r\n").await, 400);
+    let file = weldr.process().directory().join("access.log");
+    let mut lines = lines(&file, 4).await;
+    lines.sort();
+    let expected = [
+        "target=/broken status=200",
+        "target=/failed status=500",
+        "target=/none status=503",
+        "target=/refused status=400",
+    ];
+    assert_eq!(lines, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sample_has_each_request_of_which_an_attempt_failed() {
+    let options = ["--access-log", "logfmt", "--access-log-file", "access.log"];
+    let sample = ["--access-log-sample", "0", "--access-log-fields", "status"];
+    let (refusing, origin) = (ReservedPort::new(), Origin::saying("hi"));
+    let port = origin.address().port().to_string();
+    let checks = ["--check-port", &port, "--unhealthy-threshold", "100"];
+    let options = options.iter().chain(&sample).chain(&checks);
+    let weldr = Daemon::run(Program::weldr().args(options)).await;
+    weldr.add(refusing.address()).await;
+    weldr.add(origin.address()).await;
+    let file = weldr.process().directory().join("access.log");
+    wait::until("a line of a request that was sent again", async || {
+        assert_eq!(raw::get(weldr.proxy(), "/").await.status, 200);
+        let text = fs::read_to_string(&file).unwrap_or_default();
+        if text.starts_with("status=200\n") {
             Ok(())
         } else {
             Err(text)

@@ -22,6 +22,7 @@ mod signals;
 mod slow_disk;
 mod stops;
 mod suspended;
+mod syslog;
 mod unfinished;
 mod visibility;
 mod watching;

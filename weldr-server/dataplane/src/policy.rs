@@ -1,13 +1,19 @@
 //! The settings of the data path, fixed when it starts: timeouts, limits, message handling and the access log. Each
 //! `Default` is the default of the options.
 
-use std::{path::PathBuf, time::Duration};
+mod access_log;
+mod sample_ratio;
 
-use clap::ValueEnum;
+use std::time::Duration;
+
 use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
 
 pub use crate::model::{DesyncMode, ForwardedHeaders};
+pub use access_log::{
+    AccessLogField, AccessLogFields, AccessLogFormat, AccessLogOptions, SyslogAddress,
+};
+pub(crate) use sample_ratio::MILLION;
+pub use sample_ratio::SampleRatio;
 
 /// The timeouts of the data path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,26 +149,4 @@ impl Default for Pseudonym {
     fn default() -> Self {
         Self::new(0)
     }
-}
-
-/// The access log: its format and its destination.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct AccessLogOptions {
-    /// The format of a line.
-    pub format: AccessLogFormat,
-    /// Where lines go; `None`: standard output.
-    pub file: Option<PathBuf>,
-}
-
-/// The format of the access log.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AccessLogFormat {
-    /// Writes no access log.
-    #[default]
-    Off,
-    /// One JSON object per line.
-    Json,
-    /// The Combined Log Format of Apache and nginx.
-    Combined,
 }

@@ -15,7 +15,9 @@ use super::values::{
 };
 use crate::{
     model::{Balancing, Failover, OnLostQuorum},
-    policy::{AccessLogFormat, DesyncMode, ForwardedHeaders},
+    policy::{
+        AccessLogField, AccessLogFormat, DesyncMode, ForwardedHeaders, SampleRatio, SyslogAddress,
+    },
 };
 
 const HTTP: &str = "HTTP";
@@ -144,9 +146,21 @@ options! {
     #[arg(value_name = "FORMAT")]
     access_log: AccessLogFormat,
 
+    /// Fields of a line of the access log as json or logfmt, separated by commas [default: all]
+    #[arg(value_name = "FIELD", value_delimiter = ',')]
+    access_log_fields: Vec<AccessLogField>,
+
+    /// Part of the successful requests that the access log has, from 0 to 1; it has all that failed, or an attempt of which did
+    #[arg(value_name = "RATIO")]
+    access_log_sample: SampleRatio,
+
     /// File to which the access log is appended; it is opened again after log rotation [default: standard output]
     #[arg(value_name = "FILE")]
     access_log_file: PathBuf,
+
+    /// Syslog collector to which the access log is sent instead (RFC 5424), by UDP or to a Unix socket
+    #[arg(value_name = "udp://IP:PORT|unix:///PATH")]
+    access_log_syslog: SyslogAddress,
 
     /// Time that running requests get to finish after SIGTERM, SIGINT or SIGQUIT
     #[arg(value_name = "DURATION")]

@@ -13,7 +13,10 @@ use super::Config;
 use crate::{
     args::{ListenerAddress, LogFormat, Options, Span, Switch},
     model::{Balancing, Failover, Invalid, ListenerName, in_range},
-    policy::{AccessLogFormat, DesyncMode, ForwardedHeaders},
+    policy::{
+        AccessLogField, AccessLogFields, AccessLogFormat, DesyncMode, ForwardedHeaders,
+        SampleRatio, SyslogAddress,
+    },
 };
 
 const MILLION: usize = 1_000_000;
@@ -82,7 +85,10 @@ fields! {
     demo => demo;
     log_format => log_format;
     access_log => access_log.format;
+    access_log_fields => access_log.fields;
+    access_log_sample => access_log.sample;
     access_log_file => access_log.file;
+    access_log_syslog => access_log.syslog;
     shutdown_timeout => shutdown_timeout in Duration::ZERO..=DAY;
     node_name => node_name;
     failover => failover;
@@ -149,7 +155,7 @@ macro_rules! as_given {
 
 as_given! {
     bool u32 u64 usize String SocketAddr Vec<SocketAddr> Vec<IpNet> Vec<String> LogFormat AccessLogFormat DesyncMode
-    ForwardedHeaders Balancing Failover
+    ForwardedHeaders Balancing Failover SampleRatio
 }
 
 impl Field<Span> for Duration {
@@ -238,6 +244,27 @@ impl Field<PathBuf> for Option<PathBuf> {
 
     fn to_given(&self) -> Option<PathBuf> {
         self.clone()
+    }
+}
+
+impl Field<SyslogAddress> for Option<SyslogAddress> {
+    fn from_given(given: &SyslogAddress) -> Self {
+        Some(given.clone())
+    }
+
+    fn to_given(&self) -> Option<SyslogAddress> {
+        self.clone()
+    }
+}
+
+/// All fields are those of a configuration that names none: later versions may have more.
+impl Field<Vec<AccessLogField>> for AccessLogFields {
+    fn from_given(given: &Vec<AccessLogField>) -> Self {
+        given.iter().copied().collect()
+    }
+
+    fn to_given(&self) -> Option<Vec<AccessLogField>> {
+        (*self != Self::default()).then(|| self.iter().collect())
     }
 }
 

@@ -4,6 +4,7 @@ use super::*;
 use crate::{
     args::{Args, Options, Subcommands},
     model::CheckKind,
+    policy::AccessLogField,
 };
 
 fn config(text: &str) -> Result<Config, ConfigError> {
@@ -216,6 +217,8 @@ fn help_shows_the_defaults_in_effect() {
         ("max-body-bytes", "0"),
         ("desync-mode", "strict"),
         ("access-log", "off"),
+        ("access-log-fields", "all"),
+        ("access-log-sample", "1"),
     ] {
         let about = options
             .iter()
@@ -276,4 +279,75 @@ fn a_witness_serves_nothing() {
         let refused = config(&text).unwrap_err().to_string();
         assert!(refused.contains(word), "{text}: {refused}");
     }
+}
+
+#[test]
+fn the_access_log_has_fields_a_sample_and_one_destination() {
+    let text = "access_log = 'logfmt'\naccess_log_fields = ['status', 'client']\naccess_log_sample = 0.01\n\
+                access_log_syslog = 'udp://127.0.0.1:514'";
+    let accepted = config(text).unwrap();
+    let fields: Vec<_> = accepted.access_log.fields.iter().collect();
+    assert_eq!(fields, [AccessLogField::Client, AccessLogField::Status]);
+    assert_eq!(accepted.access_log.sample.to_string(), "0.01");
+    let printed = toml::to_string(&Options::from(&accepted)).unwrap();
+    assert_eq!(config(&printed).unwrap(), accepted);
+    assert!(config("access_log = 'json'\naccess_log_sample = 1").is_ok());
+    for (text, told) in [
+        ("access_log_file = 'x'", "access_log_file is given"),
+        (
+            "access_log_syslog = 'udp://[::1]:1'",
+            "access_log_syslog is",
+        ),
+        (
+            "access_log_fields = ['status']",
+            "access_log_fields is given",
+        ),
+        ("access_log_sample = 0", "access_log_sample is given"),
+        (
+            "access_log = 'combined'\naccess_log_fields = ['status']",
+            "are fixed",
+        ),
+        (
+            "access_log = 'json'\naccess_log_file = 'x'\naccess_log_syslog = 'unix:///dev/log'",
+            "contradict each other",
+        ),
+    ] {
+        let refused = config(text).unwrap_err().to_string();
+        assert!(refused.contains(told), "{text}: {refused}");
+    }
+    let none = config("access_log = 'json'\naccess_log_fields = []").unwrap_err();
+    let ConfigError::Invalid(invalid) = none else {
+        panic!("{none:?}")
+    };
+    assert_eq!(invalid.field, "access_log_fields");
+}
+
+#[test]
+fn a_refused_option_of_the_access_log_says_what_is_accepted() {
+    for (text, told) in [
+        ("access_log_fields = ['colour']", ["colour", "`status`"]),
+        ("access_log_sample = 1.5", ["1.5", "from 0 to 1"]),
+        (
+            "access_log_syslog = 'tcp://a'",
+            ["access_log_syslog", "udp://ip:port"],
+        ),
+    ] {
+        let refused = toml::from_str::<Options>(text).unwrap_err().to_string();
+        let has_all = told.iter().all(|part| refused.contains(part));
+        assert!(has_all, "{text}: {refused}");
+    }
+    let refused = |option: &str, value: &str| {
+        let parsed =
+            Args::described(&Options::default()).try_get_matches_from(["weldr", option, value]);
+        parsed.unwrap_err().to_string()
+    };
+    let fields = refused("--access-log-fields", "status,colour");
+    assert!(
+        fields.contains("'colour'") && fields.contains("trace_id"),
+        "{fields}"
+    );
+    let sample = refused("--access-log-sample", "2");
+    assert!(sample.contains("from 0 to 1"), "{sample}");
+    let syslog = refused("--access-log-syslog", "localhost");
+    assert!(syslog.contains("unix:///dev/log"), "{syslog}");
 }

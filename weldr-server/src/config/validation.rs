@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::{Config, ConfigError, HolderPreference};
 use crate::{
     model::{AllowedServers, Invalid, ListenerName, node_name, server_address},
-    policy::AccessLogFormat,
+    policy::{AccessLogFields, AccessLogFormat, SampleRatio},
 };
 
 impl Config {
@@ -14,11 +14,7 @@ impl Config {
         self.validate_ranges()?;
         self.validate_witness()?;
         self.validate_addresses()?;
-        if self.access_log.file.is_some() && self.access_log.format == AccessLogFormat::Off {
-            return Err(ConfigError::Contradiction(
-                "access_log_file is given, but access_log is off: set access_log to json or combined",
-            ));
-        }
+        self.validate_access_log()?;
         self.validate_cluster()?;
         self.validate_pool()?;
         if let Some(vip) = &self.vip {
@@ -30,6 +26,36 @@ impl Config {
             ));
         }
         Ok(())
+    }
+
+    fn validate_access_log(&self) -> Result<(), ConfigError> {
+        let log = &self.access_log;
+        let has_all_fields = log.fields == AccessLogFields::default();
+        if log.fields.is_empty() {
+            return Err(Invalid::new("access_log_fields", "", "at least one field").into());
+        }
+        let contradiction = match log.format {
+            AccessLogFormat::Off if log.file.is_some() => {
+                "access_log_file is given, but access_log is off: set access_log to json, logfmt or combined"
+            }
+            AccessLogFormat::Off if log.syslog.is_some() => {
+                "access_log_syslog is given, but access_log is off: set access_log to json, logfmt or combined"
+            }
+            AccessLogFormat::Off if !has_all_fields => {
+                "access_log_fields is given, but access_log is off: set access_log to json or logfmt"
+            }
+            AccessLogFormat::Off if log.sample != SampleRatio::ALL => {
+                "access_log_sample is given, but access_log is off: set access_log to json, logfmt or combined"
+            }
+            AccessLogFormat::Combined if !has_all_fields => {
+                "access_log_fields is given, but the fields of the combined format are fixed: set access_log to json or logfmt"
+            }
+            _ if log.file.is_some() && log.syslog.is_some() => {
+                "access_log_file and access_log_syslog contradict each other: remove one of the two options"
+            }
+            _ => return Ok(()),
+        };
+        Err(ConfigError::Contradiction(contradiction))
     }
 
     fn validate_witness(&self) -> Result<(), ConfigError> {

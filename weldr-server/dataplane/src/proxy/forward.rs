@@ -63,6 +63,7 @@ pub(super) async fn forward(
         if matches!(error, ProxyError::ServerFull { .. }) {
             full.add(&upstream);
         } else {
+            tally.attempt_failed();
             tried.leave_session();
         }
         let progress = error.verdict().progress;

@@ -53,8 +53,17 @@ struct LogFields {
     /// When the head of the response came.
     first_byte: Option<Instant>,
     termination: Option<&'static str>,
+    /// Whether an attempt failed. That a full server was passed over is no failure.
+    attempt_failed: bool,
     /// The failure with its causes; empty without a failure or without an access log.
     error: String,
+}
+
+impl LogFields {
+    /// Whether the request failed, or an attempt to send it.
+    fn has_failed(&self) -> bool {
+        self.termination.is_some() || self.attempt_failed
+    }
 }
 
 impl<'w> RequestTally<'w> {
@@ -115,6 +124,11 @@ impl<'w> RequestTally<'w> {
         self.log_fields.attempted = Some(at);
         self.log_fields.connect = None;
         self.log_fields.first_byte = None;
+    }
+
+    /// Records that the last attempt failed, and not because the server is full.
+    pub(super) fn attempt_failed(&mut self) {
+        self.log_fields.attempt_failed = true;
     }
 
     /// Records that a connection to the server was opened, and how long that took.
@@ -207,10 +221,10 @@ impl<'w> RequestTally<'w> {
         let Some(log) = &self.context.access_log else {
             return;
         };
-        if !self.listener.policy.logs {
+        let log_fields = &self.log_fields;
+        if !self.listener.policy.logs || !log.admits(self.failed || log_fields.has_failed()) {
             return;
         }
-        let log_fields = &self.log_fields;
         let (time, date) = self.context.now();
         log.write(&LogEntry {
             time,
@@ -223,6 +237,7 @@ impl<'w> RequestTally<'w> {
             user_agent: spans.user_agent.of(head),
             referer: spans.referer.of(head),
             request_id: spans.request_id.of(head),
+            trace_id: spans.trace_id(head),
             status: log_fields.status,
             bytes_received: log_fields.received,
             bytes_sent: log_fields.sent,

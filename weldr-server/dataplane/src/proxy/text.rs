@@ -20,16 +20,6 @@ pub(super) fn write_decimal(out: &mut Vec<u8>, number: u64) {
     }
 }
 
-/// Appends a number with zeros in front, so that it has `digits` of them; more when it does not fit.
-pub(super) fn write_padded(out: &mut Vec<u8>, number: u64, digits: u32) {
-    for place in (1..digits).rev() {
-        if number < 10_u64.pow(place) {
-            out.push(b'0');
-        }
-    }
-    write_decimal(out, number);
-}
-
 /// Appends an address and its port, as its `Display` does.
 pub(super) fn write_address(out: &mut Vec<u8>, address: SocketAddr) {
     if address.is_ipv4() {
@@ -73,12 +63,6 @@ mod tests {
     fn numbers() {
         for number in [0, 7, 10, 99, 100, 999, 1000, 65_536, 1_234_567, u64::MAX] {
             assert_eq!(text(|out| write_decimal(out, number)), number.to_string());
-        }
-        for number in [0, 7, 10, 99, 100, 1234] {
-            assert_eq!(
-                text(|out| write_padded(out, number, 3)),
-                format!("{number:03}")
-            );
         }
     }
 

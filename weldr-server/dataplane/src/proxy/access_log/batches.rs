@@ -9,9 +9,13 @@ use std::{
     time::Duration,
 };
 
-use crate::policy::AccessLogFormat;
+use crate::policy::{AccessLogFields, AccessLogFormat, AccessLogOptions, MILLION, SampleRatio};
 
-use super::{line::LogEntry, writer_progress::WriterProgress};
+use super::{
+    line::LogEntry,
+    style::{Json, Logfmt},
+    writer_progress::WriterProgress,
+};
 
 /// Bytes of lines that are handed over together. Each time costs the writer a wake-up, and the worker its core where
 /// both have the same: a quarter of this costs a request 4 % more.
@@ -21,10 +25,29 @@ const MOST_SPARE: usize = 4;
 /// The maximum time that a line stays in the memory of its worker.
 pub(in crate::proxy) const FLUSH: Duration = Duration::from_millis(200);
 
+/// Which lines there are, and how they are written.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LinePolicy {
+    format: AccessLogFormat,
+    fields: AccessLogFields,
+    sample: SampleRatio,
+}
+
+impl From<&AccessLogOptions> for LinePolicy {
+    fn from(options: &AccessLogOptions) -> Self {
+        Self {
+            format: options.format,
+            fields: options.fields,
+            sample: options.sample,
+        }
+    }
+}
+
 /// A worker's end of the log.
 #[derive(Debug)]
 pub(in crate::proxy) struct AccessLog {
-    format: AccessLogFormat,
+    policy: LinePolicy,
+    rng: RefCell<fastrand::Rng>,
     lines: RefCell<Vec<u8>>,
     count: Cell<u64>,
     batches: SyncSender<Batch>,
@@ -45,12 +68,13 @@ pub(super) struct Batch {
 
 impl AccessLog {
     pub(super) fn new(
-        format: AccessLogFormat,
+        policy: LinePolicy,
         batches: SyncSender<Batch>,
         progress: Arc<WriterProgress>,
     ) -> Self {
         Self {
-            format,
+            policy,
+            rng: RefCell::default(),
             lines: RefCell::new(Vec::with_capacity(BATCH)),
             count: Cell::new(0),
             batches,
@@ -59,12 +83,22 @@ impl AccessLog {
         }
     }
 
+    /// Whether a request has a line: each that failed, and of the others the part that is sampled.
+    pub(in crate::proxy) fn admits(&self, has_failed: bool) -> bool {
+        let sample = self.policy.sample;
+        has_failed
+            || sample == SampleRatio::ALL
+            || sample.includes(self.rng.borrow_mut().u32(..MILLION))
+    }
+
     /// Writes a line.
     pub(in crate::proxy) fn write(&self, entry: &LogEntry<'_>) {
         let mut lines = self.lines.borrow_mut();
-        match self.format {
+        let fields = self.policy.fields;
+        match self.policy.format {
             AccessLogFormat::Off => return,
-            AccessLogFormat::Json => entry.write_json(&mut lines),
+            AccessLogFormat::Json => entry.write::<Json>(fields, &mut lines),
+            AccessLogFormat::Logfmt => entry.write::<Logfmt>(fields, &mut lines),
             AccessLogFormat::Combined => entry.write_combined(&mut lines),
         }
         self.count.set(self.count.get() + 1);
@@ -106,5 +140,33 @@ impl AccessLog {
 impl Drop for AccessLog {
     fn drop(&mut self) {
         self.flush();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn admitted(sample: &str, has_failed: bool) -> usize {
+        let policy = LinePolicy {
+            format: AccessLogFormat::Json,
+            fields: AccessLogFields::default(),
+            sample: sample.parse().unwrap(),
+        };
+        let (batches, _queued) = mpsc::sync_channel(1);
+        let log = AccessLog::new(policy, batches, Arc::default());
+        *log.rng.borrow_mut() = fastrand::Rng::with_seed(7);
+        (0..10_000).filter(|_| log.admits(has_failed)).count()
+    }
+
+    #[test]
+    fn successes_are_sampled_and_failures_never() {
+        assert_eq!(admitted("1", false), 10_000);
+        assert_eq!(admitted("0", false), 0);
+        let some = admitted("0.1", false);
+        assert!((800..1200).contains(&some), "{some}");
+        for sample in ["0", "0.1", "1"] {
+            assert_eq!(admitted(sample, true), 10_000);
+        }
     }
 }

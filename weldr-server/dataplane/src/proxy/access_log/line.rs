@@ -1,17 +1,19 @@
-//! The formats of a line. Pure.
+//! What a line says, and how JSON and logfmt say it. Pure.
 
 use std::{
-    io::Write as _,
     net::SocketAddr,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use crate::http1::{ClientAddress, Version};
+use crate::policy::{AccessLogField as Field, AccessLogFields};
 use crate::proxy::{
     clock::HttpDate,
-    text::{write_address, write_decimal, write_ip, write_padded},
+    text::{write_address, write_decimal, write_ip},
     transport::SecuredFacts,
 };
+
+use super::style::{Key, Style, key};
 
 /// The data of an access log line.
 #[derive(Debug)]
@@ -31,6 +33,8 @@ pub(in crate::proxy) struct LogEntry<'a> {
     pub(in crate::proxy) user_agent: &'a [u8],
     pub(in crate::proxy) referer: &'a [u8],
     pub(in crate::proxy) request_id: &'a [u8],
+    /// The trace id of `traceparent`.
+    pub(in crate::proxy) trace_id: &'a [u8],
     pub(in crate::proxy) status: u16,
     /// Bytes of the request body.
     pub(in crate::proxy) bytes_received: u64,
@@ -63,166 +67,197 @@ pub(in crate::proxy) struct Times {
 }
 
 impl LogEntry<'_> {
-    /// Appends a JSON object and the end of the line. Times are in microseconds; a time is null if its event did not happen.
-    pub(super) fn write_json(&self, out: &mut Vec<u8>) {
+    /// Appends a line with those of the `fields` that it has. Times are in microseconds; a time has no value if its event did
+    /// not happen.
+    pub(super) fn write<S: Style>(&self, fields: AccessLogFields, out: &mut Vec<u8>) {
+        let start = out.len();
+        self.write_request::<S>(fields, out);
+        self.write_route::<S>(fields, out);
+        self.write_times::<S>(fields, out);
+        self.write_result::<S>(fields, out);
+        S::end_line(out, start);
+    }
+
+    fn write_request<S: Style>(&self, fields: AccessLogFields, out: &mut Vec<u8>) {
+        if fields.contains(Field::Time) {
+            S::begin_text(out, key!("time"));
+            out.extend_from_slice(&self.time_text());
+            S::end_text(out);
+        }
+        if fields.contains(Field::Client) {
+            S::begin_text(out, key!("client"));
+            write_client(out, self.client);
+            S::end_text(out);
+        }
+        if fields.contains(Field::Peer) {
+            S::begin_text(out, key!("peer"));
+            write_address(out, self.peer);
+            S::end_text(out);
+        }
+        if let Some(tls) = self.tls
+            && fields.contains(Field::Tls)
+        {
+            write_tls::<S>(out, tls);
+        }
         let mut parts = self.request_line.split(|&byte| byte == b' ');
         let method = parts.next().unwrap_or_default();
         let target = parts.next().unwrap_or_default();
-        out.extend_from_slice(b"{\"time\":\"");
-        self.write_time(out);
-        out.extend_from_slice(b"\",\"client\":\"");
-        write_client(out, self.client);
-        out.extend_from_slice(b"\",\"peer\":\"");
-        write_address(out, self.peer);
-        out.push(b'"');
-        self.write_tls(out);
-        out.extend_from_slice(b",\"method\":");
-        write_json_string(out, method);
-        out.extend_from_slice(b",\"target\":");
-        write_json_string(out, target);
-        out.extend_from_slice(b",\"version\":\"");
-        out.extend_from_slice(self.version_text());
-        out.extend_from_slice(b"\",\"status\":");
-        write_decimal(out, self.status.into());
-        out.extend_from_slice(b",\"bytes_received\":");
-        write_decimal(out, self.bytes_received);
-        out.extend_from_slice(b",\"bytes_sent\":");
-        write_decimal(out, self.bytes_sent);
-        self.write_route(out);
-        match self.server {
-            Some(server) => {
-                out.extend_from_slice(b",\"server\":\"");
-                write_address(out, server);
-                out.push(b'"');
-            }
-            None => out.extend_from_slice(b",\"server\":null"),
+        if fields.contains(Field::Method) {
+            S::text(out, key!("method"), method);
         }
-        out.extend_from_slice(b",\"retries\":");
-        write_decimal(out, self.retries.into());
-        let times = &self.times;
-        write_json_time(out, b",\"queue_us\":", Some(times.queue));
-        write_json_time(out, b",\"connect_us\":", times.connect);
-        write_json_time(out, b",\"first_byte_us\":", times.first_byte);
-        write_json_time(out, b",\"total_us\":", Some(times.total));
-        out.extend_from_slice(b",\"termination\":\"");
-        out.extend_from_slice(self.termination.as_bytes());
-        out.push(b'"');
-        if !self.error.is_empty() {
-            out.extend_from_slice(b",\"error\":");
-            write_json_string(out, self.error);
+        if fields.contains(Field::Target) {
+            S::text(out, key!("target"), target);
         }
-        out.extend_from_slice(b",\"request_id\":");
-        write_json_string(out, self.request_id);
-        out.extend_from_slice(b",\"user_agent\":");
-        write_json_string(out, self.user_agent);
-        out.extend_from_slice(b",\"referer\":");
-        write_json_string(out, self.referer);
-        out.extend_from_slice(b"}\n");
-    }
-
-    /// Of a connection in plain HTTP there is nothing to say.
-    fn write_tls(&self, out: &mut Vec<u8>) {
-        let Some(tls) = self.tls else {
-            return;
-        };
-        out.extend_from_slice(b",\"tls\":{\"version\":\"");
-        out.extend_from_slice(tls.version_text().as_bytes());
-        out.extend_from_slice(b"\",\"suite\":\"");
-        tls.write_suite(out);
-        out.extend_from_slice(b"\",\"server_name\":");
-        match &tls.server_name {
-            Some(name) => write_json_string(out, name.as_bytes()),
-            None => out.extend_from_slice(b"null"),
+        if fields.contains(Field::Version) {
+            S::begin_text(out, key!("version"));
+            out.extend_from_slice(self.version_text());
+            S::end_text(out);
         }
-        let resumed: &[u8] = if tls.is_resumed { b"true" } else { b"false" };
-        out.extend_from_slice(b",\"resumed\":");
-        out.extend_from_slice(resumed);
-        out.push(b'}');
+        if fields.contains(Field::Status) {
+            write_number::<S>(out, key!("status"), self.status.into());
+        }
+        if fields.contains(Field::BytesReceived) {
+            write_number::<S>(out, key!("bytes_received"), self.bytes_received);
+        }
+        if fields.contains(Field::BytesSent) {
+            write_number::<S>(out, key!("bytes_sent"), self.bytes_sent);
+        }
     }
 
     /// The names need no escape: see [`ListenerName`](crate::model::ListenerName).
-    fn write_route(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(b",\"listener\":\"");
-        out.extend_from_slice(self.listener.as_bytes());
-        out.extend_from_slice(b"\",\"rule\":");
-        match self.rule {
-            Some(priority) => write_decimal(out, priority.into()),
-            None => out.extend_from_slice(b"null"),
+    fn write_route<S: Style>(&self, fields: AccessLogFields, out: &mut Vec<u8>) {
+        if fields.contains(Field::Listener) {
+            S::begin_text(out, key!("listener"));
+            out.extend_from_slice(self.listener.as_bytes());
+            S::end_text(out);
         }
-        match self.pool {
-            Some(pool) => {
-                out.extend_from_slice(b",\"pool\":\"");
-                out.extend_from_slice(pool.as_bytes());
-                out.push(b'"');
+        if fields.contains(Field::Rule) {
+            let priority = self.rule.map(u64::from);
+            write_number_or_none::<S>(out, key!("rule"), priority);
+        }
+        if fields.contains(Field::Pool) {
+            match self.pool {
+                Some(pool) => {
+                    S::begin_text(out, key!("pool"));
+                    out.extend_from_slice(pool.as_bytes());
+                    S::end_text(out);
+                }
+                None => S::absent(out, key!("pool")),
             }
-            None => out.extend_from_slice(b",\"pool\":null"),
+        }
+        if fields.contains(Field::Server) {
+            match self.server {
+                Some(server) => {
+                    S::begin_text(out, key!("server"));
+                    write_address(out, server);
+                    S::end_text(out);
+                }
+                None => S::absent(out, key!("server")),
+            }
         }
     }
 
-    /// Appends a line of the Combined Log Format, as Apache and nginx write it. Its address is
-    /// the client's.
-    pub(super) fn write_combined(&self, out: &mut Vec<u8>) {
-        let date = &self.date;
-        write_ip(out, self.client.ip.to_canonical());
-        out.extend_from_slice(b" - - [");
-        for part in [
-            &date[5..7],
-            b"/",
-            &date[8..11],
-            b"/",
-            &date[12..16],
-            b":",
-            &date[17..25],
-        ] {
-            out.extend_from_slice(part);
+    fn write_times<S: Style>(&self, fields: AccessLogFields, out: &mut Vec<u8>) {
+        let times = &self.times;
+        if fields.contains(Field::Retries) {
+            write_number::<S>(out, key!("retries"), self.retries.into());
         }
-        out.extend_from_slice(b" +0000] \"");
-        let without_version = self
-            .request_line
-            .strip_suffix(b" HTTP/1.1")
-            .unwrap_or(self.request_line);
-        write_quoted(out, without_version);
-        out.push(b' ');
-        out.extend_from_slice(self.version_text());
-        out.extend_from_slice(b"\" ");
-        write_decimal(out, self.status.into());
-        out.push(b' ');
-        write_decimal(out, self.bytes_sent);
-        out.push(b' ');
-        for (text, end) in [(self.referer, b' '), (self.user_agent, b'\n')] {
-            out.push(b'"');
-            write_quoted(out, if text.is_empty() { b"-" } else { text });
-            out.extend_from_slice(&[b'"', end]);
+        if fields.contains(Field::QueueUs) {
+            write_number::<S>(out, key!("queue_us"), micros(times.queue));
+        }
+        if fields.contains(Field::ConnectUs) {
+            let connect = times.connect.map(micros);
+            write_number_or_none::<S>(out, key!("connect_us"), connect);
+        }
+        if fields.contains(Field::FirstByteUs) {
+            let first_byte = times.first_byte.map(micros);
+            write_number_or_none::<S>(out, key!("first_byte_us"), first_byte);
+        }
+        if fields.contains(Field::TotalUs) {
+            write_number::<S>(out, key!("total_us"), micros(times.total));
         }
     }
 
-    fn version_text(&self) -> &'static [u8] {
+    fn write_result<S: Style>(&self, fields: AccessLogFields, out: &mut Vec<u8>) {
+        if fields.contains(Field::Termination) {
+            S::begin_text(out, key!("termination"));
+            out.extend_from_slice(self.termination.as_bytes());
+            S::end_text(out);
+        }
+        if !self.error.is_empty() && fields.contains(Field::Error) {
+            S::text(out, key!("error"), self.error);
+        }
+        if fields.contains(Field::RequestId) {
+            S::text(out, key!("request_id"), self.request_id);
+        }
+        if fields.contains(Field::TraceId) {
+            S::text(out, key!("trace_id"), self.trace_id);
+        }
+        if fields.contains(Field::UserAgent) {
+            S::text(out, key!("user_agent"), self.user_agent);
+        }
+        if fields.contains(Field::Referer) {
+            S::text(out, key!("referer"), self.referer);
+        }
+    }
+
+    pub(super) fn version_text(&self) -> &'static [u8] {
         match self.version {
             Version::Http10 => b"HTTP/1.0",
             Version::Http11 => b"HTTP/1.1",
         }
     }
 
-    fn write_time(&self, out: &mut Vec<u8>) {
+    /// RFC 3339, with milliseconds.
+    fn time_text(&self) -> [u8; 24] {
         let since = self.time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let millis = since.subsec_millis();
+        let digit = |number: u32| b'0' + (number % 10) as u8;
         let date = &self.date;
-        // The month by its name: a date is written once a second, and a line a request.
-        let month = b"JanFebMarAprMayJunJulAugSepOctNovDec"
-            .chunks(3)
-            .position(|name| name == &date[8..11])
-            .unwrap_or(0)
-            + 1;
-        out.extend_from_slice(&date[12..16]);
-        out.push(b'-');
-        write_padded(out, month as u64, 2);
-        out.push(b'-');
-        out.extend_from_slice(&date[5..7]);
-        out.push(b'T');
-        out.extend_from_slice(&date[17..25]);
-        out.push(b'.');
-        write_padded(out, since.subsec_millis().into(), 3);
-        out.push(b'Z');
+        let mut text = *b"0000-00-00T00:00:00.000Z";
+        text[..4].copy_from_slice(&date[12..16]);
+        text[5..7].copy_from_slice(month(&date[8..11]));
+        text[8..10].copy_from_slice(&date[5..7]);
+        text[11..19].copy_from_slice(&date[17..25]);
+        text[20..23].copy_from_slice(&[digit(millis / 100), digit(millis / 10), digit(millis)]);
+        text
     }
+}
+
+/// The number of a month by its name: a date is written once a second, and a line a request.
+fn month(name: &[u8]) -> &'static [u8; 2] {
+    match name {
+        b"Jan" => b"01",
+        b"Feb" => b"02",
+        b"Mar" => b"03",
+        b"Apr" => b"04",
+        b"May" => b"05",
+        b"Jun" => b"06",
+        b"Jul" => b"07",
+        b"Aug" => b"08",
+        b"Sep" => b"09",
+        b"Oct" => b"10",
+        b"Nov" => b"11",
+        _ => b"12",
+    }
+}
+
+/// Of a connection in plain HTTP there is nothing to say.
+fn write_tls<S: Style>(out: &mut Vec<u8>, tls: &SecuredFacts) {
+    S::begin_text(out, key!("tls" => "version"));
+    out.extend_from_slice(tls.version_text().as_bytes());
+    S::end_text(out);
+    S::begin_text(out, key!("tls", "suite"));
+    tls.write_suite(out);
+    S::end_text(out);
+    match &tls.server_name {
+        Some(name) => S::text(out, key!("tls", "server_name"), name.as_bytes()),
+        None => S::absent(out, key!("tls", "server_name")),
+    }
+    let is_resumed: &[u8] = if tls.is_resumed { b"true" } else { b"false" };
+    S::key(out, key!("tls", "resumed"));
+    out.extend_from_slice(is_resumed);
+    S::end_group(out);
 }
 
 /// The address with its port, if known.
@@ -233,196 +268,20 @@ fn write_client(out: &mut Vec<u8>, client: ClientAddress) {
     }
 }
 
-/// Microseconds behind the `name` that they have.
-fn write_json_time(out: &mut Vec<u8>, name: &[u8], time: Option<Duration>) {
-    out.extend_from_slice(name);
-    match time {
-        Some(time) => write_decimal(out, u64::try_from(time.as_micros()).unwrap_or(u64::MAX)),
-        None => out.extend_from_slice(b"null"),
-    }
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// A JSON string. What is not UTF-8 is read as Latin-1, so that nothing is lost.
-fn write_json_string(out: &mut Vec<u8>, text: &[u8]) {
-    if is_plain(text) {
-        out.push(b'"');
-        out.extend_from_slice(text);
-        out.push(b'"');
-        return;
-    }
-    let is_utf8 = std::str::from_utf8(text).is_ok();
-    out.push(b'"');
-    for &byte in text {
-        match byte {
-            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
-            b' '..=b'~' => out.push(byte),
-            0x80.. if is_utf8 => out.push(byte),
-            _ => {
-                // Writing to a vector cannot fail, here and below.
-                let _ = write!(out, "\\u{byte:04x}");
-            }
-        }
-    }
-    out.push(b'"');
+#[inline]
+fn write_number<S: Style>(out: &mut Vec<u8>, key: Key, number: u64) {
+    S::key(out, key);
+    write_decimal(out, number);
 }
 
-/// Whether `text` can stand between quotes as it is, which almost all does.
-fn is_plain(text: &[u8]) -> bool {
-    // In a part there is no early end: without one, the compiler looks at all of its bytes at once.
-    let (parts, rest) = text.as_chunks::<16>();
-    let is_plain = |part: &[u8; 16]| {
-        part.iter()
-            .fold(true, |plain, &byte| plain & plain_byte(byte))
-    };
-    parts.iter().all(is_plain) && rest.iter().all(|&byte| PLAIN[usize::from(byte)])
-}
-
-#[expect(
-    clippy::needless_bitwise_bool,
-    reason = "a branch for each byte would keep it from being many at once"
-)]
-const fn plain_byte(byte: u8) -> bool {
-    (byte >= b' ') & (byte <= b'~') & (byte != b'"') & (byte != b'\\')
-}
-
-static PLAIN: [bool; 256] = {
-    let mut plain = [false; 256];
-    let mut byte = 0;
-    while byte < 128 {
-        plain[byte as usize] = plain_byte(byte);
-        byte += 1;
-    }
-    plain
-};
-
-/// Between quotes, as Apache writes it: nothing that a client sends ends the quotes or the line.
-fn write_quoted(out: &mut Vec<u8>, text: &[u8]) {
-    if is_plain(text) {
-        out.extend_from_slice(text);
-        return;
-    }
-    for &byte in text {
-        match byte {
-            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
-            b' '..=b'~' => out.push(byte),
-            _ => {
-                let _ = write!(out, "\\x{byte:02x}");
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn entry<'a>() -> LogEntry<'a> {
-        LogEntry {
-            time: UNIX_EPOCH + Duration::from_millis(784_111_777_042),
-            date: *b"Sun, 06 Nov 1994 08:49:37 GMT",
-            client: SocketAddr::from(([192, 0, 2, 7], 5000)).into(),
-            peer: ([192, 0, 2, 9], 6000).into(),
-            tls: None,
-            request_line: b"GET /a\"b HTTP/1.1",
-            version: Version::Http10,
-            user_agent: b"curl \xff\n",
-            referer: b"",
-            request_id: b"7",
-            status: 200,
-            bytes_received: 1,
-            bytes_sent: 2,
-            listener: "web",
-            rule: Some(10),
-            pool: Some("api"),
-            server: Some(([127, 0, 0, 1], 80).into()),
-            retries: 1,
-            times: Times {
-                queue: Duration::from_micros(3),
-                connect: None,
-                first_byte: Some(Duration::from_micros(4)),
-                total: Duration::from_millis(5),
-            },
-            termination: "complete",
-            error: b"",
-        }
-    }
-
-    #[test]
-    fn a_connection_inside_tls_says_what_was_agreed_on() {
-        let facts = SecuredFacts {
-            version: rustls::ProtocolVersion::TLSv1_3,
-            suite: rustls::CipherSuite::TLS13_AES_128_GCM_SHA256,
-            is_resumed: true,
-            server_name: Some("shop.example.com".into()),
-            certificate: None,
-        };
-        let mut out = Vec::new();
-        let entry = LogEntry {
-            tls: Some(&facts),
-            ..entry()
-        };
-        entry.write_json(&mut out);
-        let json: serde_json::Value = serde_json::from_slice(&out).unwrap();
-        let expected = serde_json::json!({
-            "version": "TLSv1.3", "suite": "TLS_AES_128_GCM_SHA256",
-            "server_name": "shop.example.com", "resumed": true
-        });
-        assert_eq!(json["tls"], expected);
-    }
-
-    #[test]
-    fn a_line_of_json() {
-        let mut out = Vec::new();
-        entry().write_json(&mut out);
-        let line = String::from_utf8(out).unwrap();
-        assert!(line.ends_with("}\n"));
-        let json: serde_json::Value = serde_json::from_str(&line).unwrap();
-        let expected = serde_json::json!({
-            "time": "1994-11-06T08:49:37.042Z", "client": "192.0.2.7:5000",
-            "peer": "192.0.2.9:6000", "method": "GET", "target": "/a\"b",
-            "version": "HTTP/1.0", "status": 200, "bytes_received": 1, "bytes_sent": 2, "listener": "web", "rule": 10, "pool": "api", "server": "127.0.0.1:80",
-            "retries": 1, "queue_us": 3, "connect_us": null, "first_byte_us": 4, "total_us": 5000,
-            "termination": "complete", "request_id": "7", "user_agent": "curl \u{ff}\n", "referer": "",
-        });
-        assert_eq!(json, expected);
-    }
-
-    #[test]
-    fn a_client_behind_a_proxy_may_have_no_port() {
-        let mut out = Vec::new();
-        for (ip, port, written) in [
-            ("2001:db8::7", None, "2001:db8::7"),
-            ("2001:db8::7", Some(80), "[2001:db8::7]:80"),
-            ("192.0.2.1", None, "192.0.2.1"),
-        ] {
-            let ip = ip.parse().unwrap();
-            out.clear();
-            write_client(&mut out, ClientAddress { ip, port });
-            assert_eq!(out, written.as_bytes());
-        }
-    }
-
-    #[test]
-    fn what_has_to_be_escaped_is_found_wherever_it_stands() {
-        for (length, byte) in (1..40).flat_map(|length| (0..128).map(move |byte| (length, byte))) {
-            for at in 0..length {
-                let mut text = vec![b'a'; length];
-                text[at] = byte;
-                let mut out = Vec::new();
-                write_json_string(&mut out, &text);
-                let read: String = serde_json::from_slice(&out).unwrap();
-                assert_eq!(read.as_bytes(), text);
-            }
-        }
-    }
-
-    #[test]
-    fn a_line_of_the_combined_format() {
-        let mut out = Vec::new();
-        entry().write_combined(&mut out);
-        assert_eq!(
-            String::from_utf8(out).unwrap(),
-            "192.0.2.7 - - [06/Nov/1994:08:49:37 +0000] \"GET /a\\\"b HTTP/1.0\" 200 2 \"-\" \"curl \\xff\\x0a\"\n"
-        );
+#[inline]
+fn write_number_or_none<S: Style>(out: &mut Vec<u8>, key: Key, number: Option<u64>) {
+    match number {
+        Some(number) => write_number::<S>(out, key, number),
+        None => S::absent(out, key),
     }
 }

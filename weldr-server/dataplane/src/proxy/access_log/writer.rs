@@ -1,9 +1,6 @@
 //! The thread that writes the access log.
 
 use std::{
-    fs, io,
-    os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
     sync::{
         Arc,
         mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
@@ -13,12 +10,13 @@ use std::{
 };
 
 use crate::{
-    output::{Destination, LineWriter, Unwritten},
+    output::Unwritten,
     policy::{AccessLogFormat, AccessLogOptions},
 };
 
 use super::{
-    batches::{AccessLog, Batch},
+    batches::{AccessLog, Batch, LinePolicy},
+    sink::{AccessLogError, Sink},
     writer_progress::WriterProgress,
 };
 
@@ -31,30 +29,10 @@ const STALLED: Duration = Duration::from_secs(1);
 /// The minimum time for the last lines, because the workers may have used all of the shutdown timeout.
 const LAST_LINES: Duration = Duration::from_millis(500);
 
-/// Why there is no access log.
-#[derive(Debug, thiserror::Error)]
-pub enum AccessLogError {
-    /// The file cannot be opened.
-    #[error("the access log {} cannot be written", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        #[source]
-        source: io::Error,
-    },
-    /// Standard output cannot be used.
-    #[error("the access log cannot be written to standard output")]
-    Output(#[source] io::Error),
-    /// The thread cannot be started.
-    #[error("cannot start a thread: raise the limit of processes (ulimit -u, TasksMax)")]
-    Thread(#[source] io::Error),
-}
-
 /// The access log. Its thread ends when the last worker has dropped its [`AccessLogEnd`].
 #[derive(Debug)]
 pub(in crate::proxy) struct AccessLogWriter {
-    format: AccessLogFormat,
+    policy: LinePolicy,
     batches: SyncSender<Batch>,
     progress: Arc<WriterProgress>,
     thread: thread::JoinHandle<()>,
@@ -70,14 +48,14 @@ impl AccessLogWriter {
         if options.format == AccessLogFormat::Off {
             return Ok(None);
         }
-        let sink = Sink::open(options.file.clone())?;
+        let sink = Sink::open(options)?;
         let (batches, queued) = mpsc::sync_channel(MOST_WAITING);
         let (lives, ended) = mpsc::sync_channel(0);
         let progress = Arc::<WriterProgress>::default();
         let writing = Writing {
             sink,
             progress: Arc::clone(&progress),
-            is_failing: false,
+            failed: None,
             looked: Instant::now(),
         };
         let thread = thread::Builder::new()
@@ -88,7 +66,7 @@ impl AccessLogWriter {
             })
             .map_err(AccessLogError::Thread)?;
         Ok(Some(Self {
-            format: options.format,
+            policy: LinePolicy::from(options),
             batches,
             progress,
             thread,
@@ -99,7 +77,7 @@ impl AccessLogWriter {
     /// The end for one worker.
     pub(in crate::proxy) fn log(&self) -> AccessLogEnd {
         AccessLogEnd {
-            format: self.format,
+            policy: self.policy,
             batches: self.batches.clone(),
             progress: Arc::clone(&self.progress),
         }
@@ -138,14 +116,14 @@ impl AccessLogWriter {
 /// The end of the log that is sent to a worker's thread, where it becomes an [`AccessLog`].
 #[derive(Debug, Clone)]
 pub(in crate::proxy) struct AccessLogEnd {
-    format: AccessLogFormat,
+    policy: LinePolicy,
     batches: SyncSender<Batch>,
     progress: Arc<WriterProgress>,
 }
 
 impl From<AccessLogEnd> for AccessLog {
     fn from(end: AccessLogEnd) -> Self {
-        Self::new(end.format, end.batches, end.progress)
+        Self::new(end.policy, end.batches, end.progress)
     }
 }
 
@@ -153,7 +131,8 @@ impl From<AccessLogEnd> for AccessLog {
 struct Writing {
     sink: Sink,
     progress: Arc<WriterProgress>,
-    is_failing: bool,
+    /// When writing last failed; `None` when it works.
+    failed: Option<Instant>,
     /// When the thread last checked whether the file was moved, and reported lost lines.
     looked: Instant,
 }
@@ -172,7 +151,7 @@ impl Writing {
             }
             if self.looked.elapsed() >= LOOK {
                 self.sink.follow();
-                if !self.is_failing {
+                if self.failed.is_none() {
                     self.report_lost();
                 }
                 self.looked = Instant::now();
@@ -187,7 +166,7 @@ impl Writing {
             count,
             spare,
         } = batch;
-        let written = self.sink.writer().write(&lines);
+        let written = self.sink.write(&lines);
         lines.clear();
         // If the worker has enough memory or has ended, this memory is freed.
         let _ = spare.try_send(lines);
@@ -201,16 +180,19 @@ impl Writing {
 
     /// Logs when writing begins to fail, and when it works again.
     fn note(&mut self, written: Result<(), Unwritten>) {
-        let was_failing = std::mem::replace(&mut self.is_failing, written.is_err());
-        match written {
-            Ok(()) if was_failing => {
+        match (written, self.failed) {
+            (Ok(()), Some(failed)) if self.sink.works_again_after(failed.elapsed()) => {
+                self.failed = None;
                 tracing::info!("the access log is written again");
                 self.report_lost();
             }
-            Err(Unwritten { source, .. }) if !was_failing => {
-                tracing::error!(error = %source, "the access log cannot be written; lines are lost");
+            (Ok(()), _) => {}
+            (Err(Unwritten { source, .. }), failed) => {
+                self.failed = Some(Instant::now());
+                if failed.is_none() {
+                    tracing::error!(error = %source, "the access log cannot be written; lines are lost");
+                }
             }
-            Ok(()) | Err(_) => {}
         }
     }
 
@@ -219,67 +201,5 @@ impl Writing {
         if lost > 0 {
             tracing::warn!(lost, "lines of the access log were lost");
         }
-    }
-}
-
-enum Sink {
-    Output(LineWriter<Destination>),
-    File {
-        path: PathBuf,
-        file: LineWriter<Destination>,
-    },
-}
-
-impl Sink {
-    fn open(path: Option<PathBuf>) -> Result<Self, AccessLogError> {
-        let Some(path) = path else {
-            return Destination::of(io::stdout())
-                .map(Self::Output)
-                .map_err(AccessLogError::Output);
-        };
-        match Destination::append_to(&path) {
-            Ok(file) => Ok(Self::File { path, file }),
-            Err(source) => Err(AccessLogError::File { path, source }),
-        }
-    }
-
-    fn writer(&mut self) -> &mut LineWriter<Destination> {
-        match self {
-            Self::Output(writer) | Self::File { file: writer, .. } => writer,
-        }
-    }
-
-    /// Opens a new file if the old one was moved or removed, as log rotation does.
-    fn follow(&mut self) {
-        if let Self::File { path, file } = self
-            && was_moved(path, file.output())
-        {
-            self.reopen();
-        }
-    }
-
-    /// Opens the file at the path.
-    fn reopen(&mut self) {
-        let Self::File { path, file } = self else {
-            return;
-        };
-        match Destination::append_to(path) {
-            Ok(new) => {
-                *file = new;
-                tracing::info!(file = %path.display(), "access log reopened");
-            }
-            Err(error) => {
-                tracing::warn!(%error, file = %path.display(), "the access log cannot be reopened");
-            }
-        }
-    }
-}
-
-/// Whether another file is at `path` than the open one, or none.
-fn was_moved(path: &Path, open: &Destination) -> bool {
-    match (fs::metadata(path), open.file().metadata()) {
-        (Ok(there), Ok(open)) => (there.dev(), there.ino()) != (open.dev(), open.ino()),
-        (Err(error), _) => error.kind() == io::ErrorKind::NotFound,
-        (_, Err(_)) => false,
     }
 }

@@ -42,6 +42,8 @@ pub(in crate::proxy) struct FieldSpans {
     pub(in crate::proxy) user_agent: Span,
     pub(in crate::proxy) referer: Span,
     pub(in crate::proxy) request_id: Span,
+    /// Of a valid value.
+    pub(in crate::proxy) traceparent: Span,
 }
 
 impl FieldSpans {
@@ -53,11 +55,25 @@ impl FieldSpans {
         }
     }
 
+    /// The trace id of `traceparent` in the head that the spans are of.
+    pub(in crate::proxy) fn trace_id(self, head: &[u8]) -> &[u8] {
+        let traceparent = self.traceparent.of(head);
+        traceparent.get(3..35).unwrap_or_default()
+    }
+
     /// Finds the values in a head whose fields were changed after its request line.
     fn find_in(&mut self, head: &[u8]) {
         self.user_agent = value_of(head, b"user-agent");
         self.referer = value_of(head, b"referer");
         self.request_id = value_of(head, b"x-request-id");
+        // A route may set it to anything.
+        let traceparent = value_of(head, b"traceparent");
+        let is_valid = is_traceparent(traceparent.of(head));
+        self.traceparent = if is_valid {
+            traceparent
+        } else {
+            Span::default()
+        };
     }
 
     /// Remembers the value of `field`, whose line is copied to `place`. Of several lines, the first counts.
@@ -66,6 +82,7 @@ impl FieldSpans {
             Known::UserAgent => &mut self.user_agent,
             Known::Referer => &mut self.referer,
             Known::XRequestId => &mut self.request_id,
+            Known::Traceparent => &mut self.traceparent,
             _ => return,
         };
         if *span == Span::default() {
@@ -513,7 +530,7 @@ impl Writer<'_> {
             spans.request_id = Ids::write_request_id(out, &digits);
         }
         if needs_trace {
-            ids.write_traceparent(out, &digits);
+            spans.traceparent = ids.write_traceparent(out, &digits);
         }
     }
 

@@ -41,12 +41,15 @@ impl Ids {
         Span::new(place + ID.start, place + ID.end)
     }
 
-    /// Appends the field `traceparent`, which is not sampled: nothing is recorded here.
-    pub(super) fn write_traceparent(&self, out: &mut Vec<u8>, trace_digits: &[u8; 32]) {
+    /// Appends the field `traceparent`, which is not sampled: nothing is recorded here. Gives where its value is.
+    pub(super) fn write_traceparent(&self, out: &mut Vec<u8>, trace_digits: &[u8; 32]) -> Span {
+        const VALUE: Range<usize> = 13..68;
+        let place = out.len();
         let mut line = *b"traceparent: 00-00000000000000000000000000000000-0000000000000000-00\r\n";
         line[16..48].copy_from_slice(trace_digits);
         line[49..65].copy_from_slice(hex(self.parent).as_flattened());
         out.extend_from_slice(&line);
+        Span::new(place + VALUE.start, place + VALUE.end)
     }
 }
 

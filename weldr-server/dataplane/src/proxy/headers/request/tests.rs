@@ -370,17 +370,22 @@ fn what_the_log_tells_is_marked_where_it_was_written() {
             user_agent,
             referer,
             request_id,
+            traceparent,
         } = request.spans;
-        [request_line, user_agent, referer, request_id].map(|span| text[span.range()].to_owned())
+        [request_line, user_agent, referer, request_id, traceparent]
+            .map(|span| text[span.range()].to_owned())
     };
     let given = told(
         "GET http://a/b HTTP/1.1\r\nHost: z\r\nreferer:  there \r\nConnection: X-Hop\r\nX-Hop: 1\r\nA: b\r\n\
-         User-Agent: first\r\nX-Request-Id: mine\r\nUser-Agent: second\r\n\r\n",
+         User-Agent: first\r\nX-Request-Id: mine\r\ntraceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n\
+         User-Agent: second\r\n\r\n",
     );
-    assert_eq!(given, ["GET /b HTTP/1.1", "first", "there", "mine"]);
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    assert_eq!(given, ["GET /b HTTP/1.1", "first", "there", "mine", trace]);
     let made = told("GET / HTTP/1.0\r\nX-Request-Id: a\r\nX-Request-Id: b\r\n\r\n");
     assert_eq!(made[..3], ["GET / HTTP/1.1", "", ""]);
     assert_eq!(made[3], format!("{:032x}", 10), "two are none");
+    assert!(made[4].starts_with(&format!("00-{:032x}-", 10)), "{made:?}");
 }
 
 #[test]
