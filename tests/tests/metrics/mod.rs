@@ -86,7 +86,7 @@ async fn what_was_served_is_what_is_counted() {
             1,
         ),
         (
-            "weldr_rule_requests_total{listener=\"default\",rule=\"10\",code=\"2xx\"}",
+            "weldr_rule_requests_total{listener=\"default\",rule=\"1\",code=\"2xx\"}",
             1,
         ),
         (

@@ -18,6 +18,8 @@ use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
 use tokio::{net::TcpStream, time};
 use tokio_rustls::TlsConnector;
 
+use super::error::words;
+
 /// How long one call may take, with its connection.
 const LONGEST_CALL: Duration = Duration::from_secs(30);
 /// The longest response, in bytes: a chain has a few thousand.
@@ -45,6 +47,13 @@ enum CallError {
         authority: String,
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error("{authority} answered {status}{detail}")]
+    Refused {
+        authority: String,
+        status: http::StatusCode,
+        /// What it says, behind a colon; empty if that is nothing.
+        detail: String,
     },
     #[error("{authority} did not respond within {} s", LONGEST_CALL.as_secs())]
     Timeout { authority: String },
@@ -172,6 +181,23 @@ impl Client {
     }
 }
 
+/// What an authority says of a document that it does not give.
+async fn refused(response: Response<Full<Bytes>>, authority: String) -> CallError {
+    let status = response.status();
+    let body = response.into_body().collect().await;
+    let body = body
+        .map(http_body_util::Collected::to_bytes)
+        .unwrap_or_default();
+    let problem = serde_json::from_slice::<instant_acme::Problem>(&body).ok();
+    let detail = problem.map(|problem| words(&problem));
+    let detail = detail.filter(|words| !words.is_empty());
+    CallError::Refused {
+        authority,
+        status,
+        detail: detail.map(|words| format!(": {words}")).unwrap_or_default(),
+    }
+}
+
 /// Makes a request one of a path, with the fields that RFC 8555, section 6.1, and HTTP/1.1 want.
 fn prepare(request: &mut Request<BodyWrapper<Bytes>>, authority: &str) -> io::Result<()> {
     /// What this is, for the log of the authority.
@@ -199,10 +225,18 @@ impl HttpClient for Client {
         request: Request<BodyWrapper<Bytes>>,
     ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, instant_acme::Error>> + Send>> {
         let client = self.clone();
+        let is_get = request.method() == http::Method::GET;
+        let authority = request.uri().authority().map(ToString::to_string);
+        let authority = authority.unwrap_or_default();
         Box::pin(async move {
             let response = client.call(request).await;
             let response = response.map_err(|error| instant_acme::Error::Other(Box::new(error)))?;
             client.note(&response);
+            if is_get && !response.status().is_success() {
+                // Of what is fetched, the library reads the body only.
+                let refused = refused(response, authority).await;
+                return Err(instant_acme::Error::Other(Box::new(refused)));
+            }
             Ok(BytesResponse::from(response))
         })
     }

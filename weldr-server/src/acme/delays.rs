@@ -9,6 +9,8 @@ use crate::model::{AcmeFailure, Timestamp};
 const FIRST_PAUSE: Duration = Duration::from_mins(1);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_hours(6);
+/// The longest pause that an authority can ask for: a mistake of one must not stop everything for good.
+pub(super) const MOST_ASKED: Duration = Duration::from_hours(24);
 /// A pause is longer by up to this share, so that certificates that failed together are not tried again together.
 const JITTER: f64 = 0.25;
 /// The share of the lifetime after which a certificate is renewed, unless the authority says otherwise, and by how much of the
@@ -27,7 +29,7 @@ pub(super) fn failed(
 ) -> AcmeFailure {
     let pause = FIRST_PAUSE.saturating_mul(3_u32.saturating_pow(failures));
     let pause = pause.min(LONGEST_PAUSE).mul_f64(1.0 + JITTER * random);
-    let pause = pause.max(retry_after.unwrap_or_default());
+    let pause = pause.max(retry_after.unwrap_or_default().min(MOST_ASKED));
     AcmeFailure {
         message: beginning(message),
         at: now,
@@ -82,8 +84,9 @@ mod tests {
         assert_eq!(minutes, [1, 3, 9, 27]);
         assert_eq!(pause(30, None, 0.0), LONGEST_PAUSE);
         assert_eq!(pause(u32::MAX - 1, None, 1.0), LONGEST_PAUSE.mul_f64(1.25));
-        let week = Duration::from_hours(168);
-        assert_eq!(pause(0, Some(week), 1.0), week);
+        let day = Duration::from_hours(24);
+        assert_eq!(pause(0, Some(day), 1.0), day);
+        assert_eq!(pause(0, Some(Duration::MAX), 1.0), day);
         assert_eq!(pause(0, Some(Duration::ZERO), 0.0), FIRST_PAUSE);
     }
 

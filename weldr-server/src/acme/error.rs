@@ -137,8 +137,15 @@ pub(super) fn words(problem: &instant_acme::Problem) -> String {
         let _ = write!(words, " ({kind})");
     }
     // It ends in a table in a terminal.
-    let words: String = words.chars().filter(|c| !c.is_control()).collect();
+    let words: String = words.chars().filter(|c| !is_harmful(*c)).collect();
     words.trim().to_owned()
+}
+
+/// Whether a terminal does something else with a character than to show it: also change the direction of the text.
+fn is_harmful(c: char) -> bool {
+    let turns =
+        matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || turns
 }
 
 fn sentences(wrong: &[Invalid]) -> String {
@@ -158,7 +165,7 @@ mod tests {
     #[test]
     fn operators_read_the_words_of_the_authority() {
         let limited = problem(
-            r#"{"type":"urn:ietf:params:acme:error:rateLimited","detail":"too many new\u001b[31m orders"}"#,
+            r#"{"type":"urn:ietf:params:acme:error:rateLimited","detail":"too many new\u001b[31m\u202e orders"}"#,
         );
         assert_eq!(limited.message(), "too many new[31m orders (rateLimited)");
         assert!(limited.is_limit() && limited.keeps_order());

@@ -45,6 +45,7 @@ pub async fn manage(cluster: Handle, tick: Tick) {
         running: JoinSet::new(),
         subjects: HashMap::new(),
         pace: Pace::new(Instant::now()),
+        paced: None,
         checks: BTreeMap::new(),
     };
     loop {
@@ -79,6 +80,8 @@ struct Manager {
     running: JoinSet<Done>,
     subjects: HashMap<Id, Subject>,
     pace: Pace,
+    /// The account whose orders are limited by it: another one has limits of its own.
+    paced: Option<Revision>,
     /// When the authority is asked again about the renewal of a certificate.
     checks: BTreeMap<CertificateName, Instant>,
 }
@@ -119,6 +122,10 @@ impl Manager {
 
     fn look_at_certificates(&mut self, state: &DesiredState, account: &Arc<AcmeAccount>) {
         let now = Timestamp::now();
+        if self.paced != Some(account.revision) {
+            self.paced = Some(account.revision);
+            self.pace = Pace::new(Instant::now());
+        }
         for (name, certificate) in &state.certificates {
             if self.running.len() >= AT_ONCE {
                 return;
@@ -212,13 +219,13 @@ impl Context {
                     .failure
                     .as_ref()
                     .map_or(0, |failure| failure.failures);
-                let message = error.message();
+                let now = Timestamp::now();
+                let failure =
+                    delays::failed(error.message(), failures, retry_after, now, fastrand::f64());
                 tracing::warn!(
-                    error = message,
+                    error = failure.message,
                     "the acme account cannot be registered; trying again"
                 );
-                let now = Timestamp::now();
-                let failure = delays::failed(message, failures, retry_after, now, fastrand::f64());
                 let of = account.revision;
                 self.note(AcmeStep::NotRegistered { of, failure }).await;
                 Done::Nothing
@@ -334,10 +341,10 @@ impl Job {
             // Another node leads, or will soon.
             return Done::Nothing;
         }
-        let message = error.message();
-        tracing::warn!(certificate = %self.name, error = message, "a certificate cannot be obtained by acme; trying again");
         let now = Timestamp::now();
+        let message = error.message();
         let failure = delays::failed(message, self.failures(), retry_after, now, fastrand::f64());
+        tracing::warn!(certificate = %self.name, error = failure.message, "a certificate cannot be obtained by acme; trying again");
         self.context
             .note(AcmeStep::Failed {
                 certificate: self.name.clone(),
@@ -347,7 +354,7 @@ impl Job {
             })
             .await;
         if error.is_limit() {
-            return Done::Limited(retry_after.unwrap_or(PAUSE));
+            return Done::Limited(retry_after.unwrap_or(PAUSE).min(delays::MOST_ASKED));
         }
         Done::Nothing
     }

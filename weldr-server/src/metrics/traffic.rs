@@ -145,8 +145,9 @@ fn rules(snapshot: &Snapshot, to: &mut Exposition) {
     );
     for view in snapshot.listeners.iter() {
         for rule in view.router.rules() {
-            let priority = rule.priority().to_string();
-            let labels = [("listener", view.name().as_str()), ("rule", &priority)];
+            // Its priority changes when rules move, and the counts would go to another one.
+            let id = rule.live.id.to_string();
+            let labels = [("listener", view.name().as_str()), ("rule", &id)];
             by_code(&mut requests, &labels, rule.live.totals().statuses);
         }
     }

@@ -83,6 +83,7 @@ pub enum CertificateSource {
 #[derive(PartialEq, Serialize)]
 pub(super) struct Shown<'a> {
     source: &'static str,
+    key_type: String,
     fingerprint: &'a str,
     names: String,
     expires: String,
@@ -138,8 +139,15 @@ impl CertificateSpec {
                 CertificateSource::Uploaded => "uploaded",
                 CertificateSource::Acme(_) => "acme",
             },
+            key_type: self
+                .request()
+                .map_or(self.key_type, |request| request.key_type)
+                .to_string(),
             fingerprint: &self.fingerprint,
-            names: self.names.join(" "),
+            names: self
+                .request()
+                .map_or(&self.names, |request| &request.domains)
+                .join(" "),
             expires: humantime::format_rfc3339_seconds(self.not_after.into()).to_string(),
         }
     }

@@ -170,6 +170,10 @@ impl Target {
             let valid = name.validate().and_then(|()| spec.validate());
             valid.map_err(|invalid| invalid.within("certificates"))?;
         }
+        if let Some(account) = &self.acme_account {
+            let valid = account.validate();
+            valid.map_err(|invalid| invalid.within("acme_account"))?;
+        }
         for (name, spec) in &self.listeners {
             let Some(spec) = spec else { continue };
             listener_spec(name, spec).map_err(|invalid| invalid.within("listeners"))?;

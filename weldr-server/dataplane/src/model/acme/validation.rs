@@ -1,7 +1,8 @@
 //! Which values of ACME the desired state accepts. What an authority has sent is checked like what an operator has.
 
 use super::{
-    AcmeChallenge, AcmeFailure, AcmeOrder, AcmeRegistration, AcmeSettings, AcmeStep, Renewal,
+    AcmeAccount, AcmeChallenge, AcmeFailure, AcmeOrder, AcmeRegistration, AcmeSettings, AcmeStep,
+    Renewal,
 };
 use crate::model::{AcmeRequest, Invalid};
 
@@ -39,6 +40,17 @@ impl AcmeSettings {
             ));
         }
         self.ca.validate("ca")
+    }
+}
+
+impl AcmeAccount {
+    /// Accepts an account of which each part is accepted.
+    pub(in crate::model) fn validate(&self) -> Result<(), Invalid> {
+        self.settings.validate()?;
+        self.registration
+            .as_ref()
+            .map_or(Ok(()), AcmeRegistration::validate)?;
+        self.failure.as_ref().map_or(Ok(()), AcmeFailure::validate)
     }
 }
 
@@ -146,7 +158,7 @@ fn url(field: &str, given: &str) -> Result<(), Invalid> {
     let authority = authority.and_then(|rest| rest.split(['/', '?', '#']).next());
     match authority {
         Some(authority)
-            if !authority.is_empty() && given.len() <= LONGEST_URL && is_visible(given) =>
+            if is_authority(authority) && given.len() <= LONGEST_URL && is_visible(given) =>
         {
             Ok(())
         }
@@ -156,6 +168,17 @@ fn url(field: &str, given: &str) -> Result<(), Invalid> {
             Err(Invalid::new(field, given, accepted))
         }
     }
+}
+
+/// A host, with a port that there can be, and without a name and a password, which would be shown to everybody.
+fn is_authority(authority: &str) -> bool {
+    let behind_ip = authority.rfind(']').map_or(0, |end| end + 1);
+    let host = match authority[behind_ip..].split_once(':') {
+        Some((_, port)) if port.parse::<u16>().is_err() => return false,
+        Some((rest, _)) => behind_ip + rest.len(),
+        None => authority.len(),
+    };
+    host > 0 && !authority.contains('@')
 }
 
 fn mail(given: &str) -> Result<(), Invalid> {
@@ -203,6 +226,9 @@ mod tests {
             "https:///dir",
             "https://ca.example/a b",
             "ca.example",
+            "https://user:word@ca.example/dir",
+            "https://ca.example:99999/dir",
+            "https://:443/dir",
         ] {
             let settings = AcmeSettings {
                 directory: directory.to_owned(),

@@ -30,7 +30,7 @@ impl DesiredState {
         expect_unchanged(expected, present.revision, object)?;
         // A sealed key differs each time, and an operator who gives it again may have a reason.
         if present.settings == settings {
-            return Ok(Outcome::Unchanged);
+            return Ok(self.try_account_again());
         }
         let is_same_account = present.settings.directory == settings.directory
             && present.settings.external_account == settings.external_account;
@@ -99,7 +99,22 @@ impl DesiredState {
             failure: None,
         };
         self.put_progress(name, next);
+        self.try_account_again();
         Ok(Outcome::Changed)
+    }
+
+    /// Forgets that the account could not be registered, so that it is tried again at once: an operator wants it.
+    fn try_account_again(&mut self) -> Outcome {
+        match &self.acme.account {
+            Some(account) if account.failure.is_some() => {
+                self.acme.account = Some(Arc::new(AcmeAccount {
+                    failure: None,
+                    ..AcmeAccount::clone(account)
+                }));
+                Outcome::Changed
+            }
+            _ => Outcome::Unchanged,
+        }
     }
 
     /// Notes what a leader has done. What was overtaken changes nothing.
@@ -227,6 +242,20 @@ impl DesiredState {
         self.acme
             .progress
             .insert_mut(name.clone(), Arc::new(progress));
+    }
+
+    /// Lets a certificate be ordered whatever the present one is, which was uploaded: it may be for the same names.
+    pub(super) fn order_now(&mut self, name: &CertificateName) {
+        let renewal = Renewal {
+            at: Timestamp(0),
+            by: RenewalBy::Operator,
+            explanation: None,
+        };
+        let progress = AcmeProgress {
+            renewal: Some(renewal),
+            failure: None,
+        };
+        self.put_progress(name, progress);
     }
 
     /// Forgets how far a certificate is: it was replaced or removed.

@@ -86,6 +86,11 @@ impl DesiredState {
     /// Puts a certificate in its place. Without [`Self::put_certificate`], a rollback leaves it as it is.
     pub(super) fn set_certificate(&mut self, name: &CertificateName, spec: Arc<CertificateSpec>) {
         self.forget_progress(name);
+        let present = self.certificates.get(name);
+        let was_uploaded = present.is_some_and(|present| present.spec.request().is_none());
+        if was_uploaded && spec.request().is_some() {
+            self.order_now(name);
+        }
         let certificate = Certificate {
             spec,
             revision: self.revision.next(),

@@ -275,3 +275,51 @@ fn an_issued_certificate_is_no_change_to_take_back() {
     outcome(&mut state, issued("1"));
     assert!(state.take_touched().certificates.is_empty());
 }
+
+/// It may be for the same names, so that only who issued it differs.
+#[test]
+fn a_certificate_that_was_uploaded_is_ordered_at_once_when_acme_takes_over() {
+    let mut state = DesiredState::new(PoolSettings::default());
+    outcome(&mut state, set_account("ca"));
+    let spec = Box::new(issued_spec());
+    let certificate = name();
+    outcome(&mut state, Command::AddCertificate { certificate, spec });
+    let update = Command::UpdateCertificate {
+        certificate: name(),
+        spec: Box::new(CertificateSpec {
+            source: CertificateSource::Acme(request("a.example")),
+            ..issued_spec()
+        }),
+        expected: None,
+    };
+    assert_eq!(outcome(&mut state, update), Outcome::Changed);
+    let progress = state.acme.progress.get(&name()).unwrap();
+    assert_eq!(progress.renewal.as_ref().unwrap().at, Timestamp(0));
+    // What ACME has issued is not ordered again by itself.
+    outcome(&mut state, ordered(3, "1"));
+    outcome(&mut state, issued("1"));
+    assert!(state.acme.progress.is_empty());
+}
+
+#[test]
+fn an_operator_who_asks_again_does_not_wait_for_the_next_try_of_the_account() {
+    let mut state = with_certificate();
+    let fail = |state: &mut DesiredState| {
+        let step = step(AcmeStep::NotRegistered {
+            of: Revision(1),
+            failure: failure(),
+        });
+        assert_eq!(outcome(state, step), Outcome::Changed);
+    };
+    let has_failed = |state: &DesiredState| {
+        let account = state.acme.account.as_ref().unwrap();
+        account.failure.is_some()
+    };
+    fail(&mut state);
+    assert_eq!(outcome(&mut state, set_account("ca")), Outcome::Changed);
+    assert!(!has_failed(&state));
+    assert_eq!(outcome(&mut state, set_account("ca")), Outcome::Unchanged);
+    fail(&mut state);
+    outcome(&mut state, renew());
+    assert!(!has_failed(&state));
+}
