@@ -36,7 +36,7 @@ pub(super) enum AcmeError {
     NotProven { domain: String, detail: String },
     #[error("the authority gave the order up")]
     GivenUp,
-    #[error("the certificate that was issued cannot be used: {}", sentences(.0))]
+    #[error("the certificate that was issued cannot be used: {}", Invalid::sentences(.0))]
     Chain(Vec<Invalid>),
     #[error("the certificate that was issued is not for all of the domains")]
     OtherNames,
@@ -146,11 +146,6 @@ fn is_harmful(c: char) -> bool {
     let turns =
         matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     c.is_control() || turns
-}
-
-fn sentences(wrong: &[Invalid]) -> String {
-    let sentences: Vec<String> = wrong.iter().map(ToString::to_string).collect();
-    sentences.join("; ")
 }
 
 #[cfg(test)]

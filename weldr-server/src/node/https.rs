@@ -39,7 +39,7 @@ pub enum HttpsError {
         source: io::Error,
     },
     /// The files have not what they must have, or the certificate and the key cannot be used together.
-    #[error("{} and {} are not accepted: {}", cert.display(), key.display(), sentences(wrong))]
+    #[error("{} and {} are not accepted: {}", cert.display(), key.display(), Invalid::sentences(wrong))]
     NotAccepted {
         /// The file of the certificate.
         cert: PathBuf,
@@ -194,11 +194,6 @@ fn read_blocking(files: &Files) -> Result<ServerCertificate, HttpsError> {
         names: accepted.names().to_vec(),
         key: certified_key(chain.collect(), key.clone_key()).map_err(cannot_be_used)?,
     })
-}
-
-fn sentences(wrong: &[Invalid]) -> String {
-    let sentences: Vec<String> = wrong.iter().map(ToString::to_string).collect();
-    sentences.join("; ")
 }
 
 /// The text of a file. What is not text is no PEM, and the refusal says what it is instead.

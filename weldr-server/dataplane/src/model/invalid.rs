@@ -28,6 +28,12 @@ impl Invalid {
         }
     }
 
+    /// Several refusals in one text.
+    pub fn sentences(refusals: &[Self]) -> String {
+        let sentences: Vec<String> = refusals.iter().map(ToString::to_string).collect();
+        sentences.join("; ")
+    }
+
     /// The same refusal, of a field inside `parent`: `interval` becomes `check.interval`.
     #[must_use]
     pub fn within(mut self, parent: &str) -> Self {

@@ -89,16 +89,7 @@ impl DesiredState {
             });
         }
         self.expect_acme_account(&present.spec)?;
-        let renewal = Renewal {
-            at,
-            by: RenewalBy::Operator,
-            explanation: None,
-        };
-        let next = AcmeProgress {
-            renewal: Some(renewal),
-            failure: None,
-        };
-        self.put_progress(name, next);
+        self.order_at(name, at);
         self.try_account_again();
         Ok(Outcome::Changed)
     }
@@ -244,10 +235,10 @@ impl DesiredState {
             .insert_mut(name.clone(), Arc::new(progress));
     }
 
-    /// Lets a certificate be ordered whatever the present one is, which was uploaded: it may be for the same names.
-    pub(super) fn order_now(&mut self, name: &CertificateName) {
+    /// Lets a certificate be ordered from `at` on, whatever the present one is: it may be for the same names.
+    pub(super) fn order_at(&mut self, name: &CertificateName, at: Timestamp) {
         let renewal = Renewal {
-            at: Timestamp(0),
+            at,
             by: RenewalBy::Operator,
             explanation: None,
         };

@@ -8,7 +8,7 @@ use std::{
 use super::{DesiredState, expect_unchanged, first_of};
 use crate::model::{
     Certificate, CertificateName, CertificateSpec, Outcome, PoolSettings, Rejection, Revision,
-    differences,
+    Timestamp, differences,
 };
 
 impl DesiredState {
@@ -89,7 +89,7 @@ impl DesiredState {
         let present = self.certificates.get(name);
         let was_uploaded = present.is_some_and(|present| present.spec.request().is_none());
         if was_uploaded && spec.request().is_some() {
-            self.order_now(name);
+            self.order_at(name, Timestamp(0));
         }
         let certificate = Certificate {
             spec,
